@@ -1,0 +1,30 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernels that a series can be applied to: data, no logic. Adding one is adding a row."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Base:
+    """A kernel release line and the Debian suites that may carry its source package.
+
+    ``suites`` are tried in order, relative to the archive the system is configured for;
+    the first that has ``linux-source-<name>`` wins.
+    """
+
+    name: str
+    suites: tuple[str, ...]
+
+
+BASES: dict[str, Base] = {
+    base.name: base
+    for base in (
+        Base("7.3", ("trixie-backports", "forky", "sid")),
+        Base("6.12", ("bookworm-security", "bookworm", "trixie-security", "trixie")),
+        Base("6.1", ("bookworm-security", "bookworm")),
+    )
+}
+
+DEFAULT_BASE = "7.3"

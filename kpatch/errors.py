@@ -1,0 +1,31 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The one exception that the harness raises for anything a user can mend."""
+
+from __future__ import annotations
+
+from kpatch.outcomes import ExitCode
+
+
+class HarnessError(Exception):
+    """A failure with its input, its cause and its mend; printed as one line, never a traceback.
+
+    ``what`` names the input ("KERNEL=7.4", "series netlink, patch 2/3"), ``cause`` says what
+    is wrong with it, ``mend`` what to do about it. ``details`` may hold further lines for
+    the log (a compiler's message, a hunk); they are printed after the line.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        cause: str,
+        *,
+        mend: str,
+        code: ExitCode = ExitCode.USAGE,
+        details: str = "",
+    ) -> None:
+        super().__init__(f"{what}: {cause}; {mend}")
+        self.what = what
+        self.cause = cause
+        self.mend = mend
+        self.code = code
+        self.details = details

@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a test can end as, and what a run can exit with: data, no logic."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+
+class Outcome(str, Enum):
+    """How one test ended. A test that was begun and never ended is never a pass."""
+
+    PASS = "pass"
+    FAIL = "fail"
+    SKIP = "skip"
+    XFAIL = "xfail"
+    CRASH = "crash"
+    HANG = "hang"
+    LOST = "lost"
+    INFRA = "infra"
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command; the documentation's table is checked against this one."""
+
+    PASS = 0
+    FAIL = 1
+    USAGE = 2
+    APPLY = 3
+    BUILD = 4
+    CRASH = 5
+    HANG = 6
+    LOST = 7
+
+
+EXIT_MEANING: dict[ExitCode, str] = {
+    ExitCode.PASS: "every requirement holds, and the negative control fails where it must",
+    ExitCode.FAIL: "a requirement failed, a test was skipped, or the negative control passed",
+    ExitCode.USAGE: "usage, bad input, or a missing tool",
+    ExitCode.APPLY: "the series does not apply",
+    ExitCode.BUILD: "the kernel cannot be configured or does not build",
+    ExitCode.CRASH: "the kernel crashed or complained (oops, BUG, WARNING, lockdep, …)",
+    ExitCode.HANG: "a test or the boot hung",
+    ExitCode.LOST: "the VM was lost, or the infrastructure failed",
+}
+
+# Of several failed outcomes in one run the first in this list names the verdict: what
+# makes the other results untrustworthy comes first.
+EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
+    (Outcome.CRASH, ExitCode.CRASH),
+    (Outcome.HANG, ExitCode.HANG),
+    (Outcome.LOST, ExitCode.LOST),
+    (Outcome.INFRA, ExitCode.LOST),
+    (Outcome.FAIL, ExitCode.FAIL),
+    (Outcome.SKIP, ExitCode.FAIL),
+)

@@ -1,0 +1,106 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Child processes that never outlive their parent."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from kpatch.errors import HarnessError
+
+GRACE_SECONDS = 5.0
+
+
+def need(tool: str, *, package: str) -> str:
+    """The path of ``tool``; HarnessError (exit 2) naming the Debian package if it is missing."""
+    path = shutil.which(tool)
+    if path is None:
+        raise HarnessError(tool, "not found in PATH", mend=f"install the Debian package {package}")
+    return path
+
+
+@contextmanager
+def child(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    stdin: int | IO[bytes] = subprocess.DEVNULL,
+    stdout: int | IO[bytes] = subprocess.PIPE,
+    stderr: int | IO[bytes] = subprocess.STDOUT,
+    pass_fds: Sequence[int] = (),
+    parent_death: str = "TERM",
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run ``argv`` in a session of its own; whatever ends the block ends the whole group.
+
+    A parent that is killed outright cannot clean up, so the kernel is asked to send the child
+    ``parent_death`` then (prctl(2), PR_SET_PDEATHSIG). For make that is TERM, on which it takes
+    its own children down; for QEMU it is KILL.
+    """
+    guard = [need("setpriv", package="util-linux"), "--pdeathsig", parent_death, "--"]
+    process = subprocess.Popen(
+        [*guard, *argv],
+        cwd=cwd,
+        env=None if env is None else dict(env),
+        stdin=stdin,
+        stdout=stdout,
+        stderr=stderr,
+        pass_fds=pass_fds,
+        start_new_session=True,
+    )
+    try:
+        yield process
+    finally:
+        stop(process)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End the process and everything in its group: TERM, and after a while KILL."""
+    for action in (signal.SIGTERM, signal.SIGKILL):
+        if process.poll() is not None:
+            break
+        _signal_group(process.pid, action)
+        try:
+            process.wait(GRACE_SECONDS)
+        except subprocess.TimeoutExpired:
+            continue
+    _signal_group(process.pid, signal.SIGKILL)
+    for stream in (process.stdin, process.stdout, process.stderr):
+        if stream is not None:
+            stream.close()
+
+
+def _signal_group(group: int, action: signal.Signals) -> None:
+    with suppress(ProcessLookupError):
+        os.killpg(group, action)
+
+
+def capture(
+    argv: Sequence[str],
+    *,
+    cwd: Path | None = None,
+    env: Mapping[str, str] | None = None,
+    line: Callable[[str], None] | None = None,
+    log: IO[bytes] | None = None,
+) -> tuple[int, str]:
+    """Run ``argv`` to its end; the exit status and all it printed (both streams, as UTF-8).
+
+    ``line`` is called with each line as it comes, ``log`` gets the bytes unchanged.
+    """
+    output: list[bytes] = []
+    with child(argv, cwd=cwd, env=env) as process:
+        assert process.stdout is not None
+        for raw in process.stdout:
+            output.append(raw)
+            if log is not None:
+                log.write(raw)
+            if line is not None:
+                line(raw.decode(errors="replace").rstrip("\n"))
+        status = process.wait()
+    return status, b"".join(output).decode(errors="replace")
