@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Text that comes from a test kernel or its guest, made safe for a terminal, XML and one line."""
+
+from __future__ import annotations
+
+import re
+
+LINE_LIMIT = 500
+
+# ECMA-48 escape sequences: CSI; the string sequences OSC, DCS, SOS, PM and APC up to their
+# terminator (or the end of the line: a guest may leave one open); and the short ones.
+_ESCAPES = re.compile(
+    r"\x1b\[[0-?]*[ -/]*[@-~]"
+    r"|\x1b[\]PX^_][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
+    r"|\x1b[ -/]*[0-~]?"
+)
+# What is left of C0 and C1, what turns the direction of writing around (a line could be made
+# to read as another), surrogates, and what XML 1.0 cannot hold even as a reference.
+_UNSAFE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff"
+    "\ud800-\udfff]"
+)
+
+
+def clean(text: str) -> str:
+    """``text`` without escape sequences and control characters; tab and newline stay."""
+    return _UNSAFE.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
+
+
+def line(text: str, *, limit: int = LINE_LIMIT) -> str:
+    """The first line of ``text`` that says something, cleaned, cut at ``limit`` characters."""
+    for candidate in clean(text).splitlines():
+        flat = " ".join(candidate.split())
+        if flat:
+            return flat if len(flat) <= limit else flat[: limit - 1] + "…"
+    return ""
+
+
+def duration(seconds: float) -> str:
+    """Seconds for a reader: ``0.4s``, ``12s``, ``5m12s``, ``1h02m``."""
+    if seconds < 9.95:
+        return f"{seconds:.1f}s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole}s"
+    if whole < 3600:
+        return f"{whole // 60}m{whole % 60:02d}s"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}m"

@@ -1,0 +1,207 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's records: what is taken, what is refused, and that nothing else ever happens."""
+
+from __future__ import annotations
+
+import json
+import random
+from pathlib import Path
+
+import pytest
+
+from kpatch.outcomes import Outcome
+from kpatch.record import (
+    BROKEN_LIMIT,
+    LINE_LIMIT,
+    Begin,
+    Broken,
+    Collected,
+    Decoder,
+    Done,
+    End,
+    Hello,
+    Record,
+    RecordError,
+    Request,
+    Transcript,
+    parse,
+)
+
+RUN = (Path(__file__).parent / "data" / "records" / "run.jsonl").read_bytes()
+
+
+def line(**fields: object) -> bytes:
+    return json.dumps(fields).encode()
+
+
+HELLO = line(type="hello", protocol=1, release="7.3.4", python="3.11.2")
+COLLECTED = line(type="collected", tests=[{"id": "a", "requirement": "R"}])
+BEGIN = line(type="begin", id="a", limit=1)
+END = line(type="end", id="a", outcome="pass", seconds=0.5)
+DONE = line(type="done")
+
+
+def told(*lines: bytes) -> Transcript:
+    state = Transcript()
+    for record in Decoder().feed(b"".join(line + b"\n" for line in lines)):
+        state = state.add(record)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("raw", "record"),
+    [
+        (HELLO, Hello(1, "7.3.4", "3.11.2")),
+        (COLLECTED, Collected((Collected.Test("a", "R"),))),
+        (BEGIN, Begin("a", 1.0)),
+        (END, End("a", Outcome.PASS, 0.5)),
+        (
+            line(type="end", id="a", outcome="fail", seconds=1, message="m\n", values={"n": 1}),
+            End("a", Outcome.FAIL, 1.0, "m\n", {"n": 1}),
+        ),
+        (line(type="request", serial=3, action="plug"), Request(3, "plug")),
+        (DONE, Done()),
+    ],
+)
+def test_taken(raw: bytes, record: Record) -> None:
+    assert parse(raw) == record
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (b"", "no JSON"),
+        (b"[]", "no JSON object"),
+        (b"\xff\xfe", "no JSON"),
+        (b"[" * 100_000, "nested too deeply"),
+        (b"1" * 5000, "no JSON"),
+        (b"{}", "unknown type"),
+        (b'{"type":["done"]}', "unknown type"),
+        (b'{"type":"done","type":"done"}', "a key given twice"),
+        (b'{"type":"done"} {"type":"done"}', "no JSON"),
+        (line(type="broken", reason="x"), "unknown type"),
+        (line(type="done", more=1), "unknown key 'more'"),
+        (line(type="begin", id="a"), "no limit"),
+        (line(type="begin", id="a", limit=0), "limit is 0"),
+        (line(type="begin", id="a", limit=True), "limit is no number"),
+        (line(type="begin", id="a", limit=float("nan")), "NaN"),
+        (line(type="begin", id="a", limit=float("inf")), "Infinity"),
+        (b'{"type":"begin","id":"a","limit":1e999}', "sensible"),
+        (line(type="begin", id="a", limit=-1), "sensible"),
+        (line(type="begin", id="", limit=1), "id is not 1 to"),
+        (line(type="begin", id="x" * 2000, limit=1), "id is not 1 to"),
+        (line(type="begin", id="a\x1b[2J", limit=1), "cannot be printed"),
+        (line(type="begin", id="a\nb", limit=1), "cannot be printed"),
+        (line(type="begin", id="\ud800", limit=1), "surrogate"),
+        (line(type="begin", id=7, limit=1), "id is no string"),
+        (line(type="end", id="a", outcome="crash", seconds=1), "outcome is not one of"),
+        (line(type="end", id="a", outcome=[], seconds=1), "outcome is not one of"),
+        (line(type="end", id="a", outcome="pass", seconds="1"), "seconds is no number"),
+        (line(type="end", id="a", outcome="pass", seconds=1, values=[1]), "values is no object"),
+        (line(type="end", id="a", outcome="pass", seconds=1, values={"a": []}), "neither"),
+        (line(type="end", id="a", outcome="pass", seconds=1, values={"a": 1 << 80}), "64 bits"),
+        (line(type="collected", tests={}), "tests is no list"),
+        (line(type="collected", tests=[1]), "is no object"),
+        (line(type="collected", tests=[{"id": "a"}]), "no requirement"),
+        (line(type="request", serial=-1, action="plug"), "negative"),
+        (line(type="request", serial=1.5, action="plug"), "whole number"),
+        (line(type="end", id="a", outcome="pass", seconds=1, message="x" * LINE_LIMIT), "a line"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_refused(raw: bytes, reason: str) -> None:
+    with pytest.raises(RecordError, match=reason.replace("[", r"\[")):
+        parse(raw)
+
+
+def test_damage_never_raises_anything_else() -> None:
+    chance = random.Random(2)  # noqa: S311
+    good = [HELLO, COLLECTED, BEGIN, END, DONE]
+    for _ in range(3000):
+        raw = bytearray(chance.choice(good))
+        for _ in range(chance.randint(1, 3)):
+            raw[chance.randrange(len(raw))] = chance.randrange(256)
+        try:
+            parse(bytes(raw))
+        except RecordError as error:
+            assert str(error).isprintable()
+
+
+@pytest.mark.parametrize("size", [1, 2, 7, 64, 100_000])
+def test_pieces_of_any_size(size: int) -> None:
+    decoder = Decoder()
+    records = [
+        record
+        for start in range(0, len(RUN), size)
+        for record in decoder.feed(RUN[start : start + size])
+    ]
+    assert records == Decoder().feed(RUN)
+    assert len(records) == 8
+
+
+def test_after_a_broken_line_reading_goes_on() -> None:
+    records = Decoder().feed(b"rubbish\n" + DONE + b"\n")
+    assert [type(record) for record in records] == [Broken, Done]
+
+
+def test_a_line_without_end_is_reported_once_and_dropped() -> None:
+    decoder, records = Decoder(), []
+    for _ in range(50):
+        records += decoder.feed(b"x" * 100_000)
+    records += decoder.feed(b"\n" + DONE + b"\n")
+    assert [type(record) for record in records] == [Broken, Done]
+
+
+def test_half_a_line_at_the_end_is_nothing() -> None:
+    assert Decoder().feed(END[:20]) == []
+
+
+def test_golden_run() -> None:
+    state = Transcript()
+    for record in Decoder().feed(RUN):
+        state = state.add(record)
+    assert state.hello == Hello(1, "7.3.4-vfio-acpi", "3.11.2")
+    assert state.ids == {
+        "test_netlink.py::test_layout[0x81]",
+        "test_netlink.py::test_wide",
+        "test_netlink.py::test_unbind",
+    }
+    assert [end.outcome for end in state.ended.values()] == [Outcome.PASS, Outcome.XFAIL]
+    assert state.running == Begin("test_netlink.py::test_unbind", 60.0)
+    assert state.requests == (Request(1, "plug", {"port": "port"}),)
+    assert not state.done
+    assert state.broken == ()
+
+
+@pytest.mark.parametrize(
+    ("lines", "objection"),
+    [
+        ([COLLECTED], "collected before hello"),
+        ([BEGIN], "begin before hello"),
+        ([HELLO, HELLO], "hello twice"),
+        ([line(type="hello", protocol=2, release="x", python="x")], "protocol 2"),
+        ([HELLO, COLLECTED, COLLECTED], "collected twice"),
+        (
+            [HELLO, line(type="collected", tests=[{"id": "a", "requirement": "R"}] * 2)],
+            "a test collected twice",
+        ),
+        ([HELLO, BEGIN], "was not collected"),
+        ([HELLO, COLLECTED, END], "not running"),
+        ([HELLO, COLLECTED, BEGIN, BEGIN], "while a is running"),
+        ([HELLO, COLLECTED, BEGIN, DONE], "done while a is running"),
+        ([HELLO, COLLECTED, BEGIN, END, BEGIN], "has ended"),
+        ([HELLO, COLLECTED, DONE, BEGIN], "begin after done"),
+        ([HELLO, b"rubbish"], "no JSON"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_makes_no_sense_is_kept_as_such(lines: list[bytes], objection: str) -> None:
+    before, after = told(*lines[:-1]), told(*lines)
+    assert before.broken == ()
+    assert len(after.broken) == 1
+    assert objection in after.broken[0]
+    assert after == Transcript(**{**vars(before), "broken": after.broken})
+
+
+def test_a_flood_of_rubbish_is_bounded() -> None:
+    assert len(told(*[b"rubbish"] * 1000).broken) == BROKEN_LIMIT
