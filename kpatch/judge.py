@@ -1,0 +1,360 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""From what the VMs told to a verdict: pure, no I/O.
+
+A test's outcome is "lost" until something says otherwise, so that silence is never success. In
+order: a report of the kernel during a test or right after it is a crash, whatever the test
+says of itself; a test that was begun and did not end is a hang if its limit ended the VM, and
+lost otherwise; one that was never begun is lost; else it is what the guest reports. What does
+not belong to a test (a boot that fails, a guest that talks nonsense) is an incident.
+
+Then the outcome is held against the requirement: see `Requirement.expected`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum
+
+from kpatch.console import Fault, Place
+from kpatch.outcomes import EXIT_BY_OUTCOME, ExitCode, Outcome
+from kpatch.record import Collected, Scalar, Transcript
+from kpatch.requirements import Requirement
+
+
+class Ending(str, Enum):
+    """How a VM ended, as the host saw it."""
+
+    DONE = "done"
+    EXIT = "exit"
+    KILLED = "killed"
+    TAINTED = "tainted"
+    TEST_LIMIT = "test-limit"
+    BOOT_LIMIT = "boot-limit"
+    RUN_LIMIT = "run-limit"
+
+
+ENDING_MEANING: dict[Ending, str] = {
+    Ending.DONE: "the suite was through and the VM powered off",
+    Ending.EXIT: "the VM ended by itself before the suite was through",
+    Ending.KILLED: "QEMU failed or was killed by somebody else",
+    Ending.TAINTED: "the host ended it: its kernel had complained, and a fresh one ran the rest",
+    Ending.TEST_LIMIT: "the host ended it: a test took longer than its limit",
+    Ending.BOOT_LIMIT: "the host ended it: the guest did not come up in time",
+    Ending.RUN_LIMIT: "the host ended it: the whole run took longer than its limit",
+}
+
+_LIMITS = frozenset({Ending.TEST_LIMIT, Ending.BOOT_LIMIT, Ending.RUN_LIMIT})
+
+
+@dataclass(frozen=True)
+class VmRun:
+    """One VM: what it told, what its kernel complained of, how it ended.
+
+    ``detail`` adds to the ending for a reader ("qemu: killed by signal 9").
+    """
+
+    transcript: Transcript
+    faults: tuple[Fault, ...]
+    ending: Ending
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class SeriesRun:
+    """The VMs that ran one series' suite, in order; a later one ran what an earlier one left."""
+
+    series: str
+    mechanism: str
+    vms: tuple[VmRun, ...]
+
+
+@dataclass(frozen=True)
+class TestResult:
+    """One test on one series; ``ok`` if ``outcome`` is what the requirement expects.
+
+    ``seconds`` is None where nobody knows: the VM died in it, or it never ran.
+    """
+
+    __test__ = False  # for pytest, which would take this for a class of tests
+
+    id: str
+    requirement: str
+    series: str
+    outcome: Outcome
+    expected: Outcome
+    ok: bool
+    seconds: float | None = None
+    message: str = ""
+    values: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Incident:
+    """Something that went wrong outside of any test; ``vm`` counts from 1, 0 is the series."""
+
+    series: str
+    vm: int
+    outcome: Outcome
+    message: str
+
+
+@dataclass(frozen=True)
+class SeenFault:
+    """A fault with the series and the VM it was seen on."""
+
+    series: str
+    vm: int
+    fault: Fault
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """All that a run says."""
+
+    tests: tuple[TestResult, ...]
+    incidents: tuple[Incident, ...]
+    faults: tuple[SeenFault, ...]
+    exit_code: ExitCode
+
+    @property
+    def verdict(self) -> str:
+        """The exit code as a word."""
+        return self.exit_code.name.lower()
+
+
+@dataclass(frozen=True)
+class _Word:
+    """What is known of a test from one VM."""
+
+    outcome: Outcome
+    seconds: float | None = None
+    message: str = ""
+    values: Mapping[str, Scalar] = field(default_factory=dict)
+
+
+_NEVER = _Word(Outcome.LOST, message="was never begun")
+
+# Of several words on one test the worst counts.
+_WORST_FIRST = (*(outcome for outcome, _ in EXIT_BY_OUTCOME), Outcome.XFAIL, Outcome.PASS)
+
+
+def judge(
+    requirements: Mapping[str, Requirement],
+    runs: Sequence[SeriesRun],
+    *,
+    complete: bool = True,
+) -> Judgement:
+    """The verdict on ``runs``. ``complete``: the whole suite was to run, not a selection."""
+    tests = tuple(result for run in runs for result in _tests(requirements, run))
+    incidents = tuple(
+        incident
+        for run in runs
+        for incident in (*_incidents(run), *_coverage(requirements, run, complete))
+    )
+    return Judgement(
+        tests=tests,
+        incidents=incidents,
+        faults=tuple(
+            SeenFault(run.series, number, fault)
+            for run in runs
+            for number, vm in enumerate(run.vms, 1)
+            for fault in vm.faults
+        ),
+        exit_code=exit_code(tests, incidents),
+    )
+
+
+def begun(vms: Iterable[VmRun]) -> frozenset[str]:
+    """The tests that some VM began, those included whose begin only the console shows.
+
+    A fresh VM gets these as done: a test that brought a VM down is not tried again.
+    """
+    return frozenset(
+        name
+        for vm in vms
+        for name in (
+            *vm.transcript.ended,
+            *([vm.transcript.running.id] if vm.transcript.running else []),
+            *(fault.test for fault in vm.faults if fault.test is not None),
+        )
+    )
+
+
+def exit_code(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> ExitCode:
+    """The one exit code of many outcomes; without a single test it is never PASS."""
+    tests = tuple(tests)
+    bad = {test.outcome for test in tests if not test.ok}
+    bad |= {incident.outcome for incident in incidents}
+    for outcome, code in EXIT_BY_OUTCOME:
+        if outcome in bad:
+            return code
+    if bad:  # a pass or an expected failure where there must be none
+        return ExitCode.FAIL
+    return ExitCode.PASS if tests else ExitCode.LOST
+
+
+def _tests(requirements: Mapping[str, Requirement], run: SeriesRun) -> Iterator[TestResult]:
+    for test in _collected(run):
+        words = [word for vm in run.vms for word in _words(vm, test.id)]
+        word = min(words, key=lambda word: _WORST_FIRST.index(word.outcome), default=_NEVER)
+        yield _held_against(requirements.get(test.requirement), run, test, word)
+
+
+def _collected(run: SeriesRun) -> dict[Collected.Test, None]:
+    """Every test that any VM collected, in order; a test in two versions is in it twice."""
+    return {test: None for vm in run.vms for test in vm.transcript.collected or ()}
+
+
+def _words(vm: VmRun, name: str) -> Iterator[_Word]:
+    """What ``vm`` says of the test: nothing if it did not begin it."""
+    faults = [fault for fault in vm.faults if fault.test == name]
+    end = vm.transcript.ended.get(name)
+    running = vm.transcript.running
+    if end is not None:
+        word = _Word(end.outcome, end.seconds, end.message, end.values)
+    elif running is not None and running.id == name:
+        word = _broken_off(vm, running.limit)
+    elif faults:  # its marker came through, its record did not
+        word = _Word(Outcome.LOST)
+    else:
+        return
+    if faults:
+        word = _complained(word, faults)
+    yield word
+
+
+def _broken_off(vm: VmRun, limit: float) -> _Word:
+    """A test that was running when the VM ended."""
+    if vm.ending is Ending.TEST_LIMIT:
+        return _Word(Outcome.HANG, limit, f"did not end within {limit:g} s")
+    if vm.ending in _LIMITS:
+        return _Word(Outcome.HANG, None, f"was running when {_ended(vm)}")
+    dying = [fault for fault in vm.faults if fault.fatal]
+    if dying:
+        return _Word(Outcome.CRASH, None, dying[-1].line)
+    return _Word(Outcome.LOST, None, f"was running when {_ended(vm)}")
+
+
+def _complained(word: _Word, faults: Sequence[Fault]) -> _Word:
+    """``word`` with what the kernel complained of meanwhile."""
+    lines = [
+        f"after the test: {fault.line}" if fault.place is Place.AFTER else fault.line
+        for fault in faults
+    ]
+    stalled = word.outcome is Outcome.HANG and all(fault.stall for fault in faults)
+    return _Word(
+        outcome=Outcome.HANG if stalled else Outcome.CRASH,
+        seconds=word.seconds,
+        message="\n".join([*dict.fromkeys(lines), *([word.message] if word.message else [])]),
+        values=word.values,
+    )
+
+
+def _held_against(
+    requirement: Requirement | None, run: SeriesRun, test: Collected.Test, word: _Word
+) -> TestResult:
+    if requirement is None:
+        expected = Outcome.PASS
+        word = _Word(Outcome.INFRA, message=f"its requirement {test.requirement} does not exist")
+    else:
+        expected = requirement.expected(run.mechanism)
+    objection = _objection(requirement, run.mechanism, expected, word.outcome)
+    return TestResult(
+        id=test.id,
+        requirement=test.requirement,
+        series=run.series,
+        outcome=word.outcome,
+        expected=expected,
+        # Where nobody promises it, any honest failure will do.
+        ok=word.outcome is expected or (expected, word.outcome) == (Outcome.FAIL, Outcome.XFAIL),
+        seconds=word.seconds,
+        message="\n".join(part for part in (objection, word.message) if part),
+        values=word.values,
+    )
+
+
+def _objection(
+    requirement: Requirement | None, mechanism: str, expected: Outcome, outcome: Outcome
+) -> str:
+    """Why an outcome that looks harmless is not."""
+    match expected, outcome:
+        case Outcome.FAIL, Outcome.PASS:
+            return "passes without the series"
+        case Outcome.XFAIL, Outcome.PASS if requirement is not None:
+            return f"passes although “{requirement.limits[mechanism]}” is documented as a limit"
+        case Outcome.PASS, Outcome.XFAIL:
+            return "is expected to fail by the test, but no limit is documented"
+        case Outcome.SKIP, Outcome.PASS:
+            return "runs although it is documented that it cannot"
+    return ""
+
+
+def _incidents(run: SeriesRun) -> Iterator[Incident]:
+    """What went wrong outside of the tests of a series."""
+    if not run.vms:
+        yield Incident(run.series, 0, Outcome.INFRA, "no VM was started")
+    first = next((vm.transcript.collected for vm in run.vms if vm.transcript.collected), ())
+    known = {test.id for test in _collected(run)}
+    for number, vm in enumerate(run.vms, 1):
+        found = [*_strange(vm, first or ()), *_faults_of_nobody(vm, known), *_end(vm)]
+        yield from (Incident(run.series, number, outcome, message) for outcome, message in found)
+
+
+def _strange(vm: VmRun, first: Sequence[Collected.Test]) -> Iterator[tuple[Outcome, str]]:
+    if vm.transcript.broken:
+        lines = "\n".join(vm.transcript.broken)
+        yield Outcome.INFRA, f"the guest's records make no sense: {lines}"
+    collected = vm.transcript.collected
+    if collected is not None and set(collected) != set(first):
+        yield Outcome.INFRA, "collected other tests than an earlier VM of the same run"
+
+
+def _faults_of_nobody(vm: VmRun, known: set[str]) -> Iterator[tuple[Outcome, str]]:
+    for fault in vm.faults:
+        if fault.test is None:
+            yield Outcome.CRASH, f"before the first test: {fault.line}"
+        elif fault.test not in known:
+            yield Outcome.CRASH, f"in a test that was never collected: {fault.line}"
+
+
+def _end(vm: VmRun) -> Iterator[tuple[Outcome, str]]:
+    """An ending that no test accounts for."""
+    told = vm.transcript
+    if told.running is not None or (vm.ending is Ending.DONE and told.done and told.collected):
+        return
+    if any(fault.fatal for fault in vm.faults):
+        return
+    if vm.ending in _LIMITS:
+        yield Outcome.HANG, f"{_stage(told)}: {_ended(vm)}"
+    elif told.hello is not None and not told.collected and told.done:
+        yield Outcome.INFRA, "the suite ended without collecting a test"
+    else:
+        yield Outcome.LOST, f"{_stage(told)}: {_ended(vm)}"
+
+
+def _stage(told: Transcript) -> str:
+    """How far the guest had come."""
+    if told.hello is None:
+        return "during the boot"
+    if told.collected is None:
+        return "before the suite was collected"
+    return "after the suite" if told.done else "between two tests"
+
+
+def _ended(vm: VmRun) -> str:
+    meaning = ENDING_MEANING[vm.ending]
+    return f"{meaning} ({vm.detail})" if vm.detail else meaning
+
+
+def _coverage(
+    requirements: Mapping[str, Requirement], run: SeriesRun, complete: bool
+) -> Iterator[Incident]:
+    """Requirements that no test of a whole suite names."""
+    tests = _collected(run)
+    if not complete or not tests:
+        return
+    tested = {test.requirement for test in tests}
+    for name in requirements:
+        if name not in tested:
+            yield Incident(run.series, 0, Outcome.INFRA, f"{name} has no test")

@@ -1,0 +1,129 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The table of requirements (ktests/requirements.toml), and what each promises of which kernel.
+
+Grammar: a table for each requirement, its id the name.
+
+    [REQ-EVT-05]
+    text = "one sentence that can be false"
+    needs = ["netlink"]     # the mechanisms that promise it; ["any"]: every kernel does, patched
+                            # or not
+    [REQ-EVT-05.limits]     # optional: mechanism = why it is known not to meet it
+    netlink = "the type argument of acpi_bus_generate_netlink_event() is u8"
+    [REQ-EVT-05.skips]      # optional: mechanism = why its test cannot run there
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode, Outcome
+
+PATH = Path(__file__).parent.parent / "ktests" / "requirements.toml"
+ANY = "any"
+
+_ID = re.compile(r"REQ-[A-Z]{2,}-\d{2,}")
+_MECHANISM = re.compile(r"[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One testable promise; the mechanisms that make it, and where they are known to fall short."""
+
+    id: str
+    text: str
+    needs: tuple[str, ...]
+    limits: Mapping[str, str] = field(default_factory=dict)
+    skips: Mapping[str, str] = field(default_factory=dict)
+
+    def promised_by(self, mechanism: str) -> bool:
+        """Whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
+        return ANY in self.needs or mechanism in self.needs
+
+    def expected(self, mechanism: str) -> Outcome:
+        """How its tests have to end on a kernel with ``mechanism``.
+
+        FAIL where nobody promises it: a test that passes there as well proves nothing.
+        """
+        if mechanism in self.skips:
+            return Outcome.SKIP
+        if mechanism in self.limits:
+            return Outcome.XFAIL
+        return Outcome.PASS if self.promised_by(mechanism) else Outcome.FAIL
+
+
+def load(path: Path = PATH) -> dict[str, Requirement]:
+    """The requirements by id; HarnessError (exit 7: the harness itself is broken) if it is bad."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _error(path, error.strerror or str(error)) from error
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError
+        raise _error(path, f"is no TOML: {error}") from error
+    if not tables:
+        raise _error(path, "holds no requirement")
+    return {name: _requirement(path, name, table) for name, table in tables.items()}
+
+
+def _requirement(path: Path, name: str, table: object) -> Requirement:
+    if not _ID.fullmatch(name):
+        raise _error(path, f"{name!r} is no id of the form REQ-XXX-01")
+    if not isinstance(table, dict):
+        raise _error(path, f"{name} is no table")
+    for key in table:
+        if key not in _KEYS:
+            raise _error(path, f"{name} has the unknown key {key!r}")
+    for key in ("text", "needs"):
+        if key not in table:
+            raise _error(path, f"{name} has no {key}")
+    for key, value in table.items():
+        complaint = _KEYS[key](value)
+        if complaint:
+            raise _error(path, f"{name}.{key} {complaint}")
+    made = Requirement(
+        id=name,
+        text=table["text"],
+        needs=tuple(table["needs"]),
+        limits=table.get("limits", {}),
+        skips=table.get("skips", {}),
+    )
+    for mechanism in made.limits:
+        if not made.promised_by(mechanism):
+            raise _error(path, f"{name} limits {mechanism!r}, which does not promise it")
+    return made
+
+
+def _text(value: object) -> str:
+    return "" if isinstance(value, str) and value.strip() else "is no sentence"
+
+
+def _needs(value: object) -> str:
+    if not isinstance(value, list) or not value:
+        return "is no list of mechanisms"
+    if not all(isinstance(item, str) and _MECHANISM.fullmatch(item) for item in value):
+        return "holds what is no mechanism's name"
+    return "names others beside any" if ANY in value and len(value) > 1 else ""
+
+
+def _reasons(value: object) -> str:
+    if not isinstance(value, dict):
+        return "is no table of mechanism = reason"
+    return next((f"of {name!r} gives no reason" for name in value if _text(value[name])), "")
+
+
+_KEYS: dict[str, Callable[[object], str]] = {
+    "text": _text,
+    "needs": _needs,
+    "limits": _reasons,
+    "skips": _reasons,
+}
+
+
+def _error(path: Path, cause: str) -> HarnessError:
+    return HarnessError(
+        path.name, cause, mend="correct the table of requirements", code=ExitCode.LOST
+    )

@@ -1,0 +1,401 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The judge: every way a VM can end, and every expectation, to an outcome and an exit code."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from kpatch import console
+from kpatch.console import Fault, Place
+from kpatch.judge import (
+    ENDING_MEANING,
+    Ending,
+    Judgement,
+    SeriesRun,
+    VmRun,
+    begun,
+    judge,
+)
+from kpatch.outcomes import ExitCode, Outcome
+from kpatch.record import Begin, Collected, Decoder, End, Hello, Transcript
+from kpatch.requirements import Requirement
+
+DATA = Path(__file__).parent / "data"
+
+LAYOUT, WIDE, BASIC = "REQ-EVT-01", "REQ-EVT-05", "REQ-KRN-01"
+TABLE = {
+    LAYOUT: Requirement(LAYOUT, "the layout is stable", ("netlink",)),
+    WIDE: Requirement(WIDE, "32 bits arrive", ("netlink", "eventfd"), {"netlink": "type is u8"}),
+    BASIC: Requirement(BASIC, "vfio-pci binds the device", ("any",)),
+}
+SUITE = (
+    Collected.Test("layout", LAYOUT),
+    Collected.Test("wide", WIDE),
+    Collected.Test("basic", BASIC),
+)
+GOOD = {"layout": Outcome.PASS, "wide": Outcome.XFAIL, "basic": Outcome.PASS}
+CONTROL = {"layout": Outcome.FAIL, "wide": Outcome.FAIL, "basic": Outcome.PASS}
+
+
+def transcript(
+    outcomes: Mapping[str, Outcome],
+    *,
+    running: str | None = None,
+    collected: tuple[Collected.Test, ...] | None = SUITE,
+    done: bool = True,
+) -> Transcript:
+    return Transcript(
+        hello=Hello(1, "7.3.4", "3.11.2"),
+        collected=collected,
+        ended={name: End(name, outcome, 0.5, "why") for name, outcome in outcomes.items()},
+        running=Begin(running, 60.0) if running else None,
+        done=done and running is None,
+    )
+
+
+def vm(
+    outcomes: Mapping[str, Outcome] = GOOD,
+    *,
+    running: str | None = None,
+    ending: Ending = Ending.DONE,
+    faults: tuple[Fault, ...] = (),
+    detail: str = "",
+) -> VmRun:
+    done = ending is Ending.DONE
+    return VmRun(transcript(outcomes, running=running, done=done), faults, ending, detail)
+
+
+def judged(*vms: VmRun, mechanism: str = "netlink", complete: bool = True) -> Judgement:
+    return judge(TABLE, [SeriesRun("the-series", mechanism, vms)], complete=complete)
+
+
+def fault(
+    test: str | None = "layout",
+    *,
+    kind: str = "warning",
+    line: str = "WARNING: x",
+    place: Place = Place.DURING,
+    stall: bool = False,
+) -> Fault:
+    return Fault(kind, line, f"{line}\n", test, place, 1.0, stall)
+
+
+PANIC = fault(kind="panic", line="Kernel panic - not syncing: x")
+
+
+def outcome(judgement: Judgement, name: str = "layout") -> tuple[Outcome, bool]:
+    (result,) = [test for test in judgement.tests if test.id == name]
+    return result.outcome, result.ok
+
+
+def message(judgement: Judgement, name: str = "layout") -> str:
+    (result,) = [test for test in judgement.tests if test.id == name]
+    return result.message
+
+
+def test_a_good_run() -> None:
+    judgement = judged(vm())
+    assert [test.ok for test in judgement.tests] == [True, True, True]
+    assert judgement.incidents == ()
+    assert judgement.exit_code is ExitCode.PASS
+    assert judgement.verdict == "pass"
+
+
+def test_a_good_negative_control() -> None:
+    judgement = judged(vm(CONTROL), mechanism="none")
+    assert judgement.exit_code is ExitCode.PASS
+    assert [test.expected for test in judgement.tests] == ["fail", "fail", "pass"]
+
+
+def test_another_mechanism_is_a_negative_control_too() -> None:
+    outcomes = {"layout": Outcome.FAIL, "wide": Outcome.PASS, "basic": Outcome.PASS}
+    assert judged(vm(outcomes), mechanism="eventfd").exit_code is ExitCode.PASS
+
+
+# For every expectation, every outcome that a guest can report: whether it is as it has to be.
+# limits gives an expectation of xfail, skips one of skip, "none" one of fail.
+@pytest.mark.parametrize(
+    ("expected", "reported"),
+    list(
+        itertools.product(
+            (Outcome.PASS, Outcome.FAIL, Outcome.XFAIL, Outcome.SKIP),
+            (Outcome.PASS, Outcome.FAIL, Outcome.XFAIL, Outcome.SKIP),
+        )
+    ),
+)
+def test_expectations(expected: Outcome, reported: Outcome) -> None:
+    requirement = Requirement(
+        LAYOUT,
+        "x",
+        ("netlink",),
+        {"netlink": "u8"} if expected is Outcome.XFAIL else {},
+        {"netlink": "no port"} if expected is Outcome.SKIP else {},
+    )
+    told = transcript({"layout": reported}, collected=SUITE[:1])
+    mechanism = "none" if expected is Outcome.FAIL else "netlink"
+    judgement = judge(
+        {LAYOUT: requirement},
+        [SeriesRun("s", mechanism, (VmRun(told, (), Ending.DONE),))],
+    )
+    (result,) = judgement.tests
+    fine = {
+        (Outcome.PASS, Outcome.PASS),
+        (Outcome.FAIL, Outcome.FAIL),
+        (Outcome.FAIL, Outcome.XFAIL),
+        (Outcome.XFAIL, Outcome.XFAIL),
+        (Outcome.SKIP, Outcome.SKIP),
+    }
+    assert result.expected is expected
+    assert result.outcome is reported
+    assert result.ok is ((expected, reported) in fine)
+    assert judgement.exit_code is (ExitCode.PASS if result.ok else ExitCode.FAIL)
+
+
+def test_a_pass_without_the_series_says_so() -> None:
+    judgement = judged(vm({**CONTROL, "layout": Outcome.PASS}), mechanism="none")
+    assert message(judgement).splitlines()[0] == "passes without the series"
+    assert judgement.exit_code is ExitCode.FAIL
+
+
+def test_a_limit_that_is_none_says_so() -> None:
+    judgement = judged(vm({**GOOD, "wide": Outcome.PASS}))
+    assert "passes although “type is u8” is documented as a limit" in message(judgement, "wide")
+
+
+@pytest.mark.parametrize("reported", [Outcome.PASS, Outcome.FAIL, Outcome.SKIP, Outcome.XFAIL])
+def test_a_fault_beats_what_the_test_says(reported: Outcome) -> None:
+    judgement = judged(vm({**GOOD, "layout": reported}, faults=(fault(),)))
+    assert outcome(judgement) == (Outcome.CRASH, False)
+    assert message(judgement).splitlines()[0] == "WARNING: x"
+    assert judgement.exit_code is ExitCode.CRASH
+
+
+def test_a_fault_on_the_negative_control_is_no_honest_failure() -> None:
+    judgement = judged(vm(CONTROL, faults=(fault(),)), mechanism="none")
+    assert outcome(judgement) == (Outcome.CRASH, False)
+
+
+def test_a_fault_after_a_test_is_its_own() -> None:
+    judgement = judged(vm(faults=(fault(place=Place.AFTER),)))
+    assert outcome(judgement) == (Outcome.CRASH, False)
+    assert message(judgement).startswith("after the test: WARNING: x")
+
+
+def test_a_stall_in_a_test_that_ends_is_a_complaint() -> None:
+    assert outcome(judged(vm(faults=(fault(stall=True),)))) == (Outcome.CRASH, False)
+
+
+PARTIAL = {"wide": Outcome.XFAIL}
+REST = vm({"basic": Outcome.PASS})
+
+
+@pytest.mark.parametrize(
+    ("ending", "faults", "expected", "code"),
+    [
+        (Ending.EXIT, (PANIC,), Outcome.CRASH, ExitCode.CRASH),
+        (Ending.EXIT, (fault(None, kind="panic"),), Outcome.CRASH, ExitCode.CRASH),
+        (Ending.EXIT, (fault(),), Outcome.CRASH, ExitCode.CRASH),
+        (Ending.EXIT, (), Outcome.LOST, ExitCode.LOST),
+        (Ending.KILLED, (), Outcome.LOST, ExitCode.LOST),
+        (Ending.DONE, (), Outcome.LOST, ExitCode.LOST),
+        (Ending.TEST_LIMIT, (), Outcome.HANG, ExitCode.HANG),
+        (Ending.RUN_LIMIT, (), Outcome.HANG, ExitCode.HANG),
+        (Ending.TEST_LIMIT, (fault(stall=True),), Outcome.HANG, ExitCode.HANG),
+        (Ending.TEST_LIMIT, (fault(),), Outcome.CRASH, ExitCode.CRASH),
+        (Ending.TEST_LIMIT, (fault(stall=True), fault()), Outcome.CRASH, ExitCode.CRASH),
+    ],
+)
+def test_a_test_that_was_begun_and_did_not_end(
+    ending: Ending, faults: tuple[Fault, ...], expected: Outcome, code: ExitCode
+) -> None:
+    judgement = judged(vm(PARTIAL, running="layout", ending=ending, faults=faults), REST)
+    assert outcome(judgement) == (expected, False)
+    assert outcome(judgement, "wide") == (Outcome.XFAIL, True)
+    assert outcome(judgement, "basic") == (Outcome.PASS, True)
+    assert judgement.exit_code is code
+    assert all(incident.message.startswith("before the first") for incident in judgement.incidents)
+
+
+def test_a_hang_tells_its_limit() -> None:
+    judgement = judged(vm(PARTIAL, running="layout", ending=Ending.TEST_LIMIT), REST)
+    assert message(judgement) == "did not end within 60 s"
+    assert judgement.tests[0].seconds == 60.0
+
+
+def test_a_test_whose_begin_only_the_console_shows() -> None:
+    judgement = judged(vm(PARTIAL, ending=Ending.EXIT, faults=(PANIC,)), REST)
+    assert outcome(judgement) == (Outcome.CRASH, False)
+    assert judgement.incidents == ()
+
+
+def test_a_crash_is_not_made_good_by_a_later_vm() -> None:
+    crashed = vm(PARTIAL, running="layout", ending=Ending.EXIT, faults=(PANIC,))
+    judgement = judged(crashed, vm({"layout": Outcome.PASS, "basic": Outcome.PASS}))
+    assert outcome(judgement) == (Outcome.CRASH, False)
+
+
+def test_what_was_never_begun_is_lost() -> None:
+    judgement = judged(vm(PARTIAL, running="layout", ending=Ending.EXIT, faults=(PANIC,)))
+    assert outcome(judgement, "basic") == (Outcome.LOST, False)
+    assert message(judgement, "basic") == "was never begun"
+
+
+def test_a_suite_that_says_done_and_left_tests_out() -> None:
+    judgement = judged(vm({"layout": Outcome.PASS, "wide": Outcome.XFAIL}))
+    assert outcome(judgement, "basic") == (Outcome.LOST, False)
+    assert judgement.exit_code is ExitCode.LOST
+
+
+NOTHING = Transcript()
+GREETED = Transcript(hello=Hello(1, "7.3.4", "3.11.2"))
+
+
+@pytest.mark.parametrize(
+    ("told", "ending", "faults", "expected"),
+    [
+        (NOTHING, Ending.EXIT, (fault(None, kind="panic", place=Place.BOOT),), Outcome.CRASH),
+        (NOTHING, Ending.BOOT_LIMIT, (), Outcome.HANG),
+        (NOTHING, Ending.RUN_LIMIT, (), Outcome.HANG),
+        (NOTHING, Ending.EXIT, (), Outcome.LOST),
+        (NOTHING, Ending.KILLED, (), Outcome.LOST),
+        (NOTHING, Ending.DONE, (), Outcome.LOST),
+        (GREETED, Ending.BOOT_LIMIT, (), Outcome.HANG),
+        (GREETED, Ending.EXIT, (), Outcome.LOST),
+        (Transcript(hello=GREETED.hello, done=True), Ending.DONE, (), Outcome.INFRA),
+        (transcript({}, collected=()), Ending.DONE, (), Outcome.INFRA),
+    ],
+)
+def test_a_vm_that_never_came_to_a_test(
+    told: Transcript, ending: Ending, faults: tuple[Fault, ...], expected: Outcome
+) -> None:
+    judgement = judged(VmRun(told, faults, ending, "detail"))
+    assert judgement.tests == ()
+    assert [incident.outcome for incident in judgement.incidents] == [expected]
+    assert judgement.exit_code is not ExitCode.PASS
+
+
+def test_a_complaint_during_the_boot_is_a_crash_though_every_test_passes() -> None:
+    judgement = judged(vm(faults=(fault(None, place=Place.BOOT),)))
+    assert all(test.ok for test in judgement.tests)
+    (incident,) = judgement.incidents
+    assert (incident.outcome, incident.vm) == (Outcome.CRASH, 1)
+    assert judgement.exit_code is ExitCode.CRASH
+
+
+@pytest.mark.parametrize(
+    ("ending", "expected"),
+    [
+        (Ending.EXIT, Outcome.LOST),
+        (Ending.KILLED, Outcome.LOST),
+        (Ending.RUN_LIMIT, Outcome.HANG),
+    ],
+)
+def test_a_vm_gone_between_tests_is_an_incident(ending: Ending, expected: Outcome) -> None:
+    judgement = judged(vm({"layout": Outcome.PASS}, ending=ending), vm({**GOOD}))
+    (incident,) = judgement.incidents
+    assert incident.outcome is expected
+    assert incident.message.startswith("between two tests: ")
+
+
+def test_a_machine_that_does_not_power_off_is_a_hang() -> None:
+    judgement = judged(VmRun(transcript(GOOD), (), Ending.RUN_LIMIT))
+    assert judgement.exit_code is ExitCode.HANG
+
+
+def test_a_fault_in_a_test_that_nobody_knows() -> None:
+    judgement = judged(vm(faults=(fault("forged"),)))
+    assert judgement.exit_code is ExitCode.CRASH
+    assert "never collected" in judgement.incidents[0].message
+
+
+def test_nonsense_of_the_guest_is_infra() -> None:
+    told = transcript(GOOD)
+    broken = Transcript(**{**vars(told), "broken": ("no JSON",)})
+    judgement = judged(VmRun(broken, (), Ending.DONE))
+    assert [incident.outcome for incident in judgement.incidents] == [Outcome.INFRA]
+    assert judgement.exit_code is ExitCode.LOST
+
+
+def test_different_collections_are_infra() -> None:
+    second = VmRun(
+        transcript({}, collected=(*SUITE[:2], Collected.Test("basic", LAYOUT))), (), Ending.DONE
+    )
+    judgement = judged(vm(), second)
+    assert "collected other tests" in judgement.incidents[0].message
+    assert judgement.exit_code is ExitCode.LOST
+
+
+def test_an_unknown_requirement_is_infra() -> None:
+    suite = (*SUITE, Collected.Test("new", "REQ-NEW-01"))
+    told = transcript({**GOOD, "new": Outcome.PASS}, collected=suite)
+    judgement = judged(VmRun(told, (), Ending.DONE))
+    assert outcome(judgement, "new") == (Outcome.INFRA, False)
+    assert "REQ-NEW-01" in message(judgement, "new")
+
+
+def test_a_requirement_without_test() -> None:
+    part = VmRun(transcript({"layout": Outcome.PASS}, collected=SUITE[:1]), (), Ending.DONE)
+    judgement = judged(part)
+    assert [incident.message for incident in judgement.incidents] == [
+        f"{WIDE} has no test",
+        f"{BASIC} has no test",
+    ]
+    assert judgement.exit_code is ExitCode.LOST
+    assert judged(part, complete=False).exit_code is ExitCode.PASS
+
+
+def test_no_tests_are_no_pass() -> None:
+    assert judge(TABLE, []).exit_code is ExitCode.LOST
+    assert judged(complete=False).exit_code is ExitCode.LOST
+    nothing = VmRun(transcript({}, collected=()), (), Ending.DONE)
+    assert judged(nothing, complete=False).exit_code is ExitCode.LOST
+
+
+def test_the_worst_of_several_names_the_verdict() -> None:
+    judgement = judge(
+        TABLE,
+        [
+            SeriesRun("a", "netlink", (vm({**GOOD, "layout": Outcome.FAIL}),)),
+            SeriesRun("b", "netlink", (vm(faults=(fault(),)),)),
+            SeriesRun("c", "none", (vm(CONTROL),)),
+        ],
+    )
+    assert judgement.exit_code is ExitCode.CRASH
+    assert {test.series for test in judgement.tests} == {"a", "b", "c"}
+    assert [(seen.series, seen.vm) for seen in judgement.faults] == [("b", 1)]
+
+
+def test_what_a_fresh_vm_gets_as_done() -> None:
+    crashed = vm(PARTIAL, running="layout", ending=Ending.EXIT, faults=(fault("basic"),))
+    assert begun([crashed]) == {"wide", "layout", "basic"}
+    assert begun([]) == frozenset()
+
+
+def test_golden_run() -> None:
+    """The records and the console of one VM that dies in its third test."""
+    told = Transcript()
+    for record in Decoder().feed((DATA / "records" / "run.jsonl").read_bytes()):
+        told = told.add(record)
+    faults = console.read((DATA / "console" / "7.3-null.log").read_bytes())
+    table = {
+        name: Requirement(name, "x", ("netlink",), {"netlink": "u8"} if name == WIDE else {})
+        for name in (LAYOUT, WIDE, "REQ-EVT-07")
+    }
+    judgement = judge(table, [SeriesRun("s", "netlink", (VmRun(told, faults, Ending.EXIT),))])
+    assert [(test.id.split("::")[1], test.outcome) for test in judgement.tests] == [
+        ("test_layout[0x81]", Outcome.PASS),
+        ("test_wide", Outcome.XFAIL),
+        ("test_unbind", Outcome.CRASH),
+    ]
+    assert judgement.tests[0].values == {"bytes": 68}
+    assert judgement.tests[2].message.splitlines()[0].startswith("BUG: kernel NULL pointer")
+    assert judgement.incidents == ()
+    assert judgement.exit_code is ExitCode.CRASH
+
+
+def test_every_ending_is_explained() -> None:
+    assert set(ENDING_MEANING) == set(Ending)

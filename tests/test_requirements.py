@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The loader of the table of requirements."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kpatch import requirements
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode, Outcome
+
+GOOD = """
+[REQ-EVT-05]
+text = "All 32 bits of a value arrive."
+needs = ["netlink", "eventfd"]
+[REQ-EVT-05.limits]
+netlink = "type is u8"
+[REQ-KRN-01]
+text = "The device binds."
+needs = ["any"]
+[REQ-KRN-01.skips]
+none = "no port"
+"""
+
+
+def table(folder: Path, text: str) -> Path:
+    path = folder / "requirements.toml"
+    path.write_text(text)
+    return path
+
+
+def test_load(tmp_path: Path) -> None:
+    loaded = requirements.load(table(tmp_path, GOOD))
+    assert list(loaded) == ["REQ-EVT-05", "REQ-KRN-01"]
+    assert loaded["REQ-EVT-05"].needs == ("netlink", "eventfd")
+    assert loaded["REQ-EVT-05"].limits == {"netlink": "type is u8"}
+
+
+@pytest.mark.parametrize(
+    ("name", "mechanism", "expected"),
+    [
+        ("REQ-EVT-05", "eventfd", Outcome.PASS),
+        ("REQ-EVT-05", "netlink", Outcome.XFAIL),
+        ("REQ-EVT-05", "none", Outcome.FAIL),
+        ("REQ-EVT-05", "queue", Outcome.FAIL),
+        ("REQ-KRN-01", "netlink", Outcome.PASS),
+        ("REQ-KRN-01", "none", Outcome.SKIP),
+    ],
+)
+def test_expected(tmp_path: Path, name: str, mechanism: str, expected: Outcome) -> None:
+    assert requirements.load(table(tmp_path, GOOD))[name].expected(mechanism) is expected
+
+
+@pytest.mark.parametrize(
+    ("text", "cause"),
+    [
+        ("", "holds no requirement"),
+        ("[", "is no TOML"),
+        ("[EVT-1]\n", "'EVT-1' is no id"),
+        ("REQ-EVT-01 = 1\n", "is no table"),
+        ("[REQ-EVT-01]\ntext = 'x'\n", "has no needs"),
+        ("[REQ-EVT-01]\nneeds = ['any']\n", "has no text"),
+        ("[REQ-EVT-01]\ntext = ' '\nneeds = ['any']\n", "text is no sentence"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = 'any'\n", "needs is no list"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = []\n", "needs is no list"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = [1]\n", "no mechanism's name"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any', 'netlink']\n", "others beside any"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nlimit = 1\n", "unknown key 'limit'"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nlimits = 1\n", "limits is no table"),
+        (
+            "[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\n[REQ-EVT-01.skips]\nnone = 1\n",
+            "skips of 'none' gives no reason",
+        ),
+        (
+            "[REQ-EVT-01]\ntext = 'x'\nneeds = ['eventfd']\n[REQ-EVT-01.limits]\nnetlink = 'x'\n",
+            "limits 'netlink', which does not promise it",
+        ),
+    ],
+)
+def test_refused(tmp_path: Path, text: str, cause: str) -> None:
+    with pytest.raises(HarnessError) as error:
+        requirements.load(table(tmp_path, text))
+    assert cause in str(error.value)
+    assert "\n" not in str(error.value)
+    assert error.value.code is ExitCode.LOST
+
+
+def test_no_file(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="No such file"):
+        requirements.load(tmp_path / "none.toml")
