@@ -3,18 +3,39 @@
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import hashlib
 import os
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode
+
 ENVIRONMENT = "VFIO_ACPI_CACHE"
+
+# https://bford.info/cachedir/: backup tools skip a folder that holds this file, and only
+# folders that hold it are ever removed by clean(), wherever VFIO_ACPI_CACHE points.
+TAG = "CACHEDIR.TAG"
+TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# made by vfio-acpi; safe to remove\n"
+
+FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+
+
+@dataclass(frozen=True)
+class Freed:
+    """One thing that clean() frees, and how many bytes of the disk it takes."""
+
+    path: Path
+    size: int
 
 
 def root() -> Path:
@@ -32,47 +53,164 @@ def digest(parts: Iterable[str]) -> str:
     return sha.hexdigest()[:16]
 
 
+def folder(kind: str) -> Path:
+    """The folder of all entries of ``kind``, made when it is not there."""
+    with _explained():
+        path = root() / kind
+        path.mkdir(parents=True, exist_ok=True)
+        tag = path / TAG
+        if not tag.is_file():
+            tag.write_text(TAG_TEXT)
+    return path
+
+
 @contextmanager
-def locked(name: str, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock ``name`` against other runs; ``waiting`` is called once if somebody has it."""
-    folder = root() / "locks"
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / f"{name}.lock")
-    try:
-        lock.acquire(timeout=0)
-    except Timeout:
-        if waiting is not None:
-            waiting()
-        lock.acquire()
+def using() -> Iterator[None]:
+    """Keep clean() away for as long as the block runs; any number of runs may."""
+    with _explained():
+        root().mkdir(parents=True, exist_ok=True)
+        holder = _gate(fcntl.LOCK_SH)
     try:
         yield
     finally:
-        lock.release()
+        os.close(holder)
 
 
-def entry(kind: str, key: str, fill: Callable[[Path], None]) -> tuple[Path, bool]:
+@contextmanager
+def locked(name: str, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
+    """Hold the lock ``name`` against other runs; ``waiting`` is called once if somebody has it."""
+    with using():
+        lock = FileLock(folder("locks") / f"{name}.lock")
+        with _explained():
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                if waiting is not None:
+                    waiting()
+                lock.acquire()
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def entry(
+    kind: str,
+    key: str,
+    fill: Callable[[Path], None],
+    *,
+    waiting: Callable[[], None] | None = None,
+) -> tuple[Path, bool]:
     """The folder ``kind/key``, made by ``fill`` when it is not there; and whether it was.
 
     ``fill`` gets an empty folder beside the final one; only when it returns does the folder
     take its name, in one rename, so that an interrupted run leaves nothing that looks whole.
     What an interrupted run did leave is removed by the next one that makes the same entry.
-    Holds the lock of the entry meanwhile. Errors of ``fill`` pass through.
+    Holds the lock of the entry meanwhile; ``waiting`` is called once if another run has it.
+    Errors of ``fill`` pass through, except that a full disk becomes a HarnessError.
     """
     final = root() / kind / key
     if final.is_dir():
         return final, True
-    with locked(f"{kind}-{key}"):
+    with locked(f"{kind}-{key}", waiting=waiting):
         if final.is_dir():
             return final, True
-        final.parent.mkdir(parents=True, exist_ok=True)
-        for stale in final.parent.glob(f".{key}.*"):
+        parent = folder(kind)
+        for stale in parent.glob(f".{key}.*"):
             shutil.rmtree(stale, ignore_errors=True)
-        partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=final.parent))
+        with _explained():
+            partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parent))
         try:
-            fill(partial)
-            partial.chmod(0o755)
-            partial.rename(final)
+            with _explained(FULL):
+                fill(partial)
+            with _explained():
+                partial.chmod(0o755)
+                partial.rename(final)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
     return final, False
+
+
+def clean(*, dry_run: bool = False) -> tuple[Freed, ...]:
+    """Remove every entry of every kind; gives what was freed (``dry_run``: would be).
+
+    HarnessError if another run uses the cache, and then nothing is removed.
+    """
+    if not root().is_dir():
+        return ()
+    with _explained():
+        holder = None if dry_run else _gate(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        try:
+            kinds = sorted(tag.parent for tag in root().glob(f"*/{TAG}"))
+            freed = tuple(
+                Freed(item, _size(item))
+                for kind in kinds
+                for item in sorted(kind.iterdir())
+                if item.name != TAG
+            )
+            if not dry_run:
+                for item in freed:
+                    _remove(item.path)
+                for kind in kinds:
+                    shutil.rmtree(kind)
+        finally:
+            if holder is not None:
+                os.close(holder)
+    return freed
+
+
+def _gate(operation: int) -> int:
+    """A descriptor that holds the lock of the whole cache: shared by users, exclusive to clean."""
+    path = root() / "in-use"
+    try:
+        gate = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        # Nobody can clean what is read-only, and a whole entry can be used from there.
+        return os.open(root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(gate, operation)
+    except BlockingIOError:
+        os.close(gate)
+        raise HarnessError(
+            f"cache {root()}",
+            "in use by another run",
+            mend="wait for it to end, or end it",
+        ) from None
+    return gate
+
+
+def _size(path: Path) -> int:
+    """Bytes of disk that ``path`` and all below it take; a hard link counts each time."""
+    blocks = path.lstat().st_blocks
+    if path.is_dir() and not path.is_symlink():
+        for parent, folders, files in os.walk(path):
+            blocks += sum(os.lstat(f"{parent}/{name}").st_blocks for name in (*folders, *files))
+    return blocks * 512
+
+
+def _remove(path: Path) -> None:
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+@contextmanager
+def _explained(only: frozenset[int] | None = None) -> Iterator[None]:
+    """Turn an OSError (only those numbers) into a HarnessError that names the cache."""
+    try:
+        yield
+    except OSError as error:
+        if only is not None and error.errno not in only:
+            raise
+        full = error.errno in FULL
+        raise HarnessError(
+            f"cache {root()}",
+            error.strerror or str(error),
+            mend=f"{'free some space' if full else 'make it writable'}, or set {ENVIRONMENT} to "
+            "a folder elsewhere",
+            code=ExitCode.LOST if full else ExitCode.USAGE,
+        ) from error
