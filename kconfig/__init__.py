@@ -1,0 +1,7 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Config fragments, and the resolver on kconfiglib that explains what the kernel made of them.
+
+The kernel tree's own ``conf`` decides a config; this package reads and renders what is asked
+for (``fragment``), reads what came out (``dotconfig``), and says why the two differ
+(``tree`` parses the Kconfig files, ``explain`` words the answer).
+"""

@@ -1,0 +1,285 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Why a symbol has the value that it has, and what to set to give it another."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterator, Mapping
+from itertools import chain
+
+import kconfiglib
+
+from kconfig import dotconfig, mend
+from kconfig.fragment import Request
+from kconfig.tree import Expr, KernelKconfig, Symbol, defaults, defined, locations, written
+from kpatch.errors import HarnessError
+
+# How many selects and implies without effect are shown; those with effect always are.
+MAX_IDLE = 8
+
+_SWITCHES = (kconfiglib.BOOL, kconfiglib.TRISTATE)
+
+
+def find(kconfig: KernelKconfig, name: str) -> Symbol:
+    """The symbol ``name`` (with or without CONFIG_); HarnessError (exit 2) naming near ones."""
+    bare = name.removeprefix("CONFIG_")
+    if defined(kconfig, bare):
+        return kconfig.syms[bare]
+    raise HarnessError(name, "no Kconfig file of this kernel defines it", mend=_near(kconfig, bare))
+
+
+def _near(kconfig: KernelKconfig, name: str) -> str:
+    known = [symbol.name for symbol in kconfig.unique_defined_syms]
+    near = difflib.get_close_matches(name.upper(), known, n=3, cutoff=0.75)
+    near += sorted((it for it in known if name.upper() in it and it not in near), key=len)[:3]
+    return (
+        f"name one of these, if it is meant: {', '.join(near)}"
+        if near
+        else "check its name; no known one is near"
+    )
+
+
+def explanation(
+    kconfig: KernelKconfig, name: str, *, asked: Mapping[str, Request] | None = None
+) -> str:
+    """What the tree says of one symbol, for reading.
+
+    ``kconfig`` has its values; ``asked`` says which of them a fragment gave, None that they are
+    a .config's. HarnessError (exit 2) if there is no such symbol.
+    """
+    symbol = find(kconfig, name)
+    lines = chain(
+        [f"CONFIG_{symbol.name}"],
+        _facts(kconfig, symbol),
+        _field("value", f"{_written(kconfig, symbol)}: {_reason(kconfig, symbol, asked)}"),
+        _dependencies(symbol),
+        _reverse("selected by", symbol.rev_dep),
+        _reverse("implied by", symbol.weak_rev_dep),
+        _to_set(kconfig, symbol),
+    )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def stuck(
+    kconfig: KernelKconfig, request: Request, *, got: str | None, asked: Mapping[str, Request]
+) -> str:
+    """Why ``request`` did not stick: its definition, prompt, what failed, and what to set.
+
+    ``got`` is what the .config has instead, None if it does not mention the symbol.
+    """
+    head = f"{_line(request.symbol, request.value)} ({request.where})"
+    if not defined(kconfig, request.symbol):
+        lines = chain(
+            [f"{head} is in no Kconfig file of this kernel"],
+            _field("near", _near(kconfig, request.symbol)),
+            _field("to mend", 'if only some kernels have it, put "#: from X.Y" above it'),
+        )
+    else:
+        symbol = kconfig.syms[request.symbol]
+        lines = chain(
+            [f"{head} did not stick, it is {got or _absent(symbol)}"],
+            _facts(kconfig, symbol),
+            _field("cause", _cause(kconfig, symbol, request, asked)),
+            _field("to mend", _mend(kconfig, symbol, request)),
+        )
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _field(name: str, text: str) -> Iterator[str]:
+    yield f"  {name:<12}{text}"
+
+
+def _facts(kconfig: KernelKconfig, symbol: Symbol) -> Iterator[str]:
+    yield from _field("type", kconfiglib.TYPE_TO_STR[symbol.orig_type])
+    for location in locations(symbol):
+        yield from _field("defined", location)
+    if symbol in kconfig.transitional:
+        yield from _field("prompt", "none, transitional: only read from an old .config")
+        return
+    prompts = [node for node in symbol.nodes if node.prompt]
+    for node in prompts:
+        text, condition = node.orig_prompt
+        suffix = "" if condition is kconfig.y else f" if {_expr(condition)}"
+        yield from _field("prompt", f'"{text}"{suffix}')
+    if not prompts:
+        yield from _field("prompt", "none: no fragment can set it")
+
+
+def _dependencies(symbol: Symbol) -> Iterator[str]:
+    if symbol.direct_dep is symbol.kconfig.y:
+        yield from _field("depends on", "nothing")
+        return
+    yield from _field("depends on", _tri(symbol.direct_dep))
+    yield from _tree(symbol.direct_dep, "    ")
+
+
+def _tree(expr: Expr, indent: str) -> Iterator[str]:
+    """One line for each operand with its value, the operands of ``||`` under "any of"."""
+    for part in dict.fromkeys(kconfiglib.split_expr(expr, kconfiglib.AND)):
+        operands = kconfiglib.split_expr(part, kconfiglib.OR)
+        if len(operands) == 1:
+            yield f"{indent}[{_tri(part)}] {_expr(part)}"
+            continue
+        yield f"{indent}[{_tri(part)}] any of"
+        for operand in operands:
+            if isinstance(operand, tuple) and operand[0] is kconfiglib.AND:
+                yield f"{indent}    [{_tri(operand)}] all of"
+                yield from _tree(operand, f"{indent}        ")
+            else:
+                yield from _tree(operand, f"{indent}    ")
+
+
+def _reverse(title: str, expr: Expr) -> Iterator[str]:
+    if not isinstance(expr, tuple) and expr.is_constant:
+        return
+    parts = kconfiglib.split_expr(expr, kconfiglib.OR)
+    idle = [part for part in parts if not kconfiglib.expr_value(part)]
+    yield from _field(title, _tri(expr))
+    for part in [*(part for part in parts if part not in idle), *idle[:MAX_IDLE]]:
+        yield f"    [{_tri(part)}] {_expr(part)}"
+    if len(idle) > MAX_IDLE:
+        yield f"    … and {len(idle) - MAX_IDLE} more that are n"
+
+
+def _to_set(kconfig: KernelKconfig, symbol: Symbol) -> Iterator[str]:
+    if symbol.orig_type in _SWITCHES:
+        other = "n" if symbol.tri_value else "y"
+        found = mend.settings(kconfig, symbol, other)
+        way = _settings(found) if found else "no setting does it"
+        yield from _field(f"to get {other}", way)
+    else:
+        found = mend.settings(kconfig, symbol, "…")
+        yield from _field("to set", _settings(found) if found else "no setting does it")
+
+
+def _settings(settings: mend.Settings) -> str:
+    return ", ".join(_line(symbol, value) for symbol, value in settings)
+
+
+def _line(symbol: str, value: str) -> str:
+    return f"CONFIG_{symbol}={value}"
+
+
+def _reason(kconfig: KernelKconfig, symbol: Symbol, asked: Mapping[str, Request] | None) -> str:
+    """Where the value comes from, in the order in which conf looks."""
+    if kconfiglib.expr_value(symbol.rev_dep):
+        active = _active(symbol.rev_dep)
+        return f"selected by {', '.join(active)}"
+    if symbol.choice and symbol.visibility:
+        return _choice_reason(symbol, asked)
+    if symbol.visibility and symbol.user_value is not None:
+        return _asked(symbol, asked)
+    for expr, condition in defaults(kconfig, symbol):
+        if kconfiglib.expr_value(condition):
+            return f"the default is {_expr(expr)}"
+    if kconfiglib.expr_value(symbol.weak_rev_dep):
+        return f"implied by {', '.join(_active(symbol.weak_rev_dep))}"
+    return _invisible(kconfig, symbol)
+
+
+def _choice_reason(symbol: Symbol, asked: Mapping[str, Request] | None) -> str:
+    picked = symbol.choice.selection
+    if picked is None:
+        return "its choice has picked nothing"
+    by = f", {_asked(picked, asked)}" if picked.user_value else ""
+    return f"its choice has picked {picked.name}{by}"
+
+
+def _asked(symbol: Symbol, asked: Mapping[str, Request] | None) -> str:
+    if asked is None:
+        return "the .config has it"
+    request = asked.get(symbol.name)
+    return f"asked for at {request.where}" if request else "no fragment asks for it"
+
+
+def _invisible(kconfig: KernelKconfig, symbol: Symbol) -> str:
+    prompts = [node.prompt[1] for node in symbol.nodes if node.prompt]
+    if not prompts or symbol in kconfig.transitional:
+        return "it has no prompt, and nothing that is on selects it"
+    return f"not met: {' or '.join(', '.join(_failing(prompt)) for prompt in prompts)}"
+
+
+def _failing(expr: Expr) -> list[str]:
+    """The operands of ``expr`` that are n, each with its value."""
+    return [
+        _expr(part)
+        for part in dict.fromkeys(kconfiglib.split_expr(expr, kconfiglib.AND))
+        if not kconfiglib.expr_value(part)
+    ]
+
+
+def _active(expr: Expr) -> list[str]:
+    """The symbols that select or imply, whose condition holds."""
+    return [
+        kconfiglib.split_expr(part, kconfiglib.AND)[0].name
+        for part in kconfiglib.split_expr(expr, kconfiglib.OR)
+        if kconfiglib.expr_value(part)
+    ]
+
+
+def _cause(
+    kconfig: KernelKconfig, symbol: Symbol, request: Request, asked: Mapping[str, Request]
+) -> str:
+    switch = symbol.orig_type in _SWITCHES
+    if switch and request.value not in kconfiglib.STR_TO_TRI:
+        return f"a {kconfiglib.TYPE_TO_STR[symbol.orig_type]} cannot be {request.value}"
+    if request.value == "m" and symbol.orig_type is kconfiglib.BOOL:
+        return "a bool cannot be m"
+    if request.value == "m" and not kconfig.modules.tri_value:
+        return f"there are no modules: {_expr(kconfig.modules)}"
+    if not switch and symbol.visibility:
+        return _number_cause(symbol, request)
+    if not symbol.visibility and not (switch and symbol.tri_value):
+        return _invisible(kconfig, symbol)
+    return _reason(kconfig, symbol, asked)
+
+
+def _number_cause(symbol: Symbol, request: Request) -> str:
+    for low, high, condition in symbol.ranges:
+        if kconfiglib.expr_value(condition):
+            return f"the range is {low.str_value} to {high.str_value}"
+    return f"{request.value} is no {kconfiglib.TYPE_TO_STR[symbol.orig_type]}"
+
+
+def _mend(kconfig: KernelKconfig, symbol: Symbol, request: Request) -> str:
+    switch = symbol.orig_type in _SWITCHES
+    if switch and request.value not in kconfiglib.STR_TO_TRI:
+        return "ask for y or n"
+    if request.value == "m" and symbol.orig_type is kconfiglib.BOOL:
+        return f"ask for {_line(symbol.name, 'y')}"
+    if not switch and symbol.visibility:
+        return "ask for a value that it can have"
+    if symbol.choice and symbol.visibility:
+        return "ask for one member of the choice only"
+    found = mend.settings(kconfig, symbol, request.value)
+    others = [it for it in found or () if it[0] != symbol.name]
+    if others:
+        return f"set {_settings(tuple(others))}"
+    return "drop the request; no setting that a fragment could make was found"
+
+
+def _written(kconfig: KernelKconfig, symbol: Symbol) -> str:
+    if written(kconfig, symbol):
+        return dotconfig.parse(symbol.config_string)[symbol.name]
+    return _absent(symbol)
+
+
+def _absent(symbol: Symbol) -> str:
+    return "n" if symbol.orig_type in _SWITCHES else "not in the .config"
+
+
+def _tri(expr: Expr) -> str:
+    return str(kconfiglib.TRI_TO_STR[kconfiglib.expr_value(expr)])
+
+
+def _expr(expr: Expr) -> str:
+    return str(kconfiglib.expr_str(expr, _with_value))
+
+
+def _with_value(item: Symbol) -> str:
+    plain = str(kconfiglib.standard_sc_expr_str(item))
+    if isinstance(item, kconfiglib.Choice):
+        return f'choice "{item.nodes[0].prompt[0]}" [={item.str_value}]'
+    if item.is_constant:
+        return plain
+    return f"{plain} [={item.str_value}]" if item.nodes else f"{plain} [undefined]"

@@ -1,0 +1,120 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Config fragments: what is asked for, for which kernels. fragments/README.md has the grammar."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kconfig import dotconfig
+from kconfig.release import Release, release
+from kpatch.errors import HarnessError
+
+FOLDER = Path(__file__).parent / "fragments"
+
+_REQUEST = re.compile(r'[A-Za-z0-9_]+=(?:[ymn]|-?[0-9]+|0[xX][0-9A-Fa-f]+|"(?:[^"\\]|\\.)*")')
+_DIRECTIVE = re.compile(r"#:\s*(?:from (?P<first>\S+))?\s*(?:before (?P<end>\S+))?")
+
+
+@dataclass(frozen=True)
+class Span:
+    """The releases from ``first`` on and before ``end``; None leaves that side open."""
+
+    first: Release | None = None
+    end: Release | None = None
+
+    def __contains__(self, it: Release) -> bool:
+        """Whether the release lies in the span."""
+        return (self.first is None or self.first <= it) and (self.end is None or it < self.end)
+
+
+ALWAYS = Span()
+
+
+@dataclass(frozen=True)
+class Request:
+    """One symbol asked for: its value as in a .config, where, and for which releases."""
+
+    symbol: str
+    value: str
+    where: str
+    span: Span = ALWAYS
+
+
+def path_of(name: str) -> Path:
+    """The file of the fragment ``name``; HarnessError (exit 2) if there is none."""
+    path = FOLDER / f"{name}.config"
+    if not path.is_file():
+        known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.config")))
+        raise HarnessError(f"fragment {name}", "there is no such file", mend=f"use one of {known}")
+    return path
+
+
+def read(path: Path) -> list[Request]:
+    """The requests of the fragment file ``path``; HarnessError (exit 2) if it cannot be read."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise HarnessError(str(path), str(error), mend="give a readable text file") from error
+    return list(parse(text, name=path.name))
+
+
+def parse(text: str, *, name: str) -> Iterator[Request]:
+    """The requests of ``text`` in order; HarnessError (exit 2) at a line outside the grammar."""
+    span = ALWAYS
+    for number, raw in enumerate(text.splitlines(), 1):
+        line, where = raw.rstrip(), f"{name}:{number}"
+        if not line:
+            span = ALWAYS
+        elif line.startswith("#:"):
+            span = _span(line, where)
+        elif (asked := dotconfig.assignment(line)) is not None:
+            yield _request(asked, where, span)
+        elif not line.startswith("#"):
+            raise _bad(where, line, "CONFIG_NAME=VALUE or a comment")
+
+
+def _request(asked: tuple[str, str], where: str, span: Span) -> Request:
+    symbol, value = asked
+    if _REQUEST.fullmatch(f"{symbol}={value}") is None:
+        raise _bad(where, f"CONFIG_{symbol}={value}", 'y, m, n, a number or a "string"')
+    return Request(symbol, value, where, span)
+
+
+def _span(line: str, where: str) -> Span:
+    match = _DIRECTIVE.fullmatch(line)
+    try:
+        if match is None or not any(match.groups()):
+            raise ValueError
+        first, end = (version and release(version) for version in match.group("first", "end"))
+    except ValueError:
+        raise _bad(where, line, '"#: from X.Y", "#: before X.Y" or both') from None
+    return Span(first or None, end or None)
+
+
+def _bad(where: str, line: str, wanted: str) -> HarnessError:
+    return HarnessError(where, f"cannot read {line!r}", mend=f"write {wanted}")
+
+
+def stack(names: Iterable[str], version: str) -> tuple[Request, ...]:
+    """What the fragments ``names`` ask of a kernel of ``version``: one request for each symbol.
+
+    The last request for a symbol counts. Errors as in ``path_of`` and ``read``.
+    """
+    return settle((request for name in names for request in read(path_of(name))), version)
+
+
+def settle(requests: Iterable[Request], version: str) -> tuple[Request, ...]:
+    """Those of ``requests`` that hold for ``version``, the last one for each symbol."""
+    try:
+        of = release(version)
+    except ValueError as error:
+        raise HarnessError("kernel version", str(error), mend="give one like 6.12") from error
+    return tuple({it.symbol: it for it in requests if of in it.span}.values())
+
+
+def render(requests: Iterable[Request]) -> str:
+    """The fragment for the kernel's own tools (``KCONFIG_ALLCONFIG``)."""
+    return dotconfig.render((request.symbol, request.value) for request in requests)

@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Which symbols to set so that another one can have the value asked for.
+
+The search goes from an expression to the symbols in it, from a symbol to its prompt's
+condition or, when it has no prompt, to what selects it or gives its default. It answers with
+the shortest list of settings it finds, or None. It looks at values as they are: settings that
+contradict each other may be proposed for expressions that are contradictory themselves.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from itertools import islice
+
+import kconfiglib
+
+from kconfig.tree import Expr, KernelKconfig, Symbol, defaults
+
+Settings = tuple[tuple[str, str], ...]
+Seen = tuple[Symbol, ...]
+
+# A symbol like CRC32 is selected by hundreds, and each of them depends on many.
+MAX_SELECTORS = 25
+MAX_DEPTH = 6
+
+_TRI = {0: "n", 1: "m", 2: "y"}
+_SWITCHES = (kconfiglib.BOOL, kconfiglib.TRISTATE)
+
+
+def settings(kconfig: KernelKconfig, symbol: Symbol, value: str) -> Settings | None:
+    """What to set, in order, the symbol itself last; None if no way was found."""
+    if symbol.orig_type not in _SWITCHES:
+        return _with(_prompts(kconfig, symbol, 2, ()), (symbol.name, value))
+    wanted = kconfiglib.STR_TO_TRI[value]
+    if value == "m" and not kconfig.modules.tri_value:
+        return _all(_raise(kconfig, it, 1, ()) for it in (kconfig.modules, symbol))
+    if wanted > symbol.tri_value:
+        return _raise(kconfig, symbol, wanted, ())
+    return _lower(kconfig, symbol, wanted, ())
+
+
+def _raise(kconfig: KernelKconfig, expr: Expr, to: int, seen: Seen) -> Settings | None:
+    """What makes ``expr`` at least ``to``."""
+    if kconfiglib.expr_value(expr) >= to:
+        return ()
+    if not isinstance(expr, tuple):
+        return _raise_symbol(kconfig, expr, to, seen)
+    operator, *operands = expr
+    if operator is kconfiglib.AND:
+        return _all(_raise(kconfig, it, to, seen) for it in operands)
+    if operator is kconfiglib.OR:
+        return _shortest(_raise(kconfig, it, to, seen) for it in operands)
+    if operator is kconfiglib.NOT:
+        return _lower(kconfig, operands[0], 2 - to, seen)
+    return _compare(kconfig, operator, operands[0], operands[1], seen)
+
+
+def _raise_symbol(kconfig: KernelKconfig, symbol: Symbol, to: int, seen: Seen) -> Settings | None:
+    if isinstance(symbol, kconfiglib.Choice):
+        return _prompts(kconfig, symbol, to, seen)
+    if symbol in seen or len(seen) >= MAX_DEPTH or symbol.orig_type not in _SWITCHES:
+        return None
+    seen = (*seen, symbol)
+    value = _TRI[to] if symbol.orig_type is kconfiglib.TRISTATE else "y"
+    direct = _with(_prompts(kconfig, symbol, to, seen), (symbol.name, value))
+    if direct is not None:
+        return direct
+    selectors = islice(kconfiglib.split_expr(symbol.rev_dep, kconfiglib.OR), MAX_SELECTORS)
+    given = ((kconfiglib.AND, *default) for default in defaults(kconfig, symbol))
+    return _shortest(_raise(kconfig, it, to, seen) for it in (*selectors, *given))
+
+
+def _prompts(kconfig: KernelKconfig, item: Symbol, to: int, seen: Seen) -> Settings | None:
+    """What makes a prompt of ``item`` visible; None if it has none."""
+    if item in kconfig.transitional:
+        return None
+    return _shortest(
+        _raise(kconfig, node.prompt[1], to, seen) for node in item.nodes if node.prompt
+    )
+
+
+def _lower(kconfig: KernelKconfig, expr: Expr, to: int, seen: Seen) -> Settings | None:
+    """What makes ``expr`` at most ``to``."""
+    if kconfiglib.expr_value(expr) <= to:
+        return ()
+    if not isinstance(expr, tuple):
+        return _lower_symbol(kconfig, expr, to, seen)
+    operator, *operands = expr
+    if operator is kconfiglib.AND:
+        return _shortest(_lower(kconfig, it, to, seen) for it in operands)
+    if operator is kconfiglib.OR:
+        return _all(_lower(kconfig, it, to, seen) for it in operands)
+    if operator is kconfiglib.NOT:
+        return _raise(kconfig, operands[0], 2 - to, seen)
+    return None
+
+
+def _lower_symbol(kconfig: KernelKconfig, symbol: Symbol, to: int, seen: Seen) -> Settings | None:
+    if symbol in seen or len(seen) >= MAX_DEPTH or isinstance(symbol, kconfiglib.Choice):
+        return None
+    seen = (*seen, symbol)
+    if symbol.choice:
+        others = (it for it in symbol.choice.syms if it is not symbol and it.visibility)
+        return _shortest([((other.name, "y"),) for other in others])
+    freed = _lower(kconfig, symbol.rev_dep, to, seen)
+    shown = _prompts(kconfig, symbol, 1, seen)
+    if shown is None:
+        return freed or None
+    return _with(_all([freed, shown]), (symbol.name, _TRI[to]))
+
+
+def _compare(
+    kconfig: KernelKconfig, operator: int, left: Symbol, right: Symbol, seen: Seen
+) -> Settings | None:
+    """What makes ``left = right`` or ``left != n`` true; other comparisons are left to the user."""
+    if right.is_constant and left.orig_type in _SWITCHES:
+        value = kconfiglib.STR_TO_TRI.get(right.name)
+        if operator is kconfiglib.UNEQUAL and value == 0:
+            return _raise(kconfig, left, 1, seen)
+        if operator is kconfiglib.EQUAL and value is not None:
+            move = _raise if value > left.tri_value else _lower
+            return move(kconfig, left, value, seen)
+    return None
+
+
+def _with(found: Settings | None, last: tuple[str, str]) -> Settings | None:
+    return None if found is None else (*found, last)
+
+
+def _all(parts: Iterable[Settings | None]) -> Settings | None:
+    found: dict[tuple[str, str], None] = {}
+    for part in parts:
+        if part is None:
+            return None
+        found |= dict.fromkeys(part)
+    return tuple(found)
+
+
+def _shortest(ways: Iterable[Settings | None]) -> Settings | None:
+    return min((way for way in ways if way is not None), key=len, default=None)

@@ -1,0 +1,232 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The Kconfig files of a kernel tree, parsed by kconfiglib and evaluated like the tree's ``conf``.
+
+kconfiglib 14.1.0 does not know three things that today's trees use; ``KernelKconfig`` adds
+them where its parser looks at a line, so that locations stay right and no file is touched:
+
+- ``modules`` is the old ``option modules`` (since v6.1 at least; scripts/kconfig/parser.y);
+- ``transitional`` (in 7.3): a symbol without a prompt whose value in an old .config counts
+  when that is read, and which is never written;
+- ``depends on A if B`` (in 7.3): ``A || (B = n)``. That is not ``A || !B``: for B=m it demands A.
+
+And ``conf`` itself changed its mind about two things, for which see ``CHOICE_HONOURS_N`` and
+``UNSET_NUMBER_IS_ZERO``.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import chdir, contextmanager
+from pathlib import Path
+from typing import Any
+
+import kconfiglib
+
+from kconfig import dotconfig
+from kconfig.release import Release, release
+
+# Untyped: kconfiglib's symbols, choices, menu nodes, and expressions (tuples of these).
+Symbol = Any
+Choice = Any
+Expr = Any
+
+# Since these releases (seen in 6.12, not yet in 6.1) conf does not pick a choice's member that
+# is explicitly n while another can be picked, and …
+CHOICE_HONOURS_N: Release = (6, 11)
+# … takes an int or hex symbol that nothing gives a value for 0 instead of the empty string.
+UNSET_NUMBER_IS_ZERO: Release = (6, 11)
+
+_process_state = threading.Lock()
+
+
+class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is untyped
+    """kconfiglib with the three constructs; ``transitional`` holds the symbols marked so."""
+
+    def __init__(self, top: str, *, of: Release) -> None:
+        self.of = of
+        self.transitional: set[Symbol] = set()
+        self.zeroed: set[Symbol] = set()
+        self._entry: Any = None
+        super().__init__(top, warn_to_stderr=False)
+        if of >= UNSET_NUMBER_IS_ZERO:
+            self._zero_numbers()
+
+    def _parse_props(self, node: Any) -> None:
+        self._entry = node
+        super()._parse_props(node)
+
+    def _tokenize(self, s: str) -> Any:
+        word = s.partition("#")[0].strip()
+        if word == "modules":
+            # kconfiglib takes the symbol for granted; set it, should it not be MODULES.
+            self.modules = self._entry.item
+            return super()._tokenize(s.replace(word, "option modules", 1))
+        if word == "transitional":
+            self._mark_transitional(self._entry)
+            return (None,)
+        return super()._tokenize(s)
+
+    def _mark_transitional(self, node: Any) -> None:
+        """Give the symbol a prompt, which is what makes kconfiglib count its user value."""
+        node.prompt = (f"{node.item.name} (transitional)", self.y)
+        self.transitional.add(node.item)
+
+    def _expect_expr_and_eol(self) -> Expr:
+        if self._tokens[0] is not kconfiglib._T_DEPENDS:
+            return super()._expect_expr_and_eol()
+        expr = self._parse_expr(True)
+        if self._tokens[self._tokens_i] is None:
+            return expr
+        return self._make_or(expr, self._is_no(self._parse_cond()))
+
+    def _is_no(self, expr: Expr) -> Expr:
+        """``expr = n``; only symbols can be compared, so the comparison moves inwards.
+
+        What conf does with it (scripts/kconfig/expr.c, expr_trans_compare), quirk included:
+        ``!A`` is taken to be n when A is not n, although !m is m.
+        """
+        if not isinstance(expr, tuple):
+            return (kconfiglib.EQUAL, expr, self.n)
+        operator = expr[0]
+        if operator is kconfiglib.AND:
+            return (kconfiglib.OR, self._is_no(expr[1]), self._is_no(expr[2]))
+        if operator is kconfiglib.OR:
+            return (kconfiglib.AND, self._is_no(expr[1]), self._is_no(expr[2]))
+        if operator is kconfiglib.NOT:
+            return (kconfiglib.NOT, self._is_no(expr[1]))
+        return (kconfiglib.NOT, expr)
+
+    def _zero_numbers(self) -> None:
+        zero = {kconfiglib.INT: "0", kconfiglib.HEX: "0x0"}
+        for symbol in self.unique_defined_syms:
+            if symbol.orig_type in zero:
+                symbol.defaults.append((self._number(zero[symbol.orig_type]), self.y))
+                self.zeroed.add(symbol)
+                symbol._invalidate()
+
+    def _number(self, text: str) -> Symbol:
+        constant = self.const_syms.get(text)
+        if constant is None:
+            constant = self.const_syms[text] = kconfiglib.Symbol()
+            constant.kconfig, constant.name, constant.is_constant = self, text, True
+            constant.rev_dep = constant.weak_rev_dep = constant.direct_dep = self.n
+        return constant
+
+
+def load(source: Path, *, version: str, environment: Mapping[str, str], cwd: Path) -> KernelKconfig:
+    """The Kconfig files of the kernel tree ``source``, no values given yet; takes 3–8 s.
+
+    ``environment`` is the one that the top Makefile gives to conf: macros ask for it, and run
+    commands, which may leave files in ``cwd`` for a moment. Both are state of the process, so
+    only one load runs at a time. kconfiglib.KconfigError if a file cannot be parsed.
+    """
+    with _process(dict(environment) | {"srctree": str(source)}, cwd):
+        return KernelKconfig("Kconfig", of=release(version))
+
+
+@contextmanager
+def _process(environment: Mapping[str, str], cwd: Path) -> Iterator[None]:
+    with _process_state, chdir(cwd):
+        saved = dict(os.environ)
+        os.environ.clear()
+        os.environ.update(environment)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(saved)
+
+
+def assign(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
+    """Give symbols their user values, as reading a .config does: unknown symbols are passed over.
+
+    The order of ``values`` is that of the lines: in a choice the last y wins.
+    """
+    for name, value in values.items():
+        if defined(kconfig, name):
+            kconfig.syms[name].set_value(_plain(value))
+    if kconfig.of >= CHOICE_HONOURS_N:
+        _settle_choices(kconfig, list(values))
+
+
+def _plain(value: str) -> str:
+    if value.startswith('"'):
+        return str(kconfiglib.unescape(value[1:-1]))
+    return value
+
+
+def allnoconfig(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
+    """What ``make allnoconfig`` does: ``asked`` counts, every other symbol with a prompt is off."""
+    for symbol in kconfig.unique_defined_syms:
+        if symbol.orig_type in (kconfiglib.BOOL, kconfiglib.TRISTATE) and not symbol.choice:
+            symbol.set_value(0)
+    assign(kconfig, asked)
+
+
+def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:
+    """Pick in every choice the member that conf picks; one choice may depend on another."""
+    for _ in range(len(kconfig.unique_choices) + 1):
+        moved = False
+        for choice in kconfig.unique_choices:
+            pick = _pick(choice, order)
+            if choice.selection is not pick:
+                choice.user_selection = pick
+                choice._rec_invalidate()
+                moved = True
+        if not moved:
+            return
+
+
+def _pick(choice: Choice, order: list[str]) -> Symbol | None:
+    """The member that conf picks (scripts/kconfig/symbol.c, sym_calc_choice)."""
+    if not choice.visibility:
+        return None
+    visible = [member for member in choice.syms if member.visibility]
+    latest = sorted(
+        (member for member in visible if member.user_value is not None),
+        key=lambda member: order.index(member.name) if member.name in order else -1,
+        reverse=True,
+    )
+    default = choice._selection_from_defaults()
+    candidates = [
+        *(member for member in latest if member.user_value == 2),
+        *([default] if default is not None and default.user_value != 0 else []),
+        *(member for member in visible if member.user_value is None),
+        *reversed(latest),
+    ]
+    return candidates[0] if candidates else None
+
+
+def values(kconfig: KernelKconfig) -> dict[str, str]:
+    """Every symbol that would be written to the .config, with its value."""
+    text = "".join(
+        symbol.config_string for symbol in kconfig.unique_defined_syms if written(kconfig, symbol)
+    )
+    return dotconfig.parse(text)
+
+
+def written(kconfig: KernelKconfig, symbol: Symbol) -> bool:
+    """Whether the symbol has a line in the .config."""
+    if symbol in kconfig.transitional:
+        return False
+    if symbol in kconfig.zeroed and not symbol.visibility:
+        return any(kconfiglib.expr_value(condition) for _, condition in defaults(kconfig, symbol))
+    return bool(symbol.config_string)
+
+
+def defaults(kconfig: KernelKconfig, symbol: Symbol) -> list[tuple[Expr, Expr]]:
+    """The defaults that the Kconfig files give, each with its condition."""
+    return list(symbol.defaults[:-1] if symbol in kconfig.zeroed else symbol.defaults)
+
+
+def defined(kconfig: KernelKconfig, name: str) -> bool:
+    """Whether a Kconfig file defines the symbol; one that is only mentioned is n for ever."""
+    symbol = kconfig.syms.get(name)
+    return symbol is not None and bool(symbol.nodes)
+
+
+def locations(symbol: Symbol) -> Iterable[str]:
+    """Where the symbol is defined, as file:line in the tree."""
+    return [f"{node.filename}:{node.linenr}" for node in symbol.nodes]

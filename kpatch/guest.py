@@ -1,0 +1,218 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's Python and the suite, as read-only images that a test kernel can mount.
+
+Under software emulation the time that a run takes is decided by where the guest's files come
+from: importing pytest from the host's file system over 9p takes longer than the boot. So the
+interpreter, its library, the packages and the suite go into EROFS images, with byte code that
+is taken as it is (unchecked-hash pycs, PEP 552).
+
+Layout of the runtime image: ``bin/python3``, ``lib/`` (shared libraries), ``lib/python3.N/``
+(standard library) and ``lib/python3.N/site-packages/``. The suite's image holds ``ktests/``,
+``uapi/`` and ``machine.json``, the machine's table as the tests read it.
+"""
+
+from __future__ import annotations
+
+import compileall
+import importlib.metadata
+import json
+import os
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch import cache, process
+from kpatch.errors import HarnessError
+from kpatch.machine import Machine
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Stage
+
+PROJECT = Path(__file__).parent.parent
+SUITE = ("ktests", "uapi")
+
+# What the suite imports, and all that these need in turn, goes into the image.
+PACKAGES = ("pytest", "pyroute2", "cffi")
+
+# Parts of the standard library that no test needs; without them the image is half the size.
+UNUSED = frozenset(
+    {
+        "__pycache__",
+        "site-packages",
+        "dist-packages",
+        "test",
+        "idlelib",
+        "tkinter",
+        "turtledemo",
+        "ensurepip",
+        "lib2to3",
+        "config-3*",
+        "pydoc_data",
+        "distutils",
+    }
+)
+
+# Modules whose body is left out of the image. pyroute2's package imports every protocol that it
+# knows, which takes seconds under emulation; its modules are whole without that.
+EMPTIED = ("pyroute2/__init__.py",)
+
+# Where ktests/init.sh mounts the images.
+MOUNT = Path("/mnt")
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one run; ``cached`` tells whether both were there already."""
+
+    runtime: Path
+    suite: Path
+    cached: bool
+
+
+def images(machine: Machine, *, stage: Stage) -> Images:
+    """Make the two images, or find them in the cache."""
+    facts = json.dumps(machine.facts(), indent=1)
+    runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
+    suite, had_suite = cache.entry("suite", suite_key(facts), lambda at: _suite(at, facts, stage))
+    return Images(
+        runtime=runtime / "image.erofs",
+        suite=suite / "image.erofs",
+        cached=had_runtime and had_suite,
+    )
+
+
+def runtime_key() -> str:
+    """Name the interpreter and the exact versions of the packages in the image."""
+    versions = (f"{name}={importlib.metadata.version(name)}" for name in PACKAGES)
+    return cache.digest([sys.version, str(_interpreter()), *versions, Path(__file__).read_text()])
+
+
+def suite_key(facts: str) -> str:
+    """Name the content of the suite."""
+    parts = [facts]
+    for name in SUITE:
+        for path in sorted((PROJECT / name).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                parts += [str(path.relative_to(PROJECT)), path.read_text()]
+    return cache.digest(parts)
+
+
+def _runtime(folder: Path, stage: Stage) -> None:
+    stage.note("collecting the guest's Python")
+    root = folder / "root"
+    (root / "bin").mkdir(parents=True)
+    interpreter = _interpreter()
+    shutil.copy2(interpreter, root / "bin" / "python3")
+    library = root / "lib" / f"python3.{sys.version_info.minor}"
+    shutil.copytree(
+        sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*UNUSED), symlinks=True
+    )
+    site = library / "site-packages"
+    site.mkdir()
+    for name in sorted(_closure(PACKAGES)):
+        _install(name, site)
+    for module in EMPTIED:
+        (site / module).write_text("")
+    for shared in _shared_libraries(interpreter, root):
+        shutil.copy2(shared, root / "lib" / shared.name)
+    _compile(root, MOUNT / "runtime")
+    _pack(root, folder / "image.erofs", stage)
+    shutil.rmtree(root)
+
+
+def _suite(folder: Path, facts: str, stage: Stage) -> None:
+    stage.note("packing the suite")
+    root = folder / "root"
+    root.mkdir()
+    (root / "machine.json").write_text(facts)
+    for name in SUITE:
+        shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    # Not the tests themselves: pytest rewrites their assertions and ignores plain byte code.
+    _compile(root, MOUNT / "suite", skip=re.compile(r"/(test_[^/]*|conftest)\.py$"))
+    _pack(root, folder / "image.erofs", stage)
+    shutil.rmtree(root)
+
+
+def _interpreter() -> Path:
+    return Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+
+
+def _closure(names: tuple[str, ...]) -> set[str]:
+    """``names`` and every distribution they need where this interpreter runs."""
+    # Late: parsing requirements costs more than a warm run has to spare.
+    from packaging.requirements import Requirement
+
+    found: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for line in importlib.metadata.requires(name) or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(requirement.name)
+    return found
+
+
+def _install(name: str, site: Path) -> None:
+    """Copy the installed files of a distribution; what lies outside site-packages is left."""
+    for file in importlib.metadata.files(name) or ():
+        if file.suffix == ".pyc" or ".." in file.parts:
+            continue
+        target = site / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(Path(str(file.locate())), target)
+
+
+def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
+    """The shared libraries that the interpreter and the extension modules are linked with."""
+    seen: set[str] = set()
+    for binary in (interpreter, *sorted(root.rglob("*.so"))):
+        listing = subprocess.run(
+            ["ldd", str(binary)], capture_output=True, text=True, check=False
+        ).stdout
+        for match in re.finditer(r"(?:=> )?(/\S+) \(0x", listing):
+            path = Path(match[1])
+            if path.name not in seen:
+                seen.add(path.name)
+                yield path
+
+
+def _compile(root: Path, seen_as: Path, *, skip: re.Pattern[str] | None = None) -> None:
+    """Compile all modules under ``root``, which the guest sees at ``seen_as``."""
+    compileall.compile_dir(
+        root,
+        quiet=2,
+        stripdir=str(root),
+        prependdir=str(seen_as),
+        workers=os.cpu_count() or 1,
+        rx=skip,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+def _pack(root: Path, image: Path, stage: Stage) -> None:
+    argv = [
+        process.need("mkfs.erofs", package="erofs-utils"),
+        "--all-root",
+        "-T0",
+        str(image),
+        str(root),
+    ]
+    stage.command(argv)
+    status, output = process.capture(argv)
+    if status != 0:
+        raise HarnessError(
+            str(image),
+            f"mkfs.erofs failed with status {status}",
+            mend="see its messages above",
+            code=ExitCode.LOST,
+            details=output,
+        )

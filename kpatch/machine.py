@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The test machine: its devices as QEMU options, as firmware, and as facts for the tests.
+
+All three come from one table, ``ktests/machine.toml``.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kpatch import cache, process
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Stage
+
+KTESTS = Path(__file__).parent.parent / "ktests"
+TABLE = KTESTS / "machine.toml"
+TEMPLATE = KTESTS / "firmware" / "ssdt.asl.j2"
+
+
+@dataclass(frozen=True)
+class Device:
+    """One PCI function of the machine on the root bus."""
+
+    name: str
+    model: str
+    slot: int
+    function: int = 0
+    multifunction: bool = False
+
+    @property
+    def devfn(self) -> int:
+        """Slot and function in one byte, as in PCI configuration requests."""
+        return self.slot << 3 | self.function
+
+    @property
+    def bdf(self) -> str:
+        """The address as sysfs spells it."""
+        return f"0000:00:{self.slot:02x}.{self.function}"
+
+    @property
+    def path(self) -> str:
+        """The object that QEMU's DSDT has for the slot; only function 0 has one."""
+        return f"\\_SB.PCI0.S{self.devfn:02X}" if self.function == 0 else ""
+
+    @property
+    def method(self) -> str:
+        """The control method of the test firmware that notifies the device."""
+        return f"N{self.devfn:03X}"
+
+    @property
+    def option(self) -> str:
+        """The value of QEMU's ``-device``."""
+        more = ",multifunction=on" if self.multifunction else ""
+        return f"{self.model},id={self.name},bus=pcie.0,addr={self.slot:#x}.{self.function}{more}"
+
+
+@dataclass(frozen=True)
+class Port:
+    """An empty hot-plug port; ``model`` is what the tests may plug into it."""
+
+    name: str
+    slot: int
+    model: str
+
+    @property
+    def bdf(self) -> str:
+        """The port's own address as sysfs spells it."""
+        return f"0000:00:{self.slot:02x}.0"
+
+    @property
+    def path(self) -> str:
+        """The object that a device plugged here has in QEMU's DSDT."""
+        return f"\\_SB.PCI0.S{self.slot << 3:02X}.S00"
+
+    @property
+    def option(self) -> str:
+        """The value of QEMU's ``-device``."""
+        return f"pcie-root-port,id={self.name},bus=pcie.0,addr={self.slot:#x},chassis=1,slot=1"
+
+
+@dataclass(frozen=True)
+class Unrelated:
+    """An AC adapter that the test firmware adds; its events are not for a VMM."""
+
+    name: str
+    acpi_name: str
+    hid: str
+    uid: int
+
+    @property
+    def path(self) -> str:
+        """The object in the test firmware."""
+        return f"\\_SB.{self.acpi_name}"
+
+    @property
+    def method(self) -> str:
+        """The control method of the test firmware that notifies the device."""
+        return f"N{self.acpi_name[:3]}"
+
+
+@dataclass(frozen=True)
+class Machine:
+    """The whole table."""
+
+    devices: tuple[Device, ...]
+    port: Port
+    unrelated: tuple[Unrelated, ...]
+
+    @property
+    def sources(self) -> tuple[Device, ...]:
+        """The devices that the firmware can notify: those with a companion."""
+        return tuple(device for device in self.devices if device.path)
+
+    def options(self) -> list[str]:
+        """QEMU's arguments for the machine, the firmware's table excepted."""
+        options = [device.option for device in self.devices] + [self.port.option]
+        return [
+            "-machine",
+            "kernel-irqchip=split",
+            "-device",
+            "intel-iommu,intremap=on",
+            *(part for option in options for part in ("-device", option)),
+        ]
+
+    def facts(self) -> dict[str, Any]:
+        """What the tests get to know, as JSON-able data; an empty path means no companion."""
+        return {
+            "devices": {
+                device.name: {
+                    "bdf": device.bdf,
+                    "path": device.path,
+                    "method": device.method if device.path else "",
+                }
+                for device in self.devices
+            },
+            "port": {"bdf": self.port.bdf, "path": self.port.path},
+            "unrelated": {
+                device.name: {"path": device.path, "method": device.method}
+                for device in self.unrelated
+            },
+        }
+
+
+def load(table: Path = TABLE) -> Machine:
+    """Read the table; a key that is not known there raises TypeError."""
+    data = tomllib.loads(table.read_text())
+    return Machine(
+        devices=tuple(Device(**row) for row in data["device"]),
+        port=Port(**data["port"]),
+        unrelated=tuple(Unrelated(**row) for row in data["unrelated"]),
+    )
+
+
+def asl(machine: Machine) -> str:
+    """The test firmware's source."""
+    # Rendering costs 0.1 s of imports, and a compiled table is found in the cache without it.
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        autoescape=False,  # noqa: S701 - ASL is no markup, and the table is our own
+    )
+    template = environment.from_string(TEMPLATE.read_text())
+    return template.render(sources=list(machine.sources), unrelated=list(machine.unrelated))
+
+
+def aml(machine: Machine, *, stage: Stage) -> Path:
+    """The test firmware, compiled by iasl, from the cache when it is there."""
+    key = cache.digest([TEMPLATE.read_text(), repr(machine)])
+
+    def fill(folder: Path) -> None:
+        source = folder / "ssdt.asl"
+        source.write_text(asl(machine))
+        argv = [process.need("iasl", package="acpica-tools"), "-we", "-p", "ssdt", source.name]
+        stage.command(argv, cwd=folder)
+        status, output = process.capture(argv, cwd=folder)
+        if status != 0:
+            raise HarnessError(
+                str(TEMPLATE),
+                "iasl does not compile the test firmware",
+                mend="see its messages above",
+                code=ExitCode.LOST,
+                details=output,
+            )
+
+    folder, _ = cache.entry("firmware", key, fill)
+    return folder / "ssdt.aml"

@@ -1,0 +1,202 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suite on one kernel: in one VM, and after a crash or a hang in further fresh ones.
+
+What a VM tells is followed and kept, not judged: that is kpatch.judge's.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch import vm
+from kpatch.console import Console
+from kpatch.errors import HarnessError
+from kpatch.judge import Ending, VmRun
+from kpatch.outcomes import ExitCode
+from kpatch.record import Decoder, Record, Request, Transcript
+from kpatch.stage import Stage
+
+Write = Callable[[bytes], object]
+
+# A kernel of the plain flavor is up in 5 s under emulation on an idle machine.
+BOOT_SECONDS = 150.0
+RUN_SECONDS = 1800.0
+
+# How long the VM is listened to after its last word, and after it was asked for stacks.
+DRAIN_SECONDS = 0.2
+STACKS_SECONDS = 5.0
+
+# SysRq keys that tell where a kernel hangs: blocked tasks, and what each CPU does.
+STACK_KEYS = "wl"
+
+# What a test may ask of the machine: a QMP command and its arguments.
+ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "powerdown": ("system_powerdown", {}),
+    "plug": ("device_add", {"driver": "@model@", "id": "plugged", "bus": "@port@"}),
+    "unplug": ("device_del", {"id": "plugged"}),
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tests to run on what: ``expression`` is pytest's -k, "" for all."""
+
+    mechanism: str
+    expression: str = ""
+    run_seconds: float = RUN_SECONDS
+
+
+def run(setup: vm.Setup, selection: Selection, consoles: Path, *, stage: Stage) -> list[VmRun]:
+    """Run the selected tests; one entry a VM, each with its console in ``consoles``-N.log."""
+    runs: list[VmRun] = []
+    done: set[str] = set()
+    end = time.monotonic() + selection.run_seconds
+    while True:
+        console = consoles.with_name(f"{consoles.name}-{len(runs) + 1}.log")
+        follower = Follower(setup, selection, frozenset(done), end, stage)
+        runs.append(follower.follow(console))
+        transcript = runs[-1].transcript
+        begun = set(transcript.ended)
+        if transcript.running is not None:
+            begun.add(transcript.running.id)
+        done |= begun
+        # A VM in which no test began would begin none the next time either.
+        if not begun or transcript.ids <= done or time.monotonic() >= end:
+            return runs
+
+
+class Follower:
+    """Follows one VM from its boot to its end."""
+
+    def __init__(
+        self,
+        setup: vm.Setup,
+        selection: Selection,
+        done: frozenset[str],
+        end: float,
+        stage: Stage,
+    ) -> None:
+        self._setup = setup
+        self._selection = selection
+        self._done = done
+        self._end = end
+        self._stage = stage
+        self._decoder = Decoder()
+        self._console = Console()
+        self._transcript = Transcript()
+        self._limit = time.monotonic() + BOOT_SECONDS
+
+    def follow(self, log: Path) -> VmRun:
+        """Run the VM to its end; its console goes to ``log`` as it comes."""
+        self._stage.note("booting")
+        with log.open("wb", buffering=0) as console, vm.boot(self._setup, stage=self._stage) as it:
+            ending, detail = self._until_end(it, console.write)
+        return VmRun(self._transcript, self._console.close(), ending, detail)
+
+    def _until_end(self, it: vm.VM, write: Write) -> tuple[Ending, str]:
+        while True:
+            self._take(it, write, min(self._limit, self._end) - time.monotonic())
+            if self._transcript.done or self._tainted:
+                self._drain(it, write, DRAIN_SECONDS)
+                return (Ending.DONE if self._transcript.done else Ending.TAINTED), ""
+            if not it.alive:
+                return _exited(it)
+            overdue = self._overdue()
+            if overdue is not None:
+                self._dump_stacks(it, write)
+                return overdue, ""
+
+    @property
+    def _tainted(self) -> bool:
+        """The kernel has complained, and the test that it happened in is over.
+
+        Lockdep is off after its first report, and memory that was overwritten stays so: what is
+        left is for a fresh VM.
+        """
+        return bool(self._console.faults) and self._transcript.running is None
+
+    def _take(self, it: vm.VM, write: Write, seconds: float) -> None:
+        for output in it.output(max(0.0, seconds)):
+            if output.channel == "console":
+                write(output.data)
+                self._console.feed(output.data)
+            else:
+                for record in self._decoder.feed(output.data):
+                    self._add(it, record)
+
+    def _add(self, it: vm.VM, record: Record) -> None:
+        before = self._transcript
+        self._transcript = now = before.add(record)
+        if now.hello is not before.hello:
+            it.send(
+                {
+                    "type": "job",
+                    "mechanism": self._selection.mechanism,
+                    "expression": self._selection.expression,
+                    "done": sorted(self._done),
+                }
+            )
+        if now.requests != before.requests:
+            self._act(it, now.requests[-1])
+        if now.running is not None:
+            if now.running is not before.running:
+                self._limit = time.monotonic() + now.running.limit
+                self._stage.note(now.running.id)
+        else:
+            self._limit = time.monotonic() + BOOT_SECONDS
+        if now.collected:
+            over = len(self._done | set(now.ended))
+            self._stage.advance(over, len(now.collected))
+
+    def _act(self, it: vm.VM, request: Request) -> None:
+        """Do what a test asks, if it is one of ACTIONS; the guest is not trusted with more."""
+        answer: dict[str, object] = {"type": "answer", "serial": request.serial}
+        action = ACTIONS.get(request.action)
+        if action is None:
+            answer["error"] = f"unknown action; known: {', '.join(ACTIONS)}"
+        else:
+            port = self._setup.machine.port
+            names = {"@model@": port.model, "@port@": port.name}
+            command, arguments = action
+            try:
+                it.qmp(command, **{key: names.get(word, word) for key, word in arguments.items()})
+            except HarnessError as error:
+                answer["error"] = str(error)
+        it.send(answer)
+
+    def _overdue(self) -> Ending | None:
+        now = time.monotonic()
+        if now >= self._end:
+            return Ending.RUN_LIMIT
+        if now < self._limit:
+            return None
+        return Ending.TEST_LIMIT if self._transcript.running is not None else Ending.BOOT_LIMIT
+
+    def _dump_stacks(self, it: vm.VM, write: Write) -> None:
+        """Have the hung kernel show where it is. One that is too far gone shows nothing."""
+        self._stage.note("hung: dumping stacks")
+        try:
+            it.sysrq(STACK_KEYS)
+        except HarnessError as error:
+            if error.code is not ExitCode.LOST:
+                raise
+        self._drain(it, write, STACKS_SECONDS)
+
+    def _drain(self, it: vm.VM, write: Write, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while it.alive and (left := end - time.monotonic()) > 0:
+            self._take(it, write, left)
+
+
+def _exited(it: vm.VM) -> tuple[Ending, str]:
+    """QEMU is gone: by itself (a panic, a power-off), or because it failed."""
+    status = it.qemu.wait()
+    assert it.qemu.stdout is not None
+    said = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()
+    if status == 0:
+        return Ending.EXIT, ""
+    how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    return Ending.KILLED, " ".join([f"QEMU: {how}", *said[-1:]])

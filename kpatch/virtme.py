@@ -1,0 +1,139 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What virtme-ng would run: its QEMU command for a kernel, adapted to the harness.
+
+virtme-ng knows how to give a kernel the host's file system as its root, read-only, and brings
+the init for it. It is asked for its command (``vng --dry-run``); the harness then owns the
+QEMU process itself, so that it can time, stop and talk to it.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import shlex
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from kpatch import cache, process
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Stage
+
+# The image's name stands in the cached command until the real one is put in.
+IMAGE = "@bzImage@"
+
+MEMORY = "1G"
+CPUS = "2"
+
+
+def vng() -> str:
+    """The path of vng: beside the interpreter in the project's environment, else in PATH."""
+    beside = Path(sys.executable).parent / "vng"
+    return str(beside) if beside.exists() else process.need("vng", package="virtme-ng")
+
+
+def vng_command(image: Path, *, kvm: bool, interactive: bool = False) -> list[str]:
+    """The ``vng`` command for ``image``; interactive: a shell on this terminal."""
+    return [
+        vng(),
+        "--run",
+        str(image),
+        "--disable-microvm",
+        *(() if kvm else ("--disable-kvm",)),
+        "--force-9p",
+        "--memory",
+        MEMORY,
+        "--cpus",
+        CPUS,
+        "--verbose",
+        *(() if interactive else ("--exec", "true")),
+    ]
+
+
+def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = False) -> list[str]:
+    """QEMU's argv as virtme-ng has it for ``image``.
+
+    vng needs half a second to say so, the same every time: its answer is kept in the cache. It
+    never depends on the image but for its name (the kernel has no modules to look for).
+    """
+    words = vng_command(Path(IMAGE), kvm=kvm, interactive=interactive)
+    key = cache.digest([importlib.metadata.version("virtme-ng"), *words, str(os.getuid())])
+
+    def fill(folder: Path) -> None:
+        probe = folder / "bzImage"
+        probe.symlink_to(image.absolute())
+        argv = [*vng_command(probe, kvm=kvm, interactive=interactive), "--dry-run"]
+        status, output = process.capture(argv, cwd=Path("/"))
+        command = next((line for line in output.splitlines() if " -append " in line), None)
+        if status != 0 or command is None:
+            raise HarnessError(
+                "virtme-ng",
+                f"vng --dry-run shows no QEMU command (status {status})",
+                mend="see its output above",
+                code=ExitCode.LOST,
+                details=output,
+            )
+        argv = [IMAGE if word == str(probe) else word for word in shlex.split(command)]
+        (folder / "argv.json").write_text(json.dumps(argv))
+
+    stage.command(vng_command(image, kvm=kvm, interactive=interactive))
+    folder, _ = cache.entry("virtme", key, fill)
+    words = json.loads((folder / "argv.json").read_text())
+    return [str(image.absolute()) if word == IMAGE else word for word in words]
+
+
+def without_script_ports(argv: list[str]) -> list[str]:
+    """Drop the virtio-serial ports through which virtme-ng drives a script, with their buses.
+
+    The harness brings a channel of its own, and five PCI devices less is a faster boot.
+    """
+    chardevs = {
+        option.split("chardev=")[1]
+        for option in argv
+        if option.startswith("virtserialport,name=virtme.")
+    }
+    kept: list[str] = []
+    for flag, value in _pairs(argv):
+        identity = value.split("id=")[-1].split(",")[0] if flag == "-chardev" else None
+        script_port = flag == "-device" and value.startswith(
+            ("virtserialport,name=virtme.", "virtio-serial-pci")
+        )
+        if not script_port and identity not in chardevs:
+            kept += [flag, value] if value else [flag]
+    return kept
+
+
+def replaced(argv: list[str], flag: str, start: str, value: str) -> list[str]:
+    """``argv`` with the value of ``flag`` that begins with ``start`` replaced.
+
+    Raises HarnessError (exit 7) when there is none: a virtme-ng that this does not know.
+    """
+    for index, (word, following) in enumerate(zip(argv, argv[1:], strict=False)):
+        if word == flag and following.startswith(start):
+            return [*argv[: index + 1], value, *argv[index + 2 :]]
+    raise HarnessError(
+        f"virtme-ng {importlib.metadata.version('virtme-ng')}",
+        f"its QEMU command has no {flag} {start}…",
+        mend="install the version in the lock file",
+        code=ExitCode.LOST,
+    )
+
+
+def value_of(argv: list[str], flag: str) -> str:
+    """The value of ``flag`` in ``argv``; ValueError if it is not there."""
+    return argv[argv.index(flag) + 1]
+
+
+def _pairs(argv: list[str]) -> Iterator[tuple[str, str]]:
+    """Each word with the value that follows it, or with nothing (``-no-reboot``)."""
+    index = 0
+    while index < len(argv):
+        has_value = (
+            argv[index].startswith("-")
+            and index + 1 < len(argv)
+            and not argv[index + 1].startswith("-")
+        )
+        yield argv[index], argv[index + 1] if has_value else ""
+        index += 2 if has_value else 1

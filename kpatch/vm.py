@@ -1,0 +1,236 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One VM: QEMU with a test kernel, the devices, and three channels.
+
+records   a virtio-serial port: JSON lines from the guest, and answers to it (kpatch.record)
+console   the serial port: kernel messages, to a file and to whoever follows
+qmp       QEMU's monitor
+
+The channels are inherited sockets, not paths: nobody else can connect, and nothing is left
+behind. The guest has the host's root file system read-only and no other way to the host.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import selectors
+import shlex
+import socket
+import subprocess
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from kpatch import machine, process, virtme
+from kpatch.accel import Accel
+from kpatch.errors import HarnessError
+from kpatch.guest import Images
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Stage
+
+if TYPE_CHECKING:
+    from qemu.qmp.legacy import QEMUMonitorProtocol
+
+RECORDS_PORT = "vfio_acpi.records"
+QMP_SECONDS = 10.0
+CHUNK = 1 << 16
+
+KERNEL_ARGUMENTS = (
+    "intel_iommu=on",
+    "no_timer_check",
+    "nokaslr",  # addresses in reports fit System.map
+    "oops=panic",  # what happens after an oops is not worth measuring
+    "panic=-1",
+    "printk.devkmsg=on",  # no marker of a test may fall to rate limiting
+    "sysctl.kernel.hung_task_timeout_secs=30",
+)
+
+# Of 9p: nobody changes the host's files while the guest runs, and reading each page of a program
+# once more whenever it is started takes seconds.
+CACHE = ",cache=loose"
+
+# What virtme-ng's init runs when it is through: the suite waits for this line.
+WHEN_READY = "echo ready > /mnt/ready; exec sleep infinity"
+
+
+@dataclass(frozen=True)
+class Setup:
+    """All that a VM is made of."""
+
+    image: Path
+    machine: machine.Machine
+    firmware: Path
+    images: Images
+    accel: Accel
+
+
+@dataclass(frozen=True)
+class Output:
+    """Bytes that came out of the VM: of the channel ``records`` or ``console``."""
+
+    channel: str
+    data: bytes
+
+
+class VM:
+    """A running VM. Use `boot`, which ends it whatever happens."""
+
+    def __init__(
+        self,
+        qemu: subprocess.Popen[bytes],
+        channels: dict[str, socket.socket],
+    ) -> None:
+        self.qemu = qemu
+        self._channels = channels
+        self._selector = selectors.DefaultSelector()
+        for name in ("records", "console"):
+            self._selector.register(channels[name], selectors.EVENT_READ, name)
+        self._qmp: QEMUMonitorProtocol | None = None
+
+    def output(self, seconds: float) -> Iterator[Output]:
+        """Yield what the VM says within ``seconds``: nothing at all after that time.
+
+        Ends early when all that could come has come. A VM that is gone is told by `alive`.
+        """
+        for key, _ in self._selector.select(seconds):
+            channel = key.fileobj
+            assert isinstance(channel, socket.socket)
+            try:
+                data = channel.recv(CHUNK)
+            except ConnectionError:
+                data = b""
+            if data:
+                yield Output(key.data, data)
+            else:
+                self._selector.unregister(channel)
+
+    @property
+    def alive(self) -> bool:
+        """Whether QEMU runs or has something left to say."""
+        return bool(self._selector.get_map())
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Send the guest a message, a JSON object a line. A guest that is gone gets none."""
+        with suppress(ConnectionError):
+            self._channels["records"].sendall(json.dumps(message).encode() + b"\n")
+
+    def qmp(self, command: str, **arguments: object) -> object:
+        """Run a command of QEMU's monitor; HarnessError (exit 7) when QEMU refuses."""
+        from qemu.qmp import QMPError
+        from qemu.qmp.legacy import QEMUMonitorProtocol
+
+        try:
+            if self._qmp is None:
+                self._qmp = QEMUMonitorProtocol(self._channels["qmp"])
+                self._qmp.connect()
+                self._qmp.settimeout(QMP_SECONDS)
+            return self._qmp.cmd(command, **arguments)
+        except (QMPError, OSError, TimeoutError) as error:
+            raise HarnessError(
+                f"QMP {command}",
+                str(error) or type(error).__name__,
+                mend="see the console log",
+                code=ExitCode.LOST,
+            ) from error
+
+    def sysrq(self, keys: str) -> None:
+        """Press magic SysRq keys on the serial console: a break, then the key."""
+        for key in keys:
+            self.qmp("chardev-send-break", id="console")
+            self._channels["console"].sendall(key.encode())
+            # The UART takes one break at a time; sent together they would be lost.
+            time.sleep(0.2)
+
+    def close(self) -> None:
+        """Let go of the monitor; `boot` ends the process."""
+        if self._qmp is not None:
+            with suppress(Exception):  # a monitor that is gone cannot be closed any more
+                self._qmp.close()
+        self._selector.close()
+
+
+@contextmanager
+def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
+    """Start a VM that runs the suite, and end it with the block."""
+    pairs = {name: socket.socketpair() for name in ("records", "console", "qmp")}
+    argv = command(setup, {name: theirs.fileno() for name, (_, theirs) in pairs.items()}, stage)
+    try:
+        with process.child(
+            argv,
+            stdout=subprocess.PIPE,
+            pass_fds=[theirs.fileno() for _, theirs in pairs.values()],
+            parent_death="KILL",
+        ) as qemu:
+            for _, theirs in pairs.values():
+                theirs.close()
+            vm = VM(qemu, {name: ours for name, (ours, _) in pairs.items()})
+            try:
+                yield vm
+            finally:
+                vm.close()
+                qemu.kill()
+    finally:
+        for ours, theirs in pairs.values():
+            ours.close()
+            theirs.close()
+
+
+def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
+    """QEMU's argv for a run of the suite; ``fds`` are its ends of the channels."""
+    argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage)
+    argv = virtme.without_script_ports(argv)
+    argv = virtme.replaced(
+        argv, "-chardev", "file,id=console,", f"socket,id=console,fd={fds['console']}"
+    )
+    argv = _with_kernel_arguments(argv, mode="run", ready=WHEN_READY)
+    return [
+        *argv,
+        *_device_arguments(setup),
+        *("-chardev", f"socket,id=records,fd={fds['records']}"),
+        *("-device", "virtio-serial-pci,id=records-bus"),
+        *("-device", f"virtserialport,bus=records-bus.0,chardev=records,name={RECORDS_PORT}"),
+        *("-chardev", f"socket,id=qmp,fd={fds['qmp']}"),
+        *("-mon", "chardev=qmp,mode=control"),
+    ]
+
+
+def shell_command(setup: Setup, *, stage: Stage) -> list[str]:
+    """QEMU's argv for an interactive shell in the test kernel, with the devices present."""
+    argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
+    return [*_with_kernel_arguments(argv, mode="shell"), *_device_arguments(setup)]
+
+
+def _with_kernel_arguments(argv: list[str], *, mode: str, ready: str = "") -> list[str]:
+    """Put our init before virtme-ng's, and our kernel arguments before theirs."""
+    append = virtme.value_of(argv, "-append")
+    words = shlex.split(append, posix=False)
+    init = next((word for word in words if word.startswith("init=")), None)
+    if init is None:
+        raise HarnessError(
+            "virtme-ng",
+            "its kernel command line has no init=",
+            mend="install the version in the lock file",
+            code=ExitCode.LOST,
+        )
+    words = [word + CACHE if word.startswith("rootflags=") else word for word in words]
+    script = f"virtme.exec=`{base64.b64encode(ready.encode()).decode()}`"
+    words = [script if word.startswith("virtme.exec=") else word for word in words if word != init]
+    ours = [*KERNEL_ARGUMENTS, f"VFIO_ACPI={mode}"]
+    boot_script = machine.KTESTS / "init.sh"
+    tail = [f"init={boot_script}", "--", init.removeprefix("init=")]
+    return virtme.replaced(argv, "-append", append, " ".join([*words, *ours, *tail]))
+
+
+def _device_arguments(setup: Setup) -> list[str]:
+    arguments = [*setup.machine.options(), "-acpitable", f"file={setup.firmware}"]
+    for index, image in enumerate((setup.images.runtime, setup.images.suite)):
+        arguments += [
+            "-drive",
+            f"file={image},format=raw,if=none,id=disk{index},readonly=on",
+            "-device",
+            f"virtio-blk-pci,drive=disk{index}",
+        ]
+    return arguments

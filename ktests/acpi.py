@@ -1,0 +1,71 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""ACPI devices through sysfs, and the firmware that notifies them.
+
+Source: Documentation/ABI/testing/sysfs-devices-firmware_node, drivers/acpi/device_sysfs.c.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ktests.debugger import Debugger
+
+BUS = Path("/sys/bus/acpi/devices")
+
+
+@dataclass(frozen=True)
+class Adapter:
+    """An AC adapter of the test firmware: its object's path, and the method notifying it."""
+
+    path: str
+    method: str
+
+    @property
+    def folder(self) -> Path:
+        """The ACPI device in sysfs; LookupError if the kernel has made none."""
+        for folder in BUS.iterdir():
+            path = folder / "path"
+            if path.exists() and short(path.read_text().strip()) == self.path:
+                return folder
+        raise LookupError(f"no ACPI device has the path {self.path}")
+
+
+class Firmware:
+    """The test firmware's methods, run by the debugger; the SCI before them is simulated."""
+
+    def __init__(self, debugger: Debugger, fence: Adapter) -> None:
+        self._debugger = debugger
+        self._fence = fence
+
+    def notify(self, method: str, value: int, *, step: int = 0, count: int = 1) -> None:
+        """Notify by ``method``, ``count`` times: value, value + step and so on.
+
+        Returns when the AML has run; handlers may run later, since Linux 6.8 several at once.
+        """
+        self._debugger.evaluate(method, value, step, count)
+
+    def notify_path(self, path: str, value: int) -> None:
+        """Notify any object by the debugger's own command, without AML."""
+        self._debugger.run(f"notify {path} {value:#x}")
+
+    def settle(self) -> None:
+        """Return when every Notify handler that was queued has run.
+
+        acpi_remove_notify_handler() flushes the workqueues that handlers run on
+        (acpi_os_wait_events_complete(), drivers/acpi/osl.c); taking the driver from an adapter
+        that is never notified calls it.
+        """
+        device = self._fence.folder
+        # Since Linux 6.7 the driver is bound to a platform device, before to the ACPI device.
+        bound = device / "physical_node" if (device / "physical_node").exists() else device
+        driver = (bound / "driver").resolve()
+        name = bound.resolve().name
+        (driver / "unbind").write_text(name)
+        (driver / "bind").write_text(name)
+
+
+def short(path: str) -> str:
+    r"""Drop the padding of names in a path: ``\_SB_.PCI0.S80_`` becomes ``\_SB.PCI0.S80``."""
+    root, _, names = path.partition("\\")
+    return root + "\\" + ".".join(name.rstrip("_") for name in names.split("."))

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the tests are given: the machine's devices, the firmware, a listener."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from ktests.acpi import Adapter, Firmware
+from ktests.debugger import Debugger
+from ktests.pci import Device, Port
+from ktests.recorder import Job
+from uapi import acpi_event, probe
+
+Measure = Callable[[str, float | str], None]
+
+
+@pytest.fixture(scope="session")
+def devices(job: Job) -> dict[str, Device]:
+    """The PCI functions of the machine by name."""
+    return {name: Device(name, **facts) for name, facts in job.machine["devices"].items()}
+
+
+@pytest.fixture(scope="session")
+def port(job: Job) -> Port:
+    """The empty hot-plug port."""
+    return Port(**job.machine["port"])
+
+
+@pytest.fixture(scope="session")
+def adapters(job: Job) -> dict[str, Adapter]:
+    """The AC adapters of the machine by name."""
+    return {name: Adapter(**facts) for name, facts in job.machine["unrelated"].items()}
+
+
+@pytest.fixture(scope="session")
+def firmware(adapters: dict[str, Adapter]) -> Iterator[Firmware]:
+    """The test firmware."""
+    with Debugger() as debugger:
+        yield Firmware(debugger, adapters["fence"])
+
+
+@pytest.fixture
+def bind(devices: dict[str, Device]) -> Iterator[Callable[[str], Device]]:
+    """Bind devices to vfio-pci by name; they are unbound when the test ends."""
+    bound: list[Device] = []
+
+    def bind(name: str) -> Device:
+        bound.append(devices[name])
+        devices[name].bind()
+        return devices[name]
+
+    yield bind
+    for device in bound:
+        device.unbind()
+
+
+@pytest.fixture
+def listener() -> Iterator[probe.Listener]:
+    """A listener with room for every event of the largest burst."""
+    with probe.Listener(buffer=64 << 20) as listener:
+        yield listener
+
+
+@pytest.fixture
+def measure(request: pytest.FixtureRequest) -> Measure:
+    """Put a measured value into the test's record."""
+
+    def measure(name: str, value: float | str) -> None:
+        request.node.user_properties.append((name, value))
+
+    return measure
+
+
+class Watch:
+    """What came, once everything that could come has come."""
+
+    def __init__(self, firmware: Firmware, listener: probe.Listener) -> None:
+        self._firmware = firmware
+        self._listener = listener
+
+    def received(self) -> list[probe.Received]:
+        """Every event since the last call; fails on a lost one."""
+        self._firmware.settle()
+        got = list(self._listener.pending())
+        lost = [item for item in got if isinstance(item, probe.Overrun)]
+        assert not lost, "the listener's buffer overran"
+        return [item for item in got if isinstance(item, probe.Received)]
+
+    def events(self) -> list[acpi_event.Event]:
+        """The events alone."""
+        return [item.event for item in self.received()]
+
+    def vfio(self) -> list[tuple[str, int]]:
+        """Of each event for a VMM, its bus id and value."""
+        return [
+            (event.bus_id, event.type)
+            for event in self.events()
+            if event.device_class == acpi_event.VFIO_CLASS
+        ]
+
+
+@pytest.fixture
+def watch(firmware: Firmware, listener: probe.Listener) -> Watch:
+    """A watch on all events from now on."""
+    return Watch(firmware, listener)

@@ -1,0 +1,95 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""PCI devices through sysfs: companions and drivers.
+
+Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe, unbind).
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+BUS = Path("/sys/bus/pci")
+VFIO = "vfio-pci"
+
+POLL_SECONDS = 0.05
+
+
+@dataclass(frozen=True)
+class Device:
+    """A PCI function of the test machine.
+
+    ``path`` is the companion's object in the ACPI namespace as the machine's table has it, ""
+    for none; ``method`` is the test firmware's method that notifies it.
+    """
+
+    name: str
+    bdf: str
+    path: str
+    method: str
+
+    @property
+    def folder(self) -> Path:
+        """The device in sysfs."""
+        return BUS / "devices" / self.bdf
+
+    @property
+    def companion(self) -> str:
+        """The companion's path as the kernel knows it, "" for none."""
+        node = self.folder / "firmware_node" / "path"
+        return node.read_text().strip() if node.exists() else ""
+
+    @property
+    def driver(self) -> str:
+        """The name of the driver that the device is bound to, "" for none."""
+        link = self.folder / "driver"
+        return link.resolve().name if link.exists() else ""
+
+    def bind(self) -> None:
+        """Bind the device to vfio-pci; OSError, or RuntimeError if the driver does not take it."""
+        (self.folder / "driver_override").write_text(VFIO)
+        (BUS / "drivers_probe").write_text(self.bdf)
+        if self.driver != VFIO:
+            raise RuntimeError(f"{self.bdf} is bound to {self.driver or 'no driver'}, not {VFIO}")
+
+    def unbind(self) -> None:
+        """Take the device from its driver, if it has one."""
+        if self.driver:
+            (self.folder / "driver" / "unbind").write_text(self.bdf)
+
+
+@dataclass(frozen=True)
+class Port:
+    """A hot-plug port: its own BDF, and the companion's path of a device plugged into it."""
+
+    bdf: str
+    path: str
+
+    @property
+    def plugged(self) -> Device | None:
+        """The device in the port, as far as the kernel knows."""
+        for folder in (BUS / "devices" / self.bdf).glob("0000:*"):
+            device = Device("plugged", folder.name, self.path, method="")
+            # The folder is there before its files are.
+            if (device.folder / "driver_override").exists():
+                return device
+        return None
+
+    def wait(self, seconds: float = 10.0) -> Device:
+        """Wait until the kernel has found a device in the port; TimeoutError if it does not."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            device = self.plugged
+            if device is not None:
+                return device
+            time.sleep(POLL_SECONDS)
+        raise TimeoutError(f"no device in port {self.bdf} after {seconds:g} s")
+
+    def wait_empty(self, seconds: float = 10.0) -> None:
+        """Wait until the kernel has let go of the device; TimeoutError if it does not."""
+        end = time.monotonic() + seconds
+        while self.plugged is not None:
+            if time.monotonic() > end:
+                raise TimeoutError(f"port {self.bdf} still has a device after {seconds:g} s")
+            time.sleep(POLL_SECONDS)

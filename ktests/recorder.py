@@ -1,0 +1,166 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The pytest plugin that tells the host what happens, test by test.
+
+Every test names its requirement: ``@pytest.mark.requirement("REQ-EVT-01")``, on the test or on
+its module (``pytestmark``). ``@pytest.mark.limit(seconds)`` changes the time after which the
+host calls it hung.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ktests.channel import Channel
+
+KMSG = Path("/dev/kmsg")
+LIMIT_SECONDS = 60.0
+MESSAGE_SIZE = 4000
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to run: the kernel's mechanism, the machine's facts, and a selection.
+
+    ``expression`` is pytest's ``-k``; ``done`` are tests that an earlier VM has run.
+    """
+
+    mechanism: str
+    machine: dict[str, Any]
+    expression: str
+    done: frozenset[str]
+    requirements: dict[str, dict[str, Any]]
+
+
+class Recorder:
+    """The plugin. Without a port (a run by hand) it only marks, selects and gives the job."""
+
+    def __init__(self, job: Job, port: Channel | None) -> None:
+        self._job = job
+        self._port = port
+        self._began = 0.0
+
+    def pytest_configure(self, config: pytest.Config) -> None:
+        """Declare the markers and hand in the selection."""
+        config.addinivalue_line("markers", "requirement(id): the requirement that is tested")
+        config.addinivalue_line("markers", "limit(seconds): hung after that many seconds")
+        if self._port is not None:
+            # An option of the terminal plugin, which a run for the host goes without.
+            config.option.tbstyle = "short"
+        if self._job.expression:
+            config.option.keyword = self._job.expression
+
+    @pytest.fixture(scope="session")
+    def job(self) -> Job:
+        """What this run is of."""
+        return self._job
+
+    @pytest.fixture(scope="session")
+    def host(self) -> Channel:
+        """The host, for actions on the machine; a run by hand has none."""
+        if self._port is None:
+            pytest.skip("no host on the channel in a run by hand")
+        return self._port
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(
+        self, config: pytest.Config, items: list[pytest.Item]
+    ) -> None:
+        """Tell the host all selected tests, then keep those not yet run."""
+        for item in items:
+            self._expect_limit(item)
+        self._tell(
+            "collected",
+            tests=[{"id": item.nodeid, "requirement": requirement(item)} for item in items],
+        )
+        left = [item for item in items if item.nodeid not in self._job.done]
+        config.hook.pytest_deselected(items=[item for item in items if item not in left])
+        items[:] = left
+
+    def _expect_limit(self, item: pytest.Item) -> None:
+        """A requirement that this mechanism is known not to meet is an expected failure."""
+        entry = self._job.requirements.get(requirement(item))
+        if entry is None:
+            raise pytest.UsageError(f"{item.nodeid}: {requirement(item)} is not in the table")
+        reason = entry.get("limits", {}).get(self._job.mechanism)
+        if reason is not None:
+            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
+        """Mark begin and end among the kernel's messages, and send the begin."""
+        marker = item.get_closest_marker("limit")
+        self._began = time.monotonic()
+        mark(f"begin {item.nodeid}")
+        self._tell("begin", id=item.nodeid, limit=marker.args[0] if marker else LIMIT_SECONDS)
+        # The worst of setup, call and teardown, which come as three reports.
+        item.stash[REPORTS] = []
+        result = yield
+        mark(f"end {item.nodeid}")
+        self._tell(
+            "end",
+            id=item.nodeid,
+            seconds=round(time.monotonic() - self._began, 3),
+            values=dict(item.user_properties),
+            **verdict(item.stash[REPORTS]),
+        )
+        return result
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        """Keep the report of each phase."""
+        report = yield
+        item.stash[REPORTS].append(report)
+        return report
+
+    def _tell(self, kind: str, **fields: Any) -> None:
+        if self._port is not None:
+            self._port.send(kind, **fields)
+
+
+REPORTS = pytest.StashKey[list[pytest.TestReport]]()
+
+
+def requirement(item: pytest.Item) -> str:
+    """The id that the test is marked with; UsageError if it has none."""
+    marker = item.get_closest_marker("requirement")
+    if marker is None or len(marker.args) != 1:
+        raise pytest.UsageError(f"{item.nodeid} has no requirement")
+    return str(marker.args[0])
+
+
+def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
+    """Outcome and message of a test from the reports of its phases.
+
+    A failure in any phase is a failure; otherwise a skip or an expected failure in any is one.
+    """
+    for report in reports:
+        if report.failed:
+            return {"outcome": "fail", "message": text(report)}
+    for report in reports:
+        if report.skipped:
+            expected = hasattr(report, "wasxfail")
+            return {
+                "outcome": "xfail" if expected else "skip",
+                "message": report.wasxfail if expected else text(report),
+            }
+    return {"outcome": "pass", "message": ""}
+
+
+def text(report: pytest.TestReport) -> str:
+    """Why the test failed or was skipped, shortest useful form first."""
+    crash = getattr(report.longrepr, "reprcrash", None)
+    head = f"{crash.message}\n" if crash is not None else ""
+    return (head + report.longreprtext)[:MESSAGE_SIZE]
+
+
+def mark(what: str) -> None:
+    """Write a marker into the kernel's log, by which its messages are put down to a test."""
+    KMSG.write_text(f"<5>vfio_acpi: {what}\n")

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run of the suite in this guest: for the host, or by hand."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import re
+import sys
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+# Not used here: loaded while the rest of the system still comes up.
+import uapi.probe  # noqa: F401
+from ktests import channel
+from ktests.recorder import Job, Recorder
+
+SUITE = Path(__file__).parent
+REQUIREMENTS = SUITE / "requirements.toml"
+MACHINE = SUITE.parent / "machine.json"
+READY = Path("/mnt/ready")
+
+# On the kernel's command line of a shell, where no host tells what the kernel has.
+MECHANISM = re.compile(r"vfio_acpi\.mechanism=(\S+)")
+
+# Each of pytest's own plugins costs import time; these have no use in a guest.
+WITHOUT = (
+    *("cacheprovider", "doctest", "debugging", "faulthandler", "junitxml", "legacypath"),
+    *("logging", "pastebin", "setuponly", "setupplan", "stepwise", "threadexception"),
+    *("unittest", "unraisableexception", "warnings"),
+)
+
+
+def options(*more: str) -> list[str]:
+    """pytest's arguments for the suite."""
+    return [
+        *("--rootdir", str(SUITE), "-c", os.devnull, "--strict-markers"),
+        *(part for name in WITHOUT for part in ("-p", f"no:{name}")),
+        *more,
+        str(SUITE),
+    ]
+
+
+def requirements() -> dict[str, dict[str, Any]]:
+    """The table of requirements, by id."""
+    return tomllib.loads(REQUIREMENTS.read_text())
+
+
+def for_host() -> int:
+    """Run what the host asks for, and tell it over the channel."""
+    wait_until_ready()
+    port = channel.Channel(channel.find())
+    port.send("hello", protocol=1, release=platform.release(), python=platform.python_version())
+    message = port.receive()
+    job = Job(
+        mechanism=message["mechanism"],
+        machine=json.loads(MACHINE.read_text()),
+        expression=message["expression"],
+        done=frozenset(message["done"]),
+        requirements=requirements(),
+    )
+    # The terminal is the kernel's console: pytest's own report would only stand in its way.
+    status = pytest.main(options("-p", "no:terminal"), plugins=[Recorder(job, port)])
+    port.send("done")
+    return int(status)
+
+
+def by_hand(arguments: list[str]) -> int:
+    """Run with pytest's own arguments and report, in a shell of the test kernel."""
+    job = Job(
+        mechanism=MECHANISM.findall(Path("/proc/cmdline").read_text())[-1],
+        machine=json.loads(MACHINE.read_text()),
+        expression="",
+        done=frozenset(),
+        requirements=requirements(),
+    )
+    return int(pytest.main(options("-q", "--tb=short", *arguments), plugins=[Recorder(job, None)]))
+
+
+def wait_until_ready() -> None:
+    """Wait for the line that virtme-ng's init writes when the system is set up."""
+    if not READY.read_text():
+        sys.exit("the system's init ended without a word")
