@@ -1,0 +1,444 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run leaves in OUT, and the table at its end."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import re
+import resource
+import shlex
+import signal
+import stat
+from pathlib import Path
+from xml.etree import ElementTree
+
+import junitparser
+import pytest
+
+from kpatch import ktap, output, report, result, table
+from kpatch.console import Place
+from kpatch.errors import HarnessError
+from kpatch.judge import Incident, TestResult
+from kpatch.outcomes import ExitCode, Outcome
+from kpatch.result import (
+    AccelInfo,
+    ErrorInfo,
+    FaultInfo,
+    KernelInfo,
+    RunResult,
+    SeriesInfo,
+    StageRecord,
+)
+
+DATA = Path(__file__).parent / "data" / "report"
+
+NASTY = "\x1b[2J\x1b]0;owned\x07ok 1 # SKIP\nnot ok 2 ]]> <b>&\x00\u202e\nok 3"
+
+
+def case(
+    name: str,
+    series: str,
+    outcome: Outcome,
+    expected: Outcome = Outcome.PASS,
+    *,
+    ok: bool | None = None,
+    requirement: str = "REQ-EVT-01",
+    message: str = "",
+) -> TestResult:
+    return TestResult(
+        id=name,
+        requirement=requirement,
+        series=series,
+        outcome=outcome,
+        expected=expected,
+        ok=outcome is expected if ok is None else ok,
+        seconds=None if outcome is Outcome.LOST else 0.25,
+        message=message,
+        values={"bytes": 68, "fast": True, "rate": 0.5, "name": "vfio_pci"},
+    )
+
+
+GOOD = RunResult(
+    exit_code=ExitCode.PASS,
+    flavor="plain",
+    started="2026-11-22T14:00:00Z",
+    seconds=41.0,
+    kernel=KernelInfo("7.3.4", "debian", "0123456789abcdef", {"package": "x"}, "7.3.4-vfio"),
+    series=(
+        SeriesInfo("control", "the unpatched kernel", "none"),
+        SeriesInfo("netlink", "acpi_event for devices", "netlink", ("vfio/pci: forward",), "k1"),
+    ),
+    accel=AccelInfo("tcg", "auto", "no vmx or svm"),
+    tools={"gcc": "12.2.0"},
+    config_hash="fedcba9876543210",
+    requirements={"REQ-EVT-01": "The layout is stable.", "REQ-EVT-05": "32 bits arrive."},
+    stages=(
+        StageRecord("source", None, 0.01, True),
+        StageRecord("build", "netlink", 312.4, False, ("make -j2 bzImage", "cd '/a b' && ls")),
+    ),
+    tests=(
+        case("test_layout[0x81]", "control", Outcome.FAIL, Outcome.FAIL, message="no event"),
+        case("test_layout[0x82]", "control", Outcome.FAIL, Outcome.FAIL),
+        case("test_layout[0x81]", "netlink", Outcome.PASS),
+        case("test_layout[0x82]", "netlink", Outcome.PASS),
+        case("test_wide", "control", Outcome.FAIL, Outcome.FAIL, requirement="REQ-EVT-05"),
+        case("test_wide", "netlink", Outcome.XFAIL, Outcome.XFAIL, requirement="REQ-EVT-05"),
+    ),
+)
+BAD = dataclasses.replace(
+    GOOD,
+    exit_code=ExitCode.CRASH,
+    tests=(
+        *GOOD.tests[:3],
+        case("test_layout[0x82]", "netlink", Outcome.CRASH, message=f"BUG: x {NASTY}"),
+        case("test_wide", "control", Outcome.PASS, Outcome.FAIL, requirement="REQ-EVT-05"),
+        case("test_wide", "netlink", Outcome.SKIP, requirement="REQ-EVT-05", message=NASTY),
+        case("test_hang #1", "netlink", Outcome.HANG, message="did not end"),
+        case("test_lost", "netlink", Outcome.LOST),
+    ),
+    incidents=(Incident("netlink", 2, Outcome.INFRA, f"nonsense: {NASTY}"),),
+    faults=(
+        FaultInfo("netlink", 1, "bug", "BUG: x", "test_layout[0x82]", Place.DURING, 1.5, NASTY),
+        FaultInfo("netlink", 1, "bug", "BUG: y", None, Place.BOOT, None, "BUG: y\n"),
+    ),
+)
+ABORTED = RunResult(
+    exit_code=ExitCode.APPLY,
+    flavor="plain",
+    started="2026-11-22T14:00:00Z",
+    seconds=1.0,
+    error=ErrorInfo("series netlink, patch 1/1", "hunk 2 does not apply", "rebase it", "hunk"),
+)
+RUNS = {"good": GOOD, "bad": BAD, "aborted": ABORTED}
+
+
+def shown(run: RunResult) -> str:
+    file = io.StringIO()
+    table.show(run, file)
+    return file.getvalue()
+
+
+def unsafe(text: str) -> set[str]:
+    return set(re.findall("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e]", text))
+
+
+# result.json
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_result_fits_its_schema_and_comes_back(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(result.dump(RUNS[name]))
+    assert result.check(json.loads(path.read_text())) == ""
+    assert result.load(path) == RUNS[name]
+
+
+def test_what_the_issue_asks_for_is_there() -> None:
+    data = json.loads(result.dump(GOOD))
+    assert data["schema_version"] == 1
+    assert (data["verdict"], data["exit_code"]) == ("pass", 0)
+    assert {"version", "provider", "tree_id"} <= set(data["kernel"])
+    assert {"name", "seconds", "cached"} <= set(data["stages"][0])
+    assert {"id", "requirement", "series", "outcome", "seconds", "message"} <= set(data["tests"][0])
+    assert {"series", "flavor", "accel", "tools", "config_hash"} <= set(data)
+
+
+def test_the_schema_describes_every_field() -> None:
+    def undescribed(node: object, path: str) -> list[str]:
+        if not isinstance(node, dict):
+            return []
+        found = []
+        for name, field in node.get("properties", {}).items():
+            if "description" not in field:
+                found.append(f"{path}.{name}")
+            for inner in (field, field.get("items"), *field.get("oneOf", [])):
+                found += undescribed(inner, f"{path}.{name}")
+        return found
+
+    schema = json.loads(result.SCHEMA.read_text())
+    assert undescribed(schema, "$") == []
+    assert set(schema["properties"]) == set(schema["required"])
+
+
+def test_the_schema_knows_the_tables() -> None:
+    properties = json.loads(result.SCHEMA.read_text())["properties"]
+    assert properties["verdict"]["enum"] == [code.name.lower() for code in ExitCode]
+    assert properties["tests"]["items"]["properties"]["outcome"]["enum"] == list(Outcome)
+    assert properties["faults"]["items"]["properties"]["place"]["enum"] == list(Place)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"verdict": "fine"},
+        {"more": 1},
+        {"started": "yesterday"},
+        {"seconds": -1},
+        {"schema_version": 2},
+        {"tests": [{"id": "x"}]},
+    ],
+    ids=str,
+)
+def test_the_schema_is_strict(change: dict[str, object], tmp_path: Path) -> None:
+    path = tmp_path / "result.json"
+    path.write_text(json.dumps({**json.loads(result.dump(GOOD)), **change}))
+    with pytest.raises(HarnessError, match=r"result\.schema\.json") as error:
+        result.load(path)
+    assert error.value.code is ExitCode.LOST
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff", b"[]"])
+def test_a_bad_result_is_refused(content: bytes, tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_bytes(content)
+    with pytest.raises(HarnessError):
+        result.load(tmp_path / "result.json")
+
+
+# junit.xml
+
+
+def junit(run: RunResult, tmp_path: Path) -> junitparser.JUnitXml:
+    with output.claim(tmp_path / "out") as out:
+        report.write(out, run)
+    return junitparser.JUnitXml.fromfile(str(tmp_path / "out" / "junit.xml"))
+
+
+def test_junit_of_a_good_run(tmp_path: Path) -> None:
+    document = junit(GOOD, tmp_path)
+    assert [suite.name for suite in document] == ["control", "netlink"]
+    assert (document.tests, document.failures, document.errors, document.skipped) == (6, 0, 0, 1)
+
+
+def test_junit_of_a_bad_run(tmp_path: Path) -> None:
+    document = junit(BAD, tmp_path)
+    # failures: a pass on the control, an unexpected skip; errors: crash, hang, lost, the incident
+    assert (document.tests, document.failures, document.errors, document.skipped) == (9, 2, 4, 0)
+    assert unsafe((tmp_path / "out" / "junit.xml").read_text()) == set()
+    root = ElementTree.fromstring((tmp_path / "out" / "junit.xml").read_bytes())  # noqa: S314
+    names = {item.get("name") for item in root.iter("testcase")}
+    assert "test_layout[0x82]" in names
+
+
+def test_junit_of_an_aborted_run(tmp_path: Path) -> None:
+    document = junit(ABORTED, tmp_path)
+    assert (document.tests, document.errors) == (1, 1)
+
+
+# results.ktap
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_ktap_golden(name: str) -> None:
+    assert ktap.render(RUNS[name]) == (DATA / f"{name}.ktap").read_text()
+
+
+RESULT_LINE = re.compile(
+    r"(  )?(ok|not ok) (\d+) ([^#\n]+?)(?: # (SKIP|XFAIL|TIMEOUT|ERROR)( .*)?)?"
+)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_ktap_grammar(name: str) -> None:
+    expected = {"": 0, "  ": 0}
+    for line in ktap.render(RUNS[name]).splitlines():
+        indent = "  " if line.startswith("  ") else ""
+        if line.strip() == "KTAP version 1":
+            expected[indent] = 0
+        elif match := re.fullmatch(r"\s*1\.\.(\d+)", line):
+            assert expected[indent] == 0
+        elif not line.strip().startswith("#"):
+            match = RESULT_LINE.fullmatch(line)
+            assert match is not None, line
+            expected[indent] += 1
+            assert int(match[3]) == expected[indent]
+
+
+def test_no_word_of_the_guest_is_a_directive() -> None:
+    lines = ktap.render(BAD).splitlines()
+    assert not [line for line in lines if "SKIP" in line and not line.strip().startswith("# ")]
+    assert not [line for line in lines if unsafe(line)]
+    for test in BAD.tests:
+        name = test.id.replace("#", "%23")
+        status = "ok" if test.ok else "not ok"
+        assert [line for line in lines if re.match(rf"  {status} \d+ {re.escape(name)}", line)]
+
+
+# the table
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_table_golden(name: str) -> None:
+    assert shown(RUNS[name]) == (DATA / f"{name}.txt").read_text()
+
+
+def test_table_of_several_runs_golden() -> None:
+    older = dataclasses.replace(
+        BAD, kernel=dataclasses.replace(BAD.kernel or KernelInfo("", "", ""), version="6.12.117")
+    )
+    file = io.StringIO()
+    table.show_all([GOOD, older, ABORTED], file)
+    assert file.getvalue() == (DATA / "matrix.txt").read_text()
+
+
+def test_no_escape_of_the_guest_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    for variable in ("NO_COLOR", "COLUMNS"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setenv("TERM", "xterm-256color")
+    file = Terminal()
+    table.show(BAD, file)
+    left = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())  # colours are our own
+    assert "CRASH" in left
+    assert unsafe(left) == set()
+    assert "\x1b[2J" not in file.getvalue()
+
+
+def test_a_plain_table_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert shown(GOOD) == (DATA / "good.txt").read_text()
+
+
+# commands.txt
+
+
+def test_commands_can_be_read_by_a_shell() -> None:
+    text = report.commands(GOOD)
+    assert "# build netlink (took 5m12s)" in text
+    assert "# source (cached: nothing was run)" in text
+    lines = [line for line in text.splitlines() if line and not line.startswith("#")]
+    assert lines == ["make -j2 bzImage", "cd '/a b' && ls"]
+    assert shlex.split(lines[1])[:2] == ["cd", "/a b"]
+
+
+# OUT
+
+
+def test_everything_is_written(tmp_path: Path) -> None:
+    with output.claim(tmp_path / "a" / "out", names=report.NAMES) as out:
+        out.write(report.config_name("netlink"), "CONFIG_X=y\n")
+        with out.file(report.console_name("netlink", 1)).open("wb") as console:
+            console.write(b"[    0.000000] hello\n")
+        report.write(out, GOOD)
+    names = {path.name for path in (tmp_path / "a" / "out").iterdir()}
+    assert names == {*report.NAMES, "netlink.config", "console-netlink-1.log", output.MANIFEST}
+    for name in report.NAMES:
+        assert stat.S_IMODE((tmp_path / "a" / "out" / name).stat().st_mode) == 0o644
+
+
+def test_an_earlier_result_goes_and_nothing_else(tmp_path: Path) -> None:
+    with output.claim(tmp_path) as out:
+        report.write(out, GOOD)
+        out.write("console-netlink-2.log", "old")
+    (tmp_path / "notes.txt").write_text("mine")
+    (tmp_path / "mine.config").write_text("mine")
+    with output.claim(tmp_path, names=report.NAMES) as out:
+        assert not (tmp_path / report.RESULT).exists()
+        assert out.names == ()
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "notes.txt",
+        "mine.config",
+        output.MANIFEST,
+    }
+
+
+def test_what_a_killed_run_left_goes_too(tmp_path: Path) -> None:
+    with output.claim(tmp_path) as out:
+        out.file("console-netlink-1.log").write_text("half")
+        # as if killed here: nothing more is written
+        with pytest.raises(HarnessError, match="another run"), output.claim(tmp_path):
+            pass
+    with output.claim(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [output.MANIFEST]
+
+
+def test_somebody_elses_file_is_refused_early_and_kept(tmp_path: Path) -> None:
+    (tmp_path / "result.json").write_text("mine")
+    with (
+        pytest.raises(HarnessError, match="not from a run") as error,
+        output.claim(tmp_path, names=report.NAMES),
+    ):
+        pytest.fail("claimed")
+    assert error.value.code is ExitCode.USAGE
+    assert (tmp_path / "result.json").read_text() == "mine"
+
+
+def test_somebody_elses_file_is_never_overwritten(tmp_path: Path) -> None:
+    with output.claim(tmp_path) as out:
+        (tmp_path / "x.log").write_text("mine")
+        with pytest.raises(HarnessError, match="not from a run"):
+            out.write("x.log", "ours")
+    assert (tmp_path / "x.log").read_text() == "mine"
+
+
+@pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", ".vfio-acpi", "a\nb", "-x"])
+def test_no_name_leaves_the_folder(name: str, tmp_path: Path) -> None:
+    with (
+        output.claim(tmp_path / "out") as out,
+        pytest.raises(HarnessError, match="is no file name"),
+    ):
+        out.write(name, "x")
+
+
+def test_a_forged_manifest_removes_nothing_outside(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("x")
+    out = tmp_path / "out"
+    (out / "folder").mkdir(parents=True)
+    (out / output.MANIFEST).write_text("../victim\n/etc/hostname\nfolder\n\xff\n")
+    with output.claim(out):
+        pass
+    assert (tmp_path / "victim").exists()
+    assert (out / "folder").is_dir()
+
+
+def test_a_manifest_that_is_a_link_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("x")
+    (tmp_path / output.MANIFEST).symlink_to("victim")
+    with pytest.raises(HarnessError, match="cannot be written"), output.claim(tmp_path):
+        pass
+    assert (tmp_path / "victim").read_text() == "x"
+
+
+def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
+    (tmp_path / "victim").write_text("x")
+    with output.claim(tmp_path / "out") as out:
+        out.write("a.log", "1")
+        (tmp_path / "out" / "a.log").unlink()
+        (tmp_path / "out" / "a.log").symlink_to("../victim")
+        out.write("a.log", "2")
+    assert (tmp_path / "victim").read_text() == "x"
+    assert (tmp_path / "out" / "a.log").read_text() == "2"
+
+
+@pytest.mark.parametrize("where", ["file/out", "/proc/out", "/sys/kernel"])
+def test_a_folder_that_cannot_be_written(where: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with (
+        pytest.raises(HarnessError, match="cannot be written") as error,
+        output.claim(tmp_path / where),
+    ):
+        pytest.fail("claimed")
+    assert error.value.code is ExitCode.USAGE
+    assert "\n" not in str(error.value)
+
+
+def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
+    """A limit on the size of files stands for the full disk: both fail in write(2)."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    with output.claim(tmp_path) as out:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+        try:
+            with pytest.raises(HarnessError, match="cannot be written") as error:
+                out.write("result.json", "x" * 100_000)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+            signal.signal(signal.SIGXFSZ, before)
+    assert error.value.code is ExitCode.LOST
+    assert [path.name for path in tmp_path.iterdir()] == [output.MANIFEST]
