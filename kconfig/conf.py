@@ -3,10 +3,10 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 
-from kpatch import cache, disk
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 from kpatch.process import capture, need
@@ -15,6 +15,9 @@ from kpatch.stage import shell_line
 # What conf and the Makefiles may take from the user's environment. All the rest (ARCH, CC,
 # KCONFIG_*, KBUILD_*, MAKEFLAGS, …) would change the answer without anybody having asked.
 PASSED_ON = ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
+
+# ENOSPC in the words of the C library, and so of every tool that meets it.
+NO_SPACE = os.strerror(errno.ENOSPC)
 
 ENVIRONMENT_FILE = "conf.environment"
 ENVIRONMENT_PROBE = "environment.Kconfig"
@@ -46,19 +49,19 @@ def commands(asked: Path, *, source: Path, out: Path) -> tuple[list[str], ...]:
 def run(argv: list[str]) -> None:
     """Run one of the commands; HarnessError (exit 4) with all that make said if it fails.
 
-    Exit 7 if it was for want of space.
+    OSError (ENOSPC) if it was for want of space.
     """
     status, output = capture(argv, env=environment())
-    if status != 0 and disk.NO_SPACE in output:
-        raise disk.full(cache.root())
+    if status != 0 and NO_SPACE in output:
+        raise OSError(errno.ENOSPC, NO_SPACE)
     if status != 0:
         last = next((line for line in reversed(output.splitlines()) if line.strip()), "no message")
         raise HarnessError(
-            shell_line(argv),
+            f"make {argv[-1]}",
             f"exit status {status}: {last.strip()}",
             mend="see its output below; it needs flex, bison, a compiler and a clean tree",
             code=ExitCode.BUILD,
-            details=output,
+            details=f"{shell_line(argv)}\n{output}",
         )
 
 

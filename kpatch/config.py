@@ -13,7 +13,7 @@ import kconfiglib
 
 from kconfig import conf, dotconfig, explain, fragment, tree
 from kconfig.fragment import Request
-from kpatch import cache, compiler, disk
+from kpatch import cache, compiler
 from kpatch.errors import HarnessError
 from kpatch.flavors import Flavor
 from kpatch.model import Config
@@ -67,8 +67,10 @@ def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage
         (folder / CONFIG).write_text(text, encoding="utf-8")
         shutil.rmtree(out)
 
-    with disk.writing(cache.root()):
-        folder, cached = cache.entry("config", key, fill)
+    def waiting() -> None:
+        stage.note(f"{flavor.name}: another run is making this config")
+
+    folder, cached = cache.entry("config", key, fill, waiting=waiting)
     repeat = Path(tempfile.gettempdir()) / f"vfio-acpi-{key}"
     for argv in conf.commands(folder / FRAGMENT, source=source, out=repeat):
         stage.command(argv)
@@ -181,7 +183,6 @@ def _variables(source: Path, source_id: str) -> Mapping[str, str]:
         shutil.rmtree(out)
 
     key = cache.digest([FORMAT, source_id, str(source), *toolchain()])
-    with disk.writing(cache.root()):
-        folder, _ = cache.entry("variables", key, fill)
+    folder, _ = cache.entry("variables", key, fill)
     text = (folder / VARIABLES).read_text(encoding="utf-8", errors="surrogateescape")
     return dict(pair.split("=", 1) for pair in text.split("\0"))

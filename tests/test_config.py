@@ -1,0 +1,201 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kpatch.config: a flavor's .config, cached, and checked against what was asked for."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+import pytest
+
+from kconfig import conf, dotconfig, fragment
+from kpatch import config
+from kpatch.errors import HarnessError
+from kpatch.flavors import FLAVORS, Flavor
+from kpatch.model import Config
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Silent
+
+DATA = Path(__file__).parent / "data" / "kconfig"
+TEST = Flavor("test", "for the tests", ("test",))
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "cache"
+    monkeypatch.setenv("VFIO_ACPI_CACHE", str(folder))
+    return folder
+
+
+@pytest.fixture
+def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The fragment of the flavor ``TEST``, to be written by the test."""
+    folder = tmp_path / "fragments"
+    folder.mkdir()
+    monkeypatch.setattr(fragment, "FOLDER", folder)
+    return folder / "test.config"
+
+
+@pytest.fixture
+def tiny(tmp_path: Path) -> Path:
+    """A tree whose Makefile grants whatever is asked for, except DRIVER; nothing may change it."""
+    return Path(shutil.copytree(DATA / "stuck", tmp_path / "tiny"))
+
+
+def resolve(source: Path, *, version: str = "7.3", source_id: str = "tree") -> Config:
+    return config.resolve(
+        source=source, source_id=source_id, version=version, flavor=TEST, stage=Silent()
+    )
+
+
+def test_a_config_is_made_once_for_what_it_depends_on(tiny: Path, asking: Path) -> None:
+    asking.write_text("CONFIG_EXPERT=y\n")
+    first = resolve(tiny)
+    assert (first.cached, first.text, first.flavor) == (False, "CONFIG_EXPERT=y\n", "test")
+    second = resolve(tiny)
+    assert (second.cached, second.config_id) == (True, first.config_id)
+    assert not resolve(tiny, source_id="another tree").cached
+    asking.write_text("# another comment\nCONFIG_EXPERT=y\n")
+    assert resolve(tiny).cached
+    asking.write_text("CONFIG_EXPERT=y\nCONFIG_BUS=y\n")
+    other = resolve(tiny)
+    assert not other.cached
+    assert other.config_id != first.config_id
+
+
+def test_the_commands_repeat_the_stage(tiny: Path, asking: Path, tmp_path: Path) -> None:
+    asking.write_text("CONFIG_EXPERT=y\n")
+    for _ in ("made", "cached"):
+        stage = Silent()
+        config.resolve(source=tiny, source_id="t", version="7.3", flavor=TEST, stage=stage)
+        allno, olddef = (line.split() for line in stage.commands)
+        assert (allno[-1], olddef[-1]) == ("allnoconfig", "olddefconfig")
+        (setting,) = (word for word in allno if word.startswith("KCONFIG_ALLCONFIG="))
+        asked = Path(setting.partition("=")[2])
+        assert asked.read_text() == "CONFIG_EXPERT=y\n"
+        assert conf.resolve(asked, source=tiny, out=tmp_path) == "CONFIG_EXPERT=y\n"
+
+
+def test_a_symbol_that_did_not_stick_stops_the_run_and_leaves_nothing(
+    tiny: Path, asking: Path, private_cache: Path
+) -> None:
+    asking.write_text("CONFIG_EXPERT=y\nCONFIG_DRIVER=y\n")
+    before = sorted(tiny.iterdir())
+    with pytest.raises(HarnessError) as error:
+        resolve(tiny)
+    assert error.value.code is ExitCode.BUILD
+    assert "\n" not in str(error.value)
+    assert "flavor test for Linux 7.3: did not stick: CONFIG_DRIVER=y (test.config:2)" in str(
+        error.value
+    )
+    assert "EXPERT" not in str(error.value)
+    assert "cause       not met: NOTIFY [=n]\n" in error.value.details
+    assert "to mend     set CONFIG_BUS=y, CONFIG_NOTIFY=y\n" in error.value.details
+    assert list((private_cache / "config").glob("*/config")) == []
+    assert sorted(tiny.iterdir()) == before
+
+
+def test_off_is_not_granted_to_a_symbol_that_does_not_exist(tiny: Path, asking: Path) -> None:
+    (tiny / "Makefile").write_text("%:\n\tcd $(O) && touch .config && env -0 >conf.environment\n")
+    asking.write_text("# CONFIG_LEGACY is not set\n# CONFIG_LEGASY is not set\n")
+    with pytest.raises(HarnessError) as error:
+        resolve(tiny)
+    assert "did not stick: CONFIG_LEGASY=n (test.config:2);" in str(error.value)
+    assert "LEGACY" in error.value.details
+
+
+def test_kconfig_files_that_kconfiglib_cannot_read_hide_nothing(tiny: Path, asking: Path) -> None:
+    (tiny / "Kconfig").write_text("config DRIVER\n\tbool\n\tunheard-of\n")
+    asking.write_text("CONFIG_DRIVER=y\n")
+    with pytest.raises(HarnessError, match="did not stick: CONFIG_DRIVER=y") as error:
+        resolve(tiny)
+    assert "Kconfig:3" in error.value.details
+    with pytest.raises(HarnessError, match="Kconfig:3") as error:
+        explain(tiny, "DRIVER")
+    assert error.value.code is ExitCode.BUILD
+
+
+def test_a_folder_that_cannot_be_configured(tmp_path: Path, asking: Path) -> None:
+    asking.write_text("CONFIG_EXPERT=y\n")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(HarnessError, match="No rule to make target") as error:
+        resolve(tmp_path / "empty")
+    assert error.value.code is ExitCode.BUILD
+
+
+def test_what_the_user_has_set_for_other_builds_does_not_count(
+    tiny: Path, asking: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("ARCH", "KCONFIG_CONFIG", "MAKEFLAGS", "CROSS_COMPILE"):
+        monkeypatch.setenv(name, "nonsense")
+    asking.write_text("CONFIG_EXPERT=y\n")
+    assert resolve(tiny).text == "CONFIG_EXPERT=y\n"
+
+
+def explain(source: Path, *symbols: str, text: str | None = None) -> str:
+    return config.explanations(
+        symbols,
+        source=source,
+        source_id="tree",
+        version="7.3",
+        flavor=TEST,
+        text=text,
+        stage=Silent(),
+    )
+
+
+def test_an_explanation_is_of_the_flavor_or_of_a_given_config(tiny: Path, asking: Path) -> None:
+    asking.write_text("CONFIG_EXPERT=y\n")
+    assert "value       y: asked for at test.config:1\n" in explain(tiny, "EXPERT")
+    assert "value       n: no fragment asks for it\n" in explain(tiny, "CONFIG_BUS")
+    told = explain(tiny, "EXPERT", "BUS", text="CONFIG_BUS=y\n")
+    assert "CONFIG_EXPERT\n" in told
+    assert "value       y: the .config has it\n" in told
+
+
+def test_an_unknown_symbol_exits_2(tiny: Path, asking: Path) -> None:
+    asking.write_text("")
+    with pytest.raises(HarnessError, match="LEGACY") as error:
+        explain(tiny, "CONFIG_LEGASY")
+    assert error.value.code is ExitCode.USAGE
+
+
+@pytest.mark.trees
+def test_the_plain_flavor_of_a_real_tree(kernel_tree: tuple[str, Path]) -> None:
+    base, source = kernel_tree
+    before = sorted(os.listdir(source))  # noqa: PTH208 # names are enough
+    first = resolve_plain(base, source)
+    begun = time.monotonic()
+    second = resolve_plain(base, source)
+    seconds = time.monotonic() - begun
+    assert (first.cached, second.cached) == (False, True)
+    assert first.text == second.text
+    assert seconds < 0.1
+    assert sorted(os.listdir(source)) == before  # noqa: PTH208
+    got = dotconfig.parse(first.text)
+    for symbol in ("VFIO_PCI", "ACPI_DEBUGGER_USER", "INTEL_IOMMU", "MAGIC_SYSRQ_SERIAL"):
+        assert got[symbol] == "y"
+    assert got["LOCALVERSION"] == '"-vfio-acpi"'
+    assert got["LOCALVERSION_AUTO"] == "n"
+
+
+def resolve_plain(base: str, source: Path) -> Config:
+    return config.resolve(
+        source=source, source_id="real", version=base, flavor=FLAVORS["plain"], stage=Silent()
+    )
+
+
+@pytest.mark.trees
+def test_a_real_tree_says_why_a_symbol_did_not_stick(
+    kernel_tree: tuple[str, Path], asking: Path
+) -> None:
+    base, source = kernel_tree
+    asking.write_text("CONFIG_64BIT=y\nCONFIG_VFIO_PCI=y\n")
+    with pytest.raises(HarnessError, match="did not stick: CONFIG_VFIO_PCI=y") as error:
+        resolve(source, version=base)
+    assert error.value.code is ExitCode.BUILD
+    assert "defined     drivers/vfio/pci/Kconfig:" in error.value.details
+    assert "PCI [=n]" in error.value.details
+    assert "CONFIG_PCI=y" in error.value.details

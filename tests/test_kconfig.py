@@ -1,0 +1,409 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""kconfig: fragments, the three constructs and what they mean, explanations."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kconfig import conf, dotconfig, explain, fragment, tree
+from kconfig.fragment import Request
+from kconfig.release import release
+from kconfig.tree import KernelKconfig
+from kpatch.bases import BASES
+from kpatch.errors import HarnessError
+from kpatch.flavors import FLAVORS
+from kpatch.outcomes import ExitCode
+
+DATA = Path(__file__).parent / "data" / "kconfig"
+
+
+def parse(name: str, tmp_path: Path, *, version: str = "7.3") -> KernelKconfig:
+    return tree.load(DATA / name, version=version, environment={}, cwd=tmp_path)
+
+
+def evaluate(
+    name: str, asked: Mapping[str, str], tmp_path: Path, *, version: str = "7.3"
+) -> dict[str, str]:
+    kconfig = parse(name, tmp_path, version=version)
+    tree.allnoconfig(kconfig, asked)
+    return tree.values(kconfig)
+
+
+def requests(*lines: str) -> dict[str, Request]:
+    asked = fragment.parse("\n".join(lines), name="test.config")
+    return {it.symbol: it for it in fragment.settle(asked, "7.3")}
+
+
+# Releases and fragments
+
+
+@pytest.mark.parametrize(
+    ("version", "expected"),
+    [("6.12", (6, 12)), ("6.1.192", (6, 1)), ("7.4.0-rc2+", (7, 4)), ("7.10-rc1", (7, 10))],
+)
+def test_release_of_a_version(version: str, expected: tuple[int, int]) -> None:
+    assert release(version) == expected
+
+
+@pytest.mark.parametrize("version", ["", "7", "next", "v7.3", "7.x"])
+def test_what_is_no_version(version: str) -> None:
+    with pytest.raises(ValueError, match="no kernel version"):
+        release(version)
+
+
+DIRECTED = """\
+CONFIG_ALWAYS=y
+#: from 6.6
+# why
+CONFIG_NEW=y
+#: before 6.2
+CONFIG_OLD=y
+
+# CONFIG_OFF is not set
+#: from 6.2 before 7.0
+CONFIG_BETWEEN=0x10
+"""
+
+
+@pytest.mark.parametrize(
+    ("version", "symbols"),
+    [
+        ("6.1.192", {"ALWAYS", "OLD", "OFF"}),
+        ("6.2.0-rc1", {"ALWAYS", "OFF", "BETWEEN"}),
+        ("6.12", {"ALWAYS", "NEW", "OFF", "BETWEEN"}),
+        ("7.3.4", {"ALWAYS", "NEW", "OFF"}),
+    ],
+)
+def test_a_directive_holds_to_the_next_one_or_a_blank_line(version: str, symbols: set[str]) -> None:
+    settled = fragment.settle(fragment.parse(DIRECTED, name="f"), version)
+    assert {it.symbol for it in settled} == symbols
+
+
+def test_the_last_request_for_a_symbol_counts_in_its_own_version_only() -> None:
+    text = "CONFIG_X=y\n#: before 6.2\nCONFIG_X=n\n"
+    for version, value in (("6.1", "n"), ("6.12", "y")):
+        (request,) = fragment.settle(fragment.parse(text, name="f"), version)
+        assert request.value == value
+
+
+def test_a_request_knows_its_line_and_is_written_as_the_kernel_writes_it() -> None:
+    text = '# a\nCONFIG_NAME="-a \\"b\\""\n# CONFIG_OFF is not set\nCONFIG_ALSO_OFF=n\n'
+    asked = list(fragment.parse(text, name="f.config"))
+    assert [it.where for it in asked] == ["f.config:2", "f.config:3", "f.config:4"]
+    assert fragment.render(asked).splitlines() == [
+        'CONFIG_NAME="-a \\"b\\""',
+        "# CONFIG_OFF is not set",
+        "# CONFIG_ALSO_OFF is not set",
+    ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "CONFIG_X",
+        "X=y",
+        "CONFIG_X=yes",
+        'CONFIG_X="open',
+        "CONFIG_X=y # why",
+        "CONFIG_X=$(shell,id)",
+        "#: since 6.6",
+        "#: from",
+        "#: before six",
+        "#:",
+    ],
+)
+def test_a_line_outside_the_grammar_is_named(line: str) -> None:
+    with pytest.raises(HarnessError, match=r"bad\.config:2: cannot read") as error:
+        list(fragment.parse(f"# fine\n{line}\n", name="bad.config"))
+    assert error.value.code is ExitCode.USAGE
+
+
+def test_an_unknown_fragment_is_an_error_that_names_the_known_ones() -> None:
+    with pytest.raises(HarnessError, match=r"fragment nonsense.*acpi, core.*vfio"):
+        fragment.stack(["nonsense"], "7.3")
+
+
+@pytest.mark.parametrize("base", BASES)
+def test_every_flavor_has_its_fragments_and_asks_for_vfio_pci(base: str) -> None:
+    for flavor in FLAVORS.values():
+        asked = {it.symbol: it.value for it in fragment.stack(flavor.fragments, base)}
+        assert asked["VFIO_PCI"] == "y"
+        assert ("VFIO_DEVICE_CDEV" in asked) == (release(base) >= (6, 6))
+
+
+@pytest.mark.parametrize(
+    ("asked", "got", "same"),
+    [("0x1", "0x01", True), ("8", "08", True), ("y", "n", False), ("8", '"8"', False)],
+)
+def test_written_values_are_compared_by_meaning(asked: str, got: str, same: bool) -> None:
+    assert dotconfig.same(asked, got) is same
+
+
+# The three constructs
+
+# What PLAIN and its like are when asked for as y, by the value of B; A is n, m, y in turn. That
+# is conf's own answer, as the test further down asks it.
+LIMITS = {
+    "PLAIN": {"n": "yyy", "m": "nmy", "y": "nmy"},
+    "NEGATED": {"n": "nmy", "m": "yyy", "y": "yyy"},
+    "GROUPED": {"n": "yyy", "m": "nmy", "y": "nmy"},
+    "COMPARED": {"n": "yyy", "m": "yyy", "y": "nmy"},
+}
+
+
+@pytest.mark.parametrize("b", "nmy")
+@pytest.mark.parametrize("symbol", LIMITS)
+def test_depends_on_a_if_b_means_a_or_b_is_n(symbol: str, b: str, tmp_path: Path) -> None:
+    got = ""
+    for a in "nmy":
+        asked = {"MODULES": "y", "A": a, "B": b, symbol: "y"}
+        got += evaluate("conditional", asked, tmp_path).get(symbol, "n")
+    assert got == LIMITS[symbol][b]
+
+
+def test_a_condition_of_b_does_not_become_not_b(tmp_path: Path) -> None:
+    """A || !B would let PLAIN be m with A=n and B=m, since !m is m."""
+    asked = {"MODULES": "y", "A": "n", "B": "m", "PLAIN": "m"}
+    assert "PLAIN" not in evaluate("conditional", asked, tmp_path)
+
+
+def test_parsing_keeps_the_line_numbers(tmp_path: Path) -> None:
+    kconfig = parse("conditional", tmp_path)
+    lines = (DATA / "conditional/Kconfig").read_text().splitlines()
+    for symbol in kconfig.unique_defined_syms:
+        (location,) = tree.locations(symbol)
+        assert lines[int(location.removeprefix("Kconfig:")) - 1] == f"config {symbol.name}"
+
+
+@pytest.mark.parametrize(("modules", "expected"), [("y", "m"), ("n", "y")])
+def test_modules_marks_the_symbol_that_allows_m(
+    modules: str, expected: str, tmp_path: Path
+) -> None:
+    asked = {"MODULES": modules, "DRIVER": "m", "ONLY_AS_MODULE": "m"}
+    got = evaluate("modules", asked, tmp_path)
+    assert got.get("ONLY_AS_MODULE", "n") == ("m" if modules == "y" else "n")
+    assert got["DRIVER"] == expected
+
+
+def test_an_old_config_counts_through_its_transitional_symbols(tmp_path: Path) -> None:
+    kconfig = parse("transitional", tmp_path)
+    tree.assign(kconfig, {"OLD_BOOL": "y", "OLD_INT": "7", "HIDDEN": "y"})
+    assert tree.values(kconfig) == {"NEW_BOOL": "y", "NEW_INT": "7"}
+
+
+def test_the_new_name_wins_over_the_transitional_one(tmp_path: Path) -> None:
+    kconfig = parse("transitional", tmp_path)
+    tree.assign(kconfig, {"OLD_BOOL": "y", "NEW_BOOL": "n", "OLD_INT": "7", "NEW_INT": "8"})
+    assert tree.values(kconfig) == {"NEW_BOOL": "n", "NEW_INT": "8"}
+
+
+def test_a_transitional_symbol_is_not_offered(tmp_path: Path) -> None:
+    kconfig = parse("transitional", tmp_path)
+    tree.assign(kconfig, {})
+    told = explain.explanation(kconfig, "OLD_BOOL")
+    assert "none, transitional" in told
+    assert "no setting does it" in told
+
+
+@pytest.mark.parametrize(("version", "expected"), [("7.3", "0"), ("6.12", "0"), ("6.1", "")])
+def test_a_number_that_nothing_sets(version: str, expected: str, tmp_path: Path) -> None:
+    kconfig = parse("transitional", tmp_path, version=version)
+    tree.assign(kconfig, {})
+    assert kconfig.syms["OLD_INT"].str_value == expected
+
+
+@pytest.mark.parametrize(("version", "picked"), [("7.3", "EVENTFD"), ("6.1", "NETLINK")])
+def test_whether_a_choice_honours_n(version: str, picked: str, tmp_path: Path) -> None:
+    assert evaluate("stuck", {"NETLINK": "n"}, tmp_path, version=version)[picked] == "y"
+
+
+def test_loading_leaves_the_process_as_it_was(tmp_path: Path) -> None:
+    before = (dict(os.environ), Path.cwd())
+    parse("stuck", tmp_path)
+    assert (dict(os.environ), Path.cwd()) == before
+
+
+# Explanations
+
+STUCK = (
+    "CONFIG_DRIVER=y",
+    "CONFIG_LEGACY=y",
+    "CONFIG_CORE=y",
+    "CONFIG_QUEUE=32",
+    "CONFIG_NOBODY_SELECTS=y",
+    "CONFIG_NETLINK=y",
+    "CONFIG_EVENTFD=y",
+    "CONFIG_NOTIFI=y",
+)
+
+
+def stuck(lines: tuple[str, ...], tmp_path: Path) -> str:
+    """What is said of all that did not stick."""
+    kconfig, asked = parse("stuck", tmp_path), requests(*lines)
+    tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
+    got = tree.values(kconfig)
+    return "\n".join(
+        explain.stuck(kconfig, it, got=got.get(it.symbol), asked=asked)
+        for it in asked.values()
+        if not dotconfig.same(it.value, got.get(it.symbol, "n"))
+    )
+
+
+def test_what_is_said_of_symbols_that_did_not_stick(tmp_path: Path) -> None:
+    assert stuck(STUCK, tmp_path) == (DATA / "stuck/expected.txt").read_text()
+
+
+def test_what_is_said_to_set_makes_it_stick(tmp_path: Path) -> None:
+    mended = (
+        "CONFIG_DRIVER=y",
+        *("CONFIG_EXPERT=y", "CONFIG_BUS=y", "CONFIG_NOTIFY=y", "CONFIG_LEGACY=n"),
+    )
+    told = stuck(("CONFIG_DRIVER=y", "CONFIG_LEGACY=y"), tmp_path)
+    assert f"set {', '.join(mended[1:])}\n" in told
+    assert stuck(mended, tmp_path) == ""
+
+
+@pytest.mark.parametrize(
+    ("line", "cause", "mend"),
+    [
+        ("CONFIG_CORE=n", "selected by DRIVER", "set CONFIG_DRIVER=n"),
+        ("CONFIG_HELPERS=n", "selected by DRIVER", "set CONFIG_DRIVER=n"),
+        ("CONFIG_QUEUE=99", "the range is 1 to 64", "ask for a value that it can have"),
+        ("CONFIG_LEGACY=m", "a bool cannot be m", "ask for CONFIG_LEGACY=y"),
+        ("CONFIG_EXPERT=5", "a bool cannot be 5", "ask for y or n"),
+    ],
+)
+def test_the_cause_and_the_mend(line: str, cause: str, mend: str, tmp_path: Path) -> None:
+    on = ("CONFIG_EXPERT=y", "CONFIG_BUS=y", "CONFIG_NOTIFY=y", "CONFIG_DRIVER=y")
+    told = stuck((*on, line), tmp_path) if "EXPERT=5" not in line else stuck((line,), tmp_path)
+    assert f"  cause       {cause}\n" in told
+    assert f"  to mend     {mend}\n" in told
+
+
+def test_no_modules_is_a_cause(tmp_path: Path) -> None:
+    kconfig, asked = parse("modules", tmp_path), requests("CONFIG_ONLY_AS_MODULE=m")
+    tree.allnoconfig(kconfig, {"ONLY_AS_MODULE": "m"})
+    told = explain.stuck(kconfig, asked["ONLY_AS_MODULE"], got=None, asked=asked)
+    assert "there are no modules: MODULES [=n]" in told
+    assert "set CONFIG_MODULES=y" in told
+
+
+def test_an_explanation_shows_the_dependencies_with_their_values(tmp_path: Path) -> None:
+    kconfig, asked = parse("stuck", tmp_path), requests("CONFIG_LEGACY=y")
+    tree.allnoconfig(kconfig, {"LEGACY": "y"})
+    told = explain.explanation(kconfig, "CONFIG_NOTIFY", asked=asked)
+    assert told == (DATA / "stuck/explained.txt").read_text()
+
+
+def test_an_unknown_symbol_is_an_error_that_names_near_ones(tmp_path: Path) -> None:
+    kconfig = parse("stuck", tmp_path)
+    with pytest.raises(HarnessError, match=r"CONFIG_NETLNK: .*NETLINK") as error:
+        explain.explanation(kconfig, "CONFIG_NETLNK")
+    assert error.value.code is ExitCode.USAGE
+    with pytest.raises(HarnessError, match="NOBODY_SELECTS"):
+        explain.explanation(kconfig, "SELECTS")
+    with pytest.raises(HarnessError, match="no known one is near"):
+        explain.explanation(kconfig, "COMPILE_TEST")
+
+
+# Against the kernel's own conf
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """A kernel tree's Kconfig files, parsed once, and a folder in which its conf is built."""
+
+    base: str
+    source: Path
+    out: Path
+    kconfig: KernelKconfig
+
+    def conf(self, asked: Mapping[str, str], *settings: str) -> dict[str, str]:
+        """What the tree's conf makes of ``asked``."""
+        file = self.out / "asked.config"
+        file.write_text(dotconfig.render(asked.items()))
+        settings = (*settings, f"KCONFIG_ALLCONFIG={file}")
+        conf.run(conf.command("allnoconfig", *settings, source=self.source, out=self.out))
+        return dotconfig.parse((self.out / ".config").read_text())
+
+    def ours(self, asked: Mapping[str, str]) -> dict[str, str]:
+        """What the resolver makes of it."""
+        for item in (*self.kconfig.unique_defined_syms, *self.kconfig.unique_choices):
+            item.unset_value()
+        tree.allnoconfig(self.kconfig, asked)
+        return tree.values(self.kconfig)
+
+
+@pytest.fixture(scope="module")
+def parsed(kernel_tree: tuple[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Parsed:
+    base, source = kernel_tree
+    out = tmp_path_factory.mktemp(f"conf-{base}")
+    variables = conf.variables(source=source, out=out)
+    kconfig = tree.load(source, version=base, environment=variables, cwd=out)
+    return Parsed(base, source, out, kconfig)
+
+
+@pytest.mark.trees
+def test_the_resolver_agrees_with_conf_on_every_symbol_of_every_flavor(parsed: Parsed) -> None:
+    for flavor in FLAVORS.values():
+        asked = {it.symbol: it.value for it in fragment.stack(flavor.fragments, parsed.base)}
+        real = parsed.conf(asked)
+        assert len(real) > 1000
+        assert parsed.ours(asked) == real
+
+
+@pytest.mark.trees
+def test_the_resolver_agrees_with_conf_on_choices_and_modules(parsed: Parsed) -> None:
+    """What no flavor does: modules, members of choices that are n, another default."""
+    asked = dotconfig.parse((DATA / "odd.config").read_text())
+    assert parsed.ours(asked) == parsed.conf(asked)
+
+
+@pytest.mark.trees
+def test_no_request_of_a_flavor_is_for_an_unknown_symbol(parsed: Parsed) -> None:
+    for flavor in FLAVORS.values():
+        for request in fragment.stack(flavor.fragments, parsed.base):
+            assert tree.defined(parsed.kconfig, request.symbol), request
+
+
+@pytest.mark.trees
+def test_the_environment_is_the_one_that_the_makefile_exports(parsed: Parsed) -> None:
+    variables = conf.variables(source=parsed.source, out=parsed.out)
+    assert {"CC", "LD", "HOSTCC", "RUSTC", "PAHOLE", "KERNELVERSION"} <= variables.keys()
+    assert (variables["SRCARCH"], variables["srctree"]) == ("x86", str(parsed.source))
+    assert variables["CC_VERSION_TEXT"] == parsed.kconfig.syms["CC_VERSION_TEXT"].str_value
+    assert variables["KERNELVERSION"].startswith(parsed.base)
+
+
+CONDITIONAL = tuple(
+    ("conditional", {"MODULES": "y", "A": a, "B": b} | dict.fromkeys([*LIMITS, "TWICE"], asked))
+    for a in "nmy"
+    for b in "nmy"
+    for asked in "my"
+)
+TRANSITIONAL = (
+    ("transitional", {"OLD_BOOL": "y", "OLD_INT": "7"}),
+    ("transitional", {"OLD_BOOL": "y", "NEW_BOOL": "n", "NEW_INT": "8"}),
+)
+EVERYWHERE = (
+    ("modules", {"MODULES": "y", "DRIVER": "m", "ONLY_AS_MODULE": "m"}),
+    ("modules", {"MODULES": "n", "DRIVER": "m", "ONLY_AS_MODULE": "m"}),
+    ("stuck", {"NETLINK": "n"}),
+    ("stuck", {"NETLINK": "n", "EVENTFD": "n"}),
+    ("stuck", {"EVENTFD": "n", "NETLINK": "n"}),
+    ("stuck", {"EXPERT": "y", "BUS": "y", "NOTIFY": "y", "DRIVER": "y", "QUEUE": "9"}),
+)
+
+
+@pytest.mark.trees
+def test_conf_itself_means_the_same_by_the_three_constructs(parsed: Parsed, tmp_path: Path) -> None:
+    """Two of them, and the order of n in a choice, only where the release knows them."""
+    new = (*CONDITIONAL, *TRANSITIONAL) if release(parsed.base) >= (7, 3) else ()
+    for name, asked in (*EVERYWHERE, *new):
+        real = parsed.conf(asked, f"KBUILD_KCONFIG={DATA / name / 'Kconfig'}")
+        assert evaluate(name, asked, tmp_path, version=parsed.base) == real, (name, asked)
