@@ -254,3 +254,76 @@ def test_every_row_says_what_it_means(kind: console.Kind) -> None:
 def test_a_fault_is_plain_data() -> None:
     (fault,) = console.read("[    1.000000] BUG: x\n")
     assert fault == Fault("bug", "BUG: x", "[    1.000000] BUG: x\n", None, Place.BOOT, 1.0)
+
+
+# Formats of the kernel's source that no golden console holds, filled in by hand.
+HEADLINES = [
+    ("kcsan", "BUG: KCSAN: data-race in vfio_pci_set_acpi / vfio_pci_acpi_notify"),
+    ("kmsan", "BUG: KMSAN: uninit-value in vfio_pci_acpi_notify+0x1/0x2"),
+    ("kasan", "BUG: KASAN: invalid-access"),
+    ("lockdep", "WARNING: possible recursive locking detected"),
+    ("lockdep", "WARNING: possible irq lock inversion dependency detected"),
+    ("lockdep", "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected"),
+    ("lockdep", "WARNING: inconsistent lock state"),
+    ("lockdep", "WARNING: Nested lock was not taken"),
+    ("lockdep", "WARNING: chain_key collision"),
+    ("lockdep", "WARNING: bad unlock balance detected!"),
+    ("lockdep", "WARNING: bad contention detected!"),
+    ("lockdep", "WARNING: held lock freed!"),
+    ("lockdep", "WARNING: python3/121 still has locks held!"),
+    ("lockdep", "WARNING: lock held when returning to user space!"),
+    ("lockdep", "INFO: trying to register non-static key."),
+    ("rcu-stall", "rcu: INFO: rcu_preempt detected stalls on CPUs/tasks:"),
+    ("rcu-stall", "rcu: INFO: rcu_preempt detected expedited stalls on CPUs/tasks: { 0-...D }"),
+    ("rcu-stall", "INFO: rcu_tasks detected stalls on tasks:"),
+    ("hard-lockup", "NMI watchdog: Watchdog detected hard LOCKUP on cpu 1"),
+    ("hung-task", "INFO: task kworker/u8:1:33 blocked for more than 120 seconds."),
+    ("workqueue", "BUG: workqueue lockup - pool cpus=0 node=0 flags=0x0 nice=0 stuck for 43s!"),
+    ("bug", "BUG: workqueue leaked atomic, lock or RCU: kworker/0:1[9]"),
+    ("bug", "BUG: spinlock bad magic on CPU#0, python3/121"),
+    ("bug", "BUG: using __this_cpu_add() in preemptible [00000000] code: python3/121"),
+    ("bug", "BUG: Bad page state in process python3  pfn:04a1c"),
+    ("bug", "kernel BUG at drivers/vfio/vfio_main.c:100!"),
+    ("atomic", "BUG: scheduling in a non-blocking section: python3/121/1"),
+    ("page-fault", "BUG: unable to handle page fault for address: ffffc90000000000"),
+    (
+        "oops",
+        "Oops: general protection fault, probably for non-canonical address 0x1: 0000 [#1] SMP",
+    ),
+    ("oops", "invalid opcode: 0000 [#1] PREEMPT SMP NOPTI"),
+    ("list", "list_add double add: new=ffff888004a1c2d8, prev=ffff888004a1c2d8, next=0."),
+    ("odebug", "ODEBUG: free active (active state 0) object: 0 object type: timer_list"),
+    (
+        "usercopy",
+        "Kernel memory exposure attempt detected from SLUB object 'x' (offset 0, size 9)!",
+    ),
+    ("ref-tracker", "ref_tracker: reference already released."),
+    ("slub", "BUG kmalloc-64 (Not tainted): Poison overwritten"),
+    ("slub", "BUG vfio cache (Tainted: G    B             ): Object already free"),
+    ("kobject", "sysfs: cannot create duplicate filename '/devices/pci0000:00'"),
+    (
+        "kobject",
+        "kobject: 'x' (00000000c2b9fe4f): is not initialized, yet kobject_put() is called.",
+    ),
+    ("warning", "WARNING: at vfio_pci_acpi_notify+0x52/0x60, CPU#1: kworker/1:1/39"),
+    ("warning", "WARNING: CPU: 0 PID: 1 at 0xffffffff81000000"),
+    ("panic", "Kernel panic - not syncing: Attempted to kill init! exitcode=0x00000009"),
+]
+
+
+@pytest.mark.parametrize(("kind", "headline"), HEADLINES)
+def test_headline(kind: str, headline: str) -> None:
+    (fault,) = console.read(f"[    1.000000] {headline}\n")
+    assert (fault.kind, fault.line) == (kind, " ".join(headline.split()))
+
+
+def test_every_kind_has_an_example() -> None:
+    golden = {fault[0] for faults in EXPECTED.values() for fault in faults}
+    assert {row.name for row in console.KINDS} == golden | {kind for kind, _ in HEADLINES}
+
+
+@pytest.mark.parametrize("front", ["vfio_acpi: ", "python3[12]: ", "a tool said "])
+def test_a_headline_quoted_in_a_message_is_none(front: str) -> None:
+    for kind, headline in HEADLINES:
+        if not (kind == "oops" and front.endswith(("]: ", "said "))):  # any text, then the [#1]
+            assert console.read(f"[    1.000000] {front}{headline}\n") == ()
