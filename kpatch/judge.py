@@ -32,6 +32,7 @@ class Ending(str, Enum):
     TEST_LIMIT = "test-limit"
     BOOT_LIMIT = "boot-limit"
     RUN_LIMIT = "run-limit"
+    TAINTED = "tainted"
 
 
 ENDING_MEANING: dict[Ending, str] = {
@@ -42,6 +43,7 @@ ENDING_MEANING: dict[Ending, str] = {
     Ending.TEST_LIMIT: "the host ended it: a test took longer than its limit",
     Ending.BOOT_LIMIT: "the host ended it: the guest did not come up in time",
     Ending.RUN_LIMIT: "the host ended it: the whole run took longer than its limit",
+    Ending.TAINTED: "the host ended it: its kernel had complained, the rest is for a fresh one",
 }
 
 _LIMITS = frozenset({Ending.TEST_LIMIT, Ending.BOOT_LIMIT, Ending.RUN_LIMIT})
@@ -323,8 +325,8 @@ def _end(vm: VmRun) -> Iterator[tuple[Outcome, str]]:
     told = vm.transcript
     if told.running is not None or (vm.ending is Ending.DONE and told.done and told.collected):
         return
-    if any(fault.fatal for fault in vm.faults):
-        return
+    if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.faults):
+        return  # that fault is reported, with its test or as an incident
     if vm.ending in _LIMITS:
         yield Outcome.HANG, f"{_stage(told)}: {_ended(vm)}"
     elif told.hello is not None and not told.collected and told.done:

@@ -301,6 +301,19 @@ def test_a_vm_gone_between_tests_is_an_incident(ending: Ending, expected: Outcom
     assert incident.message.startswith("between two tests: ")
 
 
+def test_a_vm_ended_for_a_complaint_is_no_incident() -> None:
+    tainted = vm({"layout": Outcome.PASS}, ending=Ending.TAINTED, faults=(fault(),))
+    judgement = judged(tainted, vm({"wide": Outcome.XFAIL, "basic": Outcome.PASS}))
+    assert judgement.incidents == ()
+    assert [test.outcome for test in judgement.tests] == ["crash", "xfail", "pass"]
+
+
+def test_a_vm_ended_for_a_complaint_that_nobody_has_is_lost() -> None:
+    tainted = vm({"layout": Outcome.PASS}, ending=Ending.TAINTED)
+    judgement = judged(tainted, vm({"wide": Outcome.XFAIL, "basic": Outcome.PASS}))
+    assert [incident.outcome for incident in judgement.incidents] == [Outcome.LOST]
+
+
 def test_a_machine_that_does_not_power_off_is_a_hang() -> None:
     judgement = judged(VmRun(transcript(GOOD), (), Ending.RUN_LIMIT))
     assert judgement.exit_code is ExitCode.HANG
