@@ -32,7 +32,6 @@ class Ending(str, Enum):
     TEST_LIMIT = "test-limit"
     BOOT_LIMIT = "boot-limit"
     RUN_LIMIT = "run-limit"
-    TAINTED = "tainted"
 
 
 ENDING_MEANING: dict[Ending, str] = {
@@ -43,7 +42,6 @@ ENDING_MEANING: dict[Ending, str] = {
     Ending.TEST_LIMIT: "the host ended it: a test took longer than its limit",
     Ending.BOOT_LIMIT: "the host ended it: the guest did not come up in time",
     Ending.RUN_LIMIT: "the host ended it: the whole run took longer than its limit",
-    Ending.TAINTED: "the host ended it: its kernel had complained, the rest is for a fresh one",
 }
 
 _LIMITS = frozenset({Ending.TEST_LIMIT, Ending.BOOT_LIMIT, Ending.RUN_LIMIT})
