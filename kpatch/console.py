@@ -28,6 +28,7 @@ MARKER = "vfio_acpi: "
 EXCERPT_LINES = 120
 GAP_SECONDS = 5.0
 LINE_LIMIT = 1 << 14
+FAULTS_LIMIT = 200  # the first ones tell; a kernel that complains in a loop fills no disk
 
 
 class Place(str, Enum):
@@ -368,7 +369,9 @@ class Console:
 
     def _finish(self) -> None:
         if self._report is not None:
-            self.faults.append(self._report.fault())
+            fault = self._report.fault()
+            if fault.fatal or len(self.faults) < FAULTS_LIMIT:
+                self.faults.append(fault)
         self._report = None
 
     def _marker(self, message: str) -> None:

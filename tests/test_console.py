@@ -223,6 +223,15 @@ def test_a_report_is_bounded() -> None:
     assert len(fault.excerpt.splitlines()) == console.EXCERPT_LINES
 
 
+def test_a_kernel_that_complains_in_a_loop_is_bounded() -> None:
+    loop = "".join(
+        f"[    1.{number:06}] kmemleak: 1 new suspected memory leaks\n" for number in range(999)
+    )
+    faults = console.read(loop + "[    2.000000] Kernel panic - not syncing: x\n")
+    assert len(faults) == console.FAULTS_LIMIT + 1
+    assert faults[-1].kind == "panic"
+
+
 def test_a_line_without_end_is_bounded() -> None:
     reader = Console()
     for _ in range(100):
