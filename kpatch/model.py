@@ -88,3 +88,8 @@ class Kernel:
     def image(self) -> Path:
         """The bzImage."""
         return self.path / "bzImage"
+
+    @property
+    def log(self) -> Path:
+        """All that make printed."""
+        return self.path / "build.log"

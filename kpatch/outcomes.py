@@ -30,6 +30,7 @@ class ExitCode(IntEnum):
     CRASH = 5
     HANG = 6
     LOST = 7
+    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
 
 
 EXIT_MEANING: dict[ExitCode, str] = {
@@ -41,6 +42,7 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.CRASH: "the kernel crashed or complained (oops, BUG, WARNING, lockdep, …)",
     ExitCode.HANG: "a test or the boot hung",
     ExitCode.LOST: "the VM was lost, or the infrastructure failed",
+    ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 
 # Of several failed outcomes in one run the first in this list names the verdict: what

@@ -31,13 +31,16 @@ def child(
     *,
     cwd: Path | None = None,
     env: Mapping[str, str] | None = None,
-    stdin: int | IO[bytes] = subprocess.DEVNULL,
-    stdout: int | IO[bytes] = subprocess.PIPE,
-    stderr: int | IO[bytes] = subprocess.STDOUT,
+    stdin: int | IO[bytes] | None = subprocess.DEVNULL,
+    stdout: int | IO[bytes] | None = subprocess.PIPE,
+    stderr: int | IO[bytes] | None = subprocess.STDOUT,
     pass_fds: Sequence[int] = (),
     parent_death: str = "TERM",
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``argv`` in a session of its own; whatever ends the block ends the whole group.
+
+    One that gets our terminal (``stdin`` None) stays in our session, the only one that may read
+    from it.
 
     A parent that is killed outright cannot clean up, so the kernel is asked to send the child
     ``parent_death`` then (prctl(2), PR_SET_PDEATHSIG). For make that is TERM, on which it takes
@@ -52,33 +55,32 @@ def child(
         stdout=stdout,
         stderr=stderr,
         pass_fds=pass_fds,
-        start_new_session=True,
+        start_new_session=stdin is not None,
     )
     try:
         yield process
     finally:
-        stop(process)
+        stop(process, os.kill if stdin is None else os.killpg)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End the process and everything in its group: TERM, and after a while KILL."""
-    for action in (signal.SIGTERM, signal.SIGKILL):
-        if process.poll() is not None:
-            break
-        _signal_group(process.pid, action)
-        try:
-            process.wait(GRACE_SECONDS)
-        except subprocess.TimeoutExpired:
-            continue
-    _signal_group(process.pid, signal.SIGKILL)
+def stop(process: subprocess.Popen[bytes], send: Callable[[int, int], None] = os.killpg) -> None:
+    """End the process and everything in its group: TERM, and after a while KILL.
+
+    ``send`` is os.kill for a process that is in our own group.
+    """
+    with suppress(ProcessLookupError):
+        for action in (signal.SIGTERM, signal.SIGKILL):
+            if process.poll() is not None:
+                break
+            send(process.pid, action)
+            with suppress(subprocess.TimeoutExpired):
+                process.wait(GRACE_SECONDS)
+        # What the process left behind in its group.
+        if send is os.killpg:
+            send(process.pid, signal.SIGKILL)
     for stream in (process.stdin, process.stdout, process.stderr):
         if stream is not None:
             stream.close()
-
-
-def _signal_group(group: int, action: signal.Signals) -> None:
-    with suppress(ProcessLookupError):
-        os.killpg(group, action)
 
 
 def capture(

@@ -43,6 +43,11 @@ def config_name(series: str) -> str:
     return f"{series}.config"
 
 
+def build_log_name(series: str) -> str:
+    """The file of the log of a series' build."""
+    return f"build-{series}.log"
+
+
 def commands(run: RunResult) -> str:
     """The commands of every stage, in order, as lines for a shell."""
     lines = [f"# Repeats {run.started}, verdict {run.verdict}. Each line runs by itself."]

@@ -176,8 +176,8 @@ def load(path: Path) -> RunResult:
 
 def check(data: object) -> str:
     """What is wrong with ``data`` by the schema; empty if nothing is."""
-    from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
-    from jsonschema.exceptions import best_match  # type: ignore[import-untyped]
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
 
     validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
     error = best_match(validator.iter_errors(data))

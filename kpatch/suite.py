@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch import vm
+from kpatch import judge, vm
 from kpatch.console import Console
 from kpatch.errors import HarnessError
 from kpatch.judge import Ending, VmRun
@@ -49,22 +49,19 @@ class Selection:
     run_seconds: float = RUN_SECONDS
 
 
-def run(setup: vm.Setup, selection: Selection, consoles: Path, *, stage: Stage) -> list[VmRun]:
-    """Run the selected tests; one entry a VM, each with its console in ``consoles``-N.log."""
+def run(
+    setup: vm.Setup, selection: Selection, console: Callable[[int], Path], *, stage: Stage
+) -> list[VmRun]:
+    """Run the selected tests; one entry a VM, counted from 1, its console in ``console(N)``."""
     runs: list[VmRun] = []
-    done: set[str] = set()
+    done: frozenset[str] = frozenset()
     end = time.monotonic() + selection.run_seconds
     while True:
-        console = consoles.with_name(f"{consoles.name}-{len(runs) + 1}.log")
-        follower = Follower(setup, selection, frozenset(done), end, stage)
-        runs.append(follower.follow(console))
-        transcript = runs[-1].transcript
-        begun = set(transcript.ended)
-        if transcript.running is not None:
-            begun.add(transcript.running.id)
-        done |= begun
+        follower = Follower(setup, selection, done, end, stage)
+        runs.append(follower.follow(console(len(runs) + 1)))
+        before, done = done, judge.begun(runs)
         # A VM in which no test began would begin none the next time either.
-        if not begun or transcript.ids <= done or time.monotonic() >= end:
+        if done == before or runs[-1].transcript.ids <= done or time.monotonic() >= end:
             return runs
 
 

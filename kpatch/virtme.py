@@ -14,6 +14,7 @@ import os
 import shlex
 import sys
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from kpatch import cache, process
@@ -110,7 +111,7 @@ def replaced(argv: list[str], flag: str, start: str, value: str) -> list[str]:
 
     Raises HarnessError (exit 7) when there is none: a virtme-ng that this does not know.
     """
-    for index, (word, following) in enumerate(zip(argv, argv[1:], strict=False)):
+    for index, (word, following) in enumerate(pairwise(argv)):
         if word == flag and following.startswith(start):
             return [*argv[: index + 1], value, *argv[index + 2 :]]
     raise HarnessError(

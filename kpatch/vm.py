@@ -197,10 +197,17 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
     ]
 
 
-def shell_command(setup: Setup, *, stage: Stage) -> list[str]:
+def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
     """QEMU's argv for an interactive shell in the test kernel, with the devices present."""
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
-    return [*_with_kernel_arguments(argv, mode="shell"), *_device_arguments(setup)]
+    argv = _with_kernel_arguments(argv, mode=f"shell vfio_acpi.mechanism={mechanism}")
+    return [*argv, *_device_arguments(setup)]
+
+
+def shell(argv: list[str]) -> int:
+    """Give the terminal to a VM until it powers off, or is left with Ctrl-A X; QEMU's status."""
+    with process.child(argv, stdin=None, stdout=None, stderr=None, parent_death="KILL") as qemu:
+        return qemu.wait()
 
 
 def _with_kernel_arguments(argv: list[str], *, mode: str, ready: str = "") -> list[str]:

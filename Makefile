@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: GPL-2.0-only
+#
+# The front door: every target only calls `python -m kpatch` or a checker. Variables are options:
+#
+#   make kernel-test KERNEL=6.12 SERIES=netlink TESTS=burst OUT=out ACCEL=tcg JOBS=8
+#
+# `.venv/bin/python -m kpatch test --help` describes them.
+
+PYTHON ?= python3
+VENV := .venv/bin/
+KPATCH := $(VENV)python -m kpatch
+
+export KERNEL SERIES FLAVOR ACCEL OUT TESTS JOBS MECHANISM
+
+.PHONY: help
+help:
+	@sed -n 's/^## //p' $(MAKEFILE_LIST)
+
+.PHONY: ready
+ready:
+	@$(PYTHON) kpatch/bootstrap.py
+
+## make kernel-test   from the kernel's source to a verdict on the carried series
+.PHONY: kernel-test
+kernel-test: ready
+	@$(KPATCH) test
+
+## make shell         a shell in a test kernel, with the devices present
+.PHONY: shell
+shell: ready
+	@$(KPATCH) shell
+
+## make check         linters and types
+.PHONY: check
+check: ready
+	$(VENV)ruff check .
+	$(VENV)ruff format --check .
+	$(VENV)mypy
+
+## make test          the harness's own tests, then kernel-test on every base
+.PHONY: test
+test: check
+	$(VENV)python -m pytest
+	$(KPATCH) test --kernel 7.3 --kernel 6.12 --kernel 6.1
+
+## make bench         what a run costs, as ratios to make and to virtme-ng alone
+.PHONY: bench
+bench: ready
+	@$(KPATCH) bench
+
+## make clean         empty the cache, saying what that frees
+.PHONY: clean
+clean: ready
+	@$(KPATCH) clean

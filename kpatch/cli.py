@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line: one subcommand a stage. It parses and prints; the work is done elsewhere.
+
+Every option can also be given as the environment variable that ``--help`` names, which is how
+the Makefile hands its variables on.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+from kpatch import bases, flavors
+from kpatch.accel import CHOICES
+from kpatch.errors import HarnessError
+from kpatch.outcomes import EXIT_MEANING, ExitCode
+
+EPILOG = "Exit codes: " + "; ".join(
+    f"{code.value} {meaning}" for code, meaning in EXIT_MEANING.items()
+)
+
+
+def _option(name: str, variable: str, **more: Any) -> Callable[[Any], Any]:
+    return click.option(name, envvar=variable, show_default=True, show_envvar=True, **more)
+
+
+class Whole(click.ParamType[str, str]):
+    """A word that an environment variable holds as a whole: a path may have spaces."""
+
+    name = "text"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Do not split it."""
+        return [rv]
+
+
+KERNEL_HELP = (
+    f"{', '.join(bases.BASES)}; a kernel tree; a git repository, or one with @REF; "
+    "a tarball or its URL, with #sha256=HEX."
+)
+KERNEL = _option(
+    "--kernel",
+    "KERNEL",
+    default=bases.DEFAULT_BASE,
+    metavar="KERNEL",
+    help=KERNEL_HELP,
+)
+KERNELS = _option(
+    "--kernel",
+    "KERNEL",
+    default=(bases.DEFAULT_BASE,),
+    multiple=True,
+    type=Whole(),
+    metavar="KERNEL",
+    help=KERNEL_HELP + " Given more than once, each is run in turn.",
+)
+SERIES = _option(
+    "--series",
+    "SERIES",
+    multiple=True,
+    metavar="NAME|MBOX",
+    help="Series to take; the unpatched kernel is 'base'.  [default: base and all carried ones]",
+)
+ONE_SERIES = _option(
+    "--series", "SERIES", default="base", metavar="NAME|MBOX", help="The series to take."
+)
+FLAVOR = _option(
+    "--flavor",
+    "FLAVOR",
+    default=flavors.DEFAULT_FLAVOR,
+    metavar="NAME",
+    help=f"The config: {', '.join(flavors.FLAVORS)}.",
+)
+ACCEL = _option(
+    "--accel", "ACCEL", default="auto", type=click.Choice(CHOICES), help="How VMs are run."
+)
+OUT = _option(
+    "--out",
+    "OUT",
+    default="out",
+    type=click.Path(path_type=Path),
+    help="Folder for the result.",
+)
+TESTS = _option(
+    "--tests", "TESTS", default="", metavar="EXPRESSION", help="pytest's -k: tests to run."
+)
+JOBS = _option(
+    "--jobs",
+    "JOBS",
+    default=os.cpu_count() or 1,
+    type=click.IntRange(min=1),
+    help="Processes of a build.",
+)
+MECHANISM = _option(
+    "--mechanism",
+    "MECHANISM",
+    default="unknown",
+    metavar="NAME",
+    help="What a series from an mbox is held against: netlink, …",
+)
+REFRESH = click.option(
+    "--refresh", is_flag=True, help="Look for a newer kernel package than the cached one."
+)
+VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Show each command that is run.")
+
+
+def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
+    """Turn what a command raises into one line and the documented exit code."""
+
+    @wraps(command)
+    def guarded(**arguments: Any) -> NoReturn:
+        # A SIGTERM ends a run the way Ctrl-C does: children are taken down on the way out.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            sys.exit(command(**arguments) or ExitCode.PASS)
+        except HarnessError as error:
+            if error.details:
+                click.echo(error.details.rstrip(), err=True)
+            click.echo(f"vfio-acpi: {error}", err=True)
+            sys.exit(error.code)
+        except KeyboardInterrupt:
+            click.echo("vfio-acpi: interrupted; run the same command again to go on", err=True)
+            sys.exit(ExitCode.INTERRUPTED)
+        except BrokenPipeError:
+            # Whoever read the output is gone: nobody is left to be told.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(ExitCode.LOST)
+        except Exception:
+            traceback.print_exc()
+            click.echo(
+                "vfio-acpi: this is a fault of the harness itself; please report it", err=True
+            )
+            sys.exit(ExitCode.LOST)
+
+    return guarded
+
+
+@click.group(epilog=EPILOG, context_settings={"max_content_width": 100})
+@click.version_option(package_name=None, version=__import__("kpatch").__version__)
+def main() -> None:
+    """Test ACPI notifications of VFIO PCI devices: from a kernel patch series to a verdict."""
+
+
+@main.command(epilog=EPILOG)
+@KERNELS
+@SERIES
+@FLAVOR
+@ACCEL
+@TESTS
+@JOBS
+@OUT
+@MECHANISM
+@REFRESH
+@VERBOSE
+@_guarded
+def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> int:
+    """Build kernels, boot them, run the suite, and give a verdict."""
+    from kpatch import run, table
+    from kpatch.progress import Progress
+
+    results = []
+    for one in dict.fromkeys(kernel):
+        request = run.Request(kernel=one, **wanted)
+        folder = out if len(kernel) == 1 else out / run.folder_name(one)
+        outcome = run.run(request, folder, Progress(echo=verbose))
+        table.show(outcome, sys.stdout)
+        click.echo(f"result: {folder}/result.json")
+        results.append(outcome)
+    if len(results) > 1:
+        table.show_all(results, sys.stdout)
+    return next((int(outcome.exit_code) for outcome in results if outcome.exit_code), 0)
+
+
+@main.command()
+@KERNEL
+@REFRESH
+@VERBOSE
+@_guarded
+def source(verbose: bool, **wanted: Any) -> None:
+    """Get a kernel tree and print where it is."""
+    click.echo(_pipeline(verbose, **wanted).source().path)
+
+
+@main.command()
+@KERNEL
+@ONE_SERIES
+@VERBOSE
+@_guarded
+def apply(series: str, verbose: bool, **wanted: Any) -> None:
+    """Apply a series beside the tree and list the files that it changes."""
+    applied = _pipeline(verbose, **wanted).apply(series)
+    for subject in applied.subjects:
+        click.echo(f"# {subject}")
+    for change in applied.changes:
+        click.echo(f"{'D' if change.content is None else 'M'} {change.path}")
+
+
+@main.command()
+@KERNEL
+@ONE_SERIES
+@FLAVOR
+@click.option("--explain", metavar="SYMBOL", help="Tell why a symbol has the value it has.")
+@VERBOSE
+@_guarded
+def config(series: str, explain: str | None, verbose: bool, **wanted: Any) -> None:
+    """Print the .config of a flavor, or explain a symbol of it."""
+    pipeline = _pipeline(verbose, **wanted)
+    applied = pipeline.apply(series)
+    if explain is None:
+        click.echo(pipeline.config(applied).text, nl=False)
+    else:
+        click.echo(pipeline.explain(applied, explain))
+
+
+@main.command()
+@KERNEL
+@ONE_SERIES
+@FLAVOR
+@JOBS
+@VERBOSE
+@_guarded
+def build(series: str, verbose: bool, **wanted: Any) -> None:
+    """Build a kernel and print where it is."""
+    pipeline = _pipeline(verbose, **wanted)
+    click.echo(pipeline.build(pipeline.apply(series)).image)
+
+
+def _shell(series: str, verbose: bool, **wanted: Any) -> int:
+    """Open a shell in a test kernel, with the devices present."""
+    pipeline = _pipeline(verbose, **wanted)
+    status: int = pipeline.shell(pipeline.build(pipeline.apply(series)))
+    return ExitCode.PASS if status == 0 else ExitCode.LOST
+
+
+for _name in ("boot", "shell"):
+    _command = _guarded(_shell)
+    for _decorate in (VERBOSE, ACCEL, JOBS, FLAVOR, ONE_SERIES, KERNEL):
+        _command = _decorate(_command)
+    main.command(name=_name)(_command)
+
+
+@main.command()
+@_guarded
+def clean() -> None:
+    """Empty the cache, saying what that frees."""
+    from kpatch import cache
+
+    freed = cache.clean()
+    for item in freed:
+        click.echo(f"{item.size / 1e6:9.1f} MB  {item.path}")
+    click.echo(f"{sum(item.size for item in freed) / 1e6:9.1f} MB  freed in {cache.root()}")
+
+
+def _pipeline(verbose: bool, **wanted: Any) -> Any:
+    from kpatch.progress import Progress
+    from kpatch.run import Pipeline, Request
+
+    return Pipeline(Request(**wanted), Progress(echo=verbose))

@@ -1,0 +1,315 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run: from a kernel and the names of series to a result, stage by stage, one direction.
+
+    source ──► apply ──► config ──► build ──► machine ──► suite ──► judge ──► result
+
+Each stage is a function of its own module and callable alone; here they are only put in a row.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kpatch import (
+    accel,
+    apply,
+    bases,
+    build,
+    config,
+    flavors,
+    guest,
+    judge,
+    machine,
+    report,
+    requirements,
+    result,
+    series,
+    slot,
+    source,
+    suite,
+    vm,
+)
+from kpatch.errors import HarnessError
+from kpatch.model import Applied, Config, Kernel, Tree
+from kpatch.outcomes import ExitCode
+from kpatch.output import Output, claim
+from kpatch.progress import LiveStage, Progress
+
+PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for. ``series`` empty means the control and all carried ones."""
+
+    kernel: str = bases.DEFAULT_BASE
+    series: tuple[str, ...] = ()
+    flavor: str = flavors.DEFAULT_FLAVOR
+    accel: str = "auto"
+    tests: str = ""
+    jobs: int = 1
+    mechanism: str = "unknown"
+    refresh: bool = False
+
+
+@dataclass
+class Findings:
+    """What a run knows so far; a run that ends early has a result all the same."""
+
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=time.monotonic)
+    tree: Tree | None = None
+    kernels: dict[str, Kernel | None] = field(default_factory=dict)
+    series: list[result.SeriesInfo] = field(default_factory=list)
+    accel: accel.Accel | None = None
+    runs: list[judge.SeriesRun] = field(default_factory=list)
+
+
+class Pipeline:
+    """The stages for one request, with progress; each can be called alone."""
+
+    def __init__(self, request: Request, progress: Progress) -> None:
+        self.request = request
+        self.progress = progress
+        self.found = Findings()
+
+    @property
+    def flavor(self) -> flavors.Flavor:
+        """The flavor asked for; HarnessError (exit 2) if there is none of that name."""
+        found = flavors.FLAVORS.get(self.request.flavor)
+        if found is None:
+            raise HarnessError(
+                f"FLAVOR={self.request.flavor}",
+                "unknown flavor",
+                mend=f"choose from {', '.join(flavors.FLAVORS)}",
+            )
+        return found
+
+    @contextmanager
+    def _stage(self, name: str, series_name: str | None = None) -> Iterator[LiveStage]:
+        kind = " ".join([self.request.kernel, self.request.flavor])
+        with self.progress.stage(name, series=series_name, kind=kind) as stage:
+            yield stage
+
+    def source(self) -> Tree:
+        """The kernel tree."""
+        if self.found.tree is None:
+            with self._stage("source") as stage:
+                tree = source.resolve(
+                    self.request.kernel, stage=stage, refresh=self.request.refresh
+                )
+                stage.cached = tree.cached
+            self.found.tree = tree
+        return self.found.tree
+
+    def names(self) -> tuple[str, ...]:
+        """The series to run, the control first."""
+        return self.request.series or (series.BASE, *series.carried())
+
+    def apply(self, name: str) -> Applied:
+        """The series ``name`` applied to the tree."""
+        tree = self.source()
+        with self._stage("apply", name) as stage:
+            loaded = series.load(name, tree.base, mechanism=self.request.mechanism)
+            applied = apply.apply(tree, loaded, stage=stage)
+        self.found.series.append(
+            result.SeriesInfo(loaded.name, loaded.title, loaded.mechanism, applied.subjects)
+        )
+        return applied
+
+    def config(self, applied: Applied) -> Config:
+        """The .config for the applied series."""
+        with (
+            self._stage("config", applied.series.name) as stage,
+            slot.config_source(applied, self.flavor.name, stage=stage) as tree,
+        ):
+            resolved = config.resolve(
+                source=tree,
+                source_id=slot.config_id(applied),
+                version=applied.tree.version,
+                flavor=self.flavor,
+                stage=stage,
+            )
+            stage.cached = resolved.cached
+        return resolved
+
+    def explain(self, applied: Applied, symbol: str) -> str:
+        """Why a Kconfig symbol has the value it has with the flavor."""
+        with (
+            self._stage("explain", applied.series.name) as stage,
+            slot.config_source(applied, self.flavor.name, stage=stage) as tree,
+        ):
+            return config.explanations(
+                [symbol],
+                source=tree,
+                source_id=slot.config_id(applied),
+                version=applied.tree.version,
+                flavor=self.flavor,
+                stage=stage,
+            )
+
+    def build(self, applied: Applied) -> Kernel:
+        """The kernel with the series."""
+        resolved = self.config(applied)
+        with self._stage("build", applied.series.name) as stage:
+            kernel = build.build(applied, resolved, jobs=self.request.jobs, stage=stage)
+            stage.cached = kernel.cached
+        self.found.kernels[applied.series.name] = kernel
+        return kernel
+
+    def machine(self, kernel: Kernel) -> vm.Setup:
+        """All that a VM with this kernel is made of."""
+        with self._stage("machine") as stage:
+            table = machine.load()
+            firmware = machine.aml(table, stage=stage)
+            images = guest.images(table, stage=stage)
+            stage.cached = images.cached
+            chosen = self.found.accel or accel.choose(self.request.accel, kernel.image)
+        if self.found.accel is None:
+            self.progress.say(f"acceleration: {chosen.used} ({chosen.reason})")
+        self.found.accel = chosen
+        return vm.Setup(kernel.image, table, firmware, images, chosen)
+
+    def shell(self, kernel: Kernel) -> int:
+        """A shell in the test kernel on this terminal; QEMU's exit status."""
+        setup = self.machine(kernel)
+        with self._stage("boot", kernel.applied.series.name) as stage:
+            argv = vm.shell_command(setup, kernel.applied.series.mechanism, stage=stage)
+        return vm.shell(argv)
+
+    def test(self, kernel: Kernel, output: Output) -> judge.SeriesRun:
+        """The suite on the kernel; consoles go to ``output``."""
+        name, mechanism = kernel.applied.series.name, kernel.applied.series.mechanism
+        setup = self.machine(kernel)
+        selection = suite.Selection(mechanism, self.request.tests)
+        with self._stage("suite", name) as stage:
+            vms = suite.run(
+                setup,
+                selection,
+                lambda number: output.file(report.console_name(name, number)),
+                stage=stage,
+            )
+        run = judge.SeriesRun(name, mechanism, tuple(vms))
+        self.found.runs.append(run)
+        return run
+
+
+def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
+    """Run everything asked for; the result is also in ``out``.
+
+    A HarnessError of any stage becomes part of the result. HarnessError (exit 2) when ``out``
+    cannot be used; KeyboardInterrupt passes through, once what is known has been written.
+    """
+    with claim(out, names=report.NAMES) as output:
+        pipeline = Pipeline(request, progress)
+        table: dict[str, requirements.Requirement] = {}
+        error: HarnessError | None = None
+        try:
+            table = requirements.load()
+            _stages(pipeline, output)
+        except HarnessError as broken:
+            error = broken
+        except KeyboardInterrupt:
+            stopped = HarnessError(
+                "the run",
+                "was interrupted",
+                mend="run the same command again; what was built is kept",
+                code=ExitCode.INTERRUPTED,
+            )
+            _write(output, _result(pipeline, table, stopped))
+            raise
+        return _write(output, _result(pipeline, table, error))
+
+
+def _stages(pipeline: Pipeline, output: Output) -> None:
+    _ = pipeline.flavor  # an unknown one shows before anything is downloaded
+    # All are applied before the first is built: a series that does not apply shows at once.
+    applied = [pipeline.apply(name) for name in pipeline.names()]
+    for one in applied:
+        kernel = pipeline.build(one)
+        name = one.series.name
+        output.write(report.config_name(name), kernel.config.text)
+        output.write(report.build_log_name(name), kernel.log.read_bytes())
+        pipeline.test(kernel, output)
+
+
+def _write(output: Output, outcome: result.RunResult) -> result.RunResult:
+    report.write(output, outcome)
+    return outcome
+
+
+def _result(
+    pipeline: Pipeline,
+    table: dict[str, requirements.Requirement],
+    error: HarnessError | None,
+) -> result.RunResult:
+    found, request = pipeline.found, pipeline.request
+    judgement = judge.judge(table, found.runs, complete=not request.tests)
+    tree = found.tree
+    hellos = [vm.transcript.hello for run in found.runs for vm in run.vms]
+    release = next((hello.release for hello in hellos if hello is not None), None)
+    return result.RunResult(
+        exit_code=error.code if error is not None else judgement.exit_code,
+        flavor=request.flavor,
+        started=_iso(found.started),
+        seconds=round(time.monotonic() - found.clock, 3),
+        kernel=None
+        if tree is None
+        else result.KernelInfo(tree.version, tree.provider, tree.tree_id, tree.origin, release),
+        series=tuple(_with_kernel(item, found.kernels) for item in found.series),
+        accel=None
+        if found.accel is None
+        else result.AccelInfo(found.accel.used, found.accel.requested, found.accel.reason),
+        tools=tools(found),
+        config_hash=next((k.config.config_id for k in found.kernels.values() if k), None),
+        selection=request.tests,
+        requirements={name: entry.text for name, entry in table.items()},
+        stages=tuple(pipeline.progress.records),
+        tests=judgement.tests,
+        incidents=judgement.incidents,
+        faults=result.faults_of(judgement),
+        error=None if error is None else result.error_of(error),
+    )
+
+
+def _with_kernel(item: result.SeriesInfo, kernels: dict[str, Kernel | None]) -> result.SeriesInfo:
+    kernel = kernels.get(item.name)
+    return item if kernel is None else replace(item, kernel_id=kernel.kernel_id)
+
+
+def folder_name(kernel: str) -> str:
+    """The folder of one kernel's result below that of several."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", kernel).strip("-.") or "kernel"
+
+
+def tools(found: Findings) -> dict[str, str]:
+    """The versions of what a run's outcome may depend on."""
+    versions = {"python": platform.python_version()}
+    versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    compilers = {kernel.compiler for kernel in found.kernels.values() if kernel is not None}
+    if compilers:
+        versions["compiler"] = ", ".join(sorted(compilers))
+    if found.accel is not None:
+        versions["qemu"] = qemu_version()
+    return versions
+
+
+def qemu_version() -> str:
+    """What QEMU calls itself, "7.2.22"."""
+    argv = ["qemu-system-x86_64", "--version"]
+    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\S+)", said)
+    return found[1] if found else "unknown"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
