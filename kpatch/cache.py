@@ -29,6 +29,10 @@ TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# made by vfio-acpi; sa
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
+# How tools say that the disk is full, in English. tar may only notice that a write was short;
+# apt looks before it downloads.
+FULL_SIGNS = (*map(os.strerror, FULL), "Wrote only ", "enough free space")
+
 
 @dataclass(frozen=True)
 class Freed:
@@ -53,9 +57,27 @@ def digest(parts: Iterable[str]) -> str:
     return sha.hexdigest()[:16]
 
 
+@contextmanager
+def explained(only: frozenset[int] | None = None) -> Iterator[None]:
+    """Make one clear line of an OSError (of those numbers only) that the cache folder gave."""
+    try:
+        yield
+    except OSError as error:
+        if only is not None and error.errno not in only:
+            raise
+        full = error.errno in FULL
+        raise HarnessError(
+            f"cache {root()}",
+            error.strerror or str(error),
+            mend=f"{'free some space' if full else 'make it writable'}, or set {ENVIRONMENT} to "
+            "a folder elsewhere",
+            code=ExitCode.LOST if full else ExitCode.USAGE,
+        ) from error
+
+
 def folder(kind: str) -> Path:
     """The folder of all entries of ``kind``, made when it is not there."""
-    with _explained():
+    with explained():
         path = root() / kind
         path.mkdir(parents=True, exist_ok=True)
         tag = path / TAG
@@ -67,7 +89,7 @@ def folder(kind: str) -> Path:
 @contextmanager
 def using() -> Iterator[None]:
     """Keep clean() away for as long as the block runs; any number of runs may."""
-    with _explained():
+    with explained():
         root().mkdir(parents=True, exist_ok=True)
         holder = _gate(fcntl.LOCK_SH)
     try:
@@ -81,7 +103,7 @@ def locked(name: str, *, waiting: Callable[[], None] | None = None) -> Iterator[
     """Hold the lock ``name`` against other runs; ``waiting`` is called once if somebody has it."""
     with using():
         lock = FileLock(folder("locks") / f"{name}.lock")
-        with _explained():
+        with explained():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
@@ -118,18 +140,27 @@ def entry(
         parent = folder(kind)
         for stale in parent.glob(f".{key}.*"):
             shutil.rmtree(stale, ignore_errors=True)
-        with _explained():
+        with explained():
             partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parent))
         try:
-            with _explained(FULL):
+            with explained(FULL):
                 fill(partial)
-            with _explained():
+            with explained():
                 partial.chmod(0o755)
                 partial.rename(final)
         except BaseException:
             shutil.rmtree(partial, ignore_errors=True)
             raise
     return final, False
+
+
+def raise_if_full(complaint: str) -> None:
+    """OSError (ENOSPC) if a full disk is what a tool, run with LC_ALL=C, complains about.
+
+    Out of a ``fill``, entry() makes the one clear line of it.
+    """
+    if any(sign in complaint for sign in FULL_SIGNS):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def clean(*, dry_run: bool = False) -> tuple[Freed, ...]:
@@ -139,7 +170,7 @@ def clean(*, dry_run: bool = False) -> tuple[Freed, ...]:
     """
     if not root().is_dir():
         return ()
-    with _explained():
+    with explained():
         holder = None if dry_run else _gate(fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             kinds = sorted(tag.parent for tag in root().glob(f"*/{TAG}"))
@@ -196,21 +227,3 @@ def _remove(path: Path) -> None:
         shutil.rmtree(path)
     else:
         path.unlink(missing_ok=True)
-
-
-@contextmanager
-def _explained(only: frozenset[int] | None = None) -> Iterator[None]:
-    """Turn an OSError (only those numbers) into a HarnessError that names the cache."""
-    try:
-        yield
-    except OSError as error:
-        if only is not None and error.errno not in only:
-            raise
-        full = error.errno in FULL
-        raise HarnessError(
-            f"cache {root()}",
-            error.strerror or str(error),
-            mend=f"{'free some space' if full else 'make it writable'}, or set {ENVIRONMENT} to "
-            "a folder elsewhere",
-            code=ExitCode.LOST if full else ExitCode.USAGE,
-        ) from error

@@ -12,6 +12,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
+# Mounts of its own for one process; anybody but root needs a user namespace for that.
+UNSHARE = ("unshare", *(() if os.getuid() == 0 else ("--map-root-user",)), "--mount")
+
 MAKEFILE = """\
 # SPDX-License-Identifier: GPL-2.0
 VERSION = {0}

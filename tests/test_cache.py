@@ -13,7 +13,7 @@ import pytest
 from kpatch import cache
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
-from tests.kerneltree import environment
+from tests.kerneltree import UNSHARE, environment
 
 
 @pytest.fixture(autouse=True)
@@ -144,7 +144,7 @@ def test_clean_refuses_while_another_run_uses_the_cache(held: object) -> None:
 def in_tmpfs(folder: Path, options: str, program: str) -> subprocess.CompletedProcess[str]:
     """Run a Python program with a tmpfs of its own mounted at ``folder``."""
     mount = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
-    argv = ("unshare", "--map-root-user", "--mount", "sh", "-c", mount, "sh", options, str(folder))
+    argv = (*UNSHARE, "sh", "-c", mount, "sh", options, str(folder))
     return subprocess.run(
         (*argv, sys.executable, "-c", program),
         env=environment(folder),

@@ -1,0 +1,475 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Debian's source packages, from a small archive of our own that real apt reads and verifies."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import lzma
+import os
+import platform
+import shutil
+import signal
+import subprocess
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from email.utils import formatdate
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+import pytest
+
+from kpatch import archive, bases, cache, process, source
+from kpatch.bases import Base
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Silent
+from tests import kerneltree
+
+CODENAME = platform.freedesktop_os_release()["VERSION_CODENAME"]
+NAME = "linux-source-9.9"
+
+
+class Keys:
+    """Two signing keys: ``trusted`` by the sources that the tests write, and ``other``."""
+
+    def __init__(self, home: Path) -> None:
+        process.need("gpg", package="gnupg")
+        self.home = home
+        for user in ("trusted", "other"):
+            self.gpg("--passphrase", "", "--quick-generate-key", f"{user}@example.org", "ed25519")
+        self.keyring = home / "keyring.gpg"
+        self.keyring.write_bytes(self.gpg("--export", "trusted@example.org"))
+
+    def gpg(self, *arguments: str, data: bytes = b"") -> bytes:
+        """Run gpg on these keys."""
+        argv = ("gpg", "--homedir", str(self.home), "--batch", "--quiet", *arguments)
+        return subprocess.run(argv, input=data, check=True, capture_output=True).stdout
+
+
+@pytest.fixture(scope="module")
+def keys() -> Iterator[Keys]:
+    # Not below pytest's folder: the agent's socket has to have a short path.
+    with tempfile.TemporaryDirectory(prefix="keys-") as home:
+        yield Keys(Path(home))
+        subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
+
+
+class Debian:
+    """An archive on 127.0.0.1, and the apt configuration of a system that uses it."""
+
+    def __init__(self, folder: Path, keys: Keys, url: str) -> None:
+        self.folder = folder
+        self.keys = keys
+        self.url = url
+        self.requests: list[str] = []
+        self.stall = threading.Event()
+        self.stalled = threading.Event()
+
+    def deb(self, version: str, kernel: str, *, member: str = f"{NAME}.tar.xz") -> Path:
+        """A source package in the pool: ``kernel`` is the version of the tree in it."""
+        build = self.folder / "build"
+        source = kerneltree.make(build / "tree", kernel)
+        (source / "random").write_bytes(os.urandom(1 << 16))
+        root = build / "root"
+        (root / "usr/src").mkdir(parents=True)
+        (root / "DEBIAN").mkdir()
+        (root / "DEBIAN/control").write_text(self.control(version))
+        kerneltree.pack(source, root / "usr/src" / member, top=NAME)
+        pool = self.folder / "www/pool"
+        pool.mkdir(parents=True, exist_ok=True)
+        deb = pool / f"{NAME}_{version}_all.deb"
+        command = ("dpkg-deb", "--root-owner-group", "--build", str(root), str(deb))
+        subprocess.run(command, check=True, capture_output=True)
+        shutil.rmtree(build)
+        return deb
+
+    @staticmethod
+    def control(version: str) -> str:
+        """The package's own description."""
+        return (
+            f"Package: {NAME}\nVersion: {version}\nArchitecture: all\n"
+            "Maintainer: T <t@example.org>\nDescription: test\n"
+        )
+
+    def suite(self, name: str, *debs: Path, signer: str = "trusted@example.org") -> Path:
+        """Publish ``debs`` as the suite ``name``; no ``signer``: unsigned."""
+        entries = [
+            self.control(deb.name.split("_")[1])
+            + f"Filename: pool/{deb.name}\nSize: {deb.stat().st_size}\n"
+            + f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n"
+            for deb in debs
+        ]
+        plain = "\n".join(entries).encode()
+        packages = lzma.compress(plain)
+        arch = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
+        path = f"main/binary-{arch}/Packages"
+        suite = self.folder / "www/dists" / name
+        (suite / path).parent.mkdir(parents=True, exist_ok=True)
+        (suite / f"{path}.xz").write_bytes(packages)
+        # apt looks for the plain list's line even where only a compressed one is there.
+        release = (
+            f"Origin: Test\nSuite: {name}\nCodename: {name}\nComponents: main\n"
+            f"Architectures: {arch}\nDate: {formatdate(usegmt=True)}\nSHA256:\n"
+            f" {hashlib.sha256(plain).hexdigest()} {len(plain)} {path}\n"
+            f" {hashlib.sha256(packages).hexdigest()} {len(packages)} {path}.xz\n"
+        ).encode()
+        if signer:
+            signed = self.keys.gpg("--local-user", signer, "--clearsign", data=release)
+            (suite / "InRelease").write_bytes(signed)
+        else:
+            (suite / "Release").write_bytes(release)
+        return suite
+
+    def downloads(self) -> int:
+        """How often a .deb was asked for."""
+        return sum(path.endswith(".deb") for path in self.requests)
+
+
+class Handler(SimpleHTTPRequestHandler):
+    """Serves the archive; a .deb stops half-way when told to."""
+
+    debian: Debian
+
+    def do_GET(self) -> None:
+        """Answer, and keep count."""
+        self.debian.requests.append(self.path)
+        if not (self.path.endswith(".deb") and self.debian.stall.is_set()):
+            super().do_GET()
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(1 << 20))
+        self.end_headers()
+        self.wfile.write(b"x" * (1 << 10))
+        self.wfile.flush()
+        self.debian.stalled.set()
+        time.sleep(30)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Keep quiet."""
+
+
+@pytest.fixture
+def debian(tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> Iterator[Debian]:
+    """A system whose apt knows a main and a security archive, both empty."""
+    www = tmp_path / "www"
+    www.mkdir()
+
+    class Bound(Handler):
+        pass
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), functools.partial(Bound, directory=str(www)))
+    http.daemon_threads = True
+    threading.Thread(target=functools.partial(http.serve_forever, 0.05), daemon=True).start()
+    made = Debian(tmp_path, keys, f"http://127.0.0.1:{http.server_port}")
+    Bound.debian = made
+    (www / "security").symlink_to(".")
+    entry = "Types: deb\nURIs: {}\nSuites: {}\nComponents: main\nSigned-By: {}\n"
+    system_apt(
+        tmp_path,
+        monkeypatch,
+        {
+            "debian.sources": "# The two archives of Debian\n"
+            + entry.format(made.url, f"{CODENAME} {CODENAME}-updates", keys.keyring)
+            + "\n# security\n"
+            + entry.format(f"{made.url}/security", f"{CODENAME}-security", keys.keyring)
+        },
+    )
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    monkeypatch.setitem(bases.BASES, "9.9", Base("9.9", ("next-backports", f"{CODENAME}-security")))
+    yield made
+    http.shutdown()
+    http.server_close()
+
+
+def system_apt(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, sources: dict[str, str], more: str = ""
+) -> None:
+    """Have apt take ``sources`` (name and text) for what the system is configured for."""
+    parts = folder / "sources.list.d"
+    parts.mkdir(exist_ok=True)
+    for name, text in sources.items():
+        (parts / name).write_text(text)
+    configuration = folder / "system.conf"
+    configuration.write_text(
+        f'Dir::Etc::sourceparts "{parts}";\nDir::Etc::sourcelist "/dev/null";\n{more}'
+    )
+    monkeypatch.setenv("APT_CONFIG", str(configuration))
+
+
+class Listener(Silent):
+    """Keeps the progress."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.progress: list[tuple[float, float | None]] = []
+
+    def advance(self, done: float, total: float | None) -> None:
+        """Keep it."""
+        self.progress.append((done, total))
+
+
+def refused(code: ExitCode) -> str:
+    """The one line that KERNEL=9.9 is refused with; nothing may be left of it."""
+    with pytest.raises(HarnessError) as caught:
+        source.resolve("9.9", stage=Silent())
+    assert caught.value.code is code, caught.value
+    line = str(caught.value)
+    assert "\n" not in line
+    trees = cache.root() / "trees"
+    assert not trees.exists() or [item.name for item in trees.iterdir()] == [cache.TAG]
+    return line
+
+
+# Which archives there are
+
+
+def test_archives_of_the_system(debian: Debian, keys: Keys) -> None:
+    main, security = archive.archives()
+    assert (main.uri, main.security) == (f"{debian.url}/", False)
+    assert (security.uri, security.security) == (f"{debian.url}/security/", True)
+    assert main.keyrings[0] == security.keyrings[0] == str(keys.keyring)
+
+
+def test_archives_in_the_one_line_format(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = (
+        "# a comment\n\n"
+        f"deb [arch=amd64 signed-by=/a/key.gpg,/b/key.gpg] http://one.example/d {CODENAME} main\n"
+        f"deb http://two.example/d {CODENAME}-security main contrib\n"
+        "deb [signed-by=/c.gpg] http://three.example/d nodistro main\n"
+        f"deb http://four.example/d {CODENAME} stable\n"
+    )
+    system_apt(tmp_path, monkeypatch, {"a.list": text})
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    one, two = archive.archives()
+    assert (one.uri, one.keyrings[:2]) == ("http://one.example/d/", ("/a/key.gpg", "/b/key.gpg"))
+    assert (two.uri, two.security) == ("http://two.example/d/", True)
+
+
+def test_suites_named_by_their_age(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = "deb http://one.example/d stable main\ndeb http://one.example/s stable-security main\n"
+    system_apt(tmp_path, monkeypatch, {"a.list": text})
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    assert [found.security for found in archive.archives()] == [False, True]
+
+
+def test_system_without_an_archive(
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    system_apt(tmp_path, monkeypatch, {"debian.sources": ""})
+    assert "configured for no archive that has next-backports" in refused(ExitCode.USAGE)
+
+
+def test_system_without_apt(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/no/such")
+    assert "has no apt-get to take it from Debian's archive" in refused(ExitCode.USAGE)
+
+
+# The way of a package
+
+
+def test_package_becomes_a_tree(debian: Debian) -> None:
+    deb = debian.deb("9.9.4-1~bpo1+1", "9.9.4")
+    debian.suite("next-backports", deb)
+    stage = Listener()
+    tree = source.resolve("9.9", stage=stage)
+    sha256 = hashlib.sha256(deb.read_bytes()).hexdigest()
+    assert (tree.version, tree.base, tree.provider, tree.cached) == (
+        "9.9.4",
+        "9.9",
+        "debian",
+        False,
+    )
+    assert tree.tree_id == sha256
+    assert tree.origin == {
+        "package": NAME,
+        "version": "9.9.4-1~bpo1+1",
+        "suite": "next-backports",
+        "archive": f"{debian.url}/",
+        "file": deb.name,
+        "sha256": sha256,
+    }
+    assert (tree.path / "drivers/vfio/vfio_main.c").read_text() == "int vfio;\n"
+    assert sorted(item.name for item in tree.path.parent.iterdir()) == ["origin.json", "tree"]
+    assert (deb.stat().st_size, deb.stat().st_size) in stage.progress
+    assert [command.split()[0] for command in stage.commands] == ["apt-get"] * 3 + ["sh"]
+
+
+def test_commands_can_be_repeated(debian: Debian, tmp_path: Path) -> None:
+    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+    stage = Silent()
+    source.resolve("9.9", stage=stage)
+    again = tmp_path / "again"
+    again.mkdir()
+    subprocess.run(["sh", "-ec", "\n".join(stage.commands)], cwd=again, check=True)
+    assert (again / NAME / "drivers/vfio/vfio_main.c").is_file()
+
+
+def test_cached_base_needs_no_network(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+    first = source.resolve("9.9", stage=Silent())
+    debian.requests.clear()
+    monkeypatch.setenv("PATH", "/no/such")
+    begin = time.monotonic()
+    again = source.resolve("9.9", stage=Silent())
+    assert time.monotonic() - begin < 0.1
+    assert again.cached
+    assert (again.path, again.origin) == (first.path, first.origin)
+    assert debian.requests == []
+
+
+def test_refresh_takes_a_newer_one_only(debian: Debian) -> None:
+    old = debian.deb("9.9.4-1", "9.9.4")
+    debian.suite("next-backports", old)
+    first = source.resolve("9.9", stage=Silent())
+    same = source.resolve("9.9", stage=Silent(), refresh=True)
+    assert (same.path, same.cached, debian.downloads()) == (first.path, True, 1)
+    debian.suite("next-backports", old, debian.deb("9.9.10-1", "9.9.10"))
+    assert source.resolve("9.9", stage=Silent()).version == "9.9.4"
+    assert source.resolve("9.9", stage=Silent(), refresh=True).version == "9.9.10"
+    assert source.resolve("9.9", stage=Silent()).version == "9.9.10"
+
+
+def test_first_suite_that_has_it_wins(debian: Debian) -> None:
+    debian.suite("next-backports")
+    debian.suite(f"{CODENAME}-security", debian.deb("9.9.3-1", "9.9.3"))
+    tree = source.resolve("9.9", stage=Silent())
+    assert tree.origin["suite"] == f"{CODENAME}-security"
+    assert tree.origin["archive"] == f"{debian.url}/security/"
+
+
+def test_damaged_index_is_made_again(debian: Debian) -> None:
+    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+    first = source.resolve("9.9", stage=Silent())
+    (cache.root() / "bases/9.9").unlink()
+    (cache.root() / "bases/9.9").symlink_to("../trees/gone")
+    again = source.resolve("9.9", stage=Silent())
+    assert (again.path, again.cached) == (first.path, True)
+
+
+# What can be wrong with an archive
+
+
+def test_missing_package_names_the_suites(debian: Debian) -> None:
+    debian.suite(f"{CODENAME}-security")
+    line = refused(ExitCode.USAGE)
+    assert (
+        f"no {NAME} could be had (next-backports: no such suite; {CODENAME}-security: not in it); "
+        "give KERNEL= a path or a tarball"
+    ) in line
+
+
+def test_archive_that_cannot_be_reached(
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = f"deb http://127.0.0.1:9/debian {CODENAME} main\n"
+    retries = 'Acquire::Retries "0";\n'
+    system_apt(tmp_path, monkeypatch, {"debian.sources": "", "a.list": text}, retries)
+    line = refused(ExitCode.LOST)
+    assert "next-backports: Failed to fetch" in line
+    assert "look at the network" in line
+
+
+LAX = (
+    'APT::Get::AllowUnauthenticated "true";\nAcquire::AllowInsecureRepositories "true";\n'
+    'Acquire::AllowWeakRepositories "true";\n'
+)
+
+
+@pytest.mark.parametrize("signer", ["", "other@example.org"])
+def test_unsigned_archive_is_refused(
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signer: str
+) -> None:
+    system_apt(tmp_path, monkeypatch, {}, LAX)
+    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"), signer=signer)
+    line = refused(ExitCode.LOST)
+    assert "is not signed" in line
+    assert debian.downloads() == 0
+
+
+def test_changed_list_is_refused(debian: Debian) -> None:
+    suite = debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+    (packages,) = suite.rglob("Packages.xz")
+    packages.write_bytes(lzma.compress(b"Package: other\n"))
+    assert "next-backports: Failed to fetch" in refused(ExitCode.LOST)
+
+
+def test_changed_package_is_refused(debian: Debian) -> None:
+    deb = debian.deb("9.9.4-1", "9.9.4")
+    debian.suite("next-backports", deb)
+    data = bytearray(deb.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    deb.write_bytes(data)
+    assert "9.9.4-1 cannot be downloaded (" in refused(ExitCode.LOST)
+
+
+def test_package_without_the_tarball(debian: Debian) -> None:
+    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4", member="other.tar.xz"))
+    assert f"{NAME}.tar.xz: Not found in archive" in refused(ExitCode.USAGE)
+
+
+# Interruptions, a full disk, two runs
+
+
+RESOLVE = f"""\
+from kpatch import bases
+bases.BASES["9.9"] = bases.Base("9.9", ("next-backports",))
+{kerneltree.RESOLVE}"""
+
+
+def start(debian: Debian, *wrapper: str) -> subprocess.Popen[str]:
+    argv = kerneltree.resolver("9.9")
+    argv[argv.index(kerneltree.RESOLVE)] = RESOLVE
+    return subprocess.Popen(
+        (*wrapper, *argv),
+        env=kerneltree.environment(debian.folder / "cache"),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+@pytest.mark.parametrize("action", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_download_is_begun_again(debian: Debian, action: signal.Signals) -> None:
+    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+    debian.stall.set()
+    run = start(debian)
+    assert debian.stalled.wait(20)
+    run.send_signal(action)
+    run.communicate(timeout=20)
+    assert run.returncode != 0
+    debian.stall.clear()
+    tree = source.resolve("9.9", stage=Silent())
+    assert (tree.version, tree.cached) == ("9.9.4", False)
+    assert kerneltree.leftovers(cache.root()) == []
+
+
+def test_two_runs_download_once(debian: Debian) -> None:
+    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+    runs = [start(debian), start(debian)]
+    paths = [run.communicate(timeout=30)[0].splitlines()[-1] for run in runs]
+    assert [run.returncode for run in runs] == [0, 0]
+    assert paths[0] == paths[1]
+    assert debian.downloads() == 1
+
+
+@pytest.mark.parametrize(
+    ("size", "doing"), [("24k", "looking"), ("80k", "downloading"), ("148k", "unpacking")]
+)
+def test_full_disk_is_one_clear_line(debian: Debian, size: str, doing: str) -> None:
+    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+    folder = debian.folder / "cache"
+    folder.mkdir()
+    mount = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
+    unshare = (*kerneltree.UNSHARE, "sh", "-c", mount, "sh", size, str(folder))
+    # In a user namespace apt could not become its own user.
+    with (debian.folder / "system.conf").open("a") as configuration:
+        configuration.write('APT::Sandbox::User "root";\n')
+    run = start(debian, *unshare)
+    notes, errors = run.communicate(timeout=30)
+    assert notes.splitlines()[-1].startswith(doing)
+    assert errors.startswith(f"7 cache {folder}: No space left on device; free some space")
+    assert len(errors.splitlines()) == 1
