@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 from pathlib import Path
 
 from kpatch.errors import HarnessError
@@ -18,6 +19,10 @@ PASSED_ON = ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
 
 # ENOSPC in the words of the C library, and so of every tool that meets it.
 NO_SPACE = os.strerror(errno.ENOSPC)
+
+# conf's "file:line: syntax error", the shell's "flex: not found", the Makefile's own "*** The
+# source tree is not clean", and make's "*** No rule to make target".
+_ERROR = re.compile(r"error:? |error$|: not found|\*\*\*.*\w", re.IGNORECASE)
 
 ENVIRONMENT_FILE = "conf.environment"
 ENVIRONMENT_PROBE = "environment.Kconfig"
@@ -55,14 +60,20 @@ def run(argv: list[str]) -> None:
     if status != 0 and NO_SPACE in output:
         raise OSError(errno.ENOSPC, NO_SPACE)
     if status != 0:
-        last = next((line for line in reversed(output.splitlines()) if line.strip()), "no message")
         raise HarnessError(
             f"make {argv[-1]}",
-            f"exit status {status}: {last.strip()}",
+            f"exit status {status}: {_first_error(output)}",
             mend="see its output below; it needs flex, bison, a compiler and a clean tree",
             code=ExitCode.BUILD,
             details=f"{shell_line(argv)}\n{output}",
         )
+
+
+def _first_error(output: str) -> str:
+    """The first line that names an error; make's last one only says that there was one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    named = (line for line in lines if _ERROR.search(line))
+    return next(named, lines[-1] if lines else "no message")
 
 
 def resolve(asked: Path, *, source: Path, out: Path) -> str:

@@ -10,7 +10,9 @@ them where its parser looks at a line, so that locations stay right and no file 
 - ``depends on A if B`` (in 7.3): ``A || (B = n)``. That is not ``A || !B``: for B=m it demands A.
 
 And ``conf`` itself changed its mind about two things, for which see ``CHOICE_HONOURS_N`` and
-``UNSET_NUMBER_IS_ZERO``.
+``UNSET_NUMBER_IS_ZERO``. Known to differ still, and of no consequence without modules: an
+``imply`` of y makes a tristate y where conf lets its dependencies hold it at m; a number out of
+its range is dropped where conf moves it to the nearest end.
 """
 
 from __future__ import annotations

@@ -125,6 +125,38 @@ def test_a_folder_that_cannot_be_configured(tmp_path: Path, asking: Path) -> Non
     assert error.value.code is ExitCode.BUILD
 
 
+@pytest.mark.parametrize(
+    ("said", "told"),
+    [
+        ("drivers/vfio/Kconfig:12: syntax error", "drivers/vfio/Kconfig:12: syntax error"),
+        ("/bin/sh: 1: flex: not found", "flex: not found"),
+        ("***\n*** The source tree is not clean, run mrproper", "The source tree is not clean"),
+    ],
+)
+def test_the_first_error_is_told_in_the_line(
+    said: str, told: str, tmp_path: Path, asking: Path
+) -> None:
+    asking.write_text("CONFIG_EXPERT=y\n")
+    (tmp_path / "said").write_text(f"  HOSTCC x\n{said}\n")
+    (tmp_path / "Makefile").write_text(f"%onfig:\n\tcat {tmp_path / 'said'}; exit 1\n")
+    with pytest.raises(HarnessError) as error:
+        resolve(tmp_path)
+    assert f"make allnoconfig: exit status 2: {told}" in str(error.value).replace(
+        "/bin/sh: 1: ", ""
+    ).replace("*** ", "")
+    assert "KCONFIG_ALLCONFIG=" in error.value.details
+
+
+def test_want_of_space_is_not_the_kernels_fault(tmp_path: Path, asking: Path) -> None:
+    asking.write_text("CONFIG_EXPERT=y\n")
+    (tmp_path / "Makefile").write_text(
+        "%onfig:\n\techo 'conf.o: No space left on device'; exit 1\n"
+    )
+    with pytest.raises(HarnessError, match="space") as error:
+        resolve(tmp_path)
+    assert error.value.code is ExitCode.LOST
+
+
 def test_what_the_user_has_set_for_other_builds_does_not_count(
     tiny: Path, asking: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
