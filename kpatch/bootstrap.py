@@ -34,6 +34,7 @@ PACKAGES: dict[str, str] = {
     "flex": "flex",
     "gcc": "gcc",
     "git": "git",
+    "gnupg": "gpg",  # for the tests: apt's signatures
     "kmod": "depmod",
     "libc6-dev": "/usr/include/stdio.h",
     "libelf-dev": "/usr/include/libelf.h",
@@ -90,7 +91,7 @@ def environment() -> int:
         return 0
     print("vfio-acpi: making the virtual environment .venv (about half a minute)", flush=True)
     STAMP.unlink(missing_ok=True)
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "--quiet", "install"]
+    pip = [str(VENV / "bin" / "python"), "-m", "pip", "-qq", "install"]
     for argv in (
         [sys.executable, "-m", "venv", "--clear", str(VENV)],
         [*pip, "--require-hashes", "--no-deps", "--requirement", str(LOCK)],

@@ -12,13 +12,14 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from contextlib import nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
-from kpatch import bases, flavors
+from kpatch import bases, cache, flavors
 from kpatch.accel import CHOICES
 from kpatch.errors import HarnessError
 from kpatch.outcomes import EXIT_MEANING, ExitCode
@@ -120,7 +121,9 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
         # A SIGTERM ends a run the way Ctrl-C does: children are taken down on the way out.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            sys.exit(command(**arguments) or ExitCode.PASS)
+            # Nothing may empty the cache meanwhile, but for the command that does.
+            with nullcontext() if command.__name__ == "clean" else cache.using():
+                sys.exit(command(**arguments) or ExitCode.PASS)
         except HarnessError as error:
             if error.details:
                 click.echo(error.details.rstrip(), err=True)
@@ -251,8 +254,6 @@ for _name in ("boot", "shell"):
 @_guarded
 def clean() -> None:
     """Empty the cache, saying what that frees."""
-    from kpatch import cache
-
     freed = cache.clean()
     for item in freed:
         click.echo(f"{item.size / 1e6:9.1f} MB  {item.path}")

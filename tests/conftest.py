@@ -1,28 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tests share: the unpacked kernel trees, for the tests marked ``trees``."""
+"""What tests share: the pristine kernel trees, for the tests marked ``trees``."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import pytest
 
+from kpatch import source
 from kpatch.bases import BASES
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Declare the marker."""
-    config.addinivalue_line("markers", "trees: needs the unpacked kernel trees")
+from kpatch.stage import Silent
 
 
 @pytest.fixture(scope="session", params=BASES)
 def kernel_tree(request: pytest.FixtureRequest) -> tuple[str, Path]:
-    """Each base and its pristine tree, ``linux-source-X.Y`` in ``$VFIO_ACPI_TREES``."""
+    """Each base and its pristine tree, fetched into the cache if it is not there."""
     base = str(request.param)
-    folder = os.environ.get("VFIO_ACPI_TREES")
-    if folder is None:
-        pytest.skip("VFIO_ACPI_TREES names no folder with kernel trees")
-    path = Path(folder) / f"linux-source-{base}"
-    assert (path / "Kconfig").is_file(), path
-    return base, path
+    return base, source.resolve(base, stage=Silent()).path
