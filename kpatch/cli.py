@@ -251,6 +251,19 @@ for _name in ("boot", "shell"):
 
 
 @main.command()
+@JOBS
+@click.option("--runs", default=5, show_default=True, help="Runs of what takes seconds.")
+@_guarded
+def bench(jobs: int, runs: int) -> None:
+    """Measure what a run costs, as ratios to make and to virtme-ng alone."""
+    from kpatch import bench, table
+
+    figures = bench.run(jobs=jobs, runs=runs, say=lambda line: click.echo(line, err=True))
+    rows = [(f.name, f"{f.seconds:.1f} s", f.against, f.ratio, f.aim) for f in figures]
+    table.print_grid(["figure", "seconds", "against", "ratio", "at most"], rows, sys.stdout)
+
+
+@main.command()
 @_guarded
 def clean() -> None:
     """Empty the cache, saying what that frees."""

@@ -39,7 +39,7 @@ def show(result: RunResult, file: IO[str]) -> None:
     ]
     if rows and series:
         sentences = [result.requirements.get(str(row[0]), "") for row in rows]
-        _print_grid(["requirement", *series], rows, file, sentences)
+        print_grid(["requirement", *series], rows, file, sentences)
     _print_lines([*_paragraph(_troubles(result)), "", summary(result)], file)
 
 
@@ -53,7 +53,7 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
     ]
     if rows:
         headers = ["requirement", "series", *(_kernel(result) for result in results)]
-        _print_grid(headers, rows, file)
+        print_grid(headers, rows, file)
     troubles = [f"{_kernel(result)}: {line}" for result in results for line in _troubles(result)]
     summaries = [summary(result) for result in results]
     _print_lines([*_paragraph(troubles), "", *summaries], file)
@@ -162,7 +162,7 @@ def _kernel(result: RunResult) -> str:
     return result.kernel.version if result.kernel else "no kernel"
 
 
-def _print_grid(
+def print_grid(
     headers: Sequence[str],
     rows: Sequence[Sequence[str | Text]],
     file: IO[str],

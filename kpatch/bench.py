@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a run costs, as ratios made in one go on one machine.
+
+    cold      all stages on an empty cache, control and netlink, against `make bzImage` alone
+    series    the build of a further series on a built base, in seconds
+    edit      one line of a carried patch changed, to verdict, in seconds
+    warm      nothing changed, to the verdict of one series, against a boot that runs `true`
+
+Every figure is a whole process as a user starts it. Nothing is asserted: figures of a shared
+machine are for people to read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch import bases, cache, series, source, virtme
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Silent
+
+SERIES = "netlink"
+
+
+@dataclass(frozen=True)
+class Figure:
+    """A measurement: its seconds, those it is held against (if any), and the aim."""
+
+    name: str
+    seconds: float
+    against: str = ""
+    reference: float | None = None
+    aim: str = ""
+
+    @property
+    def ratio(self) -> str:
+        """Seconds by reference, or the seconds where there is none."""
+        if self.reference is None:
+            return f"{self.seconds:.1f} s"
+        return f"{self.seconds / self.reference:.2f} ×"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where the measurements are made: an empty cache and a scratch folder."""
+
+    folder: Path
+    jobs: int
+    runs: int
+    say: Callable[[str], None]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """Ours, with an empty cache and an empty ccache."""
+        return {
+            **os.environ,
+            cache.ENVIRONMENT: str(self.folder / "cache"),
+            "CCACHE_DIR": str(self.folder / "ccache"),
+        }
+
+    def kpatch(self, *words: str) -> float:
+        """Seconds of ``python -m kpatch test …`` on the default base."""
+        argv = [sys.executable, "-m", "kpatch", "test", "--out", str(self.out), *words]
+        return self._time([*argv, "--jobs", str(self.jobs)], environment=self.environment)
+
+    @property
+    def out(self) -> Path:
+        """The folder of the latest result."""
+        return self.folder / "out"
+
+    def cold(self) -> list[Figure]:
+        """Everything from nothing, and what the second series' build was of it."""
+        self.say("cold run of control and netlink, then `make bzImage` alone: a quarter of an hour")
+        seconds = self.kpatch("--series", series.BASE, "--series", SERIES)
+        result = json.loads((self.out / "result.json").read_text())
+        build = next(s for s in result["stages"] if (s["name"], s["series"]) == ("build", SERIES))
+        return [
+            Figure("cold, with the download", seconds, "make bzImage", self._make(), "1.3 ×"),
+            Figure("further series: its build", build["seconds"], aim="60 s"),
+        ]
+
+    def edit(self) -> Figure:
+        """A line of the series changed: the text that the device class is made of."""
+        mailbox = self.folder / "edited.mbox"
+        patches = series.load(SERIES, bases.DEFAULT_BASE).mailboxes
+        text = "".join(path.read_text() for path in patches)
+        changed = text.replace("\n+\tpci_warn(", "\n+\tpci_notice(", 1)
+        if changed == text:
+            raise HarnessError(
+                f"series {SERIES}",
+                "has no line that this benchmark knows to change",
+                mend="name another one in kpatch/bench.py",
+                code=ExitCode.LOST,
+            )
+        mailbox.write_text(changed)
+        seconds = self.kpatch("--series", str(mailbox), "--mechanism", SERIES)
+        return Figure("one line changed, to verdict", seconds, aim="45 s")
+
+    def warm(self) -> Figure:
+        """Nothing changed, in turn with the bare boot, so that both meet the same machine."""
+        self.kpatch("--series", SERIES)
+        result = json.loads((self.out / "result.json").read_text())
+        kernel = self.folder / "cache" / "kernels" / result["series"][0]["kernel_id"]
+        ours, bare = [], []
+        for _ in range(self.runs):
+            ours.append(self.kpatch("--series", SERIES))
+            bare.append(self._time(virtme.vng_command(kernel / "bzImage", kvm=False)))
+        return Figure(
+            "nothing changed, to verdict",
+            statistics.median(ours),
+            "vng --exec true",
+            statistics.median(bare),
+            "2.5 ×",
+        )
+
+    def _make(self) -> float:
+        """Seconds of a plain build of the same config, without any cache."""
+        result = json.loads((self.out / "result.json").read_text())
+        kernel = self.folder / "cache" / "kernels" / result["series"][0]["kernel_id"]
+        objects = self.folder / "make"
+        objects.mkdir()
+        shutil.copyfile(kernel / "config", objects / ".config")
+        tree = self._tree()
+        make = ["make", "-s", "-C", str(tree), f"O={objects}", f"-j{self.jobs}"]
+        self._time([*make, "olddefconfig"])
+        return self._time([*make, "bzImage"])
+
+    def _tree(self) -> Path:
+        os.environ[cache.ENVIRONMENT] = str(self.folder / "cache")
+        return source.resolve(bases.DEFAULT_BASE, stage=Silent()).path
+
+    def _time(self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None) -> float:
+        begin = time.monotonic()
+        run = subprocess.run(
+            argv,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+        seconds = time.monotonic() - begin
+        if run.returncode != 0:
+            raise HarnessError(
+                " ".join(argv[:5]),
+                f"ended with status {run.returncode}",
+                mend="see its output above",
+                code=ExitCode.LOST,
+                details=run.stdout[-4000:] + run.stderr[-4000:],
+            )
+        self.say(f"{seconds:7.1f} s  {' '.join(argv[-6:])}")
+        return seconds
+
+
+def run(*, jobs: int, runs: int, say: Callable[[str], None]) -> list[Figure]:
+    """Make all measurements in a scratch folder beside the cache, which goes afterwards."""
+    with tempfile.TemporaryDirectory(prefix="bench-", dir=cache.folder("bench")) as scratch:
+        bench = Bench(Path(scratch), jobs, runs, say)
+        return [*bench.cold(), bench.edit(), bench.warm()]
