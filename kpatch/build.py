@@ -1,0 +1,272 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel from a tree, a series and a config: built once, then found by what went into it.
+
+``kernels/<kernel id>`` in the cache holds bzImage, System.map, config, build.log and meta.json
+(ids, kernel release, compiler, seconds, warnings in the files of the series). The id is also the
+build's number in the kernel's banner (``#<first 12 digits>``, ``uname -v``), so that a guest
+can tell which kernel it runs.
+
+A kernel's build runs what its Makefiles say, and a series may change those. Whoever builds a
+series gives its author what building any software gives: everything the user may do. Nothing
+here confines it; for a series that nobody has read use a machine that has nothing to lose.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import re
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+from kconfig.conf import environment
+from kpatch import buildlog, cache, compiler, slot
+from kpatch.compiler import Compiler
+from kpatch.errors import HarnessError
+from kpatch.model import Applied, Config, Kernel
+from kpatch.outcomes import ExitCode
+from kpatch.process import capture
+from kpatch.slot import NO_SPACE, Slot
+from kpatch.stage import Stage
+
+KIND = "kernels"
+LOGS = "logs"
+META = "meta.json"
+
+RECIPE = "1"
+"""To be counted up when a change here makes other kernels from the same input."""
+
+IMAGE = Path("arch/x86/boot/bzImage")
+
+FIXED = (
+    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER=kpatch",
+    "KBUILD_BUILD_HOST=vfio-acpi",
+)
+
+COLD_STEPS = 1350
+"""Steps that make prints for a plain kernel from nothing; a slot's own count replaces it."""
+
+TORN_SECONDS = 10.0
+"""How long before a kill a file may have been begun that was still being written then."""
+
+_SYMBOL = re.compile(r"(?:# )?CONFIG_\w+[ =].*")
+
+
+def kernel_id(applied: Applied, config: Config, compiler: Compiler) -> str:
+    """The name of the kernel that these make."""
+    parts = (applied.tree.tree_id, applied.delta_id, config.config_id, compiler.identity)
+    return cache.digest((RECIPE, *parts))
+
+
+def build(applied: Applied, config: Config, *, jobs: int, stage: Stage) -> Kernel:
+    """The kernel of ``applied`` with ``config``, from the cache or made by ``jobs`` processes.
+
+    HarnessError: exit 4 when it does not build, with the first error's file and line; exit 2
+    for a missing tool; exit 7 when the disk is full. The log of a failed or interrupted build
+    stays in ``logs``; an interrupted build goes on where it was.
+    """
+    tools = compiler.detect()
+    name = kernel_id(applied, config, tools)
+    argv = _argv(slot.slot(applied.tree, config.flavor), tools, name, jobs)
+    stage.command(argv)
+    path = cache.root() / KIND / name
+    cached = path.is_dir()
+    if not cached:
+        with slot.hold(applied, config.flavor, stage=stage) as held:
+            path, cached = cache.entry(
+                KIND,
+                name,
+                lambda partial: _fill(partial, held, applied, config, tools, argv, stage),
+            )
+    return Kernel(applied, config, tools.identity, path, name, cached)
+
+
+def meta(kernel: Kernel) -> dict[str, Any]:
+    """What is recorded of ``kernel``."""
+    found: dict[str, Any] = json.loads((kernel.path / META).read_text())
+    return found
+
+
+def _argv(where: Slot, tools: Compiler, name: str, jobs: int) -> list[str]:
+    return [
+        "make",
+        "-C",
+        str(where.src),
+        f"O={where.obj}",
+        f"-j{jobs}",
+        *tools.settings,
+        *FIXED,
+        f"KBUILD_BUILD_VERSION={name[:12]}",
+        "bzImage",
+    ]
+
+
+def _fill(
+    partial: Path,
+    held: Slot,
+    applied: Applied,
+    config: Config,
+    tools: Compiler,
+    argv: list[str],
+    stage: Stage,
+) -> None:
+    """Build in the slot and lay what is to be kept into ``partial``."""
+    begun = time.monotonic()
+    name = argv[-2].partition("=")[2]
+    log = cache.folder(LOGS) / f"build-{name}.log"
+    _mend(held, applied, stage)
+    steps = _Steps(held, stage, whole=_configure(held, config))
+    text = _make(held, argv, log, steps)
+    _check_config(held, config, log)
+    warnings = buildlog.warnings(
+        text, source=str(held.src), paths={change.path for change in applied.changes}
+    )
+    shutil.copyfile(held.obj / IMAGE, partial / "bzImage")
+    shutil.copyfile(held.obj / "System.map", partial / "System.map")
+    (partial / "config").write_text(config.text)
+    record = {
+        "kernelrelease": (held.obj / "include/config/kernel.release").read_text().strip(),
+        "version": applied.tree.version,
+        "tree_id": applied.tree.tree_id,
+        "series": applied.series.name,
+        "subjects": applied.subjects,
+        "delta_id": applied.delta_id,
+        "flavor": config.flavor,
+        "config_id": config.config_id,
+        "compiler": tools.identity,
+        "ccache": tools.cached,
+        "seconds": round(time.monotonic() - begun, 3),
+        "warnings": [str(warning) for warning in warnings],
+    }
+    (partial / META).write_text(json.dumps(record, indent=1) + "\n")
+    shutil.move(log, partial / "build.log")
+
+
+def _configure(held: Slot, config: Config) -> bool:
+    """Put the .config in place, and tell if it is another: then all is to be built.
+
+    An unchanged one keeps its time, or make would look at every file.
+    """
+    path = held.obj / ".config"
+    if path.is_file() and path.read_text(errors="replace") == config.text:
+        return False
+    path.write_text(config.text)
+    return True
+
+
+def _check_config(held: Slot, config: Config, log: Path) -> None:
+    """A build that silently took another config would make every result a lie."""
+    asked, got = (
+        {line for line in text.splitlines() if _SYMBOL.fullmatch(line)}
+        for text in (config.text, (held.obj / ".config").read_text())
+    )
+    if asked != got:
+        differing = sorted(asked ^ got)
+        raise HarnessError(
+            f"config {config.config_id}",
+            f"the build changed it ({differing[0]} and {len(differing) - 1} lines more)",
+            mend=f"resolve the config again with the same compiler (log: {log})",
+            code=ExitCode.BUILD,
+            details="\n".join(differing[:40]),
+        )
+
+
+def _make(held: Slot, argv: list[str], log: Path, steps: _Steps) -> str:
+    """Run make and give what it printed, which ``log`` has too."""
+    env = environment() | compiler.environment(held.folder)
+    held.building.touch()
+    with log.open("wb") as file:
+        status, text = capture(argv, env=env, line=steps.line, log=file)
+    if status >= 0:
+        held.building.unlink()
+    if status != 0 and NO_SPACE in text:
+        raise OSError(errno.ENOSPC, NO_SPACE)
+    if status != 0:
+        raise _failure(text, held, log, status)
+    steps.keep()
+    return text
+
+
+def _mend(held: Slot, applied: Applied, stage: Stage) -> None:
+    """After a build that was killed: drop the files it may have been writing.
+
+    make removes what it was making when it is told to end, but not when it is killed, and
+    then takes half an object for a whole one. The files of the series become new again, so that
+    their warnings are not lost with the log of that build.
+    """
+    if not held.building.exists():
+        return
+    stage.note("cleaning up after an interrupted build")
+    files = [
+        (path, path.lstat().st_mtime)
+        for folder, _, names in os.walk(held.obj)
+        for path in (Path(folder, name) for name in names)
+    ]
+    torn = max((mtime for _, mtime in files), default=0.0) - TORN_SECONDS
+    for path, mtime in files:
+        if mtime >= torn:
+            path.unlink()
+    for change in applied.changes:
+        if change.content is not None:
+            os.utime(held.src / change.path)
+    held.building.unlink()
+
+
+def _failure(text: str, held: Slot, log: Path, status: int) -> HarnessError:
+    """Why make failed."""
+    found = buildlog.first_error(text, source=str(held.src))
+    if found is not None and status > 0:
+        cause, details = str(found[0]), found[1]
+    else:
+        end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        cause, details = f"make {end}", text[-2000:]
+    return HarnessError("build", cause, mend=f"see {log}", code=ExitCode.BUILD, details=details)
+
+
+class _Steps:
+    """Counts the steps that make prints, against those of the last build of the same kind."""
+
+    def __init__(self, held: Slot, stage: Stage, *, whole: bool) -> None:
+        self._path = held.folder / "steps.json"
+        self._stage = stage
+        self._objects = f"{held.obj}/"
+        self._done = 0
+        self._known = self._read()
+        cold = self._known.get("cold", COLD_STEPS)
+        self._kind: str | None
+        self._total: int | None
+        if whole:
+            self._kind, self._total = "cold", cold
+        elif (held.obj / IMAGE).exists():
+            self._kind, self._total = "again", self._known.get("again")
+        else:
+            # The rest of an interrupted build; most steps that are done have left a .cmd file.
+            done = sum(1 for _ in held.obj.rglob(".*.cmd"))
+            self._kind, self._total = None, max(cold - done, 1)
+
+    def _read(self) -> dict[str, int]:
+        try:
+            found = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return {str(key): int(value) for key, value in found.items()}
+
+    def line(self, line: str) -> None:
+        """Take one line of make's."""
+        found = buildlog.step(line)
+        if found is None:
+            return
+        self._done += 1
+        verb, target = found
+        total = None if self._total is None else max(self._total, self._done)
+        self._stage.note(f"{verb} {target.removeprefix(self._objects)}")
+        self._stage.advance(self._done, total)
+
+    def keep(self) -> None:
+        """Remember the number for the next build of this slot."""
+        if self._kind is not None:
+            self._path.write_text(json.dumps({**self._known, self._kind: self._done}) + "\n")

@@ -1,0 +1,146 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a kernel build printed: how far it is, what broke it, what it warns of."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+
+_STEP = re.compile(r"  (?P<verb>[A-Z][A-Z0-9_]*(?: \[[A-Z]\])?) +(?P<target>\S+)")
+
+# In this order by trust: what names the cause; what names the place; what only says that it
+# failed. Within one rank the first line of the log wins, since the rest follows from it.
+_ERRORS: tuple[tuple[re.Pattern[str], ...], ...] = (
+    tuple(
+        map(
+            re.compile,
+            (
+                # gcc and as: FILE:LINE:COLUMN: error: … (as: FILE:LINE: Error: …)
+                r"(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal error|[Ee]rror): (?P<text>.+)",
+                # gcc killed, for want of memory mostly: gcc: fatal error: Killed signal …
+                r"(?P<file>(?:\S*-)?(?:gcc|g\+\+|cc1)): (?:fatal error|internal compiler error):"
+                r" (?P<text>.+)",
+                # ld: [ld: ]OBJECT: in function `f': | FILE:LINE: | FILE:(.text+0x1): undefined …
+                r"(?:\S*\bld: )?(?P<file>[^\s:]+):(?:(?P<line>\d+):|\([^)]*\):)"
+                r" (?P<text>undefined reference to .+|multiple definition of .+)",
+                r"\S*\bld: (?:(?P<file>[^\s:]+): )?(?P<text>cannot find .+)",
+                # objtool: FILE.o: error: objtool: … (6.12 and before say only warning)
+                r"(?P<file>\S+): error: objtool: (?P<text>.+)",
+                # modpost: ERROR: modpost: "symbol" [FILE] undefined!
+                r"(?P<text>ERROR: modpost: .+)",
+                # Kconfig: FILE:LINE: syntax error, FILE:LINE:error: …
+                r"(?P<file>\S*Kconfig[^\s:]*):(?P<line>\d+):(?! ?warning) ?(?P<text>.+)",
+            ),
+        )
+    ),
+    tuple(
+        map(
+            re.compile,
+            (
+                # make itself: FILE:LINE: *** missing separator.  Stop.
+                r"(?P<file>[^\s:]+):(?P<line>\d+): \*\*\* (?P<text>.+?)(?:\.  Stop\.)?$",
+                r"make(?:\[\d+\])?: \*\*\* (?P<text>No rule to make target .+?)(?:\.  Stop\.)?$",
+            ),
+        )
+    ),
+    tuple(
+        map(
+            re.compile,
+            (
+                r"(?P<file>[^\s:]+): (?:fatal )?[Ee]rror: (?P<text>.+)",
+                r"(?:make|bash|/bin/sh|sh)(?:\[\d+\])?: (?:\d+: )?(?:\*\*\* )?(?P<text>.+)",
+            ),
+        )
+    ),
+)
+
+_WARNING = re.compile(
+    r"(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? warning: (?P<text>.+)|"
+    r"(?P<object>\S+)\.o: warning: (?P<objtool>objtool: .+)"
+)
+_NOISE = re.compile(r"make(\[\d+\])?: (Entering|Leaving) directory|make(\[\d+\])?: \*\*\* Waiting")
+
+_IN_FUNCTION = re.compile(r"\S*\bld: (?P<folder>\S*/)[^/\s]+\.o: in function ")
+
+BEFORE, AFTER = 3, 14
+
+
+@dataclass(frozen=True)
+class Finding:
+    """An error or a warning: file (in the tree) and line as far as known, and the message."""
+
+    file: str | None
+    line: int | None
+    text: str
+
+    def __str__(self) -> str:
+        place = "" if self.file is None else f"{self.file}: "
+        if self.file is not None and self.line is not None:
+            place = f"{self.file}:{self.line}: "
+        return place + self.text
+
+
+def step(line: str) -> tuple[str, str] | None:
+    """The verb and the target of a line of kbuild's ("CC", "drivers/vfio/vfio_main.o")."""
+    match = _STEP.fullmatch(line)
+    return None if match is None else (match["verb"], match["target"])
+
+
+def first_error(log: str, *, source: str) -> tuple[Finding, str] | None:
+    """What broke the build, and the lines around it; None if nothing looks like an error.
+
+    ``source`` is the folder of the source, taken off the front of paths.
+    """
+    lines = log.splitlines()
+    for patterns in _ERRORS:
+        for index, line in enumerate(lines):
+            if _NOISE.match(line):
+                continue
+            for pattern in patterns:
+                match = pattern.match(line)
+                if match is not None:
+                    found = _finding(match, source)
+                    return _located(found, lines[index - 1 : index]), _around(lines, index)
+    return None
+
+
+def warnings(log: str, *, source: str, paths: Collection[str]) -> list[Finding]:
+    """The warnings in files among ``paths`` (as in the tree), each once, in the log's order."""
+    found: dict[Finding, None] = {}
+    stems = {path.rpartition(".")[0]: path for path in paths if "." in path}
+    for line in log.splitlines():
+        match = _WARNING.match(line)
+        if match is None:
+            continue
+        if match["object"] is not None:
+            path = stems.get(match["object"])
+            finding = Finding(path, None, match["objtool"])
+        else:
+            finding = _finding(match, source)
+        if finding.file in paths:
+            found[finding] = None
+    return list(found)
+
+
+def _finding(match: re.Match[str], source: str) -> Finding:
+    groups = match.groupdict()
+    file, line = groups.get("file"), groups.get("line")
+    if file is not None:
+        file = re.sub(r"^(\.\.?/)+", "", file.removeprefix(source.rstrip("/") + "/"))
+    text = groups["text"].strip()
+    return Finding(file, None if line is None else int(line), text)
+
+
+def _located(found: Finding, before: list[str]) -> Finding:
+    """``found`` with its folder, that ld only tells with the object, in the line ``before``."""
+    match = _IN_FUNCTION.match(before[0]) if before else None
+    if match is None or found.file is None or "/" in found.file:
+        return found
+    return replace(found, file=match["folder"] + found.file)
+
+
+def _around(lines: list[str], index: int) -> str:
+    """The lines around ``index``, without kbuild's steps: with -j they are somebody else's."""
+    near = lines[max(0, index - BEFORE) : index + AFTER]
+    return "\n".join(line for line in near if step(line) is None and not _NOISE.match(line))

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The compiler and its cache: what builds a kernel, as far as the result depends on it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.process import capture, need
+
+_CCACHE_SETTINGS = ("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_CONFIGPATH", "XDG_CACHE_HOME")
+
+_TOOLS = {
+    "make": "make",
+    "gcc": "gcc",
+    "ld": "binutils",
+    "flex": "flex",
+    "bison": "bison",
+    "bc": "bc",
+}
+
+
+@dataclass(frozen=True)
+class Compiler:
+    """``identity`` names compiler and linker exactly; ``settings`` are make's, for using them."""
+
+    identity: str
+    settings: tuple[str, ...]
+    cached: bool
+
+
+def detect() -> Compiler:
+    """The gcc and the GNU ld in PATH, through ccache when that is installed.
+
+    HarnessError (exit 2) for a tool that the kernel's build needs and that is missing.
+    """
+    found = {tool: need(tool, package=package) for tool, package in _TOOLS.items()}
+    identity = "; ".join(_version(found[tool]) for tool in ("gcc", "ld"))
+    if shutil.which("ccache") is None:
+        return Compiler(identity, (), cached=False)
+    return Compiler(identity, ("CC=ccache gcc", "HOSTCC=ccache gcc"), cached=True)
+
+
+def environment(base: Path) -> dict[str, str]:
+    """Environment for ccache, so that trees built under different folders share what is the same.
+
+    Paths under ``base`` are hashed relative to the folder that the compiler works in, and that
+    folder is not hashed: it would only matter for debug information.
+    """
+    kept = {name: os.environ[name] for name in _CCACHE_SETTINGS if name in os.environ}
+    return kept | {"CCACHE_BASEDIR": str(base), "CCACHE_NOHASHDIR": "1"}
+
+
+def _version(tool: str) -> str:
+    _, output = capture([tool, "--version"], env={"LC_ALL": "C", "PATH": os.environ["PATH"]})
+    return output.partition("\n")[0].strip()

@@ -1,0 +1,514 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Slots and builds on a small tree, with real make, gcc and ld."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from kpatch import apply, build, buildlog, cache, compiler, slot
+from kpatch.errors import HarnessError
+from kpatch.model import Applied, Change, Config, Kernel, Series, Tree
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Silent
+
+# Enough of kbuild's manners: O=, steps, a .config, a release, a banner, targets by time stamp.
+MAKEFILE = """\
+CC = gcc
+objects := $(patsubst %.c,$(O)/%.o,$(wildcard drivers/*.c))
+bzImage: $(O)/arch/x86/boot/bzImage
+
+$(O)/arch/x86/boot/bzImage: $(objects) $(O)/.config
+\t@mkdir -p $(O)/arch/x86/boot $(O)/include/config
+\t@echo '  SYNC    include/config/auto.conf'
+\t@touch $(O)/include/config/auto.conf
+\t@[ ! -e rewrite ] || echo CONFIG_SURPRISE=y >> $(O)/.config
+\t@echo '  LD      vmlinux'
+\t@$(LD) -r -o $@ $(objects)
+\t@echo '$(KBUILD_BUILD_VERSION) $(KBUILD_BUILD_USER)' >> $@
+\t@nm $@ 2>/dev/null > $(O)/System.map
+\t@echo 7.3.4 > $(O)/include/config/kernel.release
+
+$(O)/%.o: %.c
+\t@echo '  CC      $*.o'
+\t@mkdir -p $(@D)
+\t@[ ! -e $(O)/bomb ] || { rm $(O)/bomb; echo torn > $@; sleep 0.05; kill -KILL $$PPID; }
+\t@[ ! -e $(O)/full ] || cp Makefile /dev/full
+\t@[ ! -e $(O)/slow ] || { echo torn > $@; sleep 60; }
+\t@$(CC) -Wall -c -o $@ $<
+"""
+
+
+@pytest.fixture(autouse=True)
+def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "ccache"))
+
+
+@pytest.fixture
+def tree(tmp_path: Path) -> Iterator[Tree]:
+    root = tmp_path / "pristine"
+    (root / "drivers").mkdir(parents=True)
+    (root / "Makefile").write_text(MAKEFILE)
+    (root / "drivers/Kconfig").write_text("config A\n")
+    for name in ("a", "b", "c"):
+        (root / f"drivers/{name}.c").write_text(f"int {name}(void) {{ return 1; }}\n")
+    for path in root.rglob("*"):
+        os.utime(path, (1e9, 1e9))
+    before = fingerprint(root)
+    yield Tree(root, "7.3.4", "7.3", "folder", {}, "f" * 16, cached=False)
+    assert fingerprint(root) == before
+
+
+def fingerprint(root: Path) -> dict[str, tuple[int, int, str]]:
+    """Mode, mtime and content of every file under ``root``."""
+    return {
+        str(path.relative_to(root)): (
+            path.stat().st_mode,
+            path.stat().st_mtime_ns,
+            hashlib.sha256(path.read_bytes()).hexdigest(),
+        )
+        for path in sorted(root.rglob("*"))
+        if path.is_file() and ".obj" not in path.parts
+    }
+
+
+def contents(root: Path) -> dict[str, tuple[bool, str]]:
+    """Exec bit and content of every file under ``root``."""
+    found = fingerprint(root)
+    return {path: (bool(mode & stat.S_IXUSR), sha) for path, (mode, _, sha) in found.items()}
+
+
+def applied(tree: Tree, *changes: Change) -> Applied:
+    series = Series("test", "a test", "none", ())
+    return Applied(tree, series, ("a: change",), changes, apply.delta_id(changes))
+
+
+def c_file(name: str, result: int) -> Change:
+    return Change(f"drivers/{name}.c", f"int {name}(void) {{ return {result}; }}\n".encode())
+
+
+CONFIG = Config("plain", "CONFIG_A=y\n# CONFIG_B is not set\n", "c" * 16, cached=False)
+
+
+def built(what: Applied, config: Config = CONFIG, stage: Silent | None = None) -> Kernel:
+    return build.build(what, config, jobs=2, stage=stage or Silent())
+
+
+def rebuilt(what: Applied, config: Config = CONFIG) -> Kernel:
+    """Build although the cache may have it."""
+    shutil.rmtree(cache.root() / build.KIND, ignore_errors=True)
+    return built(what, config)
+
+
+def kernels() -> list[Path]:
+    """All kernels of the cache, half ones too."""
+    return [path for path in (cache.root() / build.KIND).iterdir() if path.is_dir()]
+
+
+def compiled(kernel: Kernel) -> list[str]:
+    steps = map(buildlog.step, (kernel.path / "build.log").read_text().splitlines())
+    return sorted(step[1] for step in steps if step is not None and step[0] == "CC")
+
+
+# --- the slot --------------------------------------------------------------------------------
+
+
+def test_series_take_turns_in_a_slot(tree: Tree) -> None:
+    one = applied(
+        tree,
+        c_file("a", 2),
+        Change("drivers/b.c", None),
+        Change("drivers/new/d.c", b"int d;\n", executable=True),
+    )
+    two = applied(tree, c_file("a", 3))
+    pristine = contents(tree.path)
+    for what in (one, two, applied(tree), one):
+        expected = dict(pristine)
+        for change in what.changes:
+            expected.pop(change.path, None)
+            if change.content is not None:
+                sha = hashlib.sha256(change.content).hexdigest()
+                expected[change.path] = (change.executable, sha)
+        with slot.hold(what, "plain", stage=Silent()) as held:
+            assert contents(held.src) == expected
+            assert (held.src / "drivers/new").exists() == (what is one)
+
+
+def test_a_change_of_series_touches_what_differs(tree: Tree) -> None:
+    first = applied(tree, c_file("a", 2), c_file("b", 2))
+    second = applied(tree, c_file("a", 3), c_file("b", 2))
+    with slot.hold(first, "plain", stage=Silent()) as held:
+        before = fingerprint(held.src)
+    with slot.hold(second, "plain", stage=Silent()) as held:
+        after = fingerprint(held.src)
+    assert {path for path in after if after[path] != before[path]} == {"drivers/a.c"}
+
+
+def test_pristine_files_are_shared_and_changed_ones_are_not(tree: Tree) -> None:
+    with slot.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
+        assert (held.src / "drivers/b.c").samefile(tree.path / "drivers/b.c")
+        assert not (held.src / "drivers/a.c").samefile(tree.path / "drivers/a.c")
+
+
+def test_a_changed_mode_leaves_the_pristine_one(tree: Tree) -> None:
+    content = (tree.path / "drivers/a.c").read_bytes()
+    what = applied(tree, Change("drivers/a.c", content, executable=True))
+    with slot.hold(what, "plain", stage=Silent()) as held:
+        assert (held.src / "drivers/a.c").stat().st_mode & stat.S_IXUSR
+
+
+def test_file_and_folder_of_one_name_follow_each_other(tree: Tree) -> None:
+    file, folder = applied(tree, Change("x", b"1")), applied(tree, Change("x/y", b"2"))
+    for what in (file, folder, file):
+        with slot.hold(what, "plain", stage=Silent()) as held:
+            change = what.changes[0]
+            assert (held.src / change.path).read_bytes() == change.content
+
+
+def test_an_interrupted_change_is_done_again(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = applied(tree, c_file("a", 2), c_file("b", 2))
+    second = applied(tree, c_file("b", 3), c_file("c", 3))
+    with slot.hold(first, "plain", stage=Silent()):
+        pass
+    put, count = slot._put, 0
+
+    def interrupted(src: Path, change: Change) -> None:
+        nonlocal count
+        count += 1
+        if count == 2:
+            raise KeyboardInterrupt
+        put(src, change)
+
+    monkeypatch.setattr(slot, "_put", interrupted)
+    with pytest.raises(KeyboardInterrupt), slot.hold(second, "plain", stage=Silent()):
+        pass
+    monkeypatch.setattr(slot, "_put", put)
+    with slot.hold(first, "plain", stage=Silent()) as held:
+        assert (held.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
+        assert (held.src / "drivers/b.c").read_bytes() == c_file("b", 2).content
+        assert (held.src / "drivers/c.c").samefile(tree.path / "drivers/c.c")
+
+
+@pytest.mark.parametrize("record", ["", "{}", '{"delta_id": "x", "paths": 3}', None])
+def test_a_slot_with_a_damaged_record_is_made_anew(tree: Tree, record: str | None) -> None:
+    with slot.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
+        pass
+    held.delta.unlink()
+    if record is not None:
+        held.delta.write_text(record)
+    with slot.hold(applied(tree), "plain", stage=Silent()) as held:
+        assert contents(held.src) == contents(tree.path)
+
+
+def test_folders_that_were_copied_read_only_can_be_changed(tree: Tree) -> None:
+    (tree.path / "drivers").chmod(0o555)
+    try:
+        with slot.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
+            assert (held.src / "drivers").stat().st_mode & stat.S_IWUSR
+            assert (held.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
+        assert not (tree.path / "drivers").stat().st_mode & stat.S_IWUSR
+    finally:
+        (tree.path / "drivers").chmod(0o755)
+
+
+def test_a_slot_is_one_runs_at_a_time(tree: Tree) -> None:
+    entered, notes = threading.Event(), []
+
+    class Listener(Silent):
+        def note(self, text: str) -> None:
+            notes.append(text)
+            if text.startswith("waiting"):
+                entered.set()
+
+    def other() -> None:
+        with slot.hold(applied(tree, c_file("a", 2)), "plain", stage=Listener()):
+            pass
+
+    with slot.hold(applied(tree), "plain", stage=Silent()) as held:
+        thread = threading.Thread(target=other)
+        thread.start()
+        assert entered.wait(10)
+        assert contents(held.src) == contents(tree.path)
+    thread.join()
+    assert notes[0] == "waiting for another run that builds 7.3.4 plain"
+    assert (held.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
+
+
+def test_the_config_depends_on_kconfig_alone(tree: Tree) -> None:
+    code, kconfig = c_file("a", 2), Change("drivers/Kconfig", b"config B\n")
+    assert slot.config_id(applied(tree, code)) == tree.tree_id
+    assert slot.config_id(applied(tree, code, kconfig)) == slot.config_id(applied(tree, kconfig))
+    assert slot.config_id(applied(tree, kconfig)) != tree.tree_id
+    with slot.config_source(applied(tree, code), "plain", stage=Silent()) as source:
+        assert source == tree.path
+    with slot.config_source(applied(tree, kconfig), "plain", stage=Silent()) as source:
+        assert (source / "drivers/Kconfig").read_bytes() == b"config B\n"
+
+
+@pytest.mark.parametrize(
+    ("path", "counts"),
+    [
+        ("Kconfig", True),
+        ("drivers/vfio/pci/Kconfig", True),
+        ("lib/Kconfig.debug", True),
+        ("scripts/cc-version.sh", True),
+        ("Makefile", True),
+        ("arch/x86/Makefile", True),
+        ("drivers/vfio/Makefile", False),
+        ("drivers/vfio/pci/vfio_pci_core.c", False),
+        ("Documentation/kbuild/kconfig.rst", False),
+    ],
+)
+def test_what_counts_as_kconfig(tree: Tree, path: str, counts: bool) -> None:
+    assert (slot.config_id(applied(tree, Change(path, b""))) != tree.tree_id) is counts
+
+
+# --- the build -------------------------------------------------------------------------------
+
+
+def test_a_kernel_has_all_that_is_promised(tree: Tree) -> None:
+    stage = Silent()
+    kernel = built(applied(tree, c_file("a", 2)), stage=stage)
+    assert not kernel.cached
+    names = {path.name for path in kernel.path.iterdir()}
+    assert names == {"bzImage", "System.map", "config", "build.log", "meta.json"}
+    assert compiled(kernel) == ["drivers/a.o", "drivers/b.o", "drivers/c.o"]
+    assert (kernel.path / "config").read_text() == CONFIG.text
+    assert kernel.image.read_bytes().endswith(f"{kernel.kernel_id[:12]} kpatch\n".encode())
+    meta = build.meta(kernel)
+    assert meta["kernelrelease"] == "7.3.4"
+    assert (meta["tree_id"], meta["config_id"]) == (tree.tree_id, CONFIG.config_id)
+    assert (meta["delta_id"], meta["subjects"]) == (kernel.applied.delta_id, ["a: change"])
+    assert "gcc" in meta["compiler"] and "GNU ld" in meta["compiler"]
+    assert meta["warnings"] == []
+    (command,) = stage.commands
+    assert "bzImage" in command and "'KBUILD_BUILD_TIMESTAMP=Thu Jan" in command
+
+
+def test_a_second_build_needs_nothing(tree: Tree) -> None:
+    first = built(applied(tree))
+    shutil.rmtree(cache.root() / slot.KIND)
+    stage = Silent()
+    begun = time.monotonic()
+    second = built(applied(tree), stage=stage)
+    assert time.monotonic() - begun < 0.5
+    assert second.cached and second.path == first.path
+    assert len(stage.commands) == 1
+    assert not (cache.root() / slot.KIND).exists()
+
+
+def test_a_further_series_rebuilds_what_it_changes(tree: Tree) -> None:
+    control, series = applied(tree), applied(tree, c_file("b", 2))
+    first = built(control).image.read_bytes()
+    changed = built(series)
+    assert compiled(changed) == ["drivers/b.o"]
+    assert changed.image.read_bytes() != first
+    again = rebuilt(control)
+    assert compiled(again) == ["drivers/b.o"]
+    assert again.image.read_bytes() == first
+
+
+def test_every_input_makes_another_kernel(tree: Tree) -> None:
+    tools = compiler.Compiler("gcc 12", (), cached=False)
+    other = Config("plain", CONFIG.text, "d" * 16, cached=False)
+    ids = {
+        build.kernel_id(applied(tree), CONFIG, tools),
+        build.kernel_id(applied(tree, c_file("a", 2)), CONFIG, tools),
+        build.kernel_id(applied(tree), other, tools),
+        build.kernel_id(applied(tree), CONFIG, compiler.Compiler("gcc 13", (), cached=False)),
+        build.kernel_id(
+            applied(Tree(tree.path, "7.3.5", "7.3", "folder", {}, "e" * 16, cached=False)),
+            CONFIG,
+            tools,
+        ),
+    }
+    assert len(ids) == 5
+    cached = compiler.Compiler("gcc 12", ("CC=ccache gcc",), cached=True)
+    assert build.kernel_id(applied(tree), CONFIG, cached) in ids
+
+
+def test_an_unchanged_config_keeps_its_time(tree: Tree) -> None:
+    built(applied(tree))
+    config = slot.slot(tree, "plain").obj / ".config"
+    before = config.stat().st_mtime_ns
+    built(applied(tree, c_file("a", 2)))
+    assert config.stat().st_mtime_ns == before
+    rebuilt(applied(tree), Config("plain", "CONFIG_A=n\n", "d" * 16, cached=False))
+    assert config.read_text() == "CONFIG_A=n\n"
+
+
+def test_progress_is_counted_against_the_last_build(tree: Tree) -> None:
+    seen: list[tuple[float, float | None]] = []
+
+    class Listener(Silent):
+        def advance(self, done: float, total: float | None) -> None:
+            seen.append((done, total))
+
+    built(applied(tree), stage=Listener())
+    assert seen[-1] == (5, build.COLD_STEPS)
+    built(applied(tree, c_file("a", 2)), stage=Listener())
+    assert seen[-1] == (3, None)
+    built(applied(tree, c_file("a", 3)), stage=Listener())
+    assert seen[-1] == (3, 3)
+    built(applied(tree, c_file("a", 4), c_file("b", 4)), stage=Listener())
+    assert seen[-1] == (4, 4)
+    known = json.loads((slot.slot(tree, "plain").folder / "steps.json").read_text())
+    assert known == {"cold": 5, "again": 4}
+
+
+def test_a_compile_error_is_shown_and_mended(tree: Tree) -> None:
+    broken = applied(tree, Change("drivers/b.c", b"int b(void)\n{\n\treturn c\n}\n"))
+    with pytest.raises(HarnessError) as caught:
+        built(broken)
+    error = caught.value
+    assert error.code is ExitCode.BUILD
+    assert str(error).startswith("build: drivers/b.c:3: ")
+    assert "return c" in error.details
+    log = Path(error.mend.removeprefix("see "))
+    assert "drivers/b.c" in log.read_text() and log.is_relative_to(cache.root() / build.LOGS)
+    assert kernels() == []
+    assert "drivers/b.o" in compiled(built(applied(tree, c_file("b", 2))))
+
+
+def test_warnings_of_the_series_are_kept(tree: Tree) -> None:
+    unused = b"int a(void)\n{\n\tint unused;\n\treturn 1;\n}\n"
+    kernel = built(applied(tree, Change("drivers/a.c", unused)))
+    (warning,) = build.meta(kernel)["warnings"]
+    assert warning.startswith("drivers/a.c:3: unused variable")
+
+
+def test_a_killed_build_goes_on_with_whole_objects(tree: Tree) -> None:
+    control = applied(tree)
+    expected = built(control).image.read_bytes()
+    series = applied(tree, c_file("a", 2))
+    obj = slot.slot(tree, "plain").obj
+    (obj / "bomb").touch()
+    with pytest.raises(HarnessError, match="make was killed by signal 9") as caught:
+        built(series)
+    assert caught.value.code is ExitCode.BUILD
+    assert (obj / "drivers/a.o").read_text() == "torn\n"
+    assert rebuilt(control).image.read_bytes() == expected
+
+
+def test_ctrl_c_ends_make_and_the_next_run_succeeds(tree: Tree, tmp_path: Path) -> None:
+    obj = slot.slot(tree, "plain").obj
+    with slot.hold(applied(tree), "plain", stage=Silent()):
+        (obj / "slow").touch()
+    program = tmp_path / "program.py"
+    program.write_text(
+        "import sys\nfrom pathlib import Path\nfrom kpatch import apply, build\n"
+        "from kpatch.model import *\nfrom kpatch.stage import Silent\n"
+        f"tree = Tree(Path({str(tree.path)!r}), '7.3.4', '7.3', 'folder', {{}}, 'f' * 16, False)\n"
+        "what = Applied(tree, Series('t', 't', 'none', ()), (), (), apply.delta_id(()))\n"
+        f"config = Config('plain', {CONFIG.text!r}, 'c' * 16, False)\n"
+        "build.build(what, config, jobs=2, stage=Silent())\n"
+    )
+    here = str(Path(build.__file__).parents[1])
+    run = subprocess.Popen(
+        [sys.executable, str(program)],
+        env={**os.environ, "PYTHONPATH": here},
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+    torn = obj / "drivers/a.o"
+    assert _soon(torn.exists)
+    run.send_signal(signal.SIGINT)
+    _, stderr = run.communicate(timeout=20)
+    assert b"KeyboardInterrupt" in stderr
+    assert not _processes_with(str(obj))
+    assert kernels() == []
+    (obj / "slow").unlink()
+    kernel = built(applied(tree))
+    assert b"torn" not in kernel.image.read_bytes()
+    assert compiled(kernel) == ["drivers/a.o", "drivers/b.o", "drivers/c.o"]
+
+
+def _soon(condition: object) -> bool:
+    assert callable(condition)
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.02)
+    return False
+
+
+def _processes_with(text: str) -> list[str]:
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:
+            continue
+        if text in line:
+            found.append(line)
+    return found
+
+
+def test_a_full_disk_during_the_build(tree: Tree) -> None:
+    with slot.hold(applied(tree), "plain", stage=Silent()) as held:
+        (held.obj / "full").touch()
+    with pytest.raises(HarnessError, match="No space left on device") as caught:
+        built(applied(tree))
+    assert caught.value.code is ExitCode.LOST
+    (held.obj / "full").unlink()
+    built(applied(tree))
+
+
+def test_a_config_that_the_build_changes_is_an_error(tree: Tree) -> None:
+    with pytest.raises(HarnessError, match="the build changed it") as caught:
+        built(applied(tree, Change("rewrite", b"")))
+    assert caught.value.code is ExitCode.BUILD
+    assert caught.value.details == "CONFIG_SURPRISE=y"
+
+
+def test_the_users_make_variables_do_not_count(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAKEFLAGS", "n --jobserver-auth=98,99")
+    monkeypatch.setenv("LD", "/bin/false")
+    monkeypatch.setenv("KBUILD_OUTPUT", "/nowhere")
+    assert built(applied(tree)).image.is_file()
+
+
+def test_two_runs_build_one_kernel_once(tree: Tree) -> None:
+    found: list[Kernel] = []
+    threads = [
+        threading.Thread(target=lambda: found.append(built(applied(tree)))) for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(kernel.cached for kernel in found) == [False, True]
+
+
+def test_without_ccache_gcc_is_called_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bare = tmp_path / "bin"
+    bare.mkdir()
+    for tool in ("make", "gcc", "ld", "flex", "bison", "bc", "setpriv"):
+        path = shutil.which(tool)
+        if path is None:
+            pytest.skip(f"{tool} is not installed")
+        (bare / tool).symlink_to(path)
+    monkeypatch.setenv("PATH", str(bare))
+    assert (compiler.detect().settings, compiler.detect().cached) == ((), False)
+    (bare / "ccache").symlink_to("/bin/true")
+    assert compiler.detect().settings == ("CC=ccache gcc", "HOSTCC=ccache gcc")
+    (bare / "bison").unlink()
+    with pytest.raises(HarnessError, match="bison: not found in PATH") as caught:
+        compiler.detect()
+    assert caught.value.code is ExitCode.USAGE
