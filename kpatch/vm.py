@@ -18,7 +18,7 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,10 +32,11 @@ from kpatch.outcomes import ExitCode
 from kpatch.stage import Stage
 
 if TYPE_CHECKING:
-    from qemu.qmp.legacy import QEMUMonitorProtocol
+    from kpatch.monitor import Monitor
 
 RECORDS_PORT = "vfio_acpi.records"
-QMP_SECONDS = 10.0
+# A guest that reads nothing for so long gets no more messages.
+SEND_SECONDS = 5.0
 CHUNK = 1 << 16
 
 KERNEL_ARGUMENTS = (
@@ -88,7 +89,9 @@ class VM:
         self._selector = selectors.DefaultSelector()
         for name in ("records", "console"):
             self._selector.register(channels[name], selectors.EVENT_READ, name)
-        self._qmp: QEMUMonitorProtocol | None = None
+        channels["records"].settimeout(SEND_SECONDS)
+        self._deaf = False
+        self._monitor: Monitor | None = None
 
     def output(self, seconds: float) -> Iterator[Output]:
         """Yield what the VM says within ``seconds``: nothing at all after that time.
@@ -113,53 +116,57 @@ class VM:
         return bool(self._selector.get_map())
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send the guest a message, a JSON object a line. A guest that is gone gets none."""
-        with suppress(ConnectionError):
+        """Send the guest a message, a JSON object a line.
+
+        A guest that is gone gets none. One that asks and never reads would block us for ever:
+        after SEND_SECONDS nothing is sent to it any more, and its tests end by their limits.
+        """
+        if self._deaf:
+            return
+        try:
             self._channels["records"].sendall(json.dumps(message).encode() + b"\n")
+        except (ConnectionError, TimeoutError):
+            self._deaf = True
 
     def qmp(self, command: str, **arguments: object) -> object:
         """Run a command of QEMU's monitor; HarnessError (exit 7) when QEMU refuses."""
-        from qemu.qmp import QMPError
-        from qemu.qmp.legacy import QEMUMonitorProtocol
+        if self._monitor is None:
+            # Late: most VMs never need it, and asyncio takes a while to load.
+            from kpatch.monitor import Monitor
 
-        try:
-            if self._qmp is None:
-                self._qmp = QEMUMonitorProtocol(self._channels["qmp"])
-                self._qmp.connect()
-                self._qmp.settimeout(QMP_SECONDS)
-            return self._qmp.cmd(command, **arguments)
-        except (QMPError, OSError, TimeoutError) as error:
-            raise HarnessError(
-                f"QMP {command}",
-                str(error) or type(error).__name__,
-                mend="see the console log",
-                code=ExitCode.LOST,
-            ) from error
+            self._monitor = Monitor(self._channels["qmp"])
+        return self._monitor.command(command, arguments)
 
     def sysrq(self, keys: str) -> None:
         """Press magic SysRq keys on the serial console: a break, then the key."""
         for key in keys:
             self.qmp("chardev-send-break", id="console")
-            self._channels["console"].sendall(key.encode())
+            with suppress(ConnectionError):
+                self._channels["console"].sendall(key.encode())
             # The UART takes one break at a time; sent together they would be lost.
             time.sleep(0.2)
 
     def close(self) -> None:
-        """Let go of the monitor; `boot` ends the process."""
-        if self._qmp is not None:
-            with suppress(Exception):  # a monitor that is gone cannot be closed any more
-                self._qmp.close()
+        """Let go of the monitor; `started` ends the process."""
+        if self._monitor is not None:
+            self._monitor.close()
         self._selector.close()
 
 
 @contextmanager
 def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
     """Start a VM that runs the suite, and end it with the block."""
+    with started(lambda fds: command(setup, fds, stage)) as vm:
+        yield vm
+
+
+@contextmanager
+def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[VM]:
+    """Run the command that is given QEMU's ends of the channels, and end it with the block."""
     pairs = {name: socket.socketpair() for name in ("records", "console", "qmp")}
-    argv = command(setup, {name: theirs.fileno() for name, (_, theirs) in pairs.items()}, stage)
     try:
         with process.child(
-            argv,
+            command_for({name: theirs.fileno() for name, (_, theirs) in pairs.items()}),
             stdout=subprocess.PIPE,
             pass_fds=[theirs.fileno() for _, theirs in pairs.values()],
             parent_death="KILL",
@@ -170,8 +177,8 @@ def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
             try:
                 yield vm
             finally:
-                vm.close()
                 qemu.kill()
+                vm.close()
     finally:
         for ours, theirs in pairs.values():
             ours.close()

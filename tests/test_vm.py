@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A VM's channels and monitor, with a real QEMU whose CPUs never start (``-S``)."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import time
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+
+import pytest
+
+from kpatch import vm
+from kpatch.errors import HarnessError
+from kpatch.monitor import Monitor
+from kpatch.outcomes import ExitCode
+
+
+def stopped_machine(fds: Mapping[str, int]) -> list[str]:
+    chardevs = (
+        part
+        for name in ("records", "console", "qmp")
+        for part in ("-chardev", f"socket,id={name},fd={fds[name]}")
+    )
+    return [
+        *("qemu-system-x86_64", "-S", "-machine", "q35", "-nodefaults", "-display", "none"),
+        *chardevs,
+        *("-serial", "chardev:console", "-mon", "chardev=qmp,mode=control"),
+        *("-device", "virtio-serial-pci", "-device", "virtserialport,chardev=records"),
+    ]
+
+
+@pytest.fixture
+def machine() -> Iterator[vm.VM]:
+    with vm.started(stopped_machine) as started:
+        yield started
+
+
+def test_monitor(machine: vm.VM) -> None:
+    status = machine.qmp("query-status")
+    assert isinstance(status, dict) and status["status"] == "prelaunch"
+    with pytest.raises(HarnessError, match="QMP device_del: Device 'none' not found") as refused:
+        machine.qmp("device_del", id="none")
+    assert refused.value.code is ExitCode.LOST
+    machine.sysrq("w")
+
+
+def test_quit_ends_it(machine: vm.VM) -> None:
+    machine.qmp("quit")
+    end = time.monotonic() + 10
+    while machine.alive and time.monotonic() < end:
+        list(machine.output(1.0))
+    assert not machine.alive
+    assert machine.qemu.wait() == 0
+    machine.send({"type": "job"})  # nobody is there; nothing happens
+
+
+def test_output_ends_in_time(machine: vm.VM) -> None:
+    start = time.monotonic()
+    assert list(machine.output(0.3)) == []
+    assert 0.25 < time.monotonic() - start < 3
+    assert machine.alive
+
+
+def test_stopped_qemu_is_not_waited_for() -> None:
+    ours, theirs = socket.socketpair()
+    monitor = Monitor(ours, seconds=0.5)
+    start = time.monotonic()
+    with pytest.raises(HarnessError, match=r"QMP query-status: no answer within 0.5 s") as mute:
+        monitor.command("query-status", {})
+    assert mute.value.code is ExitCode.LOST
+    monitor.close()
+    assert time.monotonic() - start < 5
+    theirs.close()
+
+
+def test_frozen_qemu_is_ended() -> None:
+    with vm.started(stopped_machine) as frozen:
+        frozen.qmp("query-status")
+        os.kill(frozen.qemu.pid, signal.SIGSTOP)
+        start = time.monotonic()
+    assert time.monotonic() - start < 5
+    assert frozen.qemu.returncode == -signal.SIGKILL
+    assert not Path(f"/proc/{frozen.qemu.pid}").exists()
+
+
+def test_exception_ends_it() -> None:
+    with pytest.raises(RuntimeError), vm.started(stopped_machine) as started:
+        raise RuntimeError
+    assert started.qemu.returncode == -signal.SIGKILL
