@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from kpatch import judge, vm
 from kpatch.console import Console
@@ -42,15 +44,31 @@ ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class Selection:
-    """Which tests to run on what: ``expression`` is pytest's -k, "" for all."""
+    """Which tests to run on what: ``expression`` is pytest's -k, "" for all.
+
+    ``boot_seconds`` bound every time in which no test runs, ``run_seconds`` all VMs together.
+    """
 
     mechanism: str
     expression: str = ""
+    boot_seconds: float = BOOT_SECONDS
     run_seconds: float = RUN_SECONDS
 
 
+class Boot(Protocol):
+    """Starts a VM that runs the suite, and ends it with the block."""
+
+    def __call__(self, setup: vm.Setup, *, stage: Stage) -> AbstractContextManager[vm.VM]:
+        """Start it."""
+
+
 def run(
-    setup: vm.Setup, selection: Selection, console: Callable[[int], Path], *, stage: Stage
+    setup: vm.Setup,
+    selection: Selection,
+    console: Callable[[int], Path],
+    *,
+    stage: Stage,
+    boot: Boot = vm.boot,
 ) -> list[VmRun]:
     """Run the selected tests; one entry a VM, counted from 1, its console in ``console(N)``."""
     runs: list[VmRun] = []
@@ -58,7 +76,7 @@ def run(
     end = time.monotonic() + selection.run_seconds
     while True:
         follower = Follower(setup, selection, done, end, stage)
-        runs.append(follower.follow(console(len(runs) + 1)))
+        runs.append(follower.follow(console(len(runs) + 1), boot))
         before, done = done, judge.begun(runs)
         # A VM in which no test began would begin none the next time either.
         if done == before or runs[-1].transcript.ids <= done or time.monotonic() >= end:
@@ -84,12 +102,12 @@ class Follower:
         self._decoder = Decoder()
         self._console = Console()
         self._transcript = Transcript()
-        self._limit = time.monotonic() + BOOT_SECONDS
+        self._limit = time.monotonic() + selection.boot_seconds
 
-    def follow(self, log: Path) -> VmRun:
+    def follow(self, log: Path, boot: Boot) -> VmRun:
         """Run the VM to its end; its console goes to ``log`` as it comes."""
         self._stage.note("booting")
-        with log.open("wb", buffering=0) as console, vm.boot(self._setup, stage=self._stage) as it:
+        with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
             ending, detail = self._until_end(it, console.write)
         return VmRun(self._transcript, self._console.close(), ending, detail)
 
@@ -143,7 +161,7 @@ class Follower:
                 self._limit = time.monotonic() + now.running.limit
                 self._stage.note(now.running.id)
         else:
-            self._limit = time.monotonic() + BOOT_SECONDS
+            self._limit = time.monotonic() + self._selection.boot_seconds
         if now.collected:
             over = len(self._done | set(now.ended))
             self._stage.advance(over, len(now.collected))

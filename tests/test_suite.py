@@ -1,0 +1,369 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suite's follower: endings, fresh VMs, and a guest that does what it likes.
+
+The guest is simulated: a child process in QEMU's place plays a script on the very sockets that
+QEMU would have. Processes, sockets and limits are real, and where a script asks for the monitor
+it is that of a real QEMU, whose CPUs never start.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+import textwrap
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from kpatch import machine, suite, vm
+from kpatch.accel import Accel
+from kpatch.guest import Images
+from kpatch.judge import Ending, VmRun
+from kpatch.outcomes import Outcome
+from kpatch.stage import Silent, Stage
+
+NOWHERE = Path("/nonexistent")
+
+# What every script can use; argv holds the descriptors and what QEMU is started with.
+PRELUDE = """
+import json, os, signal, socket, subprocess, sys, time
+records, console, qmp = (socket.socket(fileno=int(word)) for word in sys.argv[1:4])
+answers = records.makefile("rb")
+
+def tell(kind, **fields):
+    records.sendall(json.dumps({"type": kind, **fields}).encode() + b"\\n")
+
+def hear():
+    return json.loads(answers.readline())
+
+def kernel(text):
+    console.sendall(text.encode() + b"\\n")
+
+def hello(*tests):
+    tell("hello", protocol=1, release="7.3.4", python="3.11.2")
+    job = hear()
+    kernel(json.dumps(job))
+    tell("collected", tests=[{"id": name, "requirement": "R"} for name in tests])
+    return job
+
+def begin(name, limit=60):
+    kernel(f"[    1.000000] vfio_acpi: begin {name}")
+    tell("begin", id=name, limit=limit)
+
+def end(name, outcome="pass"):
+    kernel(f"[    1.500000] vfio_acpi: end {name}")
+    tell("end", id=name, outcome=outcome, seconds=0.5)
+
+def run(name, outcome="pass"):
+    begin(name)
+    end(name, outcome)
+
+def ask(action, **arguments):
+    tell("request", serial=1, action=action, arguments=arguments)
+    kernel(json.dumps(hear()))
+
+def monitor():
+    monitor.qemu = subprocess.Popen(
+        ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-machine", "q35",
+         "-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control",
+         "-chardev", "null,id=console",
+         *sys.argv[4:]], pass_fds=[qmp.fileno()])
+
+def forever():
+    time.sleep(20)
+
+"""
+
+WARNING = "WARNING: CPU: 0 PID: 1 at drivers/x.c:1 f+0x1/0x2"
+
+
+@dataclass
+class Machine:
+    """Plays one script a VM, in order; keeps when each was ended."""
+
+    scripts: tuple[str, ...]
+    logs: Path
+    pids: list[int] = field(default_factory=list)
+
+    def log(self, number: int) -> Path:
+        """The file of a VM's console."""
+        return self.logs / f"console-{number}.log"
+
+    def seen(self, number: int) -> list[dict[str, object]]:
+        """The messages that the guest of VM ``number`` got and wrote to its console."""
+        lines = self.log(number).read_text().splitlines()
+        return [json.loads(line) for line in lines if line.startswith("{")]
+
+    @contextmanager
+    def boot(self, setup: vm.Setup, *, stage: Stage) -> Iterator[vm.VM]:
+        """Play the next script."""
+        script = PRELUDE + textwrap.dedent(self.scripts[len(self.pids)])
+
+        def command(fds: dict[str, int]) -> list[str]:
+            numbers = [str(fds[name]) for name in ("records", "console", "qmp")]
+            return [sys.executable, "-S", "-c", script, *numbers, *setup.machine.options()]
+
+        with vm.started(command) as started:  # type: ignore[arg-type]
+            self.pids.append(started.qemu.pid)
+            yield started
+
+    def run(self, **selection: object) -> list[VmRun]:
+        """Have the suite followed, with these fields of `suite.Selection`."""
+        setup = vm.Setup(
+            image=NOWHERE,
+            machine=machine.load(),
+            firmware=NOWHERE,
+            images=Images(NOWHERE, NOWHERE, cached=True),
+            accel=Accel("tcg", "tcg", "asked for"),
+        )
+        wanted = functools.partial(suite.Selection, "netlink", "burst or layout")
+        return suite.run(
+            setup,
+            wanted(**selection),  # type: ignore[arg-type]
+            self.log,
+            stage=Silent(),
+            boot=self.boot,
+        )
+
+
+@pytest.fixture(autouse=True)
+def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "STACKS_SECONDS", 0.3)
+
+
+def play(tmp_path: Path, *scripts: str, **selection: object) -> tuple[list[VmRun], Machine]:
+    guest = Machine(scripts, tmp_path)
+    runs = guest.run(**selection)
+    assert len(guest.pids) == len(scripts), "every script is played"
+    for pid in guest.pids:
+        assert not Path(f"/proc/{pid}").exists(), "no VM is left behind"
+    return runs, guest
+
+
+def endings(runs: list[VmRun]) -> list[Ending]:
+    return [run.ending for run in runs]
+
+
+def test_done(tmp_path: Path) -> None:
+    runs, guest = play(
+        tmp_path,
+        """
+        hello("a", "b")
+        run("a")
+        run("b", "fail")
+        tell("done")
+        forever()
+        """,
+    )
+    assert endings(runs) == [Ending.DONE]
+    ended = runs[0].transcript.ended
+    assert {name: end.outcome for name, end in ended.items()} == {
+        "a": Outcome.PASS,
+        "b": Outcome.FAIL,
+    }
+    assert guest.seen(1) == [
+        {"type": "job", "mechanism": "netlink", "expression": "burst or layout", "done": []}
+    ]
+
+
+def test_crash_goes_on_in_a_fresh_vm(tmp_path: Path) -> None:
+    runs, guest = play(
+        tmp_path,
+        """
+        hello("a", "b", "c")
+        run("a")
+        begin("b")
+        kernel("[    1.100000] Kernel panic - not syncing: test")
+        """,
+        """
+        hello("a", "b", "c")
+        run("c")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.EXIT, Ending.DONE]
+    assert [(fault.kind, fault.test) for fault in runs[0].faults] == [("panic", "b")]
+    assert guest.seen(2)[0]["done"] == ["a", "b"], "neither the ended test nor the fatal one"
+    assert runs[1].faults == ()
+
+
+def test_complaint_ends_the_vm_after_its_test(tmp_path: Path) -> None:
+    runs, _ = play(
+        tmp_path,
+        f"""
+        hello("a", "b")
+        begin("a")
+        kernel("[    1.100000] {WARNING}")
+        kernel("[    1.100001] ---[ end trace 0000000000000000 ]---")
+        end("a")
+        forever()
+        """,
+        """
+        hello("a", "b")
+        run("b")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.TAINTED, Ending.DONE]
+    assert [fault.test for fault in runs[0].faults] == ["a"]
+    assert runs[0].transcript.ended["a"].outcome is Outcome.PASS, "the guest's own word is kept"
+
+
+def test_silence_in_a_test_is_a_hang(tmp_path: Path) -> None:
+    runs, guest = play(
+        tmp_path,
+        """
+        monitor()
+        hello("a", "b")
+        begin("a", limit=1)
+        kernel("keys " + repr(console.recv(1) + console.recv(1)))
+        forever()
+        """,
+        """
+        hello("a", "b")
+        run("b")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.TEST_LIMIT, Ending.DONE]
+    running = runs[0].transcript.running
+    assert running is not None and running.id == "a"
+    assert f"keys {suite.STACK_KEYS.encode()!r}" in guest.log(1).read_text(), "SysRq was pressed"
+
+
+def test_limit_of_a_test_starts_with_it(tmp_path: Path) -> None:
+    runs, _ = play(
+        tmp_path,
+        """
+        hello("a", "b")
+        begin("a", limit=1.5)
+        time.sleep(1)
+        end("a")
+        begin("b", limit=1.5)
+        time.sleep(1)
+        end("b")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.DONE]
+
+
+def test_silence_at_boot(tmp_path: Path) -> None:
+    runs, _ = play(tmp_path, "qmp.close()\nforever()", boot_seconds=0.5)
+    assert endings(runs) == [Ending.BOOT_LIMIT], "and no second VM, which would do the same"
+    assert runs[0].transcript.hello is None
+
+
+def test_run_limit(tmp_path: Path) -> None:
+    start = time.monotonic()
+    runs, _ = play(
+        tmp_path, 'qmp.close()\nhello("a")\nbegin("a", limit=1e9)\nforever()', run_seconds=1.0
+    )
+    assert endings(runs) == [Ending.RUN_LIMIT]
+    assert time.monotonic() - start < 10
+
+
+def test_killed_from_outside(tmp_path: Path) -> None:
+    runs, _ = play(
+        tmp_path,
+        'hello("a", "b")\nbegin("a")\nos.kill(os.getpid(), signal.SIGKILL)',
+        'hello("a", "b")\nrun("b")\ntell("done")',
+    )
+    assert endings(runs) == [Ending.KILLED, Ending.DONE]
+    assert runs[0].detail == "QEMU: killed by signal 9"
+
+
+def test_qemu_refuses_to_start(tmp_path: Path) -> None:
+    runs, _ = play(tmp_path, 'print("warning: x\\nno such device")\nsys.exit(1)')
+    assert endings(runs) == [Ending.KILLED]
+    assert runs[0].detail == "QEMU: exit status 1 no such device"
+
+
+def test_power_off_before_any_test(tmp_path: Path) -> None:
+    runs, _ = play(tmp_path, 'hello("a")')
+    assert endings(runs) == [Ending.EXIT]
+    assert runs[0].transcript.running is None
+
+
+def test_request_is_done_by_qemu(tmp_path: Path) -> None:
+    runs, guest = play(
+        tmp_path,
+        """
+        monitor()
+        hello("a")
+        begin("a")
+        ask("plug")
+        ask("plug")
+        ask("unplug")
+        end("a")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.DONE]
+    first, second, third = guest.seen(1)[1:]
+    assert first == {"type": "answer", "serial": 1}
+    assert "plugged" in str(second["error"]), "QEMU's reason reaches the test"
+    assert third == {"type": "answer", "serial": 1}
+
+
+def test_unknown_request_is_refused(tmp_path: Path) -> None:
+    _, guest = play(
+        tmp_path,
+        'hello("a")\nbegin("a")\nask("human-monitor-command", line="quit")\nend("a")\ntell("done")',
+    )
+    [answer] = guest.seen(1)[1:]
+    assert answer["error"] == "unknown action; known: powerdown, plug, unplug"
+
+
+def test_monitor_that_is_gone(tmp_path: Path) -> None:
+    _, guest = play(
+        tmp_path,
+        'qmp.close()\nhello("a")\nbegin("a")\nask("powerdown")\nend("a")\ntell("done")',
+    )
+    [answer] = guest.seen(1)[1:]
+    assert "QMP system_powerdown" in str(answer["error"])
+
+
+def test_garbage_on_both_channels(tmp_path: Path) -> None:
+    runs, _ = play(
+        tmp_path,
+        """
+        rubbish = os.urandom(1 << 20).replace(b"\\n", b"")
+        records.sendall(rubbish * 3 + b"\\n" + b'{"type": "root"}\\n')
+        console.sendall(rubbish * 3)
+        kernel("")
+        hello("a")
+        run("a")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.DONE]
+    assert runs[0].transcript.ended["a"].outcome is Outcome.PASS
+    assert len(runs[0].transcript.broken) == 2, "the judge gets to know of it"
+
+
+def test_endless_garbage_ends_with_the_run(tmp_path: Path) -> None:
+    runs, _ = play(
+        tmp_path, 'qmp.close()\nwhile True:\n    records.sendall(b"x\\n" * 4096)', run_seconds=1.0
+    )
+    assert endings(runs) == [Ending.RUN_LIMIT]
+
+
+def test_guest_that_asks_and_never_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vm, "SEND_SECONDS", 0.3)
+    runs, _ = play(
+        tmp_path,
+        """
+        qmp.close()
+        hello("a")
+        begin("a", limit=2)
+        while True:
+            tell("request", serial=1, action="x" * 900)
+        """,
+    )
+    assert endings(runs) == [Ending.TEST_LIMIT]
