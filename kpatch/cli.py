@@ -22,6 +22,7 @@ import click
 from kpatch import bases, cache, flavors
 from kpatch.accel import CHOICES
 from kpatch.errors import HarnessError
+from kpatch.limits import DEFAULTS, Limits
 from kpatch.outcomes import EXIT_MEANING, ExitCode
 
 EPILOG = "Exit codes: " + "; ".join(
@@ -107,6 +108,22 @@ MECHANISM = _option(
     metavar="NAME",
     help="What a series from an mbox is held against: netlink, …",
 )
+
+
+def _limit(name: str, default: float, text: str) -> Callable[[Any], Any]:
+    return _option(
+        f"--{name}-limit",
+        f"{name.upper()}_LIMIT",
+        default=default,
+        type=click.IntRange(1, 24 * 60 * 60),
+        metavar="SECONDS",
+        help=text,
+    )
+
+
+BOOT_LIMIT = _limit("boot", DEFAULTS.boot, "A VM that runs no test for so long is hung.")
+TEST_LIMIT = _limit("test", DEFAULTS.test, "A test that takes longer is hung.")
+RUN_LIMIT = _limit("run", DEFAULTS.run, "For all VMs of one series together.")
 REFRESH = click.option(
     "--refresh", is_flag=True, help="Look for a newer kernel package than the cached one."
 )
@@ -161,17 +178,29 @@ def main() -> None:
 @JOBS
 @OUT
 @MECHANISM
+@BOOT_LIMIT
+@TEST_LIMIT
+@RUN_LIMIT
 @REFRESH
 @VERBOSE
 @_guarded
-def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> int:
+def test(
+    kernel: tuple[str, ...],
+    out: Path,
+    verbose: bool,
+    boot_limit: float,
+    test_limit: float,
+    run_limit: float,
+    **wanted: Any,
+) -> int:
     """Build kernels, boot them, run the suite, and give a verdict."""
     from kpatch import run, table
     from kpatch.progress import Progress
 
+    limits = Limits(boot_limit, test_limit, run_limit)
     results = []
     for one in dict.fromkeys(kernel):
-        request = run.Request(kernel=one, **wanted)
+        request = run.Request(kernel=one, limits=limits, **wanted)
         folder = out if len(kernel) == 1 else out / run.folder_name(one)
         outcome = run.run(request, folder, Progress(echo=verbose))
         table.show(outcome, sys.stdout)

@@ -39,6 +39,7 @@ from kpatch import (
     vm,
 )
 from kpatch.errors import HarnessError
+from kpatch.limits import DEFAULTS, Limits
 from kpatch.model import Applied, Config, Kernel, Tree
 from kpatch.outcomes import ExitCode
 from kpatch.output import Output, claim
@@ -59,6 +60,7 @@ class Request:
     jobs: int = 1
     mechanism: str = "unknown"
     refresh: bool = False
+    limits: Limits = DEFAULTS
 
 
 @dataclass
@@ -190,7 +192,7 @@ class Pipeline:
         """The suite on the kernel; consoles go to ``output``."""
         name, mechanism = kernel.applied.series.name, kernel.applied.series.mechanism
         setup = self.machine(kernel)
-        selection = suite.Selection(mechanism, self.request.tests)
+        selection = suite.Selection(mechanism, self.request.tests, self.request.limits)
         with self._stage("suite", name) as stage:
             vms = suite.run(
                 setup,

@@ -17,15 +17,12 @@ from kpatch import judge, vm
 from kpatch.console import Console
 from kpatch.errors import HarnessError
 from kpatch.judge import Ending, VmRun
+from kpatch.limits import DEFAULTS, Limits
 from kpatch.outcomes import ExitCode
 from kpatch.record import Decoder, Record, Request, Transcript
 from kpatch.stage import Stage
 
 Write = Callable[[bytes], object]
-
-# A kernel of the plain flavor is up in 5 s under emulation on an idle machine.
-BOOT_SECONDS = 150.0
-RUN_SECONDS = 1800.0
 
 # How long the VM is listened to after its last word, and after it was asked for stacks.
 DRAIN_SECONDS = 0.2
@@ -44,15 +41,11 @@ ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class Selection:
-    """Which tests to run on what: ``expression`` is pytest's -k, "" for all.
-
-    ``boot_seconds`` bound every time in which no test runs, ``run_seconds`` all VMs together.
-    """
+    """Which tests to run on what: ``expression`` is pytest's -k, "" for all."""
 
     mechanism: str
     expression: str = ""
-    boot_seconds: float = BOOT_SECONDS
-    run_seconds: float = RUN_SECONDS
+    limits: Limits = DEFAULTS
 
 
 class Boot(Protocol):
@@ -73,7 +66,7 @@ def run(
     """Run the selected tests; one entry a VM, counted from 1, its console in ``console(N)``."""
     runs: list[VmRun] = []
     done: frozenset[str] = frozenset()
-    end = time.monotonic() + selection.run_seconds
+    end = time.monotonic() + selection.limits.run
     while True:
         follower = Follower(setup, selection, done, end, stage)
         runs.append(follower.follow(console(len(runs) + 1), boot))
@@ -102,7 +95,7 @@ class Follower:
         self._decoder = Decoder()
         self._console = Console()
         self._transcript = Transcript()
-        self._limit = time.monotonic() + selection.boot_seconds
+        self._limit = time.monotonic() + selection.limits.boot
 
     def follow(self, log: Path, boot: Boot) -> VmRun:
         """Run the VM to its end; its console goes to ``log`` as it comes."""
@@ -152,6 +145,7 @@ class Follower:
                     "mechanism": self._selection.mechanism,
                     "expression": self._selection.expression,
                     "done": sorted(self._done),
+                    "limit": self._selection.limits.test,
                 }
             )
         if now.requests != before.requests:
@@ -161,7 +155,7 @@ class Follower:
                 self._limit = time.monotonic() + now.running.limit
                 self._stage.note(now.running.id)
         else:
-            self._limit = time.monotonic() + self._selection.boot_seconds
+            self._limit = time.monotonic() + self._selection.limits.boot
         if now.collected:
             over = len(self._done | set(now.ended))
             self._stage.advance(over, len(now.collected))

@@ -19,7 +19,6 @@ import pytest
 from ktests.channel import Channel
 
 KMSG = Path("/dev/kmsg")
-LIMIT_SECONDS = 60.0
 MESSAGE_SIZE = 4000
 
 
@@ -27,7 +26,8 @@ MESSAGE_SIZE = 4000
 class Job:
     """What to run: the kernel's mechanism, the machine's facts, and a selection.
 
-    ``expression`` is pytest's ``-k``; ``done`` are tests that an earlier VM has run.
+    ``expression`` is pytest's ``-k``; ``done`` are tests that an earlier VM has run; ``limit`` is
+    for tests that have no limit of their own.
     """
 
     mechanism: str
@@ -35,6 +35,7 @@ class Job:
     expression: str
     done: frozenset[str]
     requirements: dict[str, dict[str, Any]]
+    limit: float
 
 
 class Recorder:
@@ -97,7 +98,7 @@ class Recorder:
         marker = item.get_closest_marker("limit")
         self._began = time.monotonic()
         mark(f"begin {item.nodeid}")
-        self._tell("begin", id=item.nodeid, limit=marker.args[0] if marker else LIMIT_SECONDS)
+        self._tell("begin", id=item.nodeid, limit=marker.args[0] if marker else self._job.limit)
         # The worst of setup, call and teardown, which come as three reports.
         item.stash[REPORTS] = []
         result = yield

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import platform
 import re
@@ -62,6 +63,7 @@ def for_host() -> int:
         expression=message["expression"],
         done=frozenset(message["done"]),
         requirements=requirements(),
+        limit=message["limit"],
     )
     # The terminal is the kernel's console: pytest's own report would only stand in its way.
     status = pytest.main(options("-p", "no:terminal"), plugins=[Recorder(job, port)])
@@ -77,6 +79,7 @@ def by_hand(arguments: list[str]) -> int:
         expression="",
         done=frozenset(),
         requirements=requirements(),
+        limit=math.inf,  # nobody watches but whoever sits there
     )
     return int(pytest.main(options("-q", "--tb=short", *arguments), plugins=[Recorder(job, None)]))
 

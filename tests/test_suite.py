@@ -24,6 +24,7 @@ from kpatch import machine, suite, vm
 from kpatch.accel import Accel
 from kpatch.guest import Images
 from kpatch.judge import Ending, VmRun
+from kpatch.limits import Limits
 from kpatch.outcomes import Outcome
 from kpatch.stage import Silent, Stage
 
@@ -167,7 +168,13 @@ def test_done(tmp_path: Path) -> None:
         "b": Outcome.FAIL,
     }
     assert guest.seen(1) == [
-        {"type": "job", "mechanism": "netlink", "expression": "burst or layout", "done": []}
+        {
+            "type": "job",
+            "mechanism": "netlink",
+            "expression": "burst or layout",
+            "done": [],
+            "limit": 60,
+        }
     ]
 
 
@@ -254,7 +261,7 @@ def test_limit_of_a_test_starts_with_it(tmp_path: Path) -> None:
 
 
 def test_silence_at_boot(tmp_path: Path) -> None:
-    runs, _ = play(tmp_path, "qmp.close()\nforever()", boot_seconds=0.5)
+    runs, _ = play(tmp_path, "qmp.close()\nforever()", limits=Limits(boot=0.5))
     assert endings(runs) == [Ending.BOOT_LIMIT], "and no second VM, which would do the same"
     assert runs[0].transcript.hello is None
 
@@ -262,7 +269,9 @@ def test_silence_at_boot(tmp_path: Path) -> None:
 def test_run_limit(tmp_path: Path) -> None:
     start = time.monotonic()
     runs, _ = play(
-        tmp_path, 'qmp.close()\nhello("a")\nbegin("a", limit=1e9)\nforever()', run_seconds=1.0
+        tmp_path,
+        'qmp.close()\nhello("a")\nbegin("a", limit=1e9)\nforever()',
+        limits=Limits(run=1.0),
     )
     assert endings(runs) == [Ending.RUN_LIMIT]
     assert time.monotonic() - start < 10
@@ -349,7 +358,9 @@ def test_garbage_on_both_channels(tmp_path: Path) -> None:
 
 def test_endless_garbage_ends_with_the_run(tmp_path: Path) -> None:
     runs, _ = play(
-        tmp_path, 'qmp.close()\nwhile True:\n    records.sendall(b"x\\n" * 4096)', run_seconds=1.0
+        tmp_path,
+        'qmp.close()\nwhile True:\n    records.sendall(b"x\\n" * 4096)',
+        limits=Limits(run=1.0),
     )
     assert endings(runs) == [Ending.RUN_LIMIT]
 
