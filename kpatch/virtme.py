@@ -59,8 +59,12 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
     vng needs half a second to say so, the same every time: its answer is kept in the cache. It
     never depends on the image but for its name (the kernel has no modules to look for).
     """
+    process.need("qemu-system-x86_64", package="qemu-system-x86")
     words = vng_command(Path(IMAGE), kvm=kvm, interactive=interactive)
-    key = cache.digest([importlib.metadata.version("virtme-ng"), *words, str(os.getuid())])
+    version = importlib.metadata.version("virtme-ng")
+    # The terminal of an interactive VM is told to its kernel.
+    terminal = os.environ.get("TERM", "") if interactive else ""
+    key = cache.digest([version, *words, str(os.getuid()), terminal])
 
     def fill(folder: Path) -> None:
         probe = folder / "bzImage"

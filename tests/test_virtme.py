@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""virtme-ng's QEMU command: what is taken from it, and that it is still the one we know."""
+
+from __future__ import annotations
+
+import base64
+import re
+import shlex
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from kpatch import machine, virtme, vm
+from kpatch.accel import Accel
+from kpatch.errors import HarnessError
+from kpatch.guest import Images
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Silent
+
+DATA = Path(__file__).parent / "data" / "virtme"
+FDS = {"records": 5, "console": 6, "qmp": 7}
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def setup(tmp_path: Path) -> vm.Setup:
+    (tmp_path / "bzImage").write_bytes(b"no kernel")
+    return vm.Setup(
+        image=tmp_path / "bzImage",
+        machine=machine.load(),
+        firmware=Path("/aml"),
+        images=Images(Path("/runtime"), Path("/suite"), cached=True),
+        accel=Accel("tcg", "tcg", "asked for"),
+    )
+
+
+def golden(name: str) -> list[str]:
+    return (DATA / f"{name}.txt").read_text().splitlines()
+
+
+def known(argv: list[str]) -> list[str]:
+    """What does not depend on the host, its folders, its user or the project's place."""
+    append = virtme.value_of(argv, "-append")
+    words = [
+        re.sub(r"=/\S*/virtme/guest/bin/", "=/venv/virtme/guest/bin/", word)
+        for word in append.split()
+        if not word.startswith(("virtme_rw_overlay", "virtme_root_user=", "TERM="))
+    ]
+    return [
+        re.sub(r"path=\S*/virtme_ret\w*", "path=/tmp/virtme_ret", word)
+        for word in virtme.replaced(argv, "-append", append, " ".join(words))[1:]
+    ]
+
+
+def values(argv: list[str], flag: str) -> list[str]:
+    return [after for word, after in pairwise(argv) if word == flag]
+
+
+@pytest.mark.parametrize(("name", "interactive"), [("script", False), ("interactive", True)])
+def test_installed_version_has_the_known_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, interactive: bool
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    image = tmp_path / "bzImage"
+    image.write_bytes(b"no kernel")
+    stage = Silent()
+    argv = virtme.qemu_command(image, kvm=False, stage=stage, interactive=interactive)
+    expected = [str(image) if word == "@bzImage@" else word for word in golden(name)]
+    assert Path(argv[0]).name == "qemu-system-x86_64"
+    assert known(argv) == known(expected)
+    # The second time it comes from the cache, with the name of another image.
+    other = tmp_path / "other"
+    again = virtme.qemu_command(other, kvm=False, stage=stage, interactive=interactive)
+    assert [str(image) if word == str(other) else word for word in again] == argv
+    assert len(stage.commands) == 2 and str(other) in stage.commands[1]
+
+
+def test_script_ports_are_dropped_with_their_channels() -> None:
+    argv = virtme.without_script_ports(golden("script"))
+    assert values(argv, "-chardev") == ["file,id=console,path=/proc/self/fd/2"]
+    assert values(argv, "-device") == [
+        "virtio-9p-pci,fsdev=virtfs5,mount_tag=/dev/root",
+        "i6300esb,id=watchdog0",
+    ]
+    kept = [word for word in golden("script") if not word.startswith(("virtio-serial", "virtser"))]
+    assert set(kept) - set(argv) == {
+        word for word in kept if re.match(r"(stdio|file),id=(std|dev_std|ret)", word)
+    }
+    assert argv.count("-no-reboot") == 1, "a flag without a value stays"
+
+
+def test_replaced() -> None:
+    argv = ["qemu", "-a", "x=1", "-b", "x=1", "-a", "y=1"]
+    assert virtme.replaced(argv, "-a", "y=", "z") == [*argv[:-1], "z"]
+    assert virtme.replaced(argv, "-b", "x", "-a") == ["qemu", "-a", "x=1", "-b", "-a", "-a", "y=1"]
+    assert virtme.value_of(argv, "-b") == "x=1"
+
+
+def test_unknown_command_is_refused() -> None:
+    with pytest.raises(HarnessError, match=r"virtme-ng .*: its QEMU command has no -a w=") as error:
+        virtme.replaced(["qemu", "-a", "x=1"], "-a", "w=", "z")
+    assert error.value.code is ExitCode.LOST
+
+
+def test_no_qemu_is_a_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(HarnessError, match="install the Debian package qemu-system-x86") as error:
+        virtme.qemu_command(tmp_path / "bzImage", kvm=False, stage=Silent())
+    assert error.value.code is ExitCode.USAGE
+
+
+def test_kernel_arguments(setup: vm.Setup) -> None:
+    argv = vm.command(setup, FDS, Silent())
+    words = virtme.value_of(argv, "-append").split()
+    ours, _, theirs = " ".join(words).partition(" -- ")
+    assert set(vm.KERNEL_ARGUMENTS) <= set(words)
+    assert "VFIO_ACPI=run" in words
+    assert [word for word in words if word.startswith("init=")] == [
+        f"init={machine.KTESTS / 'init.sh'}"
+    ], "one init, ours"
+    assert ours.endswith("init.sh") and Path(theirs).name == "virtme-ng-init"
+    [flags] = [word for word in words if word.startswith("rootflags=")]
+    assert flags.endswith(",cache=loose")
+    [script] = [word for word in words if word.startswith("virtme.exec=")]
+    encoded = script.removeprefix("virtme.exec=").strip("`")
+    assert base64.b64decode(encoded).decode() == vm.WHEN_READY
+
+
+def test_channels_and_disks(setup: vm.Setup) -> None:
+    argv = vm.command(setup, FDS, Silent())
+    assert set(values(argv, "-chardev")) == {
+        "socket,id=records,fd=5",
+        "socket,id=console,fd=6",
+        "socket,id=qmp,fd=7",
+    }
+    ports = [value for value in values(argv, "-device") if value.startswith("virtserialport")]
+    assert ports == ["virtserialport,bus=records-bus.0,chardev=records,name=vfio_acpi.records"]
+    drives = values(argv, "-drive")
+    assert [drive.split(",")[0] for drive in drives] == ["file=/runtime", "file=/suite"]
+    assert all(drive.endswith(",readonly=on") for drive in drives)
+    [share] = values(argv, "-fsdev")
+    assert "readonly=on" in share, "the guest cannot write to the host"
+
+
+def test_shell(setup: vm.Setup) -> None:
+    argv = vm.shell_command(setup, "netlink", stage=Silent())
+    append = shlex.split(virtme.value_of(argv, "-append"))
+    assert {"VFIO_ACPI=shell", "vfio_acpi.mechanism=netlink"} <= set(append)
+    assert not any(word.startswith("virtme.exec=") for word in append)
+    assert "stdio,id=console,signal=off,mux=on" in argv, "the terminal is the console"
