@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import select
 import subprocess
 import time
@@ -15,7 +16,12 @@ from kpatch.errors import HarnessError
 
 CHOICES = ("auto", "kvm", "tcg")
 DEVICE = Path("/dev/kvm")
+CPUINFO = Path("/proc/cpuinfo")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROBE_SECONDS = 10.0
+
+# The CPU's flag of Intel or AMD, not svm_lock and the like.
+VIRTUALIZATION = re.compile(r"^flags\b.*\b(vmx|svm)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
@@ -55,10 +61,9 @@ def _fault(image: Path) -> str | None:
     """Why KVM cannot be used, or None."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return f"{DEVICE} cannot be opened"
-    flags = Path("/proc/cpuinfo").read_text()
-    if " vmx" not in flags and " svm" not in flags:
+    if VIRTUALIZATION.search(CPUINFO.read_text()) is None:
         return f"{DEVICE} is there, but the CPU offers neither vmx nor svm"
-    boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    boot = BOOT_ID.read_text().strip()
 
     def fill(folder: Path) -> None:
         (folder / "fault").write_text(_boot_fault(image) or "")
