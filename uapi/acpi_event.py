@@ -68,6 +68,9 @@ def decode(message: bytes) -> Event:
         view.decode()
     except Exception as error:  # pyroute2 raises whatever its parser stumbled over
         raise FormatError(f"no netlink message: {error}") from error
+    length = view["header"]["length"]
+    if length != len(message):
+        raise FormatError(f"{len(message)} bytes, where the header says {length}")
     if view["cmd"] != CMD_EVENT:
         raise FormatError(f"command {view['cmd']}, not {CMD_EVENT} (ACPI_GENL_CMD_EVENT)")
     payload = view.get_attr("ACPI_GENL_ATTR_EVENT")

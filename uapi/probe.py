@@ -10,6 +10,7 @@ from __future__ import annotations
 import errno
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -86,10 +87,12 @@ class Listener:
 
     ``buffer`` is the socket's receive buffer in bytes, which the kernel doubles; without
     CAP_NET_ADMIN it is bounded by net.core.rmem_max. To listen no capability is needed.
+    ``known`` is the family if it was asked for before; OSError as `family` if not and there is
+    none.
     """
 
-    def __init__(self, *, buffer: int | None = None) -> None:
-        self.family = family()
+    def __init__(self, *, buffer: int | None = None, known: Family | None = None) -> None:
+        self.family = known or family()
         self._socket = _socket()
         if buffer is not None:
             _set_buffer(self._socket, buffer)
@@ -170,5 +173,5 @@ def _raise_error(answer: bytes, name: str) -> None:
     header = nlmsg(answer)
     header.decode()
     if header["header"]["type"] == NLMSG_ERROR:
-        number = -int.from_bytes(answer[16:20], "little", signed=True)
+        number = -struct.unpack_from("=i", answer, 16)[0]
         raise OSError(number, f"generic netlink family {name}: {errno.errorcode.get(number)}")
