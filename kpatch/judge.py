@@ -313,7 +313,9 @@ def _strange(vm: VmRun, first: Sequence[Collected.Test]) -> Iterator[tuple[Outco
 def _faults_of_nobody(vm: VmRun, known: set[str]) -> Iterator[tuple[Outcome, str]]:
     for fault in vm.faults:
         if fault.test is None:
-            yield Outcome.CRASH, f"before the first test: {fault.line}"
+            # What does not get any further than its boot hangs, and the kernel may notice first.
+            hung = fault.stall and vm.transcript.hello is None
+            yield Outcome.HANG if hung else Outcome.CRASH, f"before the first test: {fault.line}"
         elif fault.test not in known:
             yield Outcome.CRASH, f"in a test that was never collected: {fault.line}"
 

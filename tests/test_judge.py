@@ -259,6 +259,8 @@ GREETED = Transcript(hello=Hello(1, "7.3.4", "3.11.2"))
     [
         (NOTHING, Ending.EXIT, (fault(None, kind="panic", place=Place.BOOT),), Outcome.CRASH),
         (NOTHING, Ending.BOOT_LIMIT, (), Outcome.HANG),
+        (NOTHING, Ending.TAINTED, (fault(None, stall=True, place=Place.BOOT),), Outcome.HANG),
+        (GREETED, Ending.TAINTED, (fault(None, stall=True, place=Place.BOOT),), Outcome.CRASH),
         (NOTHING, Ending.RUN_LIMIT, (), Outcome.HANG),
         (NOTHING, Ending.EXIT, (), Outcome.LOST),
         (NOTHING, Ending.KILLED, (), Outcome.LOST),
