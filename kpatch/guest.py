@@ -93,8 +93,8 @@ def runtime_key() -> str:
 
 
 def suite_key(facts: str) -> str:
-    """Name the content of the suite."""
-    parts = [facts]
+    """Name the content of the suite, and the interpreter and the way it is made by."""
+    parts = [facts, sys.version, Path(__file__).read_text()]
     for name in SUITE:
         for path in sorted((PROJECT / name).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:

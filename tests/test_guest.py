@@ -1,0 +1,171 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's images: what is in them, and that the interpreter in them runs."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import struct
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kpatch import guest, machine
+from kpatch.stage import Silent
+
+MINOR = f"python3.{sys.version_info.minor}"
+UNCHECKED_HASH = 0b01  # PEP 552: the flags' lowest bit, without the next one
+
+
+@dataclass(frozen=True)
+class Unpacked:
+    """Both images as folders, as the guest has them below /mnt."""
+
+    images: guest.Images
+    runtime: Path
+    suite: Path
+
+    def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Run the interpreter of the image as ktests/start.sh does, with nothing of the host's."""
+        return subprocess.run(
+            [str(self.runtime / "bin" / "python3"), "-S", "-s", "-P", *arguments],
+            env={
+                "PYTHONHOME": str(self.runtime),
+                "LD_LIBRARY_PATH": str(self.runtime / "lib"),
+                "PATH": "/nonexistent",
+                "PYTHONDONTWRITEBYTECODE": "1",  # the images are read-only
+            },
+            cwd="/",
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+
+@pytest.fixture(scope="module")
+def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
+    at = tmp_path_factory.mktemp("images")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("VFIO_ACPI_CACHE", str(at / "cache"))
+        images = guest.images(machine.load(), stage=Silent())
+        assert not images.cached
+        start = time.monotonic()
+        again = guest.images(machine.load(), stage=Silent())
+        assert again.cached and again.runtime == images.runtime
+        assert time.monotonic() - start < 1
+    for name, image in {"runtime": images.runtime, "suite": images.suite}.items():
+        argv = ["fsck.erofs", f"--extract={at / name}", str(image)]
+        subprocess.run(argv, check=True, capture_output=True)
+    return Unpacked(images, at / "runtime", at / "suite")
+
+
+def test_interpreter_runs_with_the_packages(unpacked: Unpacked) -> None:
+    imports = "pytest, cffi, pyroute2.netlink, ctypes, json, tomllib, ssl, hashlib, decimal"
+    site = f"{unpacked.runtime}/lib/{MINOR}/site-packages"
+    run = unpacked.python(
+        "-c", f"import sys; sys.path.append({site!r})\nimport {imports}\nprint(pytest.__file__)"
+    )
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.strip() == f"{site}/pytest/__init__.py"
+
+
+def test_no_library_is_missing(unpacked: Unpacked) -> None:
+    binaries = [unpacked.runtime / "bin" / "python3", *unpacked.runtime.rglob("*.so")]
+    assert len(binaries) > 10
+    listing = subprocess.run(
+        ["ldd", *map(str, binaries)],
+        env={"LD_LIBRARY_PATH": str(unpacked.runtime / "lib"), "PATH": "/usr/bin:/bin"},
+        capture_output=True,
+        text=True,
+        check=False,
+    ).stdout
+    assert "not found" not in listing
+
+
+def test_suite_is_collected_by_the_image_alone(unpacked: Unpacked) -> None:
+    """All of the suite's imports are in the images; only the paths of /mnt differ."""
+    site = f"{unpacked.runtime}/lib/{MINOR}/site-packages"
+    program = f"""
+import re, sys
+sys.path[:0] = [{str(unpacked.suite)!r}, {site!r}]
+from ktests import session
+session.MECHANISM = re.compile(r"(\\S+)")  # this kernel's command line names none
+sys.exit(session.by_hand(["--collect-only"]))
+"""
+    run = unpacked.python("-c", program)
+    assert run.returncode == 0, run.stdout + run.stderr
+    assert "test_netlink.py::test_headers[alpha]" in run.stdout
+
+
+def test_machine_as_the_tests_read_it(unpacked: Unpacked) -> None:
+    assert json.loads((unpacked.suite / "machine.json").read_text()) == machine.load().facts()
+
+
+def test_suite_is_whole(unpacked: Unpacked) -> None:
+    for name in guest.SUITE:
+        for path in (guest.PROJECT / name).rglob("*"):
+            if path.is_file() and "__pycache__" not in path.parts:
+                copy = unpacked.suite / path.relative_to(guest.PROJECT)
+                assert copy.read_bytes() == path.read_bytes()
+    assert (unpacked.suite / "ktests" / "start.sh").stat().st_mode & 0o111
+
+
+def test_emptied_modules(unpacked: Unpacked) -> None:
+    for module in guest.EMPTIED:
+        path = unpacked.runtime / "lib" / MINOR / "site-packages" / module
+        assert path.read_bytes() == b""
+        code = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
+        assert code.stat().st_size < 300, "its byte code as well"
+
+
+def test_unused_parts_are_left_out(unpacked: Unpacked) -> None:
+    library = unpacked.runtime / "lib" / MINOR
+    for name in ("test", "idlelib", "tkinter", "ensurepip"):
+        assert not (library / name).exists()
+    assert unpacked.images.runtime.stat().st_size < 100e6
+
+
+def test_byte_code_is_taken_as_it_is(unpacked: Unpacked) -> None:
+    codes = [*unpacked.runtime.rglob("*.pyc"), *unpacked.suite.rglob("*.pyc")]
+    flags = {struct.unpack_from("<I", code.read_bytes(), 4)[0] for code in codes}
+    assert flags == {UNCHECKED_HASH}
+    named = {code.name.split(".")[0] for code in (unpacked.suite / "ktests").rglob("*.pyc")}
+    assert "recorder" in named
+    # pytest rewrites these and makes its own byte code.
+    assert not {name for name in named if name.startswith(("test_", "conftest"))}
+    source = (unpacked.suite / "ktests" / "recorder.py").read_text()
+    assert source, "the source is there too, for tracebacks"
+    code = next((unpacked.suite / "ktests").rglob("recorder.*.pyc")).read_bytes()
+    assert b"/mnt/suite/ktests/recorder.py" in code, "and tracebacks find it"
+
+
+def test_suite_key_follows_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in guest.SUITE:
+        shutil.copytree(guest.PROJECT / name, tmp_path / name)
+    monkeypatch.setattr(guest, "PROJECT", tmp_path)
+    keys = [guest.suite_key("{}")]
+    assert guest.suite_key("{}") == keys[0]
+    keys.append(guest.suite_key('{"devices": {}}'))
+    (tmp_path / "ktests" / "test_more.py").write_text("")
+    keys.append(guest.suite_key("{}"))
+    test = tmp_path / "ktests" / "test_more.py"
+    test.rename(test.with_name("test_other.py"))
+    keys.append(guest.suite_key("{}"))
+    (tmp_path / "uapi" / "probe.py").write_text("broken")
+    keys.append(guest.suite_key("{}"))
+    assert len(set(keys)) == len(keys)
+    (tmp_path / "ktests" / "__pycache__").mkdir(exist_ok=True)
+    (tmp_path / "ktests" / "__pycache__" / "x.pyc").write_bytes(b"\xff")
+    assert guest.suite_key("{}") == keys[-1], "byte code is no content"
+
+
+def test_keys_follow_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = guest.runtime_key(), guest.suite_key("{}")
+    monkeypatch.setattr(sys, "version", "3.99")
+    after = guest.runtime_key(), guest.suite_key("{}")
+    assert before[0] != after[0]
+    assert before[1] != after[1], "the byte code in it is that interpreter's"
