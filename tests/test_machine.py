@@ -1,0 +1,164 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The machine's table as addresses, firmware and QEMU options; with real iasl and QEMU."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpatch import machine, process, vm
+from kpatch.errors import HarnessError
+from kpatch.machine import Device, Port, Unrelated
+from kpatch.stage import Silent
+
+TABLE = machine.load()
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.mark.parametrize(
+    ("device", "bdf", "path", "method"),
+    [
+        (Device("a", "edu", 0x10), "0000:00:10.0", r"\_SB.PCI0.S80", "N080"),
+        (Device("a", "edu", 0x1F), "0000:00:1f.0", r"\_SB.PCI0.SF8", "N0F8"),
+        (Device("a", "edu", 1), "0000:00:01.0", r"\_SB.PCI0.S08", "N008"),
+        (Device("a", "edu", 0x12, 7), "0000:00:12.7", "", "N097"),
+    ],
+)
+def test_addresses(device: Device, bdf: str, path: str, method: str) -> None:
+    assert (device.bdf, device.path, device.method) == (bdf, path, method)
+
+
+def test_options() -> None:
+    assert Device("a", "edu", 0x10).option == "edu,id=a,bus=pcie.0,addr=0x10.0"
+    carrier = Device("c", "edu", 0x12, multifunction=True)
+    assert carrier.option == "edu,id=c,bus=pcie.0,addr=0x12.0,multifunction=on"
+    port = Port("bay", 0x13, "edu")
+    assert (port.bdf, port.path) == ("0000:00:13.0", r"\_SB.PCI0.S98.S00")
+    assert port.option.startswith("pcie-root-port,id=bay,bus=pcie.0,addr=0x13,")
+
+
+def test_carried_table() -> None:
+    with_companion = [device for device in TABLE.devices if device.path]
+    without = [device for device in TABLE.devices if not device.path]
+    assert list(TABLE.sources) == with_companion
+    assert len(with_companion) >= 2 and without, "two devices with a companion, one without"
+    assert all(device.path not in {d.path for d in without} for device in with_companion)
+    assert TABLE.unrelated, "a source of events that are none of a VMM's"
+
+
+def test_names_and_places_are_unique() -> None:
+    names = [device.name for device in (*TABLE.devices, TABLE.port, *TABLE.unrelated)]
+    places = [device.bdf for device in (*TABLE.devices, TABLE.port)]
+    notified = (*TABLE.sources, *TABLE.unrelated)
+    methods = [device.method for device in notified]
+    paths = [*(device.path for device in notified), TABLE.port.path]
+    for several in (names, places, methods, paths):
+        assert len(several) == len(set(several))
+    assert all(re.fullmatch("[A-Z_][A-Z0-9_]{3}", method) for method in methods), "NameSegs"
+
+
+def test_facts_are_what_the_tests_need() -> None:
+    facts = TABLE.facts()
+    for device in TABLE.devices:
+        told = facts["devices"][device.name]
+        assert told["bdf"] == device.bdf
+        assert bool(told["path"]) is bool(told["method"]) is (device in TABLE.sources)
+    assert facts["port"] == {"bdf": TABLE.port.bdf, "path": TABLE.port.path}
+    assert {told["method"] for told in facts["unrelated"].values()} == {"NACA", "NFEN"}
+
+
+def test_unknown_key(tmp_path: Path) -> None:
+    table = tmp_path / "machine.toml"
+    table.write_text(machine.TABLE.read_text().replace("slot = 0x10", "solt = 0x10", 1))
+    with pytest.raises(TypeError, match="solt"):
+        machine.load(table)
+
+
+def test_firmware_compiles() -> None:
+    stage = Silent()
+    aml = machine.aml(TABLE, stage=stage)
+    data = aml.read_bytes()
+    assert data[:4] == b"SSDT"
+    assert int.from_bytes(data[4:8], "little") == len(data)
+    assert sum(data) % 256 == 0, "the table's checksum"
+    assert data[10:16] == b"VFACPI"
+    assert len(stage.commands) == 1 and "iasl" in stage.commands[0]
+    assert machine.aml(TABLE, stage=stage) == aml
+    assert len(stage.commands) == 1, "the second time it comes from the cache"
+
+
+def test_firmware_notifies_every_source_by_its_method(tmp_path: Path) -> None:
+    aml = machine.aml(TABLE, stage=Silent())
+    argv = ["iasl", "-p", str(tmp_path / "back"), "-d", str(aml)]
+    subprocess.run(argv, check=True, capture_output=True)
+    source = (tmp_path / "back.dsl").read_text()
+    notifies = re.findall(r"Method \(\\?(\w+), 3.*?Notify \((\S+), ", source, re.DOTALL)
+    expected = {
+        device.method: device.path.removeprefix("\\")
+        for device in (*TABLE.sources, *TABLE.unrelated)
+    }
+    found = {method: path.removeprefix("\\").replace("_.", ".") for method, path in notifies}
+    assert {m: p if "." in p else f"_SB.{p}" for m, p in found.items()} == expected
+    for device in TABLE.unrelated:
+        assert f'Name (_HID, "{device.hid}"' in source
+
+
+def test_firmware_that_does_not_compile_is_refused() -> None:
+    twins = (Unrelated("x", "AAAA", "ACPI0003", 0), Unrelated("y", "AAAB", "ACPI0003", 1))
+    table = machine.Machine(TABLE.devices, TABLE.port, twins)  # both methods would be NAAA
+    with pytest.raises(HarnessError, match="iasl does not compile the test firmware") as refused:
+        machine.aml(table, stage=Silent())
+    assert "NAAA" in refused.value.details
+    # Nothing half-made is left for the next run.
+    with pytest.raises(HarnessError):
+        machine.aml(table, stage=Silent())
+
+
+def test_firmware_follows_the_table() -> None:
+    moved = machine.Machine((Device("a", "edu", 5),), TABLE.port, TABLE.unrelated)
+    assert machine.aml(moved, stage=Silent()) != machine.aml(TABLE, stage=Silent())
+    assert "S28" in machine.asl(moved) and "S80" not in machine.asl(moved)
+
+
+def test_qemu_has_the_devices_where_the_table_says() -> None:
+    # -S: its CPUs never start; this is no boot.
+    aml = machine.aml(TABLE, stage=Silent())
+
+    def command(fds: Mapping[str, int]) -> list[str]:
+        return [
+            process.need("qemu-system-x86_64", package="qemu-system-x86"),
+            *("-S", "-machine", "q35", "-nodefaults", "-display", "none"),
+            *("-chardev", f"socket,id=qmp,fd={fds['qmp']}", "-mon", "chardev=qmp,mode=control"),
+            *("-acpitable", f"file={aml}"),
+            *TABLE.options(),
+        ]
+
+    with vm.started(command) as qemu:
+        [bus] = listed(qemu.qmp("query-pci"))
+        found = {
+            device["qdev_id"]: f"0000:00:{device['slot']:02x}.{device['function']}"
+            for device in bus["devices"]
+            if device["qdev_id"]
+        }
+        expected = {device.name: device.bdf for device in (*TABLE.devices, TABLE.port)}
+        assert found == expected
+        port = TABLE.port
+        qemu.qmp("device_add", driver=port.model, id="plugged", bus=port.name)
+        there = listed(qemu.qmp("qom-list", path="/machine/peripheral"))
+        assert f"child<{port.model}>" in [
+            item["type"] for item in there if item["name"] == "plugged"
+        ]
+
+
+def listed(answer: object) -> list[dict[str, Any]]:
+    assert isinstance(answer, list)
+    return answer
