@@ -25,10 +25,12 @@ _ERRORS: tuple[tuple[re.Pattern[str], ...], ...] = (
                 r"(?:\S*\bld: )?(?P<file>[^\s:]+):(?:(?P<line>\d+):|\([^)]*\):)"
                 r" (?P<text>undefined reference to .+|multiple definition of .+)",
                 r"\S*\bld: (?:(?P<file>[^\s:]+): )?(?P<text>cannot find .+)",
-                # objtool: FILE.o: error: objtool: … (6.12 and before say only warning)
-                r"(?P<file>\S+): error: objtool: (?P<text>.+)",
-                # modpost: ERROR: modpost: "symbol" [FILE] undefined!
-                r"(?P<text>ERROR: modpost: .+)",
+                # objtool: [FILE.o: ]error: objtool[ [its own FILE:LINE]]: … (warn.h in 7.3, with
+                # the object; builtin-check.c in 6.1 and 6.12, without)
+                r"(?:(?P<file>\S+): )?error: objtool(?: \[\S+\])?: (?P<text>.+)",
+                # modpost: ERROR: modpost: … (7.3: FILE.ko: symbol 'f' undefined!; 6.1 and 6.12:
+                # "f" [FILE.ko] undefined!), and up to 6.12 FATAL: modpost: …
+                r"(?P<text>(?:ERROR|FATAL): modpost: .+)",
                 # Kconfig: FILE:LINE: syntax error, FILE:LINE:error: …
                 r"(?P<file>\S*Kconfig[^\s:]*):(?P<line>\d+):(?! ?warning) ?(?P<text>.+)",
             ),

@@ -78,20 +78,25 @@ def test_warnings_of_the_files_asked_for() -> None:
 @pytest.mark.parametrize(
     ("line", "shown"),
     [
-        # Forms of errors that no golden log has; the source of each is named.
+        # Forms of errors that no golden log has. Those of objtool and modpost are written as
+        # their sources print them (tools/objtool, scripts/mod/modpost.c) in the version named.
         ("../kernel/fork.c:12:3: error: bad", "kernel/fork.c:12: bad"),  # O= inside the source
         ("ld: cannot find x.o: No such file", "cannot find x.o: No such file"),
-        ("ld: net/x.o: cannot find y", "net/x.o: cannot find y"),  # binutils, ldfile.c
+        ("ld: net/x.o: cannot find y", "net/x.o: cannot find y"),
+        ("x.o: error: objtool: f(): no return", "x.o: f(): no return"),  # 7.3
+        ("x.o: error: objtool [elf.c:9]: elf_begin failed", "x.o: elf_begin failed"),  # 7.3
+        ("error: objtool: orc not implemented", "orc not implemented"),  # 6.1, 6.12
         (
-            "drivers/x.o: error: objtool: f(): no return",  # tools/objtool/check.c, 6.16
-            "drivers/x.o: f(): no return",
+            "ERROR: modpost: vmlinux: symbol 'f' undefined!",  # 7.3
+            "ERROR: modpost: vmlinux: symbol 'f' undefined!",
         ),
         (
-            'ERROR: modpost: "f" [drivers/x.ko] undefined!',  # scripts/mod/modpost.c
+            'ERROR: modpost: "f" [drivers/x.ko] undefined!',  # 6.1, 6.12
             'ERROR: modpost: "f" [drivers/x.ko] undefined!',
         ),
+        ("FATAL: modpost: x.o: not ELF", "FATAL: modpost: x.o: not ELF"),  # 6.1
         (
-            "gcc: fatal error: Killed signal terminated program cc1",  # gcc/gcc.cc
+            "gcc: fatal error: Killed signal terminated program cc1",
             "gcc: Killed signal terminated program cc1",
         ),
         ("Makefile:3: *** missing separator.  Stop.", "Makefile:3: missing separator"),
