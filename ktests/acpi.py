@@ -36,7 +36,12 @@ class Firmware:
 
     def __init__(self, debugger: Debugger, fence: Adapter) -> None:
         self._debugger = debugger
-        self._fence = fence
+        # Looked up once: sysfs is slow under emulation, and every test settles.
+        device = fence.folder
+        # Since Linux 6.7 the driver is bound to a platform device, before to the ACPI device.
+        bound = device / "physical_node" if (device / "physical_node").exists() else device
+        self._driver = (bound / "driver").resolve()
+        self._fence = bound.resolve().name
 
     def notify(self, method: str, value: int, *, step: int = 0, count: int = 1) -> None:
         """Notify by ``method``, ``count`` times: value, value + step and so on.
@@ -56,13 +61,8 @@ class Firmware:
         (acpi_os_wait_events_complete(), drivers/acpi/osl.c); taking the driver from an adapter
         that is never notified calls it.
         """
-        device = self._fence.folder
-        # Since Linux 6.7 the driver is bound to a platform device, before to the ACPI device.
-        bound = device / "physical_node" if (device / "physical_node").exists() else device
-        driver = (bound / "driver").resolve()
-        name = bound.resolve().name
-        (driver / "unbind").write_text(name)
-        (driver / "bind").write_text(name)
+        (self._driver / "unbind").write_text(self._fence)
+        (self._driver / "bind").write_text(self._fence)
 
 
 def short(path: str) -> str:

@@ -56,10 +56,16 @@ def bind(devices: dict[str, Device]) -> Iterator[Callable[[str], Device]]:
         device.unbind()
 
 
+@pytest.fixture(scope="session")
+def family() -> probe.Family:
+    """The acpi_event family, asked for once."""
+    return probe.family()
+
+
 @pytest.fixture
-def listener() -> Iterator[probe.Listener]:
+def listener(family: probe.Family) -> Iterator[probe.Listener]:
     """A listener with room for every event of the largest burst."""
-    with probe.Listener(buffer=64 << 20) as listener:
+    with probe.Listener(buffer=64 << 20, known=family) as listener:
         yield listener
 
 

@@ -43,8 +43,10 @@ class Device:
     @property
     def driver(self) -> str:
         """The name of the driver that the device is bound to, "" for none."""
-        link = self.folder / "driver"
-        return link.resolve().name if link.exists() else ""
+        try:
+            return (self.folder / "driver").readlink().name
+        except FileNotFoundError:
+            return ""
 
     def bind(self) -> None:
         """Bind the device to vfio-pci; OSError, or RuntimeError if the driver does not take it."""

@@ -56,19 +56,21 @@ def for_host() -> int:
     wait_until_ready()
     port = channel.Channel(channel.find())
     port.send("hello", protocol=1, release=platform.release(), python=platform.python_version())
-    message = port.receive()
-    job = Job(
-        mechanism=message["mechanism"],
-        machine=json.loads(MACHINE.read_text()),
-        expression=message["expression"],
-        done=frozenset(message["done"]),
-        requirements=requirements(),
-        limit=message["limit"],
-    )
-    # The terminal is the kernel's console: pytest's own report would only stand in its way.
-    status = pytest.main(options("-p", "no:terminal"), plugins=[Recorder(job, port)])
-    port.send("done")
-    return int(status)
+    try:
+        message = port.receive()
+        job = Job(
+            mechanism=message["mechanism"],
+            machine=json.loads(MACHINE.read_text()),
+            expression=message["expression"],
+            done=frozenset(message["done"]),
+            requirements=requirements(),
+            limit=message["limit"],
+        )
+        # The terminal is the kernel's console: pytest's own report would only stand in its way.
+        return int(pytest.main(options("-p", "no:terminal"), plugins=[Recorder(job, port)]))
+    finally:
+        # Also when this fails: the host need not wait for what will not come.
+        port.send("done")
 
 
 def by_hand(arguments: list[str]) -> int:
