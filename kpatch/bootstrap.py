@@ -8,6 +8,7 @@ out without starting a process.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import importlib.util
 import os
@@ -20,6 +21,8 @@ PROJECT = Path(__file__).resolve().parent.parent
 VENV = PROJECT / ".venv"
 LOCK = PROJECT / "requirements.lock"
 STAMP = VENV / "made-from"
+
+MAKE_VENV = (sys.executable, "-m", "venv", "--clear")
 
 USAGE = 2
 
@@ -34,11 +37,12 @@ PACKAGES: dict[str, str] = {
     "flex": "flex",
     "gcc": "gcc",
     "git": "git",
-    "gnupg": "gpg",  # for the tests: apt's signatures
+    "gpg": "gpg",  # for the tests: apt's signatures
+    "gpg-agent": "gpg-agent",
     "kmod": "depmod",
     "libc6-dev": "/usr/include/stdio.h",
     "libelf-dev": "/usr/include/libelf.h",
-    "perl": "perl",
+    "perl": "corelist",  # the interpreter alone is in perl-base, without most modules
     "qemu-system-x86": "qemu-system-x86_64",
     "sparse": "sparse",
     "util-linux": "setpriv",
@@ -86,20 +90,41 @@ def present(sign: str) -> bool:
 
 def environment() -> int:
     """Make the virtual environment, unless it was made from this very lock file."""
-    wanted = hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
-    if STAMP.is_file() and STAMP.read_text() == wanted:
+    if made():
         return 0
+    # Two first runs at once: the second waits, instead of emptying what the first fills. The
+    # lock is the project's folder itself, so that no file is left behind.
+    project = os.open(PROJECT, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(project, fcntl.LOCK_EX)
+        return 0 if made() else make()
+    finally:
+        os.close(project)
+
+
+def wanted() -> str:
+    """Name what the virtual environment is made from."""
+    return hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
+
+
+def made() -> bool:
+    """Whether the virtual environment is whole and of this lock file."""
+    return STAMP.is_file() and STAMP.read_text() == wanted()
+
+
+def make() -> int:
+    """Make it; the stamp comes last, so that half of one is never taken for whole."""
     print("vfio-acpi: making the virtual environment .venv (about half a minute)", flush=True)
     STAMP.unlink(missing_ok=True)
     pip = [str(VENV / "bin" / "python"), "-m", "pip", "-qq", "install"]
     for argv in (
-        [sys.executable, "-m", "venv", "--clear", str(VENV)],
+        [*MAKE_VENV, str(VENV)],
         [*pip, "--require-hashes", "--no-deps", "--requirement", str(LOCK)],
     ):
         status = subprocess.run(argv, check=False).returncode
         if status != 0:
             return refuse(f"{' '.join(argv[:4])} … failed with status {status}; see above")
-    STAMP.write_text(wanted)
+    STAMP.write_text(wanted())
     return 0
 
 

@@ -1,0 +1,227 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the project brings, and what it says when it cannot; and that the lock holds it all."""
+
+from __future__ import annotations
+
+import ast
+import fcntl
+import functools
+import importlib.util
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+from kpatch import bootstrap
+
+ROOT = Path(__file__).parent.parent
+SCRIPT = ROOT / "kpatch" / "bootstrap.py"
+OURS = {"kconfig", "kpatch", "ktests", "tests", "uapi"}
+
+# Of modules that are not called like their distribution.
+DISTRIBUTIONS = {"qemu": "qemu.qmp", "virtme": "virtme-ng"}
+
+
+@pytest.fixture
+def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A user who is not root, where sudo wants a password or is not there."""
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    which = shutil.which
+    monkeypatch.setattr(shutil, "which", lambda *a, **k: None if a[0] == "sudo" else which(*a, **k))
+
+
+def test_signs_tell_there_from_missing(tmp_path: Path) -> None:
+    assert bootstrap.present("sh")
+    assert bootstrap.present("/etc/passwd")
+    assert not bootstrap.present("no-such-tool")
+    assert not bootstrap.present(str(tmp_path))
+
+
+def test_administrators_commands_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bootstrap.present("depmod")
+
+
+@pytest.mark.skipif(not Path("/var/lib/dpkg/info").is_dir(), reason="a system without dpkg")
+def test_signs_are_of_their_packages() -> None:
+    """dpkg knows which package a sign came with; links between folders are followed."""
+    path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
+    signs: dict[str, set[str]] = {}
+    for package, sign in bootstrap.PACKAGES.items():
+        place = shutil.which(sign, path=path) or sign
+        names = {place, str(Path(place).resolve())}
+        signs[package] = names | {name.removeprefix("/usr") for name in names}
+    argv = ["dpkg", "--search", *(name for names in signs.values() for name in names)]
+    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    owners = dict(line.rsplit(": ", 1)[::-1] for line in said.splitlines())
+    for package, names in signs.items():
+        found = {owners[name] for name in names if name in owners}
+        # gcc is a link into gcc-12, libelf-dev:amd64 names its architecture.
+        assert any(re.match(rf"{re.escape(package)}(-\d+)?(:|,|$)", owner) for owner in found), (
+            found
+        )
+
+
+def test_nothing_to_do_is_quick_and_silent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    stamp = tmp_path / "made-from"
+    monkeypatch.setattr(bootstrap, "STAMP", stamp)
+    monkeypatch.setattr(bootstrap, "PACKAGES", {"dash": "sh"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    stamp.write_text(bootstrap.wanted())
+    # Without a single process, which is what takes time.
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail(str(a)))
+    start = time.monotonic()
+    assert bootstrap.main() == 0
+    assert time.monotonic() - start < 0.2
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.usefixtures("nobody")
+def test_who_may_not_install_is_told_the_one_command(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    packages = {"dash": "sh", "some-tool": "no-such-tool", "lib-dev": "/no/such/header.h"}
+    monkeypatch.setattr(bootstrap, "PACKAGES", packages)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert bootstrap.main() == 2
+    out, err = capfd.readouterr()
+    assert out == ""
+    assert err == (
+        "vfio-acpi: missing Debian packages; run: sudo apt-get install -y "
+        "--no-install-recommends some-tool lib-dev\n"
+    )
+
+
+@pytest.mark.usefixtures("nobody")
+def test_missing_venv_module_is_a_package(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "PACKAGES", {})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    assert bootstrap.main() == 2
+    assert capfd.readouterr().err.endswith(" python3-venv\n")
+
+
+def test_system_without_apt(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    monkeypatch.setattr(bootstrap, "PACKAGES", {"some-tool": "no-such-tool"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert bootstrap.main() == 2
+    assert "install what your system calls these" in capfd.readouterr().err
+
+
+def test_failed_environment_is_made_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    lock = tmp_path / "requirements.lock"
+    lock.write_text("")
+    stamp = tmp_path / "venv" / "made-from"
+    monkeypatch.setattr(bootstrap, "LOCK", lock)
+    monkeypatch.setattr(bootstrap, "STAMP", stamp)
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / "venv")
+    # In place of pip, which would need a second to fail.
+    pip = tmp_path / "venv" / "bin" / "python"
+    pip.parent.mkdir(parents=True)
+    pip.symlink_to(shutil.which("false") or "")
+    stamp.write_text("an older lock file")
+    monkeypatch.setattr(bootstrap, "MAKE_VENV", ("true",))
+    assert bootstrap.environment() == 2
+    assert "failed with status" in capfd.readouterr().err
+    assert not stamp.exists(), "the next run does not take it for whole"
+
+
+def test_two_at_once_wait_for_each_other(tmp_path: Path) -> None:
+    program = f"""
+import sys
+from pathlib import Path
+sys.path.insert(0, {str(ROOT)!r})
+from kpatch import bootstrap
+bootstrap.STAMP = Path({str(tmp_path / "stamp")!r})
+bootstrap.make = lambda: print("made") or 0
+sys.exit(bootstrap.environment())
+"""
+    project = os.open(bootstrap.PROJECT, os.O_RDONLY)
+    try:
+        fcntl.flock(project, fcntl.LOCK_EX)
+        argv = [sys.executable, "-S", "-c", program]
+        with subprocess.Popen(argv, stdout=subprocess.PIPE) as other:
+            with pytest.raises(subprocess.TimeoutExpired):
+                other.wait(0.7)
+            fcntl.flock(project, fcntl.LOCK_UN)
+            assert other.wait(10) == 0
+            assert other.stdout is not None and other.stdout.read() == b"made\n"
+    finally:
+        os.close(project)
+
+
+def test_script_needs_the_standard_library_only() -> None:
+    assert third_party(SCRIPT) == set()
+    argv = [sys.executable, "-S", "-I", "-c", f"import runpy; runpy.run_path({str(SCRIPT)!r})"]
+    assert subprocess.run(argv, check=False).returncode == 0
+
+
+def locked() -> dict[str, str]:
+    """Each package of the lock file with all that stands with it."""
+    text = re.sub(r"\\\n", " ", (ROOT / "requirements.lock").read_text())
+    lines = [
+        line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
+    ]
+    return {re.split("[=<>!~ ;\\[]", line)[0]: line for line in lines}
+
+
+@functools.cache
+def wanted() -> set[str]:
+    lines = (ROOT / "requirements.in").read_text().splitlines()
+    return {
+        canonicalize_name(Requirement(line).name)
+        for line in lines
+        if line.strip() and not line.startswith("#")
+    }
+
+
+def test_lock_pins_everything_with_hashes() -> None:
+    packages = locked()
+    assert len(packages) > 20
+    for name, line in packages.items():
+        assert re.match(rf"{re.escape(name)}==\S+ ", line), line
+        assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", line), f"{name} has no hash"
+
+
+def test_lock_has_every_requirement() -> None:
+    assert wanted() <= {canonicalize_name(name) for name in locked()}
+
+
+def third_party(path: Path) -> set[str]:
+    """The packages that a module imports, but for ours and the standard library."""
+
+    def imports() -> Iterator[str]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                yield from (alias.name for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+                yield node.module
+
+    return {name.split(".")[0] for name in imports()} - OURS - set(sys.stdlib_module_names)
+
+
+def test_every_import_is_a_requirement() -> None:
+    missing = {
+        f"{path.relative_to(ROOT)}: {module}"
+        for name in OURS
+        for path in (ROOT / name).rglob("*.py")
+        for module in third_party(path)
+        if canonicalize_name(DISTRIBUTIONS.get(module, module)) not in wanted()
+    }
+    assert not missing
