@@ -17,6 +17,8 @@ from kpatch.machine import Device, Port, Unrelated
 from kpatch.stage import Silent
 
 TABLE = machine.load()
+NOTIFIED: tuple[Device | Unrelated, ...] = (*TABLE.sources, *TABLE.unrelated)
+PLACED: tuple[Device | Port, ...] = (*TABLE.devices, TABLE.port)
 
 
 @pytest.fixture(autouse=True)
@@ -56,11 +58,10 @@ def test_carried_table() -> None:
 
 
 def test_names_and_places_are_unique() -> None:
-    names = [device.name for device in (*TABLE.devices, TABLE.port, *TABLE.unrelated)]
-    places = [device.bdf for device in (*TABLE.devices, TABLE.port)]
-    notified = (*TABLE.sources, *TABLE.unrelated)
-    methods = [device.method for device in notified]
-    paths = [*(device.path for device in notified), TABLE.port.path]
+    names = [*(device.name for device in PLACED), *(device.name for device in TABLE.unrelated)]
+    places = [device.bdf for device in PLACED]
+    methods = [device.method for device in NOTIFIED]
+    paths = [*(device.path for device in NOTIFIED), TABLE.port.path]
     for several in (names, places, methods, paths):
         assert len(several) == len(set(several))
     assert all(re.fullmatch("[A-Z_][A-Z0-9_]{3}", method) for method in methods), "NameSegs"
@@ -102,10 +103,7 @@ def test_firmware_notifies_every_source_by_its_method(tmp_path: Path) -> None:
     subprocess.run(argv, check=True, capture_output=True)
     source = (tmp_path / "back.dsl").read_text()
     notifies = re.findall(r"Method \(\\?(\w+), 3.*?Notify \((\S+), ", source, re.DOTALL)
-    expected = {
-        device.method: device.path.removeprefix("\\")
-        for device in (*TABLE.sources, *TABLE.unrelated)
-    }
+    expected = {device.method: device.path.removeprefix("\\") for device in NOTIFIED}
     found = {method: path.removeprefix("\\").replace("_.", ".") for method, path in notifies}
     assert {m: p if "." in p else f"_SB.{p}" for m, p in found.items()} == expected
     for device in TABLE.unrelated:
@@ -149,7 +147,7 @@ def test_qemu_has_the_devices_where_the_table_says() -> None:
             for device in bus["devices"]
             if device["qdev_id"]
         }
-        expected = {device.name: device.bdf for device in (*TABLE.devices, TABLE.port)}
+        expected = {device.name: device.bdf for device in PLACED}
         assert found == expected
         port = TABLE.port
         qemu.qmp("device_add", driver=port.model, id="plugged", bus=port.name)

@@ -1,4 +1,4 @@
-# SPDX-License-Identifier: GPL-2.0-only OR MIT
+# SPDX-License-Identifier: GPL-2.0-only
 """The acpi_event message from bytes written by hand, and the probe on the running kernel."""
 
 from __future__ import annotations
