@@ -203,6 +203,8 @@ def test(
         request = run.Request(kernel=one, limits=limits, **wanted)
         folder = out if len(kernel) == 1 else out / run.folder_name(one)
         outcome = run.run(request, folder, Progress(echo=verbose))
+        if outcome.error is not None and outcome.error.details:
+            click.echo(outcome.error.details.rstrip(), err=True)
         table.show(outcome, sys.stdout)
         click.echo(f"result: {folder}/result.json")
         results.append(outcome)

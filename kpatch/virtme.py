@@ -70,7 +70,9 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
         probe = folder / "bzImage"
         probe.symlink_to(image.absolute())
         argv = [*vng_command(probe, kvm=kvm, interactive=interactive), "--dry-run"]
-        status, output = process.capture(argv, cwd=Path("/"))
+        # vng looks for its own parts in PATH, where an environment's programs need not be.
+        path = os.pathsep.join([str(Path(argv[0]).parent), os.environ.get("PATH", os.defpath)])
+        status, output = process.capture(argv, cwd=Path("/"), env={**os.environ, "PATH": path})
         command = next((line for line in output.splitlines() if " -append " in line), None)
         if status != 0 or command is None:
             raise HarnessError(
