@@ -8,6 +8,7 @@ host calls it hung.
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Generator
 from dataclasses import dataclass
@@ -41,9 +42,10 @@ class Job:
 class Recorder:
     """The plugin. Without a port (a run by hand) it only marks, selects and gives the job."""
 
-    def __init__(self, job: Job, port: Channel | None) -> None:
+    def __init__(self, job: Job, port: Channel | None, *, kmsg: Path = KMSG) -> None:
         self._job = job
         self._port = port
+        self._kmsg = kmsg
         self._began = 0.0
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -67,6 +69,11 @@ class Recorder:
         if self._port is None:
             pytest.skip("no host on the channel in a run by hand")
         return self._port
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        """End a run for the host whose tests cannot all be imported, saying why on the console."""
+        if self._port is not None and report.failed:
+            raise pytest.UsageError(f"{report.nodeid} cannot be collected\n{report.longreprtext}")
 
     @pytest.hookimpl(trylast=True)
     def pytest_collection_modifyitems(
@@ -97,12 +104,12 @@ class Recorder:
         """Mark begin and end among the kernel's messages, and send the begin."""
         marker = item.get_closest_marker("limit")
         self._began = time.monotonic()
-        mark(f"begin {item.nodeid}")
+        mark(self._kmsg, f"begin {item.nodeid}")
         self._tell("begin", id=item.nodeid, limit=marker.args[0] if marker else self._job.limit)
         # The worst of setup, call and teardown, which come as three reports.
         item.stash[REPORTS] = []
         result = yield
-        mark(f"end {item.nodeid}")
+        mark(self._kmsg, f"end {item.nodeid}")
         self._tell(
             "end",
             id=item.nodeid,
@@ -162,6 +169,10 @@ def text(report: pytest.TestReport) -> str:
     return (head + report.longreprtext)[:MESSAGE_SIZE]
 
 
-def mark(what: str) -> None:
+def mark(kmsg: Path, what: str) -> None:
     """Write a marker into the kernel's log, by which its messages are put down to a test."""
-    KMSG.write_text(f"<5>vfio_acpi: {what}\n")
+    file = os.open(kmsg, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
+        os.write(file, f"<5>vfio_acpi: {what}\n".encode())
+    finally:
+        os.close(file)

@@ -1,0 +1,408 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest side's own machinery, on the host.
+
+The recorder runs a real pytest over small suites and speaks to a real channel: a raw terminal
+pair in place of the virtio-serial port. Where the kernel's debugger or sysfs is needed it is
+simulated, by a script at the other end and by a folder.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+import textwrap
+import threading
+import tty
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpatch import record, vm
+from ktests import acpi, channel, debugger, pci
+
+ROOT = Path(__file__).parent.parent
+
+# The guest's end of a run, but for the kernel's log and the tests.
+GUEST = """
+import sys
+from pathlib import Path
+import pytest
+from ktests import session
+from ktests.channel import Channel
+from ktests.recorder import Job, Recorder
+port, kmsg, suite, expression, *done = sys.argv[1:]
+job = Job(
+    mechanism="netlink",
+    machine={},
+    expression=expression,
+    done=frozenset(done),
+    requirements={
+        "REQ-ANY": {"text": "t", "needs": ["any"]},
+        "REQ-LIMIT": {"text": "t", "needs": ["netlink"], "limits": {"netlink": "cannot"}},
+        "REQ-OTHER": {"text": "t", "needs": ["any"], "limits": {"eventfd": "cannot"}},
+    },
+    limit=60,
+)
+session.SUITE = Path(suite)
+plugins = [Recorder(job, Channel(Path(port)), kmsg=Path(kmsg))]
+sys.exit(pytest.main(session.options("-p", "no:terminal"), plugins=plugins))
+"""
+
+HEAD = """
+import pytest
+pytestmark = pytest.mark.requirement("REQ-ANY")
+"""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What a run of the recorder came to."""
+
+    status: int
+    records: list[dict[str, Any]]
+    kmsg: str
+    console: str
+
+    @property
+    def transcript(self) -> record.Transcript:
+        """The host's view, behind a hello."""
+        state = record.Transcript().add(record.Hello(record.PROTOCOL, "7.3.4", "3.11"))
+        for one in self.records:
+            state = state.add(record.parse(json.dumps(one).encode()))
+        return state
+
+    def ends(self) -> dict[str, tuple[str, str]]:
+        """Each test's outcome and the first line of its message, by the test's short name."""
+        return {
+            one["id"].split("::")[1]: (one["outcome"], one["message"].split("\n")[0])
+            for one in self.records
+            if one["type"] == "end"
+        }
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[int, Path]]:
+    """A raw terminal pair: our end, and the path of the other."""
+    ours, theirs = pty.openpty()
+    tty.setraw(theirs)
+    try:
+        yield ours, Path(os.ttyname(theirs))
+    finally:
+        os.close(ours)
+        os.close(theirs)
+
+
+def drain(file: int) -> bytes:
+    os.set_blocking(file, False)
+    data = b""
+    try:
+        while chunk := os.read(file, 1 << 16):
+            data += chunk
+    except (BlockingIOError, OSError):
+        pass
+    return data
+
+
+def tell(tmp_path: Path, suite: str, *, expression: str = "", done: tuple[str, ...] = ()) -> Told:
+    folder = tmp_path / "suite"
+    folder.mkdir()
+    (folder / "test_it.py").write_text(HEAD + textwrap.dedent(suite))
+    kmsg = tmp_path / "kmsg"
+    kmsg.touch()
+    with terminal() as (ours, path):
+        run = subprocess.run(
+            [sys.executable, "-c", GUEST, str(path), str(kmsg), str(folder), expression, *done],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        lines = drain(ours).splitlines()
+    return Told(run.returncode, [json.loads(line) for line in lines], kmsg.read_text(), run.stderr)
+
+
+def test_outcomes(tmp_path: Path) -> None:
+    told = tell(
+        tmp_path,
+        """
+        @pytest.fixture
+        def broken():
+            raise RuntimeError("no device")
+
+        @pytest.fixture
+        def left():
+            yield
+            raise RuntimeError("device left bound")
+
+        def test_pass(): pass
+        def test_fail(): assert 1 == 2, "one is two"
+        def test_skip(): pytest.skip("no reason")
+        def test_setup(broken): pass
+        def test_teardown(left): pass
+        def test_both(left): assert 1 == 2, "the first fault"
+        @pytest.mark.requirement("REQ-LIMIT")
+        def test_limit(): assert False
+        @pytest.mark.requirement("REQ-LIMIT")
+        def test_limit_gone(): pass
+        @pytest.mark.requirement("REQ-OTHER")
+        def test_limit_of_another(): assert False, "no limit here"
+        """,
+    )
+    ends = told.ends()
+    assert {name: outcome for name, (outcome, _) in ends.items()} == {
+        "test_pass": "pass",
+        "test_fail": "fail",
+        "test_skip": "skip",
+        "test_setup": "fail",
+        "test_teardown": "fail",
+        "test_both": "fail",
+        "test_limit": "xfail",
+        "test_limit_gone": "fail",
+        "test_limit_of_another": "fail",
+    }
+    assert ends["test_pass"][1] == ""
+    assert "one is two" in ends["test_fail"][1]
+    assert "no device" in ends["test_setup"][1]
+    assert "device left bound" in ends["test_teardown"][1]
+    assert "the first fault" in ends["test_both"][1]
+    assert ends["test_limit"][1] == "cannot"
+    assert "[XPASS(strict)] cannot" in ends["test_limit_gone"][1]
+    # All of it is what the host takes, in an order that makes sense to it.
+    assert told.transcript.broken == ()
+    assert len(told.transcript.ended) == 9
+    assert told.transcript.running is None
+
+
+def test_markers_are_about_each_test(tmp_path: Path) -> None:
+    told = tell(tmp_path, "def test_a(): pass\ndef test_b(): assert False")
+    assert told.kmsg.splitlines() == [
+        "<5>vfio_acpi: begin test_it.py::test_a",
+        "<5>vfio_acpi: end test_it.py::test_a",
+        "<5>vfio_acpi: begin test_it.py::test_b",
+        "<5>vfio_acpi: end test_it.py::test_b",
+    ]
+
+
+def test_begin_is_told_before_the_test_and_its_limit(tmp_path: Path) -> None:
+    told = tell(
+        tmp_path,
+        """
+        import os
+        @pytest.mark.limit(7)
+        def test_a(host): os._exit(9)
+        """,
+    )
+    assert told.status == 9
+    assert [one["type"] for one in told.records] == ["collected", "begin"]
+    assert told.records[-1] == {"type": "begin", "id": "test_it.py::test_a", "limit": 7}
+    assert told.transcript.running is not None
+
+
+def test_values(tmp_path: Path) -> None:
+    told = tell(
+        tmp_path,
+        'def test_a(request): request.node.user_properties.append(("events", 7))',
+    )
+    assert told.transcript.ended["test_it.py::test_a"].values == {"events": 7}
+
+
+def test_done_are_collected_and_not_run(tmp_path: Path) -> None:
+    told = tell(
+        tmp_path,
+        "def test_a(): pass\ndef test_b(): pass\ndef test_c(): pass",
+        done=("test_it.py::test_a", "test_it.py::test_c", "test_it.py::gone"),
+    )
+    assert len(told.transcript.ids) == 3
+    assert list(told.ends()) == ["test_b"]
+
+
+def test_expression(tmp_path: Path) -> None:
+    told = tell(tmp_path, "def test_a(): pass\ndef test_b(): pass", expression="not a")
+    assert told.transcript.ids == {"test_it.py::test_b"}
+    assert list(told.ends()) == ["test_b"]
+
+
+@pytest.mark.parametrize(
+    ("suite", "reason"),
+    [
+        ("pytestmark = []\ndef test_a(): pass", "test_it.py::test_a has no requirement"),
+        ('@pytest.mark.requirement("REQ-NO")\ndef test_a(): pass', "REQ-NO is not in the table"),
+        ("import no_such_module\ndef test_a(): pass", "No module named 'no_such_module'"),
+        ("@pytest.mark.flaky\ndef test_a(): pass", "'flaky' not found in `markers`"),
+    ],
+)
+def test_suite_that_is_wrong_runs_nothing_and_says_why(
+    tmp_path: Path, suite: str, reason: str
+) -> None:
+    told = tell(tmp_path, suite)
+    assert told.status == pytest.ExitCode.USAGE_ERROR
+    assert told.records == [], "nothing was collected, so that the host calls the run lost"
+    assert reason in told.console
+    assert told.kmsg == ""
+
+
+@pytest.mark.parametrize("size", [1, 1 << 17])
+def test_channel_carries_whole_messages(size: int) -> None:
+    with terminal() as (ours, path):
+        port = channel.Channel(path)
+        got: list[bytes] = []
+
+        def read() -> None:
+            while not b"".join(got).endswith(b"\n"):
+                got.append(os.read(ours, 1000))
+
+        reader = threading.Thread(target=read)
+        reader.start()
+        port.send("end", message="x" * size)
+        reader.join(10)
+        assert json.loads(b"".join(got)) == {"type": "end", "message": "x" * size}
+        # Two messages in one piece, the second in two.
+        os.write(ours, b'{"n": 1}\n{"n"')
+        assert port.receive() == {"n": 1}
+        os.write(ours, b": 2}\n")
+        assert port.receive() == {"n": 2}
+
+
+@pytest.mark.parametrize(
+    ("answer", "refusal"),
+    [
+        ({"type": "answer", "serial": 1}, None),
+        ({"type": "answer", "serial": 1, "error": "no"}, "host refused plug: no"),
+        ({"type": "answer", "serial": 2}, "host refused plug: {"),
+    ],
+)
+def test_request(answer: dict[str, object], refusal: str | None) -> None:
+    with terminal() as (ours, path):
+        port = channel.Channel(path)
+        os.write(ours, json.dumps(answer).encode() + b"\n")
+        if refusal is None:
+            port.request("plug", model="edu")
+        else:
+            with pytest.raises(RuntimeError, match=refusal):
+                port.request("plug", model="edu")
+        asked = record.parse(drain(ours))
+    assert asked == record.Request(1, "plug", {"model": "edu"})
+
+
+def test_port_has_one_name() -> None:
+    assert channel.PORT == vm.RECORDS_PORT
+
+
+def test_port_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(channel, "PORT_SECONDS", 0.1)
+    monkeypatch.setattr(channel, "PORT", "no such port")
+    with pytest.raises(FileNotFoundError, match="no such port"):
+        channel.find()
+
+
+@contextmanager
+def acpi_debugger(
+    monkeypatch: pytest.MonkeyPatch, answers: dict[str, bytes]
+) -> Iterator[tuple[debugger.Debugger, list[str]]]:
+    """A simulated kernel debugger: a prompt, then of each command the answer and a prompt."""
+    commands: list[str] = []
+    with terminal() as (ours, path):
+        monkeypatch.setattr(debugger, "FILE", path)
+        os.write(ours, b"- ")
+
+        def serve() -> None:
+            for line in os.fdopen(os.dup(ours), "rb", buffering=0):
+                command = line.decode().strip()
+                if command == "quit":
+                    return
+                commands.append(command)
+                # In two pieces, as the kernel's ring buffer gives it.
+                answer = answers.get(command, b"") + b"- "
+                os.write(ours, answer[:3])
+                os.write(ours, answer[3:])
+
+        server = threading.Thread(target=serve)
+        server.start()
+        try:
+            with debugger.Debugger() as opened:
+                yield opened, commands
+        finally:
+            path.write_bytes(b"quit\n")
+            server.join(10)
+
+
+EVALUATED = b"Evaluating \\N080\nNo object was returned from evaluation of \\N080\n"
+
+
+def test_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
+    answers = {
+        r"evaluate \N080 0x81 0x0 0x1": EVALUATED,
+        r"evaluate \N0FF 0x1": b"Evaluation of \\N0FF failed with status AE_NOT_FOUND\n",
+        "nonsense": b"Unknown Command: NONSENSE\n",
+    }
+    with acpi_debugger(monkeypatch, answers) as (opened, commands):
+        assert opened.evaluate("N080", 0x81, 0, 1) == EVALUATED.decode()
+        with pytest.raises(debugger.DebuggerError, match=r"evaluate \\N0FF 0x1: .*AE_NOT_FOUND"):
+            opened.evaluate("N0FF", 1)
+        with pytest.raises(debugger.DebuggerError, match="Unknown Command"):
+            opened.run("nonsense")
+        assert opened.run(r"notify \_SB.PCI0.S80 0x81") == "", "and the next answer is its own"
+        assert commands == [*answers, r"notify \_SB.PCI0.S80 0x81"]
+
+
+@pytest.mark.parametrize(
+    ("path", "short"),
+    [
+        (r"\_SB_.PCI0.S80_", r"\_SB.PCI0.S80"),
+        (r"\_SB_.PCI0.S98_.S00_", r"\_SB.PCI0.S98.S00"),
+        (r"\_SB_.ACAD", r"\_SB.ACAD"),
+    ],
+)
+def test_short_path(path: str, short: str) -> None:
+    assert acpi.short(path) == short
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder in place of /sys/bus/pci; nothing reacts to what is written there."""
+    monkeypatch.setattr(pci, "BUS", tmp_path)
+    (tmp_path / "devices").mkdir()
+    return tmp_path
+
+
+def test_pci_device(sysfs: Path) -> None:
+    device = pci.Device("alpha", "0000:00:10.0", r"\_SB.PCI0.S80", "N080")
+    device.folder.mkdir()
+    assert (device.companion, device.driver) == ("", "")
+    device.unbind()  # from nothing
+    (device.folder / "firmware_node").mkdir()
+    (device.folder / "firmware_node" / "path").write_text("\\_SB_.PCI0.S80_\n")
+    assert device.companion == r"\_SB_.PCI0.S80_"
+    with pytest.raises(RuntimeError, match="is bound to no driver, not vfio-pci"):
+        device.bind()
+    assert (device.folder / "driver_override").read_text() == "vfio-pci"
+    assert (sysfs / "drivers_probe").read_text() == device.bdf
+    driver = sysfs / "drivers" / "vfio-pci"
+    driver.mkdir(parents=True)
+    (device.folder / "driver").symlink_to(driver)
+    device.bind()
+    device.unbind()
+    assert (driver / "unbind").read_text() == device.bdf
+
+
+def test_hotplug_port(sysfs: Path) -> None:
+    port = pci.Port("0000:00:13.0", r"\_SB.PCI0.S98.S00")
+    (sysfs / "devices" / port.bdf).mkdir()
+    assert port.plugged is None
+    port.wait_empty(0)
+    with pytest.raises(TimeoutError, match=r"no device in port 0000:00:13.0 after 0.1 s"):
+        port.wait(0.1)
+    (sysfs / "devices" / port.bdf / "0000:01:00.0").mkdir()
+    (sysfs / "devices" / "0000:01:00.0").mkdir()
+    assert port.plugged is None, "the folder is there before its files are"
+    (sysfs / "devices" / "0000:01:00.0" / "driver_override").touch()
+    assert port.wait(0.1).bdf == "0000:01:00.0"
+    with pytest.raises(TimeoutError, match="still has a device"):
+        port.wait_empty(0.1)
