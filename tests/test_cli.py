@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command line as a user has it: a process of its own, with a cache and an OUT of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from kpatch import cli
+from kpatch.accel import CHOICES
+from kpatch.bases import BASES, DEFAULT_BASE
+from kpatch.flavors import DEFAULT_FLAVOR, FLAVORS
+from kpatch.outcomes import EXIT_MEANING, ExitCode
+
+ROOT = Path(__file__).parent.parent
+COMMANDS = sorted(cli.main.commands)
+
+
+def kpatch(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run it; no variable of the caller's reaches it but the path."""
+    env = {"PATH": os.environ["PATH"], "VFIO_ACPI_CACHE": str(tmp_path / "cache"), **variables}
+    return subprocess.run(
+        [sys.executable, "-m", "kpatch", *arguments],
+        cwd=ROOT,
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_commands() -> None:
+    stages = {"source", "apply", "config", "build", "boot", "test", "shell", "clean"}
+    assert stages <= set(COMMANDS)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_shows_every_default(tmp_path: Path, command: str) -> None:
+    run = kpatch(tmp_path, command, "--help")
+    assert run.returncode == 0
+    shown = " ".join(run.stdout.split())
+    options = {
+        option
+        for parameter in cli.main.commands[command].params
+        for option in (*parameter.opts, *parameter.secondary_opts)
+    }
+    assert all(option in shown for option in options)
+    valued = [p for p in cli.main.commands[command].params if p.name in DEFAULTS]
+    for parameter in valued:
+        assert parameter.name is not None
+        own = f"--{parameter.name} "
+        part = shown[shown.index(own) + len(own) :]
+        part = re.split(r" --[a-z]", part)[0]
+        assert f"default: {DEFAULTS[parameter.name]}" in part, (parameter.name, part)
+    assert not (tmp_path / "cache").exists(), "help leaves nothing behind"
+
+
+DEFAULTS = {
+    "kernel": DEFAULT_BASE,
+    "flavor": DEFAULT_FLAVOR,
+    "accel": "auto",
+    "out": "out",
+    "jobs": os.cpu_count() or 1,
+    "mechanism": "unknown",
+    "series": "base",
+}
+
+
+def test_help_names_what_there_is(tmp_path: Path) -> None:
+    shown = " ".join(kpatch(tmp_path, "test", "--help").stdout.split())
+    for name in (*BASES, *FLAVORS, *CHOICES):
+        assert name in shown
+
+
+@pytest.mark.parametrize("arguments", [("--help",), ("test", "--help")])
+def test_exit_codes_are_the_table(tmp_path: Path, arguments: tuple[str, ...]) -> None:
+    shown = " ".join(kpatch(tmp_path, *arguments).stdout.split())
+    told = dict(re.findall(r"(\d+) ([^;]+)(?:;|$)", shown.partition("Exit codes: ")[2]))
+    assert told == {str(code.value): meaning for code, meaning in EXIT_MEANING.items()}
+    assert set(EXIT_MEANING) == set(ExitCode)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("test", "--flavor", "nonsense"), "FLAVOR=nonsense: unknown flavor; choose from plain"),
+        (("test", "--kernel", "9.9"), "KERNEL=9.9: "),
+        (("source", "--kernel", "9.9"), "KERNEL=9.9: "),
+        (("config", "--kernel", "/nonexistent"), "/nonexistent"),
+        (("build", "--kernel", "9.9"), "KERNEL=9.9: "),
+    ],
+)
+def test_bad_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    run = kpatch(tmp_path, *arguments, OUT=str(tmp_path / "out"))
+    assert run.returncode == ExitCode.USAGE
+    assert said in run.stderr + run.stdout
+    assert "Traceback" not in run.stderr + run.stdout
+    assert len([line for line in run.stderr.splitlines() if line.startswith("vfio-acpi: ")]) <= 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("test", "--accel", "warp"), "'warp' is not one of 'auto', 'kvm', 'tcg'"),
+        (("test", "--jobs", "0"), "0 is not in the range x>=1"),
+        (("test", "--no-such"), "No such option"),
+        (("explode",), "No such command 'explode'"),
+    ],
+)
+def test_usage(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
+    run = kpatch(tmp_path, *arguments)
+    assert run.returncode == ExitCode.USAGE
+    assert said in run.stderr
+
+
+def test_variables_are_options(tmp_path: Path) -> None:
+    run = kpatch(tmp_path, "test", FLAVOR="nonsense", OUT=str(tmp_path / "out out"))
+    assert run.returncode == ExitCode.USAGE
+    result = json.loads((tmp_path / "out out" / "result.json").read_text())
+    assert result["flavor"] == "nonsense"
+    assert result["exit_code"] == ExitCode.USAGE
+    assert run.stdout.rstrip().endswith(f"result: {tmp_path}/out out/result.json")
+
+
+def test_kernels_each_have_their_folder(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    kernels = ("--kernel", "9.8", "--kernel", "9.9", "--kernel", "9.8")
+    run = kpatch(tmp_path, "test", *kernels, "--out", str(out))
+    assert run.returncode == ExitCode.USAGE
+    assert sorted(path.name for path in out.iterdir()) == ["9.8", "9.9"]
+
+
+def test_out_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine")
+    run = kpatch(tmp_path, "test", "--out", str(tmp_path / "out"))
+    assert run.returncode == ExitCode.USAGE
+    assert run.stderr.startswith(f"vfio-acpi: OUT={tmp_path}/out: ")
+    assert run.stderr.count("\n") == 1
+    assert (tmp_path / "out").read_text() == "mine"
+
+
+def test_cache_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "cache").write_text("mine")
+    run = kpatch(tmp_path, "source")
+    assert run.returncode == ExitCode.USAGE
+    assert run.stderr.startswith(f"vfio-acpi: cache {tmp_path}/cache: ")
+    assert run.stderr.count("\n") == 1
+
+
+def test_clean(tmp_path: Path) -> None:
+    entry = tmp_path / "cache" / "kind" / "key"
+    entry.mkdir(parents=True)
+    (entry.parent / "CACHEDIR.TAG").touch()
+    (entry / "file").write_bytes(b"x" * 3_000_000)
+    run = kpatch(tmp_path, "clean")
+    assert run.returncode == 0
+    assert f"3.0 MB  {entry}" in run.stdout and "3.0 MB  freed" in run.stdout
+    assert not entry.exists()
+
+
+def test_output_that_nobody_reads(tmp_path: Path) -> None:
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as broken:
+        status = subprocess.run(
+            [sys.executable, "-m", "kpatch", "clean"],
+            cwd=ROOT,
+            env={"PATH": os.environ["PATH"], "VFIO_ACPI_CACHE": str(tmp_path)},
+            stdout=broken,
+            stderr=subprocess.PIPE,
+            check=False,
+        )
+    assert b"Traceback" not in status.stderr
