@@ -1,0 +1,105 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run's frame: whatever ends it, there is a result that says so. No kernel is built here."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from kpatch import run, series, source
+from kpatch.errors import HarnessError
+from kpatch.model import Tree
+from kpatch.outcomes import ExitCode
+from kpatch.progress import Progress
+
+
+@pytest.fixture(autouse=True)
+def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def progress() -> Progress:
+    return Progress(file=io.StringIO())
+
+
+def written(out: Path) -> dict[str, object]:
+    data = json.loads((out / "result.json").read_text())
+    assert isinstance(data, dict)
+    return data
+
+
+@pytest.mark.parametrize(
+    ("request_", "what"),
+    [
+        (run.Request(flavor="nonsense"), "FLAVOR=nonsense"),
+        (run.Request(kernel="9.9"), "KERNEL=9.9"),
+    ],
+)
+def test_failed_stage_is_a_result(
+    tmp_path: Path, progress: Progress, request_: run.Request, what: str
+) -> None:
+    out = tmp_path / "out"
+    outcome = run.run(request_, out, progress)
+    assert outcome.exit_code is ExitCode.USAGE
+    assert outcome.error is not None and outcome.error.what == what
+    data = written(out)
+    assert (data["exit_code"], data["verdict"]) == (2, "usage")
+    assert data["tests"] == [], "and no test passes"
+    assert (out / "junit.xml").is_file()
+
+
+def test_unknown_flavor_is_told_before_anything_is_fetched(
+    tmp_path: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(source, "resolve", lambda *a, **k: pytest.fail("fetched"))
+    run.run(run.Request(flavor="nonsense"), tmp_path / "out", progress)
+
+
+def test_interrupted_run_leaves_a_result(
+    tmp_path: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> Tree:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(source, "resolve", interrupted)
+        run.run(run.Request(), tmp_path / "out", progress)
+    assert written(tmp_path / "out")["exit_code"] == ExitCode.INTERRUPTED
+    # And the folder is free for the next run.
+    outcome = run.run(run.Request(kernel="9.9"), tmp_path / "out", progress)
+    assert written(tmp_path / "out")["exit_code"] == outcome.exit_code == ExitCode.USAGE
+
+
+def test_foreign_file_in_out_is_left_alone(tmp_path: Path, progress: Progress) -> None:
+    (tmp_path / "result.json").write_text("mine")
+    with pytest.raises(HarnessError, match="not from a run of this harness") as refused:
+        run.run(run.Request(kernel="9.9"), tmp_path, progress)
+    assert refused.value.code is ExitCode.USAGE
+    assert (tmp_path / "result.json").read_text() == "mine"
+
+
+def test_control_comes_first(progress: Progress) -> None:
+    names = run.Pipeline(run.Request(), progress).names()
+    assert names == (series.BASE, *series.carried())
+    assert len(names) > 1
+    chosen = run.Pipeline(run.Request(series=("netlink",)), progress).names()
+    assert chosen == ("netlink",)
+
+
+@pytest.mark.parametrize(
+    ("kernel", "name"),
+    [
+        ("7.3", "7.3"),
+        ("/srv/my linux@v7.3-rc1", "srv-my-linux-v7.3-rc1"),
+        ("../../etc", "etc"),
+        ("..", "kernel"),
+        ("", "kernel"),
+        ("a\nb", "a-b"),
+    ],
+)
+def test_folder_name(kernel: str, name: str) -> None:
+    assert run.folder_name(kernel) == name
