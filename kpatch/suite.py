@@ -6,10 +6,12 @@ What a VM tells is followed and kept, not judged: that is kpatch.judge's.
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
@@ -101,7 +103,7 @@ class Follower:
         """Run the VM to its end; its console goes to ``log`` as it comes."""
         self._stage.note("booting")
         with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
-            ending, detail = self._until_end(it, console.write)
+            ending, detail = self._until_end(it, functools.partial(_write, console))
         return VmRun(self._transcript, self._console.close(), ending, detail)
 
     def _until_end(self, it: vm.VM, write: Write) -> tuple[Ending, str]:
@@ -124,7 +126,9 @@ class Follower:
         Lockdep is off after its first report, and memory that was overwritten stays so: what is
         left is for a fresh VM.
         """
-        return bool(self._console.faults) and self._transcript.running is None
+        over = {None, *self._transcript.ended}  # None: the boot
+        spoilt = any(fault.test in over for fault in self._console.faults)
+        return spoilt and self._transcript.running is None
 
     def _take(self, it: vm.VM, write: Write, seconds: float) -> None:
         for output in it.output(max(0.0, seconds)):
@@ -133,7 +137,8 @@ class Follower:
                 self._console.feed(output.data)
             else:
                 for record in self._decoder.feed(output.data):
-                    self._add(it, record)
+                    if not self._tainted:  # what it begins now is begun again in a fresh VM
+                        self._add(it, record)
 
     def _add(self, it: vm.VM, record: Record) -> None:
         before = self._transcript
@@ -198,6 +203,20 @@ class Follower:
         end = time.monotonic() + seconds
         while it.alive and (left := end - time.monotonic()) > 0:
             self._take(it, write, left)
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    """Write all of ``data`` at once, so that it is there whatever becomes of us."""
+    try:
+        while data:
+            data = data[file.write(data) :]
+    except OSError as error:
+        raise HarnessError(
+            str(file.name),
+            f"cannot be written: {error.strerror}",
+            mend="make room and run again",
+            code=ExitCode.LOST,
+        ) from error
 
 
 def _exited(it: vm.VM) -> tuple[Ending, str]:

@@ -22,10 +22,11 @@ import pytest
 
 from kpatch import machine, suite, vm
 from kpatch.accel import Accel
+from kpatch.errors import HarnessError
 from kpatch.guest import Images
 from kpatch.judge import Ending, VmRun
 from kpatch.limits import Limits
-from kpatch.outcomes import Outcome
+from kpatch.outcomes import ExitCode, Outcome
 from kpatch.stage import Silent, Stage
 
 NOWHERE = Path("/nonexistent")
@@ -93,7 +94,7 @@ class Machine:
 
     def log(self, number: int) -> Path:
         """The file of a VM's console."""
-        return self.logs / f"console-{number}.log"
+        return self.logs / f"console-{number}.log" if self.logs.is_dir() else self.logs
 
     def seen(self, number: int) -> list[dict[str, object]]:
         """The messages that the guest of VM ``number`` got and wrote to its console."""
@@ -219,6 +220,37 @@ def test_complaint_ends_the_vm_after_its_test(tmp_path: Path) -> None:
     assert endings(runs) == [Ending.TAINTED, Ending.DONE]
     assert [fault.test for fault in runs[0].faults] == ["a"]
     assert runs[0].transcript.ended["a"].outcome is Outcome.PASS, "the guest's own word is kept"
+
+
+def test_complaint_ends_the_vm_though_the_guest_goes_on_at_once(tmp_path: Path) -> None:
+    """What it begins after the test that its kernel complained in does not count."""
+    runs, _ = play(
+        tmp_path,
+        f"""
+        hello("a", "b", "c")
+        begin("a")
+        kernel("[    1.100000] {WARNING}")
+        kernel("[    1.100001] ---[ end trace 0000000000000000 ]---")
+        kernel("[    1.500000] vfio_acpi: end a")
+        told = [
+            dict(type="end", id="a", outcome="pass", seconds=0.5),
+            dict(type="begin", id="b", limit=60),
+            dict(type="end", id="b", outcome="pass", seconds=0.5),
+            dict(type="begin", id="c", limit=60),
+        ]
+        records.sendall("".join(json.dumps(record) + chr(10) for record in told).encode())
+        forever()
+        """,
+        """
+        hello("a", "b", "c")
+        run("b")
+        run("c")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.TAINTED, Ending.DONE]
+    assert list(runs[0].transcript.ended) == ["a"]
+    assert runs[0].transcript.running is None
 
 
 def test_silence_in_a_test_is_a_hang(tmp_path: Path) -> None:
@@ -378,3 +410,9 @@ def test_guest_that_asks_and_never_reads(tmp_path: Path, monkeypatch: pytest.Mon
         """,
     )
     assert endings(runs) == [Ending.TEST_LIMIT]
+
+
+def test_console_that_cannot_be_kept(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError, match="/dev/full: cannot be written: No space left") as full:
+        play(Path("/dev/full"), 'kernel("[    0.100000] hello")\nforever()')
+    assert full.value.code is ExitCode.LOST

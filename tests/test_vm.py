@@ -6,6 +6,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -90,3 +91,18 @@ def test_exception_ends_it() -> None:
     with pytest.raises(RuntimeError), vm.started(stopped_machine) as started:
         raise RuntimeError
     assert started.qemu.returncode == -signal.SIGKILL
+
+
+def test_what_was_printed_before_a_record_comes_before_it() -> None:
+    talk = "records.sendall(b'r'); console.sendall(b'c'); records.sendall(b'R')"
+    with vm.started(lambda fds: saying(fds, talk)) as talking:
+        talking.qemu.wait()
+        said = list(talking.output(5.0))
+    assert said == [vm.Output("console", b"c"), vm.Output("records", b"rR")]
+
+
+def saying(fds: Mapping[str, int], script: str) -> list[str]:
+    """The command of a process that is no QEMU and has its channels."""
+    prelude = "import socket, sys; records, console = (socket.socket(fileno=int(word)) "
+    prelude += "for word in sys.argv[1:]); "
+    return [sys.executable, "-S", "-c", prelude + script, str(fds["records"]), str(fds["console"])]
