@@ -12,7 +12,7 @@ from kpatch.process import capture, need
 
 _CCACHE_SETTINGS = ("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_CONFIGPATH", "XDG_CACHE_HOME")
 
-_TOOLS = {
+TOOLS = {
     "make": "make",
     "gcc": "gcc",
     "ld": "binutils",
@@ -36,7 +36,7 @@ def detect() -> Compiler:
 
     HarnessError (exit 2) for a tool that the kernel's build needs and that is missing.
     """
-    found = {tool: need(tool, package=package) for tool, package in _TOOLS.items()}
+    found = {tool: need(tool, package=package) for tool, package in TOOLS.items()}
     identity = "; ".join(_version(found[tool]) for tool in ("gcc", "ld"))
     if shutil.which("ccache") is None:
         return Compiler(identity, (), cached=False)

@@ -36,6 +36,7 @@ from kpatch import (
     slot,
     source,
     suite,
+    tools,
     vm,
 )
 from kpatch.errors import HarnessError
@@ -234,6 +235,7 @@ def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
 
 def _stages(pipeline: Pipeline, output: Output) -> None:
     _ = pipeline.flavor  # an unknown one shows before anything is downloaded
+    tools.check()
     # All are applied before the first is built: a series that does not apply shows at once.
     applied = [pipeline.apply(name) for name in pipeline.names()]
     for one in applied:
@@ -271,7 +273,7 @@ def _result(
         accel=None
         if found.accel is None
         else result.AccelInfo(found.accel.used, found.accel.requested, found.accel.reason),
-        tools=tools(found),
+        tools=versions(found),
         config_hash=next((k.config.config_id for k in found.kernels.values() if k), None),
         selection=request.tests,
         requirements={name: entry.text for name, entry in table.items()},
@@ -293,16 +295,16 @@ def folder_name(kernel: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", kernel).strip("-.") or "kernel"
 
 
-def tools(found: Findings) -> dict[str, str]:
+def versions(found: Findings) -> dict[str, str]:
     """The versions of what a run's outcome may depend on."""
-    versions = {"python": platform.python_version()}
-    versions |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    told = {"python": platform.python_version()}
+    told |= {name: importlib.metadata.version(name) for name in PACKAGES}
     compilers = {kernel.compiler for kernel in found.kernels.values() if kernel is not None}
     if compilers:
-        versions["compiler"] = ", ".join(sorted(compilers))
+        told["compiler"] = ", ".join(sorted(compilers))
     if found.accel is not None:
-        versions["qemu"] = qemu_version()
-    return versions
+        told["qemu"] = qemu_version()
+    return told
 
 
 def qemu_version() -> str:

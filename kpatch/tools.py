@@ -1,0 +1,34 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The programs that a run starts, and the Debian packages that have them.
+
+All are looked for before the first stage: minutes of building are no way to find out that there
+is nothing to run the kernel with.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from kpatch import compiler, process
+from kpatch.errors import HarnessError
+
+PACKAGES = {
+    "setpriv": "util-linux",
+    "git": "git",
+    "iasl": "acpica-tools",
+    "mkfs.erofs": "erofs-utils",
+    "qemu-system-x86_64": "qemu-system-x86",
+}
+
+# The guest's first program; it is named in ktests/init.sh, where there is no PATH yet.
+BUSYBOX = Path("/bin/busybox")
+
+
+def check() -> None:
+    """HarnessError (exit 2) for the first one that is missing, naming its package."""
+    for tool, package in {**compiler.TOOLS, **PACKAGES}.items():
+        process.need(tool, package=package)
+    if not BUSYBOX.is_file():
+        raise HarnessError(
+            str(BUSYBOX), "is not there", mend="install the Debian package busybox-static"
+        )
