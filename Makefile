@@ -6,7 +6,9 @@
 #
 # `.venv/bin/python -m kpatch test --help` describes them.
 
-PYTHON ?= python3
+# Debian's own Python first: the guest runs the same one, and it is built with its profile, which
+# makes it a third faster there than one from a plain ./configure.
+PYTHON ?= $(or $(wildcard /usr/bin/python3),python3)
 VENV := .venv/bin/
 KPATCH := $(VENV)python -m kpatch
 

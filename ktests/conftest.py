@@ -9,7 +9,7 @@ import pytest
 
 from ktests.acpi import Adapter, Firmware
 from ktests.debugger import Debugger
-from ktests.pci import Device, Port
+from ktests.pci import VFIO, Device, Port
 from ktests.recorder import Job
 from uapi import acpi_event, probe
 
@@ -41,18 +41,20 @@ def firmware(adapters: dict[str, Adapter]) -> Iterator[Firmware]:
         yield Firmware(debugger, adapters["fence"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def bind(devices: dict[str, Device]) -> Iterator[Callable[[str], Device]]:
-    """Bind devices to vfio-pci by name; they are unbound when the test ends."""
-    bound: list[Device] = []
+    """Bind devices to vfio-pci by name.
+
+    They stay bound until the session ends: a test that needs one unbound unbinds it.
+    """
 
     def bind(name: str) -> Device:
-        bound.append(devices[name])
-        devices[name].bind()
+        if devices[name].driver != VFIO:
+            devices[name].bind()
         return devices[name]
 
     yield bind
-    for device in bound:
+    for device in devices.values():
         device.unbind()
 
 

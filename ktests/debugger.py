@@ -54,7 +54,7 @@ class Debugger:
 
     def _answer(self) -> str:
         data = b""
-        while not data.endswith(PROMPT):
+        while data != PROMPT and not data.endswith(b"\n" + PROMPT):
             chunk = os.read(self._file, 1 << 16)
             if not chunk:
                 raise DebuggerError(f"closed after {data!r}")
