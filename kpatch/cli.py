@@ -147,6 +147,8 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
             click.echo(f"vfio-acpi: {error}", err=True)
             sys.exit(error.code)
         except KeyboardInterrupt:
+            # A second one has nothing to add.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
             click.echo("vfio-acpi: interrupted; run the same command again to go on", err=True)
             sys.exit(ExitCode.INTERRUPTED)
         except BrokenPipeError:
