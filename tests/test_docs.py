@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What the documents say of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from kpatch import bases, requirements, series
+from kpatch.machine import KTESTS
+from kpatch.outcomes import EXIT_MEANING
+from kpatch.suite import ACTIONS
+
+PROJECT = KTESTS.parent
+README = (PROJECT / "README.md").read_text()
+MARKER = re.compile(r'mark\.requirement\("(REQ-[A-Z]+-\d+)"\)')
+
+
+def test_exit_codes_are_the_codes_of_the_code() -> None:
+    rows = re.findall(r"^\| (\d+) \| (.+) \|$", README, re.MULTILINE)
+    assert rows == [(str(code.value), meaning) for code, meaning in EXIT_MEANING.items()]
+
+
+def test_every_base_is_named_and_tested() -> None:
+    makefile = (PROJECT / "Makefile").read_text()
+    for base in bases.BASES:
+        assert f"--kernel {base}" in makefile
+        assert base in README
+
+
+def test_every_link_leads_somewhere() -> None:
+    for document in (PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")):
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document.name}: {target}"
+
+
+def test_every_path_in_the_documents_exists() -> None:
+    for document in (PROJECT / "README.md", *(PROJECT / "docs").glob("*.md")):
+        text = document.read_text()
+        for path in re.findall(r"`((?:kpatch|kconfig|ktests|uapi|tests|docs)/[\w./-]*)`", text):
+            place = PROJECT / path.partition("NAME")[0]
+            assert place.exists(), f"{document.name}: {path}"
+
+
+def test_every_requirement_has_a_test_and_every_test_a_requirement() -> None:
+    marked = {
+        name for file in KTESTS.glob("test_*.py") for name in MARKER.findall(file.read_text())
+    }
+    assert marked == set(requirements.load())
+
+
+def test_every_mechanism_that_is_needed_is_carried() -> None:
+    carried = {series.load(name, bases.DEFAULT_BASE).mechanism for name in series.carried()} | {
+        "any"
+    }
+    for requirement in requirements.load().values():
+        assert set(requirement.needs) | set(requirement.limits) <= carried
+
+
+def test_every_action_is_used() -> None:
+    suite = "".join(file.read_text() for file in Path(KTESTS).glob("test_*.py"))
+    for action in ACTIONS:
+        assert f'request("{action}"' in suite
