@@ -17,8 +17,8 @@ def main() -> None:
             signal.signal(signal.SIGINT, signal.default_int_handler)
         cli.main()
     finally:
-        if interruptible:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
+        # All that is left is Python's own end, which would complain.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 if __name__ == "__main__":
