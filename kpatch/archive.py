@@ -198,7 +198,7 @@ def _locate(name: str, suite: str, archive: Archive, *, stage: Stage) -> Package
     folder = _folder(suite, archive)
 
     def waiting() -> None:
-        stage.note(f"waiting for another run that reads {suite}")
+        stage.say(f"waiting for another run that reads {suite}")
 
     with cache.locked(f"apt-{folder.name}", waiting=waiting), cache.explained():
         _prepare(folder, suite, archive)

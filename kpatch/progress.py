@@ -84,7 +84,13 @@ class LiveStage:
     """
 
     def __init__(
-        self, name: str, series: str | None, expected: float | None, echo: Progress | None
+        self,
+        name: str,
+        series: str | None,
+        expected: float | None,
+        progress: Progress,
+        *,
+        echo: bool,
     ) -> None:
         self.name = name
         self.series = series
@@ -94,6 +100,7 @@ class LiveStage:
         self.announced = False
         self.began = time.monotonic()
         self.spoke = self.began
+        self._progress = progress
         self._echo = echo
         self._note = ""
         self._share: float | None = None
@@ -103,6 +110,11 @@ class LiveStage:
         """Say in a few words what is being done now."""
         self._note = text
 
+    def say(self, text: str) -> None:
+        """Say it at once, and while the stage lives."""
+        self.note(text)
+        self._progress.say(f"{self.title}: {text}")
+
     def advance(self, done: float, total: float | None) -> None:
         """Tell how much of the stage is done."""
         self._share = min(1.0, max(0.0, done / total)) if total else None
@@ -111,8 +123,8 @@ class LiveStage:
         """Record a command that repeats (part of) this stage."""
         line = shell_line(argv, cwd=cwd)
         self._commands.append(line)
-        if self._echo is not None:
-            self._echo.say(f"  $ {line}")
+        if self._echo:
+            self._progress.say(f"  $ {line}")
 
     @property
     def title(self) -> str:
@@ -177,7 +189,8 @@ class Progress:
         Names that go together: ``build``, series ``netlink``, kind ``7.3 plain``.
         """
         key = f"{name} {kind}".strip()
-        stage = LiveStage(name, series, self._timings.expected(key), self if self._echo else None)
+        expected = self._timings.expected(key)
+        stage = LiveStage(name, series, expected, self, echo=self._echo)
         self._begin(stage)
         try:
             yield stage

@@ -92,7 +92,7 @@ def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Slot]:
     key = _key(applied.tree, flavor)
 
     def waiting() -> None:
-        stage.note(f"waiting for another run that builds {applied.tree.version} {flavor}")
+        stage.say(f"waiting for another run that builds {applied.tree.version} {flavor}")
 
     with cache.locked(f"slot-{key}", waiting=waiting):
         held = slot(applied.tree, flavor)

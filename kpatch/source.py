@@ -170,7 +170,7 @@ def _make(recipe: Recipe, *, stage: Stage) -> Tree:
         (partial / "origin.json").write_text(json.dumps(record, indent=2) + "\n")
 
     def waiting() -> None:
-        stage.note("waiting for another run that unpacks the same tree")
+        stage.say("waiting for another run that unpacks the same tree")
 
     key = cache.digest((recipe.provider, recipe.tree_id))
     place, cached = cache.entry("trees", key, fill, waiting=waiting)
@@ -198,7 +198,7 @@ def _base(base: Base, *, what: str, stage: Stage, refresh: bool) -> Tree:
         return tree
 
     def waiting() -> None:
-        stage.note(f"waiting for another run that fetches {base.name}")
+        stage.say(f"waiting for another run that fetches {base.name}")
 
     with cache.locked(f"base-{base.name}", waiting=waiting):
         if not refresh and (tree := _newest(base)):

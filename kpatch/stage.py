@@ -15,6 +15,9 @@ class Stage(Protocol):
     def note(self, text: str) -> None:
         """Say in a few words what is being done now."""
 
+    def say(self, text: str) -> None:
+        """Say it at once, also in a log, where a note may never be seen."""
+
     def advance(self, done: float, total: float | None) -> None:
         """Tell how much of the stage is done; ``total`` is None while unknown."""
 
@@ -30,6 +33,10 @@ class Silent:
 
     def note(self, text: str) -> None:
         """Drop it."""
+
+    def say(self, text: str) -> None:
+        """Take it for a note."""
+        self.note(text)
 
     def advance(self, done: float, total: float | None) -> None:
         """Drop it."""

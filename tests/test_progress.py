@@ -82,6 +82,14 @@ def test_a_log_has_a_start_a_heartbeat_and_an_end(make: Make) -> None:
     assert len(lines) >= 4
 
 
+def test_what_must_not_be_missed_is_said_at_once(make: Make) -> None:
+    progress, file = make(heartbeat=1000.0)
+    with progress.stage("build", series="netlink") as stage:
+        stage.say("waiting for another run")
+        assert file.getvalue() == "build netlink: waiting for another run\n"
+        assert stage.status().endswith(", waiting for another run")
+
+
 def test_no_heartbeat_before_its_time(make: Make) -> None:
     progress, file = make()
     with progress.stage("build"):
