@@ -144,7 +144,12 @@ def entry(
             partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parent))
         try:
             with explained(FULL):
-                fill(partial)
+                try:
+                    fill(partial)
+                except shutil.Error as error:
+                    # copytree() goes on after an error, and then has them all in words.
+                    raise_if_full(str(error))
+                    raise
             with explained():
                 partial.chmod(0o755)
                 partial.rename(final)

@@ -233,6 +233,7 @@ def _pack(root: Path, image: Path, stage: Stage) -> None:
     stage.command(argv)
     status, output = process.capture(argv)
     if status != 0:
+        cache.raise_if_full(output)
         raise HarnessError(
             str(image),
             f"mkfs.erofs failed with status {status}",
