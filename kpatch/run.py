@@ -12,6 +12,7 @@ import importlib.metadata
 import platform
 import re
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -41,7 +42,7 @@ from kpatch import (
 )
 from kpatch.errors import HarnessError
 from kpatch.limits import DEFAULTS, Limits
-from kpatch.model import Applied, Config, Kernel, Tree
+from kpatch.model import Applied, Config, Kernel, Series, Tree
 from kpatch.outcomes import ExitCode
 from kpatch.output import Output, claim
 from kpatch.progress import LiveStage, Progress
@@ -62,6 +63,21 @@ class Request:
     mechanism: str = "unknown"
     refresh: bool = False
     limits: Limits = DEFAULTS
+
+    def command(self, one: Series) -> list[str]:
+        """The command that repeats the run of ``one`` of the series."""
+        # A series from a file is told by its path; it has one mailbox then.
+        known = one.name in (series.BASE, *series.carried())
+        options = {
+            "--kernel": self.kernel,
+            "--series": one.name if known else str(one.mailboxes[0]),
+            "--flavor": self.flavor,
+            "--accel": self.accel,
+            "--tests": self.tests,
+            "--mechanism": "" if known else self.mechanism,
+        }
+        given = (word for name, value in options.items() if value for word in (name, value))
+        return [sys.executable, "-m", "kpatch", "test", *given]
 
 
 @dataclass
@@ -195,6 +211,7 @@ class Pipeline:
         setup = self.machine(kernel)
         selection = suite.Selection(mechanism, self.request.tests, self.request.limits)
         with self._stage("suite", name) as stage:
+            stage.command(self.request.command(kernel.applied.series), cwd=guest.PROJECT)
             vms = suite.run(
                 setup,
                 selection,
