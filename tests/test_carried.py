@@ -1,0 +1,55 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The carried series against the trees that they claim: they apply, and checkpatch agrees."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kpatch import apply, series, source
+from kpatch.bases import BASES
+from kpatch.stage import Silent
+
+# Nobody can certify a patch's origin for somebody else, so there is no Signed-off-by; and
+# MAINTAINERS covers new files of drivers/vfio/ by its pattern for the folder.
+IGNORED = "MISSING_SIGN_OFF,FILE_PATH_CHANGES"
+
+pytestmark = pytest.mark.trees
+
+
+@pytest.mark.parametrize("name", series.carried())
+def test_applies(kernel_tree: tuple[str, Path], name: str) -> None:
+    base, path = kernel_tree
+    tree = source.resolve(base, stage=Silent())
+    assert tree.path == path
+    applied = apply.apply(tree, series.load(name, base), stage=Silent())
+    assert len(applied.subjects) == len(series.load(name, base).mailboxes)
+    assert applied.changes
+
+
+@pytest.mark.parametrize("name", series.carried())
+def test_checkpatch_is_content(kernel_tree: tuple[str, Path], name: str) -> None:
+    base, path = kernel_tree
+    patches = [str(patch) for patch in series.load(name, base).mailboxes]
+    argv = ["perl", "scripts/checkpatch.pl", "--strict", "--ignore", IGNORED, *patches]
+    checked = subprocess.run(argv, cwd=path, capture_output=True, text=True, check=False)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert checked.stdout.count("0 errors, 0 warnings, 0 checks") == len(patches)
+
+
+def test_checkpatch_can_disagree(kernel_tree: tuple[str, Path], tmp_path: Path) -> None:
+    base, path = kernel_tree
+    patch = series.load("netlink", base).mailboxes[0].read_text()
+    worse = tmp_path / "worse.patch"
+    worse.write_text(patch.replace("\n+\t", "\n+    ", 1))
+    argv = ["perl", "scripts/checkpatch.pl", "--strict", "--ignore", IGNORED, str(worse)]
+    checked = subprocess.run(argv, cwd=path, capture_output=True, text=True, check=False)
+    assert checked.returncode != 0
+
+
+def test_every_base_has_every_series() -> None:
+    for base in BASES:
+        for name in series.carried():
+            assert series.load(name, base).mailboxes
