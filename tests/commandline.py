@@ -1,0 +1,350 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``python -m kpatch`` as its users run it: a process, what it prints, what it leaves behind."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch import cache, result
+
+ROOT = Path(__file__).parent.parent
+FAULTS = Path(__file__).parent / "data" / "faults"
+NETLINK = ROOT / "kpatch" / "series" / "netlink" / "7.3"
+
+KPATCH = (sys.executable, "-m", "kpatch")
+
+# Of the command line; what the caller of the tests has set there is no part of a test.
+VARIABLES = (
+    *("KERNEL", "SERIES", "FLAVOR", "ACCEL", "OUT", "TESTS", "JOBS", "MECHANISM"),
+    *("BOOT_LIMIT", "TEST_LIMIT", "RUN_LIMIT"),
+)
+
+# A kernel may have to be built from nothing first, on a slow machine.
+PATIENCE = 3600.0
+# From a signal to the end of everything; children are given 5 s before they are killed.
+PROMPT = 20.0
+
+PR_SET_CHILD_SUBREAPER = 36
+
+_RUNNING: set[int] = set()
+"""The commands that the tests themselves wait for."""
+
+
+@dataclass(frozen=True)
+class Ended:
+    """A command that has ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+    seconds: float
+    out: Path
+
+    def told(self, pattern: str) -> bool:
+        """Whether a whole line of what was printed is like that."""
+        lines = f"{self.stdout}\n{self.stderr}".splitlines()
+        return any(re.fullmatch(pattern, line) for line in lines)
+
+    @property
+    def result(self) -> result.RunResult:
+        """OUT's result.json, which has to be valid and to agree with the exit code."""
+        found = result.load(self.out / "result.json")
+        assert found.exit_code == self.code
+        return found
+
+    @property
+    def verdict(self) -> str:
+        """The verdict in result.json."""
+        verdict: str = json.loads((self.out / "result.json").read_text())["verdict"]
+        return verdict
+
+    def outcomes(self) -> dict[str, str]:
+        """Each test's outcome, by its name without the file."""
+        return {test.id.partition("::")[2]: test.outcome.value for test in self.result.tests}
+
+    def console(self, series: str, vm: int = 1) -> str:
+        """A VM's console log."""
+        return (self.out / f"console-{series}-{vm}.log").read_text(errors="replace")
+
+
+class Run:
+    """A command that runs. Use `running` or `run`, which see to it that it ends."""
+
+    def __init__(
+        self, arguments: Sequence[str], out: Path, env: Mapping[str, str], prefix: Sequence[str]
+    ) -> None:
+        self.out = out
+        self._began = time.monotonic()
+        self._lines: list[str] = []
+        self.process = subprocess.Popen(
+            [*prefix, *KPATCH, *arguments],
+            cwd=ROOT,
+            env=environment(**env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        _RUNNING.add(self.process.pid)
+        self._stdout: list[str] = []
+        self._readers = [
+            threading.Thread(target=self._lines.extend, args=(self.process.stderr,)),
+            threading.Thread(target=self._stdout.extend, args=(self.process.stdout,)),
+        ]
+        for reader in self._readers:
+            reader.start()
+
+    def wait_for(self, there: Callable[[], object], *, seconds: float = PATIENCE) -> None:
+        """Wait until ``there`` gives something true; fails if the command ends before."""
+        end = time.monotonic() + seconds
+        while not there():
+            assert self.process.poll() is None, f"ended early: {''.join(self._lines)}"
+            assert time.monotonic() < end, f"waited for {seconds:g} s: {''.join(self._lines)}"
+            time.sleep(0.02)
+
+    def wait_for_line(self, pattern: str) -> None:
+        """Wait for a line on stderr."""
+        self.wait_for(lambda: any(re.search(pattern, line) for line in [*self._lines]))
+
+    def wait_for_console(self, text: str, series: str, vm: int = 1) -> None:
+        """Wait until a VM has printed ``text``."""
+        log = self.out / f"console-{series}-{vm}.log"
+        self.wait_for(lambda: log.is_file() and text in log.read_text(errors="replace"))
+
+    def wait_for_program(self, name: str) -> None:
+        """Wait until a program of that name runs for the command."""
+        self.wait_for(lambda: any(named(pid) == name for pid in descendants(self.process.pid)))
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send a signal, the way a terminal does: to the whole process group."""
+        os.killpg(self.process.pid, number)
+
+    def end(self, *, seconds: float = PATIENCE, clean: bool = True) -> Ended:
+        """Wait for the end. No traceback is ever shown, and no child is left behind.
+
+        ``clean``: the command could clean up; otherwise its children get a moment to notice.
+        """
+        self.process.wait(seconds)
+        took = time.monotonic() - self._began
+        expect_no_children(seconds=2.0 if clean else PROMPT)
+        for reader in self._readers:
+            reader.join(PROMPT)
+        ended = Ended(
+            self.process.returncode, "".join(self._stdout), "".join(self._lines), took, self.out
+        )
+        assert "Traceback" not in ended.stderr + ended.stdout, ended.stderr
+        assert "fault of the harness" not in ended.stderr, ended.stderr
+        return ended
+
+
+@contextmanager
+def running(*arguments: str, out: Path, prefix: Sequence[str] = (), **env: str) -> Iterator[Run]:
+    """Start ``python -m kpatch`` with its result in ``out``; killed with the block."""
+    words = [*arguments, "--out", str(out)] if arguments[0] == "test" else [*arguments]
+    _adopt_orphans(True)
+    run = Run(words, out, env, prefix)
+    try:
+        yield run
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(run.process.pid, signal.SIGKILL)
+        run.process.wait()
+        _RUNNING.discard(run.process.pid)
+        _adopt_orphans(bool(_RUNNING))
+
+
+def run(*arguments: str, out: Path, prefix: Sequence[str] = (), **env: str) -> Ended:
+    """Run ``python -m kpatch`` to its end."""
+    with running(*arguments, out=out, prefix=prefix, **env) as started:
+        return started.end()
+
+
+def environment(**more: str) -> dict[str, str]:
+    """The caller's environment without the options of the command line."""
+    kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
+    return {**kept, **more}
+
+
+def _adopt_orphans(adopt: bool) -> None:
+    """Have children whose parents die become ours (prctl(2)), where they can be seen."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    assert libc.prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0) == 0
+
+
+def expect_no_children(*, seconds: float) -> None:
+    """Fail if we have children after ``seconds``, other than commands that still run."""
+    end = time.monotonic() + seconds
+    while left := orphans():
+        assert time.monotonic() < end, f"left behind: {', '.join(map(command, left))}"
+        time.sleep(0.05)
+
+
+def orphans() -> list[int]:
+    """Processes that a command has left to us; those that have ended are reaped."""
+    found = []
+    for pid in set(children(os.getpid())) - _RUNNING:
+        if state(pid) == "Z":
+            with suppress(ChildProcessError):
+                os.waitpid(pid, os.WNOHANG)
+        else:
+            found.append(pid)
+    return found
+
+
+def children(parent: int) -> list[int]:
+    """The direct children of a process."""
+    found: list[int] = []
+    with suppress(OSError):  # it may end at any moment
+        for task in Path(f"/proc/{parent}/task").iterdir():
+            found += map(int, (task / "children").read_text().split())
+    return found
+
+
+def descendants(parent: int) -> list[int]:
+    """Children, their children, and so on."""
+    return [pid for child in children(parent) for pid in (child, *descendants(child))]
+
+
+def command(pid: int) -> str:
+    """The command line of a process; empty when it is gone."""
+    try:
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+    except OSError:
+        return ""
+    return " ".join(word.decode(errors="replace") for word in words).strip()
+
+
+def named(pid: int) -> str:
+    """The name of the program that a process runs; empty when it is gone."""
+    return Path(command(pid).partition(" ")[0]).name
+
+
+def state(pid: int) -> str:
+    """The state of a process as in proc(5); empty when it is gone."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
+    except OSError:
+        return ""
+
+
+def qemu_of(run: Run) -> int | None:
+    """The QEMU that a run has started, once it is there."""
+    pids = descendants(run.process.pid)
+    return next((pid for pid in pids if named(pid).startswith("qemu-system")), None)
+
+
+def mailbox(path: Path, *patches: Path) -> Path:
+    """A mailbox of these patches."""
+    path.write_bytes(b"\n".join(patch.read_bytes() for patch in patches))
+    return path
+
+
+def on_netlink(path: Path, fault: str) -> Path:
+    """A mailbox of the netlink series' code and a fault in it."""
+    return mailbox(path, *sorted(NETLINK.glob("0001-*.patch")), FAULTS / f"{fault}.patch")
+
+
+HEAD = """\
+From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001
+From: vfio-acpi <vfio-acpi@localhost>
+Date: Sun, 22 Nov 2026 12:00:00 +0000
+Subject: [PATCH] vfio: Change a line
+
+---
+"""
+
+# For the tiny tree of tests.kerneltree.
+PATCH = f"""\
+{HEAD}diff --git a/drivers/vfio/vfio_main.c b/drivers/vfio/vfio_main.c
+--- a/drivers/vfio/vfio_main.c
++++ b/drivers/vfio/vfio_main.c
+@@ -1 +1 @@
+-int vfio;
++int changed;
+"""
+
+KCONFIG = """\
+diff --git a/drivers/vfio/Kconfig b/drivers/vfio/Kconfig
+--- a/drivers/vfio/Kconfig
++++ b/drivers/vfio/Kconfig
+@@ -1,2 +1,3 @@
+ # SPDX-License-Identifier: GPL-2.0-only
++# {0}
+ menuconfig VFIO
+"""
+SOURCE = """\
+diff --git a/drivers/vfio/vfio_main.c b/drivers/vfio/vfio_main.c
+--- a/drivers/vfio/vfio_main.c
++++ b/drivers/vfio/vfio_main.c
+@@ -1,2 +1,3 @@
+ // SPDX-License-Identifier: GPL-2.0-only
++/* {0} */
+ /*
+"""
+
+
+@contextmanager
+def unique(path: Path, *, kconfig: bool = False) -> Iterator[Path]:
+    """A mailbox that no run has ever seen: its kernel, and if asked its config, is to be made.
+
+    Whatever of these is in the cache then goes with the block.
+    """
+    before = {kind: _entries(kind) for kind in ("config", "kernels")}
+    diff = KCONFIG + SOURCE if kconfig else SOURCE
+    path.write_text(HEAD + diff.format(os.urandom(16).hex()))
+    try:
+        yield path
+    finally:
+        for entry in _entries("kernels") - before["kernels"]:
+            if path.stem in (entry / "meta.json").read_text():
+                shutil.rmtree(entry, ignore_errors=True)
+        for entry in _entries("config") - before["config"] if kconfig else ():
+            shutil.rmtree(entry, ignore_errors=True)
+
+
+def _entries(kind: str) -> set[Path]:
+    folder = cache.root() / kind
+    return set(folder.glob("[0-9a-f]*")) if folder.is_dir() else set()
+
+
+def path_without(folder: Path, *tools: str) -> str:
+    """A PATH with everything of ours but these tools."""
+    folder.mkdir()
+    for part in reversed(os.environ["PATH"].split(os.pathsep)):
+        if Path(part).is_dir():
+            for item in Path(part).iterdir():
+                link = folder / item.name
+                if item.name not in tools:
+                    link.unlink(missing_ok=True)
+                    link.symlink_to(item)
+    return str(folder)
+
+
+def path_with(folder: Path, tool: str, script: str) -> str:
+    """Our PATH with a script in the place of a tool."""
+    folder.mkdir()
+    (folder / tool).write_text(f"#!/bin/sh\n{script}\n")
+    (folder / tool).chmod(0o755)
+    return f"{folder}{os.pathsep}{os.environ['PATH']}"
+
+
+def which(tool: str) -> str:
+    """The path of a tool, which has to be there."""
+    path = shutil.which(tool)
+    assert path is not None, tool
+    return path

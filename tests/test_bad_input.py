@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Bad input from end to end: each has its one clear line, its exit code and a whole result.
+
+What is cheap runs on tiny trees; what needs a kernel (marked ``vm``) takes the planted faults of
+``data/faults``, on 7.3.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kpatch import cache
+from kpatch.outcomes import ExitCode
+from tests import commandline, kerneltree
+from tests.commandline import FAULTS, HEAD, PATCH, Ended
+
+BINARY = """\
+diff --git a/drivers/vfio/x.bin b/drivers/vfio/x.bin
+new file mode 100644
+index 0000000000000000000000000000000000000000..f76dd238ade08917e6712764a16a22005a50573d
+GIT binary patch
+literal 1
+IcmZPo000310RR91
+
+literal 0
+HcmV?d00001
+
+"""
+
+
+@dataclass(frozen=True)
+class Bad:
+    """What is given to ``test``, and what it has to say."""
+
+    name: str
+    arguments: Callable[[Path], list[str]]
+    code: ExitCode
+    line: str  # a pattern for the whole of the last line, after "vfio-acpi: "
+
+
+def tree(folder: Path) -> Path:
+    """A tiny kernel tree."""
+    return kerneltree.make(folder / "linux")
+
+
+def kernel(make: Callable[[Path], str]) -> Callable[[Path], list[str]]:
+    """KERNEL= what ``make`` makes."""
+    return lambda folder: ["--kernel", make(folder), "--series", "base"]
+
+
+def series(content: str | bytes, name: str = "x.mbox") -> Callable[[Path], list[str]]:
+    """SERIES= a mailbox with that content, for a tiny tree."""
+
+    def arguments(folder: Path) -> list[str]:
+        data = content.encode() if isinstance(content, str) else content
+        (folder / name).write_bytes(data)
+        return ["--kernel", str(tree(folder)), "--series", str(folder / name)]
+
+    return arguments
+
+
+def changed_repository(folder: Path) -> str:
+    """A repository with a change that is not committed."""
+    repository = kerneltree.repository(folder / "linux")
+    (repository / "Kconfig").write_text("changed\n")
+    return str(repository)
+
+
+def truncated(folder: Path) -> str:
+    """A tarball without its end."""
+    archive = folder / "linux.tar.xz"
+    kerneltree.pack(tree(folder), archive)
+    archive.write_bytes(archive.read_bytes()[:-100])
+    return str(archive)
+
+
+def other_sum(folder: Path) -> str:
+    """A tarball and the sha256 of another one."""
+    kerneltree.pack(tree(folder), folder / "linux.tar.xz")
+    return f"{folder}/linux.tar.xz#sha256={'0' * 64}"
+
+
+BAD = (
+    Bad(
+        "unknown version",
+        kernel(lambda folder: "7.4"),
+        ExitCode.USAGE,
+        "KERNEL=7.4: is no known kernel; give one of 7.3, 6.12, 6.1, or a path .*",
+    ),
+    Bad(
+        "no kernel tree",
+        kernel(str),
+        ExitCode.USAGE,
+        r"KERNEL=\S+: is no kernel tree \(it has no Makefile\); give the top of one",
+    ),
+    Bad(
+        "uncommitted changes",
+        kernel(changed_repository),
+        ExitCode.USAGE,
+        r"KERNEL=\S+: the tree has uncommitted changes: Kconfig; commit them, .*",
+    ),
+    Bad("truncated tarball", kernel(truncated), ExitCode.USAGE, r"KERNEL=\S+: .*; .*"),
+    Bad(
+        "wrong sha256",
+        kernel(other_sum),
+        ExitCode.USAGE,
+        r"KERNEL=\S+: .*sha256.*; .*",
+    ),
+    Bad("empty mbox", series(""), ExitCode.USAGE, r"series x: .*empty.*; .*"),
+    Bad("no mbox", series("hello\n"), ExitCode.USAGE, "series x.*; .*"),
+    Bad(
+        "binary patch",
+        series(HEAD + BINARY),
+        ExitCode.USAGE,
+        "series x, patch 1/1 .*: .*binary.*; .*",
+    ),
+    Bad(
+        "path that leaves the tree",
+        series(PATCH.replace("drivers/vfio/vfio_main.c", "../outside")),
+        ExitCode.USAGE,
+        r"series x, .*\.\./outside.*; .*",
+    ),
+    Bad(
+        "does not apply",
+        series(PATCH.replace("int vfio", "int other")),
+        ExitCode.APPLY,
+        "series x, patch 1/1 .*: .*drivers/vfio/vfio_main.c.*hunk 1.*; .*",
+    ),
+    Bad(
+        "unknown series",
+        lambda folder: ["--kernel", str(tree(folder)), "--series", "nettlink"],
+        ExitCode.USAGE,
+        "SERIES=nettlink: no series of this name; choose from base, .*",
+    ),
+    Bad(
+        "unknown flavor",
+        lambda folder: ["--kernel", str(tree(folder)), "--flavor", "bitter"],
+        ExitCode.USAGE,
+        "FLAVOR=bitter: unknown flavor; choose from .*",
+    ),
+)
+
+
+@pytest.mark.parametrize("bad", BAD, ids=lambda bad: bad.name)
+def test_one_clear_line(tmp_path: Path, bad: Bad) -> None:
+    (tmp_path / "in").mkdir()
+    place = str(tmp_path / "cache")
+    arguments = bad.arguments(tmp_path / "in")
+    ended = commandline.run("test", *arguments, out=tmp_path / "out", VFIO_ACPI_CACHE=place)
+    assert ended.code == bad.code
+    assert ended.verdict == bad.code.name.lower()
+    assert ended.told(bad.line), ended.stdout
+    error = ended.result.error
+    assert error is not None and ended.told(re.escape(f"{error.what}: {error.cause}; {error.mend}"))
+
+
+TOOLS = {
+    "qemu-system-x86_64": "qemu-system-x86",
+    "gcc": "gcc",
+    "iasl": "acpica-tools",
+    "mkfs.erofs": "erofs-utils",
+    "git": "git",
+}
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_missing_tool(tmp_path: Path, tool: str) -> None:
+    """Told before anything is done: the kernel that is asked for is not even looked at."""
+    path = commandline.path_without(tmp_path / "bin", tool)
+    place = str(tmp_path / "cache")
+    ended = commandline.run("test", out=tmp_path / "out", PATH=path, VFIO_ACPI_CACHE=place)
+    assert (ended.code, ended.verdict) == (ExitCode.USAGE, "usage")
+    package = TOOLS[tool]
+    assert ended.told(f"{tool}: not found in PATH; install the Debian package {package}")
+    assert ended.result.stages == ()
+
+
+def test_out_that_is_a_file(tmp_path: Path) -> None:
+    (tmp_path / "out").write_text("mine\n")
+    ended = commandline.run("test", out=tmp_path / "out")
+    assert ended.code == ExitCode.USAGE
+    assert ended.told(r"vfio-acpi: OUT=\S+/out: cannot be written: File exists; choose a folder .*")
+    assert (tmp_path / "out").read_text() == "mine\n"
+
+
+def test_out_that_is_read_only(tmp_path: Path) -> None:
+    """A read-only mount, since root may write into a read-only folder."""
+    (tmp_path / "out").mkdir()
+    mount = 'mount -t tmpfs -o ro none "$1"; shift; exec "$@"'
+    prefix = (*kerneltree.UNSHARE, "sh", "-c", mount, "sh", str(tmp_path / "out"))
+    ended = commandline.run("test", out=tmp_path / "out", prefix=prefix)
+    assert ended.code == ExitCode.USAGE
+    assert ended.told(r"vfio-acpi: OUT=\S+/out: cannot be written: Read-only file system; .*")
+
+
+def test_out_with_somebody_elses_result(tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "result.json").write_text("{}\n")
+    ended = commandline.run("test", out=tmp_path / "out")
+    assert ended.code == ExitCode.USAGE
+    assert ended.told(
+        r"vfio-acpi: OUT=\S+: result.json is there and is not from a run of this harness; .*"
+    )
+    assert (tmp_path / "out" / "result.json").read_text() == "{}\n"
+
+
+# In a test kernel: 7.3 and one planted fault.
+
+VALUES = "test_value and (0x80 or 0x81 or 0xbf)"
+
+
+def fault(name: str, *arguments: str, out: Path) -> Ended:
+    """Run ``test`` on a kernel with a fault of its own."""
+    return commandline.run("test", "--series", str(FAULTS / f"{name}.patch"), *arguments, out=out)
+
+
+@pytest.mark.vm
+def test_patch_that_does_not_compile(tmp_path: Path) -> None:
+    ended = fault("does-not-compile", out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (ExitCode.BUILD, "build")
+    where = r"drivers/vfio/pci/vfio_pci\.c:282: .*vfio_pci_register_everything.*"
+    assert ended.told(rf"build: {where}; see \S+\.log")
+    assert ended.result.tests == ()
+
+
+@pytest.mark.vm
+def test_patch_that_panics_at_boot(tmp_path: Path) -> None:
+    ended = fault("panics-at-boot", "--tests", "test_family", out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (ExitCode.CRASH, "crash")
+    line = "Kernel panic - not syncing: vfio-pci: planted panic"
+    assert ended.told(f"panics-at-boot VM 1: crash: before the first test: {line}")
+    [found] = ended.result.faults
+    assert (found.kind, found.line, found.test) == ("panic", line, None)
+    assert line in ended.console("panics-at-boot")
+
+
+@pytest.mark.vm
+def test_patch_that_hangs_at_boot(tmp_path: Path) -> None:
+    limits = ("--boot-limit", "10")
+    ended = fault("hangs-at-boot", "--tests", "test_family", *limits, out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (ExitCode.HANG, "hang")
+    assert ended.told(
+        "hangs-at-boot VM 1: hang: during the boot: the host ended it: "
+        "the guest did not come up in time"
+    )
+    assert "Linux version" in ended.console("hangs-at-boot")
+
+
+@dataclass(frozen=True)
+class Notified:
+    """A fault in the handler that shows on 0x81, in the second of three tests."""
+
+    name: str
+    code: ExitCode
+    outcome: str
+    line: str  # in the table
+    console: str  # of the VM that it happened in
+
+
+NOTIFIED = (
+    Notified("warns-in-notify", ExitCode.CRASH, "crash", "WARNING: .*", "vfio_pci_acpi_notify"),
+    Notified(
+        "oopses-in-notify",
+        ExitCode.CRASH,
+        "crash",
+        "BUG: kernel NULL pointer dereference.*",
+        "RIP: 0010:vfio_pci_acpi_notify",
+    ),
+    Notified(
+        "hangs-in-notify",
+        ExitCode.HANG,
+        "hang",
+        # Where the machine itself stood still, the kernel has noticed, too.
+        "(did not end within 10 s|.*stall.*|.*lockup.*)",
+        # The answer to SysRq, asked for over the serial line.
+        r"sysrq: Show Blocked State[\s\S]*kacpi_notify[\s\S]*vfio_pci_acpi_notify",
+    ),
+)
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("case", NOTIFIED, ids=lambda case: case.name)
+def test_patch_that_breaks_one_test(tmp_path: Path, case: Notified) -> None:
+    mbox = commandline.on_netlink(tmp_path / f"{case.name}.mbox", case.name)
+    options = ("--mechanism", "netlink", "--tests", VALUES, "--test-limit", "10")
+    ended = commandline.run("test", "--series", str(mbox), *options, out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (case.code, case.code.name.lower())
+    assert ended.outcomes() == {
+        "test_value[0x80]": "pass",
+        "test_value[0x81]": case.outcome,
+        "test_value[0xbf]": "pass",
+    }
+    broken = rf"{case.name}: \S+test_value\[0x81\]: {case.outcome} \(REQ-VAL-01 expects pass\): "
+    assert ended.told(broken + case.line)
+    assert re.search(case.console, ended.console(case.name))
+    assert "begin test_netlink.py::test_value[0xbf]" in ended.console(case.name, vm=2)
+    assert ended.result.incidents == ()
+
+
+@pytest.mark.vm
+def test_negative_control_that_passes(tmp_path: Path) -> None:
+    """The netlink series, said to forward nothing: what passes then proves nothing."""
+    mbox = commandline.mailbox(tmp_path / "control.mbox", *commandline.NETLINK.glob("0001-*"))
+    options = ("--mechanism", "none", "--tests", "test_value and 0x80 or test_family")
+    ended = commandline.run("test", "--series", str(mbox), *options, out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (ExitCode.FAIL, "fail")
+    assert ended.outcomes() == {"test_family": "pass", "test_value[0x80]": "pass"}
+    assert ended.told(
+        r"control: \S+test_value\[0x80\]: pass \(REQ-VAL-01 expects fail\): "
+        "passes without the series"
+    )
+
+
+@pytest.mark.vm
+def test_qemu_killed_from_outside(tmp_path: Path) -> None:
+    options = ("--series", "base", "--tests", "test_companion")
+    with commandline.running("test", *options, out=tmp_path / "out") as run:
+        run.wait_for_console("Linux version", "base")
+        qemu = commandline.qemu_of(run)
+        assert qemu is not None
+        os.kill(qemu, signal.SIGKILL)
+        ended = run.end()
+    assert (ended.code, ended.verdict) == (ExitCode.LOST, "lost")
+    assert ended.told(
+        "base VM 1: lost: during the boot: QEMU failed or was killed by somebody else "
+        r"\(QEMU: killed by signal 9\)"
+    )
+    again = commandline.run("test", *options, out=tmp_path / "out")
+    assert (again.code, again.verdict) == (ExitCode.PASS, "pass")
+
+
+# A small disk for the cache, with what earlier stages make in the real one. Whatever is left
+# there is printed, since the disk goes with its name space.
+SMALL_DISK = """mount -t tmpfs -o size="$1" none "$2" && cd "$2" || exit 99
+for kind in $4; do ln -s "$3/$kind" "$kind"; done
+shift 4
+cd - >/dev/null
+"$@"
+status=$?
+find "$VFIO_ACPI_CACHE" -mindepth 2 -maxdepth 2 -name ".*"
+exit $status
+"""
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize(
+    ("stage", "size", "kinds"),
+    [
+        ("config", "64k", "trees bases"),
+        ("build", "16m", "trees bases config"),
+        ("machine", "16m", "trees bases config kernels"),
+    ],
+)
+def test_disk_full_in_the_cache(tmp_path: Path, stage: str, size: str, kinds: str) -> None:
+    assert commandline.run("build", "--series", "base", out=tmp_path).code == ExitCode.PASS
+    place = tmp_path / "cache"
+    place.mkdir()
+    words = (size, str(place), str(cache.root()), kinds)
+    ended = commandline.run(
+        "test",
+        *("--series", "base", "--tests", "test_family"),
+        out=tmp_path / "out",
+        prefix=(*kerneltree.UNSHARE, "sh", "-c", SMALL_DISK, "sh", *words),
+        VFIO_ACPI_CACHE=str(place),
+    )
+    assert (ended.code, ended.verdict) == (ExitCode.LOST, "lost")
+    line = f"cache {place}: No space left on device; free some space, or set VFIO_ACPI_CACHE .*"
+    assert ended.told(line), ended.stdout
+    assert ended.result.stages[-1].name == stage
+    assert str(place) not in ended.stdout.replace(f"cache {place}", ""), "something half is left"

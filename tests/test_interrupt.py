@@ -1,0 +1,194 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run that is stopped at any stage, or not alone: nothing left behind, and the next one works."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from kpatch import cache
+from kpatch.outcomes import ExitCode
+from tests import commandline, kerneltree
+from tests.commandline import Ended, Run
+
+INTERRUPTED = "vfio-acpi: interrupted; run the same command again to go on"
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+# In the place of a tool: tells that it runs, and then runs for long.
+SLOW = 'case "$*" in *{word}*) echo $$ > {reached}; exec sleep 600 ;; esac\nexec {tool} "$@"'
+
+
+def expect_interrupted(ended: Ended, stage: str) -> None:
+    """What every interrupted ``test`` looks like; ``stage`` is the one it was stopped in."""
+    assert (ended.code, ended.verdict) == (ExitCode.INTERRUPTED, "interrupted"), ended.stderr
+    assert ended.told(INTERRUPTED)
+    assert ended.result.stages[-1].name == stage
+
+
+def slow(folder: Path, tool: str, word: str) -> tuple[str, Path]:
+    """A PATH in which ``tool`` takes for ever when an argument has ``word``; what it then makes."""
+    real = commandline.which(tool)
+    script = SLOW.format(word=word, reached=folder / "reached", tool=real)
+    return commandline.path_with(folder / "bin", tool, script), folder / "reached"
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_source(tmp_path: Path, number: signal.Signals) -> None:
+    archive = tmp_path / "linux.tar.xz"
+    kerneltree.pack(kerneltree.make(tmp_path / "linux"), archive)
+    place = {"VFIO_ACPI_CACHE": str(tmp_path / "cache")}
+    path, reached = slow(tmp_path, "xz", "")
+    options = ("test", "--kernel", str(archive))
+    with commandline.running(*options, out=tmp_path / "out", PATH=path, **place) as run:
+        run.wait_for(reached.exists)
+        run.signal(number)
+        expect_interrupted(run.end(), "source")
+    assert kerneltree.leftovers(tmp_path / "cache") == []
+    again = commandline.run("source", "--kernel", str(archive), out=tmp_path, **place)
+    assert again.code == ExitCode.PASS
+    assert (Path(again.stdout.strip()) / "Makefile").is_file()
+
+
+@pytest.mark.parametrize("number", SIGNALS)
+def test_apply(tmp_path: Path, number: signal.Signals) -> None:
+    tree = kerneltree.make(tmp_path / "linux")
+    (tmp_path / "x.mbox").write_text(commandline.PATCH)
+    place = {"VFIO_ACPI_CACHE": str(tmp_path / "cache")}
+    path, reached = slow(tmp_path, "git", "mailsplit")
+    options = ("--kernel", str(tree), "--series", str(tmp_path / "x.mbox"))
+    with commandline.running("test", *options, out=tmp_path / "out", PATH=path, **place) as run:
+        run.wait_for(reached.exists)
+        run.signal(number)
+        expect_interrupted(run.end(), "apply")
+    again = commandline.run("apply", *options, out=tmp_path, **place)
+    assert again.code == ExitCode.PASS
+    assert "M drivers/vfio/vfio_main.c" in again.stdout.splitlines()
+
+
+@pytest.mark.parametrize("module", ["click", "kpatch.cli", "kpatch.source"])
+def test_start(tmp_path: Path, module: str) -> None:
+    """Before there is a run: while modules are loaded, which Python is asked to tell."""
+    options = ("--kernel", str(tmp_path / "nothing"))
+    env = {"PYTHONPROFILEIMPORTTIME": "1", "VFIO_ACPI_CACHE": str(tmp_path / "cache")}
+    with commandline.running("source", *options, out=tmp_path, **env) as run:
+        run.wait_for_line(rf"\| +{module}$")
+        run.signal(signal.SIGINT)
+        ended = run.end()
+    # The last module is loaded so late that there may be an answer first.
+    assert ended.code in (ExitCode.INTERRUPTED, -signal.SIGINT, ExitCode.USAGE)
+
+
+@dataclass(frozen=True)
+class Stop:
+    """Where to stop a run with which signal."""
+
+    stage: str
+    number: signal.Signals
+    reached: Callable[[Run], None]
+
+
+def started(stage: str) -> Callable[[Run], None]:
+    """The stage has begun and has not been over at once."""
+    return lambda run: run.wait_for_line(f"^{stage} stop: started")
+
+
+def printed(text: str) -> Callable[[Run], None]:
+    """The first VM has printed that."""
+    return lambda run: run.wait_for_console(text, "stop")
+
+
+# Each run takes up what the one before has left, and comes further.
+STOPS = (
+    Stop("config", signal.SIGINT, started("config")),
+    Stop("config", signal.SIGTERM, started("config")),
+    Stop("build", signal.SIGTERM, started("build")),
+    Stop("build", signal.SIGINT, lambda run: run.wait_for_program("cc1")),
+    Stop("suite", signal.SIGINT, printed("Linux version")),
+    Stop("suite", signal.SIGTERM, printed("vfio_acpi: begin")),
+)
+
+
+@pytest.mark.vm
+def test_every_later_stage(tmp_path: Path) -> None:
+    with commandline.unique(tmp_path / "stop.mbox", kconfig=True) as mbox:
+        options = ("--series", str(mbox), "--mechanism", "none", "--tests", "test_companion")
+        for stop in STOPS:
+            with commandline.running("test", *options, out=tmp_path / "out") as run:
+                stop.reached(run)
+                run.signal(stop.number)
+                expect_interrupted(run.end(seconds=commandline.PROMPT), stop.stage)
+        ended = commandline.run("test", *options, out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (ExitCode.PASS, "pass")
+    assert len(ended.outcomes()) == 4
+
+
+@pytest.mark.vm
+def test_machine(tmp_path: Path) -> None:
+    """While the guest's image is made: with a cache that has all but this."""
+    assert commandline.run("build", "--series", "base", out=tmp_path).code == ExitCode.PASS
+    (tmp_path / "cache").mkdir()
+    for kind in ("trees", "bases", "config", "kernels"):
+        (tmp_path / "cache" / kind).symlink_to(cache.root() / kind)
+    place = {"VFIO_ACPI_CACHE": str(tmp_path / "cache")}
+    path, reached = slow(tmp_path, "mkfs.erofs", "")
+    options = ("test", "--series", "base", "--tests", "test_family")
+    with commandline.running(*options, out=tmp_path / "out", PATH=path, **place) as run:
+        run.wait_for(reached.exists)
+        run.signal(signal.SIGINT)
+        expect_interrupted(run.end(), "machine")
+    assert [item.name for item in (tmp_path / "cache" / "runtime").iterdir()] == [cache.TAG]
+    again = commandline.run(*options, out=tmp_path / "out", **place)
+    assert (again.code, again.verdict) == (ExitCode.PASS, "pass")
+
+
+@pytest.mark.vm
+def test_impatience(tmp_path: Path) -> None:
+    """Ctrl-C again and again, as people do."""
+    options = ("--series", "base", "--tests", "test_companion")
+    with commandline.running("test", *options, out=tmp_path / "out") as run:
+        run.wait_for_console("Linux version", "base")
+        while run.process.poll() is None:
+            run.signal(signal.SIGINT)
+            time.sleep(0.02)
+        ended = run.end()
+    assert ended.code == ExitCode.INTERRUPTED
+
+
+@pytest.mark.vm
+def test_killed_outright(tmp_path: Path) -> None:
+    """Nothing can clean up after a SIGKILL, and still nothing is left running."""
+    with commandline.unique(tmp_path / "stop.mbox") as mbox:
+        options = ("--series", str(mbox), "--mechanism", "none", "--tests", "test_companion")
+        stops = (lambda run: run.wait_for_program("cc1"), printed("vfio_acpi: begin"))
+        for reached in stops:
+            with commandline.running("test", *options, out=tmp_path / "out") as run:
+                reached(run)
+                os.kill(run.process.pid, signal.SIGKILL)
+                assert run.end(clean=False).code == -signal.SIGKILL
+        ended = commandline.run("test", *options, out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (ExitCode.PASS, "pass")
+
+
+@pytest.mark.vm
+def test_two_runs_at_once(tmp_path: Path) -> None:
+    with commandline.unique(tmp_path / "stop.mbox") as mbox:
+        options = ("--series", str(mbox), "--mechanism", "none", "--tests", "test_companion")
+        with commandline.running("test", *options, out=tmp_path / "one") as one:
+            one.wait_for_program("cc1")
+            with commandline.running("test", *options, out=tmp_path / "two") as two:
+                same = commandline.run("test", *options, out=tmp_path / "one")
+                assert same.code == ExitCode.USAGE
+                assert same.told(
+                    r"vfio-acpi: OUT=\S+/one: another run is writing there; choose another folder"
+                )
+                both = (one.end(), two.end())
+    assert [ended.code for ended in both] == [ExitCode.PASS, ExitCode.PASS]
+    assert [ended.verdict for ended in both] == ["pass", "pass"]
+    assert "waiting for another run that builds 7.3" in both[1].stderr
+    assert [stage.cached for stage in both[1].result.stages if stage.name == "build"] == [True]
