@@ -24,6 +24,10 @@ MESSAGE_WIDTH = 160
 
 _WORST_FIRST = (*(outcome for outcome, _ in EXIT_BY_OUTCOME), Outcome.XFAIL, Outcome.PASS)
 
+# Between columns; and the width below which a sentence says nothing.
+GAP = 2
+LEAST_SENTENCE = 24
+
 # What looks harmless in a cell.
 _HARMLESS = frozenset({Outcome.PASS, Outcome.XFAIL, Outcome.SKIP})
 
@@ -173,21 +177,30 @@ def print_grid(
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    for header in headers:
+    tty = file.isatty()
+    console = (
+        Console(file=file, highlight=False)
+        if tty
+        else Console(file=file, width=PLAIN_WIDTH, no_color=True, force_terminal=False)
+    )
+    cells = [[Text(text.line(it)) if isinstance(it, str) else it for it in row] for row in rows]
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    room = console.width
+    for index, header in enumerate(headers):
         table.add_column(Text(text.line(header)), no_wrap=True, overflow="ignore")
-    if any(sentences):
-        table.add_column("", no_wrap=True, overflow="ellipsis", ratio=1, style="dim")
-    for index, row in enumerate(rows):
-        cells = [Text(text.line(cell)) if isinstance(cell, str) else cell for cell in row]
-        behind = [Text(text.line(sentences[index]))] if any(sentences) else []
-        table.add_row(*cells, *behind)
-    if file.isatty():
-        Console(file=file, highlight=False).print(table)
+        widths = [row[index].cell_len for row in cells]
+        room -= max([len(header), *widths]) + GAP
+    # Only the sentences may be cut: what rich would cut is anything.
+    told = any(sentences) and room >= LEAST_SENTENCE
+    if told:
+        table.add_column("", no_wrap=True, overflow="ellipsis", max_width=room, style="dim")
+    for index, row in enumerate(cells):
+        table.add_row(*row, *([Text(text.line(sentences[index]))] if told else []))
+    if tty:
+        console.print(table)
         return
-    plain = Console(file=file, width=PLAIN_WIDTH, no_color=True, force_terminal=False)
-    with plain.capture() as captured:
-        plain.print(table)
+    with console.capture() as captured:
+        console.print(table)
     _print_lines((line.rstrip() for line in captured.get().splitlines()), file)
 
 

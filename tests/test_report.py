@@ -282,11 +282,15 @@ def test_table_of_several_runs_golden() -> None:
     assert file.getvalue() == (DATA / "matrix.txt").read_text()
 
 
-def test_no_escape_of_the_guest_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Terminal(io.StringIO):
-        def isatty(self) -> bool:
-            return True
+class Terminal(io.StringIO):
+    """What says that it is a terminal."""
 
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+def test_no_escape_of_the_guest_reaches_a_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
     for variable in ("NO_COLOR", "COLUMNS"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
@@ -296,6 +300,23 @@ def test_no_escape_of_the_guest_reaches_a_terminal(monkeypatch: pytest.MonkeyPat
     assert "CRASH" in left
     assert unsafe(left) == set()
     assert "\x1b[2J" not in file.getvalue()
+
+
+@pytest.mark.parametrize("columns", [200, 98, 60, 48])
+def test_a_narrow_terminal_cuts_nothing_but_sentences(
+    columns: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("TERM", "xterm")
+    rows = [[f"REQ-EVT-{number:02}", "fail 10x (expected)", "pass"] for number in range(3)]
+    file = Terminal()
+    table.print_grid(["requirement", "base", "netlink"], rows, file, ["A long sentence. " * 9] * 3)
+    shown = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
+    for row in rows:
+        line = next(line for line in shown.splitlines() if row[0] in line)
+        assert line.split()[:5] == " ".join(row).split()
+        assert len(line) <= columns
+    assert ("A long" in shown) is (columns >= 98)
 
 
 def test_a_plain_table_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
