@@ -138,6 +138,9 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
         # A SIGTERM ends a run the way Ctrl-C does: children are taken down on the way out.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
+            # Ctrl-C too, but not in the background of a shell, where it is ignored.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
             # Nothing may empty the cache meanwhile, but for the command that does.
             with nullcontext() if command.__name__ == "clean" else cache.using():
                 sys.exit(command(**arguments) or ExitCode.PASS)
@@ -147,8 +150,7 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
             click.echo(f"vfio-acpi: {error}", err=True)
             sys.exit(error.code)
         except KeyboardInterrupt:
-            # A second one has nothing to add.
-            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            _ignore_signals()  # a second one has nothing to add
             click.echo("vfio-acpi: interrupted; run the same command again to go on", err=True)
             sys.exit(ExitCode.INTERRUPTED)
         except BrokenPipeError:
@@ -161,8 +163,16 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
                 "vfio-acpi: this is a fault of the harness itself; please report it", err=True
             )
             sys.exit(ExitCode.LOST)
+        finally:
+            # All that is left is Python's own end, which would complain.
+            _ignore_signals()
 
     return guarded
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
 
 
 @click.group(epilog=EPILOG, context_settings={"max_content_width": 100})

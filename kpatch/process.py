@@ -25,6 +25,14 @@ def need(tool: str, *, package: str) -> str:
     return path
 
 
+def ending_with_us(argv: Sequence[str], parent_death: str = "TERM") -> list[str]:
+    """``argv`` so that the kernel sends it ``parent_death`` when we are gone, however we went.
+
+    Ctrl-C may come while subprocess is still starting the child, and then nobody knows it.
+    """
+    return [need("setpriv", package="util-linux"), "--pdeathsig", parent_death, "--", *argv]
+
+
 @contextmanager
 def child(
     argv: Sequence[str],
@@ -46,9 +54,8 @@ def child(
     ``parent_death`` then (prctl(2), PR_SET_PDEATHSIG). For make that is TERM, on which it takes
     its own children down; for QEMU it is KILL.
     """
-    guard = [need("setpriv", package="util-linux"), "--pdeathsig", parent_death, "--"]
     process = subprocess.Popen(
-        [*guard, *argv],
+        ending_with_us(argv, parent_death),
         cwd=cwd,
         env=None if env is None else dict(env),
         stdin=stdin,

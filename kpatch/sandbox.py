@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch.errors import HarnessError
-from kpatch.process import need
+from kpatch.process import ending_with_us, need
 
 TIME_LIMIT = 120.0
 """Seconds for one git command: thousands of times what the largest honest series takes."""
@@ -71,7 +71,7 @@ class Sandbox:
         argv = [self._git, "-c", "core.hooksPath=" + os.devnull, "-c", "core.symlinks=false"]
         try:
             done = subprocess.run(
-                [*argv, *arguments],
+                ending_with_us([*argv, *arguments]),
                 input=stdin,
                 capture_output=True,
                 cwd=cwd or self.folder,
