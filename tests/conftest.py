@@ -12,6 +12,11 @@ from kpatch.bases import BASES
 from kpatch.stage import Silent
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run what takes minutes last: what is cheap to find should show first."""
+    items.sort(key=lambda item: item.get_closest_marker("vm") is not None)
+
+
 @pytest.fixture(scope="session", params=BASES)
 def kernel_tree(request: pytest.FixtureRequest) -> tuple[str, Path]:
     """Each base and its pristine tree, fetched into the cache if it is not there."""
