@@ -296,12 +296,23 @@ for _name in ("boot", "shell"):
 @main.command()
 @JOBS
 @click.option("--runs", default=5, show_default=True, help="Runs of what takes seconds.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(("cold", "edit", "warm")),
+    help="Measurements to make; without cold, the cache at hand is used.  [default: all]",
+)
 @_guarded
-def bench(jobs: int, runs: int) -> None:
+def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
     """Measure what a run costs, as ratios to make and to virtme-ng alone."""
     from kpatch import bench, table
 
-    figures = bench.run(jobs=jobs, runs=runs, say=lambda line: click.echo(line, err=True))
+    figures = bench.run(
+        only or tuple(bench.MEASUREMENTS),
+        jobs=jobs,
+        runs=runs,
+        say=lambda line: click.echo(line, err=True),
+    )
     rows = [(f.name, f"{f.seconds:.1f} s", f.against, f.ratio, f.aim) for f in figures]
     table.print_grid(["figure", "seconds", "against", "ratio", "at most"], rows, sys.stdout)
 
