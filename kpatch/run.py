@@ -132,7 +132,7 @@ class Pipeline:
 
     def names(self) -> tuple[str, ...]:
         """The series to run, the control first."""
-        return self.request.series or (series.BASE, *series.carried())
+        return self.request.series or (series.BASE, *series.ready())
 
     def apply(self, name: str) -> Applied:
         """The series ``name`` applied to the tree."""

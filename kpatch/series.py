@@ -5,6 +5,7 @@ A carried series is a folder ``kpatch/series/NAME`` with its patches and ``serie
 
     title = "…"                      # one line for reports
     mechanism = "netlink"            # how a value reaches user space
+    draft = true                     # run only when named; left out: false
     [[variant]]                      # one for each run of bases that take the same patches
     from = "6.1"                     # first base, inclusive; left out: from the oldest
     before = "6.12"                  # first base that needs another variant; left out: no end
@@ -27,7 +28,7 @@ from kpatch.apply import apply
 from kpatch.errors import HarnessError
 from kpatch.model import Series
 
-__all__ = ["BASE", "CONTROL", "FOLDER", "apply", "carried", "load", "load_file"]
+__all__ = ["BASE", "CONTROL", "FOLDER", "apply", "carried", "load", "load_file", "ready"]
 
 FOLDER = Path(__file__).parent / "series"
 TABLE = "series.toml"
@@ -64,9 +65,24 @@ class Variant:
         return f"[{self.first or 'oldest'}, {self.before or 'newest'}]".replace("]", ")")
 
 
+@dataclass(frozen=True)
+class Table:
+    """A series.toml. A draft is run only when it is named: no requirements hold it to yet."""
+
+    title: str
+    mechanism: str
+    draft: bool
+    variants: tuple[Variant, ...]
+
+
 def carried(*, folder: Path = FOLDER) -> list[str]:
     """The names of the carried series, sorted; the negative control is not one of them."""
     return sorted(path.parent.name for path in folder.glob(f"*/{TABLE}"))
+
+
+def ready(*, folder: Path = FOLDER) -> list[str]:
+    """The carried series that a run takes when none is named: all but drafts."""
+    return [name for name in carried(folder=folder) if not _table(folder / name).draft]
 
 
 def load(name: str, base: str, *, mechanism: str = "unknown", folder: Path = FOLDER) -> Series:
@@ -104,28 +120,28 @@ def load_file(
 
 def _load_carried(folder: Path, base: str) -> Series:
     what = f"SERIES={folder.name}"
-    title, mechanism, variants = _table(folder)
+    table = _table(folder)
     try:
         wanted = Version(base)
     except InvalidVersion:
         raise HarnessError(
             what, f"{base!r} is no kernel version", mend="give one like 7.3"
         ) from None
-    for variant in variants:
+    for variant in table.variants:
         if variant.covers(wanted):
-            return Series(folder.name, title, mechanism, variant.patches)
-    ranges = ", ".join(map(str, variants))
+            return Series(folder.name, table.title, table.mechanism, variant.patches)
+    ranges = ", ".join(map(str, table.variants))
     raise HarnessError(
         what, f"has no patches for {base}, only for {ranges}", mend="choose another KERNEL"
     )
 
 
-def _table(folder: Path) -> tuple[str, str, list[Variant]]:
-    """Title, mechanism and variants of the series in ``folder``, all checked."""
+def _table(folder: Path) -> Table:
+    """What series.toml in ``folder`` says, all checked."""
     path = folder / TABLE
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        _only(table, "title", "mechanism", "variant")
+        _only(table, "title", "mechanism", "draft", "variant")
         variants = [_variant(folder, item) for item in _get(table, "variant", list)]
         if not variants:
             raise ValueError("no [[variant]]")
@@ -133,7 +149,8 @@ def _table(folder: Path) -> tuple[str, str, list[Variant]]:
             for other in variants[:number]:
                 if one.overlaps(other):
                     raise ValueError(f"variants {other} and {one} overlap")
-        return _line(table, "title"), _line(table, "mechanism"), variants
+        draft = _get(table, "draft", bool) if "draft" in table else False
+        return Table(_line(table, "title"), _line(table, "mechanism"), draft, tuple(variants))
     except (ValueError, OSError) as error:
         raise HarnessError(str(path), str(error), mend="see the grammar in kpatch.series") from None
 
@@ -185,7 +202,7 @@ def _get(table: dict[str, Any], key: str, kind: type) -> Any:
     return table[key]
 
 
-_KIND: dict[type, str] = {str: "string in quotes", list: "list"}
+_KIND: dict[type, str] = {str: "string in quotes", list: "list", bool: "truth value"}
 
 
 def _only(table: dict[str, Any], *known: str) -> None:

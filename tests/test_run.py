@@ -84,7 +84,7 @@ def test_foreign_file_in_out_is_left_alone(tmp_path: Path, progress: Progress) -
 
 def test_control_comes_first(progress: Progress) -> None:
     names = run.Pipeline(run.Request(), progress).names()
-    assert names == (series.BASE, *series.carried())
+    assert names == (series.BASE, *series.ready())
     assert len(names) > 1
     chosen = run.Pipeline(run.Request(series=("netlink",)), progress).names()
     assert chosen == ("netlink",)

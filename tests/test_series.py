@@ -521,6 +521,7 @@ ONE = '[[variant]]\npatches = ["0001-b.patch"]\n'
         ("title = ", "Invalid value"),
         (f'title = "t"\n{ONE}', "mechanism is missing"),
         (f'title = "t"\nmechanism = "m"\nfoo = 1\n{ONE}', "unknown key foo"),
+        (f'title = "t"\nmechanism = "m"\ndraft = "no"\n{ONE}', "draft is not"),
         ('title = "t"\nmechanism = "m"\nvariant = []\n', "no [[variant]]"),
         ('title = "t"\nmechanism = "m"\n[variant]\n', "variant is not a list"),
         (f'title = 7\nmechanism = "m"\n{ONE}', "title is not a string"),
@@ -540,6 +541,15 @@ def test_a_table_that_breaks_the_grammar(carried: Path, text: str, cause: str) -
     error = refused(lambda: series.load("netlink", "7.3", folder=carried))
     assert cause in str(error)
     assert "series.toml" in error.what
+
+
+def test_a_draft_is_run_only_when_it_is_named(carried: Path) -> None:
+    table = carried / "netlink/series.toml"
+    assert "netlink" in series.ready(folder=carried)
+    table.write_text(table.read_text().replace("mechanism", "draft = true\nmechanism", 1))
+    assert "netlink" not in series.ready(folder=carried)
+    assert "netlink" in series.carried(folder=carried)
+    assert series.load("netlink", "7.3", folder=carried).name == "netlink"
 
 
 def test_open_ranges_reach_to_the_ends(carried: Path) -> None:
