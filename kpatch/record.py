@@ -32,7 +32,8 @@ BROKEN_LIMIT = 10
 
 Scalar: TypeAlias = str | int | float | bool
 
-REPORTABLE = (Outcome.PASS, Outcome.FAIL, Outcome.SKIP, Outcome.XFAIL)
+# The guest knows these; that a test crashed, hung or was lost only the host can tell.
+REPORTABLE = (Outcome.PASS, Outcome.FAIL, Outcome.SKIP, Outcome.XFAIL, Outcome.INFRA)
 
 
 class RecordError(ValueError):

@@ -38,8 +38,9 @@ class Firmware:
         self._debugger = debugger
         # Looked up once: sysfs is slow under emulation, and every test settles.
         device = fence.folder
-        # Since Linux 6.7 the driver is bound to a platform device, before to the ACPI device.
-        bound = device / "physical_node" if (device / "physical_node").exists() else device
+        # The driver is bound to the platform device (seen in 6.12) or to the ACPI device (6.1).
+        nodes = (device, device / "physical_node")
+        bound = next(node for node in nodes if (node / "driver").exists())
         self._driver = (bound / "driver").resolve()
         self._fence = bound.resolve().name
 

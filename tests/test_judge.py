@@ -111,6 +111,12 @@ def test_a_good_negative_control() -> None:
     assert [test.expected for test in judgement.tests] == ["fail", "fail", "pass"]
 
 
+def test_a_fixture_that_breaks_is_no_honest_failure_of_the_control() -> None:
+    judgement = judged(vm({**CONTROL, "layout": Outcome.INFRA}), mechanism="none")
+    assert outcome(judgement) == (Outcome.INFRA, False)
+    assert judgement.exit_code is ExitCode.LOST
+
+
 def test_another_mechanism_is_a_negative_control_too() -> None:
     outcomes = {"layout": Outcome.FAIL, "wide": Outcome.PASS, "basic": Outcome.PASS}
     assert judged(vm(outcomes), mechanism="eventfd").exit_code is ExitCode.PASS
