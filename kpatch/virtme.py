@@ -35,6 +35,12 @@ def vng() -> str:
     return str(beside) if beside.exists() else process.need("vng", package="virtme-ng")
 
 
+def environment() -> dict[str, str]:
+    """Ours, for vng: it looks for its parts in PATH, where a venv's programs need not be."""
+    path = os.pathsep.join([str(Path(vng()).parent), os.environ.get("PATH", os.defpath)])
+    return {**os.environ, "PATH": path}
+
+
 def vng_command(image: Path, *, kvm: bool, interactive: bool = False) -> list[str]:
     """The ``vng`` command for ``image``; interactive: a shell on this terminal."""
     return [
@@ -70,9 +76,7 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
         probe = folder / "bzImage"
         probe.symlink_to(image.absolute())
         argv = [*vng_command(probe, kvm=kvm, interactive=interactive), "--dry-run"]
-        # vng looks for its own parts in PATH, where an environment's programs need not be.
-        path = os.pathsep.join([str(Path(argv[0]).parent), os.environ.get("PATH", os.defpath)])
-        status, output = process.capture(argv, cwd=Path("/"), env={**os.environ, "PATH": path})
+        status, output = process.capture(argv, cwd=Path("/"), env=environment())
         command = next((line for line in output.splitlines() if " -append " in line), None)
         if status != 0 or command is None:
             raise HarnessError(

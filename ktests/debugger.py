@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import os
 import re
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 FILE = Path("/sys/kernel/debug/acpi/acpidbg")
 PROMPT = b"- "
+START_SECONDS = 2.0
+POLL_SECONDS = 0.01
 FAILURE = re.compile(r"AE_[A-Z_]+|Could not|Unknown|Invalid", re.ASCII)
 
 
@@ -54,9 +57,13 @@ class Debugger:
 
     def _answer(self) -> str:
         data = b""
+        end = time.monotonic() + START_SECONDS
         while data != PROMPT and not data.endswith(b"\n" + PROMPT):
             chunk = os.read(self._file, 1 << 16)
-            if not chunk:
+            # acpi_aml_read() gives nothing while the debugger's thread is not running yet.
+            if not chunk and time.monotonic() > end:
                 raise DebuggerError(f"closed after {data!r}")
+            if not chunk:
+                time.sleep(POLL_SECONDS)
             data += chunk
         return data[: -len(PROMPT)].decode("ascii", "replace")
