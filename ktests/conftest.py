@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
+from typing import Protocol
 
 import pytest
 
@@ -11,6 +13,7 @@ from ktests.acpi import Adapter, Firmware
 from ktests.debugger import Debugger
 from ktests.pci import VFIO, Device, Port
 from ktests.recorder import Job
+from ktests.vmm import EventfdVmm, NetlinkVmm, Vmm
 from uapi import acpi_event, probe
 
 Measure = Callable[[str, float | str], None]
@@ -79,6 +82,50 @@ def measure(request: pytest.FixtureRequest) -> Measure:
         request.node.user_properties.append((name, value))
 
     return measure
+
+
+class OpenEventfdVmm(Protocol):
+    """Start a VMM on the device of that name; ``via`` is the path: "cdev", "group", None: any."""
+
+    def __call__(self, name: str, *, via: str | None = None) -> EventfdVmm:
+        """Start it."""
+
+
+class OpenVmm(Protocol):
+    """Start a VMM on the device of that name, with the mechanism that is tested."""
+
+    def __call__(self, name: str, *, via: str | None = None) -> Vmm:
+        """Start it."""
+
+
+@pytest.fixture
+def eventfd_vmm(bind: Callable[[str], Device], firmware: Firmware) -> Iterator[OpenEventfdVmm]:
+    """Start VMMs that use an eventfd; they end with the test."""
+    with ExitStack() as stack:
+
+        def start(name: str, *, via: str | None = None) -> EventfdVmm:
+            return stack.enter_context(closing(EventfdVmm(bind(name), firmware, via)))
+
+        yield start
+
+
+@pytest.fixture
+def vmm(
+    mechanism: str,
+    bind: Callable[[str], Device],
+    firmware: Firmware,
+    family: probe.Family,
+    eventfd_vmm: OpenEventfdVmm,
+) -> Iterator[OpenVmm]:
+    """Start VMMs that use the mechanism; they end with the test."""
+    with ExitStack() as stack:
+
+        def start(name: str, *, via: str | None = None) -> Vmm:
+            if mechanism == "eventfd":
+                return eventfd_vmm(name, via=via)
+            return stack.enter_context(closing(NetlinkVmm(bind(name), firmware, family)))
+
+        yield start
 
 
 class Watch:

@@ -70,6 +70,16 @@ class Recorder:
             pytest.skip("no host on the channel in a run by hand")
         return self._port
 
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Run a test that takes ``mechanism`` with the kernel's, or with each that is asked."""
+        if "mechanism" in metafunc.fixturenames:
+            metafunc.parametrize("mechanism", self._mechanisms(requirement(metafunc.definition)))
+
+    def _mechanisms(self, name: str) -> list[str]:
+        """Of a kernel that has none of those that the requirement is about, all have to fail."""
+        needs = self._entry(name)["needs"]
+        return [self._job.mechanism] if self._job.mechanism in needs else list(needs)
+
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """End a run for the host whose tests cannot all be imported, saying why on the console."""
         if self._port is not None and report.failed:
@@ -92,9 +102,7 @@ class Recorder:
 
     def _expect_limit(self, item: pytest.Item) -> None:
         """A requirement that this mechanism is known not to meet is an expected failure."""
-        entry = self._job.requirements.get(requirement(item))
-        if entry is None:
-            raise pytest.UsageError(f"{item.nodeid}: {requirement(item)} is not in the table")
+        entry = self._entry(requirement(item))
         reason = entry.get("limits", {}).get(self._job.mechanism)
         if reason is not None:
             # Only what a test asserts: a fixture that breaks is no limit of the mechanism.
@@ -128,6 +136,13 @@ class Recorder:
         report = yield
         item.stash[REPORTS].append(report)
         return report
+
+    def _entry(self, name: str) -> dict[str, Any]:
+        """The requirement's row of the table."""
+        entry = self._job.requirements.get(name)
+        if entry is None:
+            raise pytest.UsageError(f"{name} is not in the table of requirements")
+        return entry
 
     def _tell(self, kind: str, **fields: Any) -> None:
         if self._port is not None:
