@@ -318,6 +318,22 @@ def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if it would change.")
+@_guarded
+def reference(check: bool) -> int:
+    """Write docs/uapi.md from its template, the requirements and the suite."""
+    from kpatch import reference
+
+    made, path = reference.render(), reference.DOCUMENT
+    same = path.exists() and path.read_text(encoding="utf-8") == made
+    if not same and not check:
+        path.write_text(made, encoding="utf-8")
+    changed = "would change" if check else "written"
+    click.echo(f"{path}: {'up to date' if same else changed}")
+    return ExitCode.FAIL if check and not same else ExitCode.PASS
+
+
+@main.command()
 @_guarded
 def clean() -> None:
     """Empty the cache, saying what that frees."""

@@ -13,7 +13,6 @@ from kpatch.suite import ACTIONS
 
 PROJECT = KTESTS.parent
 README = (PROJECT / "README.md").read_text()
-MARKER = re.compile(r'mark\.requirement\("(REQ-[A-Z]+-\d+)"\)')
 
 
 def test_exit_codes_are_the_codes_of_the_code() -> None:
@@ -42,17 +41,9 @@ def test_every_path_in_the_documents_exists() -> None:
             assert place.exists(), f"{document.name}: {path}"
 
 
-def test_every_requirement_has_a_test_and_every_test_a_requirement() -> None:
-    marked = {
-        name for file in KTESTS.glob("test_*.py") for name in MARKER.findall(file.read_text())
-    }
-    assert marked == set(requirements.load())
-
-
 def test_every_mechanism_that_is_needed_is_carried() -> None:
-    carried = {series.load(name, bases.DEFAULT_BASE).mechanism for name in series.carried()} | {
-        "any"
-    }
+    carried = {series.load(name, bases.DEFAULT_BASE).mechanism for name in series.carried()}
+    carried |= {requirements.ANY, series.CONTROL.mechanism}
     for requirement in requirements.load().values():
         assert set(requirement.needs) | set(requirement.limits) <= carried
 

@@ -1,0 +1,61 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""docs/uapi.md says what the requirements and the suite say."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from kpatch import reference, requirements
+
+TABLE = requirements.load()
+TESTS = reference.tests()
+ENTRIES = {
+    entry.requirement.id: entry for rows in reference.entries().values() for entry in rows
+}
+
+SUITE = '''
+import pytest
+
+@pytest.mark.requirement("REQ-EVT-01")
+@pytest.mark.parametrize("value", [1])
+def test_one(value: int) -> None: ...
+
+@pytest.mark.requirement("REQ-EVT-01")
+def test_two() -> None: ...
+
+def helper() -> None: ...
+'''
+
+
+def test_the_document_is_up_to_date() -> None:
+    """`python -m kpatch reference` writes it."""
+    assert reference.DOCUMENT.read_text(encoding="utf-8") == reference.render()
+
+
+def test_every_test_has_a_requirement() -> None:
+    assert set(TESTS) <= set(TABLE)
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_requirement_has_a_test(name: str) -> None:
+    assert ENTRIES[name].tests
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_every_requirement_was_seen_failing(name: str) -> None:
+    assert ENTRIES[name].seen_failing, f"{name}: plant a fault that breaks it in tests/data/faults"
+
+
+def test_tests_are_found_by_their_marker(tmp_path: Path) -> None:
+    (tmp_path / "test_x.py").write_text(SUITE)
+    (tmp_path / "other.py").write_text(SUITE)
+    assert reference.tests(tmp_path) == {
+        "REQ-EVT-01": ["test_x.py::test_one", "test_x.py::test_two"]
+    }
+
+
+def test_faults_are_found_by_what_they_break(tmp_path: Path) -> None:
+    (tmp_path / "faults.toml").write_text('[a]\nbreaks = ["REQ-A"]\n[b]\nbreaks = ["REQ-A"]\n')
+    assert reference.faults(tmp_path / "faults.toml") == {"REQ-A": ["a", "b"]}
