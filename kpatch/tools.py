@@ -7,9 +7,10 @@ is nothing to run the kernel with.
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
-from kpatch import compiler, process
+from kpatch import cache, compiler, process
 from kpatch.errors import HarnessError
 
 PACKAGES = {
@@ -23,9 +24,18 @@ PACKAGES = {
 # The guest's first program; it is named in ktests/init.sh, where there is no PATH yet.
 BUSYBOX = Path("/bin/busybox")
 
+# The kernel's Makefile takes no folder with a space or a colon, and QEMU's options end at a comma.
+UNFIT = re.compile(r"[\s:,]")
+
 
 def check() -> None:
-    """HarnessError (exit 2) for the first one that is missing, naming its package."""
+    """HarnessError (exit 2) for the first that is missing, or cannot work where the cache is."""
+    if UNFIT.search(str(cache.root())):
+        raise HarnessError(
+            f"cache {cache.root()}",
+            "has a space, a colon or a comma in its path, which make and QEMU do not take",
+            mend=f"set {cache.ENVIRONMENT} to another folder",
+        )
     for tool, package in {**compiler.TOOLS, **PACKAGES}.items():
         process.need(tool, package=package)
     if not BUSYBOX.is_file():

@@ -182,6 +182,19 @@ def test_missing_tool(tmp_path: Path, tool: str) -> None:
     assert ended.result.stages == ()
 
 
+@pytest.mark.parametrize("name", ["a cache", "a:cache", "a,cache"])
+def test_cache_that_make_and_qemu_cannot_use(tmp_path: Path, name: str) -> None:
+    """Told before anything is done, and nothing is put there."""
+    place = tmp_path / name
+    ended = commandline.run("test", out=tmp_path / "out", VFIO_ACPI_CACHE=str(place))
+    assert (ended.code, ended.verdict) == (ExitCode.USAGE, "usage")
+    assert ended.told(
+        rf"cache {re.escape(str(place))}: has a space, a colon or a comma in its path, .*; "
+        "set VFIO_ACPI_CACHE to another folder"
+    )
+    assert ended.result.stages == ()
+
+
 def test_out_that_is_a_file(tmp_path: Path) -> None:
     (tmp_path / "out").write_text("mine\n")
     ended = commandline.run("test", out=tmp_path / "out")
