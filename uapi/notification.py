@@ -1,0 +1,72 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""What one read(2) of the eventfd of VFIO_PCI_ACPI_IRQ_INDEX gives.
+
+A word of 64 bits in the byte order of the host::
+
+    bits
+     0-31  value: what firmware passed to Notify, of which ACPICA keeps 16 bits
+     32    VALID, always set, so that a notification of 0 makes the eventfd readable as well
+     33    LOOPBACK: caused by VFIO_DEVICE_SET_IRQS with DATA_NONE or DATA_BOOL; value 0
+    34-47  reserved, 0
+    48-63  how many notifications were lost right before this one; 0xffff for as many or more
+
+Source: include/uapi/linux/vfio.h of the eventfd series.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from uapi import mirror
+from uapi.errors import FormatError
+
+VALUE_MASK: int = mirror.VFIO_PCI_ACPI_NOTIFY_VALUE_MASK
+VALID: int = mirror.VFIO_PCI_ACPI_NOTIFY_VALID
+LOOPBACK: int = mirror.VFIO_PCI_ACPI_NOTIFY_LOOPBACK
+LOST_SHIFT: int = mirror.VFIO_PCI_ACPI_NOTIFY_LOST_SHIFT
+LOST_MAX: int = mirror.VFIO_PCI_ACPI_NOTIFY_LOST_MAX
+
+# Those that are kept for a reader besides the one that is readable.
+QUEUE: int = mirror.VFIO_PCI_ACPI_NOTIFY_QUEUE
+
+WORD_MASK = (1 << 64) - 1
+RESERVED = WORD_MASK & ~(VALUE_MASK | VALID | LOOPBACK | LOST_MAX << LOST_SHIFT)
+
+
+@dataclass(frozen=True)
+class Notification:
+    """One notification.
+
+    ``lost`` is how many were lost between the previous one that was read and this one; `LOST_MAX`
+    means that many or more. A ``loopback`` was asked for by user space and has the value 0.
+    """
+
+    value: int
+    loopback: bool = False
+    lost: int = 0
+
+
+def decode(word: int) -> Notification:
+    """Take a word apart. FormatError if VALID is missing or a reserved bit is set.
+
+    That is what it looks like when somebody else adds to the eventfd's counter.
+    """
+    if not 0 <= word <= WORD_MASK:
+        raise FormatError(f"{word:#x} has more than 64 bits")
+    if not word & VALID:
+        raise FormatError(f"{word:#018x} lacks VALID (bit 32)")
+    if word & RESERVED:
+        raise FormatError(f"{word:#018x} has reserved bits set: {word & RESERVED:#x}")
+    return Notification(
+        value=word & VALUE_MASK,
+        loopback=bool(word & LOOPBACK),
+        lost=word >> LOST_SHIFT & LOST_MAX,
+    )
+
+
+def encode(notification: Notification) -> int:
+    """The word for a notification, which `decode` gives back; for tests of a VMM's own reader."""
+    if not 0 <= notification.value <= VALUE_MASK or not 0 <= notification.lost <= LOST_MAX:
+        raise FormatError(f"{notification} does not fit into a word")
+    word = notification.value | VALID | notification.lost << LOST_SHIFT
+    return word | LOOPBACK if notification.loopback else word

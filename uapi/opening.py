@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""The two ways to a device's descriptor.
+
+cdev    /dev/vfio/devices/vfioN, bound to an iommufd; since Linux v6.6
+group   /dev/vfio/GROUP in a container of type 1; every kernel so far, but optional since v6.2
+
+A device answers nothing before DMA is confined, so both give it an address space, an empty one.
+The devices of an IOMMU group have to share theirs, which is why this module keeps the spaces
+that this process has open, until the last device of the group is closed.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from uapi import ioctl, mirror, pci
+from uapi.errors import OpenError
+from uapi.ioctl import Structure
+
+CDEV = "cdev"
+GROUP = "group"
+
+
+@dataclass
+class _Space:
+    """Descriptors that the open devices of one group have in common."""
+
+    fds: tuple[int, ...] = ()
+    users: int = 0
+
+    def close(self) -> None:
+        for fd in self.fds:
+            os.close(fd)
+
+
+@dataclass
+class _Spaces:
+    """The spaces in use, by way and group."""
+
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    used: dict[tuple[str, str], _Space] = field(default_factory=dict)
+
+    def take(self, key: tuple[str, str], make: Callable[[], tuple[int, ...]]) -> _Space:
+        with self.lock:
+            space = self.used.get(key)
+            if space is None:
+                space = self.used[key] = _Space(make())
+            space.users += 1
+            return space
+
+    def give_back(self, key: tuple[str, str]) -> None:
+        with self.lock:
+            space = self.used[key]
+            space.users -= 1
+            if not space.users:
+                del self.used[key]
+                space.close()
+
+
+_spaces = _Spaces()
+
+
+@dataclass(frozen=True)
+class Opened:
+    """An open device's descriptor, and how to let go of what it needed."""
+
+    fd: int
+    way: str
+    release: Callable[[], None]
+
+
+def ways(bdf: str) -> tuple[str, ...]:
+    """Those of "cdev" and "group" that this kernel offers for the device, the better one first.
+
+    None for a device that is not there, or not bound to vfio-pci. OpenError if it is no BDF.
+    """
+    bdf = pci.canonical(bdf)
+    nodes = {CDEV: pci.cdev_node(bdf), GROUP: pci.group_node(bdf)}
+    return tuple(way for way, node in nodes.items() if node)
+
+
+def open_device(bdf: str, via: str | None = None) -> Opened:
+    """Open the device; OpenError, or UapiError from the ioctls that it takes.
+
+    ``via`` is one of `ways`, the first of them if None. ValueError if it is another word.
+    """
+    if via not in (None, CDEV, GROUP):
+        raise ValueError(f"via {via!r} is neither {CDEV!r} nor {GROUP!r}")
+    pci.check(bdf)
+    offered = ways(bdf)
+    if via is not None and via not in offered:
+        raise OpenError(
+            errno.ENOENT,
+            bdf,
+            f"this kernel does not offer it through {via}",
+            f"it does through {' and '.join(offered)}",
+        )
+    via = via or offered[0]
+    key = (via, pci.group(bdf))
+    make, get = _MAKERS[via], _GETTERS[via]
+    space = _spaces.take(key, lambda: make(bdf))
+    try:
+        fd = get(bdf, space.fds)
+    except BaseException:
+        _spaces.give_back(key)
+        raise
+    return Opened(fd, via, lambda: _spaces.give_back(key))
+
+
+def _open(bdf: str, node: Path) -> int:
+    try:
+        return os.open(node, os.O_RDWR | os.O_CLOEXEC)
+    except OSError as error:
+        cause, mend = _OPEN_CAUSES.get(error.errno or 0, (error.strerror or "", ""))
+        number = error.errno or 0
+    raise OpenError(number, bdf, f"{node}: {cause}", mend)
+
+
+_NOBODY_ELSE = "close the device in the VMM or tool that uses it"
+_OPEN_CAUSES = {
+    errno.EACCES: ("permission denied", "give your user read and write permission, or be root"),
+    errno.EPERM: ("operation not permitted", "be root, or check the container's device rules"),
+    errno.EBUSY: ("in use by somebody else", _NOBODY_ELSE),
+    errno.ENOENT: ("no such file", "is the module loaded, and the file in this container?"),
+    errno.ENODEV: ("the kernel has no driver for it", "load the module (vfio, iommufd)"),
+}
+
+
+def _node(found: Path | None, bdf: str) -> Path:
+    if found is None:  # gone since it was looked for
+        raise OpenError(errno.ENODEV, bdf, "the device went away")
+    return found
+
+
+def _make_iommufd(bdf: str) -> tuple[int, ...]:
+    return (_open(bdf, pci.IOMMUFD),)
+
+
+def _get_cdev(bdf: str, space: tuple[int, ...]) -> int:
+    (iommufd,) = space
+    fd = _open(bdf, _node(pci.cdev_node(bdf), bdf))
+    try:
+        bind = Structure("vfio_device_bind_iommufd", argsz=_BIND_SIZE)
+        bind.view.iommufd = iommufd
+        bind.call(fd, "VFIO_DEVICE_BIND_IOMMUFD")
+        attach = Structure("vfio_device_attach_iommufd_pt", argsz=_ATTACH_SIZE)
+        attach.view.pt_id = _address_space(iommufd)
+        attach.call(fd, "VFIO_DEVICE_ATTACH_IOMMUFD_PT")
+    except BaseException:
+        os.close(fd)
+        raise
+    return fd
+
+
+# The first version of each (v6.6), which later kernels take as well: they grew at the end.
+_BIND_SIZE = 16
+_ATTACH_SIZE = 12
+
+
+def _address_space(iommufd: int) -> int:
+    """A new I/O address space; it goes when the iommufd is closed."""
+    alloc = mirror.ffi.new("struct iommu_ioas_alloc *")
+    alloc.size = mirror.ffi.sizeof("struct iommu_ioas_alloc")
+    buffer = bytearray(mirror.ffi.buffer(alloc))
+    ioctl.call(iommufd, "IOMMU_IOAS_ALLOC", buffer)
+    return int(mirror.ffi.from_buffer("struct iommu_ioas_alloc *", buffer).out_ioas_id)
+
+
+def _make_group(bdf: str) -> tuple[int, ...]:
+    group = _open(bdf, _node(pci.group_node(bdf), bdf))
+    try:
+        container = _open(bdf, pci.VFIO / "vfio")
+    except BaseException:
+        os.close(group)
+        raise
+    try:
+        ioctl.call(group, "VFIO_GROUP_SET_CONTAINER", bytearray(struct.pack("=i", container)))
+        ioctl.call(container, "VFIO_SET_IOMMU", mirror.VFIO_TYPE1v2_IOMMU)
+    except BaseException:
+        os.close(group)
+        os.close(container)
+        raise
+    return group, container
+
+
+def _get_from_group(bdf: str, space: tuple[int, ...]) -> int:
+    group, _ = space
+    name = bytearray(bdf.encode() + b"\0")
+    return ioctl.call(group, "VFIO_GROUP_GET_DEVICE_FD", name)
+
+
+_MAKERS = {CDEV: _make_iommufd, GROUP: _make_group}
+_GETTERS = {CDEV: _get_cdev, GROUP: _get_from_group}

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""PCI devices in sysfs: names, drivers, IOMMU groups and vfio's nodes.
+
+Source: Documentation/ABI/testing/sysfs-bus-pci, sysfs-devices-vfio-dev.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+from pathlib import Path
+
+from uapi.errors import OpenError
+
+DEVICES = Path("/sys/bus/pci/devices")
+VFIO = Path("/dev/vfio")
+IOMMUFD = Path("/dev/iommu")
+
+NAME = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])", re.IGNORECASE)
+
+
+def canonical(bdf: str) -> str:
+    """The name as sysfs has it: "0000:00:10.0" for "00:10.0". OpenError if it is no BDF."""
+    match = NAME.fullmatch(bdf)
+    if match is None:
+        raise OpenError(
+            errno.ENODEV,
+            f"device {bdf!r}",
+            "not a PCI address (domain:bus:device.function)",
+            "lspci -D lists them",
+        )
+    return f"{match[1] or '0000'}:{match[2]}".lower()
+
+
+def driver(bdf: str) -> str:
+    """The driver that the device is bound to, "" if none is."""
+    try:
+        return (DEVICES / bdf / "driver").readlink().name
+    except OSError:
+        return ""
+
+
+def group(bdf: str) -> str:
+    """The number of the device's IOMMU group, "" if it has none."""
+    try:
+        return (DEVICES / bdf / "iommu_group").readlink().name
+    except OSError:
+        return ""
+
+
+def group_node(bdf: str) -> Path | None:
+    """The file of the device's group, if the kernel offers it (CONFIG_VFIO_GROUP)."""
+    number = group(bdf)
+    node = VFIO / number
+    return node if number and node.exists() and (VFIO / "vfio").exists() else None
+
+
+def cdev_node(bdf: str) -> Path | None:
+    """The device's own file, if the kernel offers it (CONFIG_VFIO_DEVICE_CDEV, since v6.6)."""
+    for entry in (DEVICES / bdf / "vfio-dev").glob("vfio*"):
+        node = VFIO / "devices" / entry.name
+        return node if node.exists() and IOMMUFD.exists() else None
+    return None
+
+
+def check(bdf: str) -> None:
+    """OpenError if there is no such device, or none that vfio-pci or its like has bound."""
+    if not (DEVICES / bdf).exists():
+        raise OpenError(errno.ENODEV, bdf, "no such PCI device", "lspci -D lists them")
+    if cdev_node(bdf) or (driver(bdf).find("vfio") >= 0 and group_node(bdf)):
+        return
+    bound = driver(bdf)
+    if "vfio" not in bound:
+        raise OpenError(
+            errno.ENODEV,
+            bdf,
+            f"bound to {bound}, not to vfio-pci" if bound else "not bound to vfio-pci",
+            f"as root: echo vfio-pci > {DEVICES}/{bdf}/driver_override, unbind it from its "
+            f"driver, echo {bdf} > /sys/bus/pci/drivers_probe",
+        )
+    raise OpenError(
+        errno.ENOTSUP,
+        bdf,
+        f"bound to {bound}, but there is neither {VFIO}/{group(bdf) or 'GROUP'} nor a file for "
+        f"it in {VFIO}/devices",
+        "a kernel with CONFIG_VFIO_GROUP or CONFIG_VFIO_DEVICE_CDEV has one",
+    )
