@@ -25,7 +25,7 @@ class Structure:
     """
 
     def __init__(self, name: str, *, argsz: int | None = None, tail: bytes = b"") -> None:
-        self.size: int = mirror.ffi.sizeof(f"struct {name}")
+        self.size = mirror.sizeof(name)
         length = self.size + len(tail)
         self.argsz = length if argsz is None else argsz
         self.memory = bytearray(max(length, min(self.argsz, ROOM)))

@@ -29,9 +29,14 @@ GROUP = "group"
 
 @dataclass
 class _Space:
-    """Descriptors that the open devices of one group have in common."""
+    """What the open devices of one group have in common.
 
-    fds: tuple[int, ...] = ()
+    ``fds``: the group and its container, or the iommufd; ``ioas``: the address space's number
+    in the latter.
+    """
+
+    fds: tuple[int, ...]
+    ioas: int = 0
     users: int = 0
 
     def close(self) -> None:
@@ -46,11 +51,11 @@ class _Spaces:
     lock: threading.Lock = field(default_factory=threading.Lock)
     used: dict[tuple[str, str], _Space] = field(default_factory=dict)
 
-    def take(self, key: tuple[str, str], make: Callable[[], tuple[int, ...]]) -> _Space:
+    def take(self, key: tuple[str, str], make: Callable[[], _Space]) -> _Space:
         with self.lock:
             space = self.used.get(key)
             if space is None:
-                space = self.used[key] = _Space(make())
+                space = self.used[key] = make()
             space.users += 1
             return space
 
@@ -106,7 +111,7 @@ def open_device(bdf: str, via: str | None = None) -> Opened:
     make, get = _MAKERS[via], _GETTERS[via]
     space = _spaces.take(key, lambda: make(bdf))
     try:
-        fd = get(bdf, space.fds)
+        fd = get(bdf, space)
     except BaseException:
         _spaces.give_back(key)
         raise
@@ -138,19 +143,35 @@ def _node(found: Path | None, bdf: str) -> Path:
     return found
 
 
-def _make_iommufd(bdf: str) -> tuple[int, ...]:
-    return (_open(bdf, pci.IOMMUFD),)
+# The first version of each (v6.6), which later kernels take as well: they grew at the end.
+_BIND_SIZE = 16
+_ATTACH_SIZE = 12
 
 
-def _get_cdev(bdf: str, space: tuple[int, ...]) -> int:
-    (iommufd,) = space
+def _make_iommufd(bdf: str) -> _Space:
+    iommufd = _open(bdf, pci.IOMMUFD)
+    try:
+        alloc = mirror.ffi.new("struct iommu_ioas_alloc *", {"size": _IOAS_SIZE})
+        buffer = bytearray(mirror.ffi.buffer(alloc))
+        ioctl.call(iommufd, "IOMMU_IOAS_ALLOC", buffer)
+    except BaseException:
+        os.close(iommufd)
+        raise
+    answer = mirror.ffi.from_buffer("struct iommu_ioas_alloc *", buffer)
+    return _Space((iommufd,), ioas=answer.out_ioas_id)
+
+
+_IOAS_SIZE = mirror.sizeof("iommu_ioas_alloc")
+
+
+def _get_cdev(bdf: str, space: _Space) -> int:
     fd = _open(bdf, _node(pci.cdev_node(bdf), bdf))
     try:
         bind = Structure("vfio_device_bind_iommufd", argsz=_BIND_SIZE)
-        bind.view.iommufd = iommufd
+        bind.view.iommufd = space.fds[0]
         bind.call(fd, "VFIO_DEVICE_BIND_IOMMUFD")
         attach = Structure("vfio_device_attach_iommufd_pt", argsz=_ATTACH_SIZE)
-        attach.view.pt_id = _address_space(iommufd)
+        attach.view.pt_id = space.ioas
         attach.call(fd, "VFIO_DEVICE_ATTACH_IOMMUFD_PT")
     except BaseException:
         os.close(fd)
@@ -158,21 +179,7 @@ def _get_cdev(bdf: str, space: tuple[int, ...]) -> int:
     return fd
 
 
-# The first version of each (v6.6), which later kernels take as well: they grew at the end.
-_BIND_SIZE = 16
-_ATTACH_SIZE = 12
-
-
-def _address_space(iommufd: int) -> int:
-    """A new I/O address space; it goes when the iommufd is closed."""
-    alloc = mirror.ffi.new("struct iommu_ioas_alloc *")
-    alloc.size = mirror.ffi.sizeof("struct iommu_ioas_alloc")
-    buffer = bytearray(mirror.ffi.buffer(alloc))
-    ioctl.call(iommufd, "IOMMU_IOAS_ALLOC", buffer)
-    return int(mirror.ffi.from_buffer("struct iommu_ioas_alloc *", buffer).out_ioas_id)
-
-
-def _make_group(bdf: str) -> tuple[int, ...]:
+def _make_group(bdf: str) -> _Space:
     group = _open(bdf, _node(pci.group_node(bdf), bdf))
     try:
         container = _open(bdf, pci.VFIO / "vfio")
@@ -186,13 +193,12 @@ def _make_group(bdf: str) -> tuple[int, ...]:
         os.close(group)
         os.close(container)
         raise
-    return group, container
+    return _Space((group, container))
 
 
-def _get_from_group(bdf: str, space: tuple[int, ...]) -> int:
-    group, _ = space
+def _get_from_group(bdf: str, space: _Space) -> int:
     name = bytearray(bdf.encode() + b"\0")
-    return ioctl.call(group, "VFIO_GROUP_GET_DEVICE_FD", name)
+    return ioctl.call(space.fds[0], "VFIO_GROUP_GET_DEVICE_FD", name)
 
 
 _MAKERS = {CDEV: _make_iommufd, GROUP: _make_group}
