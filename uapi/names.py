@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""Which kernel has what of the mirror: a table, and the few functions that read it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from uapi import mirror
+from uapi.structures import STRUCTURES
+
+
+@dataclass(frozen=True)
+class Gate:
+    """The kernels that have a name: from release ``since`` on, ``before`` another one.
+
+    ``mechanism``: only with a series of it. ``otherwise`` is the value that the others have; with
+    None they do not have the name. Only the releases that the project carries are known: a name
+    ``since`` 6.12 is not in 6.1, and may be in any between.
+    """
+
+    since: str = ""
+    before: str = ""
+    mechanism: str = ""
+    otherwise: int | None = None
+
+    def admits(self, release: str, mechanism: str) -> bool:
+        """Whether a kernel of ``release`` ("7.3") with a series of ``mechanism`` has the name."""
+        here = _version(release)
+        return (
+            (not self.since or _version(self.since) <= here)
+            and (not self.before or here < _version(self.before))
+            and self.mechanism in ("", mechanism)
+        )
+
+
+EVERYWHERE = Gate()
+_EVENTFD = Gate(mechanism="eventfd")
+
+# Constants by name, structures as "struct name", members as "name.member"; what is not listed
+# every kernel has.
+GATES: dict[str, Gate] = {
+    **dict.fromkeys(
+        (
+            "VFIO_DEVICE_FLAGS_CDX",
+            "vfio_device_info.pad",
+            "VFIO_DEVICE_FEATURE_MIG_DATA_SIZE",
+            "VFIO_DEVICE_FEATURE_BUS_MASTER",
+            "VFIO_DEVICE_FEATURE_CLEAR_MASTER",
+            "VFIO_DEVICE_FEATURE_SET_MASTER",
+            "VFIO_DEVICE_BIND_IOMMUFD",
+            "VFIO_DEVICE_ATTACH_IOMMUFD_PT",
+            "VFIO_DEVICE_DETACH_IOMMUFD_PT",
+            "struct vfio_device_bind_iommufd",
+            "struct vfio_device_attach_iommufd_pt",
+            "struct vfio_device_detach_iommufd_pt",
+            "IOMMUFD_TYPE",
+            "IOMMUFD_CMD_BASE",
+            "IOMMUFD_CMD_DESTROY",
+            "IOMMUFD_CMD_IOAS_ALLOC",
+            "IOMMU_DESTROY",
+            "IOMMU_IOAS_ALLOC",
+            "struct iommu_destroy",
+            "struct iommu_ioas_alloc",
+        ),
+        Gate(since="6.12"),
+    ),
+    **dict.fromkeys(
+        (
+            "__VFIO_RESERVED_TYPE1_NESTING_IOMMU",
+            "VFIO_DEVICE_BIND_FLAG_TOKEN",
+            "VFIO_DEVICE_ATTACH_PASID",
+            "VFIO_DEVICE_DETACH_PASID",
+            "vfio_device_bind_iommufd.token_uuid_ptr",
+            "vfio_device_attach_iommufd_pt.pasid",
+            "vfio_device_detach_iommufd_pt.pasid",
+            "VFIO_DEVICE_FEATURE_DMA_BUF",
+            "VFIO_DEVICE_FEATURE_MIG_PRECOPY_INFOv2",
+            "VFIO_DEVICE_FEATURE_ZPCI_ERROR",
+        ),
+        Gate(since="7.3"),
+    ),
+    "VFIO_TYPE1_NESTING_IOMMU": Gate(before="7.3"),
+    **dict.fromkeys(
+        (
+            "VFIO_PCI_ACPI_IRQ_INDEX",
+            "VFIO_PCI_ACPI_NOTIFY_VALUE_MASK",
+            "VFIO_PCI_ACPI_NOTIFY_VALID",
+            "VFIO_PCI_ACPI_NOTIFY_LOOPBACK",
+            "VFIO_PCI_ACPI_NOTIFY_LOST_SHIFT",
+            "VFIO_PCI_ACPI_NOTIFY_LOST_MAX",
+            "VFIO_PCI_ACPI_NOTIFY_QUEUE",
+        ),
+        _EVENTFD,
+    ),
+    "VFIO_PCI_NUM_IRQS": Gate(mechanism="eventfd", otherwise=5),
+}
+
+_CONSTANT = re.compile(r"_*(?:VFIO|IOMMU|IOMMUFD|EFD|ACPI_GENL)_\w+")
+_MEMBER = re.compile(r"(\w+)(?:\[\d*\])?;")
+
+
+def everything() -> dict[str, int | str]:
+    """Every constant of the mirror, whatever kernel has it."""
+    return {
+        name: value
+        for name, value in vars(mirror).items()
+        if _CONSTANT.fullmatch(name) and isinstance(value, int | str)
+    }
+
+
+def constants(release: str, mechanism: str) -> dict[str, int | str]:
+    """The constants of a kernel of ``release`` ("7.3") with a series of ``mechanism``."""
+    found = {}
+    for name, value in everything().items():
+        gate = GATES.get(name, EVERYWHERE)
+        if gate.admits(release, mechanism):
+            found[name] = value
+        elif gate.otherwise is not None:
+            found[name] = gate.otherwise
+    return found
+
+
+def structures(release: str, mechanism: str) -> dict[str, str]:
+    """The structures of that kernel, each a declaration in C for cffi."""
+    return {
+        name: f"struct {name} {{\n" + "\n".join(_members(name, release, mechanism)) + "\n};\n"
+        for name in STRUCTURES
+        if GATES.get(f"struct {name}", EVERYWHERE).admits(release, mechanism)
+    }
+
+
+def _members(name: str, release: str, mechanism: str) -> list[str]:
+    lines = [line.strip() for line in STRUCTURES[name].strip().splitlines()]
+    return [line for line in lines if _gate(name, line).admits(release, mechanism)]
+
+
+def _gate(structure: str, line: str) -> Gate:
+    member = _MEMBER.search(line)
+    assert member is not None, line
+    return GATES.get(f"{structure}.{member[1]}", EVERYWHERE)
+
+
+def _version(release: str) -> tuple[int, ...]:
+    return tuple(map(int, release.split(".")))
