@@ -17,37 +17,34 @@ A message has 68 bytes, in the byte order of the host::
 
 from __future__ import annotations
 
-import struct
 from dataclasses import dataclass
+from typing import Any
 
 from pyroute2.netlink import genlmsg
 
-FAMILY = "acpi_event"
-GROUP = "acpi_mc_group"
-VERSION = 1
-CMD_EVENT = 1
-ATTR_EVENT = 1
+from uapi import mirror
+from uapi.errors import FormatError as FormatError  # decode() raises it
 
-# struct acpi_genl_event, which no uapi header declares
-PAYLOAD = struct.Struct("=20s15sxII")
-MESSAGE_SIZE = 68
+FAMILY = mirror.ACPI_GENL_FAMILY_NAME
+GROUP = mirror.ACPI_GENL_MCAST_GROUP_NAME
+VERSION = mirror.ACPI_GENL_VERSION
+CMD_EVENT = mirror.ACPI_GENL_CMD_EVENT
+
+PAYLOAD_SIZE = mirror.sizeof("acpi_genl_event")
+MESSAGE_SIZE = sum(map(mirror.sizeof, ("nlmsghdr", "genlmsghdr", "nlattr"))) + PAYLOAD_SIZE
 
 # What the netlink series puts into device_class for the device of a VMM.
 VFIO_CLASS = "vfio_pci"
 
 
 class AcpiMessage(genlmsg):  # type: ignore[misc]
-    """pyroute2's view of the message; the payload stays as bytes for `PAYLOAD`.
+    """pyroute2's view of the message; the payload stays as bytes.
 
     (The class that pyroute2 0.9.7 brings for this family has no padding byte after bus_id, so
     that it reads type and data from the wrong place.)
     """
 
     nla_map = (("ACPI_GENL_ATTR_UNSPEC", "none"), ("ACPI_GENL_ATTR_EVENT", "cdata"))
-
-
-class FormatError(ValueError):
-    """The bytes are no acpi_event message; the text says what is wrong with them."""
 
 
 @dataclass(frozen=True)
@@ -74,11 +71,19 @@ def decode(message: bytes) -> Event:
     if view["cmd"] != CMD_EVENT:
         raise FormatError(f"command {view['cmd']}, not {CMD_EVENT} (ACPI_GENL_CMD_EVENT)")
     payload = view.get_attr("ACPI_GENL_ATTR_EVENT")
-    if payload is None or len(payload) != PAYLOAD.size:
-        raise FormatError(f"no attribute of {PAYLOAD.size} bytes (ACPI_GENL_ATTR_EVENT)")
-    device_class, bus_id, kind, data = PAYLOAD.unpack(payload)
-    return Event(view["header"]["sequence_number"], _text(device_class), _text(bus_id), kind, data)
+    if payload is None or len(payload) != PAYLOAD_SIZE:
+        raise FormatError(f"no attribute of {PAYLOAD_SIZE} bytes (ACPI_GENL_ATTR_EVENT)")
+    event = mirror.ffi.from_buffer("struct acpi_genl_event *", payload)
+    return Event(
+        sequence=view["header"]["sequence_number"],
+        device_class=_text(event.device_class),
+        bus_id=_text(event.bus_id),
+        type=event.type,
+        data=event.data,
+    )
 
 
-def _text(field: bytes) -> str:
-    return field.split(b"\0", 1)[0].decode("utf-8", "backslashreplace")
+def _text(field: Any) -> str:
+    """What stands before the first NUL, or the whole field."""
+    text: bytes = mirror.ffi.string(field)
+    return text.decode("utf-8", "backslashreplace")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
 from collections.abc import Iterator
@@ -98,25 +97,8 @@ class Notifications:
         return self
 
     async def __anext__(self) -> Notification:
+        from uapi.aio import readable
+
         while (word := self.eventfd.read()) is None:
-            await readable(self.eventfd.fileno())
+            await readable(self.fileno())
         return decode(word)
-
-
-async def readable(fd: int) -> None:
-    """Wait until a descriptor can be read from; RuntimeError if another task does already."""
-    loop = asyncio.get_running_loop()
-    ready: asyncio.Future[None] = loop.create_future()
-    if fd in _waiting:
-        raise RuntimeError(f"descriptor {fd} is waited for by another task")
-    _waiting.add(fd)
-    loop.add_reader(fd, lambda: ready.done() or ready.set_result(None))
-    try:
-        await ready
-    finally:
-        loop.remove_reader(fd)
-        _waiting.discard(fd)
-
-
-# A loop keeps one reader per descriptor: a second one would replace the first without a word.
-_waiting: set[int] = set()

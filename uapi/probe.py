@@ -8,6 +8,7 @@ by one ENOBUFS, and hide messages from select() in a queue of their own (seen wi
 from __future__ import annotations
 
 import errno
+import math
 import select
 import socket
 import struct
@@ -20,6 +21,8 @@ from typing import Any, Self
 from pyroute2.netlink import ctrlmsg, nlmsg
 
 from uapi import acpi_event
+from uapi.acpi_event import Event
+from uapi.gaps import Gaps
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 0x10
@@ -54,8 +57,15 @@ class Overrun:
 class Received:
     """An event and the bytes it was decoded from."""
 
-    event: acpi_event.Event
+    event: Event
     raw: bytes
+
+
+@dataclass(frozen=True)
+class Lost:
+    """``count`` events, of whatever devices, are missing before the next one; see `uapi.gaps`."""
+
+    count: int
 
 
 def family(name: str = acpi_event.FAMILY) -> Family:
@@ -85,19 +95,35 @@ def family(name: str = acpi_event.FAMILY) -> Family:
 class Listener:
     """Receives every event from the moment it is made; a context manager.
 
+    Iterate over it, with ``for`` or ``async for``, for events and what was lost of them: neither
+    ends by itself. `receive` and what follows it give what the socket gave, one by one.
+
     ``buffer`` is the socket's receive buffer in bytes, which the kernel doubles; without
     CAP_NET_ADMIN it is bounded by net.core.rmem_max. To listen no capability is needed.
     ``known`` is the family if it was asked for before; OSError as `family` if not and there is
-    none.
+    none. ``protocol`` is another than generic netlink where something else than the kernel is
+    to send the messages (NETLINK_USERSOCK, in tests).
     """
 
-    def __init__(self, *, buffer: int | None = None, known: Family | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        buffer: int | None = None,
+        known: Family | None = None,
+        protocol: int = NETLINK_GENERIC,
+    ) -> None:
         self.family = known or family()
-        self._socket = _socket()
-        if buffer is not None:
-            _set_buffer(self._socket, buffer)
-        group = self.family.groups[acpi_event.GROUP]
-        self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        self._gaps = Gaps()
+        self._next: Event | None = None
+        self._socket = _socket(protocol)
+        try:
+            if buffer is not None:
+                _set_buffer(self._socket, buffer)
+            group = self.family.groups[acpi_event.GROUP]
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+        except BaseException:
+            self._socket.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -118,20 +144,39 @@ class Listener:
         """The descriptor, for poll(2): readable when `pending` has something to give."""
         return self._socket.fileno()
 
-    def receive(self, seconds: float) -> Received | Overrun | None:
-        """Wait for the next event; None if none came within ``seconds``.
+    def read(self, seconds: float | None = None) -> Event | Lost | None:
+        """Wait for the next event, or the gap before it; None if none came within ``seconds``.
 
         Raises acpi_event.FormatError for a message that is none of the family's.
         """
-        if not select.select([self._socket], [], [], seconds)[0]:
-            return None
-        try:
-            raw = self._socket.recv(RECEIVE_SIZE)
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                return Overrun()
-            raise
-        return Received(acpi_event.decode(raw), raw)
+        end = None if seconds is None else time.monotonic() + seconds
+        while True:
+            if (item := self._take()) is not None:
+                return item
+            left = None if end is None else max(0.0, end - time.monotonic())
+            if not self._wait(left):
+                return None
+
+    def __iter__(self) -> Iterator[Event | Lost]:
+        while (item := self.read()) is not None:
+            yield item
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event | Lost:
+        from uapi.aio import readable
+
+        while (item := self._take()) is None:
+            await readable(self.fileno())
+        return item
+
+    def receive(self, seconds: float) -> Received | Overrun | None:
+        """Wait for what the socket has next; None if nothing came within ``seconds``.
+
+        Raises acpi_event.FormatError for a message that is none of the family's.
+        """
+        return self._receive() if self._wait(seconds) else None
 
     def pending(self, quiet: float = 0.0) -> Iterator[Received | Overrun]:
         """Yield what has come, until nothing more comes for ``quiet`` seconds."""
@@ -145,10 +190,42 @@ class Listener:
             yield got
 
 
-def _socket() -> socket.socket:
-    netlink = socket.socket(
-        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, NETLINK_GENERIC
-    )
+    def _wait(self, seconds: float | None) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else math.ceil(max(0.0, seconds) * 1000)))
+
+    def _receive(self) -> Received | Overrun | None:
+        try:
+            raw = self._socket.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return Overrun()
+            raise
+        return Received(acpi_event.decode(raw), raw)
+
+    def _take(self) -> Event | Lost | None:
+        """What can be had without waiting."""
+        item: Event | Lost | None = self._next
+        self._next = None
+        while item is None and (got := self._receive()) is not None:
+            item = self._account(got)
+        return item
+
+    def _account(self, got: Received | Overrun) -> Event | Lost | None:
+        if isinstance(got, Overrun):
+            self._gaps.overrun()
+            return None
+        if not (lost := self._gaps.take(got.event.sequence)):
+            return got.event
+        self._next = got.event
+        return Lost(lost)
+
+
+def _socket(protocol: int = NETLINK_GENERIC) -> socket.socket:
+    netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
     # Without a port id a socket never gets a multicast.
     netlink.bind((0, 0))
     return netlink
