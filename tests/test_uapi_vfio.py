@@ -1,0 +1,426 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Devices, as far as they can be had without one: descriptors, errors, rules, streams."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import pickle
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from uapi import mirror, opening, pci, rules, vfio
+from uapi.errors import FormatError, OpenError, UapiError
+from uapi.eventfd import EventFd
+from uapi.ioctl import ROOM, Structure
+from uapi.notification import Notification, encode
+from uapi.notifications import Notifications
+from uapi.vfio import Device
+
+
+@pytest.fixture
+def null() -> Iterator[Device]:
+    """A descriptor that knows no ioctl at all."""
+    with Device.from_fd(os.open(os.devnull, os.O_RDWR), "0000:00:10.0") as device:
+        yield device
+
+
+def test_indices() -> None:
+    indices = (vfio.INTX, vfio.MSI, vfio.MSIX, vfio.ERR, vfio.REQ, vfio.ACPI)
+    assert indices == (0, 1, 2, 3, 4, 5)
+
+
+# ---- errors ----
+
+
+def test_every_ioctl_fails_as_what_it_is(null: Device) -> None:
+    for call, name in (
+        (null.info, "VFIO_DEVICE_GET_INFO"),
+        (lambda: null.irq_info(5), "VFIO_DEVICE_GET_IRQ_INFO"),
+        (lambda: null.set_irqs(5, 0), "VFIO_DEVICE_SET_IRQS"),
+        (null.disarm, "VFIO_DEVICE_SET_IRQS"),
+        (null.teardown, "VFIO_DEVICE_SET_IRQS"),
+        (null.loopback, "VFIO_DEVICE_SET_IRQS"),
+        (lambda: null.loopback_bool(1), "VFIO_DEVICE_SET_IRQS"),
+        (lambda: null.feature(0), "VFIO_DEVICE_FEATURE"),
+    ):
+        with pytest.raises(UapiError) as caught:
+            call()
+        assert caught.value.ioctl == name
+        assert caught.value.errno == errno.ENOTTY
+        assert str(caught.value).startswith(f"{name}: ENOTTY: ")
+
+
+def test_a_closed_device_is_ebadf(null: Device) -> None:
+    fd = null.fileno()
+    null.close()
+    null.close()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(fd)
+    with pytest.raises(UapiError, match="closed") as caught:
+        null.loopback()
+    assert caught.value.errno == errno.EBADF
+    with pytest.raises(ValueError, match="closed"):
+        null.fileno()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        UapiError("VFIO_DEVICE_SET_IRQS", errno.EINVAL, "argsz 12 is below 20"),
+        OpenError(errno.EBUSY, "0000:00:10.0", "in use", "close it"),
+    ],
+)
+def test_errors_travel_between_processes(error: OSError) -> None:
+    copy = pickle.loads(pickle.dumps(error))  # noqa: S301 - our own
+    assert (type(copy), str(copy), vars(copy)) == (type(error), str(error), vars(error))
+    assert copy.errno == error.errno
+
+
+def test_numbers_that_do_not_fit(null: Device) -> None:
+    for call in (
+        lambda: null.irq_info(-1),
+        lambda: null.irq_info(1 << 32),
+        lambda: null.set_irqs(5, 0, start=1 << 32),
+        lambda: null.info(argsz=-1),
+        lambda: null.arm(1 << 31),
+        lambda: null.loopback_bool(256),
+        lambda: null.loopback_bool(-1),
+    ):
+        with pytest.raises(OverflowError):
+            call()
+
+
+# ---- which rule was broken ----
+
+# SET_IRQS of an eventfd, as it should be, on the index of a device with a companion.
+GOOD = {
+    "argsz": 24,
+    "index": 5,
+    "flags": mirror.VFIO_IRQ_SET_DATA_EVENTFD | mirror.VFIO_IRQ_SET_ACTION_TRIGGER,
+    "start": 0,
+    "count": 1,
+    "data": struct.pack("=i", 0),
+    "num_irqs": 6,
+    "available": 1,
+}
+NONE = mirror.VFIO_IRQ_SET_DATA_NONE
+TRIGGER = mirror.VFIO_IRQ_SET_ACTION_TRIGGER
+
+
+@pytest.mark.parametrize(
+    ("facts", "number", "rule"),
+    [
+        ({"argsz": 12}, errno.EINVAL, "argsz 12 is below 20"),
+        ({"index": 7}, errno.EINVAL, "index 7 is not below num_irqs 6"),
+        ({"num_irqs": 5}, errno.EINVAL, "index 5 is not below num_irqs 5"),
+        ({"count": 0xFFFFFFFF}, errno.EINVAL, "start 0 plus count 4294967295 is more than"),
+        ({"flags": 0x64}, errno.EINVAL, "flags 0x64 have the unknown bits 0x40"),
+        ({"available": 0}, errno.EINVAL, "the device has no ACPI companion"),
+        ({"start": 1}, errno.EINVAL, "start 1 is not below the 1 interrupts of index 5"),
+        ({"count": 2}, errno.EINVAL, "start 0 plus count 2 is above the 1 interrupts"),
+        ({"flags": TRIGGER}, errno.EINVAL, "none of the DATA bits, or several"),
+        ({"flags": TRIGGER | 3}, errno.EINVAL, "none of the DATA bits, or several"),
+        ({"argsz": 23}, errno.EINVAL, "argsz 23 has no room for 1 items of 4 bytes"),
+        ({"flags": NONE}, errno.ENOTTY, "none of the ACTION bits, or several"),
+        ({"flags": NONE | 8}, errno.ENOTTY, "index 5 does not have the action of flags 0x9"),
+        ({"count": 0}, errno.EINVAL, "count 0 goes with DATA_NONE only"),
+        ({"flags": NONE | TRIGGER}, errno.EINVAL, "no eventfd is set for index 5"),
+        ({"data": struct.pack("=i", -2)}, errno.EINVAL, "descriptor -2 is below -1"),
+        ({"data": struct.pack("=i", 999)}, errno.EBADF, "descriptor 999 is not open"),
+        ({}, errno.EBUSY, "another open device has used the index for the same ACPI companion"),
+        # The first one in the kernel's order counts.
+        ({"argsz": 12, "index": 7, "flags": 0}, errno.EINVAL, "argsz 12 is below 20"),
+        # What is not known is not claimed.
+        ({}, errno.ENOMEM, ""),
+    ],
+)
+def test_rule(facts: dict[str, Any], number: int, rule: str) -> None:
+    told = rules.broken("VFIO_DEVICE_SET_IRQS", number, GOOD | facts)
+    assert rule in told
+    assert bool(told) == bool(rule)
+
+
+def test_rules_that_look_at_descriptors(tmp_path: Path) -> None:
+    def told(fd: int) -> str:
+        facts = GOOD | {"data": struct.pack("=i", fd)}
+        return rules.broken("VFIO_DEVICE_SET_IRQS", errno.EINVAL, facts)
+
+    with (tmp_path / "file").open("w") as file:
+        assert told(file.fileno()) == f"descriptor {file.fileno()} is no eventfd"
+    with EventFd() as eventfd:
+        # A good eventfd and EINVAL: what is left is what cannot be seen from outside.
+        assert told(eventfd.fileno()) == (
+            f"the eventfd of descriptor {eventfd.fileno()} is EFD_SEMAPHORE"
+        )
+
+
+def test_rules_need_no_facts() -> None:
+    numbers = [n for n in errno.errorcode if n]
+    for name in {rule.ioctl for rule in rules.RULES} | {"VFIO_NO_SUCH_IOCTL"}:
+        for number in numbers:
+            assert isinstance(rules.broken(name, number, {"index": 5, "flags": 0}), str)
+
+
+def test_every_rule_is_of_an_ioctl_of_the_mirror() -> None:
+    for rule in rules.RULES:
+        assert hasattr(mirror, rule.ioctl), rule
+
+
+# ---- memory for the kernel ----
+
+
+@pytest.mark.parametrize("argsz", [0, 1, 15, 16, 17, 4096, 0xFFFFFFFF])
+def test_the_memory_is_never_less_than_the_structure(argsz: int) -> None:
+    request = Structure("vfio_irq_info", argsz=argsz)
+    assert struct.unpack_from("=I", request.memory)[0] == argsz
+    assert len(request.memory) >= max(16, min(argsz, ROOM))
+    assert not any(request.memory[4:])
+
+
+def test_the_data_stands_behind_the_structure() -> None:
+    request = Structure("vfio_irq_set", tail=b"\1\2\3\4")
+    request.view.index, request.view.count = 5, 1
+    assert bytes(request.memory) == struct.pack("=5I4B", 24, 0, 5, 0, 1, 1, 2, 3, 4)
+    assert request.tail == b"\1\2\3\4"
+    short = Structure("vfio_irq_set", argsz=20, tail=b"\1\2\3\4")
+    assert bytes(short.memory[20:]) == b"\1\2\3\4"
+
+
+# ---- opening ----
+
+
+@pytest.mark.parametrize(
+    "bdf", ["", "alpha", "00:10", "0000:00:20.0", "0000:00:10.8", "../0000:00:10.0", "00:10.0\n"]
+)
+def test_what_is_no_bdf(bdf: str) -> None:
+    for call in (Device.open, vfio.ways):
+        with pytest.raises(OpenError, match="not a PCI address") as caught:
+            call(bdf)
+        assert caught.value.errno == errno.ENODEV
+        assert "\n" not in str(caught.value)
+
+
+def test_bdf() -> None:
+    assert pci.canonical("00:1F.3") == "0000:00:1f.3"
+    assert pci.canonical("10000:E1:00.0") == "10000:e1:00.0"
+
+
+def test_no_such_device() -> None:
+    with pytest.raises(OpenError, match="no such PCI device") as caught:
+        Device.open("ffff:ff:1f.7")
+    assert (caught.value.errno, caught.value.what) == (errno.ENODEV, "ffff:ff:1f.7")
+    assert vfio.ways("ffff:ff:1f.7") == ()
+
+
+class Sysfs:
+    """A device's files, in a folder: the files are real, only the place is not."""
+
+    bdf = "0000:00:10.0"
+
+    def __init__(self, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.root = root
+        self.folder = root / "devices" / self.bdf
+        self.folder.mkdir(parents=True)
+        (root / "vfio" / "devices").mkdir(parents=True)
+        monkeypatch.setattr(pci, "DEVICES", root / "devices")
+        monkeypatch.setattr(pci, "VFIO", root / "vfio")
+        monkeypatch.setattr(pci, "IOMMUFD", root / "iommu")
+
+    def bind(self, driver: str) -> None:
+        """Bind it to a driver."""
+        (self.root / driver).mkdir()
+        (self.folder / "driver").symlink_to(self.root / driver)
+
+    def group(self) -> None:
+        """Offer its group."""
+        (self.root / "groups" / "7").mkdir(parents=True)
+        (self.folder / "iommu_group").symlink_to(self.root / "groups" / "7")
+        for name in ("7", "vfio"):
+            (self.root / "vfio" / name).touch()
+
+    def cdev(self) -> None:
+        """Offer its own file."""
+        (self.folder / "vfio-dev" / "vfio3").mkdir(parents=True)
+        (self.root / "vfio" / "devices" / "vfio3").touch()
+        (self.root / "iommu").touch()
+
+
+@pytest.fixture
+def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sysfs:
+    return Sysfs(tmp_path, monkeypatch)
+
+
+def test_ways(sysfs: Sysfs) -> None:
+    assert vfio.ways(sysfs.bdf) == ()
+    sysfs.bind("vfio-pci")
+    assert vfio.ways(sysfs.bdf) == ()
+    sysfs.group()
+    assert vfio.ways(sysfs.bdf) == ("group",)
+    sysfs.cdev()
+    assert vfio.ways("00:10.0") == ("cdev", "group")
+
+
+@pytest.mark.parametrize(
+    ("driver", "cause"),
+    [
+        ("", "not bound to vfio-pci"),
+        ("e1000e", "bound to e1000e, not to vfio-pci"),
+        ("vfio-pci", "bound to vfio-pci, but there is neither"),
+    ],
+)
+def test_a_device_that_cannot_be_opened(sysfs: Sysfs, driver: str, cause: str) -> None:
+    if driver:
+        sysfs.bind(driver)
+    with pytest.raises(OpenError, match=cause) as caught:
+        Device.open(sysfs.bdf)
+    assert caught.value.mend
+
+
+def test_a_group_of_somebody_else_is_not_opened(sysfs: Sysfs) -> None:
+    # Another device of the group is bound, this one has a driver of the host.
+    sysfs.group()
+    sysfs.bind("e1000e")
+    with pytest.raises(OpenError, match="bound to e1000e"):
+        Device.open(sysfs.bdf)
+
+
+def test_a_way_that_is_not_offered(sysfs: Sysfs) -> None:
+    sysfs.bind("vfio-pci")
+    sysfs.group()
+    with pytest.raises(OpenError, match="not offer it through cdev; it does through group"):
+        Device.open(sysfs.bdf, "cdev")
+    with pytest.raises(ValueError, match="neither 'cdev' nor 'group'"):
+        Device.open(sysfs.bdf, "tunnel")
+
+
+@pytest.mark.parametrize(("way", "ioctl"), [("cdev", "IOMMU_IOAS_ALLOC"), ("group", "VFIO_GROUP_")])
+def test_nothing_stays_open_when_an_ioctl_fails(sysfs: Sysfs, way: str, ioctl: str) -> None:
+    sysfs.bind("vfio-pci")
+    sysfs.cdev()
+    sysfs.group()
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208 - the folder is not listed twice
+    for _ in range(2):
+        with pytest.raises(UapiError, match=ioctl) as caught:  # plain files know no ioctl
+            Device.open(sysfs.bdf, way)
+        assert caught.value.errno == errno.ENOTTY
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
+    assert not opening._spaces.used
+
+
+def test_permission(sysfs: Sysfs) -> None:
+    sysfs.bind("vfio-pci")
+    sysfs.cdev()
+    (sysfs.root / "iommu").chmod(0)
+    if os.access(sysfs.root / "iommu", os.R_OK):
+        pytest.skip("root may open everything")
+    with pytest.raises(OpenError, match="permission denied; give your user") as caught:
+        Device.open(sysfs.bdf)
+    assert caught.value.errno == errno.EACCES
+
+
+# ---- streams ----
+
+
+class Signalled:
+    """Stands in for a device: gives notifications the way the kernel does, one at a time."""
+
+    def __init__(self) -> None:
+        self.closed = False
+        self.armed: EventFd | None = None
+
+    def arm(self, fd: EventFd) -> None:
+        """As Device."""
+        self.armed = fd
+
+    def disarm(self) -> None:
+        """As Device."""
+        self.armed = None
+
+    def send(self, *values: int) -> None:
+        """Each when the one before was read."""
+        for value in values:
+            assert self.armed is not None
+            while self.armed.wait(0):
+                threading.Event().wait(0.001)
+            self.armed.write(encode(Notification(value)))
+
+
+@pytest.fixture
+def device() -> Signalled:
+    return Signalled()
+
+
+def test_stream(device: Signalled) -> None:
+    with Notifications(device) as stream:
+        assert stream.read(0) is None
+        sender = threading.Thread(target=device.send, args=range(0x80, 0xC0))
+        sender.start()
+        got = [next(stream).value for _ in range(0x40)]
+        sender.join()
+        assert got == list(range(0x80, 0xC0))
+        assert stream.read(0.01) is None
+    assert device.armed is None
+
+
+def test_stream_in_asyncio(device: Signalled) -> None:
+    async def collect(stream: Notifications) -> list[int]:
+        got = []
+        async for notification in stream:
+            got.append(notification.value)
+            if notification.value == 0x8F:
+                break
+        return got
+
+    async def main() -> list[int]:
+        with Notifications(device) as stream:
+            sender = asyncio.to_thread(device.send, *range(0x80, 0x90))
+            got, _ = await asyncio.wait_for(asyncio.gather(collect(stream), sender), 10)
+            # Cancelling leaves nothing behind: it can be waited for again.
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(anext(stream), 0.01)
+            device.send(0x90)
+            return [*got, (await anext(stream)).value]
+
+    assert asyncio.run(main()) == list(range(0x80, 0x91))
+
+
+def test_two_tasks_cannot_wait(device: Signalled) -> None:
+    async def main() -> None:
+        with Notifications(device) as stream:
+            first = asyncio.ensure_future(anext(stream))
+            await asyncio.sleep(0)
+            with pytest.raises(RuntimeError, match="another task waits"):
+                await anext(stream)
+            device.send(0x81)
+            assert (await first).value == 0x81
+
+    asyncio.run(main())
+
+
+def test_a_foreign_write_is_no_notification(device: Signalled) -> None:
+    with Notifications(device) as stream:
+        stream.eventfd.write(1)
+        with pytest.raises(FormatError, match="lacks VALID"):
+            stream.read(1)
+        device.send(0x81)
+        assert stream.read(1) == Notification(0x81)
+
+
+def test_a_closed_device_is_not_disarmed(device: Signalled) -> None:
+    with Notifications(device) as stream:
+        device.closed = True
+    assert device.armed is stream.eventfd
+
+
+def test_no_eventfd_is_left_where_arming_fails(null: Device) -> None:
+    before = os.listdir("/proc/self/fd")  # noqa: PTH208
+    with pytest.raises(UapiError, match="VFIO_DEVICE_SET_IRQS"):
+        null.notifications()
+    assert os.listdir("/proc/self/fd") == before  # noqa: PTH208

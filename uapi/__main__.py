@@ -1,0 +1,104 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""``python -m uapi``: listen to notifications, check the running kernel.
+
+Exit codes: 0 as it should be, 1 a check failed, 2 usage, or it cannot be done here, 130 stopped
+by Ctrl-C or SIGTERM. `listen`, which is ended that way, then exits with 0.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import sys
+from collections.abc import Sequence
+from types import FrameType
+
+PASS, FAIL, REFUSED, INTERRUPTED = 0, 1, 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; its exit code."""
+    options = _parser().parse_args(arguments)
+    signal.signal(signal.SIGTERM, _interrupt)
+    try:
+        code: int = options.run(options)
+    except KeyboardInterrupt:
+        code = PASS if options.command == "listen" else INTERRUPTED
+    except BrokenPipeError:
+        # Whoever read this has had enough. Nothing is to be written when Python exits, either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = PASS
+    except OSError as error:
+        print(f"error: {error}", file=sys.stderr)
+        code = REFUSED
+    return code
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def _listen(options: argparse.Namespace) -> int:
+    from uapi.listen import listen
+
+    netlink = options.netlink or not options.device
+    listen(options.device, netlink=netlink, as_json=options.json, via=options.via)
+    return PASS
+
+
+def _conformance(options: argparse.Namespace) -> int:
+    from uapi import conformance
+
+    report = conformance.report(options.device, options.via)
+    print(report.json() if options.json else report)
+    return PASS if report.passed else FAIL
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m uapi", description="ACPI notifications of VFIO PCI devices."
+    )
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    listen = commands.add_parser(
+        "listen",
+        help="print notifications as they come",
+        description="Print notifications as they come, a line each, until Ctrl-C or SIGTERM.",
+    )
+    listen.add_argument(
+        "--device",
+        metavar="BDF",
+        action="append",
+        default=[],
+        help="open this device and listen to its eventfd (can be repeated)",
+    )
+    listen.add_argument(
+        "--netlink",
+        action="store_true",
+        help="listen to acpi_event, all devices of the host (default if no device is given)",
+    )
+    listen.set_defaults(run=_listen)
+
+    conformance = commands.add_parser(
+        "conformance",
+        help="check the running kernel with a device, by loopback",
+        description="Check what the running kernel promises of ACPI notifications, with "
+        "a device that is bound to vfio-pci and not in use. Loopback takes the place of "
+        "firmware. Opening and closing resets the device, as any VMM's doing so does.",
+    )
+    conformance.add_argument("--device", metavar="BDF", required=True, help="the device")
+    conformance.set_defaults(run=_conformance)
+
+    for command in (listen, conformance):
+        command.add_argument(
+            "--via",
+            choices=("cdev", "group"),
+            help="how to open devices (default: cdev if the kernel has it)",
+        )
+        command.add_argument("--json", action="store_true", help="JSON instead of text")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,102 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""Check the running kernel with one device: ``python -m uapi conformance``.
+
+Runs on any host with a device that is bound to vfio-pci and that nobody has open. The source of
+notifications is loopback; what firmware sends meanwhile is told apart from that and ignored. The
+device is opened and closed, which resets it as it always does, and left disarmed; nothing of the
+host is changed.
+
+The requirements are those of docs/uapi.md, as far as they can be shown that way.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+
+from uapi import checks, support
+from uapi.bench import Bench, BrokenError
+from uapi.errors import FormatError
+from uapi.vfio import ACPI
+
+PASS = "pass"
+FAIL = "fail"
+
+
+@dataclass(frozen=True)
+class Check:
+    """How one check ended. ``message`` says what was wrong if ``outcome`` is "fail"."""
+
+    requirement: str
+    title: str
+    outcome: str
+    message: str = ""
+
+
+@dataclass(frozen=True)
+class Report:
+    """What `report` found out."""
+
+    device: str
+    via: str
+    kernel: str
+    companion: bool
+    checks: tuple[Check, ...]
+
+    @property
+    def passed(self) -> bool:
+        """Whether every check passed, of which there was one at least."""
+        return bool(self.checks) and all(check.outcome == PASS for check in self.checks)
+
+    def json(self) -> str:
+        """As a JSON object; its keys are the fields of this class and of `Check`."""
+        return json.dumps(asdict(self) | {"passed": self.passed}, indent=2)
+
+    def __str__(self) -> str:
+        companion = "" if self.companion else ", without an ACPI companion"
+        lines = [f"{self.device} through {self.via}{companion}, Linux {self.kernel}", ""]
+        lines += map(_line, self.checks)
+        failed = sum(check.outcome == FAIL for check in self.checks)
+        return "\n".join([*lines, "", f"{len(self.checks) - failed} passed, {failed} failed"])
+
+
+def run(bdf: str, via: str | None = None) -> list[Check]:
+    """Run every check that the device allows; see `report`."""
+    return list(report(bdf, via).checks)
+
+
+def report(bdf: str, via: str | None = None) -> Report:
+    """Run every check that the device allows: with or without a companion.
+
+    OpenError or UapiError if it cannot be opened, OpenError (ENOTSUP) if the kernel does not have
+    the index.
+    """
+    with Bench(bdf, via) as bench:
+        support.require_index(bench.device)
+        companion = bench.device.irq_info(ACPI).count > 0
+        wanted = [item for item in checks.ALL if item.companion in (None, companion)]
+        return Report(
+            device=bench.device.bdf,
+            via=bench.device.via,
+            kernel=os.uname().release,
+            companion=companion,
+            checks=tuple(_run(wanted, bench)),
+        )
+
+
+def _run(wanted: Iterable[checks.Item], bench: Bench) -> Iterable[Check]:
+    for item in wanted:
+        try:
+            item.function(bench)
+        except (BrokenError, FormatError, OSError) as error:
+            yield Check(item.requirement, item.title, FAIL, str(error))
+        else:
+            yield Check(item.requirement, item.title, PASS)
+        bench.restore()
+
+
+def _line(check: Check) -> str:
+    line = f"{check.requirement}  {check.outcome}  {check.title}"
+    return f"{line}\n{'':12}      {check.message}" if check.message else line

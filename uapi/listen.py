@@ -1,0 +1,219 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""Print notifications as they come: ``python -m uapi listen``."""
+
+from __future__ import annotations
+
+import errno
+import json
+import select
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any, Protocol
+
+from uapi import support
+from uapi.errors import FormatError, OpenError
+from uapi.eventfd import EventFd
+from uapi.vfio import REQ, Device
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the output: an event, or what there is to say instead.
+
+    ``facts`` are the keys of a line of JSON besides "time", ``text`` is what stands behind the
+    time otherwise.
+    """
+
+    text: str
+    facts: dict[str, Any]
+    time: datetime = field(default_factory=lambda: datetime.now().astimezone())
+
+    def __str__(self) -> str:
+        return f"{self.time:%H:%M:%S.%f} {self.text}"
+
+    def json(self) -> str:
+        """The line as a JSON object."""
+        return json.dumps({"time": self.time.isoformat(timespec="microseconds")} | self.facts)
+
+
+class Source(Protocol):
+    """What lines come from."""
+
+    def fileno(self) -> int:
+        """Readable when there are lines."""
+
+    def lines(self) -> Iterator[Line]:
+        """What there is now; StopIteration at once if it was a false alarm."""
+
+    @property
+    def over(self) -> bool:
+        """Nothing will come any more."""
+
+
+class DeviceSource:
+    """A device's eventfd. It is open from here on until the stack is closed."""
+
+    over = False
+
+    def __init__(self, device: Device) -> None:
+        self._bdf = device.bdf
+        self._notifications = device.notifications()
+
+    def fileno(self) -> int:
+        """See `Source`."""
+        return self._notifications.fileno()
+
+    def close(self) -> None:
+        """Disarm."""
+        self._notifications.close()
+
+    def lines(self) -> Iterator[Line]:
+        """See `Source`."""
+        facts: dict[str, Any] = {"mechanism": "eventfd", "device": self._bdf}
+        head = f"eventfd {self._bdf}"
+        try:
+            got = self._notifications.read(0)
+        except FormatError as error:
+            yield Line(f"{head} no notification: {error}", facts | {"error": str(error)})
+            return
+        if got is None:
+            return
+        notes = ["loopback"] * got.loopback + [f"lost {got.lost} before"] * bool(got.lost)
+        yield Line(
+            " ".join([head, f"{got.value:#04x}", *notes]),
+            facts | {"value": got.value, "loopback": got.loopback, "lost": got.lost},
+        )
+
+
+class ReleaseSource:
+    """Closes a device that the host wants back: unbinding it waits for its user to do so."""
+
+    def __init__(self, device: Device, notifications: DeviceSource) -> None:
+        self._device = device
+        self._notifications = notifications
+        self._eventfd = EventFd()
+        device.arm(self._eventfd, REQ)
+
+    @property
+    def over(self) -> bool:
+        """See `Source`."""
+        return self._device.closed
+
+    def fileno(self) -> int:
+        """See `Source`."""
+        return self._eventfd.fileno()
+
+    def close(self) -> None:
+        """Close the eventfd."""
+        self._eventfd.close()
+
+    def lines(self) -> Iterator[Line]:
+        """See `Source`."""
+        if self._eventfd.read() is None:
+            return
+        yield from self._notifications.lines()
+        self._notifications.over = True
+        self._device.close()
+        yield Line(
+            f"eventfd {self._device.bdf} closed: the host wants the device back",
+            {"mechanism": "eventfd", "device": self._device.bdf, "closed": True},
+        )
+
+
+class NetlinkSource:
+    """The acpi_event family."""
+
+    over = False
+
+    def __init__(self) -> None:
+        # pyroute2 is needed for this source only, and not small.
+        from uapi import probe
+
+        self._lost = probe.Lost
+        try:
+            self._listener = probe.Listener()
+        except OSError as error:
+            raise OpenError(
+                error.errno or errno.EIO,
+                "acpi_event",
+                "this network namespace does not have the family"
+                if error.errno == errno.ENOENT
+                else str(error.strerror or error),
+                "only the initial one has it, on a kernel with ACPI and generic netlink",
+            ) from error
+
+    def fileno(self) -> int:
+        """See `Source`."""
+        return self._listener.fileno()
+
+    def close(self) -> None:
+        """Leave the group."""
+        self._listener.close()
+
+    def lines(self) -> Iterator[Line]:
+        """See `Source`."""
+        facts: dict[str, Any] = {"mechanism": "netlink"}
+        try:
+            while (got := self._listener.read(0)) is not None:
+                if isinstance(got, self._lost):
+                    yield Line(f"netlink lost {got.count}", facts | {"lost": got.count})
+                    continue
+                names = printable(got.device_class), printable(got.bus_id)
+                yield Line(
+                    f"netlink {names[1]} {got.type:#04x} class {names[0]} data {got.data:#x}",
+                    facts
+                    | {
+                        "device": got.bus_id,
+                        "value": got.type,
+                        "class": got.device_class,
+                        "data": got.data,
+                        "sequence": got.sequence,
+                    },
+                )
+        except FormatError as error:
+            yield Line(f"netlink no event: {error}", facts | {"error": str(error)})
+
+
+def printable(text: str) -> str:
+    """A name for a terminal: firmware chose it, and may have chosen anything."""
+    return "".join(c if c.isprintable() and c != " " else repr(c)[1:-1] for c in text) or "-"
+
+
+def lines(sources: Sequence[Source]) -> Iterator[Line]:
+    """Yield the lines of all sources as they come, until all are over."""
+    while alive := {source.fileno(): source for source in sources if not source.over}:
+        poll = select.poll()
+        for fd in alive:
+            poll.register(fd, select.POLLIN)
+        for fd, _ in poll.poll():
+            if not alive[fd].over:
+                yield from alive[fd].lines()
+
+
+def listen(devices: Sequence[str], *, netlink: bool, as_json: bool, via: str | None = None) -> None:
+    """Print what the devices and, if asked for, ``acpi_event`` have to tell, until interrupted.
+
+    OSError (`OpenError`, `UapiError`) if a source cannot be had. Returns only when the host took
+    back all devices and there is nothing else to listen to.
+    """
+    with ExitStack() as stack:
+        sources: list[Source] = []
+        for bdf in dict.fromkeys(devices):
+            device = stack.enter_context(Device.open(bdf, via))
+            support.require_companion(device)
+            events = DeviceSource(device)
+            stack.callback(events.close)
+            release = ReleaseSource(device, events)
+            stack.callback(release.close)
+            sources += [events, release]
+        if netlink:
+            family = NetlinkSource()
+            stack.callback(family.close)
+            sources.append(family)
+        # For whoever starts this and has to know from when on nothing is missed.
+        print("listening; Ctrl-C ends it", file=sys.stderr, flush=True)
+        for line in lines(sources):
+            print(line.json() if as_json else line, flush=True)
