@@ -8,8 +8,10 @@ import errno
 import os
 import pickle
 import struct
+import tempfile
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -314,14 +316,28 @@ def test_nothing_stays_open_when_an_ioctl_fails(sysfs: Sysfs, way: str, ioctl: s
     assert not opening._spaces.used
 
 
-def test_permission(sysfs: Sysfs) -> None:
-    sysfs.bind("vfio-pci")
-    sysfs.cdev()
-    (sysfs.root / "iommu").chmod(0)
-    if os.access(sysfs.root / "iommu", os.R_OK):
-        pytest.skip("root may open everything")
-    with pytest.raises(OpenError, match="permission denied; give your user") as caught:
-        Device.open(sysfs.bdf)
+@contextmanager
+def nobody() -> Iterator[None]:
+    """Be somebody who is not root."""
+    before = os.geteuid()
+    if before == 0:
+        os.seteuid(65534)
+    try:
+        yield
+    finally:
+        os.seteuid(before)
+
+
+def test_permission(monkeypatch: pytest.MonkeyPatch) -> None:
+    # A folder of its own: those of pytest are their owner's alone.
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        sysfs = Sysfs(Path(folder), monkeypatch)
+        sysfs.bind("vfio-pci")
+        sysfs.cdev()
+        (sysfs.root / "iommu").chmod(0)
+        with nobody(), pytest.raises(OpenError, match="permission denied; give your") as caught:
+            Device.open(sysfs.bdf)
     assert caught.value.errno == errno.EACCES
 
 

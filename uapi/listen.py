@@ -179,7 +179,7 @@ class NetlinkSource:
 
 def printable(text: str) -> str:
     """A name for a terminal: firmware chose it, and may have chosen anything."""
-    return "".join(c if c.isprintable() and c != " " else repr(c)[1:-1] for c in text) or "-"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) or "-"
 
 
 def lines(sources: Sequence[Source]) -> Iterator[Line]:

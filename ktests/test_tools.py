@@ -1,0 +1,127 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The library's own programs on a real device: ``python -m uapi``."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+
+from ktests.acpi import Adapter, Firmware
+from ktests.conftest import Measure
+from ktests.pci import Device
+from uapi import checks, conformance, vfio
+
+Bind = Callable[[str], Device]
+
+# Programs start slowly under emulation, from a file system without a cache.
+START_SECONDS = 40.0
+LINE_SECONDS = 10.0
+
+
+class Program:
+    """``python -m uapi`` with its output, line by line."""
+
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._rest = b""
+
+    def line(self, seconds: float = LINE_SECONDS) -> str:
+        """The next line; AssertionError if none came in time."""
+        assert self._process.stdout is not None
+        end = time.monotonic() + seconds
+        while b"\n" not in self._rest:
+            left = max(0.0, end - time.monotonic())
+            ready, _, _ = select.select([self._process.stdout], [], [], left)
+            assert ready, f"no line after {seconds:g} s, but {self._rest!r}"
+            more = os.read(self._process.stdout.fileno(), 4096)
+            assert more, f"it ended with {self._process.wait(LINE_SECONDS)}: {self._rest!r}"
+            self._rest += more
+        line, _, self._rest = self._rest.partition(b"\n")
+        return line.decode()
+
+    def events(self, count: int) -> Iterator[dict[str, Any]]:
+        """That many lines of JSON."""
+        for _ in range(count):
+            yield json.loads(self.line())
+
+    def wait(self) -> int:
+        """The exit code."""
+        return self._process.wait(LINE_SECONDS)
+
+    def end(self) -> int:
+        """Send it SIGTERM; the exit code."""
+        self._process.terminate()
+        return self.wait()
+
+
+@contextmanager
+def uapi(*arguments: str) -> Iterator[Program]:
+    """Run it until the block ends."""
+    process = subprocess.Popen(
+        [sys.executable, "-S", "-s", "-m", "uapi", *arguments],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    try:
+        yield Program(process)
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()
+
+
+@pytest.mark.requirement("REQ-EVT-12")
+def test_listen(
+    mechanism: str, bind: Bind, firmware: Firmware, adapters: dict[str, Adapter]
+) -> None:
+    alpha, beta = bind("alpha"), bind("beta")
+    devices = ("--device", alpha.bdf, "--device", beta.bdf)
+    sources = devices if mechanism == "eventfd" else ("--netlink",)
+    with uapi("listen", "--json", *sources) as program:
+        assert program.line(START_SECONDS).startswith("listening")
+        for device, value in ((alpha, 0x81), (beta, 0xD2)):
+            firmware.notify(device.method, value)
+            firmware.settle()
+        # Every kernel reports these, so that nobody waits for what does not come.
+        firmware.notify(adapters["ac"].method, 0x80, count=2)
+        got = [(line.get("device"), line.get("value")) for line in program.events(2)]
+        assert got == [(alpha.bdf, 0x81), (beta.bdf, 0xD2)]
+        assert program.end() == 0
+
+
+@pytest.mark.requirement("REQ-INT-05")
+def test_conformance(bind: Bind, measure: Measure) -> None:
+    device = bind("alpha")
+    for way in vfio.ways(device.bdf):
+        done = conformance.run(device.bdf, way)
+        failed = [check for check in done if check.outcome != conformance.PASS]
+        assert not failed
+        assert len(done) == sum(item.companion is not False for item in checks.ALL)
+        measure(f"checks passed through {way}", len(done))
+    # What somebody has is left alone, and his eventfd stays armed.
+    with vfio.Device.open(device.bdf) as owner, owner.notifications() as stream:
+        with uapi("conformance", "--device", device.bdf) as program:
+            assert program.line(START_SECONDS).startswith("error: ")
+            assert program.wait() == 2
+        owner.loopback()
+        got = stream.read(LINE_SECONDS)
+        assert got is not None
+        assert got.loopback
+
+
+@pytest.mark.requirement("REQ-ERR-07")
+def test_conformance_without_companion(bind: Bind) -> None:
+    done = conformance.run(bind("bare").bdf)
+    assert not [check for check in done if check.outcome != conformance.PASS]
+    assert "REQ-ERR-07" in {check.requirement for check in done}

@@ -1,0 +1,268 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""``python -m uapi`` as its user sees it, as far as there is no device."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+
+import pytest
+
+from uapi import checks, conformance, listen, probe
+from uapi.bench import BrokenError, Reader
+from uapi.checks import Item
+from uapi.conformance import Check, Report
+from uapi.notification import Notification, encode
+
+ROOT = Path(__file__).parent.parent
+COMMAND = [sys.executable, "-m", "uapi"]
+
+
+def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*COMMAND, *arguments], cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+@pytest.mark.parametrize("command", ["listen", "conformance"])
+@pytest.mark.parametrize(
+    ("device", "cause"),
+    [
+        ("alpha", "device 'alpha': not a PCI address"),
+        ("ffff:ff:1f.7", "ffff:ff:1f.7: no such PCI device"),
+        ("../../../etc", "not a PCI address"),
+    ],
+)
+def test_refused(command: str, device: str, cause: str) -> None:
+    done = run(command, "--device", device)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert cause in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [(), ("conformance",), ("listen", "--device"), ("listen", "--via", "tunnel"), ("dance",)],
+)
+def test_usage(arguments: tuple[str, ...]) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert "usage: python -m uapi" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_listen_ends_by_a_signal(number: signal.Signals) -> None:
+    try:
+        probe.family()
+    except OSError:
+        pytest.skip("no acpi_event family in this network namespace")
+    process = subprocess.Popen(
+        [*COMMAND, "listen"], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    with process:
+        assert process.stderr is not None
+        assert process.stderr.readline() == "listening; Ctrl-C ends it\n"
+        process.send_signal(number)
+        out, error = process.communicate(timeout=30)
+    assert (process.returncode, out, error) == (0, "", "")
+
+
+def test_no_family_in_another_namespace() -> None:
+    done = subprocess.run(
+        ["unshare", "-rn", *COMMAND, "listen"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    if done.returncode == 1:
+        pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
+    assert done.returncode == 2
+    assert done.stderr.startswith("error: acpi_event: this network namespace does not have")
+
+
+def test_help_names_every_option() -> None:
+    for command, options in (
+        ("listen", ("--device", "--netlink", "--via", "--json")),
+        ("conformance", ("--device", "--via", "--json")),
+    ):
+        text = run(command, "--help").stdout
+        assert [name for name in options if name not in text] == []
+
+
+# ---- the lines of listen ----
+
+
+class Given:
+    """A source that has some lines, and is over then."""
+
+    def __init__(self, *texts: str) -> None:
+        self._texts = list(texts)
+        self._pipe = os.pipe()
+        os.write(self._pipe[1], b"x")
+
+    @property
+    def over(self) -> bool:
+        """See listen.Source."""
+        return not self._texts
+
+    def fileno(self) -> int:
+        """See listen.Source."""
+        return self._pipe[0]
+
+    def lines(self) -> Iterator[listen.Line]:
+        """See listen.Source."""
+        yield listen.Line(self._texts.pop(0), {})
+
+    def close(self) -> None:
+        """Close the pipe."""
+        for fd in self._pipe:
+            os.close(fd)
+
+
+def test_lines_of_several_sources_until_all_are_over() -> None:
+    sources = (Given("a", "b", "c"), Given("1"))
+    assert sorted(line.text for line in listen.lines(sources)) == ["1", "a", "b", "c"]
+    for source in sources:
+        source.close()
+
+
+class Armed:
+    """Stands in for a device that is open."""
+
+    bdf = "0000:00:10.0"
+    closed = False
+
+    def notifications(self) -> object:
+        """As Device."""
+        from uapi.notifications import Notifications
+
+        return Notifications(self)
+
+    def arm(self, fd: object) -> None:
+        """As Device."""
+
+    def disarm(self) -> None:
+        """As Device."""
+
+
+@pytest.mark.parametrize(
+    ("word", "text", "facts"),
+    [
+        (
+            encode(Notification(0x81)),
+            "eventfd 0000:00:10.0 0x81",
+            {"value": 0x81, "loopback": False, "lost": 0},
+        ),
+        (
+            encode(Notification(0, True)),
+            "eventfd 0000:00:10.0 0x00 loopback",
+            {"value": 0, "loopback": True, "lost": 0},
+        ),
+        (
+            encode(Notification(0xD1, False, 3)),
+            "eventfd 0000:00:10.0 0xd1 lost 3 before",
+            {"value": 0xD1, "loopback": False, "lost": 3},
+        ),
+        (
+            1,
+            "eventfd 0000:00:10.0 no notification: 0x0000000000000001 lacks VALID (bit 32)",
+            {"error": "0x0000000000000001 lacks VALID (bit 32)"},
+        ),
+    ],
+)
+def test_line_of_a_device(word: int, text: str, facts: dict[str, object]) -> None:
+    source = listen.DeviceSource(Armed())  # type: ignore[arg-type]
+    assert list(source.lines()) == []
+    source._notifications.eventfd.write(word)
+    [line] = source.lines()
+    source.close()
+    assert line.text == text
+    assert line.facts == {"mechanism": "eventfd", "device": "0000:00:10.0"} | facts
+    assert re.fullmatch(rf"\d\d:\d\d:\d\d\.\d{{6}} {re.escape(text)}", str(line))
+    read = json.loads(line.json())
+    assert datetime.fromisoformat(read.pop("time")) == line.time
+    assert read == line.facts
+
+
+def test_names_of_firmware_cannot_write_on_the_terminal() -> None:
+    assert listen.printable("0000:00:10.0") == "0000:00:10.0"
+    assert listen.printable("") == "-"
+    assert listen.printable("a\x1b[2J\nb\u202e") == r"a\x1b[2J\nb\u202e"
+
+
+# ---- conformance ----
+
+
+def test_every_check_is_of_a_requirement() -> None:
+    known = tomllib.loads((ROOT / "ktests" / "requirements.toml").read_text())
+    assert [item.requirement for item in checks.ALL if item.requirement not in known] == []
+    assert len({item.title for item in checks.ALL}) == len(checks.ALL)
+
+
+@pytest.mark.parametrize(
+    ("outcomes", "passed"),
+    [(("pass", "pass"), True), (("pass", "fail"), False), ((), False)],
+)
+def test_report(outcomes: tuple[str, ...], passed: bool) -> None:
+    made = tuple(
+        Check("REQ-EVT-05", "a title", outcome, "a message" if outcome == "fail" else "")
+        for outcome in outcomes
+    )
+    report = Report("0000:00:10.0", "cdev", "7.3.4", True, made)
+    assert report.passed is passed
+    assert json.loads(report.json())["passed"] is passed
+    assert len(json.loads(report.json())["checks"]) == len(outcomes)
+    failed = outcomes.count("fail")
+    assert str(report).endswith(f"{len(outcomes) - failed} passed, {failed} failed")
+    assert ("a message" in str(report)) is bool(failed)
+
+
+def test_readers_see_what_is_wrong() -> None:
+    loopback = encode(Notification(0, True))
+    with Reader() as reader:
+        for word, wrong in (
+            (encode(Notification(0, True, 1)), "lost=1"),
+            (encode(Notification(1, True)), "value=1"),
+        ):
+            reader.write(word)
+            with pytest.raises(BrokenError, match=wrong):
+                reader.loopbacks(1)
+        # Two that were added up, and one more than were sent.
+        reader.write(loopback)
+        with pytest.raises(BrokenError, match="more than were sent"):
+            reader.loopbacks(0)
+        reader.write(loopback)
+        reader.loopbacks(1)
+
+
+def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Bench:
+        restored = 0
+
+        def restore(self) -> None:
+            """As the real one."""
+            self.restored += 1
+
+    def fail(bench: object) -> None:
+        raise BrokenError("it is so")
+
+    bench = Bench()
+    items = [
+        Item("REQ-EVT-05", "bad", True, fail),
+        Item("REQ-EVT-06", "good", True, lambda _: None),
+    ]
+    got = list(conformance._run(items, bench))  # type: ignore[arg-type]
+    assert [(check.outcome, check.message) for check in got] == [("fail", "it is so"), ("pass", "")]
+    assert bench.restored == 2

@@ -1,0 +1,172 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The listener on a real netlink socket, which overruns for real; and what is lost by that.
+
+Another protocol than generic netlink lets a test send the messages. It takes CAP_NET_ADMIN to
+join a group of it, so that some of these tests are for root.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from uapi import probe
+from uapi.acpi_event import Event, FormatError
+from uapi.gaps import Gaps
+from uapi.probe import Family, Listener, Lost, Overrun, Received
+
+GROUP = 5
+FAMILY = Family(id=28, version=1, groups={"acpi_mc_group": GROUP})
+
+OVERRUN = "overrun"
+
+Send = Callable[..., None]
+
+
+def message(sequence: int) -> bytes:
+    head = struct.pack("=IHHII BBH HH", 68, FAMILY.id, 0, sequence, 0, 1, 1, 0, 48, 1)
+    return head + struct.pack("=20s15sxII", b"vfio_pci", b"0000:00:10.0", 0xD1, 0)
+
+
+def event(sequence: int) -> Event:
+    return Event(sequence, "vfio_pci", "0000:00:10.0", 0xD1, 0)
+
+
+@pytest.fixture
+def send() -> Iterator[Send]:
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_USERSOCK) as sender:
+
+        def send(*messages: bytes) -> None:
+            for data in messages:
+                # The group gets it; port 0, which a send names as well, is nobody's.
+                with contextlib.suppress(ConnectionRefusedError):
+                    sender.sendto(data, (0, 1 << GROUP - 1))
+
+        yield send
+
+
+@pytest.fixture
+def listener() -> Iterator[Listener]:
+    try:
+        made = Listener(buffer=4096, known=FAMILY, protocol=socket.NETLINK_USERSOCK)
+    except PermissionError:
+        pytest.skip("joining this group takes CAP_NET_ADMIN")
+    with made:
+        yield made
+
+
+def read_all(listener: Listener) -> list[Event | Lost]:
+    got = []
+    while (item := listener.read(0)) is not None:
+        got.append(item)
+    return got
+
+
+def test_receive(listener: Listener, send: Send) -> None:
+    assert listener.receive(0) is None
+    send(message(7))
+    assert listener.receive(10) == Received(event(7), message(7))
+
+
+def test_overrun_is_told_once(listener: Listener, send: Send) -> None:
+    send(*map(message, range(100)))
+    got = list(listener.pending())
+    assert got.count(Overrun()) == 1
+    assert len(got) < 100
+    send(message(100))
+    assert listener.receive(10) == Received(event(100), message(100))
+
+
+def test_each_loss_is_counted(listener: Listener, send: Send) -> None:
+    for first in (0, 100):
+        send(*map(message, range(first, first + 98)))
+        # What was in the buffer comes first; that something is missing shows behind it.
+        kept = read_all(listener)
+        assert kept == [event(first + number) for number in range(len(kept))]
+        assert 0 < len(kept) < 98
+        send(message(first + 98), message(first + 99))
+        assert read_all(listener) == [Lost(98 - len(kept)), event(first + 98), event(first + 99)]
+
+
+def test_a_gap_without_overrun_is_no_loss(listener: Listener, send: Send) -> None:
+    numbers = (1, 3, 2, 3, 9)
+    send(*map(message, numbers))
+    assert read_all(listener) == [event(number) for number in numbers]
+
+
+def test_iterate(listener: Listener, send: Send) -> None:
+    threading.Timer(0.02, send, map(message, range(3))).start()
+    items = iter(listener)
+    assert [next(items) for _ in range(3)] == [event(0), event(1), event(2)]
+
+
+def test_iterate_in_asyncio(listener: Listener, send: Send) -> None:
+    async def main() -> list[Event | Lost]:
+        send(*map(message, range(100)))
+        got = []
+        asyncio.get_running_loop().call_later(0.05, send, message(100))
+        async for item in listener:
+            got.append(item)
+            if item == event(100):
+                break
+        return got
+
+    got = asyncio.run(asyncio.wait_for(main(), 10))
+    *kept, lost, last = got
+    assert kept == [event(number) for number in range(len(kept))]
+    assert (lost, last) == (Lost(100 - len(kept)), event(100))
+
+
+def test_foreign_message(listener: Listener, send: Send) -> None:
+    send(b"x" * 20, message(1))
+    with pytest.raises(FormatError):
+        listener.read(10)
+    assert listener.read(10) == event(1)
+
+
+def test_a_request_beside_it_takes_no_event(listener: Listener, send: Send) -> None:
+    send(message(1))
+    assert probe.family("nlctrl").id == probe.GENL_ID_CTRL
+    assert listener.read(10) == event(1)
+
+
+def test_nothing_stays_open() -> None:
+    with pytest.raises(KeyError):
+        Listener(known=Family(28, 1, {}))
+    with Listener(known=probe.Family(28, 1, {"acpi_mc_group": 16})) as made:
+        assert made.fileno() >= 0
+    assert made.fileno() == -1
+
+
+@pytest.mark.parametrize(
+    ("numbers", "lost"),
+    [
+        ([1, 2, 3], []),
+        ([OVERRUN, 7, 8], []),
+        ([1, OVERRUN, 2, 3, 10], [6]),
+        ([1, OVERRUN, 10, OVERRUN, 11, 13], [8, 1]),
+        # The counter wraps.
+        ([0xFFFFFFFE, OVERRUN, 0xFFFFFFFF, 3], [3]),
+        # Late, twice, or missing without an overrun: events that raced, nothing lost.
+        ([1, 3, 2, 4], []),
+        ([1, 1, 2, 2, 3], []),
+        ([1, 5, 6], []),
+        # The gap of a race was taken for the one of the overrun; the sum is right in the end.
+        ([1, OVERRUN, 2, 4, 3, 5, 50], [1, 43]),
+        ([1, OVERRUN, 3, 2, 4], [1]),
+    ],
+)
+def test_gaps(numbers: list[int | str], lost: list[int]) -> None:
+    gaps, found = Gaps(), []
+    for number in numbers:
+        if isinstance(number, str):
+            gaps.overrun()
+        elif count := gaps.take(number):
+            found.append(count)
+    assert found == lost
