@@ -46,16 +46,17 @@ class Notification:
     lost: int = 0
 
 
-def decode(word: int) -> Notification:
-    """Take a word apart. FormatError if VALID is missing or a reserved bit is set.
+def decode(word: int, *, strict: bool = True) -> Notification:
+    """Take a word apart. FormatError if VALID is missing or, if ``strict``, a reserved bit is set.
 
-    That is what it looks like when somebody else adds to the eventfd's counter.
+    That is what it looks like when somebody else adds to the eventfd's counter. A VMM is not
+    strict: a later kernel may give the reserved bits a meaning, and it has to ignore them.
     """
     if not 0 <= word <= WORD_MASK:
         raise FormatError(f"{word:#x} has more than 64 bits")
     if not word & VALID:
         raise FormatError(f"{word:#018x} lacks VALID (bit 32)")
-    if word & RESERVED:
+    if strict and word & RESERVED:
         raise FormatError(f"{word:#018x} has reserved bits set: {word & RESERVED:#x}")
     return Notification(
         value=word & VALUE_MASK,

@@ -32,7 +32,8 @@ class Notifications:
     """An eventfd of its own, armed from the moment this is made until it is closed.
 
     Iterate over it, with ``for`` or ``async for``: neither ends by itself. Only one task at
-    a time can wait. Every way to read raises FormatError if somebody else wrote to the eventfd.
+    a time can wait. Every way to read raises FormatError for what is no notification, as when
+    somebody else wrote to the eventfd, and ignores reserved bits, as every VMM has to.
 
     To arm takes away the eventfd that was armed before, and to close disarms the device.
     """
@@ -82,7 +83,7 @@ class Notifications:
                 return None
             # None if another thread was faster.
             if (word := self.eventfd.read()) is not None:
-                return decode(word)
+                return decode(word, strict=False)
 
     def __iter__(self) -> Iterator[Notification]:
         return self
@@ -101,4 +102,4 @@ class Notifications:
 
         while (word := self.eventfd.read()) is None:
             await readable(self.fileno())
-        return decode(word)
+        return decode(word, strict=False)
