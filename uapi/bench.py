@@ -10,7 +10,8 @@ from typing import Self
 from uapi.errors import UapiError
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
-from uapi.vfio import ACPI, REQ, Device
+from uapi.support import open_device
+from uapi.vfio import ACPI, REQ
 
 # A limit, no figure: what is queued comes at once, and emulation may be slow.
 SECONDS = 10.0
@@ -62,11 +63,11 @@ class Reader(EventFd):
 class Bench:
     """The open device, and the eventfds that a check has made.
 
-    OpenError or UapiError as `Device.open`.
+    OpenError as `support.open_device`.
     """
 
     def __init__(self, bdf: str, via: str | None = None) -> None:
-        self.device = Device.open(bdf, via)
+        self.device = open_device(bdf, via)
         self._made: list[EventFd] = []
 
     def __enter__(self) -> Self:
@@ -101,7 +102,7 @@ class Bench:
     def reopen(self) -> None:
         """Close the device, if it is not closed yet, and open it again."""
         self.device.close()
-        self.device = Device.open(self.device.bdf, self.device.via)
+        self.device = open_device(self.device.bdf, self.device.via)
 
     def restore(self) -> None:
         """Disarm what a check may have armed, and close its eventfds."""

@@ -70,8 +70,7 @@ def run(bdf: str, via: str | None = None) -> list[Check]:
 def report(bdf: str, via: str | None = None) -> Report:
     """Run every check that the device allows: with or without a companion.
 
-    OpenError or UapiError if it cannot be opened, OpenError (ENOTSUP) if the kernel does not have
-    the index.
+    OpenError if it cannot be opened, or (ENOTSUP) if the kernel does not have the index.
     """
     with Bench(bdf, via) as bench:
         support.require_index(bench.device)

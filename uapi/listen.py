@@ -196,13 +196,13 @@ def lines(sources: Sequence[Source]) -> Iterator[Line]:
 def listen(devices: Sequence[str], *, netlink: bool, as_json: bool, via: str | None = None) -> None:
     """Print what the devices and, if asked for, ``acpi_event`` have to tell, until interrupted.
 
-    OSError (`OpenError`, `UapiError`) if a source cannot be had. Returns only when the host took
+    OSError (mostly `OpenError`) if a source cannot be had. Returns only when the host took
     back all devices and there is nothing else to listen to.
     """
     with ExitStack() as stack:
         sources: list[Source] = []
         for bdf in dict.fromkeys(devices):
-            device = stack.enter_context(Device.open(bdf, via))
+            device = stack.enter_context(support.open_device(bdf, via))
             support.require_companion(device)
             events = DeviceSource(device)
             stack.callback(events.close)

@@ -189,7 +189,6 @@ class Listener:
         while (got := self.receive(max(0.0, end - time.monotonic()))) is not None:
             yield got
 
-
     def _wait(self, seconds: float | None) -> bool:
         poll = select.poll()
         poll.register(self._socket, select.POLLIN)
