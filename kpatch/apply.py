@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 from kpatch import cache, mailbox
@@ -42,16 +43,24 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
     # Not `git am` in the tree, which must stay as it is; this checks the same there.
     stage.command(["git", "apply", "--check", "-v", *map(str, series.mailboxes)], cwd=tree.path)
     with sandbox() as box:
-        patches = mailbox.patches(series, box)
-        what = f"series {series.name}"
-        box.fill(_pristine(f"{what} on {tree.version}", tree, patches))
-        for patch in patches:
-            stage.note(f"{patch.number}/{patch.total} {patch.subject}")
-            _apply_one(f"{what}, {patch}", patch, box, tree)
-            stage.advance(patch.number, patch.total)
+        subjects = tuple(patch.subject for patch in steps(tree, series, box, stage=stage))
         changes = _changes(box)
-    subjects = tuple(patch.subject for patch in patches)
     return Applied(tree, series, subjects, changes, delta_id(changes))
+
+
+def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator[Patch]:
+    """Apply the patches in the index of ``box`` one by one; each is given when it is in there.
+
+    HarnessError as `apply` has it.
+    """
+    patches = mailbox.patches(series, box)
+    what = f"series {series.name}"
+    box.fill(_pristine(f"{what} on {tree.version}", tree, patches))
+    for patch in patches:
+        stage.note(f"{patch.number}/{patch.total} {patch.subject}")
+        _apply_one(f"{what}, {patch}", patch, box, tree)
+        stage.advance(patch.number, patch.total)
+        yield patch
 
 
 def delta_id(changes: tuple[Change, ...]) -> str:

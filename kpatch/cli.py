@@ -318,6 +318,59 @@ def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
 
 
 @main.command()
+@click.argument("name", metavar="SERIES")
+@KERNEL
+@click.option(
+    "--out",
+    default="outgoing",
+    show_default=True,
+    type=click.Path(path_type=Path),
+    help="New or empty folder for the mails.",
+)
+@click.option(
+    "--evidence",
+    multiple=True,
+    metavar="RESULT",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A run's result.json, told of in the cover letter; may be given more than once.",
+)
+@click.option(
+    "--version",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=1),
+    help="Which posting this is: 2 for [PATCH v2 n/m].",
+)
+@click.option("--no-signoff", is_flag=True, help="Do not sign off in your name.")
+@VERBOSE
+@_guarded
+def export(
+    name: str,
+    out: Path,
+    evidence: tuple[Path, ...],
+    version: int,
+    no_signoff: bool,
+    verbose: bool,
+    **wanted: Any,
+) -> None:
+    """Write a series ready for git send-email, in your name."""
+    from kpatch import export
+
+    person = export.exporter()
+    export.refuse_taken(out)
+    pipeline = _pipeline(verbose, **wanted)
+    applied = pipeline.apply(name)
+    shown = export.evidence(evidence, applied)
+    wish = export.Wish(person, version, not no_signoff, shown)
+    with pipeline.progress.stage("export", series=name) as stage:
+        files = export.export(applied, wish, stage=stage)
+    export.write(files, out)
+    for file in files:
+        click.echo(out / file)
+    click.echo(export.advice(files, applied.tree, out), err=True)
+
+
+@main.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if it would change.")
 @_guarded
 def reference(check: bool) -> int:

@@ -38,13 +38,18 @@ _NUMBER = re.compile(r"\b0*(\d+)/0*(\d+)\b")
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch of a series: its place in it, title, diff, and every path the diff names."""
+    """One patch of a series: its place in it, title, diff, and every path the diff names.
+
+    ``message`` is the file of the commit message below the title, ``author`` a name and address.
+    """
 
     number: int
     total: int
     subject: str
     diff: Path
     paths: tuple[str, ...]
+    message: Path
+    author: tuple[str, str]
 
     def __str__(self) -> str:
         return f"patch {self.number}/{self.total} ({self.subject})"
@@ -56,6 +61,8 @@ class _Mail:
     numbered: int | None
     reply: bool
     diff: Path | None
+    message: Path
+    author: tuple[str, str]
 
 
 def patches(series: Series, box: Sandbox) -> list[Patch]:
@@ -78,7 +85,9 @@ def patches(series: Series, box: Sandbox) -> list[Patch]:
     found = []
     for number, (mail, diff) in enumerate(diffs, 1):
         where = f"{what}, patch {number}/{len(diffs)} ({mail.subject})"
-        found.append(Patch(number, len(diffs), mail.subject, diff, _paths(where, diff, box)))
+        paths = _paths(where, diff, box)
+        place = (number, len(diffs))
+        found.append(Patch(*place, mail.subject, diff, paths, mail.message, mail.author))
     return found
 
 
@@ -154,10 +163,11 @@ def _mail(what: str, path: Path, box: Sandbox) -> _Mail:
         raise HarnessError(
             what, "has a mail that cannot be decoded", mend=EXPORT, details=done.stderr
         )
-    headers = done.stdout.decode(errors="replace").splitlines()
-    raw = next((line[9:] for line in headers if line.startswith("Subject: ")), "")
-    subject, numbered, reply = _subject(raw)
-    return _Mail(subject, numbered, reply, diff if diff.stat().st_size else None)
+    lines = done.stdout.decode(errors="replace").splitlines()
+    headers = dict(line.split(": ", 1) for line in lines if ": " in line)
+    author = (headers.get("Author", ""), headers.get("Email", ""))
+    told = _subject(headers.get("Subject", ""))
+    return _Mail(*told, diff if diff.stat().st_size else None, message, author)
 
 
 def _subject(raw: str) -> tuple[str, int | None, bool]:

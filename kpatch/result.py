@@ -32,13 +32,17 @@ class KernelInfo:
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """A series that was tested; ``patches`` are their titles, none for the negative control."""
+    """A series that was tested; ``patches`` are their titles, none for the negative control.
+
+    ``delta_id`` names what they change; see `kpatch.model.Applied`.
+    """
 
     name: str
     title: str
     mechanism: str
     patches: tuple[str, ...] = ()
     kernel_id: str | None = None
+    delta_id: str | None = None
 
 
 @dataclass(frozen=True)

@@ -140,9 +140,8 @@ class Pipeline:
         with self._stage("apply", name) as stage:
             loaded = series.load(name, tree.base, mechanism=self.request.mechanism)
             applied = apply.apply(tree, loaded, stage=stage)
-        self.found.series.append(
-            result.SeriesInfo(loaded.name, loaded.title, loaded.mechanism, applied.subjects)
-        )
+        told = (loaded.name, loaded.title, loaded.mechanism, applied.subjects)
+        self.found.series.append(result.SeriesInfo(*told, delta_id=applied.delta_id))
         return applied
 
     def config(self, applied: Applied) -> Config:

@@ -88,9 +88,11 @@ class Sandbox:
             ) from None
         return Output(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
-    def must(self, *arguments: str, stdin: bytes = b"") -> bytes:
+    def must(
+        self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> bytes:
         """Run a command that only a broken set-up makes fail; its output."""
-        done = self.git(*arguments, stdin=stdin)
+        done = self.git(*arguments, stdin=stdin, env=env)
         if done.status:
             cause = done.stderr.strip().splitlines() or [f"exit status {done.status}"]
             raise HarnessError(

@@ -38,7 +38,7 @@ def show(result: RunResult, file: IO[str]) -> None:
     """Print requirements × series, what went wrong, and a summary line."""
     series = [item.name for item in result.series]
     rows: list[list[str | Text]] = [
-        [name, *(_of(result, name, column) for column in series)]
+        [name, *(cell(result, name, column) for column in series)]
         for name in _requirements([result])
     ]
     if rows and series:
@@ -51,7 +51,7 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
     """Print requirements and series × kernels, what went wrong, and a summary line for each."""
     names = list(dict.fromkeys(item.name for result in results for item in result.series))
     rows: list[list[str | Text]] = [
-        [requirement, name, *(_of(result, requirement, name) for result in results)]
+        [requirement, name, *(cell(result, requirement, name) for result in results)]
         for name in names
         for requirement in _requirements(results)
     ]
@@ -101,16 +101,20 @@ def _counted(test: TestResult) -> str:
 
 
 def _requirements(results: Iterable[RunResult]) -> list[str]:
-    """The tested requirements: in the table's order, then those that are not in it."""
+    """The requirements in the table's order, then those that are tested and not in it.
+
+    Of a selection only what was tested; of a whole suite also what these kernels are too old for.
+    """
     results = list(results)
     tested = dict.fromkeys(test.requirement for result in results for test in result.tests)
     listed = dict.fromkeys(name for result in results for name in result.requirements)
-    return [name for name in listed if name in tested] + [
+    whole = bool(tested) and not any(result.selection for result in results)
+    return [name for name in listed if whole or name in tested] + [
         name for name in tested if name not in listed
     ]
 
 
-def _of(result: RunResult, requirement: str, series: str) -> Text:
+def cell(result: RunResult, requirement: str, series: str) -> Text:
     """The cell of a requirement on a series."""
     return _cell(
         [test for test in result.tests if (test.requirement, test.series) == (requirement, series)]
@@ -171,8 +175,13 @@ def print_grid(
     rows: Sequence[Sequence[str | Text]],
     file: IO[str],
     sentences: Sequence[str] = (),
+    *,
+    width: int = PLAIN_WIDTH,
 ) -> None:
-    """Print aligned columns; ``sentences`` stand behind the rows, as far as there is room."""
+    """Print aligned columns; ``sentences`` stand behind the rows, as far as there is room.
+
+    ``width`` is that of a file that is no terminal.
+    """
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -181,7 +190,7 @@ def print_grid(
     console = (
         Console(file=file, highlight=False)
         if tty
-        else Console(file=file, width=PLAIN_WIDTH, no_color=True, force_terminal=False)
+        else Console(file=file, width=width, no_color=True, force_terminal=False)
     )
     cells = [[Text(text.line(it)) if isinstance(it, str) else it for it in row] for row in rows]
     table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))

@@ -325,6 +325,13 @@ def test_a_plain_table_does_not_depend_on_the_terminal(monkeypatch: pytest.Monke
     assert shown(GOOD) == (DATA / "good.txt").read_text()
 
 
+def test_a_requirement_without_test_is_shown_in_a_whole_suite_only() -> None:
+    new = {**GOOD.requirements, "REQ-NEW-01": "The selftests pass."}
+    whole = dataclasses.replace(GOOD, requirements=new)
+    assert re.search(r"^REQ-NEW-01 +- +- ", shown(whole), re.MULTILINE)
+    assert "REQ-NEW-01" not in shown(dataclasses.replace(whole, selection="layout"))
+
+
 # commands.txt
 
 
