@@ -29,7 +29,8 @@ KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 SECURITY = "-security"
 
 # Read after the system's own configuration, whose proxies and credentials stay. Whatever that
-# allows: nothing unsigned, a failure is a failure, and the system's hooks are not for us.
+# allows: nothing unsigned, a failure is a failure, and the system's hooks are not for us. What
+# is installed does not count: its version would be wanted, also where the archive has another.
 CONFIGURATION = """\
 APT::Get::AllowUnauthenticated "false";
 Acquire::AllowInsecureRepositories "false";
@@ -44,6 +45,7 @@ APT::Status-Fd "1";
 Dir::Etc::sourceparts "/dev/null";
 Dir::Etc::sourcelist "{folder}/sources.list";
 Dir::State::lists "{folder}/lists";
+Dir::State::status "/dev/null";
 Dir::Cache "{folder}/cache";
 """
 

@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An independent client of acpi_event for the guest: Debian's acpid, and its acpi_listen.
+
+The package comes from the system's own archive into the cache, and is unpacked, not installed:
+an acpid that is installed is also started, and would act on this machine's buttons. Its programs
+need the C library and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from kpatch import archive, cache, process
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Stage
+
+PACKAGE = "acpid"
+
+# The programs, and where in the package they are.
+PROGRAMS = {"acpid": "usr/sbin/acpid", "acpi_listen": "usr/bin/acpi_listen"}
+
+# The oldest first: what was linked with an older C library runs with a newer one.
+SUITES = ("bookworm", "trixie", "sid")
+
+# What of the programs is known of where they come from.
+ORIGIN = "origin"
+
+# Where administrators' programs are, which need not be in a user's PATH.
+ADMINISTRATORS = ("/usr/sbin", "/sbin")
+
+
+def folder(*, stage: Stage) -> Path:
+    """The folder that holds PROGRAMS, from the cache or put there, and their ORIGIN.
+
+    Where the archive cannot give the package (no network, another distribution) programs that
+    are installed are taken. HarnessError (exit 7) where there are none of these either.
+    """
+    key = cache.digest((PACKAGE, *SUITES, *PROGRAMS.values()))
+
+    def waiting() -> None:
+        stage.say(f"waiting for another run that fetches {PACKAGE}")
+
+    found, _ = cache.entry("clients", key, lambda at: _fill(at, stage), waiting=waiting)
+    return found
+
+
+def _fill(at: Path, stage: Stage) -> None:
+    try:
+        origin = _fetch(at, stage)
+    except HarnessError as error:
+        there = _installed()
+        if len(there) < len(PROGRAMS):
+            raise HarnessError(
+                PACKAGE,
+                error.cause,
+                mend="look at the network and at the system's apt sources, or install it",
+                code=ExitCode.LOST,
+                details=error.details,
+            ) from error
+        stage.say(f"{PACKAGE}: {error.cause}; taking the one that is installed")
+        for name, path in there.items():
+            shutil.copy2(path, at / name)
+        origin = "installed"
+    (at / ORIGIN).write_text(f"{origin}\n")
+
+
+def _fetch(at: Path, stage: Stage) -> str:
+    """Put the archive's programs into ``at``; their version and suite in words."""
+    package = archive.find(PACKAGE, SUITES, what=PACKAGE, stage=stage)
+    deb = archive.download(package, at, what=PACKAGE, stage=stage)
+    root = at / "root"
+    argv = (process.need("dpkg-deb", package="dpkg"), "--extract", str(deb), str(root))
+    stage.command(argv)
+    status, output = process.capture(argv)
+    missing = [path for path in PROGRAMS.values() if not (root / path).is_file()]
+    if status != 0 or missing:
+        cache.raise_if_full(output)
+        raise HarnessError(
+            PACKAGE,
+            f"{deb.name} holds no {missing[0]}" if status == 0 else f"{deb.name} is damaged",
+            mend="get it again",
+            code=ExitCode.LOST,
+            details=output,
+        )
+    for name, path in PROGRAMS.items():
+        (root / path).rename(at / name)
+    shutil.rmtree(root)
+    deb.unlink()
+    return f"{package.version} from {package.suite}"
+
+
+def _installed() -> dict[str, Path]:
+    """Those of the programs that this system has."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *ADMINISTRATORS])
+    found = {name: shutil.which(name, path=path) for name in PROGRAMS}
+    return {name: Path(at) for name, at in found.items() if at is not None}

@@ -1,0 +1,133 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The client's package, from a small archive of our own that real apt reads and verifies."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from kpatch import cache, clients
+from kpatch.errors import HarnessError
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Silent
+from tests import test_archive
+from tests.test_archive import Debian
+
+debian = test_archive.debian
+keys = test_archive.keys
+
+VERSION = "2.0.33-2"
+
+
+def control(version: str) -> str:
+    """The package's own description."""
+    return (
+        f"Package: {clients.PACKAGE}\nVersion: {version}\nArchitecture: all\n"
+        "Maintainer: T <t@example.org>\nDescription: test\n"
+    )
+
+
+def publish(
+    debian: Debian, monkeypatch: pytest.MonkeyPatch, *, without: str = "", suite: str = ""
+) -> None:
+    """Put a package into the first of the suites; each program in it is only its own name.
+
+    Nothing is ever run: what came out might be the real one, which is a daemon.
+    """
+    monkeypatch.setattr(debian, "control", control)
+    root = debian.folder / "root"
+    (root / "DEBIAN").mkdir(parents=True)
+    (root / "DEBIAN/control").write_text(control(VERSION))
+    (root / "DEBIAN/postinst").write_text(f"#!/bin/sh\ntouch {debian.folder}/installed\n")
+    (root / "DEBIAN/postinst").chmod(0o755)
+    for name, path in clients.PROGRAMS.items():
+        (root / path).parent.mkdir(parents=True, exist_ok=True)
+        if name != without:
+            program(root / path, name)
+    pool = debian.folder / "www/pool"
+    pool.mkdir(parents=True)
+    deb = pool / f"{clients.PACKAGE}_{VERSION}_all.deb"
+    argv = ("dpkg-deb", "--root-owner-group", "--build", str(root), str(deb))
+    subprocess.run(argv, check=True, capture_output=True)
+    shutil.rmtree(root)
+    debian.suite(suite or clients.SUITES[0], deb)
+
+
+def program(path: Path, text: str) -> None:
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def programs(folder: Path) -> list[bytes]:
+    """The content of each program; all have to be executable."""
+    assert all(os.access(folder / name, os.X_OK) for name in clients.PROGRAMS)
+    return [(folder / name).read_bytes() for name in clients.PROGRAMS]
+
+
+def test_programs_of_the_package(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(debian, monkeypatch)
+    stage = Silent()
+    folder = clients.folder(stage=stage)
+    assert programs(folder) == [name.encode() for name in clients.PROGRAMS]
+    assert sorted(item.name for item in folder.iterdir()) == sorted(
+        [*clients.PROGRAMS, clients.ORIGIN]
+    )
+    assert (folder / clients.ORIGIN).read_text() == f"{VERSION} from {clients.SUITES[0]}\n"
+    assert not (debian.folder / "installed").exists(), "it is unpacked, not installed"
+    assert debian.downloads() == 1
+    asked = len(debian.requests)
+    assert clients.folder(stage=stage) == folder
+    assert len(debian.requests) == asked, "the second time it comes from the cache"
+
+
+def test_package_of_a_later_suite(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(debian, monkeypatch, suite=clients.SUITES[1])
+    folder = clients.folder(stage=Silent())
+    assert (folder / clients.ORIGIN).read_text() == f"{VERSION} from {clients.SUITES[1]}\n"
+
+
+def test_installed_ones_where_the_archive_has_none(
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    local = tmp_path / "sbin"
+    local.mkdir()
+    for name in clients.PROGRAMS:
+        program(local / name, f"own-{name}")
+    monkeypatch.setenv("PATH", f"{local}{os.pathsep}{os.environ['PATH']}")
+    folder = clients.folder(stage=Silent())
+    assert programs(folder) == [f"own-{name}".encode() for name in clients.PROGRAMS]
+    assert (folder / clients.ORIGIN).read_text() == "installed\n"
+
+
+@pytest.mark.parametrize("packaged", [False, True], ids=["no package", "a program is missing"])
+def test_none_at_all(debian: Debian, monkeypatch: pytest.MonkeyPatch, packaged: bool) -> None:
+    # Names that no system has, so that the one this test runs on does not matter.
+    strange = {f"strange-{name}": path for name, path in clients.PROGRAMS.items()}
+    monkeypatch.setattr(clients, "PROGRAMS", strange)
+    if packaged:
+        publish(debian, monkeypatch, without="strange-acpi_listen")
+    with pytest.raises(HarnessError) as caught:
+        clients.folder(stage=Silent())
+    assert caught.value.code is ExitCode.LOST
+    assert ("holds no usr/bin/acpi_listen" in caught.value.cause) is packaged
+    assert "\n" not in str(caught.value)
+    left = [item.name for item in (cache.root() / "clients").iterdir()]
+    assert left == [cache.TAG], "nothing half-made"
+
+
+def test_package_of_somebody_else(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list that an untrusted key has signed is not taken."""
+    strange = {f"strange-{name}": path for name, path in clients.PROGRAMS.items()}
+    monkeypatch.setattr(clients, "PROGRAMS", strange)
+    publish(debian, monkeypatch)
+    suite = debian.folder / "www/dists" / clients.SUITES[0]
+    data = (suite / "InRelease").read_text().split("\n\n", 1)[1].split("-----BEGIN PGP SIG")[0]
+    signed = debian.keys.gpg("--local-user", "other@example.org", "--clearsign", data=data.encode())
+    (suite / "InRelease").write_bytes(signed)
+    with pytest.raises(HarnessError):
+        clients.folder(stage=Silent())
+    assert debian.downloads() == 0
