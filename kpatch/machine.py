@@ -84,12 +84,16 @@ class Port:
 
 @dataclass(frozen=True)
 class Unrelated:
-    """An AC adapter that the test firmware adds; its events are not for a VMM."""
+    """A device that the test firmware adds, an AC adapter or a lid; its events are no VMM's.
+
+    ``state`` is the method that its driver evaluates for its state; it returns one.
+    """
 
     name: str
     acpi_name: str
     hid: str
     uid: int
+    state: str
 
     @property
     def path(self) -> str:

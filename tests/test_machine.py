@@ -54,7 +54,8 @@ def test_carried_table() -> None:
     assert list(TABLE.sources) == with_companion
     assert len(with_companion) >= 2 and without, "two devices with a companion, one without"
     assert all(device.path not in {d.path for d in without} for device in with_companion)
-    assert TABLE.unrelated, "a source of events that are none of a VMM's"
+    hids = {device.hid for device in TABLE.unrelated}
+    assert hids == {"ACPI0003", "PNP0C0D"}, "sources of events that are none of a VMM's"
 
 
 def test_names_and_places_are_unique() -> None:
@@ -74,7 +75,11 @@ def test_facts_are_what_the_tests_need() -> None:
         assert told["bdf"] == device.bdf
         assert bool(told["path"]) is bool(told["method"]) is (device in TABLE.sources)
     assert facts["port"] == {"bdf": TABLE.port.bdf, "path": TABLE.port.path}
-    assert {told["method"] for told in facts["unrelated"].values()} == {"NACA", "NFEN"}
+    assert {told["method"] for told in facts["unrelated"].values()} == {
+        "NACA",
+        "NFEN",
+        "NLID",
+    }
 
 
 def test_unknown_key(tmp_path: Path) -> None:
@@ -107,11 +112,16 @@ def test_firmware_notifies_every_source_by_its_method(tmp_path: Path) -> None:
     found = {method: path.removeprefix("\\").replace("_.", ".") for method, path in notifies}
     assert {m: p if "." in p else f"_SB.{p}" for m, p in found.items()} == expected
     for device in TABLE.unrelated:
-        assert f'Name (_HID, "{device.hid}"' in source
+        body = source.partition(f"Device ({device.acpi_name})")[2].partition("Device (")[0]
+        assert f'Name (_HID, "{device.hid}"' in body
+        assert f"Method ({device.state}," in body
 
 
 def test_firmware_that_does_not_compile_is_refused() -> None:
-    twins = (Unrelated("x", "AAAA", "ACPI0003", 0), Unrelated("y", "AAAB", "ACPI0003", 1))
+    twins = (
+        Unrelated("x", "AAAA", "ACPI0003", 0, "_PSR"),
+        Unrelated("y", "AAAB", "ACPI0003", 1, "_PSR"),
+    )
     table = machine.Machine(TABLE.devices, TABLE.port, twins)  # both methods would be NAAA
     with pytest.raises(HarnessError, match="iasl does not compile the test firmware") as refused:
         machine.aml(table, stage=Silent())
