@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a process may not do: its uid, its capabilities, its namespaces, its system calls.
+
+Source: credentials(7), capabilities(7), user_namespaces(7), pid_namespaces(7).
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from ktests import libc, seccomp
+
+NOBODY = 65534
+
+PR_SET_DUMPABLE = 4
+PR_SET_KEEPCAPS = 8
+PR_CAPBSET_READ = 23
+PR_CAPBSET_DROP = 24
+PR_SET_NO_NEW_PRIVS = 38
+
+CLONE_NEWUSER = 0x10000000
+CLONE_NEWPID = 0x20000000
+CLONE_NEWNET = 0x40000000
+
+# What namespaces(7) calls them below /proc/PID/ns.
+NAMESPACES = {"user": CLONE_NEWUSER, "net": CLONE_NEWNET, "pid": CLONE_NEWPID}
+
+SYS_CAPGET = 125
+SYS_CAPSET = 126
+CAPABILITY_VERSION_3 = 0x20080522
+
+
+@dataclass(frozen=True)
+class Confinement:
+    """How a process is confined: always uid and gid 65534, no capability, no way to gain one.
+
+    ``namespaces`` are those of NAMESPACES that it gets of its own; ``calls`` the system calls
+    that a seccomp filter leaves it, None for no filter.
+    """
+
+    namespaces: tuple[str, ...] = ()
+    calls: tuple[int, ...] | None = None
+
+
+UNPRIVILEGED = Confinement()
+FILTERED = Confinement(calls=(seccomp.READ, seccomp.POLL))
+NAMESPACED = Confinement(namespaces=tuple(NAMESPACES))
+SANDBOXED = Confinement(namespaces=tuple(NAMESPACES), calls=FILTERED.calls)
+
+
+class CapabilityHeader(ctypes.Structure):
+    """struct __user_cap_header_struct; pid 0 is the caller."""
+
+    _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
+
+
+class CapabilityData(ctypes.Structure):
+    """struct __user_cap_data_struct, 32 capabilities in each."""
+
+    _fields_ = (
+        ("effective", ctypes.c_uint32),
+        ("permitted", ctypes.c_uint32),
+        ("inheritable", ctypes.c_uint32),
+    )
+
+
+def become_nobody() -> None:
+    """Take uid and gid 65534, and keep the capabilities: namespaces are still to be made."""
+    libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
+    os.setgroups([])
+    os.setresgid(NOBODY, NOBODY, NOBODY)
+    os.setresuid(NOBODY, NOBODY, NOBODY)
+    data = _capabilities()
+    for word in data:
+        word.effective = word.permitted  # a change of uid clears the effective ones alone
+    _set_capabilities(data)
+
+
+def enter(namespaces: tuple[str, ...]) -> None:
+    """Make the namespaces; only children are in the new pid namespace, see pid_namespaces(7).
+
+    In the user namespace uid and gid 65534 are what they are outside, and nobody else is there.
+    """
+    if not namespaces:
+        return
+    libc.unshare(sum(NAMESPACES[name] for name in namespaces))
+    # /proc/self belongs to root since the change of uid: see PR_SET_DUMPABLE in prctl(2).
+    libc.prctl(PR_SET_DUMPABLE, 1, 0, 0, 0)
+    own = Path("/proc/self")
+    (own / "setgroups").write_text("deny")
+    for name in ("uid_map", "gid_map"):
+        (own / name).write_text(f"{NOBODY} {NOBODY} 1")
+
+
+def drop_capabilities() -> None:
+    """Give up all capabilities, and every way to get one back."""
+    capability = 0
+    while _bounding(capability) is not None:
+        if _bounding(capability):
+            libc.prctl(PR_CAPBSET_DROP, capability, 0, 0, 0)
+        capability += 1
+    _set_capabilities((CapabilityData * 2)())
+    libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0)
+
+
+def _bounding(capability: int) -> bool | None:
+    """Whether the capability is in the bounding set; None if the kernel has no such."""
+    try:
+        return bool(libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
+    except OSError:
+        return None
+
+
+def _capabilities() -> ctypes.Array[CapabilityData]:
+    header = CapabilityHeader(CAPABILITY_VERSION_3, 0)
+    data = (CapabilityData * 2)()
+    libc.syscall(SYS_CAPGET, ctypes.addressof(header), ctypes.addressof(data), 0)
+    return data
+
+
+def _set_capabilities(data: ctypes.Array[CapabilityData]) -> None:
+    header = CapabilityHeader(CAPABILITY_VERSION_3, 0)
+    libc.syscall(SYS_CAPSET, ctypes.addressof(header), ctypes.addressof(data), 0)
