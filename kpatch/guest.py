@@ -8,12 +8,14 @@ is taken as it is (unchecked-hash pycs, PEP 552).
 
 Layout of the runtime image: ``bin/python3``, ``lib/`` (shared libraries), ``lib/python3.N/``
 (standard library) and ``lib/python3.N/site-packages/``. The suite's image holds ``ktests/``,
-``uapi/`` and ``machine.json``, the machine's table as the tests read it.
+``uapi/``, ``machine.json``, the machine's table as the tests read it, and ``clients/``, programs
+of others that use the uAPI.
 """
 
 from __future__ import annotations
 
 import compileall
+import hashlib
 import importlib.metadata
 import json
 import os
@@ -77,11 +79,13 @@ class Images:
     cached: bool
 
 
-def images(machine: Machine, *, stage: Stage) -> Images:
-    """Make the two images, or find them in the cache."""
+def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Images:
+    """Make the two images, or find them in the cache; ``clients`` is a folder of programs."""
     facts = json.dumps(machine.facts(), indent=1)
     runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
-    suite, had_suite = cache.entry("suite", suite_key(facts), lambda at: _suite(at, facts, stage))
+    suite, had_suite = cache.entry(
+        "suite", suite_key(facts, clients), lambda at: _suite(at, facts, clients, stage)
+    )
     return Images(
         runtime=runtime / "image.erofs",
         suite=suite / "image.erofs",
@@ -95,13 +99,15 @@ def runtime_key() -> str:
     return cache.digest([sys.version, str(_interpreter()), *versions, Path(__file__).read_text()])
 
 
-def suite_key(facts: str) -> str:
+def suite_key(facts: str, clients: Path | None = None) -> str:
     """Name the content of the suite, and the interpreter and the way it is made by."""
     parts = [facts, sys.version, Path(__file__).read_text()]
     for name in SUITE:
         for path in sorted((PROJECT / name).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 parts += [str(path.relative_to(PROJECT)), path.read_text()]
+    for path in sorted(clients.iterdir()) if clients else ():
+        parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
     return cache.digest(parts)
 
 
@@ -124,21 +130,23 @@ def _runtime(folder: Path, stage: Stage) -> None:
     for shared in _shared_libraries(interpreter, root):
         shutil.copy2(shared, root / "lib" / shared.name)
     _compile(root, MOUNT / "runtime")
-    _pack(root, folder / "image.erofs", stage)
+    pack(root, folder / "image.erofs", stage)
     shutil.rmtree(root)
 
 
-def _suite(folder: Path, facts: str, stage: Stage) -> None:
+def _suite(folder: Path, facts: str, clients: Path | None, stage: Stage) -> None:
     stage.note("packing the suite")
     root = folder / "root"
     root.mkdir()
     (root / "machine.json").write_text(facts)
     for name in SUITE:
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    if clients is not None:
+        shutil.copytree(clients, root / "clients")
     # First what pytest takes as it is: it would compile that itself, by time stamp, and stale.
     _compile(root, MOUNT / "suite", skip=re.compile(r"/(test_[^/]*|conftest)\.py$"))
     _compile_tests(root, stage)
-    _pack(root, folder / "image.erofs", stage)
+    pack(root, folder / "image.erofs", stage)
     shutil.rmtree(root)
 
 
@@ -222,7 +230,8 @@ def _compile_tests(root: Path, stage: Stage) -> None:
         )
 
 
-def _pack(root: Path, image: Path, stage: Stage) -> None:
+def pack(root: Path, image: Path, stage: Stage) -> None:
+    """Make an image of what is in the folder ``root``; HarnessError (exit 7) if that fails."""
     argv = [
         process.need("mkfs.erofs", package="erofs-utils"),
         "--all-root",

@@ -18,6 +18,7 @@ from kpatch import guest, machine
 from kpatch.stage import Silent
 
 MINOR = f"python3.{sys.version_info.minor}"
+CLIENT = b"\x7fELF\xff"
 UNCHECKED_HASH = 0b01  # PEP 552: the flags' lowest bit, without the next one
 
 
@@ -51,10 +52,14 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
     at = tmp_path_factory.mktemp("images")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VFIO_ACPI_CACHE", str(at / "cache"))
-        images = guest.images(machine.load(), stage=Silent())
+        clients = at / "clients"
+        clients.mkdir()
+        (clients / "acpid").write_bytes(CLIENT)
+        (clients / "acpid").chmod(0o755)
+        images = guest.images(machine.load(), clients=clients, stage=Silent())
         assert not images.cached
         start = time.monotonic()
-        again = guest.images(machine.load(), stage=Silent())
+        again = guest.images(machine.load(), clients=clients, stage=Silent())
         assert again.cached and again.runtime == images.runtime
         assert time.monotonic() - start < 1
     for name, image in {"runtime": images.runtime, "suite": images.suite}.items():
@@ -103,6 +108,12 @@ sys.exit(session.by_hand(["--collect-only"]))
 
 def test_machine_as_the_tests_read_it(unpacked: Unpacked) -> None:
     assert json.loads((unpacked.suite / "machine.json").read_text()) == machine.load().facts()
+
+
+def test_clients_are_there_as_they_are(unpacked: Unpacked) -> None:
+    client = unpacked.suite / "clients" / "acpid"
+    assert client.read_bytes() == CLIENT
+    assert client.stat().st_mode & 0o111 == 0o111
 
 
 def test_suite_is_whole(unpacked: Unpacked) -> None:
@@ -166,6 +177,12 @@ def test_suite_key_follows_the_content(tmp_path: Path, monkeypatch: pytest.Monke
     (tmp_path / "ktests" / "__pycache__").mkdir(exist_ok=True)
     (tmp_path / "ktests" / "__pycache__" / "x.pyc").write_bytes(b"\xff")
     assert guest.suite_key("{}") == keys[-1], "byte code is no content"
+    clients = tmp_path / "clients"
+    clients.mkdir()
+    for content in (b"\xff", b"\xfe"):
+        (clients / "acpid").write_bytes(content)
+        keys.append(guest.suite_key("{}", clients))
+    assert len(set(keys)) == len(keys), "clients are content"
 
 
 def test_keys_follow_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
