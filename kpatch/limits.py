@@ -12,7 +12,7 @@ class Limits:
 
     ``boot`` bounds every time in which no test runs: a kernel of the plain flavor is up in 5 s
     under emulation on an idle machine. ``test`` bounds a test that has no mark of its own,
-    ``run`` all VMs of one series together.
+    ``run`` all VMs of one series together. All are multiplied by the flavor's slowness.
     """
 
     boot: float = 150

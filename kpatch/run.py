@@ -208,7 +208,9 @@ class Pipeline:
         """The suite on the kernel; consoles go to ``output``."""
         name, mechanism = kernel.applied.series.name, kernel.applied.series.mechanism
         setup = self.machine(kernel)
-        selection = suite.Selection(mechanism, self.request.tests, self.request.limits)
+        selection = suite.Selection(
+            mechanism, self.request.tests, self.request.limits, self.flavor.slowness
+        )
         with self._stage("suite", name) as stage:
             stage.command(self.request.command(kernel.applied.series), cwd=guest.PROJECT)
             vms = suite.run(

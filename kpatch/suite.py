@@ -10,7 +10,7 @@ import functools
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
@@ -21,7 +21,7 @@ from kpatch.errors import HarnessError
 from kpatch.judge import Ending, VmRun
 from kpatch.limits import DEFAULTS, Limits
 from kpatch.outcomes import ExitCode
-from kpatch.record import Decoder, Record, Request, Transcript
+from kpatch.record import Begin, Decoder, Record, Request, Transcript
 from kpatch.stage import Stage
 
 Write = Callable[[bytes], object]
@@ -43,11 +43,15 @@ ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class Selection:
-    """Which tests to run on what: ``expression`` is pytest's -k, "" for all."""
+    """Which tests to run on what: ``expression`` is pytest's -k, "" for all.
+
+    ``slowness`` is the flavor's; it stretches the limits, those of tests with their own included.
+    """
 
     mechanism: str
     expression: str = ""
     limits: Limits = DEFAULTS
+    slowness: float = 1
 
 
 class Boot(Protocol):
@@ -68,7 +72,7 @@ def run(
     """Run the selected tests; one entry a VM, counted from 1, its console in ``console(N)``."""
     runs: list[VmRun] = []
     done: frozenset[str] = frozenset()
-    end = time.monotonic() + selection.limits.run
+    end = time.monotonic() + selection.limits.run * selection.slowness
     while True:
         follower = Follower(setup, selection, done, end, stage)
         runs.append(follower.follow(console(len(runs) + 1), boot))
@@ -97,7 +101,8 @@ class Follower:
         self._decoder = Decoder()
         self._console = Console()
         self._transcript = Transcript()
-        self._limit = time.monotonic() + selection.limits.boot
+        self._between = selection.limits.boot * selection.slowness
+        self._limit = time.monotonic() + self._between
 
     def follow(self, log: Path, boot: Boot) -> VmRun:
         """Run the VM to its end; its console goes to ``log`` as it comes."""
@@ -138,7 +143,13 @@ class Follower:
             else:
                 for record in self._decoder.feed(output.data):
                     if not self._tainted:  # what it begins now is begun again in a fresh VM
-                        self._add(it, record)
+                        self._add(it, self._stretched(record))
+
+    def _stretched(self, record: Record) -> Record:
+        """The record; a test's limit is multiplied by the flavor's slowness."""
+        if isinstance(record, Begin):
+            return replace(record, limit=record.limit * self._selection.slowness)
+        return record
 
     def _add(self, it: vm.VM, record: Record) -> None:
         before = self._transcript
@@ -160,7 +171,7 @@ class Follower:
                 self._limit = time.monotonic() + now.running.limit
                 self._stage.note(now.running.id)
         else:
-            self._limit = time.monotonic() + self._selection.limits.boot
+            self._limit = time.monotonic() + self._between
         if now.collected:
             over = len(self._done | set(now.ended))
             self._stage.advance(over, len(now.collected))

@@ -12,11 +12,16 @@ import pytest
 from ktests.acpi import Adapter, Firmware
 from ktests.debugger import Debugger
 from ktests.pci import VFIO, Device, Port
-from ktests.recorder import Job
+from ktests.recorder import Job, requirement
 from ktests.vmm import EventfdVmm, NetlinkVmm, Vmm
 from uapi import acpi_event, probe
 
 Measure = Callable[[str, float | str], None]
+
+
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Let a selection name requirements, or areas of them: REQ-ERR-06, REQ-DEL."""
+    item.extra_keyword_matches.add(requirement(item))
 
 
 @pytest.fixture(scope="session")

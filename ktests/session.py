@@ -17,7 +17,7 @@ import pytest
 
 # Not used here: loaded while the rest of the system still comes up.
 import uapi.probe  # noqa: F401
-from ktests import channel
+from ktests import channel, leaks
 from ktests.recorder import Job, Recorder
 
 SUITE = Path(__file__).parent
@@ -67,7 +67,9 @@ def for_host() -> int:
             limit=message["limit"],
         )
         # The terminal is the kernel's console: pytest's own report would only stand in its way.
-        return int(pytest.main(options("-p", "no:terminal"), plugins=[Recorder(job, port)]))
+        status = pytest.main(options("-p", "no:terminal"), plugins=[Recorder(job, port)])
+        leaks.look()
+        return int(status)
     finally:
         # Also when this fails: the host need not wait for what will not come.
         port.send("done")

@@ -27,6 +27,7 @@ from kpatch.guest import Images
 from kpatch.judge import Ending, VmRun
 from kpatch.limits import Limits
 from kpatch.outcomes import ExitCode, Outcome
+from kpatch.record import Begin
 from kpatch.stage import Silent, Stage
 
 NOWHERE = Path("/nonexistent")
@@ -290,6 +291,26 @@ def test_limit_of_a_test_starts_with_it(tmp_path: Path) -> None:
         """,
     )
     assert endings(runs) == [Ending.DONE]
+
+
+def test_a_slow_flavor_has_more_time(tmp_path: Path) -> None:
+    runs, _ = play(
+        tmp_path,
+        """
+        time.sleep(1)
+        hello("a", "b")
+        begin("a", limit=0.5)
+        time.sleep(1)
+        end("a")
+        begin("b", limit=0.5)
+        forever()
+        """,
+        limits=Limits(boot=0.5),
+        slowness=8,
+    )
+    assert endings(runs) == [Ending.TEST_LIMIT]
+    assert set(runs[0].transcript.ended) == {"a"}
+    assert runs[0].transcript.running == Begin("b", limit=4.0)
 
 
 def test_silence_at_boot(tmp_path: Path) -> None:
