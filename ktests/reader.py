@@ -1,0 +1,90 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Threads that read a descriptor while notifications come, and keep what they read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import select
+import threading
+import time
+from collections.abc import Callable, Collection
+from functools import partial
+from typing import Self
+
+from ktests.task import SECONDS, Task
+
+READ_SIZE = 1 << 12
+# How long a thread waits before it looks whether it shall stop.
+LOOK_SECONDS = 0.02
+
+
+class Reader:
+    """``threads`` that read ``file`` as fast as they can, or pause for so many seconds in between.
+
+    ``cpus`` is where they may run, by default anywhere. What was read is in `taken`: the bytes of
+    each read(2), and None for each ENOBUFS; of several threads, roughly in order. They run from
+    the begin of the ``with`` block until `stop`, or its end.
+    """
+
+    def __init__(
+        self, file: int, *, threads: int = 1, cpus: Collection[int] = (), pause: float = 0.0
+    ) -> None:
+        self.taken: list[bytes | None] = []
+        self._file = file
+        self._cpus = cpus
+        self._pause = pause
+        self._stop = threading.Event()
+        self._idle = [0] * threads
+        self._tasks: list[Task] = []
+        os.set_blocking(file, False)
+
+    def __enter__(self) -> Self:
+        for number in range(len(self._idle)):
+            self._tasks.append(Task(partial(self._read, number)))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self) -> None:
+        """End the threads: from now on `taken` is all that they have taken."""
+        self._stop.set()
+        while self._tasks:
+            self._tasks.pop().join()
+
+    def wait_idle(self) -> None:
+        """Wait until each thread has found nothing to read, having looked after this call."""
+        before = list(self._idle)
+        self.wait_until(
+            # Twice: the first time may be that of a look before.
+            lambda: all(now > then + 1 for now, then in zip(self._idle, before, strict=True))
+        )
+
+    def wait_until(self, done: Callable[[], bool]) -> None:
+        """Wait for ``done``; AssertionError if that takes too long, or a thread has failed."""
+        end = time.monotonic() + SECONDS
+        while not done():
+            assert all(task.running for task in self._tasks), "a reader has ended"
+            assert time.monotonic() < end, f"not read within {SECONDS:g} s"
+            time.sleep(LOOK_SECONDS / 4)
+
+    def _read(self, number: int) -> None:
+        if self._cpus:
+            os.sched_setaffinity(0, self._cpus)
+        poll = select.poll()
+        poll.register(self._file, select.POLLIN)
+        while not self._stop.is_set():
+            try:
+                self.taken.append(os.read(self._file, READ_SIZE))
+            except BlockingIOError:
+                if not poll.poll(LOOK_SECONDS * 1000):
+                    self._idle[number] += 1
+            except OSError as error:
+                if error.errno != errno.ENOBUFS:
+                    raise
+                self.taken.append(None)
+            else:
+                # A reader's own slowness, which is what is tested; nothing is waited for here.
+                if self._pause:
+                    time.sleep(self._pause)

@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Everything that user space can do to a device's notifications, at once."""
+
+from __future__ import annotations
+
+import errno
+import os
+import threading
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from itertools import count
+from typing import Self
+
+from ktests.task import Task
+from uapi import vfio
+from uapi.errors import UapiError
+from uapi.eventfd import EventFd
+
+
+class Stress:
+    """Threads that arm, swap, de-assign, loop back and read for the length of the ``with`` block.
+
+    None knows of the others: any of them may find the device closed, no eventfd set or another
+    one's, or a descriptor's number in use for something else. `done` counts what succeeded.
+    """
+
+    # Nothing assigned, or no eventfd; closed; another file by now.
+    RIGHT = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTTY})
+
+    def __init__(self, device: vfio.Device) -> None:
+        self.done: Counter[str] = Counter()
+        self._device = device
+        self._stop = threading.Event()
+        self._current: EventFd | None = None
+        acts = (self._arm, self._arm, self._disarm, self._tear_down, self._loop_back, self._read)
+        self._tasks = [Task(partial(self._run, act)) for act in acts]
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """End the threads; raises what one of them has raised."""
+        self._stop.set()
+        for task in self._tasks:
+            task.join()
+
+    def _run(self, act: Callable[[int], None]) -> None:
+        for number in count():
+            if self._stop.is_set():
+                return
+            try:
+                act(number)
+                self.done[act.__name__.strip("_")] += 1
+            except UapiError as error:
+                if error.errno not in self.RIGHT:
+                    raise
+
+    def _arm(self, number: int) -> None:
+        with EventFd() as first:
+            self._current = first
+            self._device.arm(first)
+            if number % 2:
+                self._device.loopback()
+            if number % 3:
+                with EventFd() as second:
+                    self._device.arm(second)
+                    self._current = second
+                    first.close()
+
+    def _disarm(self, _: int) -> None:
+        self._device.disarm()
+        os.sched_yield()
+
+    def _tear_down(self, _: int) -> None:
+        self._device.teardown()
+
+    def _loop_back(self, _: int) -> None:
+        self._device.loopback()
+
+    def _read(self, _: int) -> None:
+        # Closed by now, perhaps.
+        with suppress(OSError, ValueError):
+            if self._current is not None:
+                self._current.read()
+        os.sched_yield()

@@ -1,0 +1,67 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A process that is killed for what it leaves behind."""
+
+from __future__ import annotations
+
+import os
+import select
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Self
+
+from ktests.task import SECONDS
+
+Say = Callable[[], None]
+
+
+class Victim:
+    """A child that runs ``life``, which is handed a function by which it says how far it is."""
+
+    def __init__(self, life: Callable[[Say], None]) -> None:
+        self.heard, said = os.pipe()
+        self._process = os.fork()
+        if not self._process:
+            _live(life, said)
+        os.close(said)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
+        os.close(self.heard)
+
+    def wait(self) -> None:
+        """Wait until it says something; AssertionError with what went wrong if it died instead."""
+        assert select.select([self.heard], [], [], SECONDS)[0], "the child does not get that far"
+        word = os.read(self.heard, 1)
+        assert word == b"+", (word + os.read(self.heard, 1 << 12)).decode() or "the child died"
+
+    def kill(self) -> None:
+        """Kill it, and wait until it is gone with all that it had open; a second time nothing."""
+        if not self._process:
+            return
+        process, self._process = self._process, 0
+        gone = os.pidfd_open(process)
+        try:
+            with suppress(ProcessLookupError):
+                os.kill(process, signal.SIGKILL)
+            assert select.select([gone], [], [], SECONDS)[0], "the child does not die"
+            os.waitpid(process, 0)
+        finally:
+            os.close(gone)
+
+
+def _live(life: Callable[[Say], None], said: int) -> None:
+    try:
+        life(lambda: _say(said, b"+"))
+    except BaseException as error:  # the parent tells it
+        _say(said, f"{type(error).__name__}: {error}".encode())
+    finally:
+        # None of the parent's clean-up: no fixture, no pytest.
+        os._exit(1)
+
+
+def _say(said: int, word: bytes) -> None:
+    os.write(said, word)
