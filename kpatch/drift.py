@@ -15,7 +15,7 @@ from pathlib import Path
 
 from cffi import FFI
 
-from kpatch import abi, bases, golden, headers, series
+from kpatch import abi, bases, golden, headers
 from kpatch.abi import Compiler, Names
 from kpatch.errors import HarnessError
 from kpatch.golden import Measured
@@ -23,6 +23,7 @@ from kpatch.headers import Header
 from kpatch.model import Applied
 from kpatch.progress import Progress
 from kpatch.run import Pipeline, Request
+from kpatch.series import BASE, carried
 from uapi import names, structures
 
 MODULE = Path(structures.__file__).with_name("_mirror.py")
@@ -135,31 +136,33 @@ def check_kernel(applied: Applied, installed: headers.Installed) -> Report:
 
 def run(
     kernels: Sequence[str],
-    wanted: Sequence[str],
     *,
-    write: bool,
-    jobs: int,
     progress: Progress,
+    series: Sequence[str] = (),
+    mechanism: str = "unknown",
+    jobs: int = 1,
+    write: bool = False,
     folder: Path = golden.FOLDER,
 ) -> Outcome:
-    """The whole gate: ``wanted`` series (none: all) on ``kernels``, and the golden JSON.
+    """The whole gate: ``series`` (none: all) on ``kernels``, and the golden JSON.
 
+    ``mechanism`` is that of series from a file, which decides what names they should have.
     ``write`` makes the golden JSON, and cffi's module, instead of comparing them; nothing is
     written for a kernel with findings. HarnessError (exit 2) if that is asked for a part only.
     """
-    every = (series.BASE, *series.carried())
-    if write and wanted and set(wanted) != set(every):
+    every = (BASE, *carried())
+    if write and series and set(series) != set(every):
         raise HarnessError(
             "--write", "needs all series, as they share files", mend="leave out --series"
         )
     outcome = Outcome()
     _module(outcome, write=write)
     for kernel in kernels:
-        pipeline = Pipeline(Request(kernel=kernel), progress)
+        pipeline = Pipeline(Request(kernel=kernel, mechanism=mechanism), progress)
         measured: dict[str, golden.Abis] = {}
         before = len(outcome.findings)
-        for name in wanted or every:
-            applied = pipeline.apply(name)
+        for applied in map(pipeline.apply, series or every):
+            name = applied.series.name
             with progress.stage("headers", series=name, kind=kernel) as stage:
                 installed = headers.install(applied, jobs=jobs, stage=stage)
                 stage.cached = installed.cached

@@ -124,7 +124,7 @@ HEADERS: tuple[Header, ...] = (
 
 # What the installation, or an excerpt, can depend on.
 _SOURCES = re.compile(
-    r"(?:include|arch|usr|scripts|tools)/.*|Makefile|Kbuild|"
+    r"(?:include/uapi|arch|usr|scripts)/.*|Makefile|Kbuild|"
     + "|".join(re.escape(piece.path) for header in HEADERS for piece in header.pieces)
 )
 

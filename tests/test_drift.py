@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,7 @@ from kpatch.model import Applied, Change, Series, Tree
 from kpatch.outcomes import ExitCode
 from kpatch.progress import Progress
 from kpatch.stage import Silent
+from tests.commandline import HEAD, run
 
 TYPES = """\
 typedef unsigned char __u8;
@@ -357,7 +359,7 @@ def test_a_damaged_golden_json(tmp_path: Path, text: str) -> None:
 
 def test_golden_json_is_only_written_whole() -> None:
     with pytest.raises(HarnessError, match="needs all series") as caught:
-        drift.run(["7.3"], ["eventfd"], write=True, jobs=1, progress=Progress())
+        drift.run(["7.3"], series=["eventfd"], write=True, progress=Progress())
     assert caught.value.code == ExitCode.USAGE
 
 
@@ -368,9 +370,37 @@ def test_golden_json_is_only_written_whole() -> None:
 @pytest.mark.parametrize("name", [series.BASE, *series.carried()])
 def test_no_drift(kernel_tree: tuple[str, Path], name: str) -> None:
     base, _ = kernel_tree
-    outcome = drift.run([base], [name], write=False, jobs=2, progress=Progress())
+    outcome = drift.run([base], series=[name], jobs=2, progress=Progress())
     assert outcome.findings == []
     assert outcome.kernels == 1
+
+
+PATCH = f"""\
+{HEAD}diff --git a/include/uapi/linux/vfio.h b/include/uapi/linux/vfio.h
+--- a/include/uapi/linux/vfio.h
++++ b/include/uapi/linux/vfio.h
+@@ -538,3 +538,4 @@
+ #define VFIO_IRQ_INFO_EVENTFD		(1 << 0)
+ #define VFIO_IRQ_INFO_MASKABLE		(1 << 1)
++#define VFIO_IRQ_INFO_NEW		(1 << 4)
+ #define VFIO_IRQ_INFO_AUTOMASKED	(1 << 2)
+"""
+
+
+@pytest.mark.trees
+def test_a_series_that_adds_a_name(kernel_tree: tuple[str, Path], tmp_path: Path) -> None:
+    base, _ = kernel_tree
+    (tmp_path / "new.mbox").write_text(PATCH)
+    argv = ["drift", "--kernel", base, "--series", str(tmp_path / "new.mbox")]
+    ended = run(*argv, out=tmp_path / "out")
+    assert ended.code == ExitCode.FAIL
+    first, last = ended.stdout.splitlines()
+    assert re.fullmatch(
+        rf"drift: {re.escape(base)}\.\d+ new, 64 and 32 bit: VFIO_IRQ_INFO_NEW is in linux/vfio.h, "
+        "but not in the mirror, which lacks it",
+        first,
+    )
+    assert last == "kernels: 1, differences: 1"
 
 
 @pytest.mark.trees
