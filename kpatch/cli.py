@@ -397,24 +397,22 @@ def reference(check: bool) -> int:
     help=KERNEL_HELP + " May be given more than once.",
 )
 @SERIES
+@MECHANISM
 @JOBS
 @click.option("--write", is_flag=True, help="Write the golden JSON instead of comparing it.")
 @VERBOSE
 @_guarded
-def drift(
-    kernel: tuple[str, ...], series: tuple[str, ...], jobs: int, write: bool, verbose: bool
-) -> int:
+def drift(kernel: tuple[str, ...], verbose: bool, **wanted: Any) -> int:
     """Compare the mirror in uapi with the headers of kernels, by compiling assertions."""
     from kpatch import drift
     from kpatch.progress import Progress
 
-    outcome = drift.run(kernel, series, write=write, jobs=jobs, progress=Progress(echo=verbose))
+    outcome = drift.run(kernel, **wanted, progress=Progress(echo=verbose))
     for path in outcome.written:
         click.echo(f"written: {path}")
     for line in outcome.findings:
         click.echo(f"drift: {line}")
-    told = f"{len(outcome.findings)} differences" if outcome.findings else "no drift"
-    click.echo(f"{told}: the mirror against the headers of {outcome.kernels} kernels")
+    click.echo(f"kernels: {outcome.kernels}, differences: {len(outcome.findings)}")
     return ExitCode.FAIL if outcome.findings else ExitCode.PASS
 
 
