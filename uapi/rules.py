@@ -268,7 +268,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "VFIO_DEVICE_FEATURE",
         errno.ENOTTY,
-        "neither kernel nor device know feature {feature}",
+        "the kernel does not know feature {feature}, or not for this device",
     ),
     # ---- opening through a cdev ----
     Rule(
