@@ -45,6 +45,11 @@ test: check
 	$(VENV)python -m pytest
 	$(KPATCH) test --kernel 7.3 --kernel 6.12 --kernel 6.1
 
+## make faults        see every planted fault break its requirements, and nothing else
+.PHONY: faults
+faults: ready
+	$(VENV)python -m pytest -m faults tests/test_faults.py
+
 ## make bench         what a run costs, as ratios to make and to virtme-ng alone
 .PHONY: bench
 bench: ready
