@@ -65,6 +65,7 @@ class Debian:
         self.keys = keys
         self.url = url
         self.requests: list[str] = []
+        self.clock = time.time() - 3600
         self.stall = threading.Event()
         self.stalled = threading.Event()
 
@@ -102,6 +103,8 @@ class Debian:
             + f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n"
             for deb in debs
         ]
+        # A minute apart: what is published twice within a second has not changed for HTTP.
+        self.clock += 60
         plain = "\n".join(entries).encode()
         packages = lzma.compress(plain)
         arch = subprocess.check_output(["dpkg", "--print-architecture"], text=True).strip()
@@ -112,7 +115,7 @@ class Debian:
         # apt looks for the plain list's line even where only a compressed one is there.
         release = (
             f"Origin: Test\nSuite: {name}\nCodename: {name}\nComponents: main\n"
-            f"Architectures: {arch}\nDate: {formatdate(usegmt=True)}\nSHA256:\n"
+            f"Architectures: {arch}\nDate: {formatdate(self.clock, usegmt=True)}\nSHA256:\n"
             f" {hashlib.sha256(plain).hexdigest()} {len(plain)} {path}\n"
             f" {hashlib.sha256(packages).hexdigest()} {len(packages)} {path}.xz\n"
         ).encode()
@@ -121,6 +124,8 @@ class Debian:
             (suite / "InRelease").write_bytes(signed)
         else:
             (suite / "Release").write_bytes(release)
+        for file in suite.rglob("*Release"):
+            os.utime(file, (self.clock, self.clock))
         return suite
 
     def downloads(self) -> int:
