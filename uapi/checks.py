@@ -298,12 +298,14 @@ def _swap_closed(bench: Bench) -> None:
 @check("REQ-LIF-07", "-1 ends delivery, discards the queue, leaves what is readable")
 def _disarm(bench: Bench) -> None:
     _ends(bench, lambda: bench.device.disarm())
-    bench.device.disarm()  # a second time is fine
+    bench.device.disarm()
+    bench.device.disarm()  # fine a second time
 
 
 @check("REQ-LIF-07", "DATA_NONE with count 0 ends delivery, discards the queue, leaves the rest")
 def _teardown(bench: Bench) -> None:
     _ends(bench, lambda: bench.device.teardown())
+    bench.device.teardown()
     _refused("a second time", "EINVAL", bench.device.teardown)
 
 
