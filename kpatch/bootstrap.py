@@ -46,6 +46,7 @@ PACKAGES: dict[str, str] = {
     "qemu-system-x86": "qemu-system-x86_64",
     "sparse": "sparse",
     "util-linux": "setpriv",
+    "uuid-dev": "/usr/include/uuid/uuid.h",
     "xz-utils": "xz",
 }
 

@@ -48,6 +48,11 @@ def build_log_name(series: str) -> str:
     return f"build-{series}.log"
 
 
+def selftests_log_name(series: str) -> str:
+    """The file of the log of the build of the kernel's own selftests."""
+    return f"selftests-{series}.log"
+
+
 def commands(run: RunResult) -> str:
     """The commands of every stage, in order, as lines for a shell."""
     lines = [f"# Repeats {run.started}, verdict {run.verdict}. Each line runs by itself."]

@@ -7,6 +7,8 @@ Grammar: a table for each requirement, its id the name.
     text = "one sentence that can be false"
     needs = ["netlink"]     # the mechanisms that promise it; ["any"]: every kernel does, patched
                             # or not
+    from = "7.3"            # optional: the first base whose trees it can be tested on; on an older
+                            # one it has no test, and the table shows "-"
     [REQ-EVT-05.limits]     # optional: mechanism = why it is known not to meet it
     netlink = "the type argument of acpi_bus_generate_netlink_event() is u8"
     [REQ-EVT-05.skips]      # optional: mechanism = why its test cannot run there
@@ -20,6 +22,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from packaging.version import InvalidVersion, Version
+
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode, Outcome
 
@@ -32,13 +36,21 @@ _MECHANISM = re.compile(r"[a-z][a-z0-9-]*")
 
 @dataclass(frozen=True)
 class Requirement:
-    """One testable promise; the mechanisms that make it, and where they are known to fall short."""
+    """One testable promise; the mechanisms that make it, and where they are known to fall short.
+
+    ``first`` is the first base that it can be tested on, None for any.
+    """
 
     id: str
     text: str
     needs: tuple[str, ...]
     limits: Mapping[str, str] = field(default_factory=dict)
     skips: Mapping[str, str] = field(default_factory=dict)
+    first: Version | None = None
+
+    def testable_on(self, base: str) -> bool:
+        """Whether kernels of the release line ``base`` ("7.3") can be tested for it."""
+        return self.first is None or Version(base) >= self.first
 
     def promised_by(self, mechanism: str) -> bool:
         """Whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
@@ -90,6 +102,7 @@ def _requirement(path: Path, name: str, table: object) -> Requirement:
         needs=tuple(table["needs"]),
         limits=table.get("limits", {}),
         skips=table.get("skips", {}),
+        first=Version(table["from"]) if "from" in table else None,
     )
     for mechanism in made.limits:
         if not made.promised_by(mechanism):
@@ -115,11 +128,20 @@ def _reasons(value: object) -> str:
     return next((f"of {name!r} gives no reason" for name in value if _text(value[name])), "")
 
 
+def _base(value: object) -> str:
+    try:
+        Version(value if isinstance(value, str) else "")
+    except InvalidVersion:
+        return "is no release line like 7.3"
+    return ""
+
+
 _KEYS: dict[str, Callable[[object], str]] = {
     "text": _text,
     "needs": _needs,
     "limits": _reasons,
     "skips": _reasons,
+    "from": _base,
 }
 
 

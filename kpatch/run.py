@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A run: from a kernel and the names of series to a result, stage by stage, one direction.
 
-    source ──► apply ──► config ──► build ──► machine ──► suite ──► judge ──► result
+    source ──► apply ──► config ──► build ──► selftests ──► machine ──► suite ──► judge ──► result
 
 Each stage is a function of its own module and callable alone; here they are only put in a row.
 """
@@ -25,6 +25,7 @@ from kpatch import (
     apply,
     bases,
     build,
+    clients,
     config,
     flavors,
     guest,
@@ -33,6 +34,7 @@ from kpatch import (
     report,
     requirements,
     result,
+    selftests,
     series,
     slot,
     source,
@@ -46,6 +48,7 @@ from kpatch.model import Applied, Config, Kernel, Series, Tree
 from kpatch.outcomes import ExitCode
 from kpatch.output import Output, claim
 from kpatch.progress import LiveStage, Progress
+from kpatch.selftests import Selftests
 
 PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
 
@@ -184,22 +187,32 @@ class Pipeline:
         self.found.kernels[applied.series.name] = kernel
         return kernel
 
-    def machine(self, kernel: Kernel) -> vm.Setup:
-        """All that a VM with this kernel is made of."""
+    def selftests(self, kernel: Kernel) -> Selftests | None:
+        """The kernel's own selftests; None if its tree is older than they are."""
+        if not selftests.present(kernel.applied):
+            return None
+        with self._stage("selftests", kernel.applied.series.name) as stage:
+            built = selftests.build(kernel, jobs=self.request.jobs, stage=stage)
+            stage.cached = built.cached
+        return built
+
+    def machine(self, kernel: Kernel, own: Selftests | None) -> vm.Setup:
+        """All that a VM with this kernel, and its ``own`` selftests, is made of."""
         with self._stage("machine") as stage:
             table = machine.load()
             firmware = machine.aml(table, stage=stage)
-            images = guest.images(table, stage=stage)
+            images = guest.images(table, clients=clients.folder(stage=stage), stage=stage)
             stage.cached = images.cached
             chosen = self.found.accel or accel.choose(self.request.accel, kernel.image)
         if self.found.accel is None:
             self.progress.say(f"acceleration: {chosen.used} ({chosen.reason})")
         self.found.accel = chosen
-        return vm.Setup(kernel.image, table, firmware, images, chosen)
+        image = None if own is None else own.image
+        return vm.Setup(kernel.image, table, firmware, images, chosen, image)
 
     def shell(self, kernel: Kernel) -> int:
         """A shell in the test kernel on this terminal; QEMU's exit status."""
-        setup = self.machine(kernel)
+        setup = self.machine(kernel, self.selftests(kernel))
         with self._stage("boot", kernel.applied.series.name) as stage:
             argv = vm.shell_command(setup, kernel.applied.series.mechanism, stage=stage)
         return vm.shell(argv)
@@ -207,7 +220,10 @@ class Pipeline:
     def test(self, kernel: Kernel, output: Output) -> judge.SeriesRun:
         """The suite on the kernel; consoles go to ``output``."""
         name, mechanism = kernel.applied.series.name, kernel.applied.series.mechanism
-        setup = self.machine(kernel)
+        own = self.selftests(kernel)
+        if own is not None:
+            output.write(report.selftests_log_name(name), own.log.read_bytes())
+        setup = self.machine(kernel, own)
         selection = suite.Selection(
             mechanism, self.request.tests, self.request.limits, self.flavor.slowness
         )
@@ -275,8 +291,9 @@ def _result(
     error: HarnessError | None,
 ) -> result.RunResult:
     found, request = pipeline.found, pipeline.request
-    judgement = judge.judge(table, found.runs, complete=not request.tests)
     tree = found.tree
+    base = None if tree is None else tree.base
+    judgement = judge.judge(table, found.runs, complete=not request.tests, base=base)
     hellos = [vm.transcript.hello for run in found.runs for vm in run.vms]
     release = next((hello.release for hello in hellos if hello is not None), None)
     return result.RunResult(

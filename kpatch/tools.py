@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs that a run starts, and the Debian packages that have them.
+"""The programs and files that a run needs, and the Debian packages that have them.
 
 All are looked for before the first stage: minutes of building are no way to find out that there
 is nothing to run the kernel with.
@@ -21,8 +21,12 @@ PACKAGES = {
     "qemu-system-x86_64": "qemu-system-x86",
 }
 
-# The guest's first program; it is named in ktests/init.sh, where there is no PATH yet.
-BUSYBOX = Path("/bin/busybox")
+# Named where there is no PATH: the guest's first program, in ktests/init.sh; what the kernel's
+# selftests include and are linked with.
+FILES = {
+    Path("/bin/busybox"): "busybox-static",
+    Path("/usr/include/uuid/uuid.h"): "uuid-dev",
+}
 
 # The kernel's Makefile takes no folder with a space or a colon, and QEMU's options end at a comma.
 UNFIT = re.compile(r"[\s:,]")
@@ -38,7 +42,8 @@ def check() -> None:
         )
     for tool, package in {**compiler.TOOLS, **PACKAGES}.items():
         process.need(tool, package=package)
-    if not BUSYBOX.is_file():
-        raise HarnessError(
-            str(BUSYBOX), "is not there", mend="install the Debian package busybox-static"
-        )
+    for path, package in FILES.items():
+        if not path.is_file():
+            raise HarnessError(
+                str(path), "is not there", mend=f"install the Debian package {package}"
+            )

@@ -61,13 +61,14 @@ WHEN_READY = "echo ready > /mnt/ready; exec sleep infinity"
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a VM is made of."""
+    """All that a VM is made of; ``selftests`` is the image of the kernel's own, if it has any."""
 
     image: Path
     machine: machine.Machine
     firmware: Path
     images: Images
     accel: Accel
+    selftests: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -256,7 +257,8 @@ def _with_kernel_arguments(argv: list[str], *, mode: str, ready: str = "") -> li
 
 def _device_arguments(setup: Setup) -> list[str]:
     arguments = [*setup.machine.options(), "-acpitable", f"file={setup.firmware}"]
-    for index, image in enumerate((setup.images.runtime, setup.images.suite)):
+    images = (setup.images.runtime, setup.images.suite, setup.selftests)
+    for index, image in enumerate(image for image in images if image is not None):
         arguments += [
             "-drive",
             f"file={image},format=raw,if=none,id=disk{index},readonly=on",

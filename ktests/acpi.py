@@ -6,6 +6,8 @@ Source: Documentation/ABI/testing/sysfs-devices-firmware_node, drivers/acpi/devi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,6 +56,12 @@ class Firmware:
     def notify_path(self, path: str, value: int) -> None:
         """Notify any object by the debugger's own command, without AML."""
         self._debugger.run(f"notify {path} {value:#x}")
+
+    @contextmanager
+    def left(self) -> Iterator[None]:
+        """Leave the debugger, which one can have open at a time, to a program of the block."""
+        with self._debugger.released():
+            yield
 
     def settle(self) -> None:
         """Return when every Notify handler that was queued has run.

@@ -14,6 +14,11 @@ $busybox mount -t tmpfs -o mode=0755 vfio-acpi /mnt
 $busybox mkdir /mnt/runtime /mnt/suite
 $busybox mount -t erofs -o ro /dev/vda /mnt/runtime
 $busybox mount -t erofs -o ro /dev/vdb /mnt/suite
+# The kernel's own selftests, where its tree has them.
+if [ -e /dev/vdc ]; then
+	$busybox mkdir /mnt/selftests
+	$busybox mount -t erofs -o ro /dev/vdc /mnt/selftests
+fi
 $busybox mkfifo /mnt/ready
 [ "$VFIO_ACPI" = shell ] || /mnt/suite/ktests/start.sh &
 exec "$init" "$@"

@@ -8,10 +8,13 @@ host calls it hung.
 
 from __future__ import annotations
 
+import linecache
 import os
+import re
 import time
+import traceback
 from collections.abc import Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +23,7 @@ import pytest
 from ktests.channel import Channel
 
 KMSG = Path("/dev/kmsg")
+SUITE = Path(__file__).parent
 MESSAGE_SIZE = 4000
 
 
@@ -28,7 +32,7 @@ class Job:
     """What to run: the kernel's mechanism, the machine's facts, and a selection.
 
     ``expression`` is pytest's ``-k``; ``done`` are tests that an earlier VM has run; ``limit`` is
-    for tests that have no limit of their own.
+    for tests that have no limit of their own; ``release`` is this kernel's.
     """
 
     mechanism: str
@@ -37,6 +41,7 @@ class Job:
     done: frozenset[str]
     requirements: dict[str, dict[str, Any]]
     limit: float
+    release: str = field(default_factory=lambda: os.uname().release)
 
 
 class Recorder:
@@ -89,16 +94,24 @@ class Recorder:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Tell the host all selected tests, then keep those not yet run."""
+        """Tell the host all tests of this kernel that are selected, then keep those not yet run."""
+        self._keep(config, items, [item for item in items if self._testable(requirement(item))])
         for item in items:
             self._expect_limit(item)
         self._tell(
             "collected",
             tests=[{"id": item.nodeid, "requirement": requirement(item)} for item in items],
         )
-        left = [item for item in items if item.nodeid not in self._job.done]
+        self._keep(config, items, [it for it in items if it.nodeid not in self._job.done])
+
+    @staticmethod
+    def _keep(config: pytest.Config, items: list[pytest.Item], left: list[pytest.Item]) -> None:
         config.hook.pytest_deselected(items=[item for item in items if item not in left])
         items[:] = left
+
+    def _testable(self, name: str) -> bool:
+        """Whether this kernel is not older than what the requirement is about."""
+        return line(self._entry(name).get("from", "0")) <= line(self._job.release)
 
     def _expect_limit(self, item: pytest.Item) -> None:
         """A requirement that this mechanism is known not to meet is an expected failure."""
@@ -117,6 +130,8 @@ class Recorder:
         self._tell("begin", id=item.nodeid, limit=marker.args[0] if marker else self._job.limit)
         # The worst of setup, call and teardown, which come as three reports.
         item.stash[REPORTS] = []
+        if self._port is not None:
+            item.repr_failure = told  # type: ignore[method-assign,assignment]
         result = yield
         mark(self._kmsg, f"end {item.nodeid}")
         self._tell(
@@ -152,6 +167,11 @@ class Recorder:
 REPORTS = pytest.StashKey[list[pytest.TestReport]]()
 
 
+def line(release: str) -> list[int]:
+    """The release line that a kernel is of: of "7.3.4-rc1" 7 and 3."""
+    return [int(number) for number in re.findall(r"\d+", release)[:2]]
+
+
 def requirement(item: pytest.Item) -> str:
     """The id that the test is marked with; UsageError if it has none."""
     marker = item.get_closest_marker("requirement")
@@ -179,6 +199,25 @@ def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
                 "message": report.wasxfail if expected else text(report),
             }
     return {"outcome": "pass", "message": ""}
+
+
+def told(error: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+    """Why a test failed, and where in the suite.
+
+    pytest would parse the whole module to quote a statement, which takes a tenth of a second
+    under emulation, for each of the many tests that have to fail on the negative control.
+    """
+    # By name: the test modules were compiled elsewhere.
+    found = [
+        (SUITE / Path(frame.f_code.co_filename).name, number)
+        for frame, number in traceback.walk_tb(error.tb)
+        if Path(frame.f_code.co_filename).parent.name == SUITE.name
+    ]
+    lines = [
+        f"{file.name}:{number}: {linecache.getline(str(file), number).strip()}"
+        for file, number in found
+    ]
+    return "\n".join([error.exconly(tryshort=True), *lines])
 
 
 def text(report: pytest.TestReport) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from kpatch import console
 from kpatch.console import Fault, Place
@@ -367,6 +369,17 @@ def test_a_requirement_without_test() -> None:
     ]
     assert judgement.exit_code is ExitCode.LOST
     assert judged(part, complete=False).exit_code is ExitCode.PASS
+
+
+def test_a_requirement_that_the_base_is_too_old_for() -> None:
+    table = {**TABLE, WIDE: replace(TABLE[WIDE], first=Version("6.12"))}
+    suite = (SUITE[0], SUITE[2])
+    told = transcript({"layout": Outcome.PASS, "basic": Outcome.PASS}, collected=suite)
+    part = VmRun(told, (), Ending.DONE)
+    runs = [SeriesRun("s", "netlink", (part,))]
+    assert judge(table, runs, base="6.1").exit_code is ExitCode.PASS
+    newer = judge(table, runs, base="6.12")
+    assert [incident.message for incident in newer.incidents] == [f"{WIDE} has no test"]
 
 
 def test_no_tests_are_no_pass() -> None:

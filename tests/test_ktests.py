@@ -47,8 +47,11 @@ job = Job(
         "REQ-ANY": {"text": "t", "needs": ["any"]},
         "REQ-LIMIT": {"text": "t", "needs": ["netlink"], "limits": {"netlink": "cannot"}},
         "REQ-OTHER": {"text": "t", "needs": ["any"], "limits": {"eventfd": "cannot"}},
+        "REQ-NOW": {"text": "t", "needs": ["any"], "from": "6.12"},
+        "REQ-LATER": {"text": "t", "needs": ["any"], "from": "7.3"},
     },
     limit=60,
+    release="6.12.117+",
 )
 session.SUITE = Path(suite)
 plugins = [Recorder(job, Channel(Path(port)), kmsg=Path(kmsg))]
@@ -223,6 +226,20 @@ def test_done_are_collected_and_not_run(tmp_path: Path) -> None:
     assert list(told.ends()) == ["test_b"]
 
 
+def test_kernel_that_is_too_old_does_not_have_the_test(tmp_path: Path) -> None:
+    told = tell(
+        tmp_path,
+        """
+        @pytest.mark.requirement("REQ-NOW")
+        def test_now(): pass
+        @pytest.mark.requirement("REQ-LATER")
+        def test_later(): pass
+        """,
+    )
+    assert {test.id for test in told.transcript.collected or ()} == {"test_it.py::test_now"}
+    assert told.ends() == {"test_now": ("pass", "")}
+
+
 def test_expression(tmp_path: Path) -> None:
     told = tell(tmp_path, "def test_a(): pass\ndef test_b(): pass", expression="not a")
     assert told.transcript.ids == {"test_it.py::test_b"}
@@ -350,6 +367,33 @@ def test_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
             opened.run("nonsense")
         assert opened.run(r"notify \_SB.PCI0.S80 0x81") == "", "and the next answer is its own"
         assert commands == [*answers, r"notify \_SB.PCI0.S80 0x81"]
+
+
+def test_debugger_whose_thread_is_too_fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """It ends at once, then its prompt is lost, then all is well."""
+    ended = tmp_path / "ended"
+    ended.touch()
+    monkeypatch.setattr(debugger, "PROMPT_SECONDS", 0.1)
+    with terminal() as (_, silent), terminal() as (ours, working):
+        os.write(ours, b"- ")
+        files = iter([ended, silent, working])
+        monkeypatch.setattr(debugger, "FILE", Files(files))
+        with debugger.Debugger():
+            assert not list(files)
+    monkeypatch.setattr(debugger, "FILE", ended)
+    monkeypatch.setattr(debugger, "START_SECONDS", 0.1)
+    with pytest.raises(debugger.DebuggerError, match="gives no prompt"):
+        debugger.Debugger()
+
+
+@dataclass(frozen=True)
+class Files:
+    """A path that leads to another file each time."""
+
+    paths: Iterator[Path]
+
+    def __fspath__(self) -> str:
+        return str(next(self.paths))
 
 
 @pytest.mark.parametrize(

@@ -22,6 +22,10 @@ text = "The device binds."
 needs = ["any"]
 [REQ-KRN-01.skips]
 none = "no port"
+[REQ-NEW-01]
+text = "The selftests pass."
+needs = ["any"]
+from = "6.12"
 """
 
 
@@ -33,7 +37,7 @@ def table(folder: Path, text: str) -> Path:
 
 def test_load(tmp_path: Path) -> None:
     loaded = requirements.load(table(tmp_path, GOOD))
-    assert list(loaded) == ["REQ-EVT-05", "REQ-KRN-01"]
+    assert list(loaded) == ["REQ-EVT-05", "REQ-KRN-01", "REQ-NEW-01"]
     assert loaded["REQ-EVT-05"].needs == ("netlink", "eventfd")
     assert loaded["REQ-EVT-05"].limits == {"netlink": "type is u8"}
 
@@ -54,6 +58,15 @@ def test_expected(tmp_path: Path, name: str, mechanism: str, expected: Outcome) 
 
 
 @pytest.mark.parametrize(
+    ("base", "testable"), [("6.1", False), ("6.2", False), ("6.12", True), ("7.3", True)]
+)
+def test_testable(tmp_path: Path, base: str, testable: bool) -> None:
+    loaded = requirements.load(table(tmp_path, GOOD))
+    assert loaded["REQ-NEW-01"].testable_on(base) is testable
+    assert loaded["REQ-EVT-05"].testable_on(base)
+
+
+@pytest.mark.parametrize(
     ("text", "cause"),
     [
         ("", "holds no requirement"),
@@ -69,6 +82,8 @@ def test_expected(tmp_path: Path, name: str, mechanism: str, expected: Outcome) 
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any', 'netlink']\n", "others beside any"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nlimit = 1\n", "unknown key 'limit'"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nlimits = 1\n", "limits is no table"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nfrom = 7.3\n", "from is no release line"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nfrom = 'new'\n", "from is no release line"),
         (
             "[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\n[REQ-EVT-01.skips]\nnone = 1\n",
             "skips of 'none' gives no reason",

@@ -6,6 +6,7 @@ from __future__ import annotations
 import base64
 import re
 import shlex
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -143,6 +144,8 @@ def test_channels_and_disks(setup: vm.Setup) -> None:
     drives = values(argv, "-drive")
     assert [drive.split(",")[0] for drive in drives] == ["file=/runtime", "file=/suite"]
     assert all(drive.endswith(",readonly=on") for drive in drives)
+    more = vm.command(replace(setup, selftests=Path("/own")), FDS, Silent())
+    assert [drive.split(",")[0] for drive in values(more, "-drive")][2:] == ["file=/own"]
     [share] = values(argv, "-fsdev")
     assert "readonly=on" in share, "the guest cannot write to the host"
 

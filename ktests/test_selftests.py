@@ -1,0 +1,108 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The kernel's own VFIO selftests (tools/testing/selftests/vfio) on the devices of the machine."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from ktests import ktap
+from ktests.acpi import Firmware
+from ktests.conftest import Measure
+from ktests.pci import Device
+
+Bind = Callable[[str], Device]
+
+# Where ktests/init.sh mounts the programs.
+FOLDER = Path("/mnt/selftests")
+
+KSFT_PASS, KSFT_SKIP = 0, 4
+
+# Seconds. Each case has 30 of its own; the 30 of the largest program take a minute on a kernel
+# with sanitizers under emulation.
+LIMIT = 240
+
+# The programs, and the devices that each is given.
+PROGRAMS = {
+    "vfio_dma_mapping_mmio_test": ("alpha",),
+    "vfio_dma_mapping_test": ("alpha",),
+    "vfio_iommufd_setup_test": ("alpha",),
+    "vfio_pci_device_init_perf_test": ("alpha", "beta"),
+    "vfio_pci_device_test": ("alpha",),
+}
+
+# Those that need a device which QEMU does not have, and what they say without it.
+WITHOUT_DEVICE = {
+    "vfio_pci_driver_test": "No driver found for device",  # DSA, I/OAT, Falcon, igb
+    "vfio_pci_sriov_uapi_test": "SR-IOV may not be supported by the PF",
+}
+
+ACPI = "vfio_pci_acpi_test"
+
+
+def run(name: str, *devices: Device) -> tuple[int, str]:
+    """Run a program on devices; its exit status and all it printed."""
+    program = FOLDER / name
+    assert program.is_file(), f"the tree has no {name}"
+    argv = [str(program), *(device.bdf for device in devices)]
+    # Its own limits end each case: what takes longer than this hangs the kernel.
+    done = subprocess.run(
+        argv,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        stdin=subprocess.DEVNULL,
+        text=True,
+        errors="replace",
+        env={},
+        timeout=LIMIT - 10,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def passed(name: str, *devices: Device) -> ktap.Report:
+    """Run a program all of whose cases have to pass, or be skipped."""
+    status, output = run(name, *devices)
+    report = ktap.parse(output)
+    failed = [line for case in report.failed for line in (*case.lines, f"not ok {case.name}")]
+    assert not failed, "\n".join(failed)
+    assert (status, report.planned) == (KSFT_PASS, len(report.cases)), output
+    assert len(report.skipped) < len(report.cases), output
+    return report
+
+
+@pytest.mark.requirement("REQ-INT-09")
+@pytest.mark.limit(LIMIT)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_selftest(bind: Bind, measure: Measure, name: str) -> None:
+    report = passed(name, *map(bind, PROGRAMS[name]))
+    measure("cases", len(report.cases))
+    measure("skipped", len(report.skipped))
+
+
+@pytest.mark.requirement("REQ-INT-09")
+@pytest.mark.parametrize("name", WITHOUT_DEVICE)
+def test_selftest_without_its_device(bind: Bind, name: str) -> None:
+    status, output = run(name, bind("alpha"))
+    assert status == KSFT_SKIP, output
+    assert WITHOUT_DEVICE[name] in output
+
+
+@pytest.mark.requirement("REQ-INT-09")
+def test_every_selftest_is_run() -> None:
+    found = {path.name for path in FOLDER.iterdir()}
+    assert found - {ACPI} == set(PROGRAMS) | set(WITHOUT_DEVICE)
+
+
+@pytest.mark.requirement("REQ-INT-10")
+@pytest.mark.limit(LIMIT)
+def test_selftest_of_the_series(bind: Bind, firmware: Firmware, measure: Measure) -> None:
+    """On a device with a companion and on one without: between them no case is left out."""
+    with firmware.left():
+        reports = [passed(ACPI, bind(name)) for name in ("alpha", "bare")]
+    measure("cases", sum(len(report.cases) for report in reports))
+    measure("skipped", sum(len(report.skipped) for report in reports))
+    assert not set.intersection(*(report.skipped for report in reports))
