@@ -1,0 +1,556 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Delivery: what becomes of notifications that come faster than they are read, or from many sides.
+
+Handlers run on several CPUs since Linux 6.8, so that notifications of a burst may change places.
+Where a test needs an order, it has each notification handled before it sends the next.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import queue
+import select
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Iterator
+from contextlib import AbstractContextManager, ExitStack, nullcontext
+
+import pytest
+
+from ktests import cpu, fdinfo
+from ktests.acpi import Firmware
+from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm
+from ktests.exchange import KEPT, one_by_one, overflow, take_full
+from ktests.intake import EventfdIntake, Intake, NetlinkIntake, words
+from ktests.kernellog import KernelLog
+from ktests.pci import Device
+from ktests.reader import Reader
+from ktests.task import SECONDS, Task
+from ktests.vmm import EventfdVmm, NetlinkVmm, Vmm
+from uapi import probe
+from uapi.eventfd import EventFd
+from uapi.notification import Notification, decode
+
+Bind = Callable[[str], Device]
+Open = Callable[..., Intake]
+
+BURSTS = (1, 2, 64, 256)
+VALID = 1 << 32
+LONG = 240  # seconds for the longest bursts on a machine that is busy with something else
+WARNING = "ACPI notifications lost, user does not read them"
+WARNINGS_AT_ONCE, WARNINGS_SECONDS = 10, 5.0  # DEFAULT_RATELIMIT_BURST, _INTERVAL
+
+
+def descriptor(vmm: Vmm) -> EventFd | probe.Listener:
+    """What the VMM polls."""
+    if isinstance(vmm, EventfdVmm):
+        return vmm.eventfd
+    assert isinstance(vmm, NetlinkVmm)
+    return vmm.listener
+
+
+@pytest.fixture
+def intake(
+    mechanism: str, bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmware
+) -> Iterator[Open]:
+    """Open an intake on a device; for netlink with ``buffer`` bytes for the socket."""
+    with ExitStack() as stack:
+
+        def start(name: str, *, buffer: int | None = None) -> Intake:
+            if mechanism == "eventfd":
+                return EventfdIntake(eventfd_vmm(name), firmware)
+            listener = stack.enter_context(probe.Listener(buffer=buffer))
+            return NetlinkIntake(bind(name), firmware, listener)
+
+        yield start
+
+
+# ---- bursts ------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-DEL-01")
+@pytest.mark.parametrize("count", BURSTS)
+def test_burst(vmm: OpenVmm, firmware: Firmware, count: int) -> None:
+    alpha = vmm("alpha")
+    firmware.notify(alpha.device.method, 0x80, count=count)
+    first = Counter(alpha.values())
+    firmware.notify(alpha.device.method, 0xFF, count=count)
+    assert (first, Counter(alpha.values())) == ({0x80: count}, {0xFF: count})
+
+
+@pytest.mark.requirement("REQ-DEL-01")
+@pytest.mark.parametrize(
+    ("sender", "reader"),
+    [({0}, {0}), ({0}, {1}), ({1}, {0}), (None, {1})],
+    ids=["same-cpu", "reader-on-1", "sender-on-1", "sender-moves"],
+)
+def test_burst_on_cpus(
+    intake: Open,
+    measure: Measure,
+    sender: Collection[int] | None,
+    reader: Collection[int],
+) -> None:
+    alpha = intake("alpha", buffer=4 << 20)
+    with sending(sender), Reader(alpha.fileno(), cpus=reader) as reads:
+        alpha.send(256)
+        tally = alpha.finish(reads)
+    tally.record(measure)
+    assert tally.whole, tally
+
+
+def sending(cpus: Collection[int] | None) -> AbstractContextManager[None]:
+    """Have AML run on these CPUs, or on all in turn."""
+    if cpus is None:
+        return cpu.moving(cpu.interpreter())
+    return cpu.pinned(cpu.interpreter(), cpus)
+
+
+@pytest.mark.requirement("REQ-DEL-02")
+def test_overrun(bind: Bind, firmware: Firmware, measure: Measure) -> None:
+    device = bind("alpha")
+    with probe.Listener(buffer=4096) as slow:
+        firmware.notify(device.method, 0x80, count=256)
+        firmware.settle()
+        first = list(slow.pending())
+        firmware.notify(device.method, 0x81)
+        firmware.settle()
+        [last] = slow.pending()
+    events = [item.event for item in first if isinstance(item, probe.Received)]
+    assert isinstance(last, probe.Received)
+    assert first.count(probe.Overrun()) == 1
+    assert events and len(events) < 256
+    gap = last.event.sequence - min(event.sequence for event in events) - len(events)
+    assert gap == 256 - len(events)
+    measure("received of 256", len(events))
+
+
+SLOW_SECONDS = 0.001
+
+
+@pytest.mark.requirement("REQ-DEL-04")
+@pytest.mark.limit(LONG)
+@pytest.mark.parametrize("count", [257, 1024, 8192, 32768])
+@pytest.mark.parametrize("reads", ["during", "after"])
+def test_sum(intake: Open, firmware: Firmware, measure: Measure, reads: str, count: int) -> None:
+    alpha = intake("alpha")
+    reader = Reader(alpha.fileno())
+    with ExitStack() as stack:
+        if reads == "during":
+            stack.enter_context(reader)
+        alpha.send(count)
+        if reads == "after":
+            firmware.settle()
+            stack.enter_context(reader)
+        tally = alpha.finish(reader)
+    tally.record(measure)
+    assert tally.accounted, tally
+
+
+@pytest.mark.requirement("REQ-DEL-04")
+@pytest.mark.parametrize(
+    ("pause", "moves"),
+    [(SLOW_SECONDS, False), (0.0, True), (SLOW_SECONDS, True)],
+    ids=["slow", "sender-moves", "slow-sender-moves"],
+)
+def test_sum_when(intake: Open, measure: Measure, pause: float, moves: bool) -> None:
+    alpha = intake("alpha")
+    place = sending(None) if moves else nullcontext()
+    with place, Reader(alpha.fileno(), pause=pause) as reader:
+        alpha.send(4096)
+        tally = alpha.finish(reader)
+    tally.record(measure)
+    assert tally.accounted, tally
+
+
+@pytest.mark.requirement("REQ-DEL-05")
+@pytest.mark.limit(LONG)
+@pytest.mark.parametrize("count", [KEPT, KEPT + 1, 1024, 8192, 32768])
+def test_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, count: int) -> None:
+    alpha = eventfd_vmm("alpha")
+    overflow(firmware, alpha.device, count)
+    got = take_full(firmware, alpha.vfio, alpha.eventfd)
+    assert got[0] == Notification(0x80)
+    assert got[1].lost == count - KEPT
+    assert all(item.lost == 0 for item in got[2:])
+    assert Counter(item.value for item in got[1:]) == Counter(range(0x100, 0x200))
+
+
+@pytest.mark.requirement("REQ-DEL-05")
+@pytest.mark.limit(LONG)
+def test_unread_for_long(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) -> None:
+    alpha = eventfd_vmm("alpha")
+    began = time.monotonic()
+    overflow(firmware, alpha.device, KEPT + 0xFFFF + 100)
+    measure("seconds", round(time.monotonic() - began, 2))
+    got = take_full(firmware, alpha.vfio, alpha.eventfd)
+    # The field has 16 bits, and says "as many or more".
+    assert [item.lost for item in got[:3]] == [0, 0xFFFF, 0]
+    assert len(got) == KEPT
+
+
+# ---- several devices ---------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-DEL-03")
+def test_devices_in_turn(vmm: OpenVmm, firmware: Firmware) -> None:
+    vmms = [vmm(name) for name in ("alpha", "beta", "carrier")]
+    for offset in range(16):
+        for base, one in zip((0x80, 0xA0, 0xC0), vmms, strict=True):
+            firmware.notify(one.device.method, base + offset)
+    got = [Counter(one.values()) for one in vmms]
+    assert got == [Counter(range(base, base + 16)) for base in (0x80, 0xA0, 0xC0)]
+
+
+@pytest.mark.requirement("REQ-DEL-03")
+def test_devices_at_once(vmm: OpenVmm, firmware: Firmware) -> None:
+    vmms = [vmm(name) for name in ("alpha", "beta", "carrier")]
+    with sending(None):
+        for _ in range(2):
+            for base, one in zip((0x80, 0xA0, 0xC0), vmms, strict=True):
+                firmware.notify(one.device.method, base, step=1, count=16)
+    got = [Counter(one.values()) for one in vmms]
+    assert got == [Counter([*range(base, base + 16)] * 2) for base in (0x80, 0xA0, 0xC0)]
+
+
+@pytest.mark.requirement("REQ-DEL-11")
+@pytest.mark.parametrize("reads", ["during", "after"])
+def test_shared(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, reads: str) -> None:
+    alpha, beta = eventfd_vmm("alpha"), eventfd_vmm("beta")
+    with EventFd() as shared, ExitStack() as stack:
+        alpha.vfio.arm(shared)
+        beta.vfio.arm(shared)
+        reader = Reader(shared.fileno())
+        if reads == "during":
+            stack.enter_context(reader)
+        for base in (0x100, 0x1000):
+            for one in (alpha, beta):
+                firmware.notify(one.device.method, base, step=1, count=100)
+        firmware.settle()
+        # Each is queued behind all of its device's, so that after both nothing more can come.
+        alpha.vfio.loopback()
+        beta.vfio.loopback()
+        if reads == "after":
+            stack.enter_context(reader)
+        reader.wait_until(lambda: sum(item.loopback for item in notifications(reader)) == 2)
+        reader.stop()
+        got = [item for item in notifications(reader) if not item.loopback]
+    assert sum(item.lost for item in got) == 0
+    both = Counter([*range(0x100, 0x164), *range(0x1000, 0x1064)])
+    assert Counter(item.value for item in got) == both + both
+
+
+def notifications(reader: Reader) -> list[Notification]:
+    """What was read from an eventfd that nobody else writes to."""
+    return [decode(word) for word in words(reader.taken)]
+
+
+# ---- order, and one at a time ------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-DEL-06")
+def test_order(vmm: OpenVmm, firmware: Firmware) -> None:
+    alpha = vmm("alpha")
+    values = [0x80, 0xFF, 0x81, 0x81, 0xC0, 0x80, 0xD5, 0xD1]
+    with sending(None):
+        one_by_one(firmware, alpha.device, values)
+    assert alpha.values() == values
+
+
+@pytest.mark.requirement("REQ-DEL-07")
+def test_one_at_a_time(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    values = [0x81, 0xFFFF, 0x81, 0x100]
+    one_by_one(firmware, alpha.device, values)
+    for value in values:
+        assert alpha.eventfd.wait(SECONDS), f"{value:#x} does not become readable"
+        assert fdinfo.counter(alpha.eventfd) == VALID | value
+        assert alpha.eventfd.read() == VALID | value
+    assert alpha.values() == [], "more than was sent"
+
+
+@pytest.mark.requirement("REQ-DEL-07")
+def test_no_wakeup_while_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    with select.epoll() as epoll:
+        epoll.register(alpha.eventfd.fileno(), select.EPOLLIN | select.EPOLLET)
+        edges = []
+        for value in (0x81, 0x82, 0x83):
+            one_by_one(firmware, alpha.device, [value])
+            edges.append(len(epoll.poll(0)))
+        assert edges == [1, 0, 0]
+        assert alpha.read() == Notification(0x81)
+        assert epoll.poll(SECONDS), "no edge for the second one"
+        assert alpha.read() == Notification(0x82)
+
+
+@pytest.mark.requirement("REQ-DEL-08")
+def test_zero(vmm: OpenVmm, firmware: Firmware) -> None:
+    alpha = vmm("alpha")
+    # ACPICA picks the handler by all of the value, and passes on 16 bits of it.
+    one_by_one(firmware, alpha.device, [0x10000])
+    assert select.select([descriptor(alpha)], [], [], 0)[0], "not readable"
+    one_by_one(firmware, alpha.device, [0x81, 0x10000, 0x10000, 0x82])
+    assert alpha.values() == [0, 0x81, 0, 0, 0x82]
+
+
+@pytest.mark.requirement("REQ-DEL-09")
+def test_before(vmm: OpenVmm, bind: Bind, firmware: Firmware) -> None:
+    one_by_one(firmware, bind("alpha"), [0x81, 0x82])
+    alpha = vmm("alpha")
+    firmware.notify(alpha.device.method, 0x83)
+    assert alpha.values() == [0x83]
+
+
+@pytest.mark.requirement("REQ-DEL-09")
+def test_between(vmm: OpenVmm, firmware: Firmware) -> None:
+    first = vmm("alpha")
+    one_by_one(firmware, first.device, [0x81])
+    first.close()
+    one_by_one(firmware, first.device, [0x82])
+    second = vmm("alpha")
+    firmware.notify(second.device.method, 0x83)
+    values = second.values()
+    if isinstance(second, EventfdVmm):
+        second.vfio.disarm()
+        one_by_one(firmware, second.device, [0x84])
+        second.vfio.arm(second.eventfd)
+        values += second.values()
+        second.vfio.teardown()
+        one_by_one(firmware, second.device, [0x85])
+        second.vfio.arm(second.eventfd)
+    firmware.notify(second.device.method, 0x86)
+    assert values + second.values() == [0x83, 0x86]
+
+
+# ---- who reads, and how ------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-DEL-10")
+@pytest.mark.parametrize("threads", [2, 4])
+def test_several_readers(intake: Open, measure: Measure, threads: int) -> None:
+    alpha = intake("alpha", buffer=4 << 20)
+    with Reader(alpha.fileno(), threads=threads) as reader:
+        alpha.send(256)
+        tally = alpha.finish(reader)
+    tally.record(measure)
+    assert tally.whole, tally
+
+
+@pytest.mark.requirement("REQ-DEL-12")
+def test_written_first(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    alpha.eventfd.write(5)
+    one_by_one(firmware, alpha.device, [0x81, 0x82])
+    assert fdinfo.counter(alpha.eventfd) == 5
+    assert alpha.eventfd.read() == 5
+    assert alpha.values() == [0x81, 0x82]
+
+
+@pytest.mark.requirement("REQ-DEL-12")
+def test_written_to_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    one_by_one(firmware, alpha.device, [0x81, 0x82])
+    alpha.eventfd.write(5)
+    assert alpha.eventfd.read() == (VALID | 0x81) + 5
+    assert alpha.values() == [0x82]
+
+
+@pytest.mark.requirement("REQ-DEL-12")
+def test_written_during(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    # What is written are the reserved bits, so that it can be told from what is notified.
+    shift, writes = 34, 200
+
+    def write() -> None:
+        for _ in range(writes):
+            alpha.eventfd.write(1 << shift)
+            os.sched_yield()
+
+    with Reader(alpha.eventfd.fileno()) as reader:
+        writer = Task(write)
+        firmware.notify(alpha.device.method, 0x100, step=1, count=256)
+        writer.join()
+        firmware.settle()
+        alpha.vfio.loopback()
+        reader.wait_until(lambda: any(word >> 33 & 1 for word in words(reader.taken)))
+        # It may have been written to before the loopback became readable, but not after.
+        reader.stop()
+    got = words(reader.taken)
+    notified = [word for word in got if word & VALID and not word >> 33 & 1]
+    assert sum(word >> 48 for word in got) == 0, "lost"
+    assert sum(word >> shift & 0x3FFF for word in got) == writes
+    assert Counter(word & 0xFFFFFFFF for word in notified) == Counter(range(0x100, 0x200))
+
+
+# ---- a reader that never reads -----------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-DEL-13")
+def test_others_not_delayed(
+    eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure
+) -> None:
+    stuck, reads = eventfd_vmm("alpha"), eventfd_vmm("beta")
+
+    def latency(value: int) -> float:
+        began = time.monotonic()
+        firmware.notify(reads.device.method, value)
+        assert reads.read() == Notification(value)
+        return time.monotonic() - began
+
+    before = [latency(value) for value in range(0x80, 0x90)]
+    after = []
+    for value in range(0x80, 0x90):
+        firmware.notify(stuck.device.method, 0xC0, count=KEPT)
+        firmware.settle()
+        firmware.notify(stuck.device.method, 0xC0)
+        after.append(latency(value))
+    measure("median ms before", median_ms(before))
+    measure("median ms beside it", median_ms(after))
+    assert fdinfo.counter(stuck.eventfd) == VALID | 0xC0
+    assert reads.values() == []
+
+
+def median_ms(seconds: list[float]) -> float:
+    """The median in milliseconds; to import `statistics` for it takes longer than the test."""
+    return round(sorted(seconds)[len(seconds) // 2] * 1000, 2)
+
+
+@pytest.mark.requirement("REQ-DEL-13")
+def test_log(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) -> None:
+    alpha = eventfd_vmm("alpha")
+    with KernelLog() as log:
+        began = time.monotonic()
+        one_by_one(firmware, alpha.device, [0x80])
+        firmware.notify(alpha.device.method, 0x81, count=KEPT - 1)
+        firmware.settle()
+        assert log.said(WARNING) == [], "logged, and none was lost"
+        # Limited by what other tests have caused, if it is: the limit is one for all devices.
+        said = gaps = 0
+        while not said:
+            assert time.monotonic() < began + 2 * WARNINGS_SECONDS, "never logged"
+            make_gap(alpha, firmware)
+            gaps, said = gaps + 1, len(log.said(WARNING))
+        for _ in range(3 * WARNINGS_AT_ONCE):
+            make_gap(alpha, firmware)
+        # Whatever is still to be logged is logged now, or never.
+        alpha.close()
+        gaps, said = gaps + 3 * WARNINGS_AT_ONCE, said + len(log.said(WARNING))
+        elapsed = time.monotonic() - began
+    measure("gaps", gaps)
+    measure("logged", said)
+    measure("seconds", round(elapsed, 2))
+    # As many intervals may have begun in that time, and one before it.
+    intervals = 1 + math.ceil(elapsed / WARNINGS_SECONDS)
+    assert said <= min(gaps, WARNINGS_AT_ONCE * intervals), "not limited"
+
+
+@pytest.mark.requirement("REQ-DEL-13")
+def test_log_of_one_gap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    with KernelLog() as log:
+        for _ in range(16):
+            firmware.notify(alpha.device.method, 0x81, count=KEPT)
+        firmware.settle()
+        got = take_full(firmware, alpha.vfio, alpha.eventfd)
+        assert [item.lost for item in got[:3]] == [0, 15 * KEPT, 0]
+        alpha.close()
+        assert len(log.said(WARNING)) <= 1
+
+
+def make_gap(vmm: EventfdVmm, firmware: Firmware) -> None:
+    """With the queue full: have 7 lost in a row, then read what tells of the gap before it."""
+    firmware.notify(vmm.device.method, 0x82, count=8)
+    firmware.settle()
+    vmm.read()
+    assert vmm.eventfd.wait(SECONDS), "the next one does not come"
+
+
+@pytest.mark.requirement("REQ-DEL-13")
+def test_gaps_told_apart(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    firmware.notify(alpha.device.method, 0x81, count=KEPT + 5)
+    firmware.settle()
+    lost = [alpha.read().lost]
+    assert alpha.eventfd.wait(SECONDS)
+    for more in (8, 1, 3):
+        # One of these fills the place that the read has made.
+        firmware.notify(alpha.device.method, 0x82, count=more)
+        firmware.settle()
+        lost.append(alpha.read().lost)
+        assert alpha.eventfd.wait(SECONDS)
+    assert lost == [0, 5, 7, 0]
+    assert [item.lost for item in alpha.read_all()] == [2, *[0] * 255]
+
+
+# ---- wakeups -----------------------------------------------------------------------------------
+
+
+def by_select(file: int) -> None:
+    """select(2)."""
+    assert select.select([file], [], [], SECONDS)[0], "select() does not wake up"
+
+
+def by_poll(file: int) -> None:
+    """poll(2)."""
+    poll = select.poll()
+    poll.register(file, select.POLLIN)
+    assert poll.poll(SECONDS * 1000), "poll() does not wake up"
+
+
+class ByEpoll:
+    """epoll(7), with one registration for all waits."""
+
+    def __init__(self, file: int, flags: int) -> None:
+        self._epoll = select.epoll()
+        self._epoll.register(file, flags)
+
+    def __call__(self, _: int) -> None:
+        """Wait once."""
+        assert self._epoll.poll(SECONDS), "epoll_wait() does not wake up"
+
+
+def by_reading(file: int) -> None:
+    """A read that waits."""
+    os.set_blocking(file, True)
+
+
+Wait = Callable[[int], None]
+WAYS: dict[str, Callable[[int], Wait]] = {
+    "select": lambda file: by_select,
+    "poll": lambda file: by_poll,
+    "epoll-level": lambda file: ByEpoll(file, select.EPOLLIN),
+    "epoll-edge": lambda file: ByEpoll(file, select.EPOLLIN | select.EPOLLET),
+    "read": lambda file: by_reading,
+}
+
+
+@pytest.mark.requirement("REQ-DEL-14")
+@pytest.mark.parametrize("way", WAYS)
+def test_wakeup(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, way: str) -> None:
+    alpha = eventfd_vmm("alpha")
+    file = alpha.eventfd.fileno()
+    wait = WAYS[way](file)
+    got: queue.Queue[int] = queue.Queue()
+    single, burst = 8, 64
+
+    def read() -> None:
+        # Exactly one read for each wakeup, as a VMM's event loop does it.
+        for _ in range(single + burst):
+            wait(file)
+            got.put(int.from_bytes(os.read(file, 8), sys.byteorder))
+
+    reader = Task(read)
+    try:
+        for value in range(0x80, 0x80 + single):
+            firmware.notify(alpha.device.method, value)
+            assert got.get(timeout=SECONDS) == VALID | value
+        firmware.notify(alpha.device.method, 0x100, step=1, count=burst)
+        rest = [got.get(timeout=SECONDS) for _ in range(burst)]
+        assert Counter(rest) == Counter(VALID | 0x100 + offset for offset in range(burst))
+        reader.join()
+    finally:
+        # A read that still waits is let go.
+        if reader.running:
+            alpha.eventfd.write(1)

@@ -1,0 +1,596 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Life cycle: devices and eventfds that come, change and go, with notifications on their way."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing, contextmanager, suppress
+from functools import partial
+from itertools import chain, count
+
+import pytest
+
+from ktests import fdinfo
+from ktests.acpi import Firmware
+from ktests.channel import Channel
+from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm, Watch
+from ktests.exchange import KEPT, one_by_one, overflow, take, take_all, take_full
+from ktests.hotplug import plugged
+from ktests.intake import FIRST, tally_words, words
+from ktests.pci import Device, Port
+from ktests.reader import Reader
+from ktests.stress import Stress
+from ktests.task import SECONDS, Task
+from ktests.victim import Say, Victim
+from ktests.vmm import EventfdVmm, NetlinkVmm, Vmm
+from uapi import probe, vfio
+from uapi.errors import UapiError
+from uapi.eventfd import EventFd
+from uapi.notification import Notification
+
+Bind = Callable[[str], Device]
+
+VALID, LOOPBACK = 1 << 32, 1 << 33
+
+
+# ---- devices -----------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-LIF-01")
+def test_unregistered(
+    mechanism: str,
+    vmm: OpenVmm,
+    bind: Bind,
+    devices: dict[str, Device],
+    firmware: Firmware,
+    watch: Watch,
+) -> None:
+    alpha, beta = vmm("alpha"), devices["beta"]
+
+    def notify_both(value: int) -> None:
+        firmware.notify(beta.method, value)
+        firmware.notify(alpha.device.method, value)
+        firmware.settle()
+
+    beta.unbind()
+    notify_both(0x81)
+    expected = [0x81]
+    if mechanism == "eventfd":
+        bind("beta")
+        notify_both(0x82)
+        with vfio.Device.open(beta.bdf):
+            notify_both(0x83)
+        expected += [0x82, 0x83]
+    assert alpha.values() == expected
+    assert beta.bdf not in {bus for bus, _ in watch.vfio()}
+
+
+@pytest.mark.requirement("REQ-LIF-02")
+def test_unbind(bind: Bind, firmware: Firmware, watch: Watch) -> None:
+    alpha, beta = bind("alpha"), bind("beta")
+    firmware.notify(alpha.method, 0x81)
+    assert watch.vfio() == [(alpha.bdf, 0x81)]
+    alpha.unbind()
+    firmware.notify(alpha.method, 0x82)
+    firmware.notify(beta.method, 0x83)
+    assert watch.vfio() == [(beta.bdf, 0x83)]
+
+
+@pytest.mark.requirement("REQ-LIF-02")
+def test_unbind_in_burst(bind: Bind, firmware: Firmware, watch: Watch) -> None:
+    device = bind("alpha")
+    # The burst's handlers are still queued when the AML is through; unbind has to wait for them.
+    firmware.notify(device.method, 0x90, count=512)
+    device.unbind()
+    while_bound = watch.vfio()
+    firmware.notify(device.method, 0x91, count=64)
+    assert watch.vfio() == []
+    assert while_bound == [(device.bdf, 0x90)] * len(while_bound)
+    assert while_bound, "no notification of the burst arrived"
+
+
+@pytest.mark.requirement("REQ-LIF-03")
+@pytest.mark.parametrize("rebind", [False, True], ids=["closed", "unbound"])
+def test_again(vmm: OpenVmm, firmware: Firmware, rebind: bool) -> None:
+    for value in range(0x80, 0x88):
+        before = vmm("alpha")
+        one_by_one(firmware, before.device, [value])
+        before.close()
+        if rebind:
+            before.device.unbind()
+    alpha = vmm("alpha")
+    one_by_one(firmware, alpha.device, [0x90, 0x91])
+    assert alpha.values() == [0x90, 0x91]
+
+
+@pytest.mark.requirement("REQ-LIF-04")
+def test_hotplug(
+    mechanism: str,
+    port: Port,
+    host: Channel,
+    firmware: Firmware,
+    family: probe.Family,
+    watch: Watch,
+) -> None:
+    def start(device: Device) -> Vmm:
+        device.bind()
+        if mechanism == "eventfd":
+            return EventfdVmm(device, firmware, None)
+        return NetlinkVmm(device, firmware, family)
+
+    heard = []
+    # A handler that is left behind would make the second round hear twice, or fail.
+    for value in (0x86, 0x88):
+        with plugged(host, port) as device, closing(start(device)) as one:
+            firmware.notify_path(port.path, value)
+            heard.append(one.values())
+        # Pulled while bound; the firmware's object stays.
+        assert port.plugged is None
+        watch.vfio()
+        firmware.notify_path(port.path, value + 1)
+        assert watch.vfio() == []
+    assert heard == [[0x86], [0x88]]
+
+
+# ---- another eventfd ---------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-LIF-05")
+@pytest.mark.parametrize("unread", [0, 1, 2, 3, KEPT])
+def test_swap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, unread: int) -> None:
+    alpha = eventfd_vmm("alpha")
+    sent = range(FIRST, FIRST + unread)
+    one_by_one(firmware, alpha.device, sent[:1])
+    firmware.notify(alpha.device.method, FIRST + 1, step=1, count=max(0, unread - 1))
+    firmware.settle()
+    with EventFd() as new:
+        alpha.vfio.arm(new)
+        # What is readable stays, and is all that the old one ever gets.
+        in_old = [VALID | value for value in sent[:1]]
+        assert fdinfo.counter(alpha.eventfd) == sum(in_old)
+        got = take_all(firmware, alpha.vfio, new)
+        assert Counter(item.value for item in got) == Counter(sent[1:])
+        assert all(item.lost == 0 for item in got)
+        firmware.notify(alpha.device.method, 0x81)
+        assert take_all(firmware, alpha.vfio, new) == [Notification(0x81)]
+        assert [alpha.eventfd.read(), alpha.eventfd.read()] == [*in_old, None, None][:2]
+
+
+@pytest.mark.requirement("REQ-LIF-05")
+def test_swap_with_itself(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    double = os.dup(alpha.eventfd.fileno())
+    try:
+        one_by_one(firmware, alpha.device, [0x81, 0x82])
+        alpha.vfio.arm(alpha.eventfd)
+        one_by_one(firmware, alpha.device, [0x83])
+        alpha.vfio.arm(double)
+        assert alpha.values() == [0x81, 0x82, 0x83]
+    finally:
+        os.close(double)
+
+
+@pytest.mark.requirement("REQ-LIF-05")
+def test_swap_there_and_back(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    with EventFd() as other:
+        one_by_one(firmware, alpha.device, [0x81])
+        alpha.vfio.arm(other)
+        one_by_one(firmware, alpha.device, [0x82])
+        alpha.vfio.arm(alpha.eventfd)
+        one_by_one(firmware, alpha.device, [0x83])
+        assert take(other) == Notification(0x82)
+        assert alpha.values() == [0x81, 0x83]
+        assert other.read() is None
+
+
+@pytest.mark.requirement("REQ-LIF-05")
+def test_swap_from_duplicated(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    double = os.dup(alpha.eventfd.fileno())
+    try:
+        one_by_one(firmware, alpha.device, [0x81, 0x82])
+        # There still is somebody who can read it.
+        alpha.eventfd.close()
+        with EventFd() as new:
+            alpha.vfio.arm(new)
+            assert take_all(firmware, alpha.vfio, new) == [Notification(0x82)]
+        assert os.eventfd_read(double) == VALID | 0x81
+    finally:
+        os.close(double)
+
+
+BURST = 8192
+
+
+@contextmanager
+def burst(firmware: Firmware, device: Device) -> Iterator[Task]:
+    """Notify `BURST` values from FIRST on while the block runs; they are handled at its end."""
+    sending = Task(partial(firmware.notify, device.method, FIRST, step=1, count=BURST))
+    try:
+        yield sending
+    finally:
+        sending.join(3 * SECONDS)
+    firmware.settle()
+
+
+@pytest.mark.requirement("REQ-LIF-05")
+def test_swap_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) -> None:
+    alpha = eventfd_vmm("alpha")
+    with ExitStack() as stack:
+        eventfds = [stack.enter_context(EventFd()) for _ in range(3)]
+        readers = [stack.enter_context(Reader(eventfd.fileno())) for eventfd in eventfds]
+        swaps = 0
+        with burst(firmware, alpha.device) as sending:
+            while sending.running:
+                alpha.vfio.arm(eventfds[swaps % 3])
+                swaps += 1
+        alpha.vfio.arm(eventfds[0])
+        alpha.vfio.loopback()
+        readers[0].wait_until(lambda: any(w & LOOPBACK for w in words(readers[0].taken[-1:])))
+        for reader in readers:
+            reader.wait_idle()
+            reader.stop()
+        tally = tally_words(BURST, words(chain.from_iterable(one.taken for one in readers)))
+    tally.record(measure)
+    measure("swaps", swaps)
+    assert tally.accounted, tally
+
+
+@pytest.mark.requirement("REQ-LIF-06")
+def test_closed_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    one_by_one(firmware, alpha.device, [0x81, 0x82])
+    alpha.eventfd.close()
+    one_by_one(firmware, alpha.device, [0x83])
+    with EventFd() as new:
+        alpha.vfio.arm(new)
+        got = take_all(firmware, alpha.vfio, new)
+    assert got == [Notification(value) for value in (0x81, 0x82, 0x83)]
+
+
+@pytest.mark.requirement("REQ-LIF-06")
+def test_closed_unread_again(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    one_by_one(firmware, alpha.device, [0x81, 0x82])
+    alpha.eventfd.close()
+    for _ in range(4):
+        with EventFd() as new:
+            alpha.vfio.arm(new)
+    with EventFd() as last:
+        alpha.vfio.arm(last)
+        got = take_all(firmware, alpha.vfio, last)
+    assert got == [Notification(value) for value in (0x81, 0x82)]
+
+
+@pytest.mark.requirement("REQ-LIF-06")
+def test_closed_unread_for_one_in_use(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    one_by_one(firmware, alpha.device, [0x81, 0x82])
+    alpha.eventfd.close()
+    with EventFd(5) as new:
+        alpha.vfio.arm(new)
+        assert new.read() == 5
+        got = take_all(firmware, alpha.vfio, new)
+    assert got == [Notification(value) for value in (0x81, 0x82)]
+
+
+@pytest.mark.requirement("REQ-LIF-06")
+def test_closed_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) -> None:
+    alpha = eventfd_vmm("alpha")
+    got: list[int] = []
+    closed = 0
+    with ExitStack() as stack:
+        with burst(firmware, alpha.device) as sending:
+            eventfd = alpha.eventfd
+            while sending.running:
+                # Now and then one is read, now and then it is closed unread.
+                got += [word for word in (eventfd.read(), eventfd.read()) if word is not None]
+                eventfd.close()
+                eventfd = stack.enter_context(EventFd())
+                alpha.vfio.arm(eventfd)
+                closed += 1
+        # Which may push one out, and then have it reported.
+        alpha.vfio.loopback()
+        while not got or not got[-1] & LOOPBACK:
+            assert eventfd.wait(SECONDS), "the last ones do not come"
+            got += [word for word in (eventfd.read(),) if word is not None]
+    tally = tally_words(BURST, got)
+    tally.record(measure)
+    measure("closed", closed)
+    assert tally.accounted, tally
+
+
+# ---- no eventfd --------------------------------------------------------------------------------
+
+
+ENDS: dict[str, Callable[[vfio.Device], None]] = {
+    "minus-one": vfio.Device.disarm,
+    "count-0": vfio.Device.teardown,
+    "close": vfio.Device.close,
+}
+
+
+@pytest.mark.requirement("REQ-LIF-07")
+@pytest.mark.parametrize("unread", [1, 3, KEPT + 43])
+@pytest.mark.parametrize("end", ENDS)
+def test_end(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, end: str, unread: int) -> None:
+    alpha = eventfd_vmm("alpha")
+    one_by_one(firmware, alpha.device, [0x81])
+    firmware.notify(alpha.device.method, 0x82, count=unread - 1)
+    firmware.settle()
+    ENDS[end](alpha.vfio)
+    one_by_one(firmware, alpha.device, [0x83])
+    assert alpha.eventfd.read() == VALID | 0x81
+    assert alpha.eventfd.read() is None
+    # Nothing of what was queued comes later, nor is it told of as lost.
+    again = eventfd_vmm("alpha") if end == "close" else alpha
+    again.vfio.arm(alpha.eventfd)
+    firmware.notify(alpha.device.method, 0x84)
+    assert take_all(firmware, again.vfio, alpha.eventfd) == [Notification(0x84)]
+
+
+@pytest.mark.requirement("REQ-LIF-07")
+@pytest.mark.parametrize("end", ENDS)
+def test_end_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, end: str) -> None:
+    alpha = eventfd_vmm("alpha")
+    with burst(firmware, alpha.device):
+        # Now it is under way.
+        assert alpha.eventfd.wait(SECONDS)
+        ENDS[end](alpha.vfio)
+        left = [alpha.eventfd.read(), alpha.eventfd.read()]
+    assert left[0] is not None
+    assert left[1] is None
+    assert alpha.eventfd.read() is None
+
+
+@pytest.mark.requirement("REQ-LIF-08")
+@pytest.mark.parametrize("unread", [False, True], ids=["read", "unread"])
+def test_closed_stays_assigned(
+    eventfd_vmm: OpenEventfdVmm, firmware: Firmware, unread: bool
+) -> None:
+    alpha = eventfd_vmm("alpha")
+    one_by_one(firmware, alpha.device, [0x81])
+    if not unread:
+        assert take(alpha.eventfd) == Notification(0x81)
+    alpha.eventfd.close()
+    one_by_one(firmware, alpha.device, [0x82, 0x83])
+    with EventFd() as new:
+        alpha.vfio.arm(new)
+        got = take_all(firmware, alpha.vfio, new)
+    assert got == [Notification(value) for value in ((0x81,) if unread else ()) + (0x82, 0x83)]
+
+
+@pytest.mark.requirement("REQ-LIF-08")
+def test_closed_for_long(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha = eventfd_vmm("alpha")
+    alpha.eventfd.close()
+    overflow(firmware, alpha.device, 1000)
+    with EventFd() as new:
+        alpha.vfio.arm(new)
+        got = take_full(firmware, alpha.vfio, new)
+    assert [(item.value, item.lost) for item in got[:1]] == [(0x80, 0)]
+    assert [item.lost for item in got[1:]] == [1000 - KEPT, *[0] * 255]
+    assert Counter(item.value for item in got[1:]) == Counter(range(0x100, 0x200))
+
+
+# ---- a VMM that is killed ----------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-LIF-09")
+def test_killed(
+    bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure
+) -> None:
+    device = bind("alpha")
+
+    def life(say: Say) -> None:
+        with EventfdVmm(device, firmware, None):
+            say()
+            signal.pause()
+
+    with Victim(life) as victim:
+        victim.wait()
+        firmware.notify(device.method, 0x81, count=300)
+        firmware.settle()
+        victim.kill()
+        began = time.monotonic()
+        alpha = eventfd_vmm("alpha")
+        measure("seconds to open", round(time.monotonic() - began, 3))
+    firmware.notify(device.method, 0x82)
+    assert alpha.values() == [0x82]
+
+
+@pytest.mark.requirement("REQ-LIF-09")
+def test_killed_in_burst(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    device = bind("alpha")
+
+    def life(say: Say) -> None:
+        with EventfdVmm(device, firmware, None) as mine:
+            say()
+            # Killed in a read that waits, or just before or after one.
+            os.set_blocking(mine.eventfd.fileno(), True)
+            mine.eventfd.read()
+            say()
+            while True:
+                mine.eventfd.read()
+
+    with Victim(life) as victim:
+        victim.wait()
+        with burst(firmware, device):
+            victim.wait()
+            victim.kill()
+            alpha = eventfd_vmm("alpha")
+    # What was left of the burst, some of which may be reported as lost.
+    for item in take_all(firmware, alpha.vfio, alpha.eventfd):
+        assert FIRST <= item.value < FIRST + BURST
+    firmware.notify(device.method, 0x82)
+    assert alpha.values() == [0x82]
+
+
+# ---- unbinding and pulling ---------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-LIF-10")
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "burst"])
+def test_unbind_armed(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, busy: bool) -> None:
+    alpha = eventfd_vmm("alpha")
+    with EventFd() as request:
+        alpha.vfio.arm(request, vfio.REQ)
+        unbinding = Task(alpha.device.unbind)
+        try:
+            assert request.wait(SECONDS), "the user is not asked to let go"
+            sending = Task(
+                partial(firmware.notify, alpha.device.method, 0x81, count=4096 if busy else 1)
+            )
+            # He may go on as long as he likes.
+            assert alpha.read() == Notification(0x81)
+            assert unbinding.running, "unbound while in use"
+        finally:
+            alpha.close()
+        unbinding.join()
+        sending.join()
+    assert alpha.device.driver == ""
+    firmware.settle()
+    again = eventfd_vmm("alpha")
+    firmware.notify(again.device.method, 0x82)
+    assert again.values() == [0x82]
+
+
+@pytest.mark.requirement("REQ-LIF-10")
+@pytest.mark.parametrize("busy", [False, True], ids=["idle", "burst"])
+def test_unplug_armed(port: Port, host: Channel, firmware: Firmware, busy: bool) -> None:
+    def notify(times: int) -> None:
+        for _ in range(times):
+            firmware.notify_path(port.path, 0x81)
+
+    with plugged(host, port) as device:
+        device.bind()
+        with EventfdVmm(device, firmware, None) as one, EventFd() as request:
+            one.vfio.arm(request, vfio.REQ)
+            host.request("unplug")
+            assert request.wait(SECONDS), "the user is not asked to let go"
+            sending = Task(partial(notify, 100 if busy else 1))
+            assert one.read() == Notification(0x81)
+            assert port.plugged is not None, "gone while in use"
+        port.wait_empty()
+        sending.join()
+    with plugged(host, port) as device:
+        device.bind()
+        with EventfdVmm(device, firmware, None) as one:
+            firmware.notify_path(port.path, 0x82)
+            assert one.values() == [0x82]
+
+
+# ---- everything at once ------------------------------------------------------------------------
+
+
+def swap(vmm: EventfdVmm) -> None:
+    """Set one after the other, the previous one closed or still open."""
+    with EventFd() as first, EventFd() as second:
+        vmm.vfio.arm(first)
+        vmm.vfio.arm(second)
+
+
+def swap_unread(vmm: EventfdVmm) -> None:
+    """Close one with something unread and something queued, which the next one takes over."""
+    with EventFd() as first:
+        vmm.vfio.arm(first)
+        vmm.vfio.loopback()
+        vmm.vfio.loopback()
+
+
+def arm_again(vmm: EventfdVmm) -> None:
+    """Set the same one again."""
+    with EventFd() as eventfd:
+        vmm.vfio.arm(eventfd)
+        vmm.vfio.arm(eventfd)
+
+
+def disarm(vmm: EventfdVmm) -> None:
+    """End it by -1, twice."""
+    with EventFd() as eventfd:
+        vmm.vfio.arm(eventfd)
+        vmm.vfio.loopback()
+        vmm.vfio.disarm()
+        vmm.vfio.disarm()
+
+
+def tear_down(vmm: EventfdVmm) -> None:
+    """End it by DATA_NONE with count 0."""
+    with EventFd() as eventfd:
+        vmm.vfio.arm(eventfd)
+        vmm.vfio.loopback()
+        vmm.vfio.teardown()
+
+
+def refuse(vmm: EventfdVmm) -> None:
+    """Have one refused."""
+    with EventFd(semaphore=True) as eventfd, suppress(UapiError):
+        vmm.vfio.arm(eventfd)
+
+
+def reopen(vmm: EventfdVmm) -> None:
+    """Close the device with something unread and something queued, and open it again."""
+    with EventFd() as eventfd:
+        vmm.vfio.arm(eventfd)
+        vmm.vfio.loopback()
+        vmm.vfio.loopback()
+        vmm.vfio.close()
+    vmm.vfio = vfio.Device.open(vmm.device.bdf)
+
+
+OPERATIONS: dict[str, Callable[[EventfdVmm], None]] = {
+    "swap": swap,
+    "swap-unread": swap_unread,
+    "arm-again": arm_again,
+    "minus-one": disarm,
+    "count-0": tear_down,
+    "refused": refuse,
+    "close-device": reopen,
+}
+
+
+@pytest.mark.requirement("REQ-LIF-11")
+@pytest.mark.parametrize("operation", OPERATIONS)
+def test_contexts_freed(eventfd_vmm: OpenEventfdVmm, operation: str) -> None:
+    before = fdinfo.free_contexts()
+    alpha = eventfd_vmm("alpha")
+    alpha.eventfd.close()
+    assert fdinfo.free_contexts() != before, "the check does not see one that the kernel holds"
+    for _ in range(8):
+        OPERATIONS[operation](alpha)
+    alpha.vfio.close()
+    assert fdinfo.free_contexts() == before
+
+
+STRESS_SECONDS = 3.0
+
+
+@pytest.mark.requirement("REQ-LIF-11")
+def test_stress(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) -> None:
+    first = eventfd_vmm("alpha")
+    first.close()
+    before = fdinfo.free_contexts()
+    done: Counter[str] = Counter()
+    end = time.monotonic() + STRESS_SECONDS
+    for number in count():
+        if time.monotonic() > end:
+            break
+        with vfio.Device.open(first.device.bdf) as device, Stress(device) as stress:
+            firmware.notify(first.device.method, 0x80, count=4096)
+            if number % 2:
+                # While they are at it.
+                device.close()
+        done += stress.done
+        done["rounds"] += 1
+    firmware.settle()
+    for name, times in sorted(done.items()):
+        measure(name, times)
+    assert fdinfo.free_contexts() == before
+    alpha = eventfd_vmm("alpha")
+    firmware.notify(alpha.device.method, 0x82)
+    assert alpha.values() == [0x82]
