@@ -1,0 +1,284 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Bad input to the ioctls of a device, and what comes of it: a table, generated.
+
+One table for every interrupt index of at most one interrupt that signals an eventfd (ERR, REQ,
+ACPI), validated on the first two of an unpatched kernel. An outcome is the name of an errno, ""
+for a call that is accepted.
+
+Numbers are written out once more, on purpose: constants of the library that is under test could
+be wrong on both sides.
+
+Source: vfio_set_irqs_validate_and_prepare() and vfio_ioctl_device_feature() in
+drivers/vfio/vfio_main.c, vfio_pci_set_ctx_trigger_single() in drivers/vfio/pci/vfio_pci_intrs.c.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import itertools
+import os
+import re
+import select
+import socket
+import struct
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+NONE, BOOL, EVENTFD = 1, 2, 4
+MASK, UNMASK, TRIGGER = 8, 16, 32
+DATA_TYPES = {"none": NONE, "bool": BOOL, "eventfd": EVENTFD}
+ACTIONS = {"mask": MASK, "unmask": UNMASK, "trigger": TRIGGER}
+
+U32_MAX = 0xFFFF_FFFF
+HEADER = 20  # bytes of struct vfio_irq_set
+
+# Fires as a bool, de-assigns as an eventfd: a call with it that is wrongly accepted shows.
+HARMFUL = b"\xff" * 4
+
+
+@dataclass(frozen=True)
+class Call:
+    """One VFIO_DEVICE_SET_IRQS, less its index, and its outcome; argsz None: as long as it is."""
+
+    name: str
+    flags: int
+    outcome: str = "EINVAL"
+    start: int = 0
+    count: int = 1
+    data: bytes = HARMFUL
+    argsz: int | None = None
+
+
+Cases = Mapping[str, tuple[Call, ...]]
+
+
+def kernel() -> tuple[int, int]:
+    """Version of the running kernel: (6, 12)."""
+    major, minor = re.findall(r"\d+", os.uname().release)[:2]
+    return int(major), int(minor)
+
+
+def has_err(bdf: str) -> bool:
+    """Whether the kernel offers the ERR index for the device.
+
+    Linux 6.12 still did for PCI Express alone (sysfs has its link's speed), 7.3 does for all.
+    """
+    return kernel() >= (7, 3) or Path(f"/sys/bus/pci/devices/{bdf}/current_link_speed").exists()
+
+
+# ---- SET_IRQS ------------------------------------------------------------------------------------
+
+
+def _combinations(bits: Mapping[str, int]) -> Iterator[tuple[str, int]]:
+    for size in range(len(bits) + 1):
+        for names in itertools.combinations(bits, size):
+            yield "+".join(names) or "no", sum(bits[name] for name in names)
+
+
+def _wrong_flags() -> Iterator[tuple[str, tuple[Call, ...]]]:
+    """Every data type with every action, but for the right ones."""
+    for data_name, data in _combinations(DATA_TYPES):
+        single = data in DATA_TYPES.values()
+        outcome = "ENOTTY" if single else "EINVAL"
+        yield (
+            f"{data_name}-data",
+            tuple(
+                Call(f"{name}-action, {count}", data | action, outcome, count=count)
+                for name, action in _combinations(ACTIONS)
+                for count in (0, 1)
+                if not (single and action == TRIGGER)
+            ),
+        )
+
+
+def _unknown_flags(data: int) -> Iterator[Call]:
+    for bit in range(6, 32):
+        yield Call(f"bit {bit}", data | TRIGGER | 1 << bit)
+
+
+def _short(data: int, size: int) -> Iterator[Call]:
+    """Every length that ends in the header or, of ``size`` bytes of data, in these."""
+    for argsz in range(HEADER + size):
+        yield Call(f"argsz {argsz}", data | TRIGGER, argsz=argsz)
+
+
+def _out_of_range(data: int) -> Iterator[Call]:
+    """There is one interrupt, of number 0; the last ones wrap around."""
+    for start, count in (
+        *((1, 0), (1, 1), (2, 1), (0x8000_0000, 1), (U32_MAX, 0), (U32_MAX, 1)),
+        *((0, 2), (0, 0x8000_0000), (0, U32_MAX - 1), (0, U32_MAX)),
+        *((1, U32_MAX - 1), (1, U32_MAX), (0x8000_0000, 0x8000_0000), (U32_MAX, U32_MAX)),
+    ):
+        name = f"{start:#x} and {count:#x}"
+        yield Call(name, data | TRIGGER, start=start, count=count, data=HARMFUL * 2)
+
+
+# Each has a wrong action as well, which is looked at last.
+_BEFORE_ACTION = tuple(
+    replace(fault, name=f"{name}-action, {fault.name}", flags=NONE | action)
+    for name, action in (("no", 0), ("mask", MASK), ("unmask", UNMASK))
+    for fault in (
+        Call("short", NONE, argsz=HEADER - 1),
+        Call("beyond", NONE, start=1),
+        Call("too many", NONE, count=2),
+    )
+)
+
+# Count 0 de-assigns with DATA_NONE, and with nothing else.
+_EMPTY = tuple(
+    Call(f"{name}, {len(data)} bytes", DATA_TYPES[name] | TRIGGER, count=0, data=data)
+    for name in ("bool", "eventfd")
+    for data in (b"", HARMFUL)
+)
+
+# More room than data is no fault; a bool of 0 does nothing.
+_LONG = tuple(
+    Call(f"argsz {argsz:#x}", BOOL | TRIGGER, "", data=bytes(4), argsz=argsz)
+    for argsz in (HEADER + 1, HEADER + 4, 4096, U32_MAX)
+)
+
+#: Bad calls whatever is armed, by what is wrong with them.
+CASES: Cases = {
+    **dict(_wrong_flags()),
+    **{f"{name}-unknown-flag": tuple(_unknown_flags(DATA_TYPES[name])) for name in DATA_TYPES},
+    "none-short": tuple(_short(NONE, 0)),
+    "bool-short": tuple(_short(BOOL, 1)),
+    "eventfd-short": tuple(_short(EVENTFD, 4)),
+    **{f"{name}-out-of-range": tuple(_out_of_range(DATA_TYPES[name])) for name in DATA_TYPES},
+    "before-action": _BEFORE_ACTION,
+    "empty": _EMPTY,
+    "long": _LONG,
+}
+
+#: Calls on an index that nothing is armed on. Only the first two need something.
+UNARMED = (
+    Call("loopback", NONE | TRIGGER, "EINVAL"),
+    Call("de-assign by count 0", NONE | TRIGGER, "EINVAL", count=0),
+    Call("fire by bool", BOOL | TRIGGER, ""),
+    Call("de-assign by -1", EVENTFD | TRIGGER, ""),
+)
+
+
+# ---- descriptors ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Descriptor:
+    """A descriptor that is no eventfd; ``make`` opens it for as long as the stack is."""
+
+    make: Callable[[ExitStack], int]
+    outcome: str = "EINVAL"
+
+    def call(self, stack: ExitStack) -> Call:
+        """Have it signalled."""
+        fd = self.make(stack)
+        return signal(f"fd {fd}", fd, self.outcome)
+
+
+def signal(name: str, fd: int, outcome: str = "") -> Call:
+    """Have a descriptor signalled."""
+    return Call(name, EVENTFD | TRIGGER, outcome, data=struct.pack("=i", fd))
+
+
+def _number(fd: int) -> Callable[[ExitStack], int]:
+    return lambda _: fd
+
+
+def _file(path: str, flags: int) -> Callable[[ExitStack], int]:
+    return lambda stack: _kept(stack, os.open(path, flags | os.O_CLOEXEC))
+
+
+def _kept(stack: ExitStack, fd: int) -> int:
+    stack.callback(os.close, fd)
+    return fd
+
+
+def _closed(_: ExitStack) -> int:
+    low = os.open("/", os.O_PATH | os.O_CLOEXEC)
+    # A low number would be given away again by the next open.
+    high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 500)
+    os.close(low)
+    os.close(high)
+    return high
+
+
+def _pipe(stack: ExitStack) -> int:
+    reader, _ = (_kept(stack, fd) for fd in os.pipe())
+    return reader
+
+
+# Linux 6.1 (not 6.12) takes any negative number but -1 for a request to change nothing.
+_BELOW = "EINVAL" if kernel() >= (6, 12) else ""
+
+DESCRIPTORS: Mapping[str, Descriptor] = {
+    "minus-two": Descriptor(_number(-2), _BELOW),
+    "lowest": Descriptor(_number(-0x8000_0000), _BELOW),
+    "highest": Descriptor(_number(0x7FFF_FFFF), "EBADF"),
+    "closed": Descriptor(_closed, "EBADF"),
+    "path-only": Descriptor(_file("/", os.O_PATH), "EBADF"),
+    "directory": Descriptor(_file("/", os.O_RDONLY)),
+    "vfio-container": Descriptor(_file("/dev/vfio/vfio", os.O_RDWR)),
+    "null": Descriptor(_file("/dev/null", os.O_RDWR)),
+    "pipe": Descriptor(_pipe),
+    "socket": Descriptor(lambda stack: stack.enter_context(socket.socket(socket.AF_UNIX)).fileno()),
+    "epoll": Descriptor(lambda stack: stack.enter_context(select.epoll()).fileno()),
+    "memfd": Descriptor(lambda stack: _kept(stack, os.memfd_create("no eventfd"))),
+    "pidfd": Descriptor(lambda stack: _kept(stack, os.pidfd_open(os.getpid()))),
+}
+
+
+# ---- DEVICE_FEATURE ------------------------------------------------------------------------------
+
+GET, SET, PROBE = 1 << 16, 1 << 17, 1 << 18
+MIGRATION, LOW_POWER, LOW_POWER_WAKEUP, LOGGING = 1, 3, 4, 6
+UNKNOWN = (100, 0x7FFF, 0xFFFF)
+OPERATIONS = {"none": 0, "get": GET, "set": SET, "probe": PROBE}
+
+
+@dataclass(frozen=True)
+class Feature:
+    """One VFIO_DEVICE_FEATURE and its outcome."""
+
+    name: str
+    flags: int
+    outcome: str
+    argsz: int = 8
+
+
+#: By what is wrong. The devices of the test machine know LOW_POWER, which can only be set.
+FEATURES: Mapping[str, tuple[Feature, ...]] = {
+    "short": tuple(
+        Feature(f"argsz {argsz}", PROBE | LOW_POWER, "EINVAL", argsz) for argsz in range(8)
+    ),
+    "unknown-flag": tuple(
+        Feature(f"bit {bit}", 1 << bit | PROBE | LOW_POWER, "EINVAL") for bit in range(19, 32)
+    ),
+    "get-and-set": (
+        Feature("known", GET | SET | LOW_POWER, "EINVAL"),
+        Feature("unknown", GET | SET | UNKNOWN[0], "EINVAL"),
+    ),
+    "unknown-number": tuple(
+        Feature(f"{name} {number}", flag | number, "ENOTTY")
+        for number in UNKNOWN
+        for name, flag in OPERATIONS.items()
+    ),
+    "not-of-this-device": tuple(
+        Feature(f"{name} {number}", flag | number, "ENOTTY")
+        for number in (MIGRATION, LOGGING)
+        for name, flag in OPERATIONS.items()
+    ),
+    "unsupported-operation": (
+        Feature("none", LOW_POWER, "EINVAL"),
+        Feature("get", GET | LOW_POWER, "EINVAL"),
+        Feature("probe for get", PROBE | GET | LOW_POWER, "EINVAL"),
+        Feature("probe for both", PROBE | GET | SET | LOW_POWER, "EINVAL"),
+    ),
+    "short-data": (Feature("set", SET | LOW_POWER_WAKEUP, "EINVAL", argsz=8 + 7),),
+    "probe": (
+        Feature("alone", PROBE | LOW_POWER, ""),
+        Feature("for set", PROBE | SET | LOW_POWER, ""),
+        Feature("long", PROBE | LOW_POWER, "", argsz=4096),
+    ),
+}

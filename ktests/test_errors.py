@@ -1,0 +1,383 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Bad input: the table (ktests/errors.py) held against each interrupt index.
+
+Nothing that fails may change anything. So something is armed and unread before the calls; after
+each of them the counter is what it was, and after the last one what was unread is still to be
+read and a loopback still arrives.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import functools
+import mmap
+import os
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+
+import pytest
+
+from ktests import errors, fdinfo
+from ktests.acpi import Firmware
+from ktests.errors import EVENTFD, TRIGGER, Call
+from ktests.pci import Device
+from uapi import vfio
+from uapi.eventfd import EventFd
+
+GET_IRQ_INFO = 0x3B6D
+SET_IRQS = 0x3B6E
+
+ERR, REQ, ACPI = 3, 4, 5
+
+VALID = 1 << 32
+LOOPBACK = VALID | 1 << 33
+WAIT_SECONDS = 10.0
+
+Opened = Callable[[str], vfio.Device]
+
+
+@pytest.fixture(scope="module")
+def opened(bind: Callable[[str], Device]) -> Iterator[Opened]:
+    """Open a device by name, once for all tests of the table: a test leaves it unarmed."""
+    with ExitStack() as stack:
+
+        def open_device(name: str) -> vfio.Device:
+            return stack.enter_context(vfio.Device.open(bind(name).bdf))
+
+        yield functools.cache(open_device)
+
+
+# ---- what a call comes to ------------------------------------------------------------------------
+
+
+def outcome(call: Callable[[], object]) -> str:
+    """The name of the errno that the call fails with, "" if it succeeds."""
+    try:
+        call()
+    except OSError as error:
+        return errno.errorcode[error.errno or 0]
+    return ""
+
+
+def set_irqs(device: vfio.Device, index: int, call: Call) -> str:
+    """The outcome of a call of the table."""
+    return outcome(
+        lambda: device.set_irqs(
+            index,
+            call.flags,
+            start=call.start,
+            count=call.count,
+            data=call.data,
+            argsz=call.argsz,
+        )
+    )
+
+
+def read(eventfd: EventFd) -> int:
+    """The counter, once there is something in it."""
+    assert eventfd.wait(WAIT_SECONDS), "nothing to read"
+    return eventfd.read() or 0
+
+
+# ---- what has to hold ----------------------------------------------------------------------------
+
+
+@contextmanager
+def armed(device: vfio.Device, index: int) -> Iterator[EventFd]:
+    """Arm an eventfd for the time of the block."""
+    with EventFd() as eventfd:
+        device.arm(eventfd, index)
+        try:
+            yield eventfd
+        finally:
+            device.disarm(index)
+
+
+def check(device: vfio.Device, index: int, eventfd: EventFd, calls: Sequence[Call]) -> None:
+    """Each call ends as it has to, and leaves what is unread."""
+    before = fdinfo.counter(eventfd)
+    got = {call.name: (set_irqs(device, index, call), fdinfo.counter(eventfd)) for call in calls}
+    assert got == {call.name: (call.outcome, before) for call in calls}
+
+
+def check_counting(device: vfio.Device, index: int, calls: Sequence[Call]) -> None:
+    """On an index whose eventfd counts: REQ, ERR."""
+    with armed(device, index) as eventfd:
+        device.loopback(index)
+        check(device, index, eventfd, calls)
+        device.loopback(index)
+        assert eventfd.read() == 2, "one from before the calls, one from after"
+
+
+def check_queueing(
+    device: vfio.Device, source: Device, firmware: Firmware, calls: Sequence[Call]
+) -> None:
+    """On the ACPI index, with one notification readable and two queued behind it."""
+    with armed(device, ACPI) as eventfd:
+        firmware.notify(source.method, 0x81, step=1, count=3)
+        assert eventfd.wait(WAIT_SECONDS)
+        check(device, ACPI, eventfd, calls)
+        pending = {read(eventfd) for _ in range(3)}
+        assert pending == {VALID | 0x81, VALID | 0x82, VALID | 0x83}
+        device.loopback(ACPI)
+        assert read(eventfd) == LOOPBACK
+
+
+def check_refused(device: vfio.Device, index: int, calls: Sequence[Call]) -> None:
+    """On an index that the device does not have, whatever the call."""
+    got = {call.name: set_irqs(device, index, call) for call in calls}
+    assert got == dict.fromkeys(got, "EINVAL")
+
+
+def check_unarmed(device: vfio.Device, index: int) -> None:
+    """On an index with nothing armed."""
+    got = {call.name: set_irqs(device, index, call) for call in errors.UNARMED}
+    assert got == {call.name: call.outcome for call in errors.UNARMED}
+
+
+def check_unreadable(device: vfio.Device, index: int, data: str = "EFAULT") -> None:
+    """With the header, or the data alone, where there is no memory."""
+    fd = device.fileno()
+    assert outcome(lambda: fcntl.ioctl(fd, SET_IRQS, 0)) == "EFAULT"
+    with before_a_hole(struct.pack("=IIIII", 24, EVENTFD | TRIGGER, index, 0, 1)) as header:
+        assert outcome(lambda: fcntl.ioctl(fd, SET_IRQS, header)) == data
+
+
+@contextmanager
+def before_a_hole(text: bytes) -> Iterator[memoryview]:
+    """Memory that starts with ``text`` and goes on where a file has ended: EFAULT from there."""
+    page = mmap.PAGESIZE
+    file = os.memfd_create("cut off")
+    try:
+        os.ftruncate(file, 2 * page)
+        with mmap.mmap(file, 2 * page) as memory:
+            memory[page - len(text) : page] = text
+            os.ftruncate(file, page)
+            with memoryview(memory) as whole, whole[page - len(text) :] as view:
+                yield view
+    finally:
+        os.close(file)
+
+
+# ---- REQ -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-ERR-01")
+@pytest.mark.parametrize("case", errors.CASES)
+def test_req(opened: Opened, case: str) -> None:
+    check_counting(opened("alpha"), REQ, errors.CASES[case])
+
+
+@pytest.mark.requirement("REQ-ERR-01")
+@pytest.mark.parametrize("kind", errors.DESCRIPTORS)
+def test_req_descriptor(opened: Opened, kind: str) -> None:
+    with ExitStack() as stack:
+        check_counting(opened("alpha"), REQ, [errors.DESCRIPTORS[kind].call(stack)])
+
+
+@pytest.mark.requirement("REQ-ERR-01")
+def test_req_unreadable(opened: Opened) -> None:
+    device = opened("alpha")
+    with armed(device, REQ) as eventfd:
+        check_unreadable(device, REQ)
+        device.loopback(REQ)
+        assert eventfd.read() == 1
+
+
+@pytest.mark.requirement("REQ-ERR-01")
+def test_req_unarmed(opened: Opened) -> None:
+    check_unarmed(opened("alpha"), REQ)
+
+
+# ---- ERR -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-ERR-02")
+@pytest.mark.parametrize("case", errors.CASES)
+def test_err(opened: Opened, case: str) -> None:
+    device = opened("alpha")
+    if errors.has_err(device.bdf):
+        check_counting(device, ERR, errors.CASES[case])
+    else:
+        check_refused(device, ERR, errors.CASES[case])
+
+
+@pytest.mark.requirement("REQ-ERR-02")
+@pytest.mark.parametrize("kind", errors.DESCRIPTORS)
+def test_err_descriptor(opened: Opened, kind: str) -> None:
+    device = opened("alpha")
+    with ExitStack() as stack:
+        calls = [errors.DESCRIPTORS[kind].call(stack)]
+        if errors.has_err(device.bdf):
+            check_counting(device, ERR, calls)
+        else:
+            check_refused(device, ERR, calls)
+
+
+@pytest.mark.requirement("REQ-ERR-02")
+def test_err_unreadable(opened: Opened) -> None:
+    device = opened("alpha")
+    check_unreadable(device, ERR, data="EFAULT" if errors.has_err(device.bdf) else "EINVAL")
+
+
+@pytest.mark.requirement("REQ-ERR-02")
+def test_err_unarmed(opened: Opened) -> None:
+    device = opened("alpha")
+    if errors.has_err(device.bdf):
+        check_unarmed(device, ERR)
+    else:
+        check_refused(device, ERR, errors.UNARMED)
+
+
+# ---- ACPI ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-ERR-03")
+@pytest.mark.parametrize("case", errors.CASES)
+def test_acpi(opened: Opened, devices: dict[str, Device], firmware: Firmware, case: str) -> None:
+    check_queueing(opened("alpha"), devices["alpha"], firmware, errors.CASES[case])
+
+
+@pytest.mark.requirement("REQ-ERR-03")
+@pytest.mark.parametrize("kind", errors.DESCRIPTORS)
+def test_acpi_descriptor(
+    opened: Opened, devices: dict[str, Device], firmware: Firmware, kind: str
+) -> None:
+    with ExitStack() as stack:
+        calls = [errors.DESCRIPTORS[kind].call(stack)]
+        check_queueing(opened("alpha"), devices["alpha"], firmware, calls)
+
+
+@pytest.mark.requirement("REQ-ERR-03")
+def test_acpi_unreadable(opened: Opened) -> None:
+    device = opened("alpha")
+    with armed(device, ACPI) as eventfd:
+        check_unreadable(device, ACPI)
+        device.loopback(ACPI)
+        assert eventfd.read() == LOOPBACK
+
+
+@pytest.mark.requirement("REQ-ERR-03")
+def test_acpi_unarmed(opened: Opened) -> None:
+    check_unarmed(opened("alpha"), ACPI)
+
+
+@pytest.mark.requirement("REQ-ERR-06")
+@pytest.mark.parametrize("initial", [0, 1])
+def test_semaphore(
+    opened: Opened, devices: dict[str, Device], firmware: Firmware, initial: int
+) -> None:
+    with EventFd(initial, semaphore=True) as semaphore:
+        calls = [errors.signal("semaphore", semaphore.fileno(), "EINVAL")]
+        check_queueing(opened("alpha"), devices["alpha"], firmware, calls)
+        assert fdinfo.counter(semaphore) == initial
+
+
+@pytest.mark.requirement("REQ-ERR-06")
+def test_semaphore_unarmed(opened: Opened) -> None:
+    device = opened("alpha")
+    with armed(device, ACPI):
+        pass  # nothing is wrong with the index
+    with EventFd(semaphore=True) as semaphore:
+        assert outcome(lambda: device.arm(semaphore, ACPI)) == "EINVAL"
+        check_unarmed(device, ACPI)
+        assert fdinfo.counter(semaphore) == 0
+
+
+# ---- index 5 without a companion, and without the series -----------------------------------------
+
+
+def check_useless(device: vfio.Device, calls: Sequence[Call]) -> None:
+    """EINVAL to every call, among them one with nothing wrong in itself."""
+    with EventFd() as eventfd:
+        good = errors.signal("eventfd", eventfd.fileno())
+        check_refused(device, ACPI, [good, *calls, *errors.UNARMED])
+
+
+def check_bare(device: vfio.Device) -> None:
+    """The kernel has the index and says that this device has nothing there."""
+    assert device.irq_info(ACPI) == vfio.IrqInfo(index=5, flags=0, count=0)
+
+
+@pytest.mark.requirement("REQ-ERR-07")
+@pytest.mark.parametrize("case", errors.CASES)
+def test_no_companion(opened: Opened, case: str) -> None:
+    device = opened("bare")
+    check_bare(device)
+    check_useless(device, errors.CASES[case])
+
+
+@pytest.mark.requirement("REQ-ERR-07")
+def test_no_companion_descriptor(opened: Opened) -> None:
+    device = opened("bare")
+    check_bare(device)
+    with ExitStack() as stack:
+        check_useless(device, [kind.call(stack) for kind in errors.DESCRIPTORS.values()])
+
+
+def check_unknown(device: vfio.Device) -> None:
+    """The kernel does not have the index."""
+    assert outcome(lambda: device.irq_info(ACPI)) == "EINVAL"
+
+
+@pytest.mark.requirement("REQ-ERR-08")
+@pytest.mark.parametrize("case", errors.CASES)
+def test_unknown_index(opened: Opened, case: str) -> None:
+    device = opened("alpha")
+    check_unknown(device)
+    check_useless(device, errors.CASES[case])
+
+
+@pytest.mark.requirement("REQ-ERR-08")
+def test_unknown_index_descriptor(opened: Opened) -> None:
+    device = opened("alpha")
+    check_unknown(device)
+    with ExitStack() as stack:
+        check_useless(device, [kind.call(stack) for kind in errors.DESCRIPTORS.values()])
+
+
+# ---- GET_IRQ_INFO and DEVICE_FEATURE -------------------------------------------------------------
+
+
+def irq_info(device: vfio.Device, argsz: int, index: int) -> str:
+    """The outcome of GET_IRQ_INFO, which writes nothing when it fails."""
+    buffer = bytearray(struct.pack("=IIII", argsz, 0xA5A5A5A5, index, 0x5A5A5A5A))
+    before = bytes(buffer)
+    result = outcome(lambda: fcntl.ioctl(device.fileno(), GET_IRQ_INFO, buffer))
+    assert not result or buffer == before
+    return result
+
+
+@pytest.mark.requirement("REQ-ERR-04")
+@pytest.mark.parametrize("argsz", [0, 1, 4, 8, 12, 15])
+def test_irq_info_argsz(opened: Opened, argsz: int) -> None:
+    device = opened("alpha")
+    indices = [*range(device.info().num_irqs), 0xFFFF_FFFF]
+    got = {index: irq_info(device, argsz, index) for index in indices}
+    assert got == dict.fromkeys(indices, "EINVAL")
+
+
+@pytest.mark.requirement("REQ-ERR-04")
+@pytest.mark.parametrize("argsz", [16, 17, 4096, 0xFFFF_FFFF])
+def test_irq_info_index(opened: Opened, argsz: int) -> None:
+    device = opened("alpha")
+    first = device.info().num_irqs
+    indices = [first, first + 1, first + 255, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]
+    got = {index: irq_info(device, argsz, index) for index in indices}
+    assert got == dict.fromkeys(indices, "EINVAL")
+    assert irq_info(device, argsz, REQ) == "", "and it is the index that is wrong"
+
+
+@pytest.mark.requirement("REQ-ERR-05")
+@pytest.mark.parametrize("case", errors.FEATURES)
+def test_feature(opened: Opened, case: str) -> None:
+    device, calls = opened("alpha"), errors.FEATURES[case]
+    got = {call.name: feature(device, call) for call in calls}
+    assert got == {call.name: call.outcome for call in calls}
+
+
+def feature(device: vfio.Device, call: errors.Feature) -> str:
+    """The outcome of DEVICE_FEATURE."""
+    return outcome(lambda: device.feature(call.flags, argsz=call.argsz))
