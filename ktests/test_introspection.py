@@ -1,0 +1,199 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a VMM can find out before it waits for anything.
+
+Flags and counts are written out here, not taken from the library under test.
+"""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import struct
+from collections.abc import Callable
+
+import pytest
+
+from ktests import errors
+from ktests.acpi import Firmware, short
+from ktests.conftest import OpenEventfdVmm
+from ktests.pci import Device
+from uapi import probe, vfio
+from uapi.errors import UapiError
+
+Bind = Callable[[str], Device]
+
+GET_INFO = 0x3B6B
+GET_IRQ_INFO = 0x3B6D
+
+INTX, MSI, MSIX, ERR, REQ, ACPI = range(6)
+MASKABLE_AUTOMASKED = 7  # and EVENTFD
+NORESIZE = 9  # and EVENTFD
+
+# Offered by every kernel of the suite, for a device that can do without power.
+LOW_POWER_ENTRY = 3
+
+GUARD = b"\xa5"
+
+
+def answer(device: vfio.Device, index: int) -> tuple[int, int] | str:
+    """Flags and count of an index, or the name of the errno."""
+    try:
+        info = device.irq_info(index)
+    except UapiError as error:
+        return errno.errorcode[error.errno or 0]
+    return info.flags, info.count
+
+
+# ---- the family, and companions ------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-INT-01")
+def test_family() -> None:
+    family = probe.family()
+    assert family.version == 1
+    assert list(family.groups) == ["acpi_mc_group"]
+
+
+@pytest.mark.requirement("REQ-INT-02")
+@pytest.mark.parametrize("name", ["alpha", "beta", "carrier", "bare"])
+def test_companion(devices: dict[str, Device], name: str) -> None:
+    companion = devices[name].companion
+    assert (short(companion) if companion else "") == devices[name].path
+
+
+# ---- what the device's descriptor tells of the mechanism -----------------------------------------
+
+
+@pytest.mark.requirement("REQ-INT-03")
+@pytest.mark.parametrize("name", ["alpha", "bare"])
+def test_num_irqs(bind: Bind, name: str) -> None:
+    with vfio.Device.open(bind(name).bdf) as device:
+        assert device.info().num_irqs == 6
+
+
+@pytest.mark.requirement("REQ-INT-04")
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("alpha", (NORESIZE, 1)),
+        ("beta", (NORESIZE, 1)),
+        ("carrier", (NORESIZE, 1)),
+        ("bare", (0, 0)),
+    ],
+    ids=["alpha", "beta", "carrier", "bare"],
+)
+def test_irq_info(bind: Bind, name: str, expected: tuple[int, int]) -> None:
+    with vfio.Device.open(bind(name).bdf) as device:
+        assert answer(device, ACPI) == expected
+
+
+def ways_to(device: Device) -> tuple[str, ...]:
+    """The ways to the device; AssertionError if they are not those that this kernel has."""
+    ways = vfio.ways(device.bdf)
+    # A device has a file of its own since v6.6.
+    assert set(ways) == ({"cdev", "group"} if errors.kernel() >= (6, 6) else {"group"})
+    return ways
+
+
+@pytest.mark.requirement("REQ-INT-05")
+@pytest.mark.parametrize(
+    ("name", "expected"), [("beta", (NORESIZE, 1)), ("bare", (0, 0))], ids=["beta", "bare"]
+)
+def test_ways_agree(bind: Bind, name: str, expected: tuple[int, int]) -> None:
+    device = bind(name)
+    told = {}
+    for way in ways_to(device):
+        with vfio.Device.open(device.bdf, way) as opened:
+            told[way] = (opened.info(), *(answer(opened, index) for index in range(7)))
+    first = next(iter(told.values()))
+    assert told == dict.fromkeys(told, first)
+    assert first[1 + ACPI] == expected
+
+
+@pytest.mark.requirement("REQ-INT-05")
+def test_ways_deliver(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    for way in ways_to(bind("beta")):
+        vmm = eventfd_vmm("beta", via=way)
+        assert vmm.vfio.via == way
+        firmware.notify(vmm.device.method, 0x93)
+        assert vmm.values() == [0x93], way
+        vmm.close()
+
+
+# ---- argsz ---------------------------------------------------------------------------------------
+
+
+def ask(device: vfio.Device, request: int, fields: bytes, size: int) -> bytes:
+    """The first 16 bytes of the answer; AssertionError if more than ``size`` were written.
+
+    ``fields`` are the first of the structure, argsz and what follows; the rest is the guard's.
+    """
+    buffer = bytearray(fields.ljust(256, GUARD))
+    fcntl.ioctl(device.fileno(), request, buffer)
+    assert buffer[size:] == GUARD * (256 - size)
+    assert buffer[:4] == fields[:4], "argsz is left alone where nothing wants more"
+    return bytes(buffer[:16])
+
+
+# struct vfio_device_info had 20 bytes in v6.1 and has 24 since. 16 is what the kernel insists on.
+@pytest.mark.requirement("REQ-INT-06")
+@pytest.mark.parametrize("argsz", [17, 20, 21, 24, 25, 128, 4096, 0xFFFF_FFFF])
+def test_info_argsz(bind: Bind, argsz: int) -> None:
+    with vfio.Device.open(bind("alpha").bdf) as device:
+        least = ask(device, GET_INFO, struct.pack("=I", 16), 16)
+        got = ask(device, GET_INFO, struct.pack("=I", argsz), min(argsz, 24))
+    assert got[4:] == least[4:]
+
+
+@pytest.mark.requirement("REQ-INT-06")
+@pytest.mark.parametrize("argsz", [17, 20, 32, 128, 4096, 0xFFFF_FFFF])
+def test_irq_info_argsz(bind: Bind, argsz: int) -> None:
+    with vfio.Device.open(bind("alpha").bdf) as device:
+        offered = [n for n in range(device.info().num_irqs) if answer(device, n) != "EINVAL"]
+        assert {INTX, MSI, MSIX, REQ} <= set(offered)
+        for index in offered:
+            least = ask(device, GET_IRQ_INFO, struct.pack("=III", 16, 0, index), 16)
+            got = ask(device, GET_IRQ_INFO, struct.pack("=III", argsz, 0, index), 16)
+            assert got[4:] == least[4:], index
+
+
+# ---- the other indices, and features -------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-INT-07")
+@pytest.mark.parametrize("name", ["alpha", "bare"])
+def test_index_beyond(bind: Bind, name: str) -> None:
+    with vfio.Device.open(bind(name).bdf) as device:
+        first = device.info().num_irqs
+        beyond = [first, first + 1, 0x7FFF_FFFF, 0x8000_0000, 0xFFFF_FFFF]
+        assert {answer(device, index) for index in beyond} == {"EINVAL"}
+        for index in beyond:
+            with pytest.raises(UapiError) as caught:
+                device.disarm(index)
+            assert caught.value.errno == errno.EINVAL, index
+
+
+@pytest.mark.requirement("REQ-INT-07")
+def test_feature(bind: Bind) -> None:
+    with vfio.Device.open(bind("alpha").bdf) as device:
+        assert device.has_feature(LOW_POWER_ENTRY), "probing tells something"
+        for number in (100, 0x7FFF, 0xFFFF):
+            with pytest.raises(UapiError) as caught:
+                device.feature(1 << 18 | number)
+            assert caught.value.errno == errno.ENOTTY, number
+            assert not device.has_feature(number)
+
+
+# The edu device has a pin and one MSI, no MSI-X, and is no PCI Express device.
+@pytest.mark.requirement("REQ-INT-08")
+@pytest.mark.parametrize("name", ["alpha", "bare"])
+def test_other_indices(bind: Bind, name: str) -> None:
+    with vfio.Device.open(bind(name).bdf) as device:
+        got = {index: answer(device, index) for index in (INTX, MSI, MSIX, ERR, REQ)}
+    assert got == {
+        INTX: (MASKABLE_AUTOMASKED, 1),
+        MSI: (NORESIZE, 1),
+        MSIX: (NORESIZE, 0),
+        ERR: (NORESIZE, 1) if errors.has_err(device.bdf) else "EINVAL",
+        REQ: (NORESIZE, 1),
+    }
