@@ -19,7 +19,7 @@ from enum import Enum
 from kpatch.console import Fault, Place
 from kpatch.outcomes import EXIT_BY_OUTCOME, ExitCode, Outcome
 from kpatch.record import Collected, Scalar, Transcript
-from kpatch.requirements import Requirement
+from kpatch.requirements import Requirement, asked
 
 
 class Ending(str, Enum):
@@ -151,9 +151,13 @@ def judge(
     ``base`` is the release line of the kernels; not given, every requirement has to have a test.
     """
     tests = tuple(result for run in runs for result in _tests(requirements, run))
-    due = [name for name, it in requirements.items() if base is None or it.testable_on(base)]
     incidents = tuple(
-        incident for run in runs for incident in (*_incidents(run), *_coverage(due, run, complete))
+        incident
+        for run in runs
+        for incident in (
+            *_incidents(run),
+            *(_coverage(asked(requirements, run.mechanism, base), run) if complete else ()),
+        )
     )
     return Judgement(
         tests=tests,
@@ -352,12 +356,10 @@ def _ended(vm: VmRun) -> str:
     return f"{meaning} ({vm.detail})" if vm.detail else meaning
 
 
-def _coverage(due: Iterable[str], run: SeriesRun, complete: bool) -> Iterator[Incident]:
+def _coverage(due: Iterable[str], run: SeriesRun) -> Iterator[Incident]:
     """Requirements that no test of a whole suite names."""
     tests = _collected(run)
-    if not complete or not tests:
-        return
     tested = {test.requirement for test in tests}
-    for name in due:
+    for name in sorted(due) if tests else ():
         if name not in tested:
             yield Incident(run.series, 0, Outcome.INFRA, f"{name} has no test")

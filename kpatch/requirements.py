@@ -29,6 +29,7 @@ from kpatch.outcomes import ExitCode, Outcome
 
 PATH = Path(__file__).parent.parent / "ktests" / "requirements.toml"
 ANY = "any"
+NONE = "none"
 
 _ID = re.compile(r"REQ-[A-Z]{2,}-\d{2,}")
 _MECHANISM = re.compile(r"[a-z][a-z0-9-]*")
@@ -66,6 +67,29 @@ class Requirement:
         if mechanism in self.limits:
             return Outcome.XFAIL
         return Outcome.PASS if self.promised_by(mechanism) else Outcome.FAIL
+
+
+def asked(
+    table: Mapping[str, Requirement], mechanism: str, base: str | None = None
+) -> frozenset[str]:
+    """The requirements whose tests run on a kernel of the release line ``base``.
+
+    On the unpatched kernel all do, since there the tests of a mechanism have to fail. With
+    a mechanism those of another one would only fail once more; they run where nobody knows the
+    mechanism. ktests/recorder.py selects by the same rule.
+    """
+    known = any(mechanism in entry.needs for entry in table.values())
+    return frozenset(
+        name
+        for name, entry in table.items()
+        if (base is None or entry.testable_on(base))
+        and (
+            mechanism == NONE
+            or not known
+            or entry.promised_by(mechanism)
+            or entry.promised_by(NONE)
+        )
+    )
 
 
 def load(path: Path = PATH) -> dict[str, Requirement]:

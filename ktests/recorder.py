@@ -13,7 +13,7 @@ import os
 import re
 import time
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,23 +95,28 @@ class Recorder:
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
         """Tell the host all tests of this kernel that are selected, then keep those not yet run."""
-        self._keep(config, items, [item for item in items if self._testable(requirement(item))])
+        self._keep(config, items, lambda item: self._asked(requirement(item)))
         for item in items:
             self._expect_limit(item)
         self._tell(
             "collected",
             tests=[{"id": item.nodeid, "requirement": requirement(item)} for item in items],
         )
-        self._keep(config, items, [it for it in items if it.nodeid not in self._job.done])
+        self._keep(config, items, lambda item: item.nodeid not in self._job.done)
 
     @staticmethod
-    def _keep(config: pytest.Config, items: list[pytest.Item], left: list[pytest.Item]) -> None:
-        config.hook.pytest_deselected(items=[item for item in items if item not in left])
-        items[:] = left
+    def _keep(
+        config: pytest.Config, items: list[pytest.Item], wanted: Callable[[pytest.Item], bool]
+    ) -> None:
+        config.hook.pytest_deselected(items=[item for item in items if not wanted(item)])
+        items[:] = filter(wanted, items)
 
-    def _testable(self, name: str) -> bool:
-        """Whether this kernel is not older than what the requirement is about."""
-        return line(self._entry(name).get("from", "0")) <= line(self._job.release)
+    def _asked(self, name: str) -> bool:
+        """Whether the requirement is tested on this kernel: the rule of kpatch/requirements.py."""
+        entry, mechanism = self._entry(name), self._job.mechanism
+        known = any(mechanism in it["needs"] for it in self._job.requirements.values())
+        here = mechanism == "none" or not known or {mechanism, "any", "none"} & set(entry["needs"])
+        return bool(here) and line(entry.get("from", "0")) <= line(self._job.release)
 
     def _expect_limit(self, item: pytest.Item) -> None:
         """A requirement that this mechanism is known not to meet is an expected failure."""

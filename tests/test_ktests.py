@@ -46,6 +46,8 @@ job = Job(
     requirements={
         "REQ-ANY": {"text": "t", "needs": ["any"]},
         "REQ-LIMIT": {"text": "t", "needs": ["netlink"], "limits": {"netlink": "cannot"}},
+        "REQ-EVENTFD": {"text": "t", "needs": ["eventfd"]},
+        "REQ-WITHOUT": {"text": "t", "needs": ["none"]},
         "REQ-OTHER": {"text": "t", "needs": ["any"], "limits": {"eventfd": "cannot"}},
         "REQ-NOW": {"text": "t", "needs": ["any"], "from": "6.12"},
         "REQ-LATER": {"text": "t", "needs": ["any"], "from": "7.3"},
@@ -238,6 +240,23 @@ def test_kernel_that_is_too_old_does_not_have_the_test(tmp_path: Path) -> None:
     )
     assert {test.id for test in told.transcript.collected or ()} == {"test_it.py::test_now"}
     assert told.ends() == {"test_now": ("pass", "")}
+
+
+def test_other_mechanisms_requirements_are_left_out(tmp_path: Path) -> None:
+    told = tell(
+        tmp_path,
+        """
+        def test_any(): pass
+        @pytest.mark.requirement("REQ-LIMIT")
+        def test_ours(): assert 0
+        @pytest.mark.requirement("REQ-EVENTFD")
+        def test_other(): pass
+        @pytest.mark.requirement("REQ-WITHOUT")
+        def test_without(): pass
+        """,
+    )
+    assert list(told.ends()) == ["test_any", "test_ours", "test_without"]
+    assert told.transcript.ids == {f"test_it.py::{name}" for name in told.ends()}
 
 
 def test_expression(tmp_path: Path) -> None:

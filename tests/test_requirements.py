@@ -105,3 +105,37 @@ def test_refused(tmp_path: Path, text: str, cause: str) -> None:
 def test_no_file(tmp_path: Path) -> None:
     with pytest.raises(HarnessError, match="No such file"):
         requirements.load(tmp_path / "none.toml")
+
+
+ASKED = """
+[REQ-A-01]
+text = 'every kernel'
+needs = ['any']
+[REQ-A-02]
+text = 'one mechanism'
+needs = ['netlink']
+[REQ-A-03]
+text = 'the other one, on newer kernels'
+needs = ['eventfd']
+from = '7.3'
+[REQ-A-04]
+text = 'no other one'
+needs = ['none', 'netlink']
+""".replace("REQ-A", "REQ-AAA")
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "base", "numbers"),
+    [
+        ("none", None, "1234"),
+        ("none", "6.12", "124"),
+        ("netlink", None, "124"),
+        ("eventfd", None, "134"),
+        ("eventfd", "7.3", "134"),
+        ("eventfd", "6.1", "14"),
+        ("unknown", None, "1234"),
+    ],
+)
+def test_asked(tmp_path: Path, mechanism: str, base: str | None, numbers: str) -> None:
+    found = requirements.asked(requirements.load(table(tmp_path, ASKED)), mechanism, base)
+    assert found == {f"REQ-AAA-0{number}" for number in numbers}
