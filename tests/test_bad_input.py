@@ -226,7 +226,7 @@ def test_out_with_somebody_elses_result(tmp_path: Path) -> None:
 
 # In a test kernel: 7.3 and one planted fault.
 
-VALUES = "test_value and (0x80 or 0x81 or 0xbf)"
+VALUES = "test_value and not of_32 and netlink and (0x80 or 0x81 or 0xbf)"
 
 
 def fault(name: str, *arguments: str, out: Path) -> Ended:
@@ -306,14 +306,14 @@ def test_patch_that_breaks_one_test(tmp_path: Path, case: Notified) -> None:
     ended = commandline.run("test", "--series", str(mbox), *options, out=tmp_path / "out")
     assert (ended.code, ended.verdict) == (case.code, case.code.name.lower())
     assert ended.outcomes() == {
-        "test_value[0x80]": "pass",
-        "test_value[0x81]": case.outcome,
-        "test_value[0xbf]": "pass",
+        "test_value[netlink-0x80]": "pass",
+        "test_value[netlink-0x81]": case.outcome,
+        "test_value[netlink-0xbf]": "pass",
     }
-    broken = rf"{case.name}: \S+test_value\[0x81\]: {case.outcome} \(REQ-VAL-01 expects pass\): "
+    broken = rf"{case.name}: \S+\[netlink-0x81\]: {case.outcome} \(REQ-EVT-07 expects pass\): "
     assert ended.told(broken + case.line)
     assert re.search(case.console, ended.console(case.name))
-    assert "begin test_netlink.py::test_value[0xbf]" in ended.console(case.name, vm=2)
+    assert "begin test_format.py::test_value[netlink-0xbf]" in ended.console(case.name, vm=2)
     assert ended.result.incidents == ()
 
 
@@ -321,12 +321,12 @@ def test_patch_that_breaks_one_test(tmp_path: Path, case: Notified) -> None:
 def test_negative_control_that_passes(tmp_path: Path) -> None:
     """The netlink series, said to forward nothing: what passes then proves nothing."""
     mbox = commandline.mailbox(tmp_path / "control.mbox", *commandline.NETLINK.glob("0001-*"))
-    options = ("--mechanism", "none", "--tests", "test_value and 0x80 or test_family")
+    options = ("--mechanism", "none", "--tests", f"({VALUES}) and 0x80 or test_family")
     ended = commandline.run("test", "--series", str(mbox), *options, out=tmp_path / "out")
     assert (ended.code, ended.verdict) == (ExitCode.FAIL, "fail")
-    assert ended.outcomes() == {"test_family": "pass", "test_value[0x80]": "pass"}
+    assert ended.outcomes() == {"test_family": "pass", "test_value[netlink-0x80]": "pass"}
     assert ended.told(
-        r"control: \S+test_value\[0x80\]: pass \(REQ-VAL-01 expects fail\): "
+        r"control: \S+test_value\[netlink-0x80\]: pass \(REQ-EVT-07 expects fail\): "
         "passes without the series"
     )
 

@@ -103,7 +103,7 @@ sys.exit(session.by_hand(["--collect-only"]))
 """
     run = unpacked.python("-c", program)
     assert run.returncode == 0, run.stdout + run.stderr
-    assert "test_netlink.py::test_headers[alpha]" in run.stdout
+    assert "test_format.py::test_headers[alpha]" in run.stdout
 
 
 def test_machine_as_the_tests_read_it(unpacked: Unpacked) -> None:
