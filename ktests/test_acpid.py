@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The netlink mechanism as a client sees it that was written long before: Debian's acpid."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+from ktests import acpid
+from ktests.acpi import Adapter, Firmware
+from ktests.conftest import Measure
+from ktests.pci import Device
+
+Bind = Callable[[str], Device]
+
+
+class Reports:
+    """What acpi_listen prints."""
+
+    def __init__(self, lines: acpid.Lines, fence: str, mark: Callable[[], None]) -> None:
+        self._lines = lines
+        self._fence = fence
+        self._mark = mark
+
+    def received(self) -> list[str]:
+        """Every line since the last call.
+
+        An event of the AC adapter, which every kernel reports, is sent behind them and left out.
+        """
+        self._mark()
+        *lines, _ = self._lines.until(lambda line: line.startswith(self._fence))
+        return lines
+
+
+@pytest.fixture
+def reports(tmp_path: Path, adapters: dict[str, Adapter], firmware: Firmware) -> Iterator[Reports]:
+    """acpid with acpi_listen, both running."""
+    adapter = adapters["ac"]
+
+    def mark() -> None:
+        firmware.settle()
+        firmware.notify(adapter.method, 0x90)
+
+    with ExitStack() as stack:
+        lines = stack.enter_context(acpid.listening(tmp_path))
+        yield Reports(lines, f"ac_adapter {adapter.folder.name} 00000090", mark)
+
+
+@pytest.mark.requirement("REQ-INT-11")
+@pytest.mark.parametrize("value", [0x80, 0x81, 0xFF], ids=hex)
+def test_line(bind: Bind, firmware: Firmware, reports: Reports, value: int) -> None:
+    device = bind("alpha")
+    firmware.notify(device.method, value)
+    assert reports.received() == [f"vfio_pci {device.bdf} {value:08x} 00000000"]
+
+
+@pytest.mark.requirement("REQ-INT-11")
+def test_each(bind: Bind, firmware: Firmware, reports: Reports, measure: Measure) -> None:
+    devices = [bind(name) for name in ("alpha", "beta")]
+    lines: list[str] = []
+    # acpid's socket has room for some eighty events, as it asks for no more: 32 at a time.
+    for first in range(0x80, 0xC0, 16):
+        for device in devices:
+            firmware.notify(device.method, first, step=1, count=16)
+        lines += reports.received()
+    measure("lines of 128 notifications", len(lines))
+    expected = [
+        f"vfio_pci {device.bdf} {value:08x} 00000000"
+        for device in devices
+        for value in range(0x80, 0xC0)
+    ]
+    assert Counter(lines) == Counter(expected)
