@@ -11,11 +11,9 @@ from kpatch import reference, requirements
 
 TABLE = requirements.load()
 TESTS = reference.tests()
-ENTRIES = {
-    entry.requirement.id: entry for rows in reference.entries().values() for entry in rows
-}
+ENTRIES = {entry.requirement.id: entry for rows in reference.entries().values() for entry in rows}
 
-SUITE = '''
+SUITE = """
 import pytest
 
 @pytest.mark.requirement("REQ-EVT-01")
@@ -26,7 +24,7 @@ def test_one(value: int) -> None: ...
 def test_two() -> None: ...
 
 def helper() -> None: ...
-'''
+"""
 
 
 def test_the_document_is_up_to_date() -> None:
