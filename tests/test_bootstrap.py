@@ -27,7 +27,7 @@ SCRIPT = ROOT / "kpatch" / "bootstrap.py"
 OURS = {"kconfig", "kpatch", "ktests", "tests", "uapi"}
 
 # Of modules that are not called like their distribution.
-DISTRIBUTIONS = {"qemu": "qemu.qmp", "virtme": "virtme-ng"}
+DISTRIBUTIONS = {"_cffi_backend": "cffi", "qemu": "qemu.qmp", "virtme": "virtme-ng"}
 
 
 @pytest.fixture
