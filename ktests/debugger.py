@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import time
 from pathlib import Path
 from types import TracebackType
@@ -16,8 +17,9 @@ from typing import Self
 
 FILE = Path("/sys/kernel/debug/acpi/acpidbg")
 PROMPT = b"- "
-START_SECONDS = 2.0
-POLL_SECONDS = 0.01
+# How often a thread that lost its race may be started anew, and what one takes at most to prompt.
+START_SECONDS = 20.0
+PROMPT_SECONDS = 2.0
 FAILURE = re.compile(r"AE_[A-Z_]+|Could not|Unknown|Invalid", re.ASCII)
 
 
@@ -29,8 +31,7 @@ class Debugger:
     """An open debugger; only one can be open at a time. A context manager."""
 
     def __init__(self) -> None:
-        self._file = os.open(FILE, os.O_RDWR | os.O_CLOEXEC)
-        self._answer()
+        self._open()
 
     def __enter__(self) -> Self:
         return self
@@ -55,15 +56,35 @@ class Debugger:
         """Evaluate a control method; returns when the method has, not when handlers have."""
         return self.run(" ".join(["evaluate", f"\\{method}", *map(hex, arguments)]))
 
+    def _open(self) -> None:
+        """Open the file anew until its thread prompts.
+
+        acpi_aml_open() starts the thread before it marks the file as open. A thread that is faster
+        finds it closed: it ends, or its prompt is lost.
+        """
+        end = time.monotonic() + START_SECONDS
+        while True:
+            self._file = os.open(FILE, os.O_RDWR | os.O_CLOEXEC)
+            if self._prompts():
+                return
+            os.close(self._file)
+            if time.monotonic() > end:
+                raise DebuggerError(f"{FILE} gives no prompt")
+
+    def _prompts(self) -> bool:
+        if not select.select([self._file], [], [], PROMPT_SECONDS)[0]:
+            return False
+        try:
+            self._answer()
+        except DebuggerError:
+            return False
+        return True
+
     def _answer(self) -> str:
         data = b""
-        end = time.monotonic() + START_SECONDS
         while data != PROMPT and not data.endswith(b"\n" + PROMPT):
             chunk = os.read(self._file, 1 << 16)
-            # acpi_aml_read() gives nothing while the debugger's thread is not running yet.
-            if not chunk and time.monotonic() > end:
-                raise DebuggerError(f"closed after {data!r}")
             if not chunk:
-                time.sleep(POLL_SECONDS)
+                raise DebuggerError(f"the debugger's thread ended after {data!r}")
             data += chunk
         return data[: -len(PROMPT)].decode("ascii", "replace")

@@ -352,6 +352,35 @@ def test_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
         assert commands == [*answers, r"notify \_SB.PCI0.S80 0x81"]
 
 
+def test_debugger_whose_thread_is_too_fast(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """It ends at once, then its prompt is lost, then all is well."""
+    ended = tmp_path / "ended"
+    ended.touch()
+    monkeypatch.setattr(debugger, "PROMPT_SECONDS", 0.1)
+    with terminal() as (_, silent), terminal() as (ours, working):
+        os.write(ours, b"- ")
+        files = iter([ended, silent, working])
+        monkeypatch.setattr(debugger, "FILE", Files(files))
+        with debugger.Debugger():
+            assert not list(files)
+    monkeypatch.setattr(debugger, "FILE", ended)
+    monkeypatch.setattr(debugger, "START_SECONDS", 0.1)
+    with pytest.raises(debugger.DebuggerError, match="gives no prompt"):
+        debugger.Debugger()
+
+
+@dataclass(frozen=True)
+class Files:
+    """A path that leads to another file each time."""
+
+    paths: Iterator[Path]
+
+    def __fspath__(self) -> str:
+        return str(next(self.paths))
+
+
 @pytest.mark.parametrize(
     ("path", "short"),
     [
