@@ -182,7 +182,7 @@ def test_unbind(bind: Bind, firmware: Firmware, watch: Watch) -> None:
 def test_unbind_in_burst(bind: Bind, firmware: Firmware, watch: Watch) -> None:
     device = bind("alpha")
     # The burst's handlers are still queued when the AML is through; unbind has to wait for them.
-    firmware.notify(device.method, 0x90, count=1024)
+    firmware.notify(device.method, 0x90, count=512)
     device.unbind()
     while_bound = watch.vfio()
     firmware.notify(device.method, 0x91, count=64)

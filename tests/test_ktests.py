@@ -352,9 +352,7 @@ def test_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
         assert commands == [*answers, r"notify \_SB.PCI0.S80 0x81"]
 
 
-def test_debugger_whose_thread_is_too_fast(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
+def test_debugger_whose_thread_is_too_fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It ends at once, then its prompt is lost, then all is well."""
     ended = tmp_path / "ended"
     ended.touch()
