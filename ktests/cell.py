@@ -79,7 +79,7 @@ class Cell:
     to be received and returns the source. Of the parent's descriptors the cell has those that it
     is ``handed``, and a pipe whose end is the sign to end.
 
-    CellError, with the cell's traceback, if it cannot be confined or ``register`` raises.
+    CellError if it cannot be confined or ``register`` raises: the error, and then its traceback.
     """
 
     def __init__(
@@ -100,7 +100,8 @@ class Cell:
         try:
             self._wait(self._started, "did not start")
             if self._shared.state == BROKEN:
-                raise CellError(self._shared.trouble.decode(errors="replace"))
+                trace = self._shared.trouble.decode(errors="replace").strip()
+                raise CellError(f"{trace.splitlines()[-1]}\n{trace}")
         except BaseException:
             self.close()
             raise
