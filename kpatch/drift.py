@@ -165,6 +165,7 @@ def run(
             name = applied.series.name
             with progress.stage("headers", series=name, kind=kernel) as stage:
                 installed = headers.install(applied, jobs=jobs, stage=stage)
+                installed.check()
                 stage.cached = installed.cached
             with progress.stage("drift", series=name, kind=kernel):
                 report = check_kernel(applied, installed)

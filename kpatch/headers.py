@@ -9,6 +9,7 @@ depends on although no installed header has them, cut out of the kernel's own so
 from __future__ import annotations
 
 import errno
+import json
 import re
 import shutil
 from dataclasses import dataclass
@@ -25,8 +26,11 @@ from kpatch.stage import Stage
 
 KIND = "headers"
 
-RECIPE = "1"
+RECIPE = "2"
 """To be counted up when a change here installs other headers from the same input."""
+
+MISSING = "missing.json"
+"""What of an excerpt was not found, for `Installed.check`."""
 
 SLOT = "headers"
 """The slot to install from: not a flavor's, whose objects a change of series would make old."""
@@ -136,6 +140,16 @@ class Installed:
     path: Path
     cached: bool
 
+    def check(self) -> None:
+        """HarnessError (exit 1) if a declaration for an excerpt is not where it was.
+
+        A tree that has moved one can still be built and tested.
+        """
+        missing = self.path / MISSING
+        if missing.exists():
+            told = json.loads(missing.read_text(encoding="utf-8"))
+            raise HarnessError(**told, code=ExitCode.FAIL)
+
     @property
     def folders(self) -> tuple[Path, ...]:
         """The include path."""
@@ -154,8 +168,7 @@ class Installed:
 def install(applied: Applied, *, jobs: int, stage: Stage) -> Installed:
     """The headers of ``applied``, from the cache or installed by ``jobs`` processes.
 
-    HarnessError: exit 1 if a declaration for an excerpt is not where it was, exit 4 if make
-    fails, exit 2 for a missing tool, exit 7 if the disk is full.
+    HarnessError: exit 4 if make fails, exit 2 for a missing tool, exit 7 if the disk is full.
     """
     key = headers_id(applied)
     path = cache.root() / KIND / key
@@ -204,11 +217,15 @@ def _fill(partial: Path, applied: Applied, held: slot.Slot, jobs: int, stage: St
             name for name in names if Path(name).suffix != ".h" and not Path(folder, name).is_dir()
         ],
     )
-    excerpts(held.src, partial / "excerpts")
+    try:
+        excerpts(held.src, partial / "excerpts")
+    except HarnessError as error:
+        told = {"what": error.what, "cause": error.cause, "mend": error.mend}
+        (partial / MISSING).write_text(json.dumps(told), encoding="utf-8")
 
 
 def excerpts(source: Path, folder: Path) -> None:
-    """Write the excerpts of the kernel in ``source``."""
+    """Write the excerpts of the kernel in ``source``; HarnessError as `Piece.cut`."""
     for header in HEADERS:
         superfluous = header.instead and (source / "include/uapi" / header.instead).is_file()
         if header.pieces and not superfluous:

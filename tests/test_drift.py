@@ -403,6 +403,36 @@ def test_a_series_that_adds_a_name(kernel_tree: tuple[str, Path], tmp_path: Path
     assert last == "kernels: 1, differences: 1"
 
 
+MOVED = f"""\
+{HEAD}diff --git a/drivers/acpi/event.c b/drivers/acpi/event.c
+--- a/drivers/acpi/event.c
++++ b/drivers/acpi/event.c
+@@ -53,4 +53,4 @@
+ static unsigned int acpi_event_seqnum;
+-struct acpi_genl_event {{
++struct acpi_other_event {{
+ \tacpi_device_class device_class;
+ \tchar bus_id[15];
+"""
+
+
+@pytest.mark.trees
+def test_a_series_that_moves_a_declaration(kernel_tree: tuple[str, Path], tmp_path: Path) -> None:
+    """The gate says so, and who needs the installed headers alone has them."""
+    base, _ = kernel_tree
+    mbox = tmp_path / "moved.mbox"
+    mbox.write_text(MOVED)
+    one = series.load_file(mbox, mechanism="none")
+    kernel = apply.apply(source.resolve(base, stage=Silent()), one, stage=Silent())
+    installed = headers.install(kernel, jobs=2, stage=Silent())
+    assert (installed.path / "include/linux/vfio.h").is_file()
+    with pytest.raises(
+        HarnessError, match=r"drivers/acpi/event\.c: nothing in it is like"
+    ) as error:
+        installed.check()
+    assert error.value.code is ExitCode.FAIL
+
+
 @pytest.mark.trees
 def test_drift_of_the_real_mirror_shows(kernel_tree: tuple[str, Path]) -> None:
     """Faults planted in the mirror, on the headers of each base with the eventfd series."""
