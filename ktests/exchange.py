@@ -17,19 +17,6 @@ QUEUE = 256
 KEPT = QUEUE + 1
 
 
-# AML gives up a loop of 30 s (ACPI_MAX_LOOP_TIMEOUT), and RCU complains of a kernel without
-# preemption that runs one for 21 s: a machine that is busy takes half a millisecond for a Notify.
-AT_ONCE = 8192
-
-
-def burst(firmware: Firmware, device: Device, first: int, *, step: int = 0, count: int) -> None:
-    """Notify ``count`` times: ``first``, ``first`` + ``step`` and so on; AT_ONCE in one method."""
-    for sent in range(0, count, AT_ONCE):
-        firmware.notify(
-            device.method, first + step * sent, step=step, count=min(AT_ONCE, count - sent)
-        )
-
-
 def one_by_one(firmware: Firmware, device: Device, values: Iterable[int]) -> None:
     """Notify, and have each handled before the next: handlers run on several CPUs."""
     for value in values:
@@ -40,7 +27,7 @@ def one_by_one(firmware: Firmware, device: Device, values: Iterable[int]) -> Non
 def overflow(firmware: Firmware, device: Device, count: int) -> None:
     """Notify 0x80 once, 0x81 often, then 0x100 to 0x1ff, these in any order: ``count`` times."""
     one_by_one(firmware, device, [0x80])
-    burst(firmware, device, 0x81, count=count - KEPT)
+    firmware.notify(device.method, 0x81, count=count - KEPT)
     firmware.settle()
     firmware.notify(device.method, 0x100, step=1, count=QUEUE)
     firmware.settle()

@@ -13,7 +13,6 @@ from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 from ktests.acpi import Firmware
-from ktests.exchange import burst
 from ktests.pci import Device
 from ktests.reader import Reader
 from ktests.tally import Tally, tally
@@ -61,7 +60,7 @@ class EventfdIntake:
     def send(self, count: int) -> None:
         """See `Intake`; 65279 at most, since ACPICA cuts values to 16 bits."""
         self._sent = count
-        burst(self._firmware, self._vmm.device, FIRST, step=1, count=count)
+        self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
 
     def finish(self, reader: Reader) -> Tally:
         """See `Intake`.
@@ -102,7 +101,7 @@ class NetlinkIntake:
         self._sent = count
         self._firmware.notify(self._device.method, self.BEFORE)
         self._firmware.settle()
-        burst(self._firmware, self._device, self.VALUE, count=count)
+        self._firmware.notify(self._device.method, self.VALUE, count=count)
 
     def finish(self, reader: Reader) -> Tally:
         """See `Intake`; AssertionError if nothing comes at all."""
