@@ -14,6 +14,7 @@ BUS = Path("/sys/bus/pci")
 VFIO = "vfio-pci"
 
 POLL_SECONDS = 0.05
+BIND_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,13 @@ class Device:
         """Bind the device to vfio-pci; OSError, or RuntimeError if the driver does not take it."""
         (self.folder / "driver_override").write_text(VFIO)
         (BUS / "drivers_probe").write_text(self.bdf)
-        if self.driver != VFIO:
-            raise RuntimeError(f"{self.bdf} is bound to {self.driver or 'no driver'}, not {VFIO}")
+        # A device that was just plugged in may be in the middle of being bound by the kernel's
+        # own thread, which the write does not wait for.
+        end = time.monotonic() + BIND_SECONDS
+        while (driver := self.driver) != VFIO:
+            if time.monotonic() > end:
+                raise RuntimeError(f"{self.bdf} is bound to {driver or 'no driver'}, not {VFIO}")
+            time.sleep(POLL_SECONDS)
 
     def unbind(self) -> None:
         """Take the device from its driver, if it has one."""
