@@ -20,8 +20,8 @@ PIECE = 8192
 
 
 @dataclass(frozen=True)
-class Adapter:
-    """An AC adapter of the test firmware: its object's path, and the method notifying it."""
+class Unrelated:
+    """A device of the test firmware that is no VMM's: its path, and the method notifying it."""
 
     path: str
     method: str
@@ -39,7 +39,7 @@ class Adapter:
 class Firmware:
     """The test firmware's methods, run by the debugger; the SCI before them is simulated."""
 
-    def __init__(self, debugger: Debugger, fence: Adapter) -> None:
+    def __init__(self, debugger: Debugger, fence: Unrelated) -> None:
         self._debugger = debugger
         # Looked up once: sysfs is slow under emulation, and every test settles.
         device = fence.folder

@@ -9,7 +9,7 @@ from typing import Protocol
 
 import pytest
 
-from ktests.acpi import Adapter, Firmware
+from ktests.acpi import Firmware, Unrelated
 from ktests.debugger import Debugger
 from ktests.pci import VFIO, Device, Port
 from ktests.recorder import Job, requirement
@@ -37,16 +37,16 @@ def port(job: Job) -> Port:
 
 
 @pytest.fixture(scope="session")
-def adapters(job: Job) -> dict[str, Adapter]:
-    """The AC adapters of the machine by name."""
-    return {name: Adapter(**facts) for name, facts in job.machine["unrelated"].items()}
+def unrelated(job: Job) -> dict[str, Unrelated]:
+    """The ACPI devices that are none of a VMM's business, by name."""
+    return {name: Unrelated(**facts) for name, facts in job.machine["unrelated"].items()}
 
 
 @pytest.fixture(scope="session")
-def firmware(adapters: dict[str, Adapter]) -> Iterator[Firmware]:
+def firmware(unrelated: dict[str, Unrelated]) -> Iterator[Firmware]:
     """The test firmware."""
     with Debugger() as debugger:
-        yield Firmware(debugger, adapters["fence"])
+        yield Firmware(debugger, unrelated["fence"])
 
 
 @pytest.fixture(scope="session")

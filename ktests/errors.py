@@ -17,14 +17,14 @@ from __future__ import annotations
 import fcntl
 import itertools
 import os
-import re
 import select
 import socket
 import struct
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
-from pathlib import Path
+
+from ktests import release
 
 NONE, BOOL, EVENTFD = 1, 2, 4
 MASK, UNMASK, TRIGGER = 8, 16, 32
@@ -54,18 +54,8 @@ class Call:
 Cases = Mapping[str, tuple[Call, ...]]
 
 
-def kernel() -> tuple[int, int]:
-    """Version of the running kernel: (6, 12)."""
-    major, minor = re.findall(r"\d+", os.uname().release)[:2]
-    return int(major), int(minor)
-
-
-def has_err(bdf: str) -> bool:
-    """Whether the kernel offers the ERR index for the device.
-
-    Linux 6.12 still did for PCI Express alone (sysfs has its link's speed), 7.3 does for all.
-    """
-    return kernel() >= (7, 3) or Path(f"/sys/bus/pci/devices/{bdf}/current_link_speed").exists()
+#: Whether only PCI Express devices have the ERR index, as still on Linux 6.12 and not on 7.3.
+ERR_NEEDS_EXPRESS = release.running() < (7, 3)
 
 
 # ---- SET_IRQS ------------------------------------------------------------------------------------
@@ -210,7 +200,7 @@ def _pipe(stack: ExitStack) -> int:
 
 
 # Linux 6.1 (not 6.12) takes any negative number but -1 for a request to change nothing.
-_BELOW = "EINVAL" if kernel() >= (6, 12) else ""
+_BELOW = "EINVAL" if release.running() >= (6, 12) else ""
 
 DESCRIPTORS: Mapping[str, Descriptor] = {
     "minus-two": Descriptor(_number(-2), _BELOW),

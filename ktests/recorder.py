@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import linecache
 import os
-import re
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -20,6 +19,7 @@ from typing import Any
 
 import pytest
 
+from ktests import release
 from ktests.channel import Channel
 
 KMSG = Path("/dev/kmsg")
@@ -116,7 +116,8 @@ class Recorder:
         entry, mechanism = self._entry(name), self._job.mechanism
         known = any(mechanism in it["needs"] for it in self._job.requirements.values())
         here = mechanism == "none" or not known or {mechanism, "any", "none"} & set(entry["needs"])
-        return bool(here) and line(entry.get("from", "0")) <= line(self._job.release)
+        first = release.line(entry.get("from", "0"))
+        return bool(here) and first <= release.line(self._job.release)
 
     def _expect_limit(self, item: pytest.Item) -> None:
         """A requirement that this mechanism is known not to meet is an expected failure."""
@@ -170,11 +171,6 @@ class Recorder:
 
 
 REPORTS = pytest.StashKey[list[pytest.TestReport]]()
-
-
-def line(release: str) -> list[int]:
-    """The release line that a kernel is of: of "7.3.4-rc1" 7 and 3."""
-    return [int(number) for number in re.findall(r"\d+", release)[:2]]
 
 
 def requirement(item: pytest.Item) -> str:

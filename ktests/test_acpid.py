@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ktests import acpid
-from ktests.acpi import Adapter, Firmware
+from ktests.acpi import Firmware, Unrelated
 from ktests.conftest import Measure
 from ktests.pci import Device
 
@@ -37,9 +37,11 @@ class Reports:
 
 
 @pytest.fixture
-def reports(tmp_path: Path, adapters: dict[str, Adapter], firmware: Firmware) -> Iterator[Reports]:
+def reports(
+    tmp_path: Path, unrelated: dict[str, Unrelated], firmware: Firmware
+) -> Iterator[Reports]:
     """acpid with acpi_listen, both running."""
-    adapter = adapters["ac"]
+    adapter = unrelated["ac"]
 
     def mark() -> None:
         firmware.settle()

@@ -197,38 +197,38 @@ def test_req_unarmed(opened: Opened) -> None:
 @pytest.mark.requirement("REQ-ERR-02")
 @pytest.mark.parametrize("case", errors.CASES)
 def test_err(opened: Opened, case: str) -> None:
-    device = opened("alpha")
-    if errors.has_err(device.bdf):
-        check_counting(device, ERR, errors.CASES[case])
-    else:
-        check_refused(device, ERR, errors.CASES[case])
+    check_counting(opened("express"), ERR, errors.CASES[case])
 
 
 @pytest.mark.requirement("REQ-ERR-02")
 @pytest.mark.parametrize("kind", errors.DESCRIPTORS)
 def test_err_descriptor(opened: Opened, kind: str) -> None:
-    device = opened("alpha")
     with ExitStack() as stack:
-        calls = [errors.DESCRIPTORS[kind].call(stack)]
-        if errors.has_err(device.bdf):
-            check_counting(device, ERR, calls)
-        else:
-            check_refused(device, ERR, calls)
+        check_counting(opened("express"), ERR, [errors.DESCRIPTORS[kind].call(stack)])
 
 
 @pytest.mark.requirement("REQ-ERR-02")
 def test_err_unreadable(opened: Opened) -> None:
-    device = opened("alpha")
-    check_unreadable(device, ERR, data="EFAULT" if errors.has_err(device.bdf) else "EINVAL")
+    device = opened("express")
+    with armed(device, ERR) as eventfd:
+        check_unreadable(device, ERR)
+        device.loopback(ERR)
+        assert eventfd.read() == 1
 
 
 @pytest.mark.requirement("REQ-ERR-02")
 def test_err_unarmed(opened: Opened) -> None:
-    device = opened("alpha")
-    if errors.has_err(device.bdf):
-        check_unarmed(device, ERR)
+    check_unarmed(opened("express"), ERR)
+
+
+@pytest.mark.requirement("REQ-ERR-02")
+@pytest.mark.parametrize("case", errors.CASES)
+def test_err_conventional(opened: Opened, case: str) -> None:
+    device, calls = opened("alpha"), errors.CASES[case]
+    if errors.ERR_NEEDS_EXPRESS:
+        check_refused(device, ERR, [*calls, *errors.UNARMED])
     else:
-        check_refused(device, ERR, errors.UNARMED)
+        check_counting(device, ERR, calls)
 
 
 # ---- ACPI ----------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ktests import errors
+from ktests import errors, release
 from ktests.acpi import Firmware, short
 from ktests.conftest import OpenEventfdVmm
 from ktests.pci import Device
@@ -28,6 +28,7 @@ GET_IRQ_INFO = 0x3B6D
 INTX, MSI, MSIX, ERR, REQ, ACPI = range(6)
 MASKABLE_AUTOMASKED = 7  # and EVENTFD
 NORESIZE = 9  # and EVENTFD
+RESIZE = 1  # EVENTFD alone
 
 # Offered by every kernel of the suite, for a device that can do without power.
 LOW_POWER_ENTRY = 3
@@ -55,7 +56,7 @@ def test_family() -> None:
 
 
 @pytest.mark.requirement("REQ-INT-02")
-@pytest.mark.parametrize("name", ["alpha", "beta", "carrier", "bare"])
+@pytest.mark.parametrize("name", ["alpha", "beta", "carrier", "bare", "express"])
 def test_companion(devices: dict[str, Device], name: str) -> None:
     companion = devices[name].companion
     assert (short(companion) if companion else "") == devices[name].path
@@ -91,7 +92,7 @@ def ways_to(device: Device) -> tuple[str, ...]:
     """The ways to the device; AssertionError if they are not those that this kernel has."""
     ways = vfio.ways(device.bdf)
     # A device has a file of its own since v6.6.
-    assert set(ways) == ({"cdev", "group"} if errors.kernel() >= (6, 6) else {"group"})
+    assert set(ways) == ({"cdev", "group"} if release.running() >= (6, 6) else {"group"})
     return ways
 
 
@@ -184,7 +185,7 @@ def test_feature(bind: Bind) -> None:
             assert not device.has_feature(number)
 
 
-# The edu device has a pin and one MSI, no MSI-X, and is no PCI Express device.
+# The edu device has a pin, one MSI and no MSI-X, and is no PCI Express device.
 @pytest.mark.requirement("REQ-INT-08")
 @pytest.mark.parametrize("name", ["alpha", "bare"])
 def test_other_indices(bind: Bind, name: str) -> None:
@@ -194,6 +195,20 @@ def test_other_indices(bind: Bind, name: str) -> None:
         INTX: (MASKABLE_AUTOMASKED, 1),
         MSI: (NORESIZE, 1),
         MSIX: (NORESIZE, 0),
-        ERR: (NORESIZE, 1) if errors.has_err(device.bdf) else "EINVAL",
+        ERR: "EINVAL" if errors.ERR_NEEDS_EXPRESS else (NORESIZE, 1),
+        REQ: (NORESIZE, 1),
+    }
+
+
+# QEMU's xHCI has a pin and 16 vectors of MSI-X; v6.5 let vfio-pci add vectors one by one.
+@pytest.mark.requirement("REQ-INT-08")
+def test_other_indices_of_express(bind: Bind) -> None:
+    with vfio.Device.open(bind("express").bdf) as device:
+        got = {index: answer(device, index) for index in (INTX, MSI, MSIX, ERR, REQ)}
+    assert got == {
+        INTX: (MASKABLE_AUTOMASKED, 1),
+        MSI: (NORESIZE, 0),
+        MSIX: (RESIZE if release.running() >= (6, 5) else NORESIZE, 16),
+        ERR: (NORESIZE, 1),
         REQ: (NORESIZE, 1),
     }

@@ -17,7 +17,7 @@ from typing import Protocol
 import pytest
 
 from ktests import confinement
-from ktests.acpi import Adapter, Firmware
+from ktests.acpi import Firmware, Unrelated
 from ktests.cell import Cell, CellError, Source
 from ktests.channel import Channel
 from ktests.confined import (
@@ -86,21 +86,21 @@ class Sender:
     def __init__(
         self,
         firmware: Firmware,
-        adapters: dict[str, Adapter],
+        unrelated: dict[str, Unrelated],
         host: Channel,
         listener: probe.Listener,
     ) -> None:
         self._firmware = firmware
-        self._adapters = adapters
+        self._unrelated = unrelated
         self._host = host
         self._listener = listener
 
     def send(self) -> Counter[str]:
         """Cause all of UNRELATED; what of it an unconfined listener has heard, by class."""
         self._firmware.notify(
-            self._adapters["ac"].method, 0x90, step=1, count=UNRELATED[ADAPTER_CLASS]
+            self._unrelated["ac"].method, 0x90, step=1, count=UNRELATED[ADAPTER_CLASS]
         )
-        self._firmware.notify(self._adapters["lid"].method, PRESSED, count=UNRELATED[LID_CLASS])
+        self._firmware.notify(self._unrelated["lid"].method, PRESSED, count=UNRELATED[LID_CLASS])
         self._host.request("powerdown")
         got: Counter[str] = Counter()
         while not got[BUTTON_CLASS]:
@@ -115,12 +115,12 @@ class Sender:
 @pytest.fixture
 def sender(
     firmware: Firmware,
-    adapters: dict[str, Adapter],
+    unrelated: dict[str, Unrelated],
     host: Channel,
     listener: probe.Listener,
 ) -> Sender:
     """The host's other devices."""
-    return Sender(firmware, adapters, host, listener)
+    return Sender(firmware, unrelated, host, listener)
 
 
 def sent_to(vmm: ConfinedVmm, first: int) -> list[Heard]:
@@ -289,13 +289,13 @@ def test_seccomp(confined_vmm: StartVmm, firmware: Firmware, measure: Measure, c
 @pytest.mark.requirement("REQ-ISO-07")
 @pytest.mark.parametrize("value", [0x80, 0x81, 0xFF], ids=hex)
 def test_adapter(
-    bind: Bind, adapters: dict[str, Adapter], firmware: Firmware, watch: Watch, value: int
+    bind: Bind, unrelated: dict[str, Unrelated], firmware: Firmware, watch: Watch, value: int
 ) -> None:
     bind("alpha")
-    firmware.notify(adapters["ac"].method, value)
+    firmware.notify(unrelated["ac"].method, value)
     [event] = watch.events()
     assert (event.device_class, event.type, event.data) == (ADAPTER_CLASS, value, 1)
-    assert event.bus_id == adapters["ac"].folder.name
+    assert event.bus_id == unrelated["ac"].folder.name
 
 
 @pytest.mark.requirement("REQ-ISO-07")
@@ -309,12 +309,12 @@ def test_power_button(bind: Bind, host: Channel, listener: probe.Listener) -> No
 
 
 @pytest.mark.requirement("REQ-ISO-07")
-def test_lid(bind: Bind, adapters: dict[str, Adapter], firmware: Firmware, watch: Watch) -> None:
+def test_lid(bind: Bind, unrelated: dict[str, Unrelated], firmware: Firmware, watch: Watch) -> None:
     """acpi_lid_notify() (drivers/acpi/button.c) tells the input layer, and never acpi_event."""
     bind("alpha")
     assert list(LIDS.glob("*/state")), "the lid has no driver"
-    firmware.notify(adapters["lid"].method, PRESSED)
-    firmware.notify(adapters["ac"].method, 0x90)
+    firmware.notify(unrelated["lid"].method, PRESSED)
+    firmware.notify(unrelated["ac"].method, 0x90)
     assert [event.device_class for event in watch.events()] == [ADAPTER_CLASS]
 
 

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from ktests.acpi import Adapter, Firmware
+from ktests.acpi import Firmware, Unrelated
 from ktests.conftest import Measure
 from ktests.pci import Device
 from uapi import checks, conformance, vfio
@@ -83,7 +83,7 @@ def uapi(*arguments: str) -> Iterator[Program]:
 
 @pytest.mark.requirement("REQ-EVT-12")
 def test_listen(
-    mechanism: str, bind: Bind, firmware: Firmware, adapters: dict[str, Adapter]
+    mechanism: str, bind: Bind, firmware: Firmware, unrelated: dict[str, Unrelated]
 ) -> None:
     alpha, beta = bind("alpha"), bind("beta")
     devices = ("--device", alpha.bdf, "--device", beta.bdf)
@@ -94,7 +94,7 @@ def test_listen(
             firmware.notify(device.method, value)
             firmware.settle()
         # Every kernel reports these, so that nobody waits for what does not come.
-        firmware.notify(adapters["ac"].method, 0x80, count=2)
+        firmware.notify(unrelated["ac"].method, 0x80, count=2)
         got = [(line.get("device"), line.get("value")) for line in program.events(2)]
         assert got == [(alpha.bdf, 0x81), (beta.bdf, 0xD2)]
         assert program.end() == 0
