@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import Enum
 
-from kpatch import text
+from kpatch import known, text
 
 MARKER = "vfio_acpi: "
 EXCERPT_LINES = 120
@@ -229,7 +229,7 @@ class Fault:
 
     ``line`` is its headline, ``excerpt`` all of it with time stamps, ``test`` the test it is
     given to (None before the first one), ``time`` the kernel's clock in seconds, None where a
-    line carries none.
+    line carries none. ``known`` is why it says nothing of a series (`kpatch.known`), "" if it does.
     """
 
     kind: str
@@ -239,6 +239,7 @@ class Fault:
     place: Place
     time: float | None
     stall: bool = False
+    known: str = ""
 
     @property
     def fatal(self) -> bool:
@@ -259,14 +260,16 @@ class _Report:
     lines: list[str]
 
     def fault(self) -> Fault:
+        excerpt = "\n".join(self.lines) + "\n"
         return Fault(
             kind=self.kind.name,
             line=text.line(self.line),
-            excerpt="\n".join(self.lines) + "\n",
+            excerpt=excerpt,
             test=self.test,
             place=self.place,
             time=self.first,
             stall=self.kind.stall,
+            known=known.why(self.kind.name, excerpt),
         )
 
 

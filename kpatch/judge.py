@@ -59,6 +59,11 @@ class VmRun:
     ending: Ending
     detail: str = ""
 
+    @property
+    def complaints(self) -> tuple[Fault, ...]:
+        """The faults that count: all but those known to come of the harness."""
+        return tuple(fault for fault in self.faults if not fault.known)
+
 
 @dataclass(frozen=True)
 class SeriesRun:
@@ -215,7 +220,7 @@ def _collected(run: SeriesRun) -> dict[Collected.Test, None]:
 
 def _words(vm: VmRun, name: str) -> Iterator[_Word]:
     """What ``vm`` says of the test: nothing if it did not begin it."""
-    faults = [fault for fault in vm.faults if fault.test == name]
+    faults = [fault for fault in vm.complaints if fault.test == name]
     end = vm.transcript.ended.get(name)
     running = vm.transcript.running
     if end is not None:
@@ -318,7 +323,7 @@ def _strange(vm: VmRun, first: Sequence[Collected.Test]) -> Iterator[tuple[Outco
 
 
 def _faults_of_nobody(vm: VmRun, known: set[str]) -> Iterator[tuple[Outcome, str]]:
-    for fault in vm.faults:
+    for fault in vm.complaints:
         if fault.test is None:
             # What does not get any further than its boot hangs, and the kernel may notice first.
             hung = fault.stall and vm.transcript.hello is None
@@ -332,7 +337,7 @@ def _end(vm: VmRun) -> Iterator[tuple[Outcome, str]]:
     told = vm.transcript
     if told.running is not None or (vm.ending is Ending.DONE and told.done and told.collected):
         return
-    if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.faults):
+    if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.complaints):
         return  # that fault is reported, with its test or as an incident
     if vm.ending in _LIMITS:
         yield Outcome.HANG, f"{_stage(told)}: {_ended(vm)}"

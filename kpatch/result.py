@@ -77,6 +77,7 @@ class FaultInfo:
     place: Place
     time: float | None
     excerpt: str
+    known: str
 
 
 @dataclass(frozen=True)
@@ -132,6 +133,7 @@ def faults_of(judgement: Judgement) -> tuple[FaultInfo, ...]:
             place=seen.fault.place,
             time=seen.fault.time,
             excerpt=seen.fault.excerpt,
+            known=seen.fault.known,
         )
         for seen in judgement.faults
     )

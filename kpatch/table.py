@@ -44,7 +44,8 @@ def show(result: RunResult, file: IO[str]) -> None:
     if rows and series:
         sentences = [result.requirements.get(str(row[0]), "") for row in rows]
         print_grid(["requirement", *series], rows, file, sentences)
-    _print_lines([*_paragraph(_troubles(result)), "", summary(result)], file)
+    notes = [*_troubles(result), *_known(result)]
+    _print_lines([*_paragraph(notes), "", summary(result)], file)
 
 
 def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
@@ -58,9 +59,13 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
     if rows:
         headers = ["requirement", "series", *(_kernel(result) for result in results)]
         print_grid(headers, rows, file)
-    troubles = [f"{_kernel(result)}: {line}" for result in results for line in _troubles(result)]
+    notes = [
+        f"{_kernel(result)}: {line}"
+        for result in results
+        for line in (*_troubles(result), *_known(result))
+    ]
     summaries = [summary(result) for result in results]
-    _print_lines([*_paragraph(troubles), "", *summaries], file)
+    _print_lines([*_paragraph(notes), "", *summaries], file)
 
 
 def summary(result: RunResult) -> str:
@@ -136,6 +141,12 @@ def _cell(tests: Sequence[TestResult]) -> Text:
     note = " (expected)" if tests[0].expected is Outcome.FAIL else ""
     count = f" {len(tests)}x" if len(tests) > 1 else ""
     return Text(f"{worst.value}{count}{note}", style=_COLOURS.get(worst, ""))
+
+
+def _known(result: RunResult) -> list[str]:
+    """A line for each kind of complaint that is none of a series'."""
+    seen = Counter((fault.kind, fault.known) for fault in result.faults if fault.known)
+    return [f"known, and no verdict: {kind}, {n}x: {why}" for (kind, why), n in seen.items()]
 
 
 def _troubles(result: RunResult) -> list[str]:

@@ -91,6 +91,15 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
     ],
     "early": [("early", None, BOOT, "PANIC: early exception 0x0e", "PANIC: early exception")],
     "harmless": [],
+    "real-7.3-debugger": [
+        (
+            "warning",
+            "test_format.py::test_word[0x80-alpha]",
+            DURING,
+            "WARNING: kernel/sched/core.c:9187 at __might_sleep",
+            "---[ end trace",
+        ),
+    ],
     "real-7.3-dumps": [],
     "real-7.3-panic-root": [
         ("panic", None, BOOT, "Kernel panic - not syncing: VFS: Unable to mount", "Kernel Offset"),

@@ -82,8 +82,9 @@ def fault(
     line: str = "WARNING: x",
     place: Place = Place.DURING,
     stall: bool = False,
+    known: str = "",
 ) -> Fault:
-    return Fault(kind, line, f"{line}\n", test, place, 1.0, stall)
+    return Fault(kind, line, f"{line}\n", test, place, 1.0, stall, known)
 
 
 PANIC = fault(kind="panic", line="Kernel panic - not syncing: x")
@@ -105,6 +106,16 @@ def test_a_good_run() -> None:
     assert judgement.incidents == ()
     assert judgement.exit_code is ExitCode.PASS
     assert judgement.verdict == "pass"
+
+
+@pytest.mark.parametrize("test", ["layout", None, "never-collected"])
+def test_a_known_complaint_is_recorded_and_does_not_count(test: str | None) -> None:
+    known = fault(test, known="the harness did it")
+    judgement = judged(vm(faults=(known,)))
+    assert all(test.ok for test in judgement.tests)
+    assert judgement.incidents == ()
+    assert judgement.exit_code is ExitCode.PASS
+    assert [seen.fault for seen in judgement.faults] == [known]
 
 
 def test_a_good_negative_control() -> None:

@@ -100,8 +100,9 @@ BAD = dataclasses.replace(
     ),
     incidents=(Incident("netlink", 2, Outcome.INFRA, f"nonsense: {NASTY}"),),
     faults=(
-        FaultInfo("netlink", 1, "bug", "BUG: x", "test_layout[0x82]", Place.DURING, 1.5, NASTY),
-        FaultInfo("netlink", 1, "bug", "BUG: y", None, Place.BOOT, None, "BUG: y\n"),
+        FaultInfo("netlink", 1, "bug", "BUG: x", "test_layout[0x82]", Place.DURING, 1.5, NASTY, ""),
+        FaultInfo("netlink", 1, "bug", "BUG: y", None, Place.BOOT, None, "BUG: y\n", ""),
+        FaultInfo("netlink", 1, "warning", "WARNING", None, Place.BOOT, None, "W\n", "ours"),
     ),
 )
 ABORTED = RunResult(

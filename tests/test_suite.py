@@ -29,6 +29,7 @@ from kpatch.limits import Limits
 from kpatch.outcomes import ExitCode, Outcome
 from kpatch.record import Begin
 from kpatch.stage import Silent, Stage
+from tests import commandline
 
 NOWHERE = Path("/nonexistent")
 
@@ -221,6 +222,25 @@ def test_complaint_ends_the_vm_after_its_test(tmp_path: Path) -> None:
     assert endings(runs) == [Ending.TAINTED, Ending.DONE]
     assert [fault.test for fault in runs[0].faults] == ["a"]
     assert runs[0].transcript.ended["a"].outcome is Outcome.PASS, "the guest's own word is kept"
+
+
+def test_a_known_complaint_does_not_end_the_vm(tmp_path: Path) -> None:
+    report = (commandline.ROOT / "tests/data/console/real-7.3-debugger.log").read_text()
+    shown = [line for line in report.splitlines() if "vfio_acpi:" not in line]
+    runs, _ = play(
+        tmp_path,
+        f"""
+        hello("a", "b")
+        begin("a")
+        for line in {shown!r}:
+            kernel(line)
+        end("a")
+        run("b")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.DONE]
+    assert [bool(fault.known) for fault in runs[0].faults] == [True]
 
 
 def test_complaint_ends_the_vm_though_the_guest_goes_on_at_once(tmp_path: Path) -> None:

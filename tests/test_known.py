@@ -1,0 +1,48 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Reports that say nothing of a series are told from all others, and from what looks like them."""
+
+from __future__ import annotations
+
+import pytest
+
+from kpatch import console, known
+from tests.test_console import DATA
+
+REPORT = (DATA / "real-7.3-debugger.log").read_text()
+PLACE = "acpi_aml_kern_readable+"
+
+
+def test_the_debuggers_mutex() -> None:
+    [fault] = console.read(REPORT)
+    assert (fault.kind, fault.test) == ("warning", "test_format.py::test_word[0x80-alpha]")
+    assert (
+        fault.known == "the kernel's ACPI debugger takes a mutex in the condition of a wait_event()"
+    )
+
+
+@pytest.mark.parametrize(
+    ("part", "other"),
+    [
+        (f"  {PLACE}", "  vfio_pci_acpi_notify+"),
+        (f"  {PLACE}", f"  ? {PLACE}"),
+        ("Comm: aml ", "Comm: kworker/0:1 "),
+        ("do not call blocking ops when !TASK_RUNNING", "refcount_t: underflow; use-after-free."),
+        ("WARNING: kernel/sched", "BUG: KASAN: slab-use-after-free in kernel/sched"),
+    ],
+)
+def test_what_looks_like_it(part: str, other: str) -> None:
+    assert part in REPORT
+    faults = console.read(REPORT.replace(part, other))
+    assert faults and not any(fault.known for fault in faults)
+
+
+def test_what_comes_with_it_counts() -> None:
+    [one, other] = console.read(REPORT + "[  190.000000] BUG: x\n")
+    assert one.known and not other.known
+
+
+@pytest.mark.parametrize("row", known.KNOWN, ids=lambda row: row.why)
+def test_every_row_says_why_and_names_a_place(row: known.Known) -> None:
+    assert row.why
+    assert row.kind in {kind.name for kind in console.KINDS}
+    assert any(pattern.pattern.startswith("^") for pattern in row.patterns), "a line of the stack"
