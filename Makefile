@@ -42,7 +42,7 @@ check: ready
 ## make test          the harness's own tests, then kernel-test on every base
 .PHONY: test
 test: check
-	$(VENV)python -m pytest
+	$(VENV)python -m pytest --numprocesses 2 --dist loadgroup
 	$(KPATCH) test --kernel 7.3 --kernel 6.12 --kernel 6.1
 
 ## make faults        see every planted fault break its requirements, and nothing else

@@ -125,7 +125,7 @@ def test_every_later_stage(tmp_path: Path) -> None:
                 expect_interrupted(run.end(seconds=commandline.PROMPT), stop.stage)
         ended = commandline.run("test", *options, out=tmp_path / "out")
     assert (ended.code, ended.verdict) == (ExitCode.PASS, "pass")
-    assert len(ended.outcomes()) == 4
+    assert set(ended.outcomes().values()) == {"pass"}
 
 
 @pytest.mark.vm
