@@ -10,6 +10,11 @@ from pathlib import Path
 
 from kpatch.process import capture, need
 
+# make's, expanded where it calls the compiler: assembler sources go past ccache. In depend mode it
+# does not see what they include by .incbin. The kernel's piggy.S names the compressed kernel that
+# way, so that another kernel whose compressed size happens to be the same would boot in its place.
+_CC = "$(if $(filter %.S,$<),gcc,ccache gcc)"
+
 _CCACHE_SETTINGS = ("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_CONFIGPATH", "XDG_CACHE_HOME")
 
 TOOLS = {
@@ -40,7 +45,7 @@ def detect() -> Compiler:
     identity = "; ".join(_version(found[tool]) for tool in ("gcc", "ld"))
     if shutil.which("ccache") is None:
         return Compiler(identity, (), cached=False)
-    return Compiler(identity, ("CC=ccache gcc", "HOSTCC=ccache gcc"), cached=True)
+    return Compiler(identity, (f"CC={_CC}", "HOSTCC=ccache gcc"), cached=True)
 
 
 def environment(base: Path) -> dict[str, str]:

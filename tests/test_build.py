@@ -28,15 +28,17 @@ from kpatch.stage import Silent
 MAKEFILE = """\
 CC = gcc
 objects := $(patsubst %.c,$(O)/%.o,$(wildcard drivers/*.c))
+packed := $(O)/arch/x86/boot/compressed/vmlinux.bin.gz
 bzImage: $(O)/arch/x86/boot/bzImage
 
 $(O)/arch/x86/boot/bzImage: $(objects) $(O)/.config
-\t@mkdir -p $(O)/arch/x86/boot $(O)/include/config
+\t@mkdir -p $(O)/arch/x86/boot/compressed $(O)/include/config
 \t@echo '  SYNC    include/config/auto.conf'
 \t@touch $(O)/include/config/auto.conf
 \t@[ ! -e rewrite ] || echo CONFIG_SURPRISE=y >> $(O)/.config
 \t@echo '  LD      vmlinux'
-\t@$(LD) -r -o $@ $(objects)
+\t@$(LD) -r -o $(packed) $(objects)
+\t@[ -e stale ] || cp $(packed) $@
 \t@echo '$(KBUILD_BUILD_VERSION) $(KBUILD_BUILD_USER)' >> $@
 \t@nm $@ 2>/dev/null > $(O)/System.map
 \t@echo 7.3.4 > $(O)/include/config/kernel.release
@@ -494,6 +496,34 @@ def test_two_runs_build_one_kernel_once(tree: Tree) -> None:
     assert sorted(kernel.cached for kernel in found) == [False, True]
 
 
+def test_an_image_of_another_kernel_is_refused(tree: Tree) -> None:
+    built(applied(tree))
+    with pytest.raises(HarnessError, match=r"does not hold vmlinux\.bin\.gz") as it:
+        built(applied(tree, c_file("a", 2), Change("stale", b"")))
+    assert it.value.code is ExitCode.LOST
+    assert len(list((cache.root() / build.KIND).glob("[!.]*/bzImage"))) == 1
+
+
+@pytest.mark.skipif(not shutil.which("ccache"), reason="without ccache there is nothing to go past")
+def test_a_binary_that_assembler_includes_is_never_an_older_one(tmp_path: Path) -> None:
+    """As the compressed kernel is by piggy.S; in ccache's depend mode its content goes unseen."""
+    tools = compiler.detect()
+    (tmp_path / "Makefile").write_text(
+        "piggy.o: piggy.S data\n\t$(CC) -Wp,-MMD,.piggy.o.d -c -o $@ $<\n"
+        "object.o: object.c\n\t$(CC) -Wp,-MMD,.object.o.d -c -o $@ $<\n"
+    )
+    (tmp_path / "piggy.S").write_text('.incbin "data"\n')
+    (tmp_path / "object.c").write_text("int object;\n")
+    environment = {**os.environ, **compiler.environment(tmp_path)}
+    for data in (b"one kernel", b"two kernel"):
+        (tmp_path / "data").write_bytes(data)
+        make = ["make", "-B", *tools.settings, "piggy.o", "object.o"]
+        ran = subprocess.run(make, cwd=tmp_path, env=environment, capture_output=True, text=True)
+        assert ran.returncode == 0, ran.stderr
+        assert data in (tmp_path / "piggy.o").read_bytes()
+    assert "ccache gcc -Wp,-MMD,.object.o.d" in ran.stdout, "what is not assembler goes through it"
+
+
 def test_without_ccache_gcc_is_called_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -507,7 +537,7 @@ def test_without_ccache_gcc_is_called_itself(
     monkeypatch.setenv("PATH", str(bare))
     assert (compiler.detect().settings, compiler.detect().cached) == ((), False)
     (bare / "ccache").symlink_to("/bin/true")
-    assert compiler.detect().settings == ("CC=ccache gcc", "HOSTCC=ccache gcc")
+    assert compiler.detect().settings[1:] == ("HOSTCC=ccache gcc",)
     (bare / "bison").unlink()
     with pytest.raises(HarnessError, match="bison: not found in PATH") as caught:
         compiler.detect()
