@@ -23,6 +23,7 @@ from kpatch.limits import DEFAULTS, Limits
 from kpatch.outcomes import ExitCode
 from kpatch.record import Begin, Decoder, Record, Request, Transcript
 from kpatch.stage import Stage
+from kpatch.symbols import Symbols
 
 Write = Callable[[bytes], object]
 
@@ -32,6 +33,9 @@ STACKS_SECONDS = 5.0
 
 # SysRq keys that tell where a kernel hangs: blocked tasks, and what each CPU does.
 STACK_KEYS = "wl"
+
+# Stands above what QEMU's monitor says of the CPUs, in the console's log.
+REGISTERS = "vfio-acpi: info registers -a"
 
 # What a test may ask of the machine: a QMP command and its arguments.
 ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
@@ -201,14 +205,20 @@ class Follower:
         return Ending.TEST_LIMIT if self._transcript.running is not None else Ending.BOOT_LIMIT
 
     def _dump_stacks(self, it: vm.VM, write: Write) -> None:
-        """Have the hung kernel show where it is. One that is too far gone shows nothing."""
+        """Have the hung kernel show where it is, and QEMU, in case the kernel is too far gone.
+
+        The registers are read twice: a CPU that runs in a loop is not where it was.
+        """
         self._stage.note("hung: dumping stacks")
+        symbols = Symbols.of(self._setup.image)
         try:
             it.sysrq(STACK_KEYS)
+            self._drain(it, write, STACKS_SECONDS)
+            for _ in range(2):
+                write(f"\n{REGISTERS}\n{symbols.annotated(it.registers())}".encode())
         except HarnessError as error:
             if error.code is not ExitCode.LOST:
                 raise
-        self._drain(it, write, STACKS_SECONDS)
 
     def _drain(self, it: vm.VM, write: Write, seconds: float) -> None:
         end = time.monotonic() + seconds

@@ -154,6 +154,11 @@ class VM:
             self._monitor = Monitor(self._channels["qmp"])
         return self._monitor.command(command, arguments)
 
+    def registers(self) -> str:
+        """The registers of all CPUs, as QEMU's monitor words them."""
+        asked = {"command-line": "info registers -a"}
+        return str(self.qmp("human-monitor-command", **asked)).replace("\r\n", "\n")
+
     def sysrq(self, keys: str) -> None:
         """Press magic SysRq keys on the serial console: a break, then the key."""
         for key in keys:

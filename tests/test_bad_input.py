@@ -264,6 +264,8 @@ def test_patch_that_hangs_at_boot(tmp_path: Path) -> None:
         "the guest did not come up in time"
     )
     assert "Linux version" in ended.console("hangs-at-boot")
+    # Where it hangs, in each of two looks at two CPUs.
+    assert len(re.findall(r"RIP=[0-9a-f]{16} \(\w+\+0x", ended.console("hangs-at-boot"))) == 4
 
 
 @dataclass(frozen=True)
