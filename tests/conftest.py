@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 from pathlib import Path
 
@@ -21,15 +20,8 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What boots VMs is for one worker, and is begun first if there are several.
-
-    Alone it comes last: what is cheap to find should show first.
-    """
-    several = "PYTEST_XDIST_WORKER" in os.environ
-    for item in items:
-        if item.get_closest_marker("vm"):
-            item.add_marker(pytest.mark.xdist_group("vm"))
-    items.sort(key=lambda item: (item.get_closest_marker("vm") is None) == several)
+    """Run what takes minutes last: what is cheap to find should show first."""
+    items.sort(key=lambda item: item.get_closest_marker("vm") is not None)
 
 
 @pytest.fixture(scope="session", params=BASES)
