@@ -18,10 +18,11 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn, Protocol, Self
+from typing import NoReturn, Protocol
 
 from ktests import confinement, libc, seccomp
 from ktests.confinement import Confinement
+from uapi.closing import Closing
 
 # A limit, no figure: forking an interpreter under emulation takes a while.
 SECONDS = 10.0
@@ -72,7 +73,7 @@ class Shared(ctypes.Structure):
     )
 
 
-class Cell:
+class Cell(Closing):
     """A running cell; a context manager.
 
     ``register`` runs in it, when it is confined but for the filter: it registers for whatever is
@@ -105,12 +106,6 @@ class Cell:
         except BaseException:
             self.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     @property
     def pid(self) -> int:

@@ -10,13 +10,13 @@ import sys
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Self
 
 from ktests.acpi import Firmware
 from ktests.cell import Cell, Source
 from ktests.confinement import NOBODY, Confinement
 from ktests.pci import Device
 from uapi import acpi_event, probe, vfio
+from uapi.closing import Closing
 from uapi.eventfd import EventFd
 from uapi.notification import decode
 
@@ -29,7 +29,7 @@ class Heard:
     value: int
 
 
-class ConfinedVmm:
+class ConfinedVmm(Closing):
     """A VMM of one device, confined; a context manager.
 
     The device is opened here, as a privileged broker does, and handed over; the VMM registers by
@@ -57,12 +57,6 @@ class ConfinedVmm:
             register = _registered(fd) if mechanism == "eventfd" else listening(family)
             self.cell = stack.enter_context(Cell(register, confined, handed=(fd,)))
             self._stack = stack.pop_all()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
 
     def heard(self) -> list[Heard]:
         """All that reached the VMM since the last call, whoever it is about."""

@@ -14,8 +14,8 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from types import TracebackType
-from typing import Self
+
+from uapi.closing import Closing
 
 FILE = Path("/sys/kernel/debug/acpi/acpidbg")
 PROMPT = b"- "
@@ -29,21 +29,14 @@ class DebuggerError(RuntimeError):
     """The debugger did not do what it was told; the text is its answer."""
 
 
-class Debugger:
+class Debugger(Closing):
     """An open debugger; only one can be open at a time. A context manager."""
 
     def __init__(self) -> None:
         self._open()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Leave the debugger to somebody else."""
         os.close(self._file)
 
     @contextmanager

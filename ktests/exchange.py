@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 from ktests.acpi import Firmware
 from ktests.pci import Device
-from ktests.task import SECONDS
 from uapi import vfio
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
@@ -15,6 +14,9 @@ from uapi.notification import Notification, decode
 # What is kept for a reader that does not read: the readable one, and those that are queued.
 QUEUE = 256
 KEPT = QUEUE + 1
+
+# A limit, no figure: what is queued comes at once, and emulation may be slow.
+READ_SECONDS = 10.0
 
 
 def one_by_one(firmware: Firmware, device: Device, values: Iterable[int]) -> None:
@@ -35,7 +37,7 @@ def overflow(firmware: Firmware, device: Device, count: int) -> None:
 
 def take(eventfd: EventFd) -> Notification:
     """Wait for the next notification; AssertionError if there is none."""
-    assert eventfd.wait(SECONDS), "nothing to read"
+    assert eventfd.wait(READ_SECONDS), "nothing to read"
     word = eventfd.read()
     assert word is not None, "readable, and nothing to read"
     return decode(word)
@@ -44,7 +46,9 @@ def take(eventfd: EventFd) -> Notification:
 def take_all(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[Notification]:
     """All that the eventfd, which has to be the one that is set, has to give up to now.
 
-    A loopback comes behind everything else, and is left out.
+    The next notification becomes readable a moment after the previous one was read, so that
+    an empty eventfd does not tell that there is no more. A loopback, which is queued behind
+    everything else, does; it is left out.
     """
     firmware.settle()
     device.loopback()
@@ -55,5 +59,5 @@ def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list
     """The same, of a queue that may be full: the loopback alone would push one out."""
     firmware.settle()
     first = take(eventfd)
-    assert eventfd.wait(SECONDS), "the second one does not come"
+    assert eventfd.wait(READ_SECONDS), "the second one does not come"
     return [first, *take_all(firmware, device, eventfd)]

@@ -8,16 +8,16 @@ once.
 from __future__ import annotations
 
 from contextlib import ExitStack
-from typing import Protocol, Self
+from typing import Protocol
 
 from ktests.acpi import Firmware
+from ktests.exchange import take, take_all
 from ktests.pci import Device
 from uapi import acpi_event, probe, vfio
+from uapi.closing import Closing
 from uapi.eventfd import EventFd
-from uapi.notification import Notification, decode
+from uapi.notification import Notification
 
-# A limit, no figure: what is queued comes at once, and emulation may be slow.
-READ_SECONDS = 10.0
 BUFFER = 64 << 20
 
 
@@ -33,7 +33,7 @@ class Vmm(Protocol):
         """End it, as a VMM that exits does."""
 
 
-class NetlinkVmm:
+class NetlinkVmm(Closing):
     """Listens to ``acpi_event``, and picks out what is about its device."""
 
     def __init__(self, device: Device, firmware: Firmware, family: probe.Family) -> None:
@@ -59,7 +59,7 @@ class NetlinkVmm:
         self.listener.close()
 
 
-class EventfdVmm:
+class EventfdVmm(Closing):
     """Has its device open, and an eventfd on VFIO_PCI_ACPI_IRQ_INDEX.
 
     UapiError where the kernel does not have the index.
@@ -74,29 +74,13 @@ class EventfdVmm:
             self.vfio.arm(self.eventfd)
             self._stack = stack.pop_all()
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def read(self) -> Notification:
         """Wait for the next notification; AssertionError if there is none."""
-        assert self.eventfd.wait(READ_SECONDS), "nothing to read"
-        word = self.eventfd.read()
-        assert word is not None, "readable, and nothing to read"
-        return decode(word)
+        return take(self.eventfd)
 
     def read_all(self) -> list[Notification]:
-        """Everything up to now.
-
-        The next notification becomes readable a moment after the previous one was read, so that
-        an empty eventfd does not tell that there is no more. A loopback, which is queued behind
-        everything else, does; it is left out.
-        """
-        self._firmware.settle()
-        self.vfio.loopback()
-        return list(iter(self.read, Notification(value=0, loopback=True, lost=0)))
+        """Everything up to now."""
+        return take_all(self._firmware, self.vfio, self.eventfd)
 
     def values(self) -> list[int]:
         """See `Vmm.values`."""

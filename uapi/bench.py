@@ -4,9 +4,8 @@
 from __future__ import annotations
 
 import contextlib
-from types import TracebackType
-from typing import Self
 
+from uapi.closing import Closing
 from uapi.errors import UapiError
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
@@ -60,7 +59,7 @@ class Reader(EventFd):
                 raise BrokenError("a loopback more than were sent")
 
 
-class Bench:
+class Bench(Closing):
     """The open device, and the eventfds that a check has made.
 
     OpenError as `support.open_device`.
@@ -70,15 +69,8 @@ class Bench:
         self.device = open_device(bdf, via)
         self._made: list[EventFd] = []
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def close(self) -> None:
+        """Close the eventfds, and the device."""
         self._close_eventfds()
         self.device.close()
 

@@ -7,15 +7,15 @@ import math
 import os
 import select
 import sys
-from types import TracebackType
-from typing import Self
+
+from uapi.closing import Closing
 
 SIZE = 8
 # What a counter can hold; one more is what write(2) refuses (fs/eventfd.c).
 MAX = 0xFFFF_FFFF_FFFF_FFFE
 
 
-class EventFd:
+class EventFd(Closing):
     """A new eventfd, closed at the end of the ``with`` block.
 
     ``initial`` has 32 bits. With ``semaphore`` each read gives 1. Unless ``nonblocking``, a read
@@ -29,17 +29,6 @@ class EventFd:
         flags |= os.EFD_SEMAPHORE if semaphore else 0
         flags |= os.EFD_NONBLOCK if nonblocking else 0
         self._fd = os.eventfd(initial, flags)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"EventFd({'closed' if self._fd < 0 else self._fd})"

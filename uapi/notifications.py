@@ -6,9 +6,9 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
-from types import TracebackType
 from typing import Protocol, Self
 
+from uapi.closing import Closing
 from uapi.errors import UapiError
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
@@ -28,7 +28,7 @@ class Armable(Protocol):
         """Have them signal nobody."""
 
 
-class Notifications:
+class Notifications(Closing):
     """An eventfd of its own, armed from the moment this is made until it is closed.
 
     Iterate over it, with ``for`` or ``async for``: neither ends by itself. Only one task at
@@ -46,17 +46,6 @@ class Notifications:
         except BaseException:
             self.eventfd.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Disarm, unless the device is closed, and close the eventfd; what is unread is gone."""

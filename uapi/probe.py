@@ -15,13 +15,13 @@ import struct
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any, Self
 
 from pyroute2.netlink import ctrlmsg, nlmsg
 
 from uapi import acpi_event
 from uapi.acpi_event import Event
+from uapi.closing import Closing
 from uapi.gaps import Gaps
 
 NETLINK_GENERIC = 16
@@ -92,7 +92,7 @@ def family(name: str = acpi_event.FAMILY) -> Family:
     )
 
 
-class Listener:
+class Listener(Closing):
     """Receives every event from the moment it is made; a context manager.
 
     Iterate over it, with ``for`` or ``async for``, for events and what was lost of them: neither
@@ -124,17 +124,6 @@ class Listener:
         except BaseException:
             self._socket.close()
             raise
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def close(self) -> None:
         """Leave the group."""

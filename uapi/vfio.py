@@ -8,10 +8,10 @@ import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Protocol, Self
 
 from uapi import mirror, opening, pci
+from uapi.closing import Closing
 from uapi.errors import UapiError
 from uapi.ioctl import Structure
 from uapi.notifications import Notifications
@@ -72,7 +72,7 @@ class IrqInfo:
     count: int
 
 
-class Device:
+class Device(Closing):
     """An open device, closed at the end of the ``with`` block.
 
     ``bdf`` is its name in sysfs ("" if it was handed over without), ``via`` the way it was
@@ -102,17 +102,6 @@ class Device:
     def from_fd(cls, fd: int, bdf: str = "") -> Self:
         """A device that somebody else opened and handed over; it is closed like any other."""
         return cls(fd, bdf)
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
 
     def __repr__(self) -> str:
         return f"Device({self.bdf!r}, {'closed' if self._fd < 0 else f'fd {self._fd}'})"
