@@ -18,11 +18,10 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch import cache, result
+from kpatch import bases, cache, result, series
 
 ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).parent / "data" / "faults"
-NETLINK = ROOT / "kpatch" / "series" / "netlink" / "7.3"
 
 KPATCH = (sys.executable, "-m", "kpatch")
 
@@ -254,9 +253,14 @@ def mailbox(path: Path, *patches: Path) -> Path:
     return path
 
 
+def netlink() -> tuple[Path, ...]:
+    """The patches of the netlink series."""
+    return series.load("netlink", bases.DEFAULT_BASE).mailboxes
+
+
 def on_netlink(path: Path, fault: str) -> Path:
-    """A mailbox of the netlink series' code and a fault in it."""
-    return mailbox(path, *sorted(NETLINK.glob("0001-*.patch")), FAULTS / f"{fault}.patch")
+    """A mailbox of the netlink series and a fault in it."""
+    return mailbox(path, *netlink(), FAULTS / f"{fault}.patch")
 
 
 HEAD = """\

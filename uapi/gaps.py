@@ -5,10 +5,10 @@ The kernel numbers the events of all devices with one counter. When a listener's
 says so (ENOBUFS), but not how much was dropped: everything until the listener has emptied the
 buffer, so that the gap stands behind what was still in it.
 
-Since Linux v6.8 events can be numbered on several CPUs at once, and the counter is not atomic:
-numbers come late or twice, and a gap alone proves nothing. So only a gap that follows an overrun
-counts, what comes late out of it is taken off, and on a kernel where events race the count can
-still be off by the number of those that did.
+Events can be sent from several CPUs at once, so that numbers come late, and a gap alone proves
+nothing. So only a gap that follows an overrun counts, and what comes late out of it is taken off.
+The counter of an unpatched kernel is not atomic (the netlink series makes it so): numbers come
+twice there, and the count can be off by how many did.
 """
 
 from __future__ import annotations
