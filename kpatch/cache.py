@@ -34,6 +34,10 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 FULL_SIGNS = (*map(os.strerror, FULL), "Wrote only ", "enough free space")
 
 
+class CacheError(HarnessError):
+    """The cache folder itself is in the way: nothing else that could go there helps."""
+
+
 @dataclass(frozen=True)
 class Freed:
     """One thing that clean() frees, and how many bytes of the disk it takes."""
@@ -59,14 +63,14 @@ def digest(parts: Iterable[str]) -> str:
 
 @contextmanager
 def explained(only: frozenset[int] | None = None) -> Iterator[None]:
-    """Make one clear line of an OSError (of those numbers only) that the cache folder gave."""
+    """Make a CacheError of an OSError (of those numbers only) that the cache folder gave."""
     try:
         yield
     except OSError as error:
         if only is not None and error.errno not in only:
             raise
         full = error.errno in FULL
-        raise HarnessError(
+        raise CacheError(
             f"cache {root()}",
             error.strerror or str(error),
             mend=f"{'free some space' if full else 'make it writable'}, or set {ENVIRONMENT} to "

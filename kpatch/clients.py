@@ -50,6 +50,8 @@ def folder(*, stage: Stage) -> Path:
 def _fill(at: Path, stage: Stage) -> None:
     try:
         origin = _fetch(at, stage)
+    except cache.CacheError:
+        raise
     except HarnessError as error:
         there = _installed()
         if len(there) < len(PROGRAMS):

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import subprocess
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
-from kpatch import cache, clients
+from kpatch import archive, cache, clients
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 from kpatch.stage import Silent
@@ -117,6 +119,19 @@ def test_none_at_all(debian: Debian, monkeypatch: pytest.MonkeyPatch, packaged: 
     assert "\n" not in str(caught.value)
     left = [item.name for item in (cache.root() / "clients").iterdir()]
     assert left == [cache.TAG], "nothing half-made"
+
+
+def test_full_disk_is_no_reason_to_look_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> NoReturn:
+        with cache.explained():
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path))
+    monkeypatch.setattr(archive, "find", full)
+    with pytest.raises(cache.CacheError, match="No space left on device; free some space"):
+        clients.folder(stage=Silent())
 
 
 def test_package_of_somebody_else(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
