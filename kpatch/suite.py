@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
-from kpatch import judge, vm
+from kpatch import judge, virtme, vm
 from kpatch.console import Console
 from kpatch.errors import HarnessError
 from kpatch.judge import Ending, VmRun
@@ -34,8 +34,8 @@ STACKS_SECONDS = 5.0
 # SysRq keys that tell where a kernel hangs: blocked tasks, and what each CPU does.
 STACK_KEYS = "wl"
 
-# Stands above what QEMU's monitor says of the CPUs, in the console's log.
-REGISTERS = "vfio-acpi: info registers -a"
+# What QEMU's monitor is asked of a hung machine: where the CPUs are, and what they wait for.
+INFOS = ("registers -a", *(f"lapic {number}" for number in range(virtme.CPUS)), "pic")
 
 # What a test may ask of the machine: a QMP command and its arguments.
 ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
@@ -207,15 +207,15 @@ class Follower:
     def _dump_stacks(self, it: vm.VM, write: Write) -> None:
         """Have the hung kernel show where it is, and QEMU, in case the kernel is too far gone.
 
-        The registers are read twice: a CPU that runs in a loop is not where it was.
+        The monitor is asked twice: a CPU that runs in a loop is not where it was.
         """
         self._stage.note("hung: dumping stacks")
         symbols = Symbols.of(self._setup.image)
         try:
             it.sysrq(STACK_KEYS)
             self._drain(it, write, STACKS_SECONDS)
-            for _ in range(2):
-                write(f"\n{REGISTERS}\n{symbols.annotated(it.registers())}".encode())
+            for what in (*INFOS, *INFOS):
+                write(f"\nvfio-acpi: info {what}\n{symbols.annotated(it.info(what))}".encode())
         except HarnessError as error:
             if error.code is not ExitCode.LOST:
                 raise

@@ -26,7 +26,7 @@ from kpatch.stage import Stage
 IMAGE = "@bzImage@"
 
 MEMORY = "1G"
-CPUS = "2"
+CPUS = 2
 
 
 def vng() -> str:
@@ -53,7 +53,7 @@ def vng_command(image: Path, *, kvm: bool, interactive: bool = False) -> list[st
         "--memory",
         MEMORY,
         "--cpus",
-        CPUS,
+        str(CPUS),
         "--verbose",
         *(() if interactive else ("--exec", "true")),
     ]

@@ -154,9 +154,9 @@ class VM:
             self._monitor = Monitor(self._channels["qmp"])
         return self._monitor.command(command, arguments)
 
-    def registers(self) -> str:
-        """The registers of all CPUs, as QEMU's monitor words them."""
-        asked = {"command-line": "info registers -a"}
+    def info(self, what: str) -> str:
+        """What QEMU's monitor for people says of ``what`` ("registers -a", "lapic 0", …)."""
+        asked = {"command-line": f"info {what}"}
         return str(self.qmp("human-monitor-command", **asked)).replace("\r\n", "\n")
 
     def sysrq(self, keys: str) -> None:
