@@ -49,6 +49,7 @@ KERNEL_ARGUMENTS = (
     "panic=-1",
     "printk.devkmsg=on",  # no marker of a test may fall to rate limiting
     "sysctl.kernel.hung_task_timeout_secs=30",
+    "tsc=reliable",  # emulated, it is read too late for the clocks' watchdog on a busy machine
 )
 
 # Of 9p: nobody changes the host's files while the guest runs, and reading each page of a program
