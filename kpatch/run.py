@@ -117,8 +117,11 @@ class Pipeline:
         return found
 
     @contextmanager
-    def _stage(self, name: str, series_name: str | None = None) -> Iterator[LiveStage]:
-        kind = " ".join([self.request.kernel, self.request.flavor])
+    def _stage(
+        self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
+    ) -> Iterator[LiveStage]:
+        """A stage; its time is expected to be that of earlier ones with the same ``work``."""
+        kind = " ".join([self.request.kernel, self.request.flavor, *work]).strip()
         with self.progress.stage(name, series=series_name, kind=kind) as stage:
             yield stage
 
@@ -227,7 +230,7 @@ class Pipeline:
         selection = suite.Selection(
             mechanism, self.request.tests, self.request.limits, self.flavor.slowness
         )
-        with self._stage("suite", name) as stage:
+        with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:
             stage.command(self.request.command(kernel.applied.series), cwd=guest.PROJECT)
             vms = suite.run(
                 setup,
