@@ -51,7 +51,7 @@ def _fill(at: Path, stage: Stage) -> None:
     try:
         origin = _fetch(at, stage)
     except cache.CacheError:
-        raise
+        raise  # installed ones would have to go into the same folder
     except HarnessError as error:
         there = _installed()
         if len(there) < len(PROGRAMS):

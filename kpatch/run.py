@@ -121,7 +121,7 @@ class Pipeline:
         self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
     ) -> Iterator[LiveStage]:
         """A stage; its time is expected to be that of earlier ones with the same ``work``."""
-        kind = " ".join([self.request.kernel, self.request.flavor, *work]).strip()
+        kind = " ".join([self.request.kernel, self.request.flavor, *work])
         with self.progress.stage(name, series=series_name, kind=kind) as stage:
             yield stage
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from typing import Protocol
 
 import pytest
@@ -109,7 +109,7 @@ def eventfd_vmm(bind: Callable[[str], Device], firmware: Firmware) -> Iterator[O
     with ExitStack() as stack:
 
         def start(name: str, *, via: str | None = None) -> EventfdVmm:
-            return stack.enter_context(closing(EventfdVmm(bind(name), firmware, via)))
+            return stack.enter_context(EventfdVmm(bind(name), firmware, via))
 
         yield start
 
@@ -128,7 +128,7 @@ def vmm(
         def start(name: str, *, via: str | None = None) -> Vmm:
             if mechanism == "eventfd":
                 return eventfd_vmm(name, via=via)
-            return stack.enter_context(closing(NetlinkVmm(bind(name), firmware, family)))
+            return stack.enter_context(NetlinkVmm(bind(name), firmware, family))
 
         yield start
 

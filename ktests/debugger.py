@@ -42,7 +42,7 @@ class Debugger(Closing):
     @contextmanager
     def released(self) -> Iterator[None]:
         """Leave the debugger to somebody else for the length of the block."""
-        os.close(self._file)
+        self.close()
         try:
             yield
         finally:
@@ -71,7 +71,7 @@ class Debugger(Closing):
             self._file = os.open(FILE, os.O_RDWR | os.O_CLOEXEC)
             if self._prompts():
                 return
-            os.close(self._file)
+            self.close()
             if time.monotonic() > end:
                 raise DebuggerError(f"{FILE} gives no prompt")
 

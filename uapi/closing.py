@@ -12,7 +12,7 @@ class Closing(ABC):
 
     @abstractmethod
     def close(self) -> object:
-        """Give back what is held; a second time does nothing."""
+        """Give back what is held."""
 
     def __enter__(self) -> Self:
         return self
