@@ -388,6 +388,24 @@ def test_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
         assert commands == [*answers, r"notify \_SB.PCI0.S80 0x81"]
 
 
+def test_a_method_has_run_before_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What else the debugger says of the first command is not the answer to the second."""
+    answers = [
+        b"Evaluating \\NALP\nACPI Debug:  " + debugger.RAN,
+        b"No object was returned from evaluation of \\NALP\n\n- ",
+        b"Evaluation of \\NBET failed with status AE_NOT_FOUND\n\n- ",
+    ]
+    with terminal() as (ours, path):
+        monkeypatch.setattr(debugger, "FILE", path)
+        os.write(ours, b"- ")
+        with debugger.Debugger() as opened:
+            monkeypatch.setattr(os, "read", lambda _file, _size: answers.pop(0))
+            assert opened.evaluate("NALP", 0x81).endswith('"notified"\n')
+            assert len(answers) == 2
+            with pytest.raises(debugger.DebuggerError, match=r"NBET 0x81: .*AE_NOT_FOUND"):
+                opened.evaluate("NBET", 0x81)
+
+
 def test_debugger_whose_thread_is_too_fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """It ends at once, then its prompt is lost, then all is well."""
     ended = tmp_path / "ended"

@@ -15,6 +15,7 @@ from kpatch import machine, process, vm
 from kpatch.errors import HarnessError
 from kpatch.machine import Device, Port, Unrelated
 from kpatch.stage import Silent
+from ktests import debugger
 
 TABLE = machine.load()
 NOTIFIED: tuple[Device | Unrelated, ...] = (*TABLE.sources, *TABLE.unrelated)
@@ -37,6 +38,12 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_addresses(device: Device, bdf: str, path: str, method: str) -> None:
     assert (device.bdf, device.path, device.method) == (bdf, path, method)
+
+
+def test_every_method_tells_that_it_has_run() -> None:
+    told = debugger.RAN.decode().rstrip()
+    bodies = machine.asl(machine.load()).split("Serialized)")[1:]
+    assert bodies and all(f"Debug = {told}" in body for body in bodies)
 
 
 def test_options() -> None:
