@@ -5,11 +5,20 @@ from __future__ import annotations
 
 import errno
 import random
+import struct
 
 import pytest
+from pyroute2.netlink import genlmsg
 
 from uapi import acpi_event, probe
 from uapi.acpi_event import Event, FormatError, decode
+
+
+class GenericMessage(genlmsg):  # type: ignore[misc]
+    """pyroute2's view of the message, with the payload as bytes: its own class lacks a byte."""
+
+    nla_map = (("ACPI_GENL_ATTR_UNSPEC", "none"), ("ACPI_GENL_ATTR_EVENT", "cdata"))
+
 
 # A message as drivers/acpi/event.c makes it, on a little-endian host: family 0x1c, event 7.
 MESSAGE = bytes.fromhex(
@@ -56,23 +65,45 @@ def test_fields(offset: int, replacement: str, event: Event) -> None:
 @pytest.mark.parametrize(
     ("message", "reason"),
     [
-        (b"", "no netlink message"),
-        (MESSAGE[:15], "no netlink message"),
-        (MESSAGE[:19], "no netlink message"),
-        (MESSAGE[:20], "no netlink message"),
+        (b"", "no generic netlink message: 0 bytes"),
+        (MESSAGE[:15], "no generic netlink message: 15 bytes"),
+        (MESSAGE[:19], "no generic netlink message: 19 bytes"),
+        (MESSAGE[:20], "20 bytes, where the header says 68"),
         (MESSAGE[:67], "67 bytes, where the header says 68"),
         (MESSAGE + MESSAGE, "136 bytes, where the header says 68"),
         (changed(0, "40"), "68 bytes, where the header says 64"),
         (changed(16, "02"), "command 2, not 1"),
         (changed(20, "2f00"), "no attribute of 44 bytes"),
+        (changed(20, "3100"), "no attribute of 44 bytes"),
         (changed(20, "0400"), "no attribute of 44 bytes"),
+        (changed(20, "0300"), "no attribute of 44 bytes"),
         (changed(22, "0200"), "no attribute of 44 bytes"),
     ],
-    ids=range(11),
+    ids=range(13),
 )
 def test_what_is_no_event(message: bytes, reason: str) -> None:
     with pytest.raises(FormatError, match=reason):
         decode(message)
+
+
+def test_the_attribute_may_come_behind_others() -> None:
+    other = bytes.fromhex("0500 0900 ff 000000")  # length 5, type 9, a byte, padding
+    longer = bytes.fromhex("4c") + MESSAGE[1:20] + other + MESSAGE[20:]
+    assert decode(longer) == decode(MESSAGE)
+
+
+def test_pyroute2_reads_the_same() -> None:
+    view = GenericMessage(MESSAGE)
+    view.decode()
+    event = decode(MESSAGE)
+    assert view["header"]["sequence_number"] == event.sequence
+    payload = view.get_attr("ACPI_GENL_ATTR_EVENT")
+    assert struct.unpack("=20s15sxII", payload) == (
+        event.device_class.encode().ljust(20, b"\0"),
+        event.bus_id.encode().ljust(15, b"\0"),
+        event.type,
+        event.data,
+    )
 
 
 def test_nothing_else_is_raised() -> None:

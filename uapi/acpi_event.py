@@ -17,10 +17,9 @@ A message has 68 bytes, in the byte order of the host::
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
-
-from pyroute2.netlink import genlmsg
 
 from uapi import mirror
 from uapi.errors import FormatError as FormatError  # decode() raises it
@@ -29,22 +28,25 @@ FAMILY = mirror.ACPI_GENL_FAMILY_NAME
 GROUP = mirror.ACPI_GENL_MCAST_GROUP_NAME
 VERSION = mirror.ACPI_GENL_VERSION
 CMD_EVENT = mirror.ACPI_GENL_CMD_EVENT
+ATTR_EVENT = mirror.ACPI_GENL_ATTR_EVENT
+
+HEADER = mirror.ffi.typeof("struct nlmsghdr *")
+GENL_HEADER = mirror.ffi.typeof("struct genlmsghdr *")
+ATTRIBUTE = mirror.ffi.typeof("struct nlattr *")
+PAYLOAD = mirror.ffi.typeof("struct acpi_genl_event *")
+
+GENL_OFFSET = mirror.sizeof("nlmsghdr")
+ATTRIBUTES_OFFSET = GENL_OFFSET + mirror.sizeof("genlmsghdr")
+ATTRIBUTE_SIZE = mirror.sizeof("nlattr")
+# Of nla_type, include/uapi/linux/netlink.h: what the two flags above it leave.
+NLA_TYPE_MASK = 0x3FFF
+NLA_ALIGNTO = 4
 
 PAYLOAD_SIZE = mirror.sizeof("acpi_genl_event")
-MESSAGE_SIZE = sum(map(mirror.sizeof, ("nlmsghdr", "genlmsghdr", "nlattr"))) + PAYLOAD_SIZE
+MESSAGE_SIZE = ATTRIBUTES_OFFSET + ATTRIBUTE_SIZE + PAYLOAD_SIZE
 
 # What the netlink series puts into device_class for the device of a VMM.
 VFIO_CLASS = "vfio_pci"
-
-
-class AcpiMessage(genlmsg):  # type: ignore[misc]
-    """pyroute2's view of the message; the payload stays as bytes.
-
-    (The class that pyroute2 0.9.7 brings for this family has no padding byte after bus_id, so
-    that it reads type and data from the wrong place.)
-    """
-
-    nla_map = (("ACPI_GENL_ATTR_UNSPEC", "none"), ("ACPI_GENL_ATTR_EVENT", "cdata"))
 
 
 @dataclass(frozen=True)
@@ -60,27 +62,43 @@ class Event:
 
 def decode(message: bytes) -> Event:
     """Read one netlink message; FormatError if it is no event of this family."""
-    view = AcpiMessage(message)
-    try:
-        view.decode()
-    except Exception as error:  # pyroute2 raises whatever its parser stumbled over
-        raise FormatError(f"no netlink message: {error}") from error
-    length = view["header"]["length"]
-    if length != len(message):
-        raise FormatError(f"{len(message)} bytes, where the header says {length}")
-    if view["cmd"] != CMD_EVENT:
-        raise FormatError(f"command {view['cmd']}, not {CMD_EVENT} (ACPI_GENL_CMD_EVENT)")
-    payload = view.get_attr("ACPI_GENL_ATTR_EVENT")
-    if payload is None or len(payload) != PAYLOAD_SIZE:
+    if len(message) < ATTRIBUTES_OFFSET:
+        raise FormatError(f"no generic netlink message: {len(message)} bytes")
+    header = mirror.ffi.from_buffer(HEADER, message)
+    if header.nlmsg_len != len(message):
+        raise FormatError(f"{len(message)} bytes, where the header says {header.nlmsg_len}")
+    command = _at(message, GENL_OFFSET, GENL_HEADER).cmd
+    if command != CMD_EVENT:
+        raise FormatError(f"command {command}, not {CMD_EVENT} (ACPI_GENL_CMD_EVENT)")
+    offset = next((begin for kind, begin in _attributes(message) if kind == ATTR_EVENT), None)
+    if offset is None:
         raise FormatError(f"no attribute of {PAYLOAD_SIZE} bytes (ACPI_GENL_ATTR_EVENT)")
-    event = mirror.ffi.from_buffer("struct acpi_genl_event *", payload)
+    event = _at(message, offset, PAYLOAD)
     return Event(
-        sequence=view["header"]["sequence_number"],
+        sequence=header.nlmsg_seq,
         device_class=_text(event.device_class),
         bus_id=_text(event.bus_id),
         type=event.type,
         data=event.data,
     )
+
+
+def _attributes(message: bytes) -> Iterator[tuple[int, int]]:
+    """The type of each attribute that has PAYLOAD_SIZE bytes, and where these begin."""
+    offset = ATTRIBUTES_OFFSET
+    while offset + ATTRIBUTE_SIZE <= len(message):
+        attribute = _at(message, offset, ATTRIBUTE)
+        length = attribute.nla_len
+        if length < ATTRIBUTE_SIZE or offset + length > len(message):
+            return
+        if length == ATTRIBUTE_SIZE + PAYLOAD_SIZE:
+            yield attribute.nla_type & NLA_TYPE_MASK, offset + ATTRIBUTE_SIZE
+        offset += -(-length // NLA_ALIGNTO) * NLA_ALIGNTO
+
+
+def _at(message: bytes, offset: int, structure: Any) -> Any:
+    """The structure at ``offset``, which has to lie within the message."""
+    return mirror.ffi.from_buffer(structure, memoryview(message)[offset:])
 
 
 def _text(field: Any) -> str:

@@ -165,7 +165,10 @@ class Listener(Closing):
 
         Raises acpi_event.FormatError for a message that is none of the family's.
         """
-        return self._receive() if self._wait(seconds) else None
+        got = self._receive()
+        if got is None and self._wait(seconds):
+            got = self._receive()
+        return got
 
     def pending(self, quiet: float = 0.0) -> Iterator[Received | Overrun]:
         """Yield what has come, until nothing more comes for ``quiet`` seconds."""
