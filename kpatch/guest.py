@@ -8,8 +8,9 @@ is taken as it is (unchecked-hash pycs, PEP 552).
 
 Layout of the runtime image: ``bin/python3``, ``lib/`` (shared libraries), ``lib/python3.N/``
 (standard library) and ``lib/python3.N/site-packages/``. The suite's image holds ``ktests/``,
-``uapi/``, ``machine.json``, the machine's table as the tests read it, and ``clients/``, programs
-of others that use the uAPI.
+``uapi/``, ``machine.json``, the machine's table as the tests read it, ``requirements.json``, which
+is ktests/requirements.toml in a form that is read faster, and ``clients/``, programs of others that
+use the uAPI.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ import shutil
 import subprocess
 import sys
 import sysconfig
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -56,15 +58,34 @@ UNUSED = frozenset(
         "config-3*",
         "pydoc_data",
         "distutils",
-        # hashlib has algorithms of its own; loading OpenSSL for them takes a fifth of a second.
+        # Loading a shared library takes long, and Python does without these: hashlib has algorithms
+        # of its own, shutil and zipfile pack without compression, pytest wants readline on macOS.
+        "_bz2.*",
         "_hashlib.*",
+        "_lzma.*",
         "_ssl.*",
+        "_uuid.*",
+        "readline.*",
     }
 )
 
 # Modules whose body is left out of the image. pyroute2's package imports every protocol that it
 # knows, which takes seconds under emulation; its modules are whole without that.
 EMPTIED = ("pyroute2/__init__.py",)
+
+# Run by the image's interpreter: imports what the suite does, for ktests/bundle.py.
+BUNDLING = """
+import sys
+project, site, root, seen_as = sys.argv[1:]
+sys.path[:0] = [project, site]
+from importlib import import_module
+from _pytest.config import default_plugins
+for name in ("pyroute2.netlink", "pytest", *(f"_pytest.{name}" for name in default_plugins)):
+    import_module(name)
+import ctypes, json, platform
+from ktests import bundle
+bundle.write(f"{root}/lib/bundle", root, seen_as)
+"""
 
 # Where ktests/init.sh mounts the images.
 MOUNT = Path("/mnt")
@@ -130,6 +151,7 @@ def _runtime(folder: Path, stage: Stage) -> None:
     for shared in _shared_libraries(interpreter, root):
         shutil.copy2(shared, root / "lib" / shared.name)
     _compile(root, MOUNT / "runtime")
+    _bundle(root, site, stage)
     pack(root, folder / "image.erofs", stage)
     shutil.rmtree(root)
 
@@ -139,6 +161,8 @@ def _suite(folder: Path, facts: str, clients: Path | None, stage: Stage) -> None
     root = folder / "root"
     root.mkdir()
     (root / "machine.json").write_text(facts)
+    table = tomllib.loads((PROJECT / "ktests" / "requirements.toml").read_text())
+    (root / "requirements.json").write_text(json.dumps(table))
     for name in SUITE:
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     if clients is not None:
@@ -224,6 +248,25 @@ def _compile_tests(root: Path, stage: Stage) -> None:
         raise HarnessError(
             "ktests",
             f"pytest cannot collect the suite (status {status})",
+            mend="see its messages above",
+            code=ExitCode.LOST,
+            details=output,
+        )
+
+
+def _bundle(root: Path, site: Path, stage: Stage) -> None:
+    """Have the image's own interpreter import what the suite will, and bundle that."""
+    argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", "-c", BUNDLING]
+    argv += [str(PROJECT), str(site), str(root), str(MOUNT / "runtime")]
+    stage.command(argv)
+    ours = {"PYTHONHOME": str(root), "LD_LIBRARY_PATH": str(root / "lib")}
+    status, output = process.capture(
+        argv, cwd=root, env={**os.environ, **ours, "PYTHONDONTWRITEBYTECODE": "1"}
+    )
+    if status != 0:
+        raise HarnessError(
+            "the guest's Python",
+            f"cannot import what the suite needs (status {status})",
             mend="see its messages above",
             code=ExitCode.LOST,
             details=output,

@@ -9,11 +9,6 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Sequence
-from importlib.abc import MetaPathFinder
-from importlib.machinery import ModuleSpec, PathFinder
-from importlib.util import LazyLoader
-from types import ModuleType
 
 # What is loaded stays: looking for garbage among it would only take time.
 gc.disable()
@@ -21,23 +16,13 @@ gc.disable()
 # Python was started without site (-S): it costs a tenth of a second and is not needed here.
 sys.path[:0] = ["/mnt/suite", f"{sys.prefix}/lib/python3.{sys.version_info.minor}/site-packages"]
 
+from ktests import bundle  # noqa: E402 - found by what is above
 
-class Later(MetaPathFinder):
-    """Loads a module when it is first used: pytest imports some that it never uses here."""
+sys.meta_path.insert(0, bundle.Bundle("/mnt/runtime/lib/bundle"))
 
-    NAMES = frozenset({"bdb", "importlib.metadata", "ipaddress", "platform", "uuid"})
+from ktests import later  # noqa: E402 - imported from the bundle
 
-    def find_spec(
-        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
-        """Find one of NAMES as Python does, with a loader that waits."""
-        spec = PathFinder.find_spec(name, path) if name in self.NAMES else None
-        if spec is not None and spec.loader is not None:
-            spec.loader = LazyLoader(spec.loader)
-        return spec
-
-
-sys.meta_path.insert(0, Later())
+sys.meta_path.insert(0, later.Later())
 
 
 def main() -> int:

@@ -75,6 +75,14 @@ class Recorder:
             pytest.skip("no host on the channel in a run by hand")
         return self._port
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_pycollect_makeitem(
+        self, collector: pytest.Collector, obj: object
+    ) -> list[Any] | None:
+        """Make no items of a test that is not for this kernel: a hundred of them take a while."""
+        names = [mark.args[0] for mark in marks(collector, obj) if mark.name == "requirement"]
+        return [] if names and not self._asked(names[0]) else None
+
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a test that takes ``mechanism`` with the kernel's, or with each that is asked."""
         if "mechanism" in metafunc.fixturenames:
@@ -179,6 +187,13 @@ def requirement(item: pytest.Item) -> str:
     if marker is None or len(marker.args) != 1:
         raise pytest.UsageError(f"{item.nodeid} has no requirement")
     return str(marker.args[0])
+
+
+def marks(collector: pytest.Collector, obj: object) -> list[pytest.Mark]:
+    """The marks of a test, then those of its module."""
+    found = getattr(obj, "pytestmark", [])
+    module = collector.getparent(pytest.Module)
+    return [*found, *(module.iter_markers() if module is not None else ())]
 
 
 def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:

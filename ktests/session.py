@@ -9,9 +9,8 @@ import os
 import platform
 import re
 import sys
-import tomllib
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -21,7 +20,7 @@ from ktests import channel, leaks
 from ktests.recorder import Job, Recorder
 
 SUITE = Path(__file__).parent
-REQUIREMENTS = SUITE / "requirements.toml"
+REQUIREMENTS = SUITE.parent / "requirements.json"
 MACHINE = SUITE.parent / "machine.json"
 READY = Path("/mnt/ready")
 
@@ -31,24 +30,22 @@ MECHANISM = re.compile(r"vfio_acpi\.mechanism=(\S+)")
 # Each of pytest's own plugins costs import time; these have no use in a guest.
 WITHOUT = (
     *("cacheprovider", "doctest", "debugging", "faulthandler", "junitxml", "legacypath"),
-    *("logging", "pastebin", "setuponly", "setupplan", "stepwise", "threadexception"),
-    *("unittest", "unraisableexception", "warnings"),
+    *("logging", "monkeypatch", "pastebin", "recwarn", "setuponly", "setupplan", "stepwise"),
+    *("subtests", "threadexception", "unittest", "unraisableexception", "warnings"),
 )
+# Nor these where results go to the host. Output is the kernel's console: pytest's own report would
+# only stand in its way, and what a test prints, which none does, may as well.
+WITHOUT_FOR_HOST = ("capture", "terminal")
 
 
-def options(*more: str) -> list[str]:
+def options(*more: str, without: Sequence[str] = WITHOUT) -> list[str]:
     """pytest's arguments for the suite."""
     return [
         *("--rootdir", str(SUITE), "-c", os.devnull, "--strict-markers"),
-        *(part for name in WITHOUT for part in ("-p", f"no:{name}")),
+        *(part for name in without for part in ("-p", f"no:{name}")),
         *more,
         str(SUITE),
     ]
-
-
-def requirements() -> dict[str, dict[str, Any]]:
-    """The table of requirements, by id."""
-    return tomllib.loads(REQUIREMENTS.read_text())
 
 
 def for_host() -> int:
@@ -63,11 +60,11 @@ def for_host() -> int:
             machine=json.loads(MACHINE.read_text()),
             expression=message["expression"],
             done=frozenset(message["done"]),
-            requirements=requirements(),
+            requirements=json.loads(REQUIREMENTS.read_text()),
             limit=message["limit"],
         )
-        # The terminal is the kernel's console: pytest's own report would only stand in its way.
-        status = pytest.main(options("-p", "no:terminal"), plugins=[Recorder(job, port)])
+        arguments = options(without=(*WITHOUT, *WITHOUT_FOR_HOST))
+        status = pytest.main(arguments, plugins=[Recorder(job, port)])
         leaks.look()
         return int(status)
     finally:
@@ -82,7 +79,7 @@ def by_hand(arguments: list[str]) -> int:
         machine=json.loads(MACHINE.read_text()),
         expression="",
         done=frozenset(),
-        requirements=requirements(),
+        requirements=json.loads(REQUIREMENTS.read_text()),
         limit=math.inf,  # nobody watches but whoever sits there
     )
     return int(pytest.main(options("-q", "--tb=short", *arguments), plugins=[Recorder(job, None)]))

@@ -5,4 +5,5 @@
 # Nothing is installed there that pytest could find as a plugin: it need not look.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
 export LD_LIBRARY_PATH=/mnt/runtime/lib PYTHONHOME=/mnt/runtime
-exec /mnt/runtime/bin/python3 -S -s -P /mnt/suite/ktests "$@"
+# A file, not its folder: to run that Python would load what runs modules.
+exec /mnt/runtime/bin/python3 -S -s -P /mnt/suite/ktests/__main__.py "$@"

@@ -9,6 +9,7 @@ import struct
 import subprocess
 import sys
 import time
+import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -123,6 +124,44 @@ def test_suite_is_whole(unpacked: Unpacked) -> None:
                 copy = unpacked.suite / path.relative_to(guest.PROJECT)
                 assert copy.read_bytes() == path.read_bytes()
     assert (unpacked.suite / "ktests" / "start.sh").stat().st_mode & 0o111
+
+
+BUNDLED = """
+import sys, traceback
+suite, site, path = sys.argv[1:]
+sys.path[:0] = [suite, site]
+from ktests import bundle
+sys.meta_path.insert(0, bundle.Bundle(path))
+import json, pytest, pyroute2.netlink, uapi.probe
+loaded = [m for m in sys.modules.values() if hasattr(m, "__loader__")]
+bundled = [m for m in loaded if isinstance(m.__loader__, bundle.Bundle)]
+assert all(m.__file__.startswith("/mnt/runtime/") for m in bundled), bundled
+print(len(bundled) > 150, pytest in bundled, pyroute2 in bundled, uapi in bundled)
+print(json.__file__, *json.__path__, json.decoder.__package__)
+try:
+    json.loads("{")
+except ValueError as error:
+    print(traceback.extract_tb(error.__traceback__)[-1].filename)
+"""
+
+
+def test_bundled_modules(unpacked: Unpacked) -> None:
+    """What pytest needs comes from the bundle, and says that it is where it always was."""
+    site = f"{unpacked.runtime}/lib/{MINOR}/site-packages"
+    path = unpacked.runtime / "lib" / "bundle"
+    run = unpacked.python("-c", BUNDLED, str(unpacked.suite), site, str(path))
+    assert run.returncode == 0, run.stdout + run.stderr
+    library = f"/mnt/runtime/lib/{MINOR}"
+    assert run.stdout.splitlines() == [
+        "True True True False",
+        f"{library}/json/__init__.py {library}/json json",
+        f"{library}/json/decoder.py",
+    ]
+
+
+def test_requirements_as_the_tests_read_them(unpacked: Unpacked) -> None:
+    table = tomllib.loads((guest.PROJECT / "ktests" / "requirements.toml").read_text())
+    assert json.loads((unpacked.suite / "requirements.json").read_text()) == table
 
 
 def test_emptied_modules(unpacked: Unpacked) -> None:
