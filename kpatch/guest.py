@@ -87,6 +87,17 @@ from ktests import bundle
 bundle.write(f"{root}/lib/bundle", root, seen_as)
 """
 
+# Run by ours, and by pytest's rules: has it collect the suite, then bundles the rest of that.
+COLLECTING = """
+import sys, pytest
+root, seen_as, *options = sys.argv[1:]
+status = pytest.main([*options, "--rootdir", root, f"{root}/ktests"])
+if status == 0:
+    from ktests import bundle, session
+    bundle.write(f"{root}/bundle", root, seen_as)
+sys.exit(status)
+"""
+
 # Where ktests/init.sh mounts the images.
 MOUNT = Path("/mnt")
 
@@ -237,10 +248,11 @@ def _compile(root: Path, seen_as: Path, *, skip: re.Pattern[str] | None = None) 
 def _compile_tests(root: Path, stage: Stage) -> None:
     """Have pytest collect the suite once, so that it keeps the test modules as it wants them.
 
-    It rewrites their assertions, which in the guest would take a second.
+    It rewrites their assertions, which in the guest would take a second. What they import of the
+    suite is bundled.
     """
     words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
-    argv = [sys.executable, "-m", "pytest", *words, "--rootdir", str(root), str(root / "ktests")]
+    argv = [sys.executable, "-c", COLLECTING, str(root), str(MOUNT / "suite"), *words]
     stage.command(argv, cwd=root)
     ours = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
     status, output = process.capture(argv, cwd=root, env={**os.environ, **ours})

@@ -18,11 +18,13 @@ sys.path[:0] = ["/mnt/suite", f"{sys.prefix}/lib/python3.{sys.version_info.minor
 
 from ktests import bundle  # noqa: E402 - found by what is above
 
-sys.meta_path.insert(0, bundle.Bundle("/mnt/runtime/lib/bundle"))
+sys.meta_path[:0] = map(bundle.Bundle, ("/mnt/suite/bundle", "/mnt/runtime/lib/bundle"))
 
 from ktests import later  # noqa: E402 - imported from the bundle
 
 sys.meta_path.insert(0, later.Later())
+if len(sys.argv) == 1:
+    sys.meta_path.insert(0, later.Never())
 
 
 def main() -> int:

@@ -18,6 +18,7 @@ from __future__ import annotations
 import marshal
 import sys
 from _frozen_importlib import ModuleSpec
+from _frozen_importlib_external import SourceFileLoader
 from collections.abc import Sequence
 from types import ModuleType
 
@@ -65,12 +66,15 @@ class Bundle:
 def write(path: str, root: str, seen_as: str) -> None:
     """Bundle what this process has imported from below ``root``, which the guest has elsewhere.
 
-    The byte code has to be there, compiled for the guest.
+    The byte code has to be there, compiled for the guest. What pytest has compiled is left out: it
+    looks for that itself.
     """
     entries: dict[str, Entry] = {}
     for name, module in sys.modules.items():
         spec = getattr(module, "__spec__", None)
-        if spec is None or spec.cached is None or not str(spec.origin).startswith(f"{root}/"):
+        if spec is None or type(spec.loader) is not SourceFileLoader:
+            continue
+        if spec.cached is None or not str(spec.origin).startswith(f"{root}/"):
             continue
         with open(spec.cached, "rb") as file:  # noqa: PTH123
             code = file.read()[PYC_HEADER:]
