@@ -25,6 +25,7 @@ from enum import Enum
 from kpatch import known, text
 
 MARKER = "vfio_acpi: "
+THROUGH = f"{MARKER}through"
 EXCERPT_LINES = 120
 GAP_SECONDS = 5.0
 LINE_LIMIT = 1 << 14
@@ -277,7 +278,8 @@ class Console:
     """Reads a console as it comes, in pieces of any size.
 
     ``faults`` are the reports that are complete, ``test`` is the test that runs by the markers,
-    ``seen`` the markers' tests in order, ``dead`` whether the kernel has said its last word.
+    ``seen`` the markers' tests in order, ``dead`` whether the kernel has said its last word,
+    ``through`` whether a marker has said that the suite is.
     """
 
     def __init__(self) -> None:
@@ -285,6 +287,7 @@ class Console:
         self.seen: list[str] = []
         self.test: str | None = None
         self.dead = False
+        self.through = False
         self._place = Place.BOOT
         self._rest = b""
         self._lead: str | None = None  # the line before, where it opens a report
@@ -380,6 +383,7 @@ class Console:
     def _marker(self, message: str) -> None:
         match = _MARK.fullmatch(message.rstrip())
         if match is None:
+            self.through = self.through or message.rstrip() == THROUGH
             return
         # A report without an end of its own would swallow the messages of the next test. One
         # that has an end may still be written by another CPU.

@@ -27,7 +27,8 @@ from kpatch.symbols import Symbols
 
 Write = Callable[[bytes], object]
 
-# How long the VM is listened to after its last word, and after it was asked for stacks.
+# How long the VM is listened to after its last word, until its kernel's log has the last marker,
+# and after it was asked for stacks.
 DRAIN_SECONDS = 0.2
 STACKS_SECONDS = 5.0
 
@@ -222,7 +223,7 @@ class Follower:
 
     def _drain(self, it: vm.VM, write: Write, seconds: float) -> None:
         end = time.monotonic() + seconds
-        while it.alive and (left := end - time.monotonic()) > 0:
+        while it.alive and not self._console.through and (left := end - time.monotonic()) > 0:
             self._take(it, write, left)
 
 

@@ -17,7 +17,7 @@ import pytest
 # Not used here: loaded while the rest of the system still comes up.
 import uapi.probe  # noqa: F401
 from ktests import channel, leaks
-from ktests.recorder import Job, Recorder
+from ktests.recorder import KMSG, Job, Recorder, mark
 
 SUITE = Path(__file__).parent
 REQUIREMENTS = SUITE.parent / "requirements.json"
@@ -69,6 +69,7 @@ def for_host() -> int:
         return int(status)
     finally:
         # Also when this fails: the host need not wait for what will not come.
+        mark(KMSG, "through")
         port.send("done")
 
 

@@ -181,6 +181,27 @@ def test_done(tmp_path: Path) -> None:
     ]
 
 
+def test_a_console_that_has_all_is_not_waited_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(suite, "DRAIN_SECONDS", 10)
+    start = time.monotonic()
+    runs, guest = play(
+        tmp_path,
+        """
+        hello("a")
+        run("a")
+        tell("done")
+        kernel("[    2.000000] the last word of the test")
+        kernel("[    2.000001] vfio_acpi: through")
+        forever()
+        """,
+    )
+    assert endings(runs) == [Ending.DONE]
+    assert time.monotonic() - start < 5
+    assert "the last word" in guest.log(1).read_text()
+
+
 def test_crash_goes_on_in_a_fresh_vm(tmp_path: Path) -> None:
     runs, guest = play(
         tmp_path,
