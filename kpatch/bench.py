@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a run costs, as ratios made in one go on one machine.
 
-    cold      all stages on an empty cache, control and netlink, against `make bzImage` alone
+    cold      all stages on an empty cache, control and netlink, against `make bzImage` alone;
+              from a tarball, so that the download of the kernel is not counted
     series    the build of a further series on a built base, in seconds
     edit      one line of a carried patch changed, to verdict, in seconds
     warm      nothing changed, to the verdict of one series, against a boot that runs `true`;
@@ -27,17 +28,18 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch import bases, cache, series, source, virtme
+from kpatch import archive, bases, cache, process, series, source, virtme
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 from kpatch.stage import Silent
 
 SERIES = "netlink"
 
-# About 70 tests of the series: format, companions, unrelated events, bursts, life cycle.
+# The 64 tests that the aims were set for: the message byte by byte, values, identity, companions,
+# unrelated events, bursts, unbinding. Not those of the library's programs, which start Python anew.
 TURNAROUND = (
-    "REQ-EVT or REQ-INT-01 or REQ-INT-02 or REQ-ISO-07 or REQ-ISO-08 or REQ-DEL-01 or REQ-DEL-02 "
-    "or REQ-LIF"
+    "(REQ-EVT or REQ-INT-01 or REQ-INT-02 or REQ-ISO-07 or REQ-ISO-08 or REQ-DEL-01 or REQ-DEL-02 "
+    "or REQ-LIF-01 or REQ-LIF-02) and not test_tools"
 )
 
 # vng exits with 255 where no udev names the ports of its script; its init says how that ended.
@@ -64,10 +66,14 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the measurements are made: a scratch folder, and a cache that may be empty."""
+    """Where the measurements are made: a scratch folder, and a cache that may be empty.
+
+    ``kernel`` is what every run is given as KERNEL=.
+    """
 
     folder: Path
     cache: Path
+    kernel: str
     jobs: int
     runs: int
     say: Callable[[str], None]
@@ -81,9 +87,10 @@ class Bench:
         return ours
 
     def kpatch(self, *words: str) -> float:
-        """Seconds of ``python -m kpatch test …`` on the default base."""
+        """Seconds of ``python -m kpatch test …`` on the kernel."""
         argv = [sys.executable, "-m", "kpatch", "test", "--out", str(self.out), *words]
-        return self._time([*argv, "--jobs", str(self.jobs)], environment=self.environment)
+        common = ["--kernel", self.kernel, "--jobs", str(self.jobs)]
+        return self._time([*argv, *common], environment=self.environment)
 
     @property
     def out(self) -> Path:
@@ -97,7 +104,7 @@ class Bench:
         result = json.loads((self.out / "result.json").read_text())
         build = next(s for s in result["stages"] if (s["name"], s["series"]) == ("build", SERIES))
         return [
-            Figure("cold, with the download", seconds, "make bzImage", self._make(), "1.3 ×"),
+            Figure("cold, to verdict", seconds, "make bzImage", self._make(), "1.3 ×"),
             Figure("further series: its build", build["seconds"], aim="60 s"),
         ]
 
@@ -151,7 +158,7 @@ class Bench:
 
     def _tree(self) -> Path:
         os.environ[cache.ENVIRONMENT] = str(self.cache)
-        return source.resolve(bases.DEFAULT_BASE, stage=Silent()).path
+        return source.resolve(self.kernel, stage=Silent()).path
 
     def _time(
         self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None, said: str = ""
@@ -179,6 +186,21 @@ class Bench:
         return seconds
 
 
+def tarball(folder: Path) -> Path:
+    """The tarball in Debian's source package of the default base, put into ``folder``."""
+    base = bases.BASES[bases.DEFAULT_BASE]
+    name, what = f"linux-source-{base.name}", f"KERNEL={base.name}"
+    package = archive.find(name, base.suites, what=what, stage=Silent())
+    deb = archive.download(package, folder, what=what, stage=Silent())
+    target = folder / f"{name}.tar.xz"
+    with process.child(["dpkg-deb", "--fsys-tarfile", str(deb)], stderr=None) as files:
+        member = ["tar", "--extract", "--to-stdout", source.MEMBER.format(name=name)]
+        with target.open("wb") as file:
+            subprocess.run(member, stdin=files.stdout, stdout=file, check=True)
+    deb.unlink()
+    return target
+
+
 MEASUREMENTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "cold": Bench.cold,
     "edit": Bench.edit,
@@ -195,7 +217,8 @@ def run(names: Sequence[str], *, jobs: int, runs: int, say: Callable[[str], None
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache.folder("bench")) as scratch:
         folder = Path(scratch)
         own = folder / "cache" if "cold" in names else cache.root()
-        bench = Bench(folder, own, jobs, runs, say)
+        kernel = str(tarball(folder)) if "cold" in names else bases.DEFAULT_BASE
+        bench = Bench(folder, own, kernel, jobs, runs, say)
         if "cold" not in names:
             bench.kpatch("--series", series.BASE, "--series", SERIES, "--tests", "test_family")
         return [figure for name in names for figure in MEASUREMENTS[name](bench)]

@@ -40,6 +40,9 @@ ASSIGNMENT = re.compile(rf"^({'|'.join(VERSION_FIELDS)})[ \t]*=[ \t]*([\w.+~-]*)
 
 SHA256_MARK = "#sha256="
 
+# What a linux-source package holds the tree in.
+MEMBER = "./usr/src/{name}.tar.xz"
+
 
 @dataclass(frozen=True)
 class Recipe:
@@ -233,8 +236,9 @@ def _package(package: archive.Package, *, what: str, stage: Stage) -> Recipe:
     def fill(partial: Path) -> None:
         deb = archive.download(package, partial, what=what, stage=stage)
         stage.note(f"unpacking {package.name} {package.version}")
-        member = f"./usr/src/{package.name}.tar.xz"
-        unpack.package(deb, member, partial / "tree", what=what, stage=stage)
+        unpack.package(
+            deb, MEMBER.format(name=package.name), partial / "tree", what=what, stage=stage
+        )
         deb.unlink()
 
     origin = {
