@@ -126,9 +126,10 @@ def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Im
 
 
 def runtime_key() -> str:
-    """Name the interpreter and the exact versions of the packages in the image."""
+    """Name the interpreter, the exact versions of the packages in the image, and how it is made."""
     versions = (f"{name}={importlib.metadata.version(name)}" for name in PACKAGES)
-    return cache.digest([sys.version, str(_interpreter()), *versions, Path(__file__).read_text()])
+    makers = (Path(__file__).read_text(), (PROJECT / "ktests" / "bundle.py").read_text())
+    return cache.digest([sys.version, str(_interpreter()), *versions, *makers])
 
 
 def suite_key(facts: str, clients: Path | None = None) -> str:

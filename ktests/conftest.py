@@ -12,16 +12,11 @@ import pytest
 from ktests.acpi import Firmware, Unrelated
 from ktests.debugger import Debugger
 from ktests.pci import VFIO, Device, Port
-from ktests.recorder import Job, requirement
+from ktests.recorder import Job
 from ktests.vmm import EventfdVmm, NetlinkVmm, Vmm
 from uapi import acpi_event, probe
 
 Measure = Callable[[str, float | str], None]
-
-
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Let a selection name requirements, or areas of them: REQ-ERR-06, REQ-DEL."""
-    item.extra_keyword_matches.add(requirement(item))
 
 
 @pytest.fixture(scope="session")

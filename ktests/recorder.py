@@ -21,6 +21,7 @@ import pytest
 
 from ktests import release
 from ktests.channel import Channel
+from ktests.selection import Selection
 
 KMSG = Path("/dev/kmsg")
 SUITE = Path(__file__).parent
@@ -51,6 +52,7 @@ class Recorder:
         self._job = job
         self._port = port
         self._kmsg = kmsg
+        self._selection = Selection(job.expression)
         self._began = 0.0
 
     def pytest_configure(self, config: pytest.Config) -> None:
@@ -77,11 +79,18 @@ class Recorder:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_pycollect_makeitem(
-        self, collector: pytest.Collector, obj: object
+        self, collector: pytest.Collector, name: str, obj: object
     ) -> list[Any] | None:
-        """Make no items of a test that is not for this kernel: a hundred of them take a while."""
-        names = [mark.args[0] for mark in marks(collector, obj) if mark.name == "requirement"]
-        return [] if names and not self._asked(names[0]) else None
+        """Make no tests that are not for this kernel, or not selected: a hundred take a while."""
+        found = marks(collector, obj)
+        wanted = [mark.args[0] for mark in found if mark.name == "requirement"][:1]
+        keywords = {name, collector.name, *wanted, *(mark.name for mark in found)}
+        possible = self._selection.possible(keywords) and all(map(self._asked, wanted))
+        return None if possible or not wanted else []
+
+    def pytest_itemcollected(self, item: pytest.Item) -> None:
+        """Let a selection name requirements, or areas of them: REQ-ERR-06, REQ-DEL."""
+        item.extra_keyword_matches.add(requirement(item))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
         """Run a test that takes ``mechanism`` with the kernel's, or with each that is asked."""

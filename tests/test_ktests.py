@@ -260,7 +260,7 @@ def test_other_mechanisms_requirements_are_left_out(tmp_path: Path) -> None:
 
 
 def test_expression(tmp_path: Path) -> None:
-    told = tell(tmp_path, "def test_a(): pass\ndef test_b(): pass", expression="not a")
+    told = tell(tmp_path, "def test_a(): pass\ndef test_b(): pass", expression="not test_a")
     assert told.transcript.ids == {"test_it.py::test_b"}
     assert list(told.ends()) == ["test_b"]
 
