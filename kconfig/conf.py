@@ -37,7 +37,8 @@ def environment() -> dict[str, str]:
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
     """``make O=out settings… target`` in ``source``, which is not written to."""
     make = need("make", package="make")
-    return [make, "-s", "-C", str(source), f"O={out}", *settings, target]
+    jobs = f"-j{os.cpu_count() or 1}"  # conf itself is built first
+    return [make, "-s", jobs, "-C", str(source), f"O={out}", *settings, target]
 
 
 def commands(asked: Path, *, source: Path, out: Path) -> tuple[list[str], ...]:

@@ -1,15 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a run costs, as ratios made in one go on one machine.
 
-    cold      all stages on an empty cache, control and netlink, against `make bzImage` alone;
-              from a tarball, so that the download of the kernel is not counted
+    cold      all stages on an empty cache, control and netlink, against `make bzImage` alone; from
+              the kernel's tarball, since packages are not counted; then both whole suites again
     series    the build of a further series on a built base, in seconds
     edit      one line of a carried patch changed, to verdict, in seconds
     warm      nothing changed, to the verdict of one series, against a boot that runs `true`;
               then the same with the whole suite
 
-A turnaround (edit, warm) is measured on TURNAROUND, what somebody who writes a series runs again
-and again; the whole suite, with its bursts of 32768 and its namespaces, is a figure of its own.
+They are measured on TURNAROUND, what somebody who writes a series runs again and again; the whole
+suite, with its bursts of 32768 and its namespaces, is a figure of its own.
 Every figure is a whole process as a user starts it. Nothing is asserted: figures of a shared
 machine are for people to read.
 """
@@ -28,7 +28,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch import archive, bases, cache, process, series, source, virtme
+from kpatch import archive, bases, cache, clients, process, series, source, virtme
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 from kpatch.stage import Silent
@@ -100,11 +100,14 @@ class Bench:
     def cold(self) -> list[Figure]:
         """Everything from nothing, and what the second series' build was of it."""
         self.say("cold run of control and netlink, then `make bzImage` alone: a quarter of an hour")
-        seconds = self.kpatch("--series", series.BASE, "--series", SERIES)
+        both = ("--series", series.BASE, "--series", SERIES)
+        seconds = self.kpatch(*both, "--tests", TURNAROUND)
         result = json.loads((self.out / "result.json").read_text())
         build = next(s for s in result["stages"] if (s["name"], s["series"]) == ("build", SERIES))
+        make = self._make()
         return [
-            Figure("cold, to verdict", seconds, "make bzImage", self._make(), "1.3 ×"),
+            Figure("cold, to verdict", seconds, "make bzImage", make, "1.3 ×"),
+            Figure("whole suites of both, warm", self.kpatch(*both), "make bzImage", make),
             Figure("further series: its build", build["seconds"], aim="60 s"),
         ]
 
@@ -151,14 +154,10 @@ class Bench:
         objects = self.folder / "make"
         objects.mkdir()
         shutil.copyfile(kernel / "config", objects / ".config")
-        tree = self._tree()
+        tree = source.resolve(self.kernel, stage=Silent()).path
         make = ["make", "-s", "-C", str(tree), f"O={objects}", f"-j{self.jobs}"]
         self._time([*make, "olddefconfig"])
         return self._time([*make, "bzImage"])
-
-    def _tree(self) -> Path:
-        os.environ[cache.ENVIRONMENT] = str(self.cache)
-        return source.resolve(self.kernel, stage=Silent()).path
 
     def _time(
         self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None, said: str = ""
@@ -216,9 +215,13 @@ def run(names: Sequence[str], *, jobs: int, runs: int, say: Callable[[str], None
     """
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache.folder("bench")) as scratch:
         folder = Path(scratch)
-        own = folder / "cache" if "cold" in names else cache.root()
-        kernel = str(tarball(folder)) if "cold" in names else bases.DEFAULT_BASE
-        bench = Bench(folder, own, kernel, jobs, runs, say)
+        if "cold" in names:
+            kernel = str(tarball(folder))
+            os.environ[cache.ENVIRONMENT] = str(folder / "cache")
+            clients.folder(stage=Silent())
+        else:
+            kernel = bases.DEFAULT_BASE
+        bench = Bench(folder, cache.root(), kernel, jobs, runs, say)
         if "cold" not in names:
             bench.kpatch("--series", series.BASE, "--series", SERIES, "--tests", "test_family")
         return [figure for name in names for figure in MEASUREMENTS[name](bench)]
