@@ -82,6 +82,8 @@ class Recorder:
         self, collector: pytest.Collector, name: str, obj: object
     ) -> list[Any] | None:
         """Make no tests that are not for this kernel, or not selected: a hundred take a while."""
+        if not name.startswith("test"):
+            return None
         found = marks(collector, obj)
         wanted = [mark.args[0] for mark in found if mark.name == "requirement"][:1]
         keywords = {name, collector.name, *wanted, *(mark.name for mark in found)}

@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
+from types import CodeType
 
-from _pytest.mark.expression import Expression
-
-# What pytest takes for a name, and those that it does not look for.
+# What pytest takes for a name, and what besides names there may be for us to understand it.
 NAME = re.compile(r"[\w:+.\[\]\\/-]+")
 OPERATORS = frozenset({"and", "or", "not"})
+BESIDES = re.compile(r"[\s()]*")
 
 # No parameter is called like a requirement.
 REQUIREMENT = "req-"
@@ -25,39 +25,42 @@ MOST_UNKNOWN = 4
 
 
 class Selection:
-    """An expression; an empty one, or one that pytest will refuse, can select everything."""
+    """An expression; one that is empty, or that only pytest understands, can select everything."""
 
     def __init__(self, text: str) -> None:
-        self._names = {name for name in NAME.findall(text) if name not in OPERATORS}
-        try:
-            self._expression = Expression.compile(text) if text.strip() else None
-        except SyntaxError:
-            self._expression = None
+        self._names = sorted({name for name in NAME.findall(text) if name not in OPERATORS})
+        self._code = self._compiled(text)
 
     def possible(self, keywords: Collection[str]) -> bool:
         """Whether a test with these keywords, and any names of parameters, can be selected."""
-        if self._expression is None:
+        if self._code is None:
             return True
-        known = {name: self._known(name, keywords) for name in self._names}
-        unknown = [name for name, value in known.items() if value is None]
-        if len(unknown) > MOST_UNKNOWN:
+        found = [self._matches(name, keywords) for name in self._names]
+        if found.count(None) > MOST_UNKNOWN:
             return True
-        return any(
-            self._selects({**known, **dict(zip(unknown, values, strict=True))})
-            for values in itertools.product((True, False), repeat=len(unknown))
-        )
+        choices = [(True, False) if value is None else (value,) for value in found]
+        return any(self._selects(values) for values in itertools.product(*choices))
+
+    def _compiled(self, text: str) -> CodeType | None:
+        """The expression as Python's, of variables v0, v1 and so on in place of the names."""
+        if not self._names or not BESIDES.fullmatch(NAME.sub("", text)):
+            return None
+        known = {name: f"v{number}" for number, name in enumerate(self._names)}
+        expression = NAME.sub(lambda match: known.get(match[0], match[0]), text)
+        try:
+            return compile(expression.strip(), "selection", "eval")
+        except SyntaxError:
+            return None
 
     @staticmethod
-    def _known(name: str, keywords: Collection[str]) -> bool | None:
+    def _matches(name: str, keywords: Collection[str]) -> bool | None:
         """Whether the name matches, by the rule of pytest; None if a parameter may decide."""
         if any(name.lower() in keyword.lower() for keyword in keywords):
             return True
         return False if name.lower().startswith(REQUIREMENT) else None
 
-    def _selects(self, values: Mapping[str, bool | None]) -> bool:
-        def matches(name: str, /, **_: object) -> bool:
-            # One that NAME has split otherwise than pytest does may match.
-            return bool(values.get(name, True))
-
-        assert self._expression is not None
-        return self._expression.evaluate(matches)
+    def _selects(self, values: Collection[bool]) -> bool:
+        assert self._code is not None
+        variables = {f"v{number}": value for number, value in enumerate(values)}
+        # Of nothing but these variables, operators and parentheses: see _compiled().
+        return bool(eval(self._code, {"__builtins__": {}}, variables))  # noqa: S307

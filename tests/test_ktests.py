@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from kpatch import record, vm
-from ktests import acpi, channel, debugger, pci
+from ktests import acpi, channel, debugger, later, pci, session
 
 ROOT = Path(__file__).parent.parent
 
@@ -282,6 +282,12 @@ def test_suite_that_is_wrong_runs_nothing_and_says_why(
     assert told.records == [], "nothing was collected, so that the host calls the run lost"
     assert reason in told.console
     assert told.kmsg == ""
+
+
+def test_plugins_that_are_never_loaded_are_switched_off() -> None:
+    off = {f"_pytest.{name}" for name in (*session.WITHOUT, *session.WITHOUT_FOR_HOST)}
+    no_plugins = {"_pytest.approx", "_pytest.pytester", "pygments"}
+    assert later.Never.NAMES - no_plugins <= off
 
 
 @pytest.mark.parametrize("size", [1, 1 << 17])
