@@ -43,9 +43,9 @@ CHUNK = 1 << 18
 KERNEL_ARGUMENTS = (
     "acpi.aml_debug_output=1",  # the firmware's methods tell that they have run
     "intel_iommu=on",
-    # While PCI is enumerated one CPU alone runs; ktests/init.sh starts the others. Under emulation
-    # QEMU 7.2 lets one CPU write to a device by the map that another is changing: it died of that
-    # once in some 400 boots, and a write that is lost would explain one that hung.
+    # While PCI is enumerated one CPU alone runs; ktests/init.sh starts the others. An emulating
+    # QEMU 7.2 died then, once in some 400 boots, of a write to a device by a map that was gone,
+    # as it would be if another CPU had just changed it. It is also the faster boot.
     "maxcpus=1",
     "mitigations=off",  # under emulation they cost an eighth of all time and guard nothing
     "no_timer_check",
