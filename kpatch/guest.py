@@ -27,9 +27,10 @@ import subprocess
 import sys
 import sysconfig
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from kpatch import cache, process
 from kpatch.errors import HarnessError
@@ -254,54 +255,44 @@ def _compile_tests(root: Path, stage: Stage) -> None:
     """
     words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
     argv = [sys.executable, "-c", COLLECTING, str(root), str(MOUNT / "suite"), *words]
-    stage.command(argv, cwd=root)
     ours = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
-    status, output = process.capture(argv, cwd=root, env={**os.environ, **ours})
-    if status != 0:
-        raise HarnessError(
-            "ktests",
-            f"pytest cannot collect the suite (status {status})",
-            mend="see its messages above",
-            code=ExitCode.LOST,
-            details=output,
-        )
+    _run(argv, "ktests", "pytest cannot collect the suite", stage=stage, cwd=root, env=ours)
 
 
 def _bundle(root: Path, site: Path, stage: Stage) -> None:
     """Have the image's own interpreter import what the suite will, and bundle that."""
     argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", "-c", BUNDLING]
     argv += [str(PROJECT), str(site), str(root), str(MOUNT / "runtime")]
-    stage.command(argv)
     ours = {"PYTHONHOME": str(root), "LD_LIBRARY_PATH": str(root / "lib")}
-    status, output = process.capture(
-        argv, cwd=root, env={**os.environ, **ours, "PYTHONDONTWRITEBYTECODE": "1"}
-    )
-    if status != 0:
-        raise HarnessError(
-            "the guest's Python",
-            f"cannot import what the suite needs (status {status})",
-            mend="see its messages above",
-            code=ExitCode.LOST,
-            details=output,
-        )
+    ours["PYTHONDONTWRITEBYTECODE"] = "1"
+    cause = "cannot import what the suite needs"
+    _run(argv, "the guest's Python", cause, stage=stage, cwd=root, env=ours)
 
 
 def pack(root: Path, image: Path, stage: Stage) -> None:
     """Make an image of what is in the folder ``root``; HarnessError (exit 7) if that fails."""
-    argv = [
-        process.need("mkfs.erofs", package="erofs-utils"),
-        "--all-root",
-        "-T0",
-        str(image),
-        str(root),
-    ]
-    stage.command(argv)
-    status, output = process.capture(argv)
+    tool = process.need("mkfs.erofs", package="erofs-utils")
+    argv = [tool, "--all-root", "-T0", str(image), str(root)]
+    _run(argv, str(image), "mkfs.erofs failed", stage=stage)
+
+
+def _run(
+    argv: Sequence[str],
+    what: str,
+    cause: str,
+    *,
+    stage: Stage,
+    cwd: Path | None = None,
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Run it, with ``env`` beside what is ours; HarnessError (exit 7) of ``what`` if it fails."""
+    stage.command(argv, cwd=cwd)
+    status, output = process.capture(argv, cwd=cwd, env={**os.environ, **env})
     if status != 0:
         cache.raise_if_full(output)
         raise HarnessError(
-            str(image),
-            f"mkfs.erofs failed with status {status}",
+            what,
+            f"{cause} (status {status})",
             mend="see its messages above",
             code=ExitCode.LOST,
             details=output,
