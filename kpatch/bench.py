@@ -195,7 +195,14 @@ def tarball(folder: Path) -> Path:
     with process.child(["dpkg-deb", "--fsys-tarfile", str(deb)], stderr=None) as files:
         member = ["tar", "--extract", "--to-stdout", source.MEMBER.format(name=name)]
         with target.open("wb") as file:
-            subprocess.run(member, stdin=files.stdout, stdout=file, check=True)
+            status = subprocess.run(member, stdin=files.stdout, stdout=file, check=False).returncode
+    if status != 0:
+        raise HarnessError(
+            deb.name,
+            f"its {member[-1]} cannot be taken out (tar: status {status})",
+            mend="see what tar says above, and whether the disk is full",
+            code=ExitCode.LOST,
+        )
     deb.unlink()
     return target
 
