@@ -5,8 +5,8 @@
               the kernel's tarball, since packages are not counted; then both whole suites again
     series    the build of a further series on a built base, in seconds
     edit      one line of a carried patch changed, to verdict, in seconds
-    warm      nothing changed, to the verdict of one series, against a boot that runs `true`;
-              then the same with the whole suite
+    warm      nothing changed, to the verdict of one series, against a boot that runs `true`; the
+              same with its whole suite, and with the whole suites of all series
 
 They are measured on TURNAROUND, what somebody who writes a series runs again and again; the whole
 suite, with its bursts of 32768 and its namespaces, is a figure of its own.
@@ -48,20 +48,29 @@ VNG_DONE = "script exited with code 0"
 
 @dataclass(frozen=True)
 class Figure:
-    """A measurement: its seconds, those it is held against (if any), and the aim."""
+    """A measurement: the seconds of each run, of what it is held against (if any), and the aim."""
 
     name: str
-    seconds: float
+    runs: tuple[float, ...]
     against: str = ""
-    reference: float | None = None
+    references: tuple[float, ...] = ()
     aim: str = ""
 
     @property
+    def seconds(self) -> str:
+        """The median; of several runs the least and the most as well."""
+        median = f"{statistics.median(self.runs):.1f} s"
+        if len(self.runs) == 1:
+            return median
+        return f"{median} ({min(self.runs):.1f}-{max(self.runs):.1f})"
+
+    @property
     def ratio(self) -> str:
-        """Seconds by reference, or the seconds where there is none."""
-        if self.reference is None:
-            return f"{self.seconds:.1f} s"
-        return f"{self.seconds / self.reference:.2f} ×"
+        """The median by that of the reference, or the median's seconds where there is none."""
+        median = statistics.median(self.runs)
+        if not self.references:
+            return f"{median:.1f} s"
+        return f"{median / statistics.median(self.references):.2f} ×"
 
 
 @dataclass(frozen=True)
@@ -98,7 +107,7 @@ class Bench:
         return self.folder / "out"
 
     def cold(self) -> list[Figure]:
-        """Everything from nothing, and what the second series' build was of it."""
+        """Measure a run on an empty cache; also return the build time of its second series."""
         self.say("cold run of control and netlink, then `make bzImage` alone: a quarter of an hour")
         both = ("--series", series.BASE, "--series", SERIES)
         seconds = self.kpatch(*both, "--tests", TURNAROUND)
@@ -106,17 +115,26 @@ class Bench:
         build = next(s for s in result["stages"] if (s["name"], s["series"]) == ("build", SERIES))
         make = self._make()
         return [
-            Figure("cold, to verdict", seconds, "make bzImage", make, "1.3 ×"),
-            Figure("whole suites of both, warm", self.kpatch(*both), "make bzImage", make),
-            Figure("further series: its build", build["seconds"], aim="60 s"),
+            Figure("cold, to verdict", (seconds,), "make bzImage", (make,), "1.3 ×"),
+            Figure("further series: its build", (build["seconds"],), aim="60 s"),
         ]
 
     def edit(self) -> list[Figure]:
-        """One line of the series changed, and nothing else."""
+        """Change one line of the series, each time to something new, and nothing else."""
+        return [
+            Figure(
+                "one line changed, to verdict",
+                tuple(self._edited(os.urandom(4).hex()) for _ in range(self.runs)),
+                aim="45 s",
+            )
+        ]
+
+    def _edited(self, word: str) -> float:
+        """Seconds to the verdict on the series with ``word`` in one of its messages."""
         mailbox = self.folder / "edited.mbox"
         patches = series.load(SERIES, bases.DEFAULT_BASE).mailboxes
         text = "".join(path.read_text() for path in patches)
-        changed = text.replace("pci_warn(pdev,", "pci_info(pdev,", 1)
+        changed = text.replace('pci_warn(pdev, "', f'pci_warn(pdev, "{word}', 1)
         if changed == text:
             raise HarnessError(
                 f"series {SERIES}",
@@ -125,26 +143,31 @@ class Bench:
                 code=ExitCode.LOST,
             )
         mailbox.write_text(changed)
-        words = ("--series", str(mailbox), "--mechanism", SERIES, "--tests", TURNAROUND)
-        return [Figure("one line changed, to verdict", self.kpatch(*words), aim="45 s")]
+        options = ("--no-control", "--mechanism", SERIES, "--tests", TURNAROUND)
+        return self.kpatch("--series", str(mailbox), *options)
 
     def warm(self) -> list[Figure]:
         """Nothing changed, in turn with the bare boot, so that both meet the same machine."""
-        self.kpatch("--series", SERIES)
+        self.kpatch()
         result = json.loads((self.out / "result.json").read_text())
-        kernel = self.cache / "kernels" / result["series"][0]["kernel_id"]
-        ours, bare = [], []
-        for _ in range(self.runs):
-            ours.append(self.kpatch("--series", SERIES, "--tests", TURNAROUND))
-            argv = virtme.vng_command(kernel / "bzImage", kvm=False)
-            bare.append(self._time(argv, environment=virtme.environment(), said=VNG_DONE))
-        boot, reference = "vng --exec true", statistics.median(bare)
-        whole = self.kpatch("--series", SERIES)
+        kernels = {one["name"]: one["kernel_id"] for one in result["series"]}
+        image = self.cache / "kernels" / kernels[SERIES] / "bzImage"
+        bare = virtme.vng_command(image, kvm=False)
+        rounds = [
+            (
+                self.kpatch("--series", SERIES, "--tests", TURNAROUND),
+                self.kpatch("--series", SERIES),
+                self.kpatch(),
+                self._time(bare, environment=virtme.environment(), said=VNG_DONE),
+            )
+            for _ in range(self.runs)
+        ]
+        selection, whole, every, boots = zip(*rounds, strict=True)
+        against = "vng --exec true"
         return [
-            Figure(
-                "nothing changed, to verdict", statistics.median(ours), boot, reference, "2.5 ×"
-            ),
-            Figure("the same, whole suite", whole, boot, reference),
+            Figure("nothing changed, to verdict", selection, against, boots, "2.5 ×"),
+            Figure("the same, whole suite", whole, against, boots, "5 ×"),
+            Figure(f"whole suites of {', '.join(kernels)}", every, against, boots),
         ]
 
     def _make(self) -> float:

@@ -23,6 +23,7 @@ from kpatch import bases, cache, flavors
 from kpatch.accel import CHOICES
 from kpatch.errors import HarnessError
 from kpatch.limits import DEFAULTS, Limits
+from kpatch.mechanisms import MECHANISMS
 from kpatch.outcomes import EXIT_MEANING, ExitCode
 
 EPILOG = "Exit codes: " + "; ".join(
@@ -104,9 +105,14 @@ JOBS = _option(
 MECHANISM = _option(
     "--mechanism",
     "MECHANISM",
-    default="unknown",
-    metavar="NAME",
-    help="What a series from an mbox is held against: netlink, …",
+    type=click.Choice(tuple(MECHANISMS)),
+    help="The mechanism of a series from a file.  [default: detected in the running kernel]",
+)
+CONTROL = click.option(
+    "--control/--no-control",
+    default=True,
+    show_default=True,
+    help="Run the unpatched kernel too, as negative control, where a series comes from a file.",
 )
 
 
@@ -190,6 +196,7 @@ def main() -> None:
 @JOBS
 @OUT
 @MECHANISM
+@CONTROL
 @BOOT_LIMIT
 @TEST_LIMIT
 @RUN_LIMIT
@@ -313,8 +320,8 @@ def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
         runs=runs,
         say=lambda line: click.echo(line, err=True),
     )
-    rows = [(f.name, f"{f.seconds:.1f} s", f.against, f.ratio, f.aim) for f in figures]
-    table.print_grid(["figure", "seconds", "against", "ratio", "at most"], rows, sys.stdout)
+    rows = [(f.name, f.seconds, f.against, f.ratio, f.aim) for f in figures]
+    table.print_grid(["figure", "seconds", "against", "ratio", "aim"], rows, sys.stdout)
 
 
 @main.command()

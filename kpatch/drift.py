@@ -139,7 +139,7 @@ def run(
     *,
     progress: Progress,
     series: Sequence[str] = (),
-    mechanism: str = "unknown",
+    mechanism: str | None = None,
     jobs: int = 1,
     write: bool = False,
     folder: Path = golden.FOLDER,

@@ -13,6 +13,7 @@ Then the outcome is held against the requirement: see `Requirement.expected`.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -20,6 +21,7 @@ from kpatch.console import Fault, Place
 from kpatch.outcomes import EXIT_BY_OUTCOME, ExitCode, Outcome
 from kpatch.record import Collected, Scalar, Transcript
 from kpatch.requirements import Requirement, asked
+from ktests.contract import DETECTION, NONE, UNDETECTED, UNKNOWN
 
 
 class Ending(str, Enum):
@@ -59,19 +61,22 @@ class VmRun:
     ending: Ending
     detail: str = ""
 
-    @property
-    def complaints(self) -> tuple[Fault, ...]:
-        """The faults that count: all but those known to come of the harness."""
-        return tuple(fault for fault in self.faults if not fault.known)
+    def complaints(self, excused: AbstractSet[str]) -> tuple[Fault, ...]:
+        """Return the faults that count: none known to come of the harness, no ``excused`` title."""
+        return tuple(it for it in self.faults if not it.known and it.title not in excused)
 
 
 @dataclass(frozen=True)
 class SeriesRun:
-    """The VMs that ran one series' suite, in order; a later one ran what an earlier one left."""
+    """The VMs that ran one series' suite, in order; a later one ran what an earlier one left.
+
+    ``detected`` is how the mechanism was detected, "" if nobody looked.
+    """
 
     series: str
     mechanism: str
     vms: tuple[VmRun, ...]
+    detected: str = ""
 
 
 @dataclass(frozen=True)
@@ -106,11 +111,15 @@ class Incident:
 
 @dataclass(frozen=True)
 class SeenFault:
-    """A fault with the series and the VM it was seen on."""
+    """A fault with the series and the VM it was seen on.
+
+    ``of_base``: the unpatched kernel makes the same complaint, so that it says nothing of a series.
+    """
 
     series: str
     vm: int
     fault: Fault
+    of_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -125,7 +134,7 @@ class Judgement:
     @property
     def verdict(self) -> str:
         """The exit code as a word."""
-        return self.exit_code.name.lower()
+        return self.exit_code.word
 
 
 @dataclass(frozen=True)
@@ -155,26 +164,42 @@ def judge(
 
     ``base`` is the release line of the kernels; not given, every requirement has to have a test.
     """
-    tests = tuple(result for run in runs for result in _tests(requirements, run))
+    excused = excused_titles(runs)
+    tests = tuple(result for run in runs for result in _tests(requirements, run, excused))
     incidents = tuple(
         incident
         for run in runs
         for incident in (
-            *_incidents(run),
+            *_incidents(run, excused),
             *(_coverage(asked(requirements, run.mechanism, base), run) if complete else ()),
+            *_not_judged(requirements, run, base),
         )
     )
     return Judgement(
         tests=tests,
         incidents=incidents,
         faults=tuple(
-            SeenFault(run.series, number, fault)
+            SeenFault(run.series, number, fault, fault.title in excused)
             for run in runs
             for number, vm in enumerate(run.vms, 1)
             for fault in vm.faults
         ),
         exit_code=exit_code(tests, incidents),
     )
+
+
+def excused_titles(runs: Sequence[SeriesRun]) -> frozenset[str]:
+    """Return the titles of complaints that nobody is blamed for: those of the negative control.
+
+    They come of the base. There are none when the control runs alone: then the base is judged.
+    """
+    return frozenset() if all(run.mechanism == NONE for run in runs) else control_titles(runs)
+
+
+def control_titles(runs: Iterable[SeriesRun]) -> frozenset[str]:
+    """Return the titles of all complaints of the negative control."""
+    control = [vm for run in runs if run.mechanism == NONE for vm in run.vms]
+    return frozenset(fault.title for vm in control for fault in vm.faults)
 
 
 def begun(vms: Iterable[VmRun]) -> frozenset[str]:
@@ -206,9 +231,11 @@ def exit_code(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> Exi
     return ExitCode.PASS if tests else ExitCode.LOST
 
 
-def _tests(requirements: Mapping[str, Requirement], run: SeriesRun) -> Iterator[TestResult]:
+def _tests(
+    requirements: Mapping[str, Requirement], run: SeriesRun, excused: AbstractSet[str]
+) -> Iterator[TestResult]:
     for test in _collected(run):
-        words = [word for vm in run.vms for word in _words(vm, test.id)]
+        words = [word for vm in run.vms for word in _words(vm, test.id, excused)]
         word = min(words, key=lambda word: _WORST_FIRST.index(word.outcome), default=_NEVER)
         yield _held_against(requirements.get(test.requirement), run, test, word)
 
@@ -218,9 +245,9 @@ def _collected(run: SeriesRun) -> dict[Collected.Test, None]:
     return {test: None for vm in run.vms for test in vm.transcript.collected or ()}
 
 
-def _words(vm: VmRun, name: str) -> Iterator[_Word]:
+def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
     """What ``vm`` says of the test: nothing if it did not begin it."""
-    faults = [fault for fault in vm.complaints if fault.test == name]
+    faults = [fault for fault in vm.complaints(excused) if fault.test == name]
     end = vm.transcript.ended.get(name)
     running = vm.transcript.running
     if end is not None:
@@ -302,14 +329,18 @@ def _objection(
     return ""
 
 
-def _incidents(run: SeriesRun) -> Iterator[Incident]:
+def _incidents(run: SeriesRun, excused: AbstractSet[str]) -> Iterator[Incident]:
     """What went wrong outside of the tests of a series."""
     if not run.vms:
         yield Incident(run.series, 0, Outcome.INFRA, "no VM was started")
     first = next((vm.transcript.collected for vm in run.vms if vm.transcript.collected), ())
     known = {test.id for test in _collected(run)}
     for number, vm in enumerate(run.vms, 1):
-        found = [*_strange(vm, first or ()), *_faults_of_nobody(vm, known), *_end(vm)]
+        found = [
+            *_strange(vm, first or ()),
+            *_faults_of_nobody(vm, known, excused),
+            *_end(vm, excused, judged=run.mechanism not in (UNDETECTED, UNKNOWN)),
+        ]
         yield from (Incident(run.series, number, outcome, message) for outcome, message in found)
 
 
@@ -322,27 +353,35 @@ def _strange(vm: VmRun, first: Sequence[Collected.Test]) -> Iterator[tuple[Outco
         yield Outcome.INFRA, "collected other tests than an earlier VM of the same run"
 
 
-def _faults_of_nobody(vm: VmRun, known: set[str]) -> Iterator[tuple[Outcome, str]]:
-    for fault in vm.complaints:
+def _faults_of_nobody(
+    vm: VmRun, known: AbstractSet[str], excused: AbstractSet[str]
+) -> Iterator[tuple[Outcome, str]]:
+    for fault in vm.complaints(excused):
         if fault.test is None:
             # What does not get any further than its boot hangs, and the kernel may notice first.
             hung = fault.stall and vm.transcript.hello is None
             yield Outcome.HANG if hung else Outcome.CRASH, f"before the first test: {fault.line}"
+        elif fault.test == DETECTION:
+            yield Outcome.CRASH, f"while the mechanism was detected: {fault.line}"
         elif fault.test not in known:
             yield Outcome.CRASH, f"in a test that was never collected: {fault.line}"
 
 
-def _end(vm: VmRun) -> Iterator[tuple[Outcome, str]]:
-    """An ending that no test accounts for."""
+def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tuple[Outcome, str]]:
+    """Return an ending that no test accounts for.
+
+    A selection may leave no test of a kernel whose mechanism is not ``judged``.
+    """
     told = vm.transcript
     if told.running is not None or (vm.ending is Ending.DONE and told.done and told.collected):
         return
-    if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.complaints):
+    if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.complaints(excused)):
         return  # that fault is reported, with its test or as an incident
     if vm.ending in _LIMITS:
         yield Outcome.HANG, f"{_stage(told)}: {_ended(vm)}"
     elif told.hello is not None and not told.collected and told.done:
-        yield Outcome.INFRA, "the suite ended without collecting a test"
+        if judged or told.collected is None:
+            yield Outcome.INFRA, "the suite ended without collecting a test"
     else:
         yield Outcome.LOST, f"{_stage(told)}: {_ended(vm)}"
 
@@ -359,6 +398,26 @@ def _stage(told: Transcript) -> str:
 def _ended(vm: VmRun) -> str:
     meaning = ENDING_MEANING[vm.ending]
     return f"{meaning} ({vm.detail})" if vm.detail else meaning
+
+
+def _not_judged(
+    requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None
+) -> Iterator[Incident]:
+    """Say of a series without a known mechanism how much was not judged."""
+    if run.mechanism not in (UNDETECTED, UNKNOWN):
+        return
+    left = asked(requirements, NONE, base) - asked(requirements, run.mechanism, base)
+    why = {
+        UNDETECTED: "no mechanism was detected",
+        UNKNOWN: "the kernel has an unknown uAPI",
+    }[run.mechanism]
+    told = f" ({run.detected})" if run.detected else ""
+    yield Incident(
+        run.series,
+        0,
+        Outcome.NOT_JUDGED,
+        f"{why}{told}: {len(left)} requirements of mechanisms are left out",
+    )
 
 
 def _coverage(due: Iterable[str], run: SeriesRun) -> Iterator[Incident]:

@@ -30,13 +30,15 @@ class Series:
     """Ordered patches for one base. The negative control is the series without patches.
 
     ``mailboxes`` are the files given to ``git am``, in order; ``mechanism`` is netlink,
-    eventfd, … or none for the control.
+    eventfd, …, "none" for the control, "undetected" where it is to be found out. ``carried``:
+    the project's own, whose mechanism is known and need not be detected.
     """
 
     name: str
     title: str
     mechanism: str
     mailboxes: tuple[Path, ...]
+    carried: bool = True
 
 
 @dataclass(frozen=True)

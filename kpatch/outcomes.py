@@ -7,7 +7,10 @@ from enum import Enum, IntEnum
 
 
 class Outcome(str, Enum):
-    """How one test ended. A test that was begun and never ended is never a pass."""
+    """How one test ended. A test that was begun and never ended is never a pass.
+
+    NOT_JUDGED is said of a series, not of a test: see `kpatch.judge`.
+    """
 
     PASS = "pass"
     FAIL = "fail"
@@ -17,6 +20,7 @@ class Outcome(str, Enum):
     HANG = "hang"
     LOST = "lost"
     INFRA = "infra"
+    NOT_JUDGED = "not-judged"
 
 
 class ExitCode(IntEnum):
@@ -30,7 +34,13 @@ class ExitCode(IntEnum):
     CRASH = 5
     HANG = 6
     LOST = 7
+    NOT_JUDGED = 8
     INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+    @property
+    def word(self) -> str:
+        """The verdict that the code stands for."""
+        return self.name.lower().replace("_", "-")
 
 
 EXIT_MEANING: dict[ExitCode, str] = {
@@ -42,6 +52,7 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.CRASH: "the kernel crashed or complained (oops, BUG, WARNING, lockdep, …)",
     ExitCode.HANG: "a test or the boot hung",
     ExitCode.LOST: "the VM was lost, or the infrastructure failed",
+    ExitCode.NOT_JUDGED: "nothing of the series' mechanism was judged",
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 
@@ -54,4 +65,5 @@ EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
     (Outcome.INFRA, ExitCode.LOST),
     (Outcome.FAIL, ExitCode.FAIL),
     (Outcome.SKIP, ExitCode.FAIL),
+    (Outcome.NOT_JUDGED, ExitCode.NOT_JUDGED),
 )

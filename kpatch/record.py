@@ -7,6 +7,7 @@ and is not trusted: whatever else it sends becomes a `Broken` record, and that m
 infra; nothing it sends can raise anything but `RecordError`.
 
     hello      first of all                     protocol, release (uname -r), python
+    detected   the mechanism that the kernel shows, if the host has asked for it
     collected  every test of the suite, also those that this VM will not run
     begin      a test starts; hung after ``limit`` seconds
     end        it ended
@@ -129,6 +130,14 @@ class Hello:
 
 
 @dataclass(frozen=True)
+class Detected:
+    """The kernel shows this mechanism (see ktests/detection.py); ``how`` says by what."""
+
+    mechanism: str = field(metadata=_by(_name))
+    how: str = field(metadata=_by(_name))
+
+
+@dataclass(frozen=True)
 class Collected:
     """All tests of the suite, in the order they run."""
 
@@ -182,10 +191,11 @@ class Broken:
     reason: str
 
 
-Record: TypeAlias = Hello | Collected | Begin | End | Request | Done | Broken
+Record: TypeAlias = Hello | Detected | Collected | Begin | End | Request | Done | Broken
 
 TYPES: dict[str, type[Any]] = {
     "hello": Hello,
+    "detected": Detected,
     "collected": Collected,
     "begin": Begin,
     "end": End,
@@ -309,6 +319,7 @@ class Transcript:
     """
 
     hello: Hello | None = None
+    detected: Detected | None = None
     collected: tuple[Collected.Test, ...] | None = None
     running: Begin | None = None
     ended: Mapping[str, End] = field(default_factory=dict)
@@ -324,6 +335,8 @@ class Transcript:
         match record:
             case Hello():
                 return replace(self, hello=record)
+            case Detected():
+                return replace(self, detected=record)
             case Collected():
                 return replace(self, collected=record.tests)
             case Begin():
@@ -356,6 +369,8 @@ def _objection(state: Transcript, record: Record) -> str:
             return ""
         case _ if state.hello is None:
             return f"{type(record).__name__.lower()} before hello"
+        case Detected() if state.detected is not None or state.collected is not None:
+            return "detected twice, or after the tests were collected"
         case Collected() if state.collected is not None:
             return "collected twice"
         case Collected(tests=tests):

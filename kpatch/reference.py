@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch import requirements
-from kpatch.requirements import ANY, Requirement
+from kpatch.requirements import Requirement
+from ktests.contract import ANY
 
 PROJECT = Path(__file__).parent.parent
 TEMPLATE = PROJECT / "docs" / "uapi.md.j2"

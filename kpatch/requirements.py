@@ -26,10 +26,10 @@ from packaging.version import InvalidVersion, Version
 
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode, Outcome
+from ktests import contract
+from ktests.contract import ANY, NONE
 
 PATH = Path(__file__).parent.parent / "ktests" / "requirements.toml"
-ANY = "any"
-NONE = "none"
 
 _ID = re.compile(r"REQ-[A-Z]{2,}-\d{2,}")
 _MECHANISM = re.compile(r"[a-z][a-z0-9-]*")
@@ -55,40 +55,33 @@ class Requirement:
 
     def promised_by(self, mechanism: str) -> bool:
         """Whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
-        return ANY in self.needs or mechanism in self.needs
+        return contract.promised(self.needs, mechanism)
 
     def expected(self, mechanism: str) -> Outcome:
-        """How its tests have to end on a kernel with ``mechanism``.
+        """How its tests have to end on a kernel with ``mechanism``, for which it `applies`.
 
-        FAIL where nobody promises it: a test that passes there as well proves nothing.
+        FAIL on the negative control alone, of what it does not promise: a test that passes there
+        as well proves nothing.
         """
         if mechanism in self.skips:
             return Outcome.SKIP
         if mechanism in self.limits:
             return Outcome.XFAIL
-        return Outcome.PASS if self.promised_by(mechanism) else Outcome.FAIL
+        fails = mechanism == NONE and not self.promised_by(NONE)
+        return Outcome.FAIL if fails else Outcome.PASS
 
 
 def asked(
     table: Mapping[str, Requirement], mechanism: str, base: str | None = None
 ) -> frozenset[str]:
-    """The requirements whose tests run on a kernel of the release line ``base``.
+    """Return the requirements whose tests run on a kernel of the release line ``base``.
 
-    On the unpatched kernel all do, since there the tests of a mechanism have to fail. With
-    a mechanism those of another one would only fail once more; they run where nobody knows the
-    mechanism. ktests/recorder.py selects by the same rule.
+    The rule is `ktests.contract.applies`. Without ``base``, every requirement can be tested.
     """
-    known = any(mechanism in entry.needs for entry in table.values())
     return frozenset(
         name
         for name, entry in table.items()
-        if (base is None or entry.testable_on(base))
-        and (
-            mechanism == NONE
-            or not known
-            or entry.promised_by(mechanism)
-            or entry.promised_by(NONE)
-        )
+        if (base is None or entry.testable_on(base)) and contract.applies(entry.needs, mechanism)
     )
 
 

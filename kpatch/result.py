@@ -34,7 +34,8 @@ class KernelInfo:
 class SeriesInfo:
     """A series that was tested; ``patches`` are their titles, none for the negative control.
 
-    ``delta_id`` names what they change; see `kpatch.model.Applied`.
+    ``delta_id`` names what they change; see `kpatch.model.Applied`. ``detected`` is how its
+    mechanism was detected, "" if it was not looked for.
     """
 
     name: str
@@ -43,6 +44,7 @@ class SeriesInfo:
     patches: tuple[str, ...] = ()
     kernel_id: str | None = None
     delta_id: str | None = None
+    detected: str = ""
 
 
 @dataclass(frozen=True)
@@ -67,7 +69,7 @@ class StageRecord:
 
 @dataclass(frozen=True)
 class FaultInfo:
-    """A report of a test kernel: see `kpatch.console.Fault`."""
+    """A report of a test kernel: see `kpatch.console.Fault` and `kpatch.judge.SeenFault`."""
 
     series: str
     vm: int
@@ -78,6 +80,8 @@ class FaultInfo:
     time: float | None
     excerpt: str
     known: str
+    title: str = ""
+    of_base: bool = False
 
 
 @dataclass(frozen=True)
@@ -118,7 +122,7 @@ class RunResult:
     @property
     def verdict(self) -> str:
         """The exit code as a word."""
-        return self.exit_code.name.lower()
+        return self.exit_code.word
 
 
 def faults_of(judgement: Judgement) -> tuple[FaultInfo, ...]:
@@ -134,6 +138,8 @@ def faults_of(judgement: Judgement) -> tuple[FaultInfo, ...]:
             time=seen.fault.time,
             excerpt=seen.fault.excerpt,
             known=seen.fault.known,
+            title=seen.fault.title,
+            of_base=seen.of_base,
         )
         for seen in judgement.faults
     )

@@ -14,7 +14,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -49,13 +49,18 @@ from kpatch.outcomes import ExitCode
 from kpatch.output import Output, claim
 from kpatch.progress import LiveStage, Progress
 from kpatch.selftests import Selftests
+from ktests.contract import UNDETECTED, UNKNOWN
 
 PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for. ``series`` empty means the control and all carried ones."""
+    """What a user asks for. ``series`` empty means the control and all carried ones.
+
+    ``mechanism`` is that of series from files; None: it is detected. ``control``: the negative
+    control runs as well where a series comes from a file.
+    """
 
     kernel: str = bases.DEFAULT_BASE
     series: tuple[str, ...] = ()
@@ -63,7 +68,8 @@ class Request:
     accel: str = "auto"
     tests: str = ""
     jobs: int = 1
-    mechanism: str = "unknown"
+    mechanism: str | None = None
+    control: bool = True
     refresh: bool = False
     limits: Limits = DEFAULTS
 
@@ -79,7 +85,9 @@ class Request:
             "--tests": self.tests,
             "--mechanism": "" if known else self.mechanism,
         }
-        given = (word for name, value in options.items() if value for word in (name, value))
+        given = [word for name, value in options.items() if value for word in (name, value)]
+        if not known:
+            given.append("--control" if self.control else "--no-control")
         return [sys.executable, "-m", "kpatch", "test", *given]
 
 
@@ -137,14 +145,20 @@ class Pipeline:
         return self.found.tree
 
     def names(self) -> tuple[str, ...]:
-        """The series to run, the control first."""
-        return self.request.series or (series.BASE, *series.ready())
+        """The series to run, the control first.
+
+        Of a series that the project does not know, only the control tells what is its own doing.
+        """
+        named = self.request.series or (series.BASE, *series.ready())
+        if self.request.control and any(map(series.is_file, named)):
+            return tuple(dict.fromkeys((series.BASE, *named)))
+        return named
 
     def apply(self, name: str) -> Applied:
         """The series ``name`` applied to the tree."""
         tree = self.source()
         with self._stage("apply", name) as stage:
-            loaded = series.load(name, tree.base, mechanism=self.request.mechanism)
+            loaded = series.load(name, tree.base, mechanism=self.request.mechanism or UNDETECTED)
             applied = apply.apply(tree, loaded, stage=stage)
         told = (loaded.name, loaded.title, loaded.mechanism, applied.subjects)
         self.found.series.append(result.SeriesInfo(*told, delta_id=applied.delta_id))
@@ -222,13 +236,19 @@ class Pipeline:
 
     def test(self, kernel: Kernel, output: Output) -> judge.SeriesRun:
         """The suite on the kernel; consoles go to ``output``."""
-        name, mechanism = kernel.applied.series.name, kernel.applied.series.mechanism
+        of = kernel.applied.series
+        name, mechanism = of.name, of.mechanism
         own = self.selftests(kernel)
         if own is not None:
             output.write(report.selftests_log_name(name), own.log.read_bytes())
         setup = self.machine(kernel, own)
         selection = suite.Selection(
-            mechanism, self.request.tests, self.request.limits, self.flavor.slowness
+            mechanism,
+            self.request.tests,
+            self.request.limits,
+            self.flavor.slowness,
+            detect=not of.carried,
+            excused=judge.control_titles(self.found.runs),
         )
         with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:
             stage.command(self.request.command(kernel.applied.series), cwd=guest.PROJECT)
@@ -238,9 +258,27 @@ class Pipeline:
                 lambda number: output.file(report.console_name(name, number)),
                 stage=stage,
             )
-        run = judge.SeriesRun(name, mechanism, tuple(vms))
+        run = _series_run(of, vms)
         self.found.runs.append(run)
+        self.found.series = [
+            replace(info, mechanism=run.mechanism, detected=run.detected)
+            if info.name == name
+            else info
+            for info in self.found.series
+        ]
+        if run.detected:
+            self.progress.say(f"{name}: mechanism {run.mechanism} ({run.detected})")
         return run
+
+
+def _series_run(of: Series, vms: Sequence[judge.VmRun]) -> judge.SeriesRun:
+    """Return what is judged: a mechanism that nobody declared is the one that was detected."""
+    found = suite.detected(vms)
+    mechanism = of.mechanism
+    if mechanism == UNDETECTED:
+        mechanism = UNKNOWN if found is None else found.mechanism
+    how = "the guest did not come to tell" if found is None else found.how
+    return judge.SeriesRun(of.name, mechanism, tuple(vms), "" if of.carried else how)
 
 
 def run(request: Request, out: Path, progress: Progress) -> result.RunResult:

@@ -27,6 +27,7 @@ from packaging.version import InvalidVersion, Version
 from kpatch.apply import apply
 from kpatch.errors import HarnessError
 from kpatch.model import Series
+from ktests.contract import NONE, UNDETECTED
 
 __all__ = ["BASE", "CONTROL", "FOLDER", "apply", "carried", "load", "load_file", "ready"]
 
@@ -36,7 +37,7 @@ TABLE = "series.toml"
 BASE = "base"
 """Name of the negative control: the kernel as it is, without a patch."""
 
-CONTROL = Series(BASE, "the unpatched kernel (negative control)", "none", ())
+CONTROL = Series(BASE, "the unpatched kernel (negative control)", NONE, ())
 
 _MAIL_SUFFIXES = (".mbox", ".mbx", ".patch", ".eml")
 
@@ -85,7 +86,13 @@ def ready(*, folder: Path = FOLDER) -> list[str]:
     return [name for name in carried(folder=folder) if not _table(folder / name).draft]
 
 
-def load(name: str, base: str, *, mechanism: str = "unknown", folder: Path = FOLDER) -> Series:
+def is_file(name: str, *, folder: Path = FOLDER) -> bool:
+    """Whether ``name`` is the path of a series, not the name of a carried one or of the control."""
+    known = (BASE, *carried(folder=folder))
+    return name not in known and ("/" in name or name.endswith(_MAIL_SUFFIXES))
+
+
+def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FOLDER) -> Series:
     """The series ``name`` for ``base`` ("7.3"): "base", a carried one, or the path of an mbox.
 
     A word without a slash and without a mailbox's suffix is a name. ``mechanism`` is that of
@@ -97,7 +104,7 @@ def load(name: str, base: str, *, mechanism: str = "unknown", folder: Path = FOL
         return CONTROL
     if name in known:
         return _load_carried(folder / name, base)
-    if "/" in name or name.endswith(_MAIL_SUFFIXES):
+    if is_file(name, folder=folder):
         return load_file(Path(name), mechanism=mechanism, reserved=(BASE, *known))
     raise HarnessError(
         f"SERIES={name}",
@@ -107,7 +114,7 @@ def load(name: str, base: str, *, mechanism: str = "unknown", folder: Path = FOL
 
 
 def load_file(
-    path: Path, *, mechanism: str = "unknown", reserved: tuple[str, ...] = (BASE,)
+    path: Path, *, mechanism: str = UNDETECTED, reserved: tuple[str, ...] = (BASE,)
 ) -> Series:
     """The series in the mailbox ``path``, named after it; ``reserved`` names are not taken."""
     if not path.is_file():
@@ -115,7 +122,7 @@ def load_file(
         raise HarnessError(f"SERIES={path}", cause, mend="name an mbox file")
     stem = path.stem if path.stem not in reserved else path.name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:80]
-    return Series(name or "series", path.name, mechanism, (path.resolve(),))
+    return Series(name or "series", path.name, mechanism, (path.resolve(),), carried=False)
 
 
 def _load_carried(folder: Path, base: str) -> Series:

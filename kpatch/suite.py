@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -20,10 +20,12 @@ from kpatch.console import Console
 from kpatch.errors import HarnessError
 from kpatch.judge import Ending, VmRun
 from kpatch.limits import DEFAULTS, Limits
+from kpatch.mechanisms import MECHANISMS
 from kpatch.outcomes import ExitCode
-from kpatch.record import Begin, Decoder, Record, Request, Transcript
+from kpatch.record import Begin, Decoder, Detected, Record, Request, Transcript
 from kpatch.stage import Stage
 from kpatch.symbols import Symbols
+from ktests.contract import DETECTION, NONE, UNDETECTED, UNKNOWN
 
 Write = Callable[[bytes], object]
 
@@ -51,12 +53,16 @@ class Selection:
     """Which tests to run on what: ``expression`` is pytest's -k, "" for all.
 
     ``slowness`` is the flavor's; it stretches the limits, those of tests with their own included.
+    ``detect``: the guest is to look for the mechanism's signs first. ``excused`` are titles of
+    complaints that no fresh VM is started for: the base makes them by itself.
     """
 
     mechanism: str
     expression: str = ""
     limits: Limits = DEFAULTS
     slowness: float = 1
+    detect: bool = False
+    excused: frozenset[str] = frozenset()
 
 
 class Boot(Protocol):
@@ -81,10 +87,35 @@ def run(
     while True:
         follower = Follower(setup, selection, done, end, stage)
         runs.append(follower.follow(console(len(runs) + 1), boot))
-        before, done = done, judge.begun(runs)
-        # A VM in which no test began would begin none the next time either.
-        if done == before or runs[-1].transcript.ids <= done or time.monotonic() >= end:
+        before, done = (done, selection), judge.begun(runs)
+        selection = _learnt(selection, runs[-1])
+        told = runs[-1].transcript
+        over = told.collected is not None and told.ids <= done
+        # A VM in which nothing began, and nothing was learnt, would show no more the next time.
+        if over or (done, selection) == before or time.monotonic() >= end:
             return runs
+
+
+def detected(vms: Sequence[VmRun]) -> Detected | None:
+    """Return what the guest has detected; None if no VM came to tell."""
+    return next((vm.transcript.detected for vm in vms if vm.transcript.detected), None)
+
+
+def _learnt(selection: Selection, vm: VmRun) -> Selection:
+    """Return the selection for a next VM, after what this one has shown.
+
+    A mechanism is detected once: a kernel that crashed at that is tested without. The negative
+    control may complain of the same thing in each VM, and its tests run all the same.
+    """
+    if selection.mechanism == NONE:
+        titles = {fault.title for fault in vm.faults if not fault.known}
+        return replace(selection, excused=selection.excused | titles)
+    if not selection.detect or vm.transcript.hello is None:
+        return selection
+    found, mechanism = vm.transcript.detected, selection.mechanism
+    if mechanism == UNDETECTED:
+        mechanism = UNKNOWN if found is None else found.mechanism
+    return replace(selection, mechanism=mechanism, detect=False)
 
 
 class Follower:
@@ -137,7 +168,13 @@ class Follower:
         left is for a fresh VM.
         """
         over = {None, *self._transcript.ended}  # None: the boot
-        spoilt = any(fault.test in over for fault in self._console.faults if not fault.known)
+        if self._transcript.detected is not None:
+            over.add(DETECTION)
+        spoilt = any(
+            fault.test in over
+            for fault in self._console.faults
+            if not fault.known and fault.title not in self._selection.excused
+        )
         return spoilt and self._transcript.running is None
 
     def _take(self, it: vm.VM, write: Write, seconds: float) -> None:
@@ -164,11 +201,14 @@ class Follower:
                 {
                     "type": "job",
                     "mechanism": self._selection.mechanism,
+                    "detect": self._selection.detect,
                     "expression": self._selection.expression,
                     "done": sorted(self._done),
                     "limit": self._selection.limits.test,
                 }
             )
+        if now.detected is not None and now.detected is not before.detected:
+            self._refuse_contradiction(now.detected)
         if now.requests != before.requests:
             self._act(it, now.requests[-1])
         if now.running is not None:
@@ -180,6 +220,16 @@ class Follower:
         if now.collected:
             over = len(self._done | set(now.ended))
             self._stage.advance(over, len(now.collected))
+
+    def _refuse_contradiction(self, found: Detected) -> None:
+        """Refuse a declared mechanism (exit 2) if the kernel shows another one of the table."""
+        declared = self._selection.mechanism
+        if declared in MECHANISMS and found.mechanism in MECHANISMS and declared != found.mechanism:
+            raise HarnessError(
+                f"MECHANISM={declared}",
+                f"the kernel shows {found.mechanism}: {found.how}",
+                mend=f"leave MECHANISM out, or say MECHANISM={found.mechanism}",
+            )
 
     def _act(self, it: vm.VM, request: Request) -> None:
         """Do what a test asks, if it is one of ACTIONS; the guest is not trusted with more."""

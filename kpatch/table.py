@@ -15,6 +15,7 @@ from kpatch import text
 from kpatch.judge import TestResult
 from kpatch.outcomes import EXIT_BY_OUTCOME, EXIT_MEANING, Outcome
 from kpatch.result import RunResult
+from ktests.contract import UNDETECTED, UNKNOWN
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -44,7 +45,7 @@ def show(result: RunResult, file: IO[str]) -> None:
     if rows and series:
         sentences = [result.requirements.get(str(row[0]), "") for row in rows]
         print_grid(["requirement", *series], rows, file, sentences)
-    notes = [*_troubles(result), *_known(result)]
+    notes = [*_detected(result), *_troubles(result), *_known(result)]
     _print_lines([*_paragraph(notes), "", summary(result)], file)
 
 
@@ -62,7 +63,7 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
     notes = [
         f"{_kernel(result)}: {line}"
         for result in results
-        for line in (*_troubles(result), *_known(result))
+        for line in (*_detected(result), *_troubles(result), *_known(result))
     ]
     summaries = [summary(result) for result in results]
     _print_lines([*_paragraph(notes), "", *summaries], file)
@@ -143,10 +144,25 @@ def _cell(tests: Sequence[TestResult]) -> Text:
     return Text(f"{worst.value}{count}{note}", style=_COLOURS.get(worst, ""))
 
 
+def _detected(result: RunResult) -> list[str]:
+    """A line for each series whose mechanism was looked for, and judged."""
+    return [
+        f"{series.name}: mechanism {series.mechanism}, detected: {series.detected}"
+        for series in result.series
+        if series.detected and series.mechanism not in (UNDETECTED, UNKNOWN)
+    ]
+
+
 def _known(result: RunResult) -> list[str]:
     """A line for each kind of complaint that is none of a series'."""
-    seen = Counter((fault.kind, fault.known) for fault in result.faults if fault.known)
-    return [f"known, and no verdict: {kind}, {n}x: {why}" for (kind, why), n in seen.items()]
+    known = Counter((fault.kind, fault.known) for fault in result.faults if fault.known)
+    of_base = Counter(
+        (fault.series, fault.title) for fault in result.faults if fault.of_base and not fault.known
+    )
+    return [f"known, and no verdict: {kind}, {n}x: {why}" for (kind, why), n in known.items()] + [
+        f"{series}: no verdict, the unpatched kernel complains alike: {title}, {n}x"
+        for (series, title), n in of_base.items()
+    ]
 
 
 def _troubles(result: RunResult) -> list[str]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ktests import release
+from ktests import contract, release
 from ktests.channel import Channel
 from ktests.selection import Selection
 
@@ -131,12 +131,11 @@ class Recorder:
         items[:] = filter(wanted, items)
 
     def _asked(self, name: str) -> bool:
-        """Whether the requirement is tested on this kernel: the rule of kpatch/requirements.py."""
-        entry, mechanism = self._entry(name), self._job.mechanism
-        known = any(mechanism in it["needs"] for it in self._job.requirements.values())
-        here = mechanism == "none" or not known or {mechanism, "any", "none"} & set(entry["needs"])
+        """Whether the requirement is tested on this kernel."""
+        entry = self._entry(name)
         first = release.line(entry.get("from", "0"))
-        return bool(here) and first <= release.line(self._job.release)
+        here = contract.applies(entry["needs"], self._job.mechanism)
+        return here and first <= release.line(self._job.release)
 
     def _expect_limit(self, item: pytest.Item) -> None:
         """A requirement that this mechanism is known not to meet is an expected failure."""

@@ -11,12 +11,14 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 # Not used here: loaded while the rest of the system still comes up.
 import uapi.probe  # noqa: F401
-from ktests import channel, leaks
+from ktests import channel, detection, leaks
+from ktests.contract import DETECTION, UNDETECTED, UNKNOWN
 from ktests.recorder import KMSG, Job, Recorder, mark
 
 SUITE = Path(__file__).parent
@@ -55,9 +57,15 @@ def for_host() -> int:
     port.send("hello", protocol=1, release=platform.release(), python=platform.python_version())
     try:
         message = port.receive()
+        machine = json.loads(MACHINE.read_text())
+        mechanism = message["mechanism"]
+        if message["detect"]:
+            found = detected(machine, mechanism)
+            port.send("detected", mechanism=found.mechanism, how=found.how)
+            mechanism = found.mechanism if mechanism == UNDETECTED else mechanism
         job = Job(
-            mechanism=message["mechanism"],
-            machine=json.loads(MACHINE.read_text()),
+            mechanism=mechanism,
+            machine=machine,
             expression=message["expression"],
             done=frozenset(message["done"]),
             requirements=json.loads(REQUIREMENTS.read_text()),
@@ -73,17 +81,40 @@ def for_host() -> int:
         port.send("done")
 
 
+def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
+    """Return the mechanism that the kernel shows; what the kernel says meanwhile is marked."""
+    mark(KMSG, f"begin {DETECTION}")
+    try:
+        with detection.site(machine) as site:
+            return detection.detect(site, declared)
+    except (OSError, RuntimeError) as error:
+        return detection.Detection(UNKNOWN, f"no device can be looked at: {error}")
+    finally:
+        mark(KMSG, f"end {DETECTION}")
+
+
 def by_hand(arguments: list[str]) -> int:
     """Run with pytest's own arguments and report, in a shell of the test kernel."""
+    machine = json.loads(MACHINE.read_text())
+    mechanism = mechanism_of(Path("/proc/cmdline").read_text())
+    if mechanism == UNDETECTED:
+        found = detected(machine, mechanism)
+        print(f"mechanism: {found.mechanism} ({found.how})")
+        mechanism = found.mechanism
     job = Job(
-        mechanism=MECHANISM.findall(Path("/proc/cmdline").read_text())[-1],
-        machine=json.loads(MACHINE.read_text()),
+        mechanism=mechanism,
+        machine=machine,
         expression="",
         done=frozenset(),
         requirements=json.loads(REQUIREMENTS.read_text()),
         limit=math.inf,  # nobody watches but whoever sits there
     )
     return int(pytest.main(options("-q", "--tb=short", *arguments), plugins=[Recorder(job, None)]))
+
+
+def mechanism_of(command_line: str) -> str:
+    """Return the mechanism that the kernel's command line names."""
+    return str(MECHANISM.findall(command_line)[-1])
 
 
 def wait_until_ready() -> None:

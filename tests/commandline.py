@@ -82,14 +82,12 @@ class Ended:
 class Run:
     """A command that runs. Use `running` or `run`, which see to it that it ends."""
 
-    def __init__(
-        self, arguments: Sequence[str], out: Path, env: Mapping[str, str], prefix: Sequence[str]
-    ) -> None:
+    def __init__(self, command: Sequence[str], out: Path, env: Mapping[str, str]) -> None:
         self.out = out
         self._began = time.monotonic()
         self._lines: list[str] = []
         self.process = subprocess.Popen(
-            [*prefix, *KPATCH, *arguments],
+            command,
             cwd=ROOT,
             env=environment(**env),
             stdin=subprocess.DEVNULL,
@@ -152,11 +150,20 @@ class Run:
 
 
 @contextmanager
-def running(*arguments: str, out: Path, prefix: Sequence[str] = (), **env: str) -> Iterator[Run]:
-    """Start ``python -m kpatch`` with its result in ``out``; killed with the block."""
+def running(
+    *arguments: str,
+    out: Path,
+    prefix: Sequence[str] = (),
+    kpatch: Sequence[str] = KPATCH,
+    **env: str,
+) -> Iterator[Run]:
+    """Start ``python -m kpatch`` with its result in ``out``; killed with the block.
+
+    ``prefix`` is what it is started by, ``kpatch`` another way to call it.
+    """
     words = [*arguments, "--out", str(out)] if arguments[0] == "test" else [*arguments]
     _adopt_orphans(True)
-    run = Run(words, out, env, prefix)
+    run = Run([*prefix, *kpatch, *words], out, env)
     try:
         yield run
     finally:
@@ -167,9 +174,15 @@ def running(*arguments: str, out: Path, prefix: Sequence[str] = (), **env: str) 
         _adopt_orphans(bool(_RUNNING))
 
 
-def run(*arguments: str, out: Path, prefix: Sequence[str] = (), **env: str) -> Ended:
+def run(
+    *arguments: str,
+    out: Path,
+    prefix: Sequence[str] = (),
+    kpatch: Sequence[str] = KPATCH,
+    **env: str,
+) -> Ended:
     """Run ``python -m kpatch`` to its end."""
-    with running(*arguments, out=out, prefix=prefix, **env) as started:
+    with running(*arguments, out=out, prefix=prefix, kpatch=kpatch, **env) as started:
         return started.end()
 
 

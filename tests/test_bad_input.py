@@ -10,14 +10,17 @@ from __future__ import annotations
 import os
 import re
 import signal
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from kpatch import cache
+from kpatch import bases, cache, mechanisms
+from kpatch import series as series_table
 from kpatch.outcomes import ExitCode
+from ktests import detection
 from tests import commandline, kerneltree
 from tests.commandline import FAULTS, HEAD, PATCH, Ended
 
@@ -230,8 +233,9 @@ VALUES = "test_value and not of_32 and netlink and (0x80 or 0x81 or 0xbf)"
 
 
 def fault(name: str, *arguments: str, out: Path) -> Ended:
-    """Run ``test`` on a kernel with a fault of its own."""
-    return commandline.run("test", "--series", str(FAULTS / f"{name}.patch"), *arguments, out=out)
+    """Run ``test`` on a kernel with a fault of its own, and on no other."""
+    mbox = str(FAULTS / f"{name}.patch")
+    return commandline.run("test", "--no-control", "--series", mbox, *arguments, out=out)
 
 
 @pytest.mark.vm
@@ -306,7 +310,7 @@ NOTIFIED = (
 @pytest.mark.parametrize("case", NOTIFIED, ids=lambda case: case.name)
 def test_patch_that_breaks_one_test(tmp_path: Path, case: Notified) -> None:
     mbox = commandline.on_netlink(tmp_path / f"{case.name}.mbox", case.name)
-    options = ("--mechanism", "netlink", "--tests", VALUES, "--test-limit", "10")
+    options = ("--mechanism", "netlink", "--no-control", "--tests", VALUES, "--test-limit", "10")
     ended = commandline.run("test", "--series", str(mbox), *options, out=tmp_path / "out")
     assert (ended.code, ended.verdict) == (case.code, case.code.name.lower())
     assert ended.outcomes() == {
@@ -321,18 +325,69 @@ def test_patch_that_breaks_one_test(tmp_path: Path, case: Notified) -> None:
     assert ended.result.incidents == ()
 
 
+# A base that has the netlink series already: what passes on it then proves nothing.
+PATCHED_CONTROL = """
+from dataclasses import replace
+from kpatch import bases, cli, series
+patches = series.load("netlink", bases.DEFAULT_BASE).mailboxes
+series.CONTROL = replace(series.CONTROL, mailboxes=patches)
+cli.main()
+"""
+
+
 @pytest.mark.vm
 def test_negative_control_that_passes(tmp_path: Path) -> None:
-    """The netlink series, said to forward nothing: what passes then proves nothing."""
-    mbox = commandline.mailbox(tmp_path / "control.mbox", *commandline.netlink())
-    options = ("--mechanism", "none", "--tests", f"({VALUES}) and 0x80 or test_family")
-    ended = commandline.run("test", "--series", str(mbox), *options, out=tmp_path / "out")
+    options = ("--series", "base", "--tests", f"({VALUES}) and 0x80 or test_family")
+    patched = (sys.executable, "-c", PATCHED_CONTROL)
+    ended = commandline.run("test", *options, out=tmp_path / "out", kpatch=patched)
     assert (ended.code, ended.verdict) == (ExitCode.FAIL, "fail")
     assert ended.outcomes() == {"test_family": "pass", "test_value[netlink-0x80]": "pass"}
     assert ended.told(
-        r"control: \S+test_value\[netlink-0x80\]: pass \(REQ-EVT-07 expects fail\): "
+        r"base: \S+test_value\[netlink-0x80\]: pass \(REQ-EVT-07 expects fail\): "
         "passes without the series"
     )
+
+
+@pytest.mark.vm
+def test_series_that_does_nothing(tmp_path: Path) -> None:
+    """All that it promises is what every kernel does: that passes, and is no verdict."""
+    mbox = tmp_path / "noop.mbox"
+    mbox.write_text(HEAD + commandline.SOURCE.format("nothing"))
+    tests = ("--tests", "REQ-EVT or REQ-INT-01")
+    ended = commandline.run("test", "--series", str(mbox), *tests, out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (ExitCode.NOT_JUDGED, "not-judged")
+    of_series = [test for test in ended.result.tests if test.series == "noop"]
+    assert of_series and {test.requirement for test in of_series} == {"REQ-INT-01"}
+    assert {test.outcome for test in ended.result.tests if test.series == "base"} == {
+        "pass",
+        "fail",
+    }
+    seen = "index 5 is not there; a Notify of 0x81 causes no event of the device"
+    assert ended.told(
+        rf"noop: not-judged: no mechanism was detected \({seen}\): "
+        r"[0-9]{2} requirements of mechanisms are left out"
+    )
+    [_, info] = ended.result.series
+    assert (info.mechanism, info.detected) == ("undetected", seen)
+
+
+@pytest.mark.vm
+@pytest.mark.parametrize("name", mechanisms.MECHANISMS)
+def test_mechanism_is_detected(tmp_path: Path, name: str) -> None:
+    patches = series_table.load(name, bases.DEFAULT_BASE).mailboxes
+    mbox = commandline.mailbox(tmp_path / "x.mbox", *patches)
+    options = ("--series", str(mbox), "--no-control", "--tests", "REQ-EVT-12")
+    ended = commandline.run("test", *options, out=tmp_path / "out")
+    assert (ended.code, ended.verdict) == (ExitCode.PASS, "pass")
+    assert {test.outcome for test in ended.result.tests} == {"pass"}
+    [info] = ended.result.series
+    sign = next(sign for sign in detection.SIGNS if sign.mechanism == name)
+    assert (info.mechanism, info.detected) == (name, sign.text)
+    other = next(other for other in mechanisms.MECHANISMS if other != name)
+    refused = commandline.run("test", *options, "--mechanism", other, out=tmp_path / "out")
+    assert (refused.code, refused.verdict) == (ExitCode.USAGE, "usage")
+    assert refused.told(rf"MECHANISM={other}: the kernel shows {name}: .*; leave MECHANISM out, .*")
+    assert refused.result.tests == ()
 
 
 @pytest.mark.vm

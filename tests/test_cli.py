@@ -67,7 +67,7 @@ DEFAULTS = {
     "accel": "auto",
     "out": "out",
     "jobs": os.cpu_count() or 1,
-    "mechanism": "unknown",
+    "mechanism": "detected in the running kernel",
     "series": "base",
 }
 

@@ -130,9 +130,105 @@ def test_a_fixture_that_breaks_is_no_honest_failure_of_the_control() -> None:
     assert judgement.exit_code is ExitCode.LOST
 
 
-def test_another_mechanism_is_a_negative_control_too() -> None:
+def test_only_the_control_fails_as_expected() -> None:
+    """A test that runs for a series has to pass, also where another mechanism promises it."""
     outcomes = {"layout": Outcome.FAIL, "wide": Outcome.PASS, "basic": Outcome.PASS}
-    assert judged(vm(outcomes), mechanism="eventfd").exit_code is ExitCode.PASS
+    judgement = judged(vm(outcomes), mechanism="eventfd")
+    assert outcome(judgement) == (Outcome.FAIL, False)
+    assert judgement.exit_code is ExitCode.FAIL
+
+
+# ---- series without a known mechanism ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("mechanism", "why"),
+    [
+        ("undetected", "no mechanism was detected (index 5 is not there)"),
+        ("unknown", "the kernel has an unknown uAPI (index 5 is not there)"),
+    ],
+)
+def test_a_series_without_a_known_mechanism_is_not_judged(mechanism: str, why: str) -> None:
+    only = Transcript(
+        hello=Hello(1, "7.3.4", "3.11.2"),
+        collected=SUITE[2:],
+        ended={"basic": End("basic", Outcome.PASS, 0.5)},
+        done=True,
+    )
+    run = SeriesRun("x", mechanism, (VmRun(only, (), Ending.DONE),), "index 5 is not there")
+    control = SeriesRun("base", "none", (vm(CONTROL),))
+    judgement = judge(TABLE, [control, run])
+    assert judgement.exit_code is ExitCode.NOT_JUDGED
+    assert judgement.verdict == "not-judged"
+    [incident] = judgement.incidents
+    assert (incident.series, incident.outcome) == ("x", Outcome.NOT_JUDGED)
+    assert incident.message == f"{why}: 2 requirements of mechanisms are left out"
+
+
+def test_a_selection_of_nothing_that_can_be_judged_is_not_judged() -> None:
+    """TESTS may select requirements of mechanisms alone."""
+    nothing = Transcript(hello=Hello(1, "7.3.4", "3.11.2"), collected=(), done=True)
+    run = SeriesRun("x", "undetected", (VmRun(nothing, (), Ending.DONE),))
+    assert judge(TABLE, [run], complete=False).exit_code is ExitCode.NOT_JUDGED
+    known = SeriesRun("x", "netlink", (VmRun(nothing, (), Ending.DONE),))
+    assert judge(TABLE, [known], complete=False).exit_code is ExitCode.LOST
+
+
+def test_a_failure_comes_before_what_was_not_judged() -> None:
+    outcomes = {"basic": Outcome.FAIL}
+    told = replace(transcript(outcomes), collected=SUITE[2:])
+    run = SeriesRun("x", "undetected", (VmRun(told, (), Ending.DONE),))
+    assert judge(TABLE, [run]).exit_code is ExitCode.FAIL
+
+
+def test_a_crash_of_the_detection_is_told_as_such() -> None:
+    first = VmRun(
+        Transcript(hello=Hello(1, "7.3.4", "3.11.2")),
+        (replace(PANIC, test="detection"),),
+        Ending.EXIT,
+    )
+    second = vm({"basic": Outcome.PASS})
+    second = replace(second, transcript=replace(second.transcript, collected=SUITE[2:]))
+    judgement = judge(TABLE, [SeriesRun("x", "unknown", (first, second))])
+    crash = next(it for it in judgement.incidents if it.outcome is Outcome.CRASH)
+    assert crash.message == f"while the mechanism was detected: {PANIC.line}"
+    assert judgement.exit_code is ExitCode.CRASH
+
+
+# ---- what the base complains of by itself --------------------------------------------------------
+
+
+def both(base: tuple[Fault, ...], series: tuple[Fault, ...]) -> Judgement:
+    return judge(
+        TABLE,
+        [
+            SeriesRun("base", "none", (vm(CONTROL, faults=base),)),
+            SeriesRun("the-series", "netlink", (vm(GOOD, faults=series),)),
+        ],
+    )
+
+
+def test_a_complaint_of_the_base_too_is_not_blamed_on_the_series() -> None:
+    judgement = both((fault("basic"),), (fault("layout"),))
+    assert judgement.exit_code is ExitCode.PASS
+    assert [seen.of_base for seen in judgement.faults] == [True, True]
+
+
+def test_a_complaint_of_another_title_is_blamed_on_the_series() -> None:
+    judgement = both((fault("basic"),), (fault("layout", line="WARNING: y"),))
+    assert judgement.exit_code is ExitCode.CRASH
+    assert [seen.of_base for seen in judgement.faults] == [True, False]
+
+
+def test_a_complaint_before_the_first_test_is_excused_as_well() -> None:
+    assert both((fault(None),), (fault(None),)).exit_code is ExitCode.PASS
+    assert both((), (fault(None),)).exit_code is ExitCode.CRASH
+
+
+def test_the_base_alone_is_judged_by_its_complaints() -> None:
+    judgement = judged(vm(CONTROL, faults=(fault("basic"),)), mechanism="none")
+    assert judgement.exit_code is ExitCode.CRASH
+    assert [seen.of_base for seen in judgement.faults] == [False]
 
 
 # For every expectation, every outcome that a guest can report: whether it is as it has to be.

@@ -163,10 +163,31 @@ def test_the_schema_describes_every_field() -> None:
     assert set(schema["properties"]) == set(schema["required"])
 
 
+def test_the_table_says_by_what_a_mechanism_was_detected() -> None:
+    found = dataclasses.replace(GOOD.series[1], detected="index 5 is there")
+    shown = table.render(dataclasses.replace(GOOD, series=(GOOD.series[0], found)))
+    assert "\nnetlink: mechanism netlink, detected: index 5 is there\n" in shown
+    assert "detected:" not in table.render(GOOD), "nobody looks for that of a carried series"
+
+
+def test_the_table_tells_what_the_base_complains_of_as_well() -> None:
+    seen = FaultInfo(
+        *("netlink", 1, "bug", "BUG: x", None, Place.BOOT, None, "BUG: x\n", ""),
+        title="BUG: x",
+        of_base=True,
+    )
+    shown = table.render(dataclasses.replace(GOOD, faults=(seen, seen)))
+    assert "\nnetlink: no verdict, the unpatched kernel complains alike: BUG: x, 2x\n" in shown
+
+
 def test_the_schema_knows_the_tables() -> None:
     properties = json.loads(result.SCHEMA.read_text())["properties"]
-    assert properties["verdict"]["enum"] == [code.name.lower() for code in ExitCode]
-    assert properties["tests"]["items"]["properties"]["outcome"]["enum"] == list(Outcome)
+    assert properties["verdict"]["enum"] == [code.word for code in ExitCode]
+    assert properties["exit_code"]["enum"] == list(ExitCode)
+    of_tests = [outcome for outcome in Outcome if outcome is not Outcome.NOT_JUDGED]
+    assert properties["tests"]["items"]["properties"]["outcome"]["enum"] == of_tests
+    of_no_test = properties["incidents"]["items"]["properties"]["outcome"]["enum"]
+    assert of_no_test == ["crash", "hang", "lost", "infra", "not-judged"]
     assert properties["faults"]["items"]["properties"]["place"]["enum"] == list(Place)
 
 

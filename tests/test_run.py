@@ -91,6 +91,22 @@ def test_control_comes_first(progress: Progress) -> None:
 
 
 @pytest.mark.parametrize(
+    ("series_", "control", "names"),
+    [
+        (("x.mbox",), True, ("base", "x.mbox")),
+        (("netlink", "./x"), True, ("base", "netlink", "./x")),
+        (("x.mbox", "base"), True, ("base", "x.mbox")),
+        (("x.mbox",), False, ("x.mbox",)),
+    ],
+)
+def test_a_series_from_a_file_is_held_against_the_control(
+    progress: Progress, series_: tuple[str, ...], control: bool, names: tuple[str, ...]
+) -> None:
+    request = run.Request(series=series_, control=control)
+    assert run.Pipeline(request, progress).names() == names
+
+
+@pytest.mark.parametrize(
     ("kernel", "name"),
     [
         ("7.3", "7.3"),

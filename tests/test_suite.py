@@ -27,7 +27,7 @@ from kpatch.guest import Images
 from kpatch.judge import Ending, VmRun
 from kpatch.limits import Limits
 from kpatch.outcomes import ExitCode, Outcome
-from kpatch.record import Begin
+from kpatch.record import Begin, Detected
 from kpatch.stage import Silent, Stage
 from tests import commandline
 
@@ -48,10 +48,14 @@ def hear():
 def kernel(text):
     console.sendall(text.encode() + b"\\n")
 
-def hello(*tests):
+def hello(*tests, detected=None):
     tell("hello", protocol=1, release="7.3.4", python="3.11.2")
     job = hear()
     kernel(json.dumps(job))
+    if detected:
+        kernel("[    1.000000] vfio_acpi: begin detection")
+        tell("detected", mechanism=detected, how="by its sign")
+        kernel("[    1.000000] vfio_acpi: end detection")
     tell("collected", tests=[{"id": name, "requirement": "R"} for name in tests])
     return job
 
@@ -84,6 +88,8 @@ def forever():
 """
 
 WARNING = "WARNING: CPU: 0 PID: 1 at drivers/x.c:1 f+0x1/0x2"
+TITLE = WARNING
+REPORT = f"[    1.000000] {WARNING}\n[    1.000001] ---[ end trace 0000000000000000 ]---"
 
 
 @dataclass
@@ -125,7 +131,9 @@ class Machine:
             images=Images(NOWHERE, NOWHERE, cached=True),
             accel=Accel("tcg", "tcg", "asked for"),
         )
-        wanted = functools.partial(suite.Selection, "netlink", "burst or layout")
+        wanted = functools.partial(
+            suite.Selection, mechanism="netlink", expression="burst or layout"
+        )
         return suite.run(
             setup,
             wanted(**selection),  # type: ignore[arg-type]
@@ -174,6 +182,7 @@ def test_done(tmp_path: Path) -> None:
         {
             "type": "job",
             "mechanism": "netlink",
+            "detect": False,
             "expression": "burst or layout",
             "done": [],
             "limit": 60,
@@ -262,6 +271,117 @@ def test_a_known_complaint_does_not_end_the_vm(tmp_path: Path) -> None:
     )
     assert endings(runs) == [Ending.DONE]
     assert [bool(fault.known) for fault in runs[0].faults] == [True]
+
+
+def test_a_complaint_of_the_base_does_not_end_the_vm(tmp_path: Path) -> None:
+    runs, _ = play(
+        tmp_path,
+        f"""
+        hello("a", "b")
+        begin("a")
+        kernel({REPORT!r})
+        end("a")
+        run("b")
+        tell("done")
+        """,
+        excused=frozenset({TITLE}),
+    )
+    assert endings(runs) == [Ending.DONE]
+    assert [fault.title for fault in runs[0].faults] == [TITLE]
+
+
+def test_the_control_runs_its_tests_though_it_complains_in_each_boot(tmp_path: Path) -> None:
+    complaint = f"""
+        kernel({REPORT!r})
+        """
+    suite_ = """
+        hello("a", "b")
+        run("a")
+        run("b")
+        tell("done")
+        """
+    runs, _ = play(
+        tmp_path, textwrap.dedent(complaint) + "forever()", complaint + suite_, mechanism="none"
+    )
+    assert endings(runs) == [Ending.TAINTED, Ending.DONE]
+    assert list(runs[1].transcript.ended) == ["a", "b"]
+
+
+# ---- detection -----------------------------------------------------------------------------------
+
+
+def jobs(guest: Machine, count: int) -> list[tuple[object, object]]:
+    """Of the job that each VM got, the mechanism and whether to detect it."""
+    seen = [guest.seen(number)[0] for number in range(1, count + 1)]
+    return [(job["mechanism"], job["detect"]) for job in seen]
+
+
+def test_a_mechanism_is_detected_once(tmp_path: Path) -> None:
+    runs, guest = play(
+        tmp_path,
+        f"""
+        hello("a", "b", detected="eventfd")
+        begin("a")
+        kernel({REPORT!r})
+        end("a")
+        forever()
+        """,
+        """
+        hello("a", "b")
+        run("b")
+        tell("done")
+        """,
+        mechanism="undetected",
+        detect=True,
+    )
+    assert endings(runs) == [Ending.TAINTED, Ending.DONE]
+    assert jobs(guest, 2) == [("undetected", True), ("eventfd", False)]
+    assert suite.detected(runs) == Detected("eventfd", "by its sign")
+
+
+def test_a_crash_in_the_detection_is_followed_by_a_vm_without(tmp_path: Path) -> None:
+    runs, guest = play(
+        tmp_path,
+        f"""
+        tell("hello", protocol=1, release="7.3.4", python="3.11.2")
+        kernel(json.dumps(hear()))
+        kernel("[    1.000000] vfio_acpi: begin detection")
+        kernel({REPORT!r})
+        """,
+        """
+        hello("a")
+        run("a")
+        tell("done")
+        """,
+        mechanism="undetected",
+        detect=True,
+    )
+    assert [fault.test for fault in runs[0].faults] == ["detection"]
+    assert jobs(guest, 2) == [("undetected", True), ("unknown", False)]
+    assert list(runs[1].transcript.ended) == ["a"]
+    assert suite.detected(runs) is None
+
+
+@pytest.mark.parametrize(
+    ("declared", "shown"),
+    [("netlink", "netlink"), ("netlink", "unknown"), ("eventfd", "undetected")],
+)
+def test_a_declared_mechanism_may_show_no_sign(tmp_path: Path, declared: str, shown: str) -> None:
+    """Its tests say more of that."""
+    script = f'hello("a", detected={shown!r})\nrun("a")\ntell("done")'
+    runs, _ = play(tmp_path, script, mechanism=declared, detect=True)
+    assert endings(runs) == [Ending.DONE]
+
+
+def test_a_declared_mechanism_that_the_kernel_contradicts_is_refused(tmp_path: Path) -> None:
+    script = 'hello("a", detected="eventfd")\nrun("a")\ntell("done")'
+    with pytest.raises(HarnessError) as error:
+        play(tmp_path, script, mechanism="netlink", detect=True)
+    assert error.value.code is ExitCode.USAGE
+    assert str(error.value) == (
+        "MECHANISM=netlink: the kernel shows eventfd: by its sign; "
+        "leave MECHANISM out, or say MECHANISM=eventfd"
+    )
 
 
 def test_complaint_ends_the_vm_though_the_guest_goes_on_at_once(tmp_path: Path) -> None:
