@@ -69,7 +69,7 @@ def test_companion(devices: dict[str, Device], name: str) -> None:
 @pytest.mark.parametrize("name", ["alpha", "bare"])
 def test_num_irqs(bind: Bind, name: str) -> None:
     with vfio.Device.open(bind(name).bdf) as device:
-        assert device.info().num_irqs == 6
+        assert device.info().num_irqs > ACPI
 
 
 @pytest.mark.requirement("REQ-INT-04")

@@ -127,7 +127,9 @@ def _short_read(bench: Bench) -> None:
 
 @check("REQ-INT-03", "num_irqs of GET_INFO tells of the index", companion=None)
 def _num_irqs(bench: Bench) -> None:
-    expect("num_irqs", bench.device.info().num_irqs, mirror.VFIO_PCI_NUM_IRQS)
+    number = bench.device.info().num_irqs
+    # A later kernel may have further indices.
+    expect(f"num_irqs {number} is above index {ACPI}", number > ACPI, True)
 
 
 @check("REQ-INT-04", "GET_IRQ_INFO tells whether firmware describes the device", companion=None)

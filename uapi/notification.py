@@ -30,6 +30,9 @@ LOST_MAX: int = mirror.VFIO_PCI_ACPI_NOTIFY_LOST_MAX
 QUEUE: int = mirror.VFIO_PCI_ACPI_NOTIFY_QUEUE
 
 WORD_MASK = (1 << 64) - 1
+
+# Values below are the system's.
+FIRST_OF_DEVICE = 0x80
 RESERVED = WORD_MASK & ~(VALUE_MASK | VALID | LOOPBACK | LOST_MAX << LOST_SHIFT)
 
 
@@ -44,6 +47,16 @@ class Notification:
     value: int
     loopback: bool = False
     lost: int = 0
+
+    @property
+    def relayable(self) -> bool:
+        """Whether a VMM may notify its guest of the value.
+
+        Not of a loopback, and not of a value below 0x80, which is a request to the operating
+        system that gets it (ACPI specification, 5.6.6 Device Object Notifications): 0 is a bus
+        check, 3 an eject request. One arrives where ACPICA has cut 0x10003 to 16 bits.
+        """
+        return not self.loopback and self.value >= FIRST_OF_DEVICE
 
 
 def decode(word: int, *, strict: bool = True) -> Notification:
