@@ -2,7 +2,7 @@
 """A kernel from a tree, a series and a config: built once, then found by what went into it.
 
 ``kernels/<kernel id>`` in the cache holds bzImage, System.map, config, build.log and meta.json
-(ids, kernel release, compiler, seconds, warnings in the files of the series). The id is also the
+(ids, kernel release, compiler, seconds). The id is also the
 build's number in the kernel's banner (``#<first 12 digits>``, ``uname -v``), so that a guest
 can tell which kernel it runs.
 
@@ -94,6 +94,17 @@ def meta(kernel: Kernel) -> dict[str, Any]:
     return found
 
 
+def warnings(kernel: Kernel, *, of: Kernel | None = None) -> list[buildlog.Finding]:
+    """Return what the build of ``kernel`` warned of, in the files of its series.
+
+    With ``of``, in the files of that other kernel's series: what the base says of them.
+    """
+    paths = {change.path for change in (of or kernel).applied.changes}
+    where = slot.slot(kernel.applied.tree, kernel.config.flavor)
+    log = kernel.log.read_text(errors="replace")
+    return buildlog.warnings(log, source=str(where.src), paths=paths)
+
+
 def _argv(where: Slot, tools: Compiler, name: str, jobs: int) -> list[str]:
     return [
         "make",
@@ -123,12 +134,9 @@ def _fill(
     log = cache.folder(LOGS) / f"build-{name}.log"
     _mend(held, applied, stage)
     steps = _Steps(held, stage, whole=_configure(held, config))
-    text = _make(held, argv, log, steps)
+    _make(held, argv, log, steps)
     _check_config(held, config, log)
     _check_image(held, log)
-    warnings = buildlog.warnings(
-        text, source=str(held.src), paths={change.path for change in applied.changes}
-    )
     shutil.copyfile(held.obj / IMAGE, partial / "bzImage")
     shutil.copyfile(held.obj / "System.map", partial / "System.map")
     (partial / "config").write_text(config.text)
@@ -144,7 +152,6 @@ def _fill(
         "compiler": tools.identity,
         "ccache": tools.cached,
         "seconds": round(time.monotonic() - begun, 3),
-        "warnings": [str(warning) for warning in warnings],
     }
     (partial / META).write_text(json.dumps(record, indent=1) + "\n")
     shutil.move(log, partial / "build.log")
@@ -191,8 +198,8 @@ def _check_image(held: Slot, log: Path) -> None:
         )
 
 
-def _make(held: Slot, argv: list[str], log: Path, steps: _Steps) -> str:
-    """Run make and give what it printed, which ``log`` has too."""
+def _make(held: Slot, argv: list[str], log: Path, steps: _Steps) -> None:
+    """Run make; ``log`` gets what it prints."""
     env = environment() | compiler.environment(held.folder)
     held.building.touch()
     with log.open("wb") as file:
@@ -204,7 +211,6 @@ def _make(held: Slot, argv: list[str], log: Path, steps: _Steps) -> str:
     if status != 0:
         raise _failure(text, held, log, status)
     steps.keep()
-    return text
 
 
 def _mend(held: Slot, applied: Applied, stage: Stage) -> None:

@@ -5,17 +5,18 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from kpatch.buildlog import Finding
 from kpatch.console import Place
 from kpatch.errors import HarnessError
 from kpatch.judge import Incident, Judgement, TestResult
 from kpatch.outcomes import ExitCode, Outcome
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).with_name("result.schema.json")
 
 
@@ -31,11 +32,29 @@ class KernelInfo:
 
 
 @dataclass(frozen=True)
+class WarningInfo:
+    """A warning of a build: file, line (None: not told) and text.
+
+    ``new``: the build of the unpatched kernel does not give it; None where there was none.
+    """
+
+    file: str
+    line: int | None
+    text: str
+    new: bool | None = None
+
+    def __str__(self) -> str:
+        line = "" if self.line is None else f":{self.line}"
+        return f"{self.file}{line}: {self.text}"
+
+
+@dataclass(frozen=True)
 class SeriesInfo:
     """A series that was tested; ``patches`` are their titles, none for the negative control.
 
-    ``delta_id`` names what they change; see `kpatch.model.Applied`. ``detected`` is how its
-    mechanism was detected, "" if it was not looked for.
+    ``delta_id`` names what they change, ``config_id`` the .config; see `kpatch.model`. ``detected``
+    is how its mechanism was detected, "" if it was not looked for. ``warnings`` are the build's, in
+    the files that the series changes.
     """
 
     name: str
@@ -44,7 +63,9 @@ class SeriesInfo:
     patches: tuple[str, ...] = ()
     kernel_id: str | None = None
     delta_id: str | None = None
+    config_id: str | None = None
     detected: str = ""
+    warnings: tuple[WarningInfo, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -98,8 +119,8 @@ class ErrorInfo:
 class RunResult:
     """Everything that one run of the harness has to say.
 
-    ``started`` is UTC in ISO 8601 to the second. ``kernel``, ``accel`` and ``config_hash`` are
-    None when the run ended before it knew. ``requirements`` maps ids to their sentences.
+    ``started`` is UTC in ISO 8601 to the second. ``kernel`` and ``accel`` are None
+    when the run ended before it knew. ``requirements`` maps ids to their sentences.
     """
 
     exit_code: ExitCode
@@ -110,7 +131,6 @@ class RunResult:
     series: tuple[SeriesInfo, ...] = ()
     accel: AccelInfo | None = None
     tools: Mapping[str, str] = field(default_factory=dict)
-    config_hash: str | None = None
     selection: str = ""
     requirements: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[StageRecord, ...] = ()
@@ -142,6 +162,26 @@ def faults_of(judgement: Judgement) -> tuple[FaultInfo, ...]:
             of_base=seen.of_base,
         )
         for seen in judgement.faults
+    )
+
+
+def warnings_of(
+    series: Sequence[Finding], base: Sequence[Finding] | None
+) -> tuple[WarningInfo, ...]:
+    """Return the warnings of a series' build as they go into a result.
+
+    Those of the unpatched kernel in the same files (None: it was not built) are not new. Lines
+    may have moved, so that file and text are compared.
+    """
+    before = None if base is None else {(it.file, it.text) for it in base}
+    return tuple(
+        WarningInfo(
+            file=it.file or "",
+            line=it.line,
+            text=it.text,
+            new=None if before is None else (it.file, it.text) not in before,
+        )
+        for it in series
     )
 
 
@@ -177,7 +217,7 @@ def load(path: Path) -> RunResult:
         "kernel": _maybe(lambda item: KernelInfo(**item)),
         "accel": _maybe(lambda item: AccelInfo(**item)),
         "error": _maybe(lambda item: ErrorInfo(**item)),
-        "series": _each(lambda item: SeriesInfo(**{**item, "patches": tuple(item["patches"])})),
+        "series": _each(_series),
         "stages": _each(lambda item: StageRecord(**{**item, "commands": tuple(item["commands"])})),
         "tests": _each(_test),
         "incidents": _each(lambda item: Incident(**{**item, "outcome": Outcome(item["outcome"])})),
@@ -196,6 +236,11 @@ def check(data: object) -> str:
     if error is None:
         return ""
     return f"does not fit {SCHEMA.name}: {error.json_path}: {error.message[:200]}"
+
+
+def _series(item: dict[str, Any]) -> SeriesInfo:
+    warnings = tuple(WarningInfo(**warning) for warning in item["warnings"])
+    return SeriesInfo(**{**item, "patches": tuple(item["patches"]), "warnings": warnings})
 
 
 def _test(item: dict[str, Any]) -> TestResult:

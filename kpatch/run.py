@@ -84,6 +84,10 @@ class Request:
             "--accel": self.accel,
             "--tests": self.tests,
             "--mechanism": "" if known else self.mechanism,
+            "--jobs": str(self.jobs),
+            "--boot-limit": f"{self.limits.boot:g}",
+            "--test-limit": f"{self.limits.test:g}",
+            "--run-limit": f"{self.limits.run:g}",
         }
         given = [word for name, value in options.items() if value for word in (name, value)]
         if not known:
@@ -313,12 +317,26 @@ def _stages(pipeline: Pipeline, output: Output) -> None:
     tools.check()
     # All are applied before the first is built: a series that does not apply shows at once.
     applied = [pipeline.apply(name) for name in pipeline.names()]
+    _refuse_same_names(applied)
     for one in applied:
         kernel = pipeline.build(one)
         name = one.series.name
         output.write(report.config_name(name), kernel.config.text)
         output.write(report.build_log_name(name), kernel.log.read_bytes())
         pipeline.test(kernel, output)
+
+
+def _refuse_same_names(applied: Sequence[Applied]) -> None:
+    """HarnessError (exit 2) if two series have one name, by which logs and results are kept."""
+    first: dict[str, Series] = {}
+    for series_ in (one.series for one in applied):
+        other = first.setdefault(series_.name, series_)
+        if other is not series_:
+            raise HarnessError(
+                f"SERIES={series_.mailboxes[0]}",
+                f"has the same name, {series_.name}, as {other.mailboxes[0]}",
+                mend="rename one of the files, or run them one after the other",
+            )
 
 
 def _write(output: Output, outcome: result.RunResult) -> result.RunResult:
@@ -350,7 +368,6 @@ def _result(
         if found.accel is None
         else result.AccelInfo(found.accel.used, found.accel.requested, found.accel.reason),
         tools=versions(found),
-        config_hash=next((k.config.config_id for k in found.kernels.values() if k), None),
         selection=request.tests,
         requirements={name: entry.text for name, entry in table.items()},
         stages=tuple(pipeline.progress.records),
@@ -363,7 +380,17 @@ def _result(
 
 def _with_kernel(item: result.SeriesInfo, kernels: dict[str, Kernel | None]) -> result.SeriesInfo:
     kernel = kernels.get(item.name)
-    return item if kernel is None else replace(item, kernel_id=kernel.kernel_id)
+    if kernel is None:
+        return item
+    base = kernels.get(series.BASE)
+    return replace(
+        item,
+        kernel_id=kernel.kernel_id,
+        config_id=kernel.config.config_id,
+        warnings=result.warnings_of(
+            build.warnings(kernel), None if base is None else build.warnings(base, of=kernel)
+        ),
+    )
 
 
 def folder_name(kernel: str) -> str:

@@ -45,7 +45,7 @@ def show(result: RunResult, file: IO[str]) -> None:
     if rows and series:
         sentences = [result.requirements.get(str(row[0]), "") for row in rows]
         print_grid(["requirement", *series], rows, file, sentences)
-    notes = [*_detected(result), *_troubles(result), *_known(result)]
+    notes = [*_detected(result), *_troubles(result), *_warnings(result), *_known(result)]
     _print_lines([*_paragraph(notes), "", summary(result)], file)
 
 
@@ -63,7 +63,12 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
     notes = [
         f"{_kernel(result)}: {line}"
         for result in results
-        for line in (*_detected(result), *_troubles(result), *_known(result))
+        for line in (
+            *_detected(result),
+            *_troubles(result),
+            *_warnings(result),
+            *_known(result),
+        )
     ]
     summaries = [summary(result) for result in results]
     _print_lines([*_paragraph(notes), "", *summaries], file)
@@ -151,6 +156,22 @@ def _detected(result: RunResult) -> list[str]:
         for series in result.series
         if series.detected and series.mechanism not in (UNDETECTED, UNKNOWN)
     ]
+
+
+def _warnings(result: RunResult) -> list[str]:
+    """A line for each warning of a build, those that the base's build gives too apart."""
+    return [
+        f"{series.name}: {_AGE[warning.new]}: {warning}"
+        for series in result.series
+        for warning in series.warnings
+    ]
+
+
+_AGE = {
+    True: "new warning",
+    False: "warning, of the base too",
+    None: "warning, not compared with the base's build",
+}
 
 
 def _known(result: RunResult) -> list[str]:

@@ -84,6 +84,16 @@ def truncated(folder: Path) -> str:
     return str(archive)
 
 
+def namesakes(folder: Path) -> list[str]:
+    """SERIES= two mailboxes of one name."""
+    arguments = ["--kernel", str(tree(folder))]
+    for version in ("v1", "v2"):
+        (folder / version).mkdir()
+        (folder / version / "x.mbox").write_text(PATCH)
+        arguments += ["--series", str(folder / version / "x.mbox")]
+    return arguments
+
+
 def other_sum(folder: Path) -> str:
     """A tarball and the sha256 of another one."""
     kerneltree.pack(tree(folder), folder / "linux.tar.xz")
@@ -135,6 +145,12 @@ BAD = (
         series(PATCH.replace("int vfio", "int other")),
         ExitCode.APPLY,
         "series x, patch 1/1 .*: .*drivers/vfio/vfio_main.c.*hunk 1.*; .*",
+    ),
+    Bad(
+        "two series of one name",
+        namesakes,
+        ExitCode.USAGE,
+        r"SERIES=\S+/v2/x\.mbox: has the same name, x, as \S+/v1/x\.mbox; rename one of .*",
     ),
     Bad(
         "unknown series",

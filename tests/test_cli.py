@@ -16,7 +16,11 @@ from kpatch import cli
 from kpatch.accel import CHOICES
 from kpatch.bases import BASES, DEFAULT_BASE
 from kpatch.flavors import DEFAULT_FLAVOR, FLAVORS
+from kpatch.limits import Limits
+from kpatch.model import Series
 from kpatch.outcomes import EXIT_MEANING, ExitCode
+from kpatch.run import Request
+from tests import commandline, kerneltree
 
 ROOT = Path(__file__).parent.parent
 COMMANDS = sorted(cli.main.commands)
@@ -125,7 +129,45 @@ def test_variables_are_options(tmp_path: Path) -> None:
     result = json.loads((tmp_path / "out out" / "result.json").read_text())
     assert result["flavor"] == "nonsense"
     assert result["exit_code"] == ExitCode.USAGE
-    assert run.stdout.rstrip().endswith(f"result: {tmp_path}/out out/result.json")
+    lines = run.stdout.splitlines()
+    assert lines[-2] == f"result: {tmp_path}/out out/result.json"
+    assert lines[-1] == f"exit 2: {EXIT_MEANING[ExitCode.USAGE]}"
+
+
+def test_check_says_what_there_is_until_it_comes(tmp_path: Path) -> None:
+    run = kpatch(tmp_path, "check")
+    assert (run.returncode, run.stderr.count("\n")) == (ExitCode.USAGE, 1)
+    assert "make kernel-test SERIES=FILE" in run.stderr
+
+
+def test_an_error_tells_a_code_that_make_does_not(tmp_path: Path) -> None:
+    mbox = tmp_path / "x.mbox"
+    mbox.write_text(commandline.PATCH.replace("int vfio", "int other"))
+    tree = kerneltree.make(tmp_path / "tree")
+    run = kpatch(tmp_path, "apply", "--kernel", str(tree), "--series", str(mbox))
+    assert run.returncode == ExitCode.APPLY
+    assert run.stderr.splitlines()[-1].endswith(" (exit 3)")
+
+
+def test_the_repeat_command_asks_for_the_same() -> None:
+    asked = Request(
+        kernel="6.12",
+        series=("/a b/x.mbox",),
+        flavor="debug",
+        accel="tcg",
+        tests="REQ-EVT and not burst",
+        jobs=3,
+        mechanism="netlink",
+        control=False,
+        limits=Limits(11, 12, 13),
+    )
+    one = Series("x", "x.mbox", "netlink", (Path("/a b/x.mbox"),), carried=False)
+    program, *words = asked.command(one)
+    assert (program, words[:3]) == (sys.executable, ["-m", "kpatch", "test"])
+    parsed = cli.main.commands["test"].make_context("test", words[3:]).params
+    [kernel] = parsed.pop("kernel")
+    del parsed["out"], parsed["verbose"]
+    assert cli.test_request(kernel=kernel, **parsed) == asked
 
 
 def test_kernels_each_have_their_folder(tmp_path: Path) -> None:

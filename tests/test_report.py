@@ -18,6 +18,7 @@ import junitparser
 import pytest
 
 from kpatch import ktap, output, report, result, table
+from kpatch.buildlog import Finding
 from kpatch.console import Place
 from kpatch.errors import HarnessError
 from kpatch.judge import Incident, TestResult
@@ -72,7 +73,6 @@ GOOD = RunResult(
     ),
     accel=AccelInfo("tcg", "auto", "no vmx or svm"),
     tools={"gcc": "12.2.0"},
-    config_hash="fedcba9876543210",
     requirements={"REQ-EVT-01": "The layout is stable.", "REQ-EVT-05": "32 bits arrive."},
     stages=(
         StageRecord("source", None, 0.01, True),
@@ -138,12 +138,12 @@ def test_result_fits_its_schema_and_comes_back(name: str, tmp_path: Path) -> Non
 
 def test_what_the_issue_asks_for_is_there() -> None:
     data = json.loads(result.dump(GOOD))
-    assert data["schema_version"] == 1
+    assert data["schema_version"] == result.SCHEMA_VERSION
     assert (data["verdict"], data["exit_code"]) == ("pass", 0)
     assert {"version", "provider", "tree_id"} <= set(data["kernel"])
     assert {"name", "seconds", "cached"} <= set(data["stages"][0])
     assert {"id", "requirement", "series", "outcome", "seconds", "message"} <= set(data["tests"][0])
-    assert {"series", "flavor", "accel", "tools", "config_hash"} <= set(data)
+    assert {"series", "flavor", "accel", "tools"} <= set(data)
 
 
 def test_the_schema_describes_every_field() -> None:
@@ -180,6 +180,22 @@ def test_the_table_tells_what_the_base_complains_of_as_well() -> None:
     assert "\nnetlink: no verdict, the unpatched kernel complains alike: BUG: x, 2x\n" in shown
 
 
+def test_the_table_tells_new_warnings_from_those_of_the_base() -> None:
+    said = [Finding("drivers/a.c", 7, "unused x"), Finding("drivers/a.c", 9, "unused y")]
+    base = [Finding("drivers/a.c", 3, "unused x"), Finding("drivers/b.c", 9, "unused y")]
+    for before, lines in {
+        None: ("warning, not compared with the base's build: drivers/a.c:7: unused x",),
+        tuple(base): (
+            "warning, of the base too: drivers/a.c:7: unused x",
+            "new warning: drivers/a.c:9: unused y",
+        ),
+    }.items():
+        warned = dataclasses.replace(GOOD.series[1], warnings=result.warnings_of(said, before))
+        shown = table.render(dataclasses.replace(GOOD, series=(GOOD.series[0], warned)))
+        for line in lines:
+            assert f"\nnetlink: {line}\n" in shown
+
+
 def test_the_schema_knows_the_tables() -> None:
     properties = json.loads(result.SCHEMA.read_text())["properties"]
     assert properties["verdict"]["enum"] == [code.word for code in ExitCode]
@@ -198,7 +214,7 @@ def test_the_schema_knows_the_tables() -> None:
         {"more": 1},
         {"started": "yesterday"},
         {"seconds": -1},
-        {"schema_version": 2},
+        {"schema_version": 3},
         {"tests": [{"id": "x"}]},
     ],
     ids=str,
