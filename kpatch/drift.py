@@ -58,11 +58,15 @@ class Struct:
 
 @dataclass(frozen=True)
 class Mirror:
-    """What the mirror says that a kernel has. ``elsewhere``: what it has for other kernels."""
+    """What the mirror says that a kernel has. ``elsewhere``: what it has for other kernels.
+
+    A kernel may have more than the number of a constant in ``least``.
+    """
 
     constants: Mapping[str, int | str]
     structs: Mapping[str, Struct]
     elsewhere: frozenset[str] = frozenset()
+    least: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, constants: Mapping[str, int | str], declarations: Mapping[str, str]) -> Mirror:
@@ -76,7 +80,8 @@ class Mirror:
         """`uapi.mirror`, as far as a kernel of ``release`` with a ``mechanism``'s series has it."""
         there = cls.of(names.constants(release, mechanism), names.structures(release, mechanism))
         known = {*names.everything(), *structures.STRUCTURES, *names.GATES}
-        return cls(there.constants, there.structs, frozenset(known))
+        least = (name for name, gate in names.GATES.items() if gate.least)
+        return cls(there.constants, there.structs, frozenset(known), frozenset(least))
 
 
 @dataclass(frozen=True)
@@ -280,9 +285,10 @@ def _refuted(
     for name, theirs in measured.constants.items():
         ours = mirror.constants[name]
         where = declared.constants[name]
+        least = name in mirror.least
         claims[name] = (
-            _equal(name, ours, theirs),
-            f"{name} is {theirs!r} in {where}, {ours!r} in the mirror",
+            _equal(name, ours, theirs, than=">=" if least else "=="),
+            f"{name} is {theirs!r} in {where}, {'at least ' * least}{ours!r} in the mirror",
         )
     for name, layout in measured.structures.items():
         where, struct = declared.structures[name].header, mirror.structs[name]
@@ -307,11 +313,11 @@ def _refuted(
         yield claims[key][1]
 
 
-def _equal(name: str, ours: int | str, theirs: int | str) -> str:
-    """The assertion that a constant is what the mirror says."""
+def _equal(name: str, ours: int | str, theirs: int | str, *, than: str) -> str:
+    """The assertion that a constant is (``than`` "==") what the mirror says, or more (">=")."""
     if isinstance(ours, str) and isinstance(theirs, str):
         return abi.same_text(name, ours)
     if isinstance(ours, int) and isinstance(theirs, int):
         # Without the suffix a number of 64 bits would do, but one with bit 63 would not.
-        return f"({name}) == {ours}{'ULL' if ours > 0x7FFFFFFF else ''}"
+        return f"({name}) {than} {ours}{'ULL' if ours > 0x7FFFFFFF else ''}"
     return "0"

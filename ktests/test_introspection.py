@@ -34,6 +34,10 @@ RESIZE = 1  # EVENTFD alone
 LOW_POWER_ENTRY = 3
 
 GUARD = b"\xa5"
+ROOM = 256  # bytes, more than any of the structures has
+
+# The sizes of the structures, argsz included; a later kernel may have further members.
+LARGEST = {GET_INFO: 24, GET_IRQ_INFO: 16} if release.known() else {}
 
 
 def answer(device: vfio.Device, index: int) -> tuple[int, int] | str:
@@ -52,7 +56,7 @@ def answer(device: vfio.Device, index: int) -> tuple[int, int] | str:
 def test_family() -> None:
     family = probe.family()
     assert family.version == 1
-    assert list(family.groups) == ["acpi_mc_group"]
+    assert "acpi_mc_group" in family.groups
 
 
 @pytest.mark.requirement("REQ-INT-02")
@@ -125,13 +129,15 @@ def test_ways_deliver(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmwar
 
 
 def ask(device: vfio.Device, request: int, fields: bytes, size: int) -> bytes:
-    """The first 16 bytes of the answer; AssertionError if more than ``size`` were written.
+    """The first 16 bytes of the answer.
 
     ``fields`` are the first of the structure, argsz and what follows; the rest is the guard's.
+    AssertionError if more than ``size`` bytes were written, or more than the structure has.
     """
-    buffer = bytearray(fields.ljust(256, GUARD))
+    size = min(size, LARGEST.get(request, ROOM))
+    buffer = bytearray(fields.ljust(ROOM, GUARD))
     fcntl.ioctl(device.fileno(), request, buffer)
-    assert buffer[size:] == GUARD * (256 - size)
+    assert buffer[size:] == GUARD * (ROOM - size)
     assert buffer[:4] == fields[:4], "argsz is left alone where nothing wants more"
     return bytes(buffer[:16])
 
@@ -142,7 +148,7 @@ def ask(device: vfio.Device, request: int, fields: bytes, size: int) -> bytes:
 def test_info_argsz(bind: Bind, argsz: int) -> None:
     with vfio.Device.open(bind("alpha").bdf) as device:
         least = ask(device, GET_INFO, struct.pack("=I", 16), 16)
-        got = ask(device, GET_INFO, struct.pack("=I", argsz), min(argsz, 24))
+        got = ask(device, GET_INFO, struct.pack("=I", argsz), argsz)
     assert got[4:] == least[4:]
 
 
@@ -154,7 +160,7 @@ def test_irq_info_argsz(bind: Bind, argsz: int) -> None:
         assert {INTX, MSI, MSIX, REQ} <= set(offered)
         for index in offered:
             least = ask(device, GET_IRQ_INFO, struct.pack("=III", 16, 0, index), 16)
-            got = ask(device, GET_IRQ_INFO, struct.pack("=III", argsz, 0, index), 16)
+            got = ask(device, GET_IRQ_INFO, struct.pack("=III", argsz, 0, index), argsz)
             assert got[4:] == least[4:], index
 
 

@@ -85,12 +85,13 @@ def found(
     constants: Mapping[str, int | str] = CONSTANTS,
     structures: Mapping[str, str] = STRUCTURES,
     elsewhere: frozenset[str] = frozenset(),
+    least: frozenset[str] = frozenset(),
 ) -> list[str]:
     """What the gate says of a mirror and a header."""
     (folder / "toy").mkdir()
     (folder / "toy/types.h").write_text(TYPES)
     (folder / "toy/toy.h").write_text(header)
-    mirror = replace(Mirror.of(constants, structures), elsewhere=elsewhere)
+    mirror = replace(Mirror.of(constants, structures), elsewhere=elsewhere, least=least)
     return drift.check(mirror, (folder,), [TOY]).lines("toy 1.0")
 
 
@@ -116,6 +117,19 @@ def test_a_mirror_that_is_right_passes(tmp_path: Path) -> None:
 def test_wrong_constant(tmp_path: Path, name: str, value: int | str, shown: str) -> None:
     lines = found(tmp_path, constants={**CONSTANTS, name: value})
     assert lines == [f"toy 1.0, 64 and 32 bit: {name} is {shown} in the mirror"]
+
+
+@pytest.mark.parametrize(("value", "fine"), [(99, True), (100, True), (101, False)])
+def test_a_count_that_may_be_larger(tmp_path: Path, value: int, fine: bool) -> None:
+    lines = found(
+        tmp_path, constants={**CONSTANTS, "TOY_BASE": value}, least=frozenset({"TOY_BASE"})
+    )
+    told = "toy 1.0, 64 and 32 bit: TOY_BASE is 100 in toy/toy.h, at least 101 in the mirror"
+    assert lines == ([] if fine else [told])
+
+
+def test_a_later_kernel_may_have_more_indices() -> None:
+    assert Mirror.for_kernel("7.3", "eventfd").least == {"VFIO_PCI_NUM_IRQS"}
 
 
 @pytest.mark.parametrize(

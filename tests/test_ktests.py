@@ -24,8 +24,8 @@ from typing import Any
 
 import pytest
 
-from kpatch import record, vm
-from ktests import acpi, channel, debugger, later, pci, session
+from kpatch import bases, record, vm
+from ktests import acpi, channel, debugger, errors, later, pci, release, session
 
 ROOT = Path(__file__).parent.parent
 
@@ -494,3 +494,20 @@ def test_hotplug_port(sysfs: Path) -> None:
     assert port.wait(0.1).bdf == "0000:01:00.0"
     with pytest.raises(TimeoutError, match="still has a device"):
         port.wait_empty(0.1)
+
+
+# --- kernels that are newer than the suite ---
+
+
+def test_the_suite_knows_the_newest_base() -> None:
+    assert max(map(release.line, bases.BASES)) == release.NEWEST
+
+
+@pytest.mark.parametrize(
+    ("running", "bits"), [((7, 3), range(6, 32)), ((6, 1), range(6, 32)), ((7, 4), range(31, 32))]
+)
+def test_a_later_kernel_may_have_more_flags(
+    monkeypatch: pytest.MonkeyPatch, running: release.Line, bits: range
+) -> None:
+    monkeypatch.setattr(release, "running", lambda: running)
+    assert [call.name for call in errors._unknown_flags(errors.NONE)] == [f"bit {n}" for n in bits]

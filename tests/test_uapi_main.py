@@ -11,8 +11,10 @@ import subprocess
 import sys
 import tomllib
 from collections.abc import Iterator
+from contextlib import nullcontext
 from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -21,6 +23,7 @@ from uapi.bench import BrokenError, Reader
 from uapi.checks import Item
 from uapi.conformance import Check, Report
 from uapi.notification import Notification, encode
+from uapi.vfio import DeviceInfo
 
 ROOT = Path(__file__).parent.parent
 COMMAND = [sys.executable, "-m", "uapi"]
@@ -245,6 +248,14 @@ def test_readers_see_what_is_wrong() -> None:
             reader.loopbacks(0)
         reader.write(loopback)
         reader.loopbacks(1)
+
+
+@pytest.mark.parametrize(("number", "wrong"), [(5, True), (6, False), (7, False)])
+def test_a_later_kernel_may_have_more_indices(number: int, wrong: bool) -> None:
+    device = SimpleNamespace(info=lambda: DeviceInfo(0, 9, number, 0))
+    [item] = [item for item in checks.ALL if item.requirement == "REQ-INT-03"]
+    with pytest.raises(BrokenError, match="num_irqs 5") if wrong else nullcontext():
+        item.function(SimpleNamespace(device=device))  # type: ignore[arg-type]
 
 
 def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,13 +16,15 @@ class Gate:
 
     ``mechanism``: only with a series of it. ``otherwise`` is the value that the others have; with
     None they do not have the name. Only the releases that the project carries are known: a name
-    ``since`` 6.12 is not in 6.1, and may be in any between.
+    ``since`` 6.12 is not in 6.1, and may be in any between. ``least``: a kernel may have a larger
+    value, as a count of what the mirror need not know.
     """
 
     since: str = ""
     before: str = ""
     mechanism: str = ""
     otherwise: int | None = None
+    least: bool = False
 
     def admits(self, release: str, mechanism: str) -> bool:
         """Whether a kernel of ``release`` ("7.3") with a series of ``mechanism`` has the name."""
@@ -93,7 +95,7 @@ GATES: dict[str, Gate] = {
         ),
         _EVENTFD,
     ),
-    "VFIO_PCI_NUM_IRQS": Gate(mechanism="eventfd", otherwise=5),
+    "VFIO_PCI_NUM_IRQS": Gate(mechanism="eventfd", otherwise=5, least=True),
 }
 
 _CONSTANT = re.compile(r"_*(?:VFIO|IOMMU|IOMMUFD|EFD|ACPI_GENL)_\w+")
