@@ -19,6 +19,7 @@ import os
 import re
 import shutil
 import time
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ from kconfig.conf import environment
 from kpatch import buildlog, cache, compiler, slot
 from kpatch.compiler import Compiler
 from kpatch.errors import HarnessError
-from kpatch.model import Applied, Config, Kernel
+from kpatch.model import Applied, Change, Config, Kernel
 from kpatch.outcomes import ExitCode
 from kpatch.process import capture
 from kpatch.slot import NO_SPACE, Slot
@@ -56,6 +57,7 @@ COLD_STEPS = 1350
 TORN_SECONDS = 10.0
 """How long before a kill a file may have been begun that was still being written then."""
 
+_SOURCE = re.compile(r".+\.[cS]|(?:.*/)?Kconfig[^/]*")
 _SYMBOL = re.compile(r"(?:# )?CONFIG_\w+[ =].*")
 
 
@@ -94,12 +96,30 @@ def meta(kernel: Kernel) -> dict[str, Any]:
     return found
 
 
-def warnings(kernel: Kernel, *, of: Kernel | None = None) -> list[buildlog.Finding]:
-    """Return what the build of ``kernel`` warned of, in the files of its series.
+def warnings(kernel: Kernel) -> list[buildlog.Finding]:
+    """Return what the build of ``kernel`` warned of, in the files of its series."""
+    return _warnings(kernel, {change.path for change in kernel.applied.changes})
 
-    With ``of``, in the files of that other kernel's series: what the base says of them.
+
+def base_warnings(kernel: Kernel, base: Kernel | None) -> dict[str, list[str]]:
+    """Return what the unpatched kernel's build warns of in the files of the series, by file.
+
+    A file is left out where nothing tells: ``base`` is None, or its build had no need to compile
+    that file. One that only the series has has no warnings.
     """
-    paths = {change.path for change in (of or kernel).applied.changes}
+    log = "" if base is None else base.log.read_text(errors="replace")
+    paths = [change.path for change in kernel.applied.changes]
+    told: dict[str, list[str]] = {
+        path: []
+        for path in paths
+        if buildlog.compiled(log, path) or not (kernel.applied.tree.path / path).exists()
+    }
+    for found in [] if base is None else _warnings(base, told):
+        told[str(found.file)].append(found.text)
+    return told
+
+
+def _warnings(kernel: Kernel, paths: Collection[str]) -> list[buildlog.Finding]:
     where = slot.slot(kernel.applied.tree, kernel.config.flavor)
     log = kernel.log.read_text(errors="replace")
     return buildlog.warnings(log, source=str(where.src), paths=paths)
@@ -133,6 +153,7 @@ def _fill(
     name = argv[-2].partition("=")[2]
     log = cache.folder(LOGS) / f"build-{name}.log"
     _mend(held, applied, stage)
+    _renew(held, applied)
     steps = _Steps(held, stage, whole=_configure(held, config))
     _make(held, argv, log, steps)
     _check_config(held, config, log)
@@ -232,10 +253,25 @@ def _mend(held: Slot, applied: Applied, stage: Stage) -> None:
     for path, mtime in files:
         if mtime >= torn:
             path.unlink()
-    for change in applied.changes:
-        if change.content is not None:
-            os.utime(held.src / change.path)
+    _touch(held, applied.changes)
     held.building.unlink()
+
+
+def _renew(held: Slot, applied: Applied) -> None:
+    """Have make look at every source of the series, so that the log has its warnings.
+
+    An earlier build may have compiled the same file, and only its log tells what gcc said. Headers
+    keep their time: half the kernel may include one.
+    """
+    _touch(held, (change for change in applied.changes if _SOURCE.fullmatch(change.path)))
+
+
+def _touch(held: Slot, changes: Iterable[Change]) -> None:
+    """Make the files of a series new again, but none that is a hard link to the pristine tree."""
+    for change in changes:
+        path = held.src / change.path
+        if change.content is not None and path.lstat().st_nlink == 1:
+            os.utime(path, follow_symlinks=False)
 
 
 def _failure(text: str, held: Slot, log: Path, status: int) -> HarnessError:

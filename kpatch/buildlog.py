@@ -57,8 +57,9 @@ _ERRORS: tuple[tuple[re.Pattern[str], ...], ...] = (
     ),
 )
 
+# gcc: FILE:LINE:COLUMN: warning: …; as: FILE:LINE: Warning: …; Kconfig: FILE:LINE:warning: …
 _WARNING = re.compile(
-    r"(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? warning: (?P<text>.+)|"
+    r"(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? ?[Ww]arning: (?P<text>.+)|"
     r"(?P<object>\S+)\.o: warning: (?P<objtool>objtool: .+)"
 )
 _NOISE = re.compile(r"make(\[\d+\])?: (Entering|Leaving) directory|make(\[\d+\])?: \*\*\* Waiting")
@@ -123,6 +124,16 @@ def warnings(log: str, *, source: str, paths: Collection[str]) -> list[Finding]:
         if finding.file in paths:
             found[finding] = None
     return list(found)
+
+
+def compiled(log: str, path: str) -> bool:
+    """Return whether the build compiled the file ``path`` of the tree.
+
+    A header has no step of its own. Only a build from nothing certainly compiled what includes it:
+    one that begins with the tool that every other step needs.
+    """
+    targets = {found[1] for found in map(step, log.splitlines()) if found is not None}
+    return "scripts/basic/fixdep" in targets or f"{path.rpartition('.')[0]}.o" in targets
 
 
 def _finding(match: re.Match[str], source: str) -> Finding:

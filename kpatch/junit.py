@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from kpatch import text
 from kpatch.judge import Incident, TestResult
 from kpatch.outcomes import Outcome
-from kpatch.result import RunResult
+from kpatch.result import RunResult, SeriesInfo
 
 if TYPE_CHECKING:
     import junitparser
@@ -25,7 +25,7 @@ def render(result: RunResult) -> bytes:
     document = junitparser.JUnitXml("vfio-acpi")
     for series in result.series:
         suite = junitparser.TestSuite(text.line(series.name))
-        for name, value in _properties(result, series.mechanism).items():
+        for name, value in _properties(result, series).items():
             suite.add_property(name, text.line(value))
         for test in result.tests:
             if test.series == series.name:
@@ -33,6 +33,8 @@ def render(result: RunResult) -> bytes:
         for incident in result.incidents:
             if incident.series == series.name:
                 suite.add_testcase(_incident(incident))
+        if series.warnings:
+            suite.append(_output("\n".join(map(str, series.warnings))))  # type: ignore[no-untyped-call]
         document.add_testsuite(suite)
     if result.error is not None:
         suite = junitparser.TestSuite("run")
@@ -45,10 +47,18 @@ def render(result: RunResult) -> bytes:
     return bytes(document.tostring())  # type: ignore[no-untyped-call]
 
 
-def _properties(result: RunResult, mechanism: str) -> dict[str, str]:
+def _properties(result: RunResult, series: SeriesInfo) -> dict[str, str]:
     kernel = {} if result.kernel is None else {"kernel": result.kernel.version}
     accel = {} if result.accel is None else {"accel": result.accel.used}
-    return {**kernel, "flavor": result.flavor, **accel, "mechanism": mechanism}
+    config = {} if series.config_id is None else {"config": series.config_id}
+    return {**kernel, "flavor": result.flavor, **config, **accel, "mechanism": series.mechanism}
+
+
+def _output(words: str) -> junitparser.SystemOut:
+    """What a suite as a whole has to say."""
+    import junitparser
+
+    return junitparser.SystemOut(text.clean(words))
 
 
 def _test(test: TestResult) -> junitparser.TestCase:

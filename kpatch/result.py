@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -35,7 +36,8 @@ class KernelInfo:
 class WarningInfo:
     """A warning of a build: file, line (None: not told) and text.
 
-    ``new``: the build of the unpatched kernel does not give it; None where there was none.
+    ``new``: the build of the unpatched kernel does not give it; None if nothing tells, as where
+    that kernel was not built.
     """
 
     file: str
@@ -45,7 +47,14 @@ class WarningInfo:
 
     def __str__(self) -> str:
         line = "" if self.line is None else f":{self.line}"
-        return f"{self.file}{line}: {self.text}"
+        return f"{_AGE[self.new]}: {self.file}{line}: {self.text}"
+
+
+_AGE = {
+    True: "new warning",
+    False: "warning, of the base too",
+    None: "warning, not compared with the base's build",
+}
 
 
 @dataclass(frozen=True)
@@ -166,22 +175,24 @@ def faults_of(judgement: Judgement) -> tuple[FaultInfo, ...]:
 
 
 def warnings_of(
-    series: Sequence[Finding], base: Sequence[Finding] | None
+    series: Sequence[Finding], base: Mapping[str, Sequence[str]]
 ) -> tuple[WarningInfo, ...]:
     """Return the warnings of a series' build as they go into a result.
 
-    Those of the unpatched kernel in the same files (None: it was not built) are not new. Lines
-    may have moved, so that file and text are compared.
+    ``base`` has the texts of the unpatched kernel's by file; of a file that it lacks nothing is
+    known. Lines may have moved, so that file and text are compared, and how often they come.
     """
-    before = None if base is None else {(it.file, it.text) for it in base}
-    return tuple(
-        WarningInfo(
-            file=it.file or "",
-            line=it.line,
-            text=it.text,
-            new=None if before is None else (it.file, it.text) not in before,
-        )
-        for it in series
+    left = {file: Counter(texts) for file, texts in base.items()}
+    return tuple(_warning(found, left.get(found.file or "")) for found in series)
+
+
+def _warning(found: Finding, left: Counter[str] | None) -> WarningInfo:
+    """Return the warning, and take it off what is ``left`` of the base's."""
+    old = left is not None and left[found.text] > 0
+    if left is not None and old:
+        left[found.text] -= 1
+    return WarningInfo(
+        found.file or "", found.line, found.text, new=None if left is None else not old
     )
 
 

@@ -102,6 +102,7 @@ class Findings:
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=time.monotonic)
     tree: Tree | None = None
+    configs: dict[str, str] = field(default_factory=dict)
     kernels: dict[str, Kernel | None] = field(default_factory=dict)
     series: list[result.SeriesInfo] = field(default_factory=list)
     accel: accel.Accel | None = None
@@ -182,6 +183,7 @@ class Pipeline:
                 stage=stage,
             )
             stage.cached = resolved.cached
+        self.found.configs[applied.series.name] = resolved.config_id
         return resolved
 
     def explain(self, applied: Applied, symbol: str) -> str:
@@ -363,7 +365,7 @@ def _result(
         kernel=None
         if tree is None
         else result.KernelInfo(tree.version, tree.provider, tree.tree_id, tree.origin, release),
-        series=tuple(_with_kernel(item, found.kernels) for item in found.series),
+        series=tuple(_as_built(item, found) for item in found.series),
         accel=None
         if found.accel is None
         else result.AccelInfo(found.accel.used, found.accel.requested, found.accel.reason),
@@ -378,18 +380,17 @@ def _result(
     )
 
 
-def _with_kernel(item: result.SeriesInfo, kernels: dict[str, Kernel | None]) -> result.SeriesInfo:
-    kernel = kernels.get(item.name)
+def _as_built(item: result.SeriesInfo, found: Findings) -> result.SeriesInfo:
+    """Return the series with what is known of its config and its kernel."""
+    item = replace(item, config_id=found.configs.get(item.name))
+    kernel = found.kernels.get(item.name)
     if kernel is None:
         return item
-    base = kernels.get(series.BASE)
+    base = found.kernels.get(series.BASE)
     return replace(
         item,
         kernel_id=kernel.kernel_id,
-        config_id=kernel.config.config_id,
-        warnings=result.warnings_of(
-            build.warnings(kernel), None if base is None else build.warnings(base, of=kernel)
-        ),
+        warnings=result.warnings_of(build.warnings(kernel), build.base_warnings(kernel, base)),
     )
 
 

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 10_000
 MESSAGE_WIDTH = 160
+WARNINGS = 20  # lines of one series
 
 _WORST_FIRST = (*(outcome for outcome, _ in EXIT_BY_OUTCOME), Outcome.XFAIL, Outcome.PASS)
 
@@ -159,19 +160,18 @@ def _detected(result: RunResult) -> list[str]:
 
 
 def _warnings(result: RunResult) -> list[str]:
-    """A line for each warning of a build, those that the base's build gives too apart."""
-    return [
-        f"{series.name}: {_AGE[warning.new]}: {warning}"
-        for series in result.series
-        for warning in series.warnings
-    ]
-
-
-_AGE = {
-    True: "new warning",
-    False: "warning, of the base too",
-    None: "warning, not compared with the base's build",
-}
+    """A line for each warning of a build, the new ones first."""
+    lines = []
+    for series in result.series:
+        # False, of the base too, comes last.
+        told = sorted(series.warnings, key=lambda warning: warning.new is False)
+        lines += [
+            f"{series.name}: {text.line(str(warning), limit=MESSAGE_WIDTH)}"
+            for warning in told[:WARNINGS]
+        ]
+        if len(told) > WARNINGS:
+            lines.append(f"{series.name}: {len(told) - WARNINGS} warnings more, in result.json")
+    return lines
 
 
 def _known(result: RunResult) -> list[str]:

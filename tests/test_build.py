@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -390,6 +391,37 @@ def test_warnings_of_the_series_are_kept(tree: Tree) -> None:
     kernel = built(applied(tree, Change("drivers/a.c", unused)))
     (warning,) = map(str, build.warnings(kernel))
     assert warning.startswith("drivers/a.c:3: unused variable")
+    # Nothing of the file changes in the next version, so that make could leave it out.
+    another = built(applied(tree, Change("drivers/a.c", unused), c_file("b", 2)))
+    assert list(map(str, build.warnings(another))) == [warning]
+
+
+@pytest.mark.parametrize(
+    ("before", "compiled"),
+    [([], {"drivers/a.c", "drivers/d.c"}), (["b"], {"drivers/d.c"})],
+    ids=["from nothing", "after a series that leaves the file alone"],
+)
+def test_warnings_of_the_base_are_those_of_what_it_compiled(
+    tree: Tree, tmp_path: Path, before: list[str], compiled: set[str]
+) -> None:
+    unused = b"int a(void)\n{\n\tint unused;\n\treturn 1;\n}\n"
+    shutil.copytree(tree.path, tmp_path / "warns")
+    (tmp_path / "warns/drivers/a.c").write_bytes(unused)
+    warns = replace(tree, path=tmp_path / "warns", tree_id="e" * 16)
+    for name in before:
+        built(applied(warns, c_file(name, 2)))
+    base = built(applied(warns))
+    kernel = built(applied(warns, Change("drivers/a.c", b"\n" + unused), c_file("d", 4)))
+    [text] = [found.text for found in build.warnings(kernel)]
+    assert build.base_warnings(kernel, None) == {"drivers/d.c": []}, "it is the series' own"
+    told = build.base_warnings(kernel, base)
+    assert told.keys() == compiled
+    assert told.get("drivers/a.c") in (None, [text])
+
+
+def test_a_file_that_the_series_leaves_as_it_is_keeps_its_time(tree: Tree) -> None:
+    """It is a hard link to the pristine one; the fixture looks at that one's time."""
+    built(applied(tree, Change("drivers/a.c", (tree.path / "drivers/a.c").read_bytes())))
 
 
 def test_a_killed_build_goes_on_with_whole_objects(tree: Tree) -> None:

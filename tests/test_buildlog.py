@@ -76,6 +76,35 @@ def test_warnings_of_the_files_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
+    "line",
+    [
+        f"{CORE}:7:3: warning: unused [-Wunused]",
+        f"../{CORE}:7: Warning: no such insn",  # as, whose words 7.3's assembler.log has for errors
+        f"{SOURCE}/{CORE}:7:warning: config symbol defined without type",  # scripts/kconfig/menu.c
+    ],
+)
+def test_forms_of_warnings(line: str) -> None:
+    [found] = buildlog.warnings(f"  CC      a.o\n{line}\n", source=SOURCE, paths={CORE})
+    assert str(found) == f"{CORE}:7: {line.partition('arning: ')[2]}"
+
+
+@pytest.mark.parametrize(
+    ("step", "path", "known"),
+    [
+        ("CC      drivers/a.o", "drivers/a.c", True),
+        ("CC [M]  drivers/a.o", "drivers/a.c", True),
+        ("AS      drivers/a.o", "drivers/a.S", True),
+        ("CC      drivers/a.o", "drivers/b.c", False),
+        ("CC      drivers/a.o", "include/a.h", False),
+        ("HOSTCC  scripts/basic/fixdep", "include/a.h", True),
+        ("HOSTCC  scripts/basic/fixdep", "drivers/b.c", True),
+    ],
+)
+def test_what_was_compiled(step: str, path: str, known: bool) -> None:
+    assert buildlog.compiled(f"make[1]: Entering directory '/o'\n  {step}\n", path) is known
+
+
+@pytest.mark.parametrize(
     ("line", "shown"),
     [
         # Forms of errors that no golden log has. Those of objtool and modpost are written as

@@ -181,19 +181,79 @@ def test_the_table_tells_what_the_base_complains_of_as_well() -> None:
 
 
 def test_the_table_tells_new_warnings_from_those_of_the_base() -> None:
-    said = [Finding("drivers/a.c", 7, "unused x"), Finding("drivers/a.c", 9, "unused y")]
-    base = [Finding("drivers/a.c", 3, "unused x"), Finding("drivers/b.c", 9, "unused y")]
-    for before, lines in {
-        None: ("warning, not compared with the base's build: drivers/a.c:7: unused x",),
-        tuple(base): (
-            "warning, of the base too: drivers/a.c:7: unused x",
-            "new warning: drivers/a.c:9: unused y",
+    told = ((7, "unused x"), (9, "unused y"), (11, "unused x"))
+    said = [Finding("drivers/a.c", line, text) for line, text in told]
+    unknown = "warning, not compared with the base's build"
+    for before, lines in (
+        ({}, (f"{unknown}: drivers/a.c:7: unused x", f"{unknown}: drivers/a.c:9: unused y")),
+        (
+            {"drivers/a.c": ["unused x"], "drivers/b.c": ["unused y"]},
+            (
+                "warning, of the base too: drivers/a.c:7: unused x",
+                "new warning: drivers/a.c:9: unused y",
+                "new warning: drivers/a.c:11: unused x",  # the base's is one, these are two
+            ),
         ),
-    }.items():
+    ):
         warned = dataclasses.replace(GOOD.series[1], warnings=result.warnings_of(said, before))
         shown = table.render(dataclasses.replace(GOOD, series=(GOOD.series[0], warned)))
         for line in lines:
             assert f"\nnetlink: {line}\n" in shown
+
+
+WARNED = dataclasses.replace(
+    GOOD,
+    series=(
+        GOOD.series[0],
+        dataclasses.replace(
+            GOOD.series[1],
+            config_id="c0ffee",
+            warnings=(
+                result.WarningInfo("drivers/a.c", 7, f"unused x {NASTY}", new=False),
+                result.WarningInfo("drivers/a.c", None, "unused y", new=True),
+            ),
+        ),
+    ),
+)
+
+
+def test_every_report_has_the_warnings(tmp_path: Path) -> None:
+    """And they are no verdict: what is "ok" without them is so with them."""
+    assert result.check(json.loads(result.dump(WARNED))) == ""
+    (tmp_path / "result.json").write_text(result.dump(WARNED))
+    assert result.load(tmp_path / "result.json") == WARNED
+    assert WARNED.exit_code is ExitCode.PASS
+    lines = shown(WARNED).splitlines()
+    at = [
+        n for n, line in enumerate(lines) if line.startswith("netlink: ") and "drivers/a.c" in line
+    ]
+    assert [lines[n].partition(": unused")[0] for n in at] == [
+        "netlink: new warning: drivers/a.c",
+        "netlink: warning, of the base too: drivers/a.c:7",
+    ]
+    added = [line for line in ktap.render(WARNED).splitlines() if line not in ktap.render(GOOD)]
+    assert [line.partition(": unused")[0] for line in added] == [
+        "# netlink: warning, of the base too: drivers/a.c:7",
+        "# netlink: new warning: drivers/a.c",
+    ]
+    document = junit(WARNED, tmp_path)
+    assert (document.tests, document.failures, document.errors, document.skipped) == (6, 0, 0, 1)
+    [_, suite] = ElementTree.fromstring(  # noqa: S314
+        (tmp_path / "out" / "junit.xml").read_bytes()
+    ).iter("testsuite")
+    assert "new warning: drivers/a.c: unused y" in (suite.findtext("system-out") or "")
+    properties = {item.get("name"): item.get("value") for item in suite.iter("property")}
+    assert properties["config"] == "c0ffee"
+    for name in ("junit.xml", "results.ktap", "summary.txt"):
+        assert not unsafe((tmp_path / "out" / name).read_text()), name
+
+
+def test_the_table_does_not_drown_in_warnings() -> None:
+    many = tuple(result.WarningInfo("a.c", n, "unused", new=n == 99) for n in range(100))
+    series = (dataclasses.replace(GOOD.series[1], warnings=many),)
+    lines = [line for line in shown(dataclasses.replace(GOOD, series=series)).splitlines() if line]
+    at = lines.index("netlink: new warning: a.c:99: unused")
+    assert lines[at + table.WARNINGS] == "netlink: 80 warnings more, in result.json"
 
 
 def test_the_schema_knows_the_tables() -> None:

@@ -14,6 +14,7 @@ from kpatch.errors import HarnessError
 from kpatch.model import Tree
 from kpatch.outcomes import ExitCode
 from kpatch.progress import Progress
+from kpatch.result import SeriesInfo
 
 
 @pytest.fixture(autouse=True)
@@ -104,6 +105,14 @@ def test_a_series_from_a_file_is_held_against_the_control(
 ) -> None:
     request = run.Request(series=series_, control=control)
     assert run.Pipeline(request, progress).names() == names
+
+
+def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:
+    found = run.Findings(configs={"a": "1" * 16, "b": "2" * 16})
+    infos = [SeriesInfo(name, name, "none") for name in "abc"]
+    told = [run._as_built(info, found) for info in infos]
+    assert [info.config_id for info in told] == ["1" * 16, "2" * 16, None]
+    assert [info.kernel_id for info in told] == [None] * 3
 
 
 @pytest.mark.parametrize(
