@@ -30,8 +30,9 @@ if TYPE_CHECKING:
     from kpatch.run import Request
 
 EPILOG = (
-    "make turns every code but 0 into 2; this command's own, which its last line says, are the "
-    "Exit codes: " + "; ".join(f"{code.value} {meaning}" for code, meaning in EXIT_MEANING.items())
+    "`make` itself ends with 2 whatever the code was: the last line says it, and "
+    "`.venv/bin/python -m kpatch test …` ends with it. Exit codes: "
+    + "; ".join(f"{code.value} {meaning}" for code, meaning in EXIT_MEANING.items())
 )
 
 
@@ -157,13 +158,11 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
         except HarnessError as error:
             if error.details:
                 click.echo(error.details.rstrip(), err=True)
-            # Of make's own 2 nobody can tell which other code it was.
-            code = "" if error.code is ExitCode.USAGE else f" (exit {error.code.value})"
-            click.echo(f"vfio-acpi: {error}{code}", err=True)
+            _tell(str(error), error.code)
             sys.exit(error.code)
         except KeyboardInterrupt:
             _ignore_signals()  # a second one has nothing to add
-            click.echo("vfio-acpi: interrupted; run the same command again to go on", err=True)
+            _tell("interrupted; run the same command again to go on", ExitCode.INTERRUPTED)
             sys.exit(ExitCode.INTERRUPTED)
         except BrokenPipeError:
             # Whoever read the output is gone: nobody is left to be told.
@@ -171,9 +170,7 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
             sys.exit(ExitCode.LOST)
         except Exception:
             traceback.print_exc()
-            click.echo(
-                "vfio-acpi: this is a fault of the harness itself; please report it", err=True
-            )
+            _tell("this is a fault of the harness itself; please report it", ExitCode.LOST)
             sys.exit(ExitCode.LOST)
         finally:
             # All that is left is Python's own end, which would complain.
@@ -182,12 +179,34 @@ def _guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
     return guarded
 
 
+def _tell(why: str, code: ExitCode) -> None:
+    click.echo(f"vfio-acpi: {why} ({_ending(code)})", err=True)
+
+
+def _ending(code: ExitCode) -> str:
+    """The code and its meaning: of make's own 2 nobody can tell what it was."""
+    return f"exit {code.value}: {EXIT_MEANING[code]}"
+
+
+class Commands(click.Group):
+    """A group whose usage errors say the exit code too."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.show()
+            click.echo(_ending(ExitCode.USAGE), err=True)
+            ctx.exit(ExitCode.USAGE)
+
+
 def _ignore_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
 
 
-@click.group(epilog=EPILOG, context_settings={"max_content_width": 100})
+@click.group(cls=Commands, epilog=EPILOG, context_settings={"max_content_width": 100})
 @click.version_option(package_name=None, version=__import__("kpatch").__version__)
 def main() -> None:
     """Test ACPI notifications of VFIO PCI devices: from a kernel patch series to a verdict."""
@@ -228,7 +247,7 @@ def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> in
         table.show_all(results, sys.stdout)
     failed = (outcome.exit_code for outcome in results if outcome.exit_code)
     code = next(failed, ExitCode.PASS)
-    click.echo(f"exit {code.value}: {EXIT_MEANING[code]}")
+    click.echo(_ending(code))
     return code
 
 
@@ -241,14 +260,14 @@ def test_request(
     return Request(limits=Limits(boot_limit, test_limit, run_limit), **wanted)
 
 
-@main.command()
+@main.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
 @_guarded
 def check() -> None:
     """Judge a series by its form, patch by patch: to come; `test` judges what it does."""
     raise HarnessError(
-        "check",
-        "judging a series patch by patch is not there yet",
-        mend="test what it does: make kernel-test SERIES=FILE; linters are in `make lint`",
+        " ".join(["check", *click.get_current_context().args]),
+        "judging a series patch by patch comes with a later release",
+        mend="test what it does: make kernel-test SERIES=FILE (the linters are make lint)",
     )
 
 
@@ -306,11 +325,14 @@ def build(series: str, verbose: bool, **wanted: Any) -> None:
     click.echo(pipeline.build(pipeline.apply(series)).image)
 
 
-def _shell(series: str, verbose: bool, **wanted: Any) -> int:
+def _shell(series: str, verbose: bool, **wanted: Any) -> None:
     """Open a shell in a test kernel, with the devices present."""
     pipeline = _pipeline(verbose, **wanted)
     status: int = pipeline.shell(pipeline.build(pipeline.apply(series)))
-    return ExitCode.PASS if status == 0 else ExitCode.LOST
+    if status != 0:
+        raise HarnessError(
+            "shell", f"QEMU ended with status {status}", mend="see above", code=ExitCode.LOST
+        )
 
 
 for _name in ("boot", "shell"):

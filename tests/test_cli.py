@@ -6,13 +6,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from kpatch import cli
+from kpatch import cache, cli
 from kpatch.accel import CHOICES
 from kpatch.bases import BASES, DEFAULT_BASE
 from kpatch.flavors import DEFAULT_FLAVOR, FLAVORS
@@ -26,14 +27,20 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = sorted(cli.main.commands)
 
 
-def kpatch(tmp_path: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
-    """Run it; no variable of the caller's reaches it but the path."""
+def kpatch(
+    tmp_path: Path, *arguments: str, together: bool = False, **variables: str
+) -> subprocess.CompletedProcess[str]:
+    """Run it; no variable of the caller's reaches it but the path.
+
+    ``together``: stdout has what goes to stderr too, in the order in which it came.
+    """
     env = {"PATH": os.environ["PATH"], "VFIO_ACPI_CACHE": str(tmp_path / "cache"), **variables}
     return subprocess.run(
         [sys.executable, "-m", "kpatch", *arguments],
         cwd=ROOT,
         env=env,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT if together else subprocess.PIPE,
         text=True,
         check=False,
     )
@@ -134,19 +141,78 @@ def test_variables_are_options(tmp_path: Path) -> None:
     assert lines[-1] == f"exit 2: {EXIT_MEANING[ExitCode.USAGE]}"
 
 
-def test_check_says_what_there_is_until_it_comes(tmp_path: Path) -> None:
-    run = kpatch(tmp_path, "check")
+@pytest.mark.parametrize("words", [(), ("x.mbox",), ("--series", "x.mbox", "--kernel", "7.3")])
+def test_check_says_what_there_is_until_it_comes(tmp_path: Path, words: tuple[str, ...]) -> None:
+    run = kpatch(tmp_path, "check", *words)
     assert (run.returncode, run.stderr.count("\n")) == (ExitCode.USAGE, 1)
-    assert "make kernel-test SERIES=FILE" in run.stderr
+    for part in (" ".join(words), "comes with a later release", "make kernel-test SERIES=FILE"):
+        assert part in run.stderr
 
 
-def test_an_error_tells_a_code_that_make_does_not(tmp_path: Path) -> None:
-    mbox = tmp_path / "x.mbox"
-    mbox.write_text(commandline.PATCH.replace("int vfio", "int other"))
-    tree = kerneltree.make(tmp_path / "tree")
-    run = kpatch(tmp_path, "apply", "--kernel", str(tree), "--series", str(mbox))
-    assert run.returncode == ExitCode.APPLY
-    assert run.stderr.splitlines()[-1].endswith(" (exit 3)")
+def test_make_check_is_not_the_linters(tmp_path: Path) -> None:
+    env = {"PATH": os.environ["PATH"], "VFIO_ACPI_CACHE": str(tmp_path / "cache")}
+
+    def make(*words: str) -> subprocess.CompletedProcess[str]:
+        argv = ["make", "--no-print-directory", *words]
+        return subprocess.run(argv, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+
+    run = make("check", "SERIES=x.mbox")
+    assert run.returncode != 0 and "make kernel-test SERIES=FILE" in run.stderr
+    assert "exit 2: " in run.stderr.splitlines()[0], "and make's own last line follows"
+    for target in ("lint", "test"):
+        steps = make("--dry-run", target).stdout
+        assert "ruff check" in steps and "mypy" in steps
+
+
+def ends(folder: Path) -> dict[str, list[str]]:
+    """A command for each way in which one ends early."""
+    (folder / "x.mbox").write_text(commandline.PATCH.replace("int vfio", "int other"))
+    tree = str(kerneltree.make(folder / "tree"))
+    (folder / "file").touch()
+    return {
+        "an error": ["apply", "--kernel", tree, "--series", str(folder / "x.mbox")],
+        "bad input": ["source", "--kernel", "9.9"],
+        "an OUT that is taken": ["test", "--out", str(folder / "file")],
+        "bad usage": ["test", "--jobs", "0"],
+        "no such command": ["explode"],
+        "a verdict": ["test", "--kernel", "9.9", "--out", str(folder / "out")],
+    }
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("an error", "bad input", "an OUT that is taken", "bad usage", "no such command"),
+        "a verdict",
+    ],
+)
+def test_the_last_line_says_the_code(tmp_path: Path, name: str) -> None:
+    run = kpatch(tmp_path, *ends(tmp_path)[name], together=True)
+    assert run.returncode != ExitCode.PASS
+    code = ExitCode(run.returncode)
+    assert f"exit {code.value}: {EXIT_MEANING[code]}" in run.stdout.splitlines()[-1]
+
+
+def test_a_fault_of_the_harness_says_its_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    def broken() -> list[cache.Freed]:
+        raise ValueError
+
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    monkeypatch.setattr(cache, "clean", broken)
+    try:
+        with pytest.raises(SystemExit) as ended:
+            cli.main.main(["clean"])
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+    assert ended.value.code == ExitCode.LOST
+    assert (
+        capsys.readouterr()
+        .err.splitlines()[-1]
+        .endswith(f"please report it (exit 7: {EXIT_MEANING[ExitCode.LOST]})")
+    )
 
 
 def test_the_repeat_command_asks_for_the_same() -> None:

@@ -17,7 +17,10 @@ from kpatch.outcomes import ExitCode
 from tests import commandline, kerneltree
 from tests.commandline import Ended, Run
 
-INTERRUPTED = "vfio-acpi: interrupted; run the same command again to go on"
+INTERRUPTED = (
+    r"vfio-acpi: interrupted; run the same command again to go on "
+    r"\(exit 130: stopped by Ctrl-C or SIGTERM\)"
+)
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 # In the place of a tool: tells that it runs, and then runs for long.
