@@ -73,13 +73,27 @@ class Request:
     refresh: bool = False
     limits: Limits = DEFAULTS
 
+    def names(self) -> tuple[str, ...]:
+        """The series to run, the control first.
+
+        Of a series that the project does not know, only the control tells what is its own doing.
+        """
+        named = self.series or (series.BASE, *series.ready())
+        if self.control and any(map(series.is_file, named)):
+            return tuple(dict.fromkeys((series.BASE, *named)))
+        return named
+
     def command(self, one: Series) -> list[str]:
-        """The command that repeats the run of ``one`` of the series."""
+        """The command that repeats the run of ``one`` of the series, in any folder.
+
+        It runs the control before, if that was run before: see `kpatch.judge.control_titles`.
+        """
         # A series from a file is told by its path; it has one mailbox then.
         known = one.name in (series.BASE, *series.carried())
+        named = one.name if known else str(one.mailboxes[0])
         options = {
-            "--kernel": self.kernel,
-            "--series": one.name if known else str(one.mailboxes[0]),
+            "--kernel": _from_anywhere(self.kernel),
+            "--series": named,
             "--flavor": self.flavor,
             "--accel": self.accel,
             "--tests": self.tests,
@@ -92,7 +106,23 @@ class Request:
         given = [word for name, value in options.items() if value for word in (name, value)]
         if not known:
             given.append("--control" if self.control else "--no-control")
+        if series.BASE in self._before(one) and (known or not self.control):
+            given = ["--series", series.BASE, *given]
         return [sys.executable, "-m", "kpatch", "test", *given]
+
+    def _before(self, one: Series) -> tuple[str, ...]:
+        """The series that run before ``one``."""
+        names = self.names()
+        paths = [str(Path(name).resolve()) if series.is_file(name) else name for name in names]
+        itself = {one.name, *map(str, one.mailboxes)}
+        return names[: next((n for n, path in enumerate(paths) if path in itself), 0)]
+
+
+def _from_anywhere(kernel: str) -> str:
+    """Return ``kernel`` (see `kpatch.source`) with a relative path made absolute."""
+    if kernel in bases.BASES or "://" in kernel or kernel.startswith("~"):
+        return kernel
+    return str(Path.cwd() / kernel)
 
 
 @dataclass
@@ -148,16 +178,6 @@ class Pipeline:
                 stage.cached = tree.cached
             self.found.tree = tree
         return self.found.tree
-
-    def names(self) -> tuple[str, ...]:
-        """The series to run, the control first.
-
-        Of a series that the project does not know, only the control tells what is its own doing.
-        """
-        named = self.request.series or (series.BASE, *series.ready())
-        if self.request.control and any(map(series.is_file, named)):
-            return tuple(dict.fromkeys((series.BASE, *named)))
-        return named
 
     def apply(self, name: str) -> Applied:
         """The series ``name`` applied to the tree."""
@@ -318,7 +338,7 @@ def _stages(pipeline: Pipeline, output: Output) -> None:
     _ = pipeline.flavor  # an unknown one shows before anything is downloaded
     tools.check()
     # All are applied before the first is built: a series that does not apply shows at once.
-    applied = [pipeline.apply(name) for name in pipeline.names()]
+    applied = [pipeline.apply(name) for name in pipeline.request.names()]
     _refuse_same_names(applied)
     for one in applied:
         kernel = pipeline.build(one)

@@ -9,11 +9,12 @@ import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kpatch import cache, cli
+from kpatch import cache, cli, series
 from kpatch.accel import CHOICES
 from kpatch.bases import BASES, DEFAULT_BASE
 from kpatch.flavors import DEFAULT_FLAVOR, FLAVORS
@@ -215,25 +216,61 @@ def test_a_fault_of_the_harness_says_its_code(
     )
 
 
-def test_the_repeat_command_asks_for_the_same() -> None:
-    asked = Request(
-        kernel="6.12",
-        series=("/a b/x.mbox",),
-        flavor="debug",
-        accel="tcg",
-        tests="REQ-EVT and not burst",
-        jobs=3,
-        mechanism="netlink",
-        control=False,
-        limits=Limits(11, 12, 13),
-    )
-    one = Series("x", "x.mbox", "netlink", (Path("/a b/x.mbox"),), carried=False)
+X = "/a b/x.mbox"
+FULL = Request(
+    kernel="6.12",
+    series=(X,),
+    flavor="debug",
+    accel="tcg",
+    tests="REQ-EVT and not burst",
+    jobs=3,
+    mechanism="netlink",
+    control=False,
+    limits=Limits(11, 12, 13),
+)
+FILE = Series("x", "x.mbox", "netlink", (Path(X),), carried=False)
+NETLINK = Series("netlink", "", "netlink", ())
+
+
+@pytest.mark.parametrize(
+    ("asked", "one", "again"),
+    [
+        (FULL, FILE, FULL),
+        (replace(FULL, control=True), FILE, replace(FULL, control=True)),
+        (replace(FULL, series=("base", X)), FILE, replace(FULL, series=("base", X))),
+        (replace(FULL, series=("netlink", X)), FILE, FULL),
+        # What the control's kernel complains of is not blamed on a series that runs after it.
+        (Request(), NETLINK, Request(series=("base", "netlink"))),
+        (Request(), series.CONTROL, Request(series=("base",))),
+        (Request(series=("netlink",)), NETLINK, Request(series=("netlink",))),
+        (Request(series=("netlink", "base")), NETLINK, Request(series=("netlink",))),
+        (Request("../linux@v7"), series.CONTROL, Request(f"{Path.cwd()}/../linux@v7", ("base",))),
+        (Request("~/linux"), series.CONTROL, Request("~/linux", ("base",))),
+        (
+            Request("https://x/y#sha256=0"),
+            series.CONTROL,
+            Request("https://x/y#sha256=0", ("base",)),
+        ),
+    ],
+)
+def test_the_repeat_command_asks_for_the_same(
+    monkeypatch: pytest.MonkeyPatch, asked: Request, one: Series, again: Request
+) -> None:
+    for variable in commandline.VARIABLES:
+        monkeypatch.delenv(variable, raising=False)
     program, *words = asked.command(one)
     assert (program, words[:3]) == (sys.executable, ["-m", "kpatch", "test"])
     parsed = cli.main.commands["test"].make_context("test", words[3:]).params
     [kernel] = parsed.pop("kernel")
     del parsed["out"], parsed["verbose"]
-    assert cli.test_request(kernel=kernel, **parsed) == asked
+    assert cli.test_request(kernel=kernel, **parsed) == again
+
+
+def test_every_field_of_a_request_is_in_the_repeat_command() -> None:
+    """The two that FULL leaves as they are: nothing new is looked for, and this series is told."""
+    default = Request()
+    same = [name for name in vars(FULL) if getattr(FULL, name) == getattr(default, name)]
+    assert same == ["refresh"]
 
 
 def test_kernels_each_have_their_folder(tmp_path: Path) -> None:

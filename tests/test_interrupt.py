@@ -189,6 +189,7 @@ def test_two_runs_at_once(tmp_path: Path) -> None:
                 assert same.code == ExitCode.USAGE
                 assert same.told(
                     r"vfio-acpi: OUT=\S+/one: another run is writing there; choose another folder"
+                    r" \(exit 2: .*\)"
                 )
                 both = (one.end(), two.end())
     assert [ended.code for ended in both] == [ExitCode.PASS, ExitCode.PASS]

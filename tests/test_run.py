@@ -83,11 +83,11 @@ def test_foreign_file_in_out_is_left_alone(tmp_path: Path, progress: Progress) -
     assert (tmp_path / "result.json").read_text() == "mine"
 
 
-def test_control_comes_first(progress: Progress) -> None:
-    names = run.Pipeline(run.Request(), progress).names()
+def test_control_comes_first() -> None:
+    names = run.Request().names()
     assert names == (series.BASE, *series.ready())
     assert len(names) > 1
-    chosen = run.Pipeline(run.Request(series=("netlink",)), progress).names()
+    chosen = run.Request(series=("netlink",)).names()
     assert chosen == ("netlink",)
 
 
@@ -101,10 +101,9 @@ def test_control_comes_first(progress: Progress) -> None:
     ],
 )
 def test_a_series_from_a_file_is_held_against_the_control(
-    progress: Progress, series_: tuple[str, ...], control: bool, names: tuple[str, ...]
+    series_: tuple[str, ...], control: bool, names: tuple[str, ...]
 ) -> None:
-    request = run.Request(series=series_, control=control)
-    assert run.Pipeline(request, progress).names() == names
+    assert run.Request(series=series_, control=control).names() == names
 
 
 def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:
