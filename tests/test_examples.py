@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The examples that people will copy, compiled and run: what they relay to a guest.
 
-The descriptor is simulated: for the C examples a socket that gives one word for each read(2), for
-the Python ones a real eventfd that is written to. Constants are those of `uapi.mirror`.
+The C examples are compiled with the headers of each base with the eventfd series. The device is
+simulated: an ioctl(2) of the test's own, and a socket that gives one word for each read(2). The
+Python ones run with a real eventfd that is written to.
 """
 
 from __future__ import annotations
@@ -16,22 +17,24 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
-from kpatch import bases, series
+from kpatch import apply, bases, headers, series, source
+from kpatch.stage import Silent
 from tests.commandline import ROOT
-from uapi import mirror
 
 SECONDS = 20.0
 
-# What a kernel may give: a loopback, values below 0x80 that ACPICA made of larger ones, a gap.
+# What a kernel may give: a loopback, some day with a value; values below 0x80 that ACPICA made of
+# larger ones; a gap.
 VALID, LOOPBACK, LOST = 1 << 32, 3 << 32, 5 << 48
 WORDS = (
     LOOPBACK,
+    LOOPBACK | 0x85,
     VALID | 0xD1,
     VALID,
     VALID | 0x3,
@@ -42,9 +45,6 @@ WORDS = (
 LAST = VALID | 0xFFFF
 RELAYED = ["notify d1", "lost 5", "notify 80", "notify c0", "notify ffff"]
 
-NAMES = [name for name in dir(mirror) if name.startswith("VFIO_PCI_ACPI_NOTIFY_")]
-DEFINES = [f"#define {name} {getattr(mirror, name):#x}ULL" for name in NAMES]
-
 PRELUDE = """
 #include <errno.h>
 #include <poll.h>
@@ -52,7 +52,10 @@ PRELUDE = """
 #include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
 #include <unistd.h>
+#include <linux/vfio.h>
 
 static void say(const char *what, unsigned long long value)
 {
@@ -71,17 +74,50 @@ static int prepare(const char *fd)
 	struct sigaction action = { .sa_handler = on_signal };
 
 	sigaction(SIGUSR1, &action, NULL);
-	return atoi(fd);
+	return strtol(fd, NULL, 16);
 }
 """
 
+# The whole example: arms an eventfd, and relays. First of a device without a companion.
 WHOLE = """
+static unsigned int companions;
+
+static int simulated_ioctl(int device, unsigned long number, void *argument)
+{
+	struct vfio_irq_info *info = argument;
+	struct vfio_irq_set *set = argument;
+	int32_t fd;
+
+	(void)device;
+	if (number == VFIO_DEVICE_GET_IRQ_INFO && info->argsz == 16 && info->index == 5) {
+		info->count = companions;
+		return 0;
+	}
+	if (number == VFIO_DEVICE_SET_IRQS && set->argsz == 24 && set->flags == 0x24
+			&& set->index == 5 && set->start == 0 && set->count == 1) {
+		memcpy(&fd, set->data, sizeof(fd));
+		say("arm", fd);
+		return 0;
+	}
+	say("wrong ioctl", number);
+	errno = EINVAL;
+	return -1;
+}
+
+#define ioctl simulated_ioctl
 {example}
 
 int main(int argc, char **argv)
 {
+	int fd = prepare(argv[1]);
+
 	(void)argc;
-	return relay_notifications(prepare(argv[1]));
+	if (arm_notifications(-1, fd) != -ENOTSUP)
+		return 1;
+	companions = 1;
+	if (arm_notifications(-1, fd))
+		return 2;
+	return relay_notifications(fd);
 }
 """
 
@@ -107,53 +143,66 @@ int main(int argc, char **argv)
 
 
 def documented() -> str:
-    """The loop of docs/uapi.md."""
+    """The example of docs/uapi.md: all its C."""
     blocks = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "uapi.md").read_text(), re.DOTALL)
-    [loop] = [block for block in blocks if "relay_notifications" in block]
-    return PRELUDE + WHOLE.replace("{example}", loop)
+    return PRELUDE + WHOLE.replace("{example}", "".join(blocks))
 
 
-def of_kernel(base: str) -> str:
-    """The example in the kernel's documentation, by the series' patch for ``base``."""
+def added(base: str) -> list[str]:
+    """The lines that the eventfd series adds to the documentation of ``base``."""
     [patch] = [
         path.read_text()
         for path in series.load("eventfd", base).mailboxes
         if "Documentation" in path.name
     ]
-    added = "\n".join(line[1:] for line in patch.splitlines() if line.startswith("+"))
-    [example] = re.findall(r"::\n\n((?:\t.*\n|\n)+)", added)
+    return [line[1:] for line in patch.splitlines() if line.startswith("+")]
+
+
+def of_kernel(base: str) -> str:
+    """The example in the kernel's documentation."""
+    [example] = re.findall(r"::\n\n((?:\t.*\n|\n)+)", "\n".join(added(base)))
     return PRELUDE + PART.replace("{example}", example)
 
 
-C_EXAMPLES = ("docs/uapi.md", *bases.BASES)
+def test_the_documentation_of_all_bases_is_the_same() -> None:
+    first, *others = map(added, bases.BASES)
+    assert len(first) > 80 and all(other == first for other in others)
 
 
 @contextmanager
-def compiled(folder: Path, source: str) -> Iterator[tuple[subprocess.Popen[str], socket.socket]]:
-    """A process of the program, and the other end of the descriptor that it reads from."""
-    (folder / "example.c").write_text("\n".join(DEFINES) + source)
+def compiled(
+    folder: Path, source: str, headers: Sequence[Path]
+) -> Iterator[tuple[subprocess.Popen[str], socket.socket, int]]:
+    """A process of the program, the other end of what it reads from, and its own descriptor."""
+    (folder / "example.c").write_text(source)
     flags = ("-Wall", "-Wextra", "-Werror", "-O1", "-o", "example", "example.c")
-    built = subprocess.run(["gcc", *flags], cwd=folder, capture_output=True, text=True, check=False)
+    argv = ["gcc", *flags, *(f"-isystem{path}" for path in headers)]
+    built = subprocess.run(argv, cwd=folder, capture_output=True, text=True, check=False)
     assert built.returncode == 0, built.stderr
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
         process = subprocess.Popen(
-            [folder / "example", str(theirs.fileno())],
+            [folder / "example", f"{theirs.fileno():x}"],
             pass_fds=[theirs.fileno()],
             stdout=subprocess.PIPE,
             text=True,
         )
         try:
-            yield process, ours
+            yield process, ours, theirs.fileno()
         finally:
             process.kill()
             process.communicate()
 
 
-@pytest.mark.parametrize("name", C_EXAMPLES)
-def test_c(tmp_path: Path, name: str) -> None:
-    source = documented() if name == "docs/uapi.md" else of_kernel(name)
-    with compiled(tmp_path, source) as (process, ours):
+@pytest.mark.trees
+@pytest.mark.parametrize("whole", [True, False], ids=["docs/uapi.md", "the kernel's"])
+def test_c(tmp_path: Path, kernel_tree: tuple[str, Path], whole: bool) -> None:
+    base, _ = kernel_tree
+    tree = source.resolve(base, stage=Silent())
+    applied = apply.apply(tree, series.load("eventfd", base), stage=Silent())
+    folders = headers.install(applied, jobs=2, stage=Silent()).folders
+    text = documented() if whole else of_kernel(base)
+    with compiled(tmp_path, text, folders[:1]) as (process, ours, theirs):
         assert process.stdout is not None
         got = []
         for word in (*WORDS, LAST):
@@ -165,7 +214,7 @@ def test_c(tmp_path: Path, name: str) -> None:
             got.append(line)
             if line == "notify ffff":
                 break
-        assert got == RELAYED
+        assert got == [f"arm {theirs:x}"] * whole + RELAYED
         wait_until_asleep(process.pid)
         assert process.poll() is None, "no signal ends it"
 
@@ -201,19 +250,24 @@ from uapi.notifications import Notifications
 signal.signal(signal.SIGUSR1, lambda number, frame: None)
 
 class Simulated(vfio.Device):
+    fed = []
+
     def arm(self, fd, index=vfio.ACPI):
         if fd != -1:
-            threading.Thread(target=self.feed, args=(fd,), daemon=True).start()
+            self.fed.append(False)
+            threading.Thread(target=self.feed, args=(fd, len(self.fed) - 1), daemon=True).start()
 
-    def feed(self, eventfd):
+    def feed(self, eventfd, number):
         for word in {words!r}:
             os.kill(os.getpid(), signal.SIGUSR1)
             eventfd.write(word)
             while eventfd.wait(0):
                 time.sleep(0.002)
-        time.sleep(0.2)
-        sys.stdout.flush()
-        os._exit(0)
+        time.sleep(0.2)  # for the example to say what it has read
+        self.fed[number] = True
+        if all(self.fed):
+            sys.stdout.flush()
+            os._exit(0)
 
 vfio.Device.open = classmethod(lambda cls, bdf, via=None: Simulated(os.open("/dev/null", 0), bdf))
 """
@@ -243,7 +297,11 @@ def test_python(example: str) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    relayed = re.findall(r"notify the guest of (0x[0-9a-f]+)", done.stdout)
-    assert set(relayed) == {"0xd1", "0x80", "0xc0", "0xffff"}, done.stdout
-    # The example for asyncio has two devices, the second of which may be cut off at the end.
-    assert relayed[:4] == ["0xd1", "0x80", "0xc0", "0xffff"] or "async" in example
+    relayed = re.findall(r"(?:(\S+): )?notify the guest of (0x[0-9a-f]+)", done.stdout)
+    devices = re.findall(r"\d{4}:\d\d:\d\d\.\d", example) if "async" in example else [""]
+    values = ["0xd1", "0x80", "0xc0", "0xffff"]
+    assert {device: [it for name, it in relayed if name == device] for device in devices} == (
+        dict.fromkeys(devices, values)
+    )
+    assert len(relayed) == len(devices) * len(values), done.stdout
+    assert done.stdout.count("5 notifications were lost") == ("async" not in example)
