@@ -18,6 +18,7 @@ import pytest
 
 from uapi import probe
 from uapi.acpi_event import Event, FormatError
+from uapi.errors import OpenError
 from uapi.gaps import Gaps
 from uapi.probe import Family, Listener, Lost, Overrun, Received
 
@@ -59,6 +60,12 @@ def listener() -> Iterator[Listener]:
         pytest.skip("joining this group takes CAP_NET_ADMIN")
     with made:
         yield made
+
+
+def test_a_family_without_the_group() -> None:
+    other = Family(id=28, version=1, groups={"acpi_mc_group2": GROUP})
+    with pytest.raises(OpenError, match="acpi_event: this kernel's has no group acpi_mc_group"):
+        Listener(known=other)
 
 
 def read_all(listener: Listener) -> list[Event | Lost]:
@@ -137,7 +144,7 @@ def test_a_request_beside_it_takes_no_event(listener: Listener, send: Send) -> N
 
 
 def test_nothing_stays_open() -> None:
-    with pytest.raises(KeyError):
+    with pytest.raises(OpenError):
         Listener(known=Family(28, 1, {}))
     with Listener(known=probe.Family(28, 1, {"acpi_mc_group": 16})) as made:
         assert made.fileno() >= 0

@@ -135,6 +135,8 @@ class NetlinkSource:
         self._lost = probe.Lost
         try:
             self._listener = probe.Listener()
+        except OpenError:
+            raise
         except OSError as error:
             raise OpenError(
                 error.errno or errno.EIO,

@@ -22,6 +22,7 @@ from pyroute2.netlink import ctrlmsg, nlmsg
 from uapi import acpi_event
 from uapi.acpi_event import Event
 from uapi.closing import Closing
+from uapi.errors import OpenError
 from uapi.gaps import Gaps
 
 NETLINK_GENERIC = 16
@@ -101,8 +102,9 @@ class Listener(Closing):
     ``buffer`` is the socket's receive buffer in bytes, which the kernel doubles; without
     CAP_NET_ADMIN it is bounded by net.core.rmem_max. To listen no capability is needed.
     ``known`` is the family if it was asked for before; OSError as `family` if not and there is
-    none. ``protocol`` is another than generic netlink where something else than the kernel is
-    to send the messages (NETLINK_USERSOCK, in tests).
+    none, OpenError (ENOTSUP) if it has no group of the right name. ``protocol`` is another than
+    generic netlink where something else than the kernel is to send the messages
+    (NETLINK_USERSOCK, in tests).
     """
 
     def __init__(
@@ -119,11 +121,16 @@ class Listener(Closing):
         try:
             if buffer is not None:
                 _set_buffer(self._socket, buffer)
-            group = self.family.groups[acpi_event.GROUP]
-            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, group)
+            self._socket.setsockopt(SOL_NETLINK, NETLINK_ADD_MEMBERSHIP, self._group())
         except BaseException:
             self._socket.close()
             raise
+
+    def _group(self) -> int:
+        if (number := self.family.groups.get(acpi_event.GROUP)) is None:
+            cause = f"this kernel's has no group {acpi_event.GROUP}"
+            raise OpenError(errno.ENOTSUP, acpi_event.FAMILY, cause)
+        return number
 
     def close(self) -> None:
         """Leave the group."""
