@@ -6,28 +6,37 @@ with CONFIG_PRINTK_CALLER, a task or CPU (info_print_prefix() in kernel/printk/p
 
     [    1.234567] text        [    1.234567][  T123] text        [    1.234567][    C0] text
 
-Anything else there is user space, but may stand in front of a message on the same line. The
-guest writes its markers through /dev/kmsg, so that they keep their place among the messages:
+Tasks and CPUs that are named are read apart, so that reports may interleave. Anything else there
+is user space, but may stand in front of a message on the same line, as may another message.
+Between the messages, the kernel says of the console itself (kernel/printk/printk.c, nbcon.c):
+
+    ** replaying previous printk message **      the message before was cut off and comes again
+    ** 57 printk messages dropped **             so that "no fault" is not known
+
+The guest writes its markers through /dev/kmsg, so that they keep their place among the messages:
 
     vfio_acpi: begin TEST          vfio_acpi: end TEST
 
-The kernel has to show all of its messages for this (loglevel=7, not ``quiet``), and must
-not rate-limit the guest's (printk.devkmsg=on).
+The kernel has to show all of its messages for this (loglevel=8, as lockdep says with KERN_DEBUG
+that it is switched off; not ``quiet``), and must not rate-limit the guest's (printk.devkmsg=on).
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from enum import Enum
+from operator import itemgetter
 
-from kpatch import known, text
+from kpatch import known, text, title
 
 MARKER = "vfio_acpi: "
 THROUGH = f"{MARKER}through"
 EXCERPT_LINES = 120
 GAP_SECONDS = 5.0
+BUSY_SECONDS = 0.25
+UNDO_LIMIT = 64  # lines of one printk() call; LOG_LINE_MAX characters in 7.3 are no more
 LINE_LIMIT = 1 << 14
 FAULTS_LIMIT = 200  # the first ones tell; a kernel that complains in a loop fills no disk
 
@@ -56,6 +65,7 @@ class Kind:
     ``part_of`` names the kinds whose reports contain such a line themselves; there it
     starts no report of its own. ``stall`` marks what a kernel says of something that does not
     go on; when the host has found the test hung as well, that is the better word for it.
+    ``infra`` marks what is no fault of the kernel's: it says that faults may not have been seen.
     """
 
     name: str
@@ -64,6 +74,11 @@ class Kind:
     until: Until = Until.STACK
     part_of: frozenset[str] = frozenset()
     stall: bool = False
+    infra: bool = False
+
+    def is_part_of(self, other: Kind) -> bool:
+        """Whether a line of this kind starts no report of its own within one of the other."""
+        return other.name in self.part_of
 
 
 def _kind(
@@ -74,30 +89,54 @@ def _kind(
     *,
     part_of: Iterable[str] = (),
     stall: bool = False,
+    infra: bool = False,
 ) -> Kind:
-    return Kind(name, re.compile(pattern), meaning, until, frozenset(part_of), stall)
+    return Kind(name, re.compile(pattern), meaning, until, frozenset(part_of), stall, infra)
 
 
-# What may stand before a message's text: pr_fmt() of watchdog, rcu, traps, …
-_FMT = r"(?:(?:NMI )?[\w.-]+: )*"
+# What the kernel itself puts before such a message: the pr_fmt() of kernel/watchdog.c,
+# watchdog_hld.c (watchdog_perf.c), rcu/tree.c, workqueue.c, arch/x86/kernel/traps.c; "CPU1: " in
+# the text of the hard lockup. Any other name in front is a program that wrote to /dev/kmsg.
+_FMT = r"(?:(?:(?:NMI )?watchdog|rcu|workqueue|traps|CPU\d+): )*"
+
+# lockdep's headline; kernels before 4.13 put it into brackets.
+_LOCKDEP = r"(?:WARNING: |\[ INFO: )"
 
 # What runs into an oops: the lines that BUG(), a bad access and a full stack print before it.
-_BEFORE_OOPS = ("bug", "null", "page-fault", "stack-guard", "double-fault", "list", "usercopy")
-_BEFORE_WARNING = ("refcount", "list", "odebug")
+_BEFORE_OOPS = (
+    "bug",
+    "null",
+    "page-fault",
+    "stack-guard",
+    "double-fault",
+    "list",
+    "usercopy",
+    "vfs",
+    "ubsan",
+)
+_BEFORE_WARNING = ("refcount", "list", "odebug", "vfs", "kobject")
 
 # The first row that matches names the kind. Formats as in 6.1, 6.12 and 7.3, source file given
 # where the message is made.
 KINDS: tuple[Kind, ...] = (
     # kernel/panic.c
     _kind("panic", r"Kernel panic - not syncing", "the kernel gave up", Until.TRACE),
+    # kernel/printk/printk.c (on the bare line)
+    _kind(
+        "dropped",
+        r"\*\* \d+ printk messages dropped \*\*",
+        "the console is not complete",
+        Until.LINE,
+        infra=True,
+    ),
     # arch/x86/mm/extable.c (on the bare line, without time stamp), arch/x86/kernel/traps.c
     _kind("early", r"PANIC: early exception", "exception before the kernel can handle any"),
     _kind("double-fault", _FMT + r"PANIC: ", "double or otherwise fatal fault", Until.TRACE),
     # mm/kasan, mm/kfence, kernel/kcsan, mm/kmsan (report.c)
-    _kind("kasan", r"BUG: KASAN: ", "bad memory access", Until.RULE),
-    _kind("kfence", r"BUG: KFENCE: ", "bad memory access (sampled)", Until.RULE),
-    _kind("kcsan", r"BUG: KCSAN: ", "data race", Until.RULE),
-    _kind("kmsan", r"BUG: KMSAN: ", "use of uninitialised memory", Until.RULE),
+    _kind("kasan", r"BUG: +KASAN: ", "bad memory access", Until.RULE),
+    _kind("kfence", r"BUG: +KFENCE: ", "bad memory access (sampled)", Until.RULE),
+    _kind("kcsan", r"BUG: +KCSAN: ", "data race", Until.RULE),
+    _kind("kmsan", r"BUG: +KMSAN: ", "use of uninitialised memory", Until.RULE),
     _kind(
         "kasan",
         r"KASAN: [\w-]+ in range ",
@@ -105,14 +144,29 @@ KINDS: tuple[Kind, ...] = (
         Until.TRACE,
         part_of=("oops", *_BEFORE_OOPS),
     ),
-    # lib/ubsan.c; 6.1 encloses the report in rules
-    _kind("ubsan", r"UBSAN: [\w-]+ in ", "undefined behaviour", Until.RULE),
+    # lib/ubsan.c; 6.1 encloses the report in rules, kernels before 5.9 have the second wording
+    _kind("ubsan", r"UBSAN: (?:[\w-]+|Undefined behaviour) in ", "undefined behaviour", Until.RULE),
+    # report_ubsan_failure() there, with CONFIG_UBSAN_TRAP; arch/x86/kernel/traps.c makes it an oops
+    _kind("ubsan", r"UBSAN: [\w/ ]+ at ", "undefined behaviour", Until.TRACE),
     # kernel/locking/lockdep.c
-    _kind("lockdep", r"WARNING: possible circular locking dependency", "may deadlock"),
-    _kind("lockdep", r"WARNING: possible recursive locking", "may deadlock on itself"),
-    _kind("lockdep", r"WARNING: possible irq lock inversion", "may deadlock with an interrupt"),
-    _kind("lockdep", r"WARNING: \S+-safe -> \S+-unsafe lock order", "may deadlock"),
-    _kind("lockdep", r"WARNING: inconsistent lock state", "lock not safe for interrupts"),
+    _kind(
+        "disabled-detector",
+        r"BUG: MAX_\w+ too low!|BUG: looking up invalid subclass",
+        "lockdep has switched itself off",
+        infra=True,
+    ),
+    _kind(
+        "disabled-detector",
+        r"turning off the locking correctness validator",
+        "lockdep has switched itself off",
+        part_of=("lockdep", "disabled-detector"),
+        infra=True,
+    ),
+    _kind("lockdep", _LOCKDEP + r"possible circular locking dependency", "may deadlock"),
+    _kind("lockdep", _LOCKDEP + r"possible recursive locking", "may deadlock on itself"),
+    _kind("lockdep", _LOCKDEP + r"possible irq lock inversion", "may deadlock with an interrupt"),
+    _kind("lockdep", _LOCKDEP + r"\S+-safe -> \S+-unsafe lock order", "may deadlock"),
+    _kind("lockdep", _LOCKDEP + r"inconsistent lock state", "lock not safe for interrupts"),
     _kind("lockdep", r"WARNING: (?:Nested lock was not taken|chain_key collision)", "locking"),
     _kind("lockdep", r"WARNING: bad (?:unlock balance|contention) detected", "locking"),
     _kind("lockdep", r"WARNING: held lock freed!", "freed what holds a locked lock"),
@@ -120,8 +174,8 @@ KINDS: tuple[Kind, ...] = (
     _kind("lockdep", r"WARNING: lock held when returning to user space", "lock not released"),
     _kind("lockdep", r"\[ BUG: ", "lock taken in the wrong context"),
     _kind("lockdep", r"INFO: trying to register non-static key", "lock never initialised"),
-    _kind("lockdep", r" *\*\*\* DEADLOCK \*\*\*", "may deadlock", part_of=("lockdep",)),
-    _kind("rcu", r"WARNING: suspicious RCU usage", "RCU-protected data used without RCU"),
+    _kind("lockdep", r"\*\*\* DEADLOCK \*\*\*", "may deadlock", part_of=("lockdep",)),
+    _kind("rcu", _LOCKDEP + r"suspicious RCU usage", "RCU-protected data used without RCU"),
     # kernel/rcu/tree_stall.h, tree_exp.h, tasks.h
     _kind(
         "rcu-stall",
@@ -146,17 +200,57 @@ KINDS: tuple[Kind, ...] = (
     ),
     _kind(
         "hung-task",
-        r"INFO: task .+ blocked.* for more than \d+ seconds",
+        # A task's name may hold a newline, which puts the rest of the headline on the next line.
+        r"INFO: task (?:.+ (?:blocked.*|can't die) for more than \d+ seconds|[^:]*$)",
         "a task waits and cannot be killed",
         stall=True,
+    ),
+    _kind(
+        "disabled-detector",
+        r"Future hung task reports are suppressed",
+        "no further hung task is told",
+        Until.LINE,
+        infra=True,
     ),
     _kind("workqueue", _FMT + r"BUG: workqueue lockup", "a work item does not end", stall=True),
     # lib/list_debug.c, lib/refcount.c, lib/debugobjects.c, mm/usercopy.c: above a WARNING or BUG
     _kind("list", r"list_(?:add|del)(?: corruption|,? double add)", "list broken", Until.TRACE),
     _kind("refcount", r"refcount_t: ", "reference count broken", Until.TRACE),
-    _kind("odebug", r"ODEBUG: (?!selftest passed)", "object in the wrong state", Until.TRACE),
-    _kind("usercopy", r"Kernel memory \w+ attempt detected", "bad copy to user", Until.TRACE),
+    _kind(
+        "disabled-detector",
+        r"ODEBUG: Out of memory\. ODEBUG disabled",
+        "DEBUG_OBJECTS has switched itself off",
+        Until.LINE,
+        infra=True,
+    ),
+    _kind(
+        "odebug",
+        r"ODEBUG: (?!selftest passed|\d+ of \d+ active objects replaced)",
+        "object in the wrong state",
+        Until.TRACE,
+    ),
+    _kind(
+        "usercopy",
+        r"(?:usercopy: )?Kernel memory \w+ attempt detected",
+        "bad copy to user",
+        Until.TRACE,
+    ),
     _kind("ref-tracker", r"ref_tracker: reference already released", "reference put twice"),
+    _kind(
+        "disabled-detector",
+        r"ref_tracker: memory allocation failure, unreliable refcount tracker",
+        "a reference is not tracked",
+        Until.LINE,
+        infra=True,
+    ),
+    # kernel/dma/debug.c
+    _kind(
+        "disabled-detector",
+        r"DMA-API: debugging out of memory",
+        "DMA_API_DEBUG has switched itself off",
+        Until.LINE,
+        infra=True,
+    ),
     # kernel/sched/core.c
     _kind("sleep", r"BUG: sleeping function called", "sleeps where that is not allowed"),
     _kind("atomic", r"BUG: scheduling (?:while atomic|in a non-blocking)", "sleeps in atomic"),
@@ -172,11 +266,64 @@ KINDS: tuple[Kind, ...] = (
         "memory that nothing points to",
         Until.LINE,
     ),
+    _kind(
+        "disabled-detector",
+        r"kmemleak: (?:Cannot allocate a kmemleak_object|Memory pool empty)",
+        "kmemleak is about to switch itself off",
+        Until.LINE,
+        infra=True,
+    ),
+    _kind(
+        "disabled-detector",
+        r"kmemleak: Kernel memory leak detector disabled",
+        "kmemleak has switched itself off",
+        Until.LINE,
+        infra=True,
+    ),
+    # mm/oom_kill.c; the line that says who was killed, not the one that says who asked for memory
+    _kind(
+        "oom",
+        r"(?:Out of memory|Memory cgroup out of memory)[^:]*: Killed process",
+        "a program was killed for want of memory",
+        Until.LINE,
+    ),
+    _kind("oom", r"Out of memory and no killable processes", "no memory is left", Until.LINE),
+    # fs/open.c (alone up to 6.2 or so, since then above a WARNING or BUG), fs/super.c
+    _kind("vfs", r"VFS: Close: file count is 0", "closed a file that is gone", Until.TRACE),
+    _kind("vfs", r"VFS: Busy inodes after unmount", "unmounted what is in use", Until.TRACE),
+    # net/core/dev.c: every 10 s
+    _kind(
+        "netdev",
+        r"unregister_netdevice: waiting for .* to become free",
+        "a network device has references left",
+        Until.LINE,
+        stall=True,
+    ),
+    # drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c: of what the device was not to touch
+    _kind(
+        "iommu",
+        r"DMAR: \[(?:DMA (?:Read|Write)|INTR-REMAP)\b.*\] Request device ",
+        "the IOMMU blocked a device's access or interrupt",
+        Until.LINE,
+    ),
+    _kind(
+        "iommu",
+        r"DMAR: VT-d detected Invalidation \S+ Error",
+        "the IOMMU's driver gave it a bad command",
+        Until.LINE,
+    ),
+    _kind(
+        "iommu",
+        r"(?:\S+ \S+: )?AMD-Vi: Event logged \[",
+        "the IOMMU blocked a device's access or interrupt",
+        Until.LINE,
+    ),
     # lib/bug.c, arch/x86/kernel/dumpstack.c (6.1 has no "Oops: " there for a GPF)
-    _kind("bug", r"kernel BUG at ", "BUG()", Until.TRACE, part_of=("list", "usercopy")),
+    _kind("bug", r"kernel BUG at ", "BUG()", Until.TRACE, part_of=("list", "usercopy", "vfs")),
     _kind(
         "oops",
-        r"Oops: |general protection fault|.+: [0-9a-f]{4} \[#\d+\]",
+        # die() with one of the names in arch/x86/kernel/traps.c, or "Oops" itself
+        r"Oops: |general protection fault\b|(?:[a-zA-Z#_]+ ){0,3}[a-zA-Z#_]+: [0-9a-f]{4} \[#\d+\]",
         "exception in the kernel",
         Until.TRACE,
         part_of=_BEFORE_OOPS,
@@ -191,12 +338,28 @@ KINDS: tuple[Kind, ...] = (
     ),
     # kernel/irq/spurious.c, lib/kobject.c, fs/sysfs/dir.c
     _kind("irq", r"irq \d+: nobody cared", "interrupt that no handler takes"),
-    _kind("kobject", r"kobject.* (?:something is seriously wrong|yet kobject_)", "kobject misused"),
+    _kind("irq", r"irq event \d+: bogus return value", "a handler's return value is none"),
+    # arch/x86/kernel/irq.c: as in 6.1, and since 6.12
+    _kind(
+        "irq",
+        r"(?:__common_interrupt: \d+\.\d+ No irq handler for vector|No irq handler for \d+\.\d+)",
+        "an interrupt came whose handler is gone",
+        Until.LINE,
+    ),
+    # arch/x86/kernel/unwind_frame.c
+    _kind(
+        "unwind",
+        r"WARNING: kernel stack (?:regs|frame pointer) at ",
+        "the stack is not as the compiler left it",
+        Until.LINE,
+    ),
+    _kind("kobject", r"kobject: .* yet kobject_", "kobject misused", Until.TRACE),
+    _kind("kobject", r"kobject.* something is seriously wrong", "kobject misused"),
     _kind("kobject", r"sysfs: cannot create duplicate filename", "registered twice"),
     # everything else that the kernel itself calls a bug
     _kind("bug", _FMT + r"BUG: ", "what the kernel calls a bug"),
     # arch/x86/boot/compressed/error.c (on the bare line)
-    _kind("halted", r" *-- System halted", "the kernel image does not unpack", Until.LINE),
+    _kind("halted", r"-- System halted", "the kernel image does not unpack", Until.LINE),
 )
 
 # A report whose start was seen and whose headline never came: the machine died over it.
@@ -205,15 +368,23 @@ CUT = _kind(
     r"-+\[ cut here \]-+",
     "the start of a report, then nothing",
     Until.TRACE,
-    part_of=("list", "usercopy"),  # these say what is wrong, then call BUG()
+    part_of=("list", "usercopy", "vfs"),  # these say what is wrong, then call BUG()
 )
 
 # Kinds that are printed without a time stamp, before or without printk.
-_BARE = frozenset({"early", "halted"})
+_BARE = frozenset({"early", "halted", "dropped"})
+_ONLY_BARE = frozenset({"dropped"})  # with a time stamp, a program said so
 
 _FATAL = frozenset({"panic", "early", "halted"})
 
-_MESSAGE = re.compile(r"\[ *(\d+\.\d{6})\](?:\[ *[TC]\d+\])? ?(.*)")
+# print_time() pads the seconds to five places: a number in brackets in a text is no time stamp.
+_MESSAGE = re.compile(
+    r"\[(?=[ \d]{5,}\.) *(?P<time>\d+\.\d{6})\](?:\[ *(?P<caller>[TC]\d+)\])? ?"
+    r"(?P<text>(?:(?!\[[ \d]{5,}\.\d{6}\]).)*)"
+)
+_NOTE = re.compile(r"\*\* (?:replaying previous printk message|\d+ printk messages dropped) \*\*")
+_BROKEN_STAMP = re.compile(r"\[[ \d.]*\]?(?:\[ *(?:[TC]\d*)?)?")
+_REMOTE = re.compile(r"Sending NMI from CPU \d+ to CPUs ")
 _MARK = re.compile(re.escape(MARKER) + r"(begin|end) (.+)")
 _RULE = re.compile(r"={20,}")
 _ENDS = {
@@ -231,6 +402,9 @@ class Fault:
     ``line`` is its headline, ``excerpt`` all of it with time stamps, ``test`` the test it is
     given to (None before the first one), ``time`` the kernel's clock in seconds, None where a
     line carries none. ``known`` is why it says nothing of a series (`kpatch.known`), "" if it does.
+    ``title`` and ``fingerprint`` are the same for the same fault in another run (`kpatch.title`).
+    ``infra`` says that this is no fault of the kernel's, but that faults may not have been seen:
+    a detector has switched itself off, or messages were lost.
     """
 
     kind: str
@@ -241,6 +415,9 @@ class Fault:
     time: float | None
     stall: bool = False
     known: str = ""
+    title: str = ""
+    fingerprint: str = ""
+    infra: bool = False
 
     @property
     def title(self) -> str:
@@ -253,50 +430,125 @@ class Fault:
         return self.kind in _FATAL
 
 
+@dataclass(frozen=True)
+class _Message:
+    """A message: as shown, without time stamp and caller, and these two (None and "" if none)."""
+
+    shown: str
+    text: str
+    time: float | None = None
+    caller: str = ""
+
+    def continues(self, other: _Message) -> bool:
+        """Whether both can be lines of one printk() call: these all carry the same stamp."""
+        return (self.time, self.caller) == (other.time, other.caller)
+
+
 @dataclass
 class _Report:
     """A report that is being read; ``kind`` is CUT until its headline came."""
 
     kind: Kind
-    line: str
+    number: int  # in the order in which reports begin
     test: str | None
     place: Place
     first: float | None
     last: float | None
-    lines: list[str]
+    messages: list[_Message]
+    head: int  # which of the messages is the headline
+
+    def copy(self) -> _Report:
+        return replace(self, messages=[*self.messages])
+
+    def add(self, message: _Message) -> None:
+        self.messages.append(message)
+        self.last = message.time
+
+    def name(self, kind: Kind, message: _Message) -> None:
+        """The headline of a report that so far is a CUT."""
+        self.kind, self.head = kind, len(self.messages)
+        self.add(message)
 
     def fault(self) -> Fault:
-        excerpt = "\n".join(self.lines) + "\n"
+        excerpt = "\n".join(message.shown for message in self.messages) + "\n"
+        head = self.head
+        if self.kind is CUT and len(self.messages) > head + 1:
+            head += 1  # what WARN() says; the best there is if no headline comes
+        texts = [message.text for message in self.messages[head:]]
         return Fault(
             kind=self.kind.name,
-            line=text.line(self.line),
+            line=text.line(texts[0]),
             excerpt=excerpt,
             test=self.test,
             place=self.place,
             time=self.first,
             stall=self.kind.stall,
             known=known.why(self.kind.name, excerpt),
+            title=text.line(title.title(texts)),
+            fingerprint=title.fingerprint(self.kind.name, texts),
+            infra=self.kind.infra,
+        )
+
+
+@dataclass
+class _State:
+    """What is known of the console up to a line."""
+
+    found: list[tuple[int, Fault]] = field(default_factory=list)
+    seen: list[str] = field(default_factory=list)
+    test: str | None = None
+    place: Place = Place.BOOT
+    dead: bool = False
+    through: bool = False
+    begun: int = 0
+    leads: dict[str, _Message] = field(default_factory=dict)  # lines that open a report
+    reports: dict[str, _Report] = field(default_factory=dict)
+    remote: str | None = None  # the caller whose report has stacks of other CPUs
+
+    def copy(self) -> _State:
+        return replace(
+            self,
+            found=[*self.found],
+            seen=[*self.seen],
+            leads={**self.leads},
+            reports={caller: report.copy() for caller, report in self.reports.items()},
         )
 
 
 class Console:
-    """Reads a console as it comes, in pieces of any size.
-
-    ``faults`` are the reports that are complete, ``test`` is the test that runs by the markers,
-    ``seen`` the markers' tests in order, ``dead`` whether the kernel has said its last word,
-    ``through`` whether a marker has said that the suite is.
-    """
+    """Reads a console as it comes, in pieces of any size."""
 
     def __init__(self) -> None:
-        self.faults: list[Fault] = []
-        self.seen: list[str] = []
-        self.test: str | None = None
-        self.dead = False
-        self.through = False
-        self._place = Place.BOOT
+        self._state = _State()
         self._rest = b""
-        self._lead: str | None = None  # the line before, where it opens a report
-        self._report: _Report | None = None
+        self._replay = False
+        # The lines with the last time stamp, and the state before each: a replay undoes them.
+        self._undo: list[tuple[_Message, _State]] = []
+
+    @property
+    def faults(self) -> list[Fault]:
+        """The reports that are complete, in the order in which they began."""
+        return [fault for _, fault in sorted(self._state.found, key=itemgetter(0))]
+
+    @property
+    def seen(self) -> list[str]:
+        """The tests of the markers, in order."""
+        return self._state.seen
+
+    @property
+    def test(self) -> str | None:
+        """The test that runs, None between two tests."""
+        return self._state.test
+
+    @property
+    def dead(self) -> bool:
+        """Whether the kernel has said its last word."""
+        return self._state.dead
+
+    @property
+    def through(self) -> bool:
+        """Whether a marker has said that the suite is through."""
+        return self._state.through
 
     def feed(self, data: bytes) -> None:
         """Take the next bytes of the console."""
@@ -313,92 +565,163 @@ class Console:
         if self._rest:
             self._line(self._rest)
             self._rest = b""
-        self._finish()
+        for caller in [*self._state.reports]:
+            self._finish(caller)
         return tuple(self.faults)
 
     def _line(self, raw: bytes) -> None:
         shown = text.clean(raw[:LINE_LIMIT].decode(errors="replace")).rstrip("\r\n")
-        match = _MESSAGE.search(shown)
-        if match is None:
-            kind = _classify(shown)
-            if kind is not None and kind.name in _BARE:
-                self._message(shown, shown, None)
-            return
-        self._message(match[0], match[2], float(match[1]))
+        messages = [
+            _Message(match[0], match["text"], float(match["time"]), match["caller"] or "")
+            for match in _MESSAGE.finditer(shown)
+        ]
+        bare = shown[: shown.index(messages[0].shown)] if messages else shown
+        self._bare(bare, alone=not messages)
+        for message in messages:
+            self._stamped(message)
 
-    def _message(self, shown: str, message: str, time: float | None) -> None:
-        if message.startswith(MARKER):
+    def _bare(self, shown: str, *, alone: bool) -> None:
+        """What stands on a line before a time stamp: of user space, or of the console itself."""
+        if alone and _BROKEN_STAMP.fullmatch(shown):
+            self._undo = []  # the message that may come again had not got as far as its text
+        for note in _NOTE.findall(shown):
+            if "replaying" in note:
+                self._replay = True
+            else:
+                self._message(_Message(note, note))
+        kind = _classify(shown)
+        if alone and kind is not None and kind.name in _BARE and not _NOTE.search(shown):
+            self._message(_Message(shown, shown))
+
+    def _stamped(self, message: _Message) -> None:
+        if self._replay:
+            self._take_back(message)
+            self._replay = False
+        if self._undo and not self._undo[-1][0].continues(message):
+            self._undo = []
+        self._undo = [*self._undo[-UNDO_LIMIT:], (message, self._state.copy())]
+        self._message(message)
+
+    def _take_back(self, message: _Message) -> None:
+        """Return to the state before the message that comes again with ``message``.
+
+        It had been cut off anywhere; if it has several lines, in any of these.
+        """
+        for index in reversed(range(len(self._undo))):
+            before, state = self._undo[index]
+            last = index == len(self._undo) - 1
+            if before.text == message.text or (last and message.text.startswith(before.text)):
+                self._state, self._undo = state, self._undo[:index]
+                return
+
+    def _message(self, message: _Message) -> None:
+        state, caller = self._state, message.caller
+        if message.text.startswith(MARKER):
             self._marker(message)
             return
-        if self._report is not None and _gap(self._report.last, time):
-            self._finish()
-        kind = CUT if CUT.pattern.match(message) else _classify(message)
-        report = self._report
-        if kind is not None and (report is None or not _belongs(kind, report)):
-            self._open(kind, shown, message, time)
-        elif report is not None:
-            if report.kind is CUT and len(report.lines) == 1:
-                report.line = message  # what WARN() says; the best there is if no headline comes
-            report.lines.append(shown)
-            report.last = time
-        self._lead = shown if _RULE.match(message) else None
+        for other, report in [*state.reports.items()]:
+            if _gap(report.last, message.time):
+                self._finish(other)
+        kind = CUT if CUT.pattern.match(message.text) else _classify(message.text)
+        if kind is not None and kind.name in _ONLY_BARE and message.time is not None:
+            kind = None
+        open_ = state.reports.get(caller)
+        if kind is None or (open_ is not None and kind.is_part_of(open_.kind)):
+            self._continue(message)
+        elif kind.until is Until.LINE:
+            self._continue(message)  # of a report that goes on behind it
+            self._single(kind, message)
+        else:
+            self._open(kind, message)
+        if _RULE.match(message.text):
+            state.leads[caller] = message
+        else:
+            state.leads.pop(caller, None)
         self._end(message)
 
-    def _open(self, kind: Kind, shown: str, message: str, time: float | None) -> None:
-        """A headline: of the report that "cut here" began, or of a new one."""
-        report = self._report
-        if report is None or report.kind is not CUT or kind is CUT:
-            self._finish()
-            self._start(kind, shown, message, time)
-        else:
-            report.kind, report.line, report.last = kind, message, time
-            report.lines.append(shown)
-        self.dead = self.dead or kind.name in _FATAL
+    def _continue(self, message: _Message) -> None:
+        state = self._state
+        owner = message.caller
+        if owner not in state.reports and owner.startswith("C") and state.remote is not None:
+            owner = state.remote
+        report = state.reports.get(owner)
+        if report is not None:
+            report.add(message)
+            if _REMOTE.match(message.text):
+                state.remote = owner
 
-    def _start(self, kind: Kind, shown: str, message: str, time: float | None) -> None:
-        lead = [] if self._lead is None else [self._lead]
-        self._report = _Report(
+    def _open(self, kind: Kind, message: _Message) -> None:
+        """A headline: of the report that "cut here" began, or of a new one."""
+        state, caller = self._state, message.caller
+        report = state.reports.get(caller)
+        if report is None or report.kind is not CUT or kind is CUT:
+            self._finish(caller)
+            lead = state.leads.get(caller)
+            state.reports[caller] = self._begin(kind, message, [] if lead is None else [lead])
+        else:
+            report.name(kind, message)
+        state.dead = state.dead or kind.name in _FATAL
+
+    def _single(self, kind: Kind, message: _Message) -> None:
+        """A report of one line; it may stand in the middle of another."""
+        self._keep(self._begin(kind, message, []))
+        self._state.dead = self._state.dead or kind.name in _FATAL
+
+    def _begin(self, kind: Kind, message: _Message, lead: list[_Message]) -> _Report:
+        state = self._state
+        state.begun += 1
+        return _Report(
             kind=kind,
-            line=message,
-            test=self.seen[-1] if self.seen else None,
-            place=self._place,
-            first=time,
-            last=time,
-            lines=[*lead, shown],
+            number=state.begun,
+            test=state.seen[-1] if state.seen else None,
+            place=state.place,
+            first=message.time,
+            last=message.time,
+            messages=[*lead, message],
+            head=len(lead),
         )
 
-    def _end(self, message: str) -> None:
-        """Finish the report if ``message`` is its last line."""
-        report = self._report
-        if report is None:
-            return
-        if _ENDS[report.kind.until].match(message):
-            self._lead = None
-            self._finish()
-        elif len(report.lines) >= EXCERPT_LINES:
-            self._finish()
+    def _end(self, message: _Message) -> None:
+        """Finish the reports that ``message`` is the last line of."""
+        state, caller = self._state, message.caller
+        for owner in {caller, state.remote if state.remote is not None else caller}:
+            report = state.reports.get(owner)
+            if report is None:
+                continue
+            ends = owner == caller and _ENDS[report.kind.until].match(message.text)
+            if ends:
+                state.leads.pop(owner, None)
+            if ends or len(report.messages) >= EXCERPT_LINES:
+                self._finish(owner)
 
-    def _finish(self) -> None:
-        if self._report is not None:
-            fault = self._report.fault()
-            if fault.fatal or len(self.faults) < FAULTS_LIMIT:
-                self.faults.append(fault)
-        self._report = None
+    def _finish(self, caller: str) -> None:
+        report = self._state.reports.pop(caller, None)
+        if report is not None:
+            self._keep(report)
+        if self._state.remote == caller:
+            self._state.remote = None
 
-    def _marker(self, message: str) -> None:
-        match = _MARK.fullmatch(message.rstrip())
+    def _keep(self, report: _Report) -> None:
+        found = self._state.found
+        if report.kind.name in _FATAL or len(found) < FAULTS_LIMIT:
+            found.append((report.number, report.fault()))
+
+    def _marker(self, message: _Message) -> None:
+        state, text_ = self._state, message.text.rstrip()
+        match = _MARK.fullmatch(text_)
         if match is None:
-            self.through = self.through or message.rstrip() == THROUGH
+            state.through = state.through or text_ == THROUGH
             return
         # A report without an end of its own would swallow the messages of the next test. One
-        # that has an end may still be written by another CPU.
-        if self._report is not None and self._report.kind.until is Until.STACK:
-            self._finish()
+        # that has an end, or is just being written by another CPU, goes on.
+        for caller, report in [*state.reports.items()]:
+            if report.kind.until is Until.STACK and not _busy(report, message):
+                self._finish(caller)
         if match[1] == "begin":
-            self.seen.append(match[2])
-            self.test, self._place = match[2], Place.DURING
+            state.seen.append(match[2])
+            state.test, state.place = match[2], Place.DURING
         else:
-            self.test, self._place = None, Place.AFTER
+            state.test, state.place = None, Place.AFTER
 
 
 def read(data: bytes | str) -> tuple[Fault, ...]:
@@ -409,12 +732,16 @@ def read(data: bytes | str) -> tuple[Fault, ...]:
 
 
 def _classify(message: str) -> Kind | None:
+    message = message.lstrip(" ")
     return next((kind for kind in KINDS if kind.pattern.match(message)), None)
-
-
-def _belongs(kind: Kind, report: _Report) -> bool:
-    return report.kind.name in kind.part_of
 
 
 def _gap(before: float | None, now: float | None) -> bool:
     return before is not None and now is not None and now - before > GAP_SECONDS
+
+
+def _busy(report: _Report, message: _Message) -> bool:
+    """Whether another task or CPU than the message's own has only just written to the report."""
+    if report.messages[-1].caller == message.caller or report.last is None or message.time is None:
+        return False
+    return message.time - report.last < BUSY_SECONDS

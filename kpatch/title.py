@@ -1,0 +1,377 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel report's title and fingerprint: one name for the same fault in every run.
+
+A title has the form that syzbot made customary: what is wrong and the function it is wrong in, no
+address, size, task or CPU. The function is the first one that can be at fault: not the
+detector's own, nor an allocator, a lock, or a helper that every caller uses alike.
+
+    KASAN: slab-use-after-free Read in vfio_pci_acpi_notify       WARNING in vfio_pci_acpi_notify
+    BUG: unable to handle kernel NULL pointer dereference in …     possible deadlock in …
+
+A fingerprint also tells apart reports of one title that come by different ways.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+
+FINGERPRINT_FRAMES = 3
+_FINGERPRINT_DIGITS = 12
+
+
+class Source(Enum):
+    """Where in a report a function is named."""
+
+    HEAD = "behind the headline's ' in ' or ' at '"
+    LOCK = "the first lock that a task takes: '…, at: f+0x1/0x2'"
+    RIP = "the instruction pointer"
+    TRACE = "the frames of the stacks, the most recent one first"
+    STALL = "the frames of the stacks, from the last function that a generic entry called"
+
+
+@dataclass(frozen=True)
+class _Title:
+    """How reports whose text matches ``pattern`` are called; ``{f}`` is the function."""
+
+    pattern: re.Pattern[str]
+    form: str
+    sources: tuple[Source, ...]
+    skip: re.Pattern[str] | None
+
+
+_OOPS = (Source.RIP, Source.TRACE)
+_WARN = (Source.HEAD, Source.RIP, Source.TRACE)
+
+
+def _title(pattern: str, form: str, sources: tuple[Source, ...] = (), skip: str = "") -> _Title:
+    return _Title(re.compile(pattern), form, sources, re.compile(skip) if skip else None)
+
+
+_ANY = r"[\s\S]*?"
+
+# The first row whose pattern is found in the report, from its headline on, counts.
+_TITLES: tuple[_Title, ...] = (
+    _title(
+        r"BUG: +KASAN: (?:double-free|invalid-free)",
+        "KASAN: invalid-free in {f}",
+        (Source.HEAD, Source.TRACE),
+        r"free|slab",
+    ),
+    _title(
+        rf"BUG: +KASAN: ([a-z-]+) in {_ANY}\n(Read|Write) (?:of size|at addr)",
+        "KASAN: {0} {1} in {f}",
+        (Source.HEAD, Source.TRACE),
+    ),
+    _title(r"BUG: +KASAN: ([a-z-]+)", "KASAN: {0} in {f}", (Source.HEAD, Source.TRACE)),
+    _title(r"BUG: +KCSAN: (.*)", "KCSAN: {0}"),
+    _title(
+        r"BUG: +KFENCE: (.+?) in ",
+        "KFENCE: {0} in {f}",
+        (Source.HEAD, Source.TRACE),
+    ),
+    _title(r"BUG: +KMSAN: ([a-z-]+)", "KMSAN: {0} in {f}", (Source.HEAD, Source.TRACE)),
+    _title(r"UBSAN: Undefined behaviour in ", "UBSAN: undefined-behaviour in {f}", (Source.TRACE,)),
+    _title(r"UBSAN: ([\w-]+) in ", "UBSAN: {0} in {f}", (Source.TRACE,)),
+    # CONFIG_UBSAN_TRAP: the words of report_ubsan_failure() in lib/ubsan.c
+    _title(r"UBSAN: ([\w/ ]+?) at ", "UBSAN: {0} in {f}", (Source.HEAD, *_OOPS)),
+    _title(
+        r"possible circular locking dependency",
+        "possible deadlock in {f}",
+        (Source.LOCK, Source.TRACE),
+        r"process_(?:one|scheduled)_work|(?:flush|drain|destroy)_workqueue",
+    ),
+    _title(
+        rf"-safe -> \S+-unsafe lock order detected{_ANY}which became .* at:\n",
+        "possible deadlock in {f}",
+        (Source.TRACE,),
+    ),
+    _title(
+        r"possible (?:recursive locking|irq lock inversion)|-unsafe lock order detected",
+        "possible deadlock in {f}",
+        (Source.LOCK, Source.TRACE),
+    ),
+    _title(r"inconsistent lock state", "inconsistent lock state in {f}", (Source.TRACE,)),
+    _title(r"BUG: Invalid wait context", "WARNING: locking bug in {f}", (Source.TRACE,)),
+    _title(
+        r"(WARNING|BUG|INFO): .*(held lock freed|lock held when returning to user space)",
+        "{0}: {1} in {f}",
+        (Source.LOCK, Source.TRACE),
+    ),
+    _title(
+        r"(WARNING|BUG): .*(still has locks) held",
+        "{0}: {1} held in {f}",
+        (Source.LOCK, Source.TRACE),
+    ),
+    _title(
+        r"(WARNING|BUG|INFO): (?:\S+ )?(bad (?:unlock balance|contention)|[nN]ested lock was not "
+        r"taken|trying to register non-static key)",
+        "{0}: {1} in {f}",
+        (Source.TRACE,),
+    ),
+    _title(
+        r"(WARNING|INFO): suspicious RCU usage",
+        "{0}: suspicious RCU usage in {f}",
+        (Source.TRACE,),
+        r"rcu|kmem|slab",
+    ),
+    _title(
+        r"detected (?:expedited )?stalls?|kthread starved for",
+        "INFO: rcu detected stall in {f}",
+        (Source.STALL,),
+        "rcu",
+    ),
+    _title(r"BUG: soft lockup", "BUG: soft lockup in {f}", (Source.RIP, Source.STALL)),
+    _title(r"hard LOCKUP", "BUG: hard lockup in {f}", (Source.RIP, Source.STALL)),
+    _title(
+        r"INFO: task .*(?:\n.*)?(blocked|can't die).* for more than",
+        "INFO: task hung in {f}",
+        (Source.TRACE,),
+        r"sched|_lock|_slowlock|down|rwsem|completion|wait|synchronize|switch|rcu_barrier"
+        r"|__flush_work|cancel_",
+    ),
+    _title(r"INFO: task ", "INFO: task hung"),
+    _title(r"BUG: workqueue lockup", "BUG: workqueue lockup"),
+    _title(
+        rf"BUG: (workqueue leaked (?:atomic, lock or RCU|lock or atomic)){_ANY}"
+        r"(?:workfn=|last function: )(\w+)",
+        "BUG: {0} in {1}",
+    ),
+    _title(
+        r"BUG: sleeping function called from invalid context",
+        "BUG: sleeping function called from invalid context in {f}",
+        (Source.TRACE,),
+    ),
+    _title(
+        r"BUG: (scheduling (?:while atomic|in a non-blocking section))",
+        "BUG: {0} in {f}",
+        (Source.TRACE,),
+        "sched",
+    ),
+    _title(
+        r"BUG: (using \w+\(\) in preemptible)",
+        "BUG: {0} code in {f}",
+        (Source.TRACE,),
+        "preempt|processor_id|this_cpu|debug_",
+    ),
+    _title(r"BUG: ((?:spinlock|rwlock) .+?) on CPU#", "BUG: {0} in {f}", (Source.TRACE,)),
+    _title(
+        r"(?:kernel|handle kernel) NULL pointer dereference",
+        "BUG: unable to handle kernel NULL pointer dereference in {f}",
+        _OOPS,
+    ),
+    _title(
+        r"BUG: unable to handle (?:page fault for address|kernel paging request)",
+        "BUG: unable to handle kernel paging request in {f}",
+        _OOPS,
+    ),
+    _title(
+        r"stack guard page was hit at",
+        "BUG: stack guard page was hit in {f}",
+        (Source.RIP, Source.STALL),
+    ),
+    _title(r"PANIC: double fault", "PANIC: double fault in {f}", _OOPS),
+    _title(
+        r"kernel BUG at (?:\S*/)?lib/list_debug\.c|^list_(?:add|del)",
+        "BUG: corrupted list in {f}",
+        (Source.TRACE,),
+    ),
+    _title(
+        r"kernel BUG at (?:\S*/)?mm/usercopy\.c|^(?:usercopy: )?Kernel memory \w+ attempt",
+        "BUG: bad usercopy in {f}",
+        (Source.TRACE,),
+        "usercopy|__check",
+    ),
+    _title(r"^kernel BUG at ", "kernel BUG in {f}", _OOPS),
+    _title(r"general protection fault", "general protection fault in {f}", _OOPS),
+    _title(r"^(?:Oops: )?([a-zA-Z#][\w #-]+): [0-9a-f]{4} \[#\d+\]", "{0} in {f}", _OOPS),
+    _title(
+        r"WARNING: kernel stack (regs|frame pointer) .*has bad (?:'\w+' )?value",
+        "WARNING: kernel stack {0} has bad value",
+    ),
+    _title(
+        r"WARNING: .*lib/debugobjects\.c|^ODEBUG: ",
+        "WARNING: ODEBUG bug in {f}",
+        _WARN,
+        r"debug_|rcu|timer_|work_|percpu_|vfree|__free_|kobject_",
+    ),
+    _title(
+        r"WARNING: .*lib/refcount\.c|^refcount_t: ",
+        "WARNING: refcount bug in {f}",
+        _WARN,
+        "refcount|kobject_",
+    ),
+    _title(
+        r"WARNING: .*lib/kobject\.c|^kobject: ", "WARNING: kobject bug in {f}", _WARN, "kobject_"
+    ),
+    _title(r"WARNING: .*kernel/locking/lockdep\.c", "WARNING: locking bug in {f}", (Source.TRACE,)),
+    _title(r"WARNING: (?:.* )?at ", "WARNING in {f}", _WARN),
+    _title(
+        r"BUG: Bad page (state|cache|map)",
+        "BUG: Bad page {0} in {f}",
+        (Source.TRACE,),
+        r"page|folio",
+    ),
+    _title(r"BUG: Bad rss-counter state", "BUG: Bad rss-counter state"),
+    _title(r"BUG: Dentry .* still in use", "BUG: Dentry still in use"),
+    _title(r"^BUG (\S+) .*?\): (.*)", "BUG {0}: {1} in {f}", (Source.TRACE,)),
+    _title(r"kmemleak: \d+ new suspected", "memory leak"),
+    _title(
+        r"sysfs: (cannot create duplicate filename)",
+        "sysfs: {0} in {f}",
+        (Source.TRACE,),
+        "sysfs_|kobject_",
+    ),
+    _title(
+        r"unregister_netdevice: waiting for", "unregister_netdevice: waiting for DEV to become free"
+    ),
+    _title(r"VFS: Close: file count is 0", "VFS: Close: file count is zero"),
+    _title(r"VFS: Busy inodes after unmount", "VFS: Busy inodes after unmount"),
+    _title(r"No irq handler for", "No irq handler for vector"),
+    _title(r"irq \d+: nobody cared", "irq: nobody cared"),
+    _title(r"DMAR: \[(DMA Read|DMA Write|INTR-REMAP)", "DMAR: {0} fault"),
+    _title(r"Killed process", "out of memory: killed process"),
+    _title(r"printk messages dropped", "printk messages dropped"),
+    _title(r"Kernel panic - not syncing: (Attempted to kill init)", "kernel panic: {0}!"),
+    _title(r"Kernel panic - not syncing: (.*?)[ .]*(?:\n|$)", "kernel panic: {0}"),
+)
+
+_FRAME = re.compile(
+    r"^ *(?:\[<[0-9a-f]+>\] +)?([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)", re.MULTILINE
+)
+_RIP = re.compile(
+    r"^R?IP: (?:[0-9a-f]{4}:)?(?:\[<[0-9a-f]+>\] +)*([A-Za-z_][\w.]*)\+0x", re.MULTILINE
+)
+_LOCK = re.compile(r", at: (?:\[<[0-9a-f]+>\] )?([A-Za-z_][\w.]*)\+0x")
+_HEAD = re.compile(r" ([A-Za-z_][\w.]*)\+0x| (?:in|at) ([A-Za-z_][\w.]*)(?= at addr|\(\)| *$)")
+
+# What the compiler puts behind a function's name where it makes several out of one.
+_SUFFIX = re.compile(r"\.(?:constprop|isra|part|cold|llvm)\b.*|\.\d+$")
+# The same system call by its several entries (arch/x86/include/asm/syscall_wrapper.h).
+_SYSCALL = re.compile(
+    r"^(?:__x64_|__ia32_|__se_|__do_|_+)?(?:compat_)?(?:sys|SyS|SYSC)_(?=\w)|^ksys_"
+)
+
+# Functions that are not at fault, whatever the report is: those that found the fault, and helpers.
+_HELPER = re.compile(
+    "|".join(
+        (
+            # detectors
+            r"^_*(?:kasan|asan|hwasan|kmsan|msan|kcsan|tsan|ubsan|kfence|sanitizer)_|_asan_|kasan_",
+            r"^check_(?:memory_region|heap_object|object)|^read_word_at_a_time$|^_*fortify_",
+            r"^(?:dump_stack|show_(?:stack|trace|regs|opcodes)|print_(?:report|address|hex|bad|usage))",
+            r"^print_\w*(?:lock|bug|deadlock)|stack_(?:walk|trace_save)|nmi_(?:cpu_)?backtrace",
+            r"^_*warn(?:_|$)|^v?panic$|^(?:report|fixup|handle)_bug|_trap$|^do_trap|^(?:asm_)?exc_",
+            r"^(?:invalid_op|do_(?:invalid_op|error_trap)|error_entry)$|^irqentry_|^instrument",
+            r"might_(?:sleep|fault|resched)|^debug_object|_is_static_object$",
+            # lockdep and locks
+            r"^_*lockdep_|^_*lock_(?:acquire|release|is_held|acquired|contended|set_class)",
+            r"^(?:check|validate|mark|reacquire|register)_(?:chain|noncircular|deadlock|lock|held|usage|prev)",
+            r"^_*(?:raw_)?(?:spin|read|write)_(?:try|un)?lock|^spin_(?:dump|bug)$|^rwlock_bug$",
+            r"^_*(?:mutex|rt_mutex|ww_mutex)_|^_*(?:down|up)(?:_read|_write|_interruptible|_killable|$)",
+            r"^do_raw_|queued_(?:spin|read|write)|^osq_|^rwsem_",
+            # memory
+            r"^_*k?[vmz]*(?:alloc|malloc|calloc|realloc)(?:_|$)|^_*(?:kmem_cache|slab|kfree|kvfree|vfree)",
+            r"^_*(?:alloc|get_free|free)_(?:pages?|frozen|unref)|^_*mem(?:cpy|move|set|cmp|chr|dup)",
+            r"^_*str(?:n|l|s)?(?:cpy|cmp|len|str|chr|cat|dup)|^(?:sn|scn|vsn|vscn|kas|kvas)printf",
+            r"^_*v?printk|^_*copy_(?:to|from)_|^_*(?:get|put)_user|^(?:hex_)?string(?:_nocheck)?$",
+            # what everybody calls
+            r"^_*list_(?:add|del|replace|move)|^_*rb_(?:insert|erase|next|prev)|^_*refcount_|^kref_",
+            r"^_*kobject_|^(?:get|put)_device$|^device_(?:add|del|unregister|destroy|remove)",
+            r"^(?:arch_|raw_)?atomic\d*_|^_*(?:set|clear|test|change)_(?:and_\w+_)?bit|^add_uevent",
+            r"^_*(?:queue|flush|cancel|insert)_(?:delayed_)?work|^_*(?:mod|del|add)_timer|^_*wake_up",
+            r"^complete$|^wait_for_completion|^finish_wait$|^kthread_stop$|^(?:read|write)[bwlq]$",
+            r"^_*local_bh_|^trace_hardirqs|^_*x86_indirect_thunk|^sysfs_(?:remove|warn)|^_*sched_",
+        )
+    )
+)
+
+# Generic entries from which work is dispatched: what they call is what stalls.
+_ENTRY = re.compile(
+    "|".join(
+        (
+            r"^(?:process_one_work|kthread|smpboot_thread_fn|ret_from_fork\w*|do_idle|cpu_startup\w*)$",
+            r"^(?:do_syscall|entry_|do_fast_syscall|invoke_syscall|do_softirq|__do_softirq|handle_softirqs)",
+            r"^(?:call_timer_fn|__run_timers|task_work_run|exit_to_user|syscall_exit)|^__fput$",
+            r"^_*(?:vfs|new_sync|call)_(?:read|write|ioctl|open|mmap|iter)|^do_(?:iter|vfs|dentry|mmap)",
+            r"^(?:read|write|ioctl|mmap|sendmsg|sock_sendmsg\w*|sock_recvmsg\w*|rtnetlink_rcv_msg)$",
+            r"netif_receive_skb|^acpi_ev_notify_dispatch$|^acpi_os_execute_deferred$",
+        )
+    )
+)
+# An interrupt's own frames, in which a stalled CPU is caught.
+_INTERRUPT = re.compile(
+    r"interrupt|^(?:hrtimer|tick|update_process|watchdog|nmi|trigger)|_irq$|rcu_"
+)
+
+
+def name(function: str) -> str:
+    """A function's name as in the source: without what compiler and system call entries add."""
+    return _SYSCALL.sub("", _SUFFIX.sub("", function)) or function
+
+
+def title(messages: Sequence[str]) -> str:
+    """The title of a report, given its messages from the headline on, without time stamps."""
+    text = "\n".join(messages)
+    for row in _TITLES:
+        match = row.pattern.search(text)
+        if match is not None:
+            if "{f}" not in row.form:
+                return _flat(row.form.format(*match.groups()))
+            found = _function(row, text, match)
+            form = row.form if found else row.form.partition(" in {f}")[0]
+            return _flat(form.format(*match.groups(), f=found))
+    return _flat(messages[0]) if messages else ""
+
+
+def fingerprint(kind: str, messages: Sequence[str]) -> str:
+    """A short digest of a report's kind, its title, and the functions on top of its stack."""
+    top = [frame for frame in _stack("\n".join(messages)) if not _HELPER.search(frame)]
+    what = [kind, title(messages), *top[:FINGERPRINT_FRAMES]]
+    return hashlib.sha256("\n".join(what).encode()).hexdigest()[:_FINGERPRINT_DIGITS]
+
+
+def _function(row: _Title, text: str, match: re.Match[str]) -> str:
+    """The first function that can be at fault, "" if the report names none."""
+    for source in row.sources:
+        for found in _named(source, text, match):
+            if not (_HELPER.search(found) or (row.skip is not None and row.skip.search(found))):
+                return found
+    return ""
+
+
+def _named(source: Source, text: str, match: re.Match[str]) -> Iterator[str]:
+    rest = text[match.start() :]
+    if source is Source.HEAD:
+        yield from (name(one or two) for one, two in _HEAD.findall(rest.partition("\n")[0]))
+    elif source is Source.LOCK:
+        yield from (name(found) for found in _LOCK.findall(rest)[:1])
+    elif source is Source.RIP:
+        yield from (name(found) for found in _RIP.findall(rest)[:1])
+    elif source is Source.STALL:
+        yield from _stalled(_stack(text[match.end() :]))
+    else:
+        yield from _stack(text[match.end() :])
+
+
+def _stack(text: str) -> list[str]:
+    """The functions on a report's stacks, most recent first; the guesses ("? f") left out."""
+    return [name(found) for found in _FRAME.findall(text)]
+
+
+def _stalled(stack: list[str]) -> list[str]:
+    """The stack from the function on that the most recent generic entry called."""
+    quiet = [frame for frame in stack if not _INTERRUPT.search(frame)]
+    entry = next((index for index, frame in enumerate(quiet) if _ENTRY.search(frame)), 0)
+    return quiet[max(entry - 1, 0) :]
+
+
+def _flat(words: str) -> str:
+    """One line without what differs between two runs: numbers become NUM, addresses ADDR."""
+    words = re.sub(r"\b(?:0x)?[0-9a-f]{8,16}\b", "ADDR", words)
+    words = re.sub(r"\+0x[0-9a-f]+/0x[0-9a-f]+", "", words)
+    words = re.sub(r"(?<![\w.-])\d+\b", "NUM", words)
+    return " ".join(words.split())
