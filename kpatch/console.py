@@ -17,8 +17,8 @@ The guest writes its markers through /dev/kmsg, so that they keep their place am
 
     vfio_acpi: begin TEST          vfio_acpi: end TEST
 
-The kernel has to show all of its messages for this (loglevel=8, as lockdep says with KERN_DEBUG
-that it is switched off; not ``quiet``), and must not rate-limit the guest's (printk.devkmsg=on).
+The kernel has to show all of its messages for this (ignore_loglevel), and must not rate-limit
+the guest's (printk.devkmsg=on).
 """
 
 from __future__ import annotations

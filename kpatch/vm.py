@@ -42,6 +42,9 @@ CHUNK = 1 << 18
 
 KERNEL_ARGUMENTS = (
     "acpi.aml_debug_output=1",  # the firmware's methods tell that they have run
+    # Whatever level virtme-ng asks for: nothing may be missing on the console. lockdep says with
+    # KERN_DEBUG that it switches itself off.
+    "ignore_loglevel",
     "intel_iommu=on",
     # While PCI is enumerated one CPU alone runs; ktests/init.sh starts the others. An emulating
     # QEMU 7.2 died then, once in some 400 boots, of a write to a device by a map that was gone,

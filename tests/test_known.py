@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
 from kpatch import console, known
@@ -46,3 +48,9 @@ def test_every_row_says_why_and_names_a_place(row: known.Known) -> None:
     assert row.why
     assert row.kind in {kind.name for kind in console.KINDS}
     assert any(pattern.pattern.startswith("^") for pattern in row.patterns), "a line of the stack"
+
+
+def test_with_the_writer_of_each_message() -> None:
+    """As with CONFIG_PRINTK_CALLER."""
+    [fault] = console.read(re.sub(r"^(\[ *[\d.]+\])", r"\1[   T63]", REPORT, flags=re.MULTILINE))
+    assert fault.known
