@@ -336,6 +336,13 @@ KINDS: tuple[Kind, ...] = (
         Until.TRACE,
         part_of=_BEFORE_WARNING,
     ),
+    # drivers/acpi/acpica/utdelete.c
+    _kind(
+        "acpi",
+        r"ACPI Warning: (?:Obj \S+, Reference Count is already zero|Large Reference Count)",
+        "an ACPI object's reference count is broken",
+        Until.LINE,
+    ),
     # kernel/irq/spurious.c, lib/kobject.c, fs/sysfs/dir.c
     _kind("irq", r"irq \d+: nobody cared", "interrupt that no handler takes"),
     _kind("irq", r"irq event \d+: bogus return value", "a handler's return value is none"),

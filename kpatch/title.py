@@ -234,6 +234,7 @@ _TITLES: tuple[_Title, ...] = (
     _title(r"irq \d+: nobody cared", "irq: nobody cared"),
     _title(r"DMAR: \[(DMA Read|DMA Write|INTR-REMAP)", "DMAR: {0} fault"),
     _title(r"Killed process", "out of memory: killed process"),
+    _title(r"ACPI Warning: (?:Obj )?.*(Reference Count)", "ACPI: broken {0}"),
     _title(r"printk messages dropped", "printk messages dropped"),
     _title(r"PANIC: early exception", "PANIC: early exception"),
     _title(r"Kernel panic - not syncing: (Attempted to kill init)", "kernel panic: {0}!"),

@@ -276,6 +276,11 @@ def test_a_report_starts_at_its_rule() -> None:
     assert "no part of the report" not in fault.excerpt
 
 
+def test_a_rule_that_is_not_right_above_is_no_part_of_the_report() -> None:
+    (fault,) = console.read(f"{STAMP} {'=' * 66}\n{STAMP} something else\n{STAMP} BUG: x\n")
+    assert fault.excerpt == f"{STAMP} BUG: x\n"
+
+
 def test_stalls_are_marked() -> None:
     assert all(fault.stall for fault in console.read(golden("7.3-stalls")))
     assert not any(fault.stall for fault in console.read(golden("7.3-lockdep")))
@@ -422,6 +427,11 @@ HEADLINES = [
     ("ubsan", "UBSAN: divide/remainder overflow at vfio_pci_acpi_notify+0x1/0x2"),
     ("lockdep", "[ INFO: possible circular locking dependency detected ]"),
     ("hung-task", "INFO: task python3:121 can't die for more than 143 seconds."),
+    (
+        "acpi",
+        "ACPI Warning: Obj 00000000c2b9fe4f, Reference Count is already zero, cannot decrement "
+        "(20260408/utdelete-423)",
+    ),
     ("vfs", "VFS: Close: file count is 0 (f_op=vfio_device_fops)"),
     ("vfs", "VFS: Busy inodes after unmount of sda1 (ext4)"),
     ("netdev", "unregister_netdevice: waiting for lo to become free. Usage count = 5"),
@@ -597,6 +607,20 @@ def test_a_message_of_several_lines_that_comes_again() -> None:
     assert fault.excerpt.splitlines() == record
 
 
+def test_a_line_of_a_report_that_comes_again() -> None:
+    lines = [f"{STAMP} BUG: x", "[    1.100000] more of it"]
+    (fault,) = console.read("\n".join([*lines, "[    1.200000] and m", REPLAY]) + "\n")
+    assert fault.excerpt.splitlines() == [*lines, "[    1.200000] and m"]
+    (fault,) = console.read("\n".join([lines[0], lines[1][:20], REPLAY, lines[1]]) + "\n")
+    assert fault.excerpt.splitlines() == lines
+
+
+def test_a_report_of_one_line_that_comes_again() -> None:
+    line = f"{STAMP} kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)"
+    (fault,) = console.read("\n".join([line[:-20], REPLAY, line]) + "\n")
+    assert fault.excerpt == line + "\n"
+
+
 def test_a_marker_that_comes_again_is_one() -> None:
     reader = Console()
     reader.feed(f"{STAMP} vfio_acpi: begin test_burst[2\n".encode())
@@ -608,6 +632,7 @@ def test_a_marker_that_comes_again_is_one() -> None:
 def test_a_replay_takes_nothing_else_back() -> None:
     """The message was cut off in its time stamp; the one before it is whole, and stays."""
     assert kinds(f"{STAMP} BUG: x", "[    1.0", REPLAY, f"{STAMP} BUG: y") == ["bug", "bug"]
+    assert kinds(f"{STAMP} BUG: x", "[    1.0", REPLAY, f"{STAMP} BUG: x") == ["bug", "bug"]
     assert kinds(f"{STAMP} BUG: x", REPLAY, f"{STAMP} something else") == ["bug"]
     assert kinds(REPLAY, f"{STAMP} BUG: x") == ["bug"]
 
@@ -621,6 +646,7 @@ def test_two_messages_on_a_line() -> None:
 
 def test_a_number_in_brackets_is_no_time_stamp() -> None:
     assert kinds(f"{STAMP} x: took [12.345678] BUG: no message") == []
+    assert kinds("a program took [12.345678] BUG: no message") == []
 
 
 def test_reports_of_two_tasks_are_told_apart() -> None:
