@@ -38,6 +38,7 @@ GAP_SECONDS = 5.0
 BUSY_SECONDS = 0.25
 UNDO_LIMIT = 64  # lines of one printk() call; LOG_LINE_MAX characters in 7.3 are no more
 LINE_LIMIT = 1 << 14
+HEADLINE_LIMIT = 1 << 10  # as a line of the kernel's (LOG_LINE_MAX); a program's may be longer
 FAULTS_LIMIT = 200  # the first ones tell; a kernel that complains in a loop fills no disk
 
 
@@ -739,7 +740,7 @@ def read(data: bytes | str) -> tuple[Fault, ...]:
 
 
 def _classify(message: str) -> Kind | None:
-    message = message.lstrip(" ")
+    message = message[:HEADLINE_LIMIT].lstrip(" ")
     return next((kind for kind in KINDS if kind.pattern.match(message)), None)
 
 

@@ -15,12 +15,13 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from enum import Enum
 
 FINGERPRINT_FRAMES = 3
 _FINGERPRINT_DIGITS = 12
+_MESSAGE_LIMIT = 500  # characters of each message; a kernel that is hostile may write any text
 
 
 class Source(Enum):
@@ -35,25 +36,36 @@ class Source(Enum):
 
 @dataclass(frozen=True)
 class _Title:
-    """How reports whose text matches ``pattern`` are called; ``{f}`` is the function."""
+    """How reports whose headline has ``pattern``, and whose text has ``more``, are called.
+
+    In ``form``, ``{f}`` is the function and ``{0}``, … the groups of both; ``skip`` names further
+    functions that are not at fault. Where ``more`` is found the stack begins.
+    """
 
     pattern: re.Pattern[str]
     form: str
     sources: tuple[Source, ...]
     skip: re.Pattern[str] | None
+    more: re.Pattern[str] | None
 
 
 _OOPS = (Source.RIP, Source.TRACE)
 _WARN = (Source.HEAD, Source.RIP, Source.TRACE)
 
 
-def _title(pattern: str, form: str, sources: tuple[Source, ...] = (), skip: str = "") -> _Title:
-    return _Title(re.compile(pattern), form, sources, re.compile(skip) if skip else None)
+def _title(
+    pattern: str, form: str, sources: tuple[Source, ...] = (), skip: str = "", more: str = ""
+) -> _Title:
+    return _Title(
+        re.compile(pattern),
+        form,
+        sources,
+        re.compile(skip) if skip else None,
+        re.compile(more, re.MULTILINE) if more else None,
+    )
 
 
-_ANY = r"[\s\S]*?"
-
-# The first row whose pattern is found in the report, from its headline on, counts.
+# The first row that fits counts.
 _TITLES: tuple[_Title, ...] = (
     _title(
         r"BUG: +KASAN: (?:double-free|invalid-free)",
@@ -62,9 +74,10 @@ _TITLES: tuple[_Title, ...] = (
         r"free|slab",
     ),
     _title(
-        rf"BUG: +KASAN: ([a-z-]+) in {_ANY}\n(Read|Write) (?:of size|at addr)",
+        r"BUG: +KASAN: ([a-z-]+)",
         "KASAN: {0} {1} in {f}",
         (Source.HEAD, Source.TRACE),
+        more=r"^(Read|Write) (?:of size|at addr)",
     ),
     _title(r"BUG: +KASAN: ([a-z-]+)", "KASAN: {0} in {f}", (Source.HEAD, Source.TRACE)),
     _title(r"BUG: +KCSAN: (.*)", "KCSAN: {0}"),
@@ -85,9 +98,10 @@ _TITLES: tuple[_Title, ...] = (
         r"process_(?:one|scheduled)_work|(?:flush|drain|destroy)_workqueue",
     ),
     _title(
-        rf"-safe -> \S+-unsafe lock order detected{_ANY}which became .* at:\n",
+        r"-unsafe lock order detected",
         "possible deadlock in {f}",
         (Source.TRACE,),
+        more=r"which became .* at:$",
     ),
     _title(
         r"possible (?:recursive locking|irq lock inversion)|-unsafe lock order detected",
@@ -127,18 +141,17 @@ _TITLES: tuple[_Title, ...] = (
     _title(r"BUG: soft lockup", "BUG: soft lockup in {f}", (Source.RIP, Source.STALL)),
     _title(r"hard LOCKUP", "BUG: hard lockup in {f}", (Source.RIP, Source.STALL)),
     _title(
-        r"INFO: task .*(?:\n.*)?(blocked|can't die).* for more than",
+        r"INFO: task ",
         "INFO: task hung in {f}",
         (Source.TRACE,),
         r"sched|_lock|_slowlock|down|rwsem|completion|wait|synchronize|switch|rcu_barrier"
         r"|__flush_work|cancel_",
     ),
-    _title(r"INFO: task ", "INFO: task hung"),
     _title(r"BUG: workqueue lockup", "BUG: workqueue lockup"),
     _title(
-        rf"BUG: (workqueue leaked (?:atomic, lock or RCU|lock or atomic)){_ANY}"
-        r"(?:workfn=|last function: )(\w+)",
+        r"BUG: (workqueue leaked (?:atomic, lock or RCU|lock or atomic))",
         "BUG: {0} in {1}",
+        more=r"(?:workfn=|last function: )(\w+)",
     ),
     _title(
         r"BUG: sleeping function called from invalid context",
@@ -317,46 +330,49 @@ def name(function: str) -> str:
 
 def title(messages: Sequence[str]) -> str:
     """The title of a report, given its messages from the headline on, without time stamps."""
-    text = "\n".join(messages)
+    if not messages:
+        return ""
+    head, *rest = (message[:_MESSAGE_LIMIT] for message in messages)
     for row in _TITLES:
-        match = row.pattern.search(text)
-        if match is not None:
-            if "{f}" not in row.form:
-                return _flat(row.form.format(*match.groups()))
-            found = _function(row, text, match)
-            form = row.form if found else row.form.partition(" in {f}")[0]
-            return _flat(form.format(*match.groups(), f=found))
-    return _flat(messages[0]) if messages else ""
+        match = row.pattern.search(head)
+        body = "\n".join(rest)
+        more = row.more.search(body) if match is not None and row.more is not None else None
+        if match is None or (row.more is not None and more is None):
+            continue
+        groups = [*match.groups(), *(more.groups() if more is not None else ())]
+        found = _function(row, head, body[more.end() :] if more is not None else body)
+        form = row.form if found else row.form.partition(" in {f}")[0]
+        return _flat(form.format(*groups, f=found))
+    return _flat(head)
 
 
 def fingerprint(kind: str, messages: Sequence[str]) -> str:
     """A short digest of a report's kind, its title, and the functions on top of its stack."""
-    top = [frame for frame in _stack("\n".join(messages)) if not _HELPER.search(frame)]
+    text = "\n".join(message[:_MESSAGE_LIMIT] for message in messages)
+    top = [frame for frame in _stack(text) if not _HELPER.search(frame)]
     what = [kind, title(messages), *top[:FINGERPRINT_FRAMES]]
     return hashlib.sha256("\n".join(what).encode()).hexdigest()[:_FINGERPRINT_DIGITS]
 
 
-def _function(row: _Title, text: str, match: re.Match[str]) -> str:
+def _function(row: _Title, head: str, body: str) -> str:
     """The first function that can be at fault, "" if the report names none."""
     for source in row.sources:
-        for found in _named(source, text, match):
+        for found in _named(source, head, body):
             if not (_HELPER.search(found) or (row.skip is not None and row.skip.search(found))):
                 return found
     return ""
 
 
-def _named(source: Source, text: str, match: re.Match[str]) -> Iterator[str]:
-    rest = text[match.start() :]
+def _named(source: Source, head: str, body: str) -> list[str]:
     if source is Source.HEAD:
-        yield from (name(one or two) for one, two in _HEAD.findall(rest.partition("\n")[0]))
-    elif source is Source.LOCK:
-        yield from (name(found) for found in _LOCK.findall(rest)[:1])
-    elif source is Source.RIP:
-        yield from (name(found) for found in _RIP.findall(rest)[:1])
-    elif source is Source.STALL:
-        yield from _stalled(_stack(text[match.end() :]))
-    else:
-        yield from _stack(text[match.end() :])
+        return [name(one or two) for one, two in _HEAD.findall(head)]
+    if source is Source.LOCK:
+        return [name(found) for found in _LOCK.findall(body)[:1]]
+    if source is Source.RIP:
+        return [name(found) for found in _RIP.findall(body)[:1]]
+    if source is Source.STALL:
+        return _stalled(_stack(body))
+    return _stack(body)
 
 
 def _stack(text: str) -> list[str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import random
+import time
 from pathlib import Path
 
 import pytest
@@ -356,6 +357,20 @@ def test_escape_sequences_never_come_through() -> None:
     (fault,) = console.read(b"\x1b[2J\x1b]0;title\x07[    1.000000] BUG: \x1b[31mred\xc2\x9b\x00\n")
     assert fault.line == "BUG: red"
     assert fault.excerpt == "[    1.000000] BUG: red\n"
+
+
+@pytest.mark.parametrize(
+    "noise",
+    ["INFO: task blocked ", "BUG: KASAN: a in ", " at: f+0x1/0x2 ", "[      ", "-safe -> a-"],
+)
+@pytest.mark.parametrize("head", ["", "INFO: task ", "BUG: KASAN: a in f"])
+def test_a_hostile_kernel_cannot_hold_up_the_reader(noise: str, head: str) -> None:
+    """No pattern takes more than linear time: 0.1 s of these once took 5 s."""
+    line = noise * (console.LINE_LIMIT // len(noise) - 2)
+    log = "".join(f"[    1.{number:06}] {head}{line}\n" for number in range(100))
+    start = time.process_time()
+    console.read(log)
+    assert time.process_time() - start < 2
 
 
 def test_noise_is_survived() -> None:
