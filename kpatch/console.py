@@ -324,7 +324,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(
         "oops",
         # die() with one of the names in arch/x86/kernel/traps.c, or "Oops" itself
-        r"Oops: |general protection fault\b|(?:[a-zA-Z#_]+ ){0,3}[a-zA-Z#_]+: [0-9a-f]{4} \[#\d+\]",
+        r"Oops: |general protection fault\b|(?:[a-zA-Z#_-]+ ){0,3}[a-zA-Z#_]+: [0-9a-f]{4} \[#\d+\]",
         "exception in the kernel",
         Until.TRACE,
         part_of=_BEFORE_OOPS,

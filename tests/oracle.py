@@ -46,30 +46,55 @@ def samples(folder: Path) -> Iterator[Sample]:
             yield Sample(path.name, titles, log)
 
 
+@dataclass(frozen=True)
+class Answer:
+    """What the console reader makes of a sample; ``title`` is that of the first fault, "" if none.
+
+    ``clean`` says that the sample is a clean log; a title is a false alarm then.
+    """
+
+    name: str
+    title: str
+    expected: str
+    clean: bool
+
+    def __str__(self) -> str:
+        if self.clean:
+            return f"{self.name}: false alarm: {self.title}"
+        if not self.title:
+            return f"{self.name}: not found: {self.expected}"
+        return f"{self.name}: {self.title}, not {self.expected}"
+
+
+def answer(sample: Sample) -> Answer:
+    """Read a sample's log. What says that faults may not have been seen is no fault found."""
+    faults = [fault for fault in console.read(sample.log) if not fault.infra]
+    return Answer(
+        sample.name,
+        faults[0].title if faults else "",
+        sample.titles[0] if sample.titles else "",
+        not sample.titles,
+    )
+
+
 def main() -> None:
     """Print the logs in which nothing is found, false alarms, and the share of equal titles."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--titles", action="store_true", help="print the titles that differ")
     arguments = parser.parse_args()
-    crashes = found = equal = 0
-    for sample in samples(arguments.folder):
-        faults = console.read(sample.log)
-        if not sample.titles:
-            for fault in faults:
-                print(f"{sample.name}: false alarm: {fault.line}")
-            continue
-        crashes += 1
-        found += bool(faults)
-        if not faults:
-            print(f"{sample.name}: not found: {sample.titles[0]}")
-            continue
-        first = next((fault for fault in faults if not fault.infra), faults[0])
-        same = first.title == sample.titles[0]
-        equal += same
-        if arguments.titles and not same:
-            print(f"{sample.name}: {sample.titles[0]}\n{'':{len(sample.name)}}  {first.title}")
-    print(f"{found} of {crashes} found, {equal} first titles equal")
+    answers = [answer(sample) for sample in samples(arguments.folder)]
+    crashes = [one for one in answers if not one.clean]
+    found = [one for one in crashes if one.title]
+    equal = [one for one in found if one.title == one.expected]
+    for one in answers:
+        wrong = bool(one.title) if one.clean else not one.title
+        if wrong or (arguments.titles and not one.clean and one not in equal):
+            print(one)
+    print(
+        f"{len(found)} of {len(crashes)} found, {len(equal)} of them with an equal title; "
+        f"{len(answers) - len(crashes)} clean logs"
+    )
 
 
 if __name__ == "__main__":
