@@ -405,6 +405,8 @@ HEADLINES = [
     ("kcsan", "BUG: KCSAN: data-race in vfio_pci_set_acpi / vfio_pci_acpi_notify"),
     ("kmsan", "BUG: KMSAN: uninit-value in vfio_pci_acpi_notify+0x1/0x2"),
     ("kasan", "BUG: KASAN: invalid-access"),
+    ("kasan", "BUG:  KASAN: invalid-access"),
+    ("kcsan", "BUG:  KCSAN: data-race in f / g"),
     ("lockdep", "WARNING: possible recursive locking detected"),
     ("lockdep", "WARNING: possible irq lock inversion dependency detected"),
     ("lockdep", "WARNING: HARDIRQ-safe -> HARDIRQ-unsafe lock order detected"),
@@ -744,6 +746,12 @@ def test_what_hung_task_adds_is_no_hung_task() -> None:
 def test_with_and_without_the_caller(stamp: str) -> None:
     (fault,) = console.read(f"{stamp} BUG: x\n")
     assert (fault.line, fault.time) == ("BUG: x", 1.0)
+
+
+def test_memory_that_cannot_be_had_is_no_fault() -> None:
+    """A large kmalloc() fails where memory is in pieces; who cannot bear that is told otherwise."""
+    text = "python3: page allocation failure: order:7, mode:0x40cc0(GFP_KERNEL|__GFP_COMP)"
+    assert kinds(f"{STAMP} {text}") == []
 
 
 def test_a_headline_behind_a_space() -> None:
