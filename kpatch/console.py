@@ -38,7 +38,8 @@ GAP_SECONDS = 5.0
 BUSY_SECONDS = 0.25
 UNDO_LIMIT = 64  # lines of one printk() call; LOG_LINE_MAX characters in 7.3 are no more
 LINE_LIMIT = 1 << 14
-HEADLINE_LIMIT = 1 << 10  # as a line of the kernel's (LOG_LINE_MAX); a program's may be longer
+MESSAGE_LIMIT = 1 << 11  # the kernel's have LOG_LINE_MAX, 1 kB; what is longer is a program's
+REPORTS_LIMIT = 16  # that are being written at a time, each by another task or CPU
 FAULTS_LIMIT = 200  # the first ones tell; a kernel that complains in a loop fills no disk
 
 
@@ -324,7 +325,8 @@ KINDS: tuple[Kind, ...] = (
     _kind(
         "oops",
         # die() with one of the names in arch/x86/kernel/traps.c, or "Oops" itself
-        r"Oops: |general protection fault\b|(?:[a-zA-Z#_-]+ ){0,3}[a-zA-Z#_]+: [0-9a-f]{4} \[#\d+\]",
+        r"Oops: |general protection fault\b"
+        r"|(?:[a-zA-Z#_-]+ ){0,3}[a-zA-Z#_]+: [0-9a-f]{4} \[#\d+\]",
         "exception in the kernel",
         Until.TRACE,
         part_of=_BEFORE_OOPS,
@@ -470,7 +472,8 @@ class _Report:
 
     def add(self, message: _Message) -> None:
         self.messages.append(message)
-        self.last = message.time
+        if message.time is not None:
+            self.last = message.time
 
     def name(self, kind: Kind, message: _Message) -> None:
         """The headline of a report that so far is a CUT."""
@@ -500,10 +503,8 @@ class _Report:
 
 @dataclass
 class _State:
-    """What is known of the console up to a line."""
+    """What is known of the console up to a line, beside the faults and tests found so far."""
 
-    found: list[tuple[int, Fault]] = field(default_factory=list)
-    seen: list[str] = field(default_factory=list)
     test: str | None = None
     place: Place = Place.BOOT
     dead: bool = False
@@ -516,11 +517,19 @@ class _State:
     def copy(self) -> _State:
         return replace(
             self,
-            found=[*self.found],
-            seen=[*self.seen],
             leads={**self.leads},
             reports={caller: report.copy() for caller, report in self.reports.items()},
         )
+
+
+@dataclass(frozen=True)
+class _Point:
+    """Where to return to if ``message`` comes again: all that was known before it."""
+
+    message: _Message
+    state: _State
+    found: int
+    seen: int
 
 
 class Console:
@@ -528,20 +537,22 @@ class Console:
 
     def __init__(self) -> None:
         self._state = _State()
+        self._found: list[tuple[int, Fault]] = []
+        self._seen: list[str] = []
         self._rest = b""
+        self._undo: list[_Point] = []  # of the lines with the last time stamp
         self._replay = False
-        # The lines with the last time stamp, and the state before each: a replay undoes them.
-        self._undo: list[tuple[_Message, _State]] = []
+        self._notes: list[_Message] = []  # between the word of a replay and its message
 
     @property
     def faults(self) -> list[Fault]:
         """The reports that are complete, in the order in which they began."""
-        return [fault for _, fault in sorted(self._state.found, key=itemgetter(0))]
+        return [fault for _, fault in sorted(self._found, key=itemgetter(0))]
 
     @property
     def seen(self) -> list[str]:
         """The tests of the markers, in order."""
-        return self._state.seen
+        return self._seen
 
     @property
     def test(self) -> str | None:
@@ -573,6 +584,7 @@ class Console:
         if self._rest:
             self._line(self._rest)
             self._rest = b""
+        self._take_notes()
         for caller in [*self._state.reports]:
             self._finish(caller)
         return tuple(self.faults)
@@ -580,7 +592,12 @@ class Console:
     def _line(self, raw: bytes) -> None:
         shown = text.clean(raw[:LINE_LIMIT].decode(errors="replace")).rstrip("\r\n")
         messages = [
-            _Message(match[0], match["text"], float(match["time"]), match["caller"] or "")
+            _Message(
+                match[0][:MESSAGE_LIMIT],
+                match["text"][:MESSAGE_LIMIT],
+                float(match["time"]),
+                match["caller"] or "",
+            )
             for match in _MESSAGE.finditer(shown)
         ]
         bare = shown[: shown.index(messages[0].shown)] if messages else shown
@@ -596,7 +613,9 @@ class Console:
             if "replaying" in note:
                 self._replay = True
             else:
-                self._message(_Message(note, note))
+                self._notes.append(_Message(note, note))
+        if not self._replay:
+            self._take_notes()
         kind = _classify(shown)
         if alone and kind is not None and kind.name in _BARE and not _NOTE.search(shown):
             self._message(_Message(shown, shown))
@@ -605,10 +624,17 @@ class Console:
         if self._replay:
             self._take_back(message)
             self._replay = False
-        if self._undo and not self._undo[-1][0].continues(message):
+            self._take_notes()
+        if self._undo and not self._undo[-1].message.continues(message):
             self._undo = []
-        self._undo = [*self._undo[-UNDO_LIMIT:], (message, self._state.copy())]
+        point = _Point(message, self._state.copy(), len(self._found), len(self._seen))
+        self._undo = [*self._undo[-UNDO_LIMIT:], point]
         self._message(message)
+
+    def _take_notes(self) -> None:
+        notes, self._notes = self._notes, []
+        for note in notes:
+            self._message(note)
 
     def _take_back(self, message: _Message) -> None:
         """Return to the state before the message that comes again with ``message``.
@@ -616,10 +642,11 @@ class Console:
         It had been cut off anywhere; if it has several lines, in any of these.
         """
         for index in reversed(range(len(self._undo))):
-            before, state = self._undo[index]
-            last = index == len(self._undo) - 1
-            if before.text == message.text or (last and message.text.startswith(before.text)):
-                self._state, self._undo = state, self._undo[:index]
+            point = self._undo[index]
+            before, last = point.message.text, index == len(self._undo) - 1
+            if before == message.text or (last and message.text.startswith(before)):
+                self._state, self._undo = point.state, self._undo[:index]
+                del self._found[point.found :], self._seen[point.seen :]
                 return
 
     def _message(self, message: _Message) -> None:
@@ -641,10 +668,9 @@ class Console:
             self._single(kind, message)
         else:
             self._open(kind, message)
-        if _RULE.match(message.text):
+        state.leads.pop(caller, None)
+        if _RULE.match(message.text) and len(state.leads) < REPORTS_LIMIT:
             state.leads[caller] = message
-        else:
-            state.leads.pop(caller, None)
         self._end(message)
 
     def _continue(self, message: _Message) -> None:
@@ -664,6 +690,8 @@ class Console:
         report = state.reports.get(caller)
         if report is None or report.kind is not CUT or kind is CUT:
             self._finish(caller)
+            if len(state.reports) >= REPORTS_LIMIT:
+                self._finish(next(iter(state.reports)))
             lead = state.leads.get(caller)
             state.reports[caller] = self._begin(kind, message, [] if lead is None else [lead])
         else:
@@ -681,7 +709,7 @@ class Console:
         return _Report(
             kind=kind,
             number=state.begun,
-            test=state.seen[-1] if state.seen else None,
+            test=self._seen[-1] if self._seen else None,
             place=state.place,
             first=message.time,
             last=message.time,
@@ -710,9 +738,9 @@ class Console:
             self._state.remote = None
 
     def _keep(self, report: _Report) -> None:
-        found = self._state.found
-        if report.kind.name in _FATAL or len(found) < FAULTS_LIMIT:
-            found.append((report.number, report.fault()))
+        alike = sum(fault.infra == report.kind.infra for _, fault in self._found)
+        if report.kind.name in _FATAL or alike < FAULTS_LIMIT:
+            self._found.append((report.number, report.fault()))
 
     def _marker(self, message: _Message) -> None:
         state, text_ = self._state, message.text.rstrip()
@@ -726,7 +754,7 @@ class Console:
             if report.kind.until is Until.STACK and not _busy(report, message):
                 self._finish(caller)
         if match[1] == "begin":
-            state.seen.append(match[2])
+            self._seen.append(match[2])
             state.test, state.place = match[2], Place.DURING
         else:
             state.test, state.place = None, Place.AFTER
@@ -740,7 +768,7 @@ def read(data: bytes | str) -> tuple[Fault, ...]:
 
 
 def _classify(message: str) -> Kind | None:
-    message = message[:HEADLINE_LIMIT].lstrip(" ")
+    message = message[:MESSAGE_LIMIT].lstrip(" ")
     return next((kind for kind in KINDS if kind.pattern.match(message)), None)
 
 

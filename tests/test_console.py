@@ -344,6 +344,30 @@ def test_a_kernel_that_complains_in_a_loop_is_bounded() -> None:
     assert faults[-1].kind == "panic"
 
 
+def test_messages_that_are_lost_in_a_loop_hide_no_fault() -> None:
+    lost = "** 5 printk messages dropped **\n" * 999
+    faults = console.read(f"{lost}[    1.000000] BUG: x\n")
+    assert [fault.kind for fault in faults] == ["dropped"] * console.FAULTS_LIMIT + ["bug"]
+
+
+def test_reports_of_many_tasks_are_bounded() -> None:
+    start = time.process_time()
+    faults = console.read(
+        "".join(
+            f"[    1.000000][{task:>6}] {'=' * 66}\n[    1.000000][{task:>6}] BUG: x\n"
+            for task in (f"T{number}" for number in range(3000))
+        )
+    )
+    assert len(faults) == console.FAULTS_LIMIT
+    assert [fault.excerpt.count("\n") for fault in faults] == [2] * console.FAULTS_LIMIT
+    assert time.process_time() - start < 2
+
+
+def test_a_long_message_is_bounded() -> None:
+    (fault,) = console.read(f"[    1.000000] BUG: {'x' * 5000}\n")
+    assert len(fault.excerpt) == console.MESSAGE_LIMIT + 1
+
+
 def test_a_line_without_end_is_bounded() -> None:
     reader = Console()
     for _ in range(100):
@@ -637,6 +661,17 @@ def test_a_report_of_one_line_that_comes_again() -> None:
     line = f"{STAMP} kmemleak: 2 new suspected memory leaks (see /sys/kernel/debug/kmemleak)"
     (fault,) = console.read("\n".join([line[:-20], REPLAY, line]) + "\n")
     assert fault.excerpt == line + "\n"
+
+
+def test_a_message_that_comes_again_after_others_were_dropped() -> None:
+    """In the order of nbcon_emit_next_record() in kernel/printk/nbcon.c."""
+    line = f"{STAMP} BUG: Bad page state in process python3"
+    notes = f"{REPLAY}\n** 5 printk messages dropped **\n"
+    dropped, bug = sorted(
+        console.read(f"{line[:30]}\n{notes}{line}\n"), key=lambda one: one.infra, reverse=True
+    )
+    assert (dropped.kind, bug.line) == ("dropped", "BUG: Bad page state in process python3")
+    assert [fault.kind for fault in console.read(f"{STAMP} x\n{notes}")] == ["dropped"]
 
 
 def test_a_marker_that_comes_again_is_one() -> None:
