@@ -208,7 +208,7 @@ _TITLES: tuple[_Title, ...] = (
     _title(
         r"WARNING: .*lib/debugobjects\.c|^ODEBUG: ",
         "WARNING: ODEBUG bug in {f}",
-        _WARN,
+        _OOPS,
         r"debug_|rcu|timer_|work_|percpu_|vfree|__free_|kobject_",
     ),
     _title(
