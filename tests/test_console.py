@@ -24,7 +24,6 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
     "6.1-gpf-kasan": [
         ("oops", A, DURING, "general protection fault, probably", "---[ end trace"),
     ],
-    "6.1-ubsan": [("ubsan", A, DURING, "UBSAN: array-index-out-of-bounds in drivers/", "=====")],
     "6.12-list-bug": [("list", A, DURING, "list_del corruption. prev->next", "---[ end trace")],
     "6.12-warn-after": [
         (
@@ -75,6 +74,45 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
             DURING,
             "WARNING: kernel/sched/core.c:9187 at __might_sleep",
             "---[ end trace",
+        ),
+    ],
+    "real-6.1-gpf": [
+        ("oops", f"{CRASH}mod_gpf", DURING, "general protection fault, probably", END)
+    ],
+    "real-6.1-interleaved": [
+        (
+            "warning",
+            f"{CRASH}mod_two",
+            DURING,
+            "WARNING: CPU: 1 PID: 33 at lk.c:23 warner",
+            " <TASK>",
+        ),
+        ("warning", f"{CRASH}mod_two", DURING, "WARNING: CPU: 0 PID: 32 at lk.c:23 warner", END),
+    ],
+    "real-6.1-list": [("list", f"{CRASH}CORRUPT_LIST_ADD", DURING, "list_add corruption. ", END)],
+    "real-6.1-null-panic": [
+        ("null", f"{CRASH}mod_null", DURING, "BUG: kernel NULL pointer dereference", END),
+        ("panic", f"{CRASH}mod_null", DURING, "Kernel panic - not syncing: Fatal", "Kernel Offset"),
+    ],
+    "real-6.1-ubsan": [
+        ("ubsan", f"{CRASH}ARRAY_BOUNDS", DURING, "UBSAN: array-index-out-of-bounds in ", "====="),
+    ],
+    "real-6.1-usercopy": [
+        (
+            "usercopy",
+            f"{CRASH}USERCOPY_SLAB_SIZE_TO",
+            DURING,
+            "usercopy: Kernel memory exposure",
+            END,
+        ),
+    ],
+    "real-6.1-warn": [
+        (
+            "warning",
+            f"{CRASH}WARNING_MESSAGE",
+            DURING,
+            "WARNING: CPU: 1 PID: 31 at drivers/misc/lkdtm/bugs.c:",
+            END,
         ),
     ],
     "real-7.3-atomic": [
@@ -741,6 +779,11 @@ def test_reports_of_two_tasks_are_told_apart() -> None:
     assert {line[14:22] for line in one.excerpt.splitlines()} == {"[   T43]"}
     assert {line[14:22] for line in two.excerpt.splitlines()} == {"[   T44]"}
     assert one.excerpt.count("\n") == two.excerpt.count("\n") == 26
+
+
+def test_without_the_writers_names_reports_that_interleave_are_two_nevertheless() -> None:
+    one, two = console.read(golden("real-6.1-interleaved"))
+    assert one.title == two.title == "WARNING in warner"
 
 
 def test_stacks_of_other_cpus_belong_to_the_report_that_asked_for_them() -> None:
