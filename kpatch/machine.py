@@ -22,14 +22,43 @@ TEMPLATE = KTESTS / "firmware" / "ssdt.asl.j2"
 
 
 @dataclass(frozen=True)
+class Island:
+    """A root bus of its own with one port; QEMU's DSDT describes the bus, and nothing on it."""
+
+    name: str
+    slot: int
+    bus: int
+
+    @property
+    def inner(self) -> int:
+        """The number of the bus behind the port, as firmware hands them out."""
+        return self.bus + 1
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The values of QEMU's ``-device``."""
+        return (
+            f"pxb-pcie,id={self.name}-root,bus=pcie.0,addr={self.slot:#x},bus_nr={self.bus:#x}",
+            # Nothing is ever plugged into it: without a slot the kernel has less to set up.
+            f"pcie-root-port,id={self.name},bus={self.name}-root,addr=0,chassis=2,slot=2,hotplug=off",
+        )
+
+
+@dataclass(frozen=True)
 class Device:
-    """One PCI function of the machine on the root bus."""
+    """One PCI function of the machine, on the root bus or behind the port of the island.
+
+    ``described``: whether QEMU's DSDT has an object for it: True, False, or "varies" with QEMU's
+    version. The test firmware notifies the devices that are described by every version.
+    """
 
     name: str
     model: str
     slot: int
     function: int = 0
     multifunction: bool = False
+    island: Island | None = None
+    described: bool | str = True
 
     @property
     def devfn(self) -> int:
@@ -39,12 +68,13 @@ class Device:
     @property
     def bdf(self) -> str:
         """The address as sysfs spells it."""
-        return f"0000:00:{self.slot:02x}.{self.function}"
+        bus = self.island.inner if self.island else 0
+        return f"0000:{bus:02x}:{self.slot:02x}.{self.function}"
 
     @property
     def path(self) -> str:
-        """The object that QEMU's DSDT has for the slot; only function 0 has one."""
-        return f"\\_SB.PCI0.S{self.devfn:02X}" if self.function == 0 else ""
+        """The object that every QEMU's DSDT has for the device, "" where there is none."""
+        return f"\\_SB.PCI0.S{self.devfn:02X}" if self.described is True else ""
 
     @property
     def method(self) -> str:
@@ -54,8 +84,9 @@ class Device:
     @property
     def option(self) -> str:
         """The value of QEMU's ``-device``."""
+        bus = self.island.name if self.island else "pcie.0"
         more = ",multifunction=on" if self.multifunction else ""
-        return f"{self.model},id={self.name},bus=pcie.0,addr={self.slot:#x}.{self.function}{more}"
+        return f"{self.model},id={self.name},bus={bus},addr={self.slot:#x}.{self.function}{more}"
 
 
 @dataclass(frozen=True)
@@ -112,16 +143,18 @@ class Machine:
 
     devices: tuple[Device, ...]
     port: Port
+    island: Island
     unrelated: tuple[Unrelated, ...]
 
     @property
     def sources(self) -> tuple[Device, ...]:
-        """The devices that the firmware can notify: those with a companion."""
+        """The devices that the firmware notifies: those with a companion on every QEMU."""
         return tuple(device for device in self.devices if device.path)
 
     def options(self) -> list[str]:
         """QEMU's arguments for the machine, the firmware's table excepted."""
-        options = [device.option for device in self.devices] + [self.port.option]
+        devices = [device.option for device in self.devices]
+        options = [*self.island.options, *devices, self.port.option]
         return [
             "-machine",
             "kernel-irqchip=split",
@@ -131,13 +164,17 @@ class Machine:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """What the tests get to know, as JSON-able data; an empty path means no companion."""
+        """What the tests get to know, as JSON-able data.
+
+        An empty path means that not every QEMU describes the device, ``bare`` that none does.
+        """
         return {
             "devices": {
                 device.name: {
                     "bdf": device.bdf,
                     "path": device.path,
                     "method": device.method if device.path else "",
+                    "bare": device.described is False,
                 }
                 for device in self.devices
             },
@@ -152,9 +189,14 @@ class Machine:
 def load(table: Path = TABLE) -> Machine:
     """Read the table; a key that is not known there raises TypeError."""
     data = tomllib.loads(table.read_text())
+    island = Island(**data["island"])
     return Machine(
-        devices=tuple(Device(**row) for row in data["device"]),
+        devices=tuple(
+            Device(**row | {"island": island if row.get("island") else None})
+            for row in data["device"]
+        ),
         port=Port(**data["port"]),
+        island=island,
         unrelated=tuple(Unrelated(**row) for row in data["unrelated"]),
     )
 

@@ -60,6 +60,9 @@ KERNEL_ARGUMENTS = (
     "tsc=reliable",  # emulated, it is read too late for the clocks' watchdog on a busy machine
 )
 
+# Where our devices go: without a bus named, QEMU may choose the root bus of the machine's island.
+BUS = "pcie.0"
+
 # Of 9p: nobody changes the host's files while the guest runs, and reading each page of a program
 # once more whenever it is started takes seconds.
 CACHE = ",cache=loose"
@@ -228,7 +231,7 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
         *argv,
         *_device_arguments(setup),
         *("-chardev", f"socket,id=records,fd={fds['records']}"),
-        *("-device", "virtio-serial-pci,id=records-bus"),
+        *("-device", f"virtio-serial-pci,bus={BUS},id=records-bus"),
         *("-device", f"virtserialport,bus=records-bus.0,chardev=records,name={RECORDS_PORT}"),
         *("-chardev", f"socket,id=qmp,fd={fds['qmp']}"),
         *("-mon", "chardev=qmp,mode=control"),
@@ -277,6 +280,6 @@ def _device_arguments(setup: Setup) -> list[str]:
             "-drive",
             f"file={image},format=raw,if=none,id=disk{index},readonly=on",
             "-device",
-            f"virtio-blk-pci,drive=disk{index}",
+            f"virtio-blk-pci,bus={BUS},drive=disk{index}",
         ]
     return arguments

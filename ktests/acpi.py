@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ktests.debugger import Debugger
+from ktests.pci import Device
 
 BUS = Path("/sys/bus/acpi/devices")
 
@@ -79,6 +80,24 @@ class Firmware:
         """
         for what in ("unbind", "bind"):
             _write(f"{self._driver}/{what}", self._fence)
+
+
+def described(device: Device) -> str:
+    """The object that the namespace has for a PCI device, "" for none.
+
+    Found by what firmware says, _ADR below the object of the bus (ACPI 6.5, 6.1.1), and not by
+    the link that the kernel has made of it.
+    """
+    above = device.upstream / "firmware_node" / "path"
+    bus = short(above.read_text().strip()) if above.exists() else None
+    for folder in BUS.iterdir():
+        address, path = folder / "adr", folder / "path"
+        if not address.exists() or int(address.read_text(), 16) != device.address:
+            continue
+        found = short(path.read_text().strip())
+        if found.rpartition(".")[0] == bus:
+            return found
+    return ""
 
 
 def _write(path: str, text: str) -> None:

@@ -9,7 +9,8 @@ from typing import Protocol
 
 import pytest
 
-from ktests.acpi import Firmware, Unrelated
+from ktests import acpi
+from ktests.acpi import Firmware, Unrelated, short
 from ktests.debugger import Debugger
 from ktests.pci import VFIO, Device, Port
 from ktests.recorder import Job
@@ -21,8 +22,33 @@ Measure = Callable[[str, float | str], None]
 
 @pytest.fixture(scope="session")
 def devices(job: Job) -> dict[str, Device]:
-    """The PCI functions of the machine by name."""
-    return {name: Device(name, **facts) for name, facts in job.machine["devices"].items()}
+    """The PCI functions of the machine by name.
+
+    RuntimeError if QEMU's firmware does not describe them as the machine's table says: what the
+    tests would then tell is nothing about the kernel.
+    """
+    found = {name: Device(name, **facts) for name, facts in job.machine["devices"].items()}
+    for device in found.values():
+        check_description(device)
+    return found
+
+
+def check_description(device: Device) -> None:
+    """Raise RuntimeError if firmware describes the device otherwise than the machine's table.
+
+    Firmware is asked only where the kernel's companion is not that of the table: it takes a while.
+    """
+    if not device.path and not device.bare:
+        return
+    companion = device.companion
+    if (short(companion) if companion else "") == device.path:
+        return
+    described = acpi.described(device)
+    if described != device.path:
+        raise RuntimeError(
+            f"QEMU describes {device.name} ({device.bdf}) as {described or 'nothing'}, and "
+            f"ktests/machine.toml says {device.path or 'nothing'}: look at QEMU's DSDT"
+        )
 
 
 @pytest.fixture(scope="session")

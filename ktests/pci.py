@@ -21,14 +21,16 @@ BIND_SECONDS = 5.0
 class Device:
     """A PCI function of the test machine.
 
-    ``path`` is the companion's object in the ACPI namespace as the machine's table has it, ""
-    for none; ``method`` is the test firmware's method that notifies it.
+    ``path`` is the companion's object in the ACPI namespace as the machine's table has it, "" if
+    not every QEMU has one; ``method`` is the test firmware's method that notifies it; ``bare``
+    tells that no QEMU has an object for it.
     """
 
     name: str
     bdf: str
     path: str
     method: str
+    bare: bool = False
 
     @property
     def folder(self) -> Path:
@@ -40,6 +42,17 @@ class Device:
         """The companion's path as the kernel knows it, "" for none."""
         node = self.folder / "firmware_node" / "path"
         return node.read_text().strip() if node.exists() else ""
+
+    @property
+    def address(self) -> int:
+        """Device and function as _ADR has them (ACPI 6.5, table 6.2)."""
+        slot, _, function = self.bdf.rpartition(":")[2].partition(".")
+        return int(slot, 16) << 16 | int(function, 16)
+
+    @property
+    def upstream(self) -> Path:
+        """The bridge or host bridge above the device, in sysfs."""
+        return self.folder.resolve().parent
 
     @property
     def driver(self) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 import pytest
 
 from ktests import errors, release
-from ktests.acpi import Firmware, short
+from ktests.acpi import Firmware, described, short
 from ktests.conftest import OpenEventfdVmm
 from ktests.pci import Device
 from uapi import probe, vfio
@@ -60,10 +60,10 @@ def test_family() -> None:
 
 
 @pytest.mark.requirement("REQ-INT-02")
-@pytest.mark.parametrize("name", ["alpha", "beta", "carrier", "bare", "express"])
+@pytest.mark.parametrize("name", ["alpha", "beta", "carrier", "second", "bare", "express"])
 def test_companion(devices: dict[str, Device], name: str) -> None:
     companion = devices[name].companion
-    assert (short(companion) if companion else "") == devices[name].path
+    assert (short(companion) if companion else "") == described(devices[name])
 
 
 # ---- what the device's descriptor tells of the mechanism -----------------------------------------
@@ -90,6 +90,14 @@ def test_num_irqs(bind: Bind, name: str) -> None:
 def test_irq_info(bind: Bind, name: str, expected: tuple[int, int]) -> None:
     with vfio.Device.open(bind(name).bdf) as device:
         assert answer(device, ACPI) == expected
+
+
+# Whether it has a companion depends on QEMU's version; whichever it is, the answer follows it.
+@pytest.mark.requirement("REQ-INT-04")
+def test_irq_info_of_second_function(bind: Bind) -> None:
+    device = bind("second")
+    with vfio.Device.open(device.bdf) as opened:
+        assert answer(opened, ACPI) == ((NORESIZE, 1) if described(device) else (0, 0))
 
 
 def ways_to(device: Device) -> tuple[str, ...]:

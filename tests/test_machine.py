@@ -13,11 +13,12 @@ import pytest
 
 from kpatch import machine, process, vm
 from kpatch.errors import HarnessError
-from kpatch.machine import Device, Port, Unrelated
+from kpatch.machine import Device, Island, Port, Unrelated
 from kpatch.stage import Silent
 from ktests import debugger
 
 TABLE = machine.load()
+ISLAND = Island("island", 0x15, 0x40)
 NOTIFIED: tuple[Device | Unrelated, ...] = (*TABLE.sources, *TABLE.unrelated)
 PLACED: tuple[Device | Port, ...] = (*TABLE.devices, TABLE.port)
 
@@ -33,7 +34,8 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (Device("a", "edu", 0x10), "0000:00:10.0", r"\_SB.PCI0.S80", "N080"),
         (Device("a", "edu", 0x1F), "0000:00:1f.0", r"\_SB.PCI0.SF8", "N0F8"),
         (Device("a", "edu", 1), "0000:00:01.0", r"\_SB.PCI0.S08", "N008"),
-        (Device("a", "edu", 0x12, 7), "0000:00:12.7", "", "N097"),
+        (Device("a", "edu", 0x12, 7, described="varies"), "0000:00:12.7", "", "N097"),
+        (Device("a", "edu", 0, island=ISLAND, described=False), "0000:41:00.0", "", "N000"),
     ],
 )
 def test_addresses(device: Device, bdf: str, path: str, method: str) -> None:
@@ -50,6 +52,11 @@ def test_options() -> None:
     assert Device("a", "edu", 0x10).option == "edu,id=a,bus=pcie.0,addr=0x10.0"
     carrier = Device("c", "edu", 0x12, multifunction=True)
     assert carrier.option == "edu,id=c,bus=pcie.0,addr=0x12.0,multifunction=on"
+    bare = Device("b", "edu", 0, island=ISLAND, described=False)
+    assert bare.option == "edu,id=b,bus=island,addr=0x0.0"
+    root, above = ISLAND.options
+    assert root == "pxb-pcie,id=island-root,bus=pcie.0,addr=0x15,bus_nr=0x40"
+    assert above.startswith("pcie-root-port,id=island,bus=island-root,addr=0,")
     port = Port("bay", 0x13, "edu")
     assert (port.bdf, port.path) == ("0000:00:13.0", r"\_SB.PCI0.S98.S00")
     assert port.option.startswith("pcie-root-port,id=bay,bus=pcie.0,addr=0x13,")
@@ -81,6 +88,8 @@ def test_facts_are_what_the_tests_need() -> None:
         told = facts["devices"][device.name]
         assert told["bdf"] == device.bdf
         assert bool(told["path"]) is bool(told["method"]) is (device in TABLE.sources)
+        assert told["bare"] is (device.described is False)
+    assert [name for name, told in facts["devices"].items() if told["bare"]] == ["bare"]
     assert facts["port"] == {"bdf": TABLE.port.bdf, "path": TABLE.port.path}
     assert {told["method"] for told in facts["unrelated"].values()} == {
         "NACA",
@@ -129,7 +138,7 @@ def test_firmware_that_does_not_compile_is_refused() -> None:
         Unrelated("x", "AAAA", "ACPI0003", 0, "_PSR"),
         Unrelated("y", "AAAB", "ACPI0003", 1, "_PSR"),
     )
-    table = machine.Machine(TABLE.devices, TABLE.port, twins)  # both methods would be NAAA
+    table = machine.Machine(TABLE.devices, TABLE.port, ISLAND, twins)  # both methods would be NAAA
     with pytest.raises(HarnessError, match="iasl does not compile the test firmware") as refused:
         machine.aml(table, stage=Silent())
     assert "NAAA" in refused.value.details
@@ -139,7 +148,7 @@ def test_firmware_that_does_not_compile_is_refused() -> None:
 
 
 def test_firmware_follows_the_table() -> None:
-    moved = machine.Machine((Device("a", "edu", 5),), TABLE.port, TABLE.unrelated)
+    moved = machine.Machine((Device("a", "edu", 5),), TABLE.port, ISLAND, TABLE.unrelated)
     assert machine.aml(moved, stage=Silent()) != machine.aml(TABLE, stage=Silent())
     assert "S28" in machine.asl(moved) and "S80" not in machine.asl(moved)
 
@@ -158,14 +167,23 @@ def test_qemu_has_the_devices_where_the_table_says() -> None:
         ]
 
     with vm.started(command) as qemu:
-        [bus] = listed(qemu.qmp("query-pci"))
+        # What is behind a bridge is told when firmware has numbered its bus, and none has run.
+        buses = listed(qemu.qmp("query-pci"))
         found = {
-            device["qdev_id"]: f"0000:00:{device['slot']:02x}.{device['function']}"
+            device["qdev_id"]: f"0000:{bus['bus']:02x}:{device['slot']:02x}.{device['function']}"
+            for bus in buses
             for device in bus["devices"]
             if device["qdev_id"]
         }
-        expected = {device.name: device.bdf for device in PLACED}
+        island = TABLE.island
+        behind = {d.name for d in TABLE.devices if d.island is not None}
+        expected = {device.name: device.bdf for device in PLACED if device.name not in behind}
+        expected |= {f"{island.name}-root": f"0000:00:{island.slot:02x}.0"}
+        expected |= {island.name: f"0000:{island.bus:02x}:00.0"}
         assert found == expected
+        for name in behind:
+            above = qemu.qmp("qom-get", path=f"/machine/peripheral/{name}", property="parent_bus")
+            assert above == f"/machine/peripheral/{island.name}/{island.name}"
         port = TABLE.port
         qemu.qmp("device_add", driver=port.model, id="plugged", bus=port.name)
         there = listed(qemu.qmp("qom-list", path="/machine/peripheral"))
