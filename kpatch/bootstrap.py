@@ -31,6 +31,7 @@ PACKAGES: dict[str, str] = {
     "acpica-tools": "iasl",
     "bc": "bc",
     "bison": "bison",
+    "bzip2": "bzip2",  # for tarballs; not in Debian's minimal system
     "busybox-static": "/bin/busybox",
     "ccache": "ccache",
     "erofs-utils": "mkfs.erofs",

@@ -5,7 +5,8 @@ A test's outcome is "lost" until something says otherwise, so that silence is ne
 order: a report of the kernel during a test or right after it is a crash, whatever the test
 says of itself; a test that was begun and did not end is a hang if its limit ended the VM, and
 lost otherwise; one that was never begun is lost; else it is what the guest reports. What does
-not belong to a test (a boot that fails, a guest that talks nonsense) is an incident.
+not belong to a test (a boot that fails, a guest that talks nonsense) is an incident. A hang that
+the emulator is to blame for is infra; the test runs once more in a fresh VM, and that counts.
 
 Then the outcome is held against the requirement: see `Requirement.expected`.
 """
@@ -14,7 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from kpatch.console import Fault, Place
@@ -53,17 +54,32 @@ _LIMITS = frozenset({Ending.TEST_LIMIT, Ending.BOOT_LIMIT, Ending.RUN_LIMIT})
 class VmRun:
     """One VM: what it told, what its kernel complained of, how it ended.
 
-    ``detail`` adds to the ending for a reader ("qemu: killed by signal 9").
+    ``detail`` adds to the ending for a reader ("qemu: killed by signal 9"). ``emulator`` is what
+    the emulator did wrong in a VM that hung (kpatch/emulator.py), "" if nothing showed.
     """
 
     transcript: Transcript
     faults: tuple[Fault, ...]
     ending: Ending
     detail: str = ""
+    emulator: str = ""
 
     def complaints(self, excused: AbstractSet[str]) -> tuple[Fault, ...]:
-        """Return the faults that count: none known to come of the harness, no ``excused`` title."""
-        return tuple(it for it in self.faults if not it.known and it.title not in excused)
+        """Return the faults that count: none known to come of the harness, no ``excused`` title.
+
+        Nor does a stall count in a VM whose emulator let it wait for ever.
+        """
+        return tuple(
+            it
+            for it in self.faults
+            if not it.known and it.title not in excused and not (it.stall and self.emulator)
+        )
+
+    @property
+    def place(self) -> str:
+        """Where the VM was when it ended: the test that ran, or how far it had come."""
+        running = self.transcript.running
+        return running.id if running else _stage(self.transcript)
 
 
 @dataclass(frozen=True)
@@ -205,9 +221,11 @@ def control_titles(runs: Iterable[SeriesRun]) -> frozenset[str]:
 def begun(vms: Iterable[VmRun]) -> frozenset[str]:
     """The tests that some VM began, those included whose begin only the console shows.
 
-    A fresh VM gets these as done: a test that brought a VM down is not tried again.
+    A fresh VM gets these as done: a test that brought a VM down is not tried again, unless it
+    was the emulator that did so: see `repeats`.
     """
-    return frozenset(
+    vms = tuple(vms)
+    names = {
         name
         for vm in vms
         for name in (
@@ -215,7 +233,18 @@ def begun(vms: Iterable[VmRun]) -> frozenset[str]:
             *([vm.transcript.running.id] if vm.transcript.running else []),
             *(fault.test for fault in vm.faults if fault.test is not None),
         )
-    )
+    }
+    return frozenset(names - ({vms[-1].place} if repeats(vms) else set()))
+
+
+def repeats(vms: Sequence[VmRun]) -> bool:
+    """Return whether what the last VM hung in is run once more: its emulator was to blame.
+
+    Once for each place: what hangs again there may have a cause that looks alike.
+    """
+    if not vms or not vms[-1].emulator:
+        return False
+    return not any(vm.emulator and vm.place == vms[-1].place for vm in vms[:-1])
 
 
 def exit_code(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> ExitCode:
@@ -235,9 +264,20 @@ def _tests(
     requirements: Mapping[str, Requirement], run: SeriesRun, excused: AbstractSet[str]
 ) -> Iterator[TestResult]:
     for test in _collected(run):
-        words = [word for vm in run.vms for word in _words(vm, test.id, excused)]
-        word = min(words, key=lambda word: _WORST_FIRST.index(word.outcome), default=_NEVER)
+        word = _worst(run.vms, test.id, excused)
         yield _held_against(requirements.get(test.requirement), run, test, word)
+
+
+def _worst(vms: Sequence[VmRun], name: str, excused: AbstractSet[str]) -> _Word:
+    """Return the worst word on a test; of one that was run once more, only the repetition's."""
+    told = [word for vm in vms for word in _words(vm, name, excused)]
+    lost = [vm.emulator for vm in vms if vm.emulator and vm.place == name]
+    words = [word for word in told if not lost or word.outcome is not Outcome.INFRA] or told
+    word = min(words, key=lambda word: _WORST_FIRST.index(word.outcome), default=_NEVER)
+    if len(told) < 2 or not lost:
+        return word
+    message = "\n".join(part for part in (word.message, f"run once more, since {lost[0]}") if part)
+    return replace(word, message=message)
 
 
 def _collected(run: SeriesRun) -> dict[Collected.Test, None]:
@@ -265,6 +305,8 @@ def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
 
 def _broken_off(vm: VmRun, limit: float) -> _Word:
     """A test that was running when the VM ended."""
+    if vm.emulator:
+        return _Word(Outcome.INFRA, limit, vm.emulator)
     if vm.ending is Ending.TEST_LIMIT:
         return _Word(Outcome.HANG, limit, f"did not end within {limit:g} s")
     if vm.ending in _LIMITS:
@@ -335,13 +377,19 @@ def _incidents(run: SeriesRun, excused: AbstractSet[str]) -> Iterator[Incident]:
         yield Incident(run.series, 0, Outcome.INFRA, "no VM was started")
     first = next((vm.transcript.collected for vm in run.vms if vm.transcript.collected), ())
     known = {test.id for test in _collected(run)}
+    judged = run.mechanism not in (UNDETECTED, UNKNOWN)
     for number, vm in enumerate(run.vms, 1):
         found = [
             *_strange(vm, first or ()),
             *_faults_of_nobody(vm, known, excused),
-            *_end(vm, excused, judged=run.mechanism not in (UNDETECTED, UNKNOWN)),
+            *(() if _again(run, number) else _end(vm, excused, judged=judged)),
         ]
         yield from (Incident(run.series, number, outcome, message) for outcome, message in found)
+
+
+def _again(run: SeriesRun, number: int) -> bool:
+    """Whether VM ``number`` hung by the emulator's fault, and another one went on from there."""
+    return bool(run.vms[number - 1].emulator) and number < len(run.vms)
 
 
 def _strange(vm: VmRun, first: Sequence[Collected.Test]) -> Iterator[tuple[Outcome, str]]:
@@ -377,7 +425,9 @@ def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tupl
         return
     if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.complaints(excused)):
         return  # that fault is reported, with its test or as an incident
-    if vm.ending in _LIMITS:
+    if vm.emulator:
+        yield Outcome.INFRA, f"{_stage(told)}: {vm.emulator}"
+    elif vm.ending in _LIMITS:
         yield Outcome.HANG, f"{_stage(told)}: {_ended(vm)}"
     elif told.hello is not None and not told.collected and told.done:
         if judged or told.collected is None:

@@ -15,8 +15,8 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
-from kpatch import judge, virtme, vm
-from kpatch.console import Console
+from kpatch import emulator, judge, virtme, vm
+from kpatch.console import Console, Fault, Place
 from kpatch.errors import HarnessError
 from kpatch.judge import Ending, VmRun
 from kpatch.limits import DEFAULTS, Limits
@@ -33,6 +33,12 @@ Write = Callable[[bytes], object]
 # and after it was asked for stacks.
 DRAIN_SECONDS = 0.2
 STACKS_SECONDS = 5.0
+
+# Between two looks at a hung machine: a sound one has a timer's interrupt by then.
+APART_SECONDS = 2.0
+
+# As much of a console has a boot in it.
+BOOT_BYTES = 1 << 18
 
 # SysRq keys that tell where a kernel hangs: blocked tasks, and what each CPU does.
 STACK_KEYS = "wl"
@@ -91,9 +97,13 @@ def run(
         selection = _learnt(selection, runs[-1])
         told = runs[-1].transcript
         over = told.collected is not None and told.ids <= done
+        again = judge.repeats(runs)
         # A VM in which nothing began, and nothing was learnt, would show no more the next time.
-        if over or (done, selection) == before or time.monotonic() >= end:
+        idle = (done, selection) == before and not again
+        if over or idle or time.monotonic() >= end:
             return runs
+        if again:
+            stage.say(f"once more in a fresh VM: {runs[-1].emulator}")
 
 
 def detected(vms: Sequence[VmRun]) -> Detected | None:
@@ -110,7 +120,7 @@ def _learnt(selection: Selection, vm: VmRun) -> Selection:
     if selection.mechanism == NONE:
         titles = {fault.title for fault in vm.faults if not fault.known}
         return replace(selection, excused=selection.excused | titles)
-    if not selection.detect or vm.transcript.hello is None:
+    if not selection.detect or vm.transcript.hello is None or vm.emulator:
         return selection
     found, mechanism = vm.transcript.detected, selection.mechanism
     if mechanism == UNDETECTED:
@@ -137,6 +147,7 @@ class Follower:
         self._decoder = Decoder()
         self._console = Console()
         self._transcript = Transcript()
+        self._looks: list[dict[str, str]] = []
         self._between = selection.limits.boot * selection.slowness
         self._limit = time.monotonic() + self._between
 
@@ -145,7 +156,12 @@ class Follower:
         self._stage.note("booting")
         with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
             ending, detail = self._until_end(it, functools.partial(_write, console))
-        return VmRun(self._transcript, self._console.close(), ending, detail)
+        faults = self._console.close()
+        # The signs of the emulator's are words of the boot.
+        lost = emulator.fault(self._looks, _beginning(log)) if self._looks else ""
+        if lost:
+            faults = (*faults, _of_emulator(lost, self._transcript.running))
+        return VmRun(self._transcript, faults, ending, detail, lost)
 
     def _until_end(self, it: vm.VM, write: Write) -> tuple[Ending, str]:
         while True:
@@ -157,7 +173,7 @@ class Follower:
                 return _exited(it)
             overdue = self._overdue()
             if overdue is not None:
-                self._dump_stacks(it, write)
+                self._looks = self._dump_stacks(it, write)
                 return overdue, ""
 
     @property
@@ -255,21 +271,28 @@ class Follower:
             return None
         return Ending.TEST_LIMIT if self._transcript.running is not None else Ending.BOOT_LIMIT
 
-    def _dump_stacks(self, it: vm.VM, write: Write) -> None:
+    def _dump_stacks(self, it: vm.VM, write: Write) -> list[dict[str, str]]:
         """Have the hung kernel show where it is, and QEMU, in case the kernel is too far gone.
 
-        The monitor is asked twice: a CPU that runs in a loop is not where it was.
+        The monitor is asked twice: a CPU that runs in a loop is not where it was. Returns the
+        answers to INFOS of each time, as far as they came.
         """
         self._stage.note("hung: dumping stacks")
         symbols = Symbols.of(self._setup.image)
+        rounds: list[dict[str, str]] = [{}, {}]
         try:
             it.sysrq(STACK_KEYS)
             self._drain(it, write, STACKS_SECONDS)
-            for what in (*INFOS, *INFOS):
-                write(f"\nvfio-acpi: info {what}\n{symbols.annotated(it.info(what))}".encode())
+            for answers in rounds:
+                for what in INFOS:
+                    answers[what] = it.info(what)
+                    write(f"\nvfio-acpi: info {what}\n{symbols.annotated(answers[what])}".encode())
+                if answers is rounds[0]:
+                    self._drain(it, write, APART_SECONDS)
         except HarnessError as error:
             if error.code is not ExitCode.LOST:
                 raise
+        return rounds
 
     def _drain(self, it: vm.VM, write: Write, seconds: float) -> None:
         end = time.monotonic() + seconds
@@ -289,6 +312,26 @@ def _write(file: FileIO, data: bytes) -> None:
             mend="make room and run again",
             code=ExitCode.LOST,
         ) from error
+
+
+def _of_emulator(lost: str, running: Begin | None) -> Fault:
+    """The emulator's fault among those that a result lists, known to say nothing of a series."""
+    return Fault(
+        kind="emulator",
+        line=lost,
+        excerpt=lost,
+        test=running.id if running else None,
+        place=Place.DURING if running else Place.BOOT,
+        time=None,
+        stall=True,
+        known=lost,
+    )
+
+
+def _beginning(log: Path) -> str:
+    """What the guest's console said first, as far as BOOT_BYTES go."""
+    with log.open("rb") as console:
+        return console.read(BOOT_BYTES).decode(errors="replace")
 
 
 def _exited(it: vm.VM) -> tuple[Ending, str]:

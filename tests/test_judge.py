@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from packaging.version import Version
@@ -21,6 +22,7 @@ from kpatch.judge import (
     VmRun,
     begun,
     judge,
+    repeats,
 )
 from kpatch.outcomes import ExitCode, Outcome
 from kpatch.record import Begin, Collected, Decoder, End, Hello, Transcript
@@ -540,3 +542,67 @@ def test_golden_run() -> None:
 
 def test_every_ending_is_explained() -> None:
     assert set(ENDING_MEANING) == set(Ending)
+
+
+# ---- what the emulator is to blame for -----------------------------------------------------------
+
+LOST_TIMER = "the emulator lost a timer interrupt: CPU 1 is halted"
+
+
+def lost_timer(running: str | None = "layout", **fields: Any) -> VmRun:
+    ending = Ending.TEST_LIMIT if running else Ending.BOOT_LIMIT
+    return replace(vm({}, running=running, ending=ending, **fields), emulator=LOST_TIMER)
+
+
+def test_a_test_that_was_run_once_more_counts_by_that() -> None:
+    judgement = judged(lost_timer(), vm())
+    assert judgement.exit_code is ExitCode.PASS
+    assert judgement.incidents == ()
+    [layout] = [test for test in judgement.tests if test.id == "layout"]
+    assert (layout.outcome, layout.ok) == (Outcome.PASS, True)
+    assert layout.message.endswith(f"run once more, since {LOST_TIMER}")
+
+
+def test_a_test_that_fails_the_second_time_fails() -> None:
+    judgement = judged(lost_timer(), vm(GOOD | {"layout": Outcome.FAIL}))
+    assert judgement.exit_code is ExitCode.FAIL
+
+
+@pytest.mark.parametrize("times", [1, 2])
+def test_a_test_that_never_came_through_is_infra(times: int) -> None:
+    rest = {name: outcome for name, outcome in GOOD.items() if name != "layout"}
+    judgement = judged(*[lost_timer()] * times, vm(rest))
+    [layout] = [test for test in judgement.tests if test.id == "layout"]
+    assert (layout.outcome, layout.ok) == (Outcome.INFRA, False)
+    assert LOST_TIMER in layout.message
+    assert judgement.exit_code is ExitCode.LOST
+
+
+def test_a_crash_before_the_timer_was_lost_counts() -> None:
+    judgement = judged(lost_timer(faults=(fault("layout"),)), vm())
+    assert judgement.exit_code is ExitCode.CRASH
+
+
+def test_a_stall_that_comes_of_the_lost_timer_does_not() -> None:
+    judgement = judged(lost_timer(faults=(replace(fault("layout"), stall=True),)), vm())
+    assert judgement.exit_code is ExitCode.PASS
+
+
+def test_a_boot_that_was_tried_once_more() -> None:
+    boot = lost_timer(None)
+    boot = replace(boot, transcript=Transcript())
+    assert judged(boot, vm()).exit_code is ExitCode.PASS
+    judgement = judged(boot, boot)
+    assert [(it.vm, it.outcome) for it in judgement.incidents if it.vm] == [(2, Outcome.INFRA)]
+    assert judgement.exit_code is ExitCode.LOST
+
+
+def test_what_is_run_once_more() -> None:
+    assert repeats([lost_timer()])
+    assert begun([lost_timer()]) == frozenset()
+    assert not repeats([lost_timer(), lost_timer()])
+    assert begun([lost_timer(), lost_timer()]) == {"layout"}
+    assert repeats([lost_timer(), lost_timer("wide")])
+    assert not repeats([lost_timer(), vm()])
+    assert not repeats([vm(running="layout", ending=Ending.TEST_LIMIT)])
+    assert not repeats([])

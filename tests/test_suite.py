@@ -29,7 +29,7 @@ from kpatch.limits import Limits
 from kpatch.outcomes import ExitCode, Outcome
 from kpatch.record import Begin, Detected
 from kpatch.stage import Silent, Stage
-from tests import commandline
+from tests import commandline, test_emulator
 
 NOWHERE = Path("/nonexistent")
 
@@ -146,6 +146,7 @@ class Machine:
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(suite, "STACKS_SECONDS", 0.3)
+    monkeypatch.setattr(suite, "APART_SECONDS", 0.1)
 
 
 def play(tmp_path: Path, *scripts: str, **selection: object) -> tuple[list[VmRun], Machine]:
@@ -435,6 +436,80 @@ def test_silence_in_a_test_is_a_hang(tmp_path: Path) -> None:
     running = runs[0].transcript.running
     assert running is not None and running.id == "a"
     assert f"keys {suite.STACK_KEYS.encode()!r}" in guest.log(1).read_text(), "SysRq was pressed"
+
+
+# ---- what the emulator is to blame for -----------------------------------------------------------
+
+HANGS = """
+    monitor()
+    hello("a", "b")
+    begin("a", limit=1)
+    forever()
+    """
+HANGS_AT_BOOT = """
+    monitor()
+    kernel("[    0.100000] pci 0000:00:10.0: [1234:11e8]")
+    forever()
+    """
+GOES_ON = """
+    hello("a", "b")
+    run("a")
+    run("b")
+    tell("done")
+    """
+
+
+def timer_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the monitor say what it said of a VM whose CPU 1 waits for ever."""
+    answers = test_emulator.lost("10.0")[0]
+    monkeypatch.setattr(vm.VM, "info", lambda _, what: answers.get(what, ""))
+
+
+def test_a_lost_timer_is_tried_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    timer_lost(monkeypatch)
+    runs, guest = play(tmp_path, HANGS, GOES_ON)
+    assert endings(runs) == [Ending.TEST_LIMIT, Ending.DONE]
+    assert "lost a timer interrupt: CPU 1" in runs[0].emulator
+    assert [(it.kind, it.test, it.known) for it in runs[0].faults] == [
+        ("emulator", "a", runs[0].emulator)
+    ]
+    assert guest.seen(2)[0]["done"] == [], "the test that hung is not over"
+    assert "info lapic 1" in guest.log(1).read_text()
+
+
+def test_a_lost_timer_is_not_tried_for_ever(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    timer_lost(monkeypatch)
+    runs, guest = play(tmp_path, HANGS, HANGS, GOES_ON.replace('run("a")', ""))
+    assert endings(runs) == [Ending.TEST_LIMIT, Ending.TEST_LIMIT, Ending.DONE]
+    assert [guest.seen(number)[0]["done"] for number in (2, 3)] == [[], ["a"]]
+
+
+@pytest.mark.parametrize("again", [HANGS_AT_BOOT, GOES_ON], ids=["hangs again", "goes on"])
+def test_a_boot_without_its_timer_is_tried_once_more(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, again: str
+) -> None:
+    timer_lost(monkeypatch)
+    runs, _ = play(tmp_path, HANGS_AT_BOOT, again, limits=Limits(boot=2, test=60, run=60))
+    assert endings(runs) == [
+        Ending.BOOT_LIMIT,
+        Ending.DONE if again is GOES_ON else Ending.BOOT_LIMIT,
+    ]
+
+
+def test_a_hang_of_the_kernel_is_not_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answers = iter([*test_emulator.looks("10.0")])
+    monkeypatch.setattr(
+        vm.VM,
+        "info",
+        lambda _, what: (next(answers) if what == "registers -a" else {}).get(what, ""),
+    )
+    runs, _ = play(tmp_path, HANGS, GOES_ON.replace('run("a")', ""))
+    assert runs[0].emulator == ""
+    assert list(runs[1].transcript.ended) == ["b"]
 
 
 def test_limit_of_a_test_starts_with_it(tmp_path: Path) -> None:
