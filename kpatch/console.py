@@ -430,11 +430,6 @@ class Fault:
     infra: bool = False
 
     @property
-    def title(self) -> str:
-        """The headline."""
-        return self.line.strip()
-
-    @property
     def fatal(self) -> bool:
         """Whether the kernel says that it does not go on after this."""
         return self.kind in _FATAL

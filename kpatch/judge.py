@@ -324,8 +324,12 @@ def _complained(word: _Word, faults: Sequence[Fault]) -> _Word:
         for fault in faults
     ]
     stalled = word.outcome is Outcome.HANG and all(fault.stall for fault in faults)
+    outcome = Outcome.HANG if stalled else Outcome.CRASH
+    if all(fault.infra for fault in faults):
+        # Nothing that the kernel did wrong; but what it did may not have been seen.
+        outcome = min(word.outcome, Outcome.INFRA, key=_WORST_FIRST.index)
     return _Word(
-        outcome=Outcome.HANG if stalled else Outcome.CRASH,
+        outcome=outcome,
         seconds=word.seconds,
         message="\n".join([*dict.fromkeys(lines), *([word.message] if word.message else [])]),
         values=word.values,
@@ -408,11 +412,16 @@ def _faults_of_nobody(
         if fault.test is None:
             # What does not get any further than its boot hangs, and the kernel may notice first.
             hung = fault.stall and vm.transcript.hello is None
-            yield Outcome.HANG if hung else Outcome.CRASH, f"before the first test: {fault.line}"
+            outcome = Outcome.HANG if hung else _blamed(fault)
+            yield outcome, f"before the first test: {fault.line}"
         elif fault.test == DETECTION:
-            yield Outcome.CRASH, f"while the mechanism was detected: {fault.line}"
+            yield _blamed(fault), f"while the mechanism was detected: {fault.line}"
         elif fault.test not in known:
-            yield Outcome.CRASH, f"in a test that was never collected: {fault.line}"
+            yield _blamed(fault), f"in a test that was never collected: {fault.line}"
+
+
+def _blamed(fault: Fault) -> Outcome:
+    return Outcome.INFRA if fault.infra else Outcome.CRASH
 
 
 def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tuple[Outcome, str]]:

@@ -111,6 +111,8 @@ class FaultInfo:
     excerpt: str
     known: str
     title: str = ""
+    fingerprint: str = ""
+    infra: bool = False
     of_base: bool = False
 
 
@@ -168,6 +170,8 @@ def faults_of(judgement: Judgement) -> tuple[FaultInfo, ...]:
             excerpt=seen.fault.excerpt,
             known=seen.fault.known,
             title=seen.fault.title,
+            fingerprint=seen.fault.fingerprint,
+            infra=seen.fault.infra,
             of_base=seen.of_base,
         )
         for seen in judgement.faults

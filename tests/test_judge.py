@@ -86,7 +86,7 @@ def fault(
     stall: bool = False,
     known: str = "",
 ) -> Fault:
-    return Fault(kind, line, f"{line}\n", test, place, 1.0, stall, known)
+    return Fault(kind, line, f"{line}\n", test, place, 1.0, stall, known, title=line)
 
 
 PANIC = fault(kind="panic", line="Kernel panic - not syncing: x")
@@ -195,6 +195,17 @@ def test_a_crash_of_the_detection_is_told_as_such() -> None:
     crash = next(it for it in judgement.incidents if it.outcome is Outcome.CRASH)
     assert crash.message == f"while the mechanism was detected: {PANIC.line}"
     assert judgement.exit_code is ExitCode.CRASH
+
+
+def test_what_hides_faults_is_infra_and_no_crash() -> None:
+    off = replace(fault(), infra=True, line="DEBUG_LOCKS off", title="DEBUG_LOCKS off")
+    judgement = judged(vm(faults=(off,)))
+    assert outcome(judgement) == (Outcome.INFRA, False)
+    assert judgement.exit_code is ExitCode.LOST
+    early = judged(vm(faults=(replace(off, test=None),)))
+    assert [it.outcome for it in early.incidents] == [Outcome.INFRA]
+    both_kinds = judged(vm(faults=(off, fault())))
+    assert outcome(both_kinds) == (Outcome.CRASH, False), "a fault that was seen counts more"
 
 
 # ---- what the base complains of by itself --------------------------------------------------------

@@ -120,8 +120,8 @@ def test_nothing_private_is_tracked() -> None:
     assert not found
 
 
-# Lines. The longest are tests with many small inputs; one more screen, and a part has to go.
-LONGEST = 720
+# Lines. Longer, and a part has to go.
+LONGEST = 850
 
 
 def test_no_module_is_too_long() -> None:

@@ -88,7 +88,7 @@ def forever():
 """
 
 WARNING = "WARNING: CPU: 0 PID: 1 at drivers/x.c:1 f+0x1/0x2"
-TITLE = WARNING
+TITLE = "WARNING in f"
 REPORT = f"[    1.000000] {WARNING}\n[    1.000001] ---[ end trace 0000000000000000 ]---"
 
 
