@@ -121,7 +121,7 @@ def test_nothing_private_is_tracked() -> None:
 
 
 # Lines. Longer, and a part has to go.
-LONGEST = 850
+LONGEST = 900
 
 
 def test_no_module_is_too_long() -> None:
