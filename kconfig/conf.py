@@ -3,22 +3,15 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import re
 from pathlib import Path
 
+from kpatch import confine
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
-from kpatch.process import capture, need
+from kpatch.process import need
 from kpatch.stage import shell_line
-
-# What conf and the Makefiles may take from the user's environment. All the rest (ARCH, CC,
-# KCONFIG_*, KBUILD_*, MAKEFLAGS, …) would change the answer without anybody having asked.
-PASSED_ON = ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
-
-# ENOSPC in the words of the C library, and so of every tool that meets it.
-NO_SPACE = os.strerror(errno.ENOSPC)
 
 # conf's "file:line: syntax error", the shell's "flex: not found", the Makefile's own "*** The
 # source tree is not clean", and make's "*** No rule to make target".
@@ -26,12 +19,6 @@ _ERROR = re.compile(r"error:? |error$|: not found|\*\*\*.*\w", re.IGNORECASE)
 
 ENVIRONMENT_FILE = "conf.environment"
 ENVIRONMENT_PROBE = "environment.Kconfig"
-
-
-def environment() -> dict[str, str]:
-    """The environment that the kernel's make gets."""
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return kept | {"LC_ALL": "C"}
 
 
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
@@ -52,14 +39,15 @@ def commands(asked: Path, *, source: Path, out: Path) -> tuple[list[str], ...]:
     )
 
 
-def run(argv: list[str]) -> None:
+def run(argv: list[str], *, source: Path, out: Path, asked: Path | None = None) -> None:
     """Run one of the commands; HarnessError (exit 4) with all that make said if it fails.
+
+    ``asked`` is the fragment file, if the command reads one.
 
     OSError (ENOSPC) if it was for want of space.
     """
-    status, output = capture(argv, env=environment())
-    if status != 0 and NO_SPACE in output:
-        raise OSError(errno.ENOSPC, NO_SPACE)
+    readable = () if asked is None else (asked,)
+    status, output = confine.make(argv, source=source, out=out, readable=readable)
     if status != 0:
         raise HarnessError(
             f"make {argv[-1]}",
@@ -80,8 +68,8 @@ def _first_error(output: str) -> str:
 def resolve(asked: Path, *, source: Path, out: Path) -> str:
     """The .config that the tree makes of the fragment file ``asked``."""
     for argv in commands(asked, source=source, out=out):
-        run(argv)
-    return (out / ".config").read_text(encoding="utf-8")
+        run(argv, source=source, out=out, asked=asked)
+    return confine.product(out, ".config").read_text(encoding="utf-8")
 
 
 def variables(*, source: Path, out: Path) -> dict[str, str]:
@@ -92,6 +80,8 @@ def variables(*, source: Path, out: Path) -> dict[str, str]:
     """
     probe, answer = out / ENVIRONMENT_PROBE, out / ENVIRONMENT_FILE
     probe.write_text(f"written := $(shell,env -0 >{ENVIRONMENT_FILE})\n", encoding="utf-8")
-    run(command("listnewconfig", f"KBUILD_KCONFIG={probe}", source=source, out=out))
-    pairs = answer.read_text(encoding="utf-8", errors="surrogateescape").split("\0")
+    argv = command("listnewconfig", f"KBUILD_KCONFIG={probe}", source=source, out=out)
+    run(argv, source=source, out=out)
+    made = confine.product(out, answer.name)
+    pairs = made.read_text(encoding="utf-8", errors="surrogateescape").split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

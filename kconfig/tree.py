@@ -18,6 +18,7 @@ its range is dropped where conf moves it to the nearest end.
 from __future__ import annotations
 
 import os
+import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
@@ -28,6 +29,7 @@ import kconfiglib
 
 from kconfig import dotconfig
 from kconfig.release import Release, release
+from kpatch import confine
 
 # Untyped: kconfiglib's symbols, choices, menu nodes, and expressions (tuples of these).
 Symbol = Any
@@ -41,6 +43,23 @@ CHOICE_HONOURS_N: Release = (6, 11)
 UNSET_NUMBER_IS_ZERO: Release = (6, 11)
 
 _process_state = threading.Lock()
+
+
+def _shell(kconf: Any, name: str, command: str) -> str:
+    """Expand ``$(shell,COMMAND)`` as kconfiglib does, but confined: the tree may be a stranger's.
+
+    Returns the output with newlines as spaces, without those at its end.
+    """
+    source = Path(kconf.srctree or ".").resolve()
+    argv = confine.wrap(["sh", "-c", command], readable=[source], writable=[Path.cwd()])
+    env = {**os.environ, "PATH": confine.path()}
+    done = subprocess.run(
+        argv, capture_output=True, text=True, errors="replace", env=env, check=False
+    )
+    return "\n".join(done.stdout.splitlines()).rstrip("\n").replace("\n", " ")
+
+
+kconfiglib._shell_fn = _shell
 
 
 class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is untyped

@@ -158,7 +158,9 @@ class Bench:
                 self.kpatch("--series", SERIES, "--tests", TURNAROUND),
                 self.kpatch("--series", SERIES),
                 self.kpatch(),
-                self._time(bare, environment=virtme.environment(), said=VNG_DONE),
+                self._time(
+                    bare, environment=virtme.environment(self.folder / "home"), said=VNG_DONE
+                ),
             )
             for _ in range(self.runs)
         ]

@@ -32,6 +32,7 @@ PACKAGES: dict[str, str] = {
     "bc": "bc",
     "bison": "bison",
     "bzip2": "bzip2",  # for tarballs; not in Debian's minimal system
+    "bubblewrap": "bwrap",
     "busybox-static": "/bin/busybox",
     "ccache": "ccache",
     "erofs-utils": "mkfs.erofs",

@@ -6,14 +6,11 @@
 build's number in the kernel's banner (``#<first 12 digits>``, ``uname -v``), so that a guest
 can tell which kernel it runs.
 
-A kernel's build runs what its Makefiles say, and a series may change those. Whoever builds a
-series gives its author what building any software gives: everything the user may do. Nothing
-here confines it; for a series that nobody has read use a machine that has nothing to lose.
+A kernel's build runs what its Makefiles say, and a series may change those: see `kpatch.confine`.
 """
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -23,14 +20,13 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from kconfig.conf import environment
-from kpatch import buildlog, cache, compiler, slot
+from kpatch import buildlog, cache, compiler, confine, process, slot
 from kpatch.compiler import Compiler
+from kpatch.confine import product
 from kpatch.errors import HarnessError
 from kpatch.model import Applied, Change, Config, Kernel
 from kpatch.outcomes import ExitCode
-from kpatch.process import capture
-from kpatch.slot import NO_SPACE, Slot
+from kpatch.slot import Slot
 from kpatch.stage import Stage
 
 KIND = "kernels"
@@ -76,7 +72,7 @@ def build(applied: Applied, config: Config, *, jobs: int, stage: Stage) -> Kerne
     """
     tools = compiler.detect()
     name = kernel_id(applied, config, tools)
-    argv = _argv(slot.slot(applied.tree, config.flavor), tools, name, jobs)
+    argv = _argv(slot.slot(applied, config.flavor), tools, name, jobs)
     stage.command(argv)
     path = cache.root() / KIND / name
     cached = path.is_dir()
@@ -120,8 +116,8 @@ def base_warnings(kernel: Kernel, base: Kernel | None) -> dict[str, list[str]]:
 
 
 def _warnings(kernel: Kernel, paths: Collection[str]) -> list[buildlog.Finding]:
-    where = slot.slot(kernel.applied.tree, kernel.config.flavor)
-    log = kernel.log.read_text(errors="replace")
+    where = slot.slot(kernel.applied, kernel.config.flavor)
+    log = kernel.log.read_text(errors="replace").replace(confine.PLACE, str(where.src))
     return buildlog.warnings(log, source=str(where.src), paths=paths)
 
 
@@ -155,14 +151,14 @@ def _fill(
     _mend(held, applied, stage)
     _renew(held, applied)
     steps = _Steps(held, stage, whole=_configure(held, config))
-    _make(held, argv, log, steps)
+    _make(held, argv, log, steps, trusted=applied.series.carried)
     _check_config(held, config, log)
     _check_image(held, log)
-    shutil.copyfile(held.obj / IMAGE, partial / "bzImage")
-    shutil.copyfile(held.obj / "System.map", partial / "System.map")
+    shutil.copyfile(product(held.obj, IMAGE), partial / "bzImage")
+    shutil.copyfile(product(held.obj, "System.map"), partial / "System.map")
     (partial / "config").write_text(config.text)
     record = {
-        "kernelrelease": (held.obj / "include/config/kernel.release").read_text().strip(),
+        "kernelrelease": product(held.obj, "include/config/kernel.release").read_text().strip(),
         "version": applied.tree.version,
         "tree_id": applied.tree.tree_id,
         "series": applied.series.name,
@@ -194,7 +190,7 @@ def _check_config(held: Slot, config: Config, log: Path) -> None:
     """A build that silently took another config would make every result a lie."""
     asked, got = (
         {line for line in text.splitlines() if _SYMBOL.fullmatch(line)}
-        for text in (config.text, (held.obj / ".config").read_text())
+        for text in (config.text, product(held.obj, ".config").read_text())
     )
     if asked != got:
         differing = sorted(asked ^ got)
@@ -209,8 +205,8 @@ def _check_config(held: Slot, config: Config, log: Path) -> None:
 
 def _check_image(held: Slot, log: Path) -> None:
     """An image that boots another kernel than was linked would make every result a lie."""
-    image = held.obj / IMAGE
-    if (held.obj / PACKED).read_bytes() not in image.read_bytes():
+    image = product(held.obj, IMAGE)
+    if product(held.obj, PACKED).read_bytes() not in image.read_bytes():
         raise HarnessError(
             str(image),
             f"does not hold {PACKED.name}, the kernel that was built",
@@ -219,16 +215,24 @@ def _check_image(held: Slot, log: Path) -> None:
         )
 
 
-def _make(held: Slot, argv: list[str], log: Path, steps: _Steps) -> None:
+def _make(held: Slot, argv: list[str], log: Path, steps: _Steps, *, trusted: bool) -> None:
     """Run make; ``log`` gets what it prints."""
-    env = environment() | compiler.environment(held.folder)
+    objects = [compiler.ccache()]
     held.building.touch()
     with log.open("wb") as file:
-        status, text = capture(argv, env=env, line=steps.line, log=file)
-    if status >= 0:
+        status, text = confine.make(
+            argv,
+            source=held.src,
+            out=held.obj,
+            more=compiler.environment(held.src, trusted=trusted),
+            readable=[] if trusted else objects,
+            writable=objects if trusted else [],
+            line=steps.line,
+            log=file,
+        )
+    # bwrap tells of a signal by 128 and its number.
+    if 0 <= status <= 128:
         held.building.unlink()
-    if status != 0 and NO_SPACE in text:
-        raise OSError(errno.ENOSPC, NO_SPACE)
     if status != 0:
         raise _failure(text, held, log, status)
     steps.keep()
@@ -280,7 +284,7 @@ def _failure(text: str, held: Slot, log: Path, status: int) -> HarnessError:
     if found is not None and status > 0:
         cause, details = str(found[0]), found[1]
     else:
-        end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
+        end = process.ending(status)
         cause, details = f"make {end}", text[-2000:]
     return HarnessError("build", cause, mend=f"see {log}", code=ExitCode.BUILD, details=details)
 
@@ -291,7 +295,7 @@ class _Steps:
     def __init__(self, held: Slot, stage: Stage, *, whole: bool) -> None:
         self._path = held.folder / "steps.json"
         self._stage = stage
-        self._objects = f"{held.obj}/"
+        self._objects = (f"{held.obj}/", f"{confine.PLACE}/{held.obj.name}/")
         self._done = 0
         self._known = self._read()
         cold = self._known.get("cold", COLD_STEPS)
@@ -321,7 +325,9 @@ class _Steps:
         self._done += 1
         verb, target = found
         total = None if self._total is None else max(self._total, self._done)
-        self._stage.note(f"{verb} {target.removeprefix(self._objects)}")
+        for objects in self._objects:
+            target = target.removeprefix(objects)
+        self._stage.note(f"{verb} {target}")
         self._stage.advance(self._done, total)
 
     def keep(self) -> None:

@@ -103,14 +103,21 @@ def using() -> Iterator[None]:
 
 
 @contextmanager
-def locked(name: str, *, waiting: Callable[[], None] | None = None) -> Iterator[None]:
-    """Hold the lock ``name`` against other runs; ``waiting`` is called once if somebody has it."""
+def locked(
+    name: str, *, waiting: Callable[[], None] | None = None, wait: bool = True
+) -> Iterator[None]:
+    """Hold the lock ``name`` against other runs; ``waiting`` is called once if somebody has it.
+
+    HarnessError if somebody has it and it is not waited for.
+    """
     with using():
         lock = FileLock(folder("locks") / f"{name}.lock")
         with explained():
             try:
                 lock.acquire(timeout=0)
             except Timeout:
+                if not wait:
+                    raise HarnessError(name, "is locked", mend="wait for the other run") from None
                 if waiting is not None:
                     waiting()
                 lock.acquire()

@@ -113,6 +113,12 @@ MECHANISM = _option(
     type=click.Choice(tuple(MECHANISMS)),
     help="The mechanism of a series from a file.  [default: detected in the running kernel]",
 )
+UNTRUSTED = _option(
+    "--untrusted",
+    "UNTRUSTED",
+    is_flag=True,
+    help="Refuse to run where builds and VMs cannot be confined.",
+)
 CONTROL = click.option(
     "--control/--no-control",
     default=True,
@@ -222,6 +228,7 @@ def main() -> None:
 @OUT
 @MECHANISM
 @CONTROL
+@UNTRUSTED
 @BOOT_LIMIT
 @TEST_LIMIT
 @RUN_LIMIT

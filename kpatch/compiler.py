@@ -8,6 +8,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpatch import cache
 from kpatch.process import capture, need
 
 # make's, expanded where it calls the compiler: assembler sources go past ccache. In depend mode it
@@ -15,7 +16,10 @@ from kpatch.process import capture, need
 # way, so that another kernel whose compressed size happens to be the same would boot in its place.
 _CC = "$(if $(filter %.S,$<),gcc,ccache gcc)"
 
-_CCACHE_SETTINGS = ("CCACHE_DIR", "CCACHE_MAXSIZE", "CCACHE_CONFIGPATH", "XDG_CACHE_HOME")
+TEMPORARY = "/tmp/ccache"  # noqa: S108 - of the confined build, and its own
+
+CCACHE_DIR = "CCACHE_DIR"
+"""The only setting of ccache that a user has: the folder of the objects."""
 
 TOOLS = {
     "make": "make",
@@ -48,16 +52,29 @@ def detect() -> Compiler:
     return Compiler(identity, (f"CC={_CC}", "HOSTCC=ccache gcc"), cached=True)
 
 
-def environment(base: Path) -> dict[str, str]:
+def ccache() -> Path:
+    """Return the folder of the project's objects: CCACHE_DIR, else one of the cache."""
+    own = os.environ.get(CCACHE_DIR)
+    path = Path(own).absolute() if own else cache.folder("ccache")
+    path.mkdir(parents=True, exist_ok=True)
+    return path
+
+
+def environment(base: Path, *, trusted: bool) -> dict[str, str]:
     """Environment for ccache, so that trees built under different folders share what is the same.
+
+    A build that is not ``trusted`` takes objects and adds none.
 
     Paths under ``base`` are hashed relative to the folder that the compiler works in, and that
     folder is not hashed: it would only matter for debug information.
     """
-    kept = {name: os.environ[name] for name in _CCACHE_SETTINGS if name in os.environ}
+    settings = {CCACHE_DIR: str(ccache()), "CCACHE_CONFIGPATH": os.devnull}
+    if not trusted:
+        # Its folder is read-only for the build, too.
+        settings |= {"CCACHE_READONLY": "1", "CCACHE_NOSTATS": "1", "CCACHE_TEMPDIR": TEMPORARY}
     # Depend mode: a miss runs the compiler once instead of the preprocessor before it, which is a
     # fourth of a cold build. The kernel's -Wp,-MMD gives what it needs.
-    return kept | {"CCACHE_BASEDIR": str(base), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
+    return settings | {"CCACHE_BASEDIR": str(base), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
 
 
 def _version(tool: str) -> str:

@@ -21,7 +21,7 @@ from kpatch.outcomes import ExitCode
 from kpatch.stage import Stage
 
 # Part of the key of every entry: raised when what an entry holds changes.
-FORMAT = "1"
+FORMAT = "2"
 
 CONFIG, FRAGMENT, VARIABLES = "config", "fragment.config", "variables"
 

@@ -8,20 +8,16 @@ depends on although no installed header has them, cut out of the kernel's own so
 
 from __future__ import annotations
 
-import errno
 import json
 import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconfig.conf import environment
-from kpatch import cache, compiler, slot
+from kpatch import cache, compiler, confine, slot
 from kpatch.errors import HarnessError
 from kpatch.model import Applied
 from kpatch.outcomes import ExitCode
-from kpatch.process import capture
-from kpatch.slot import NO_SPACE
 from kpatch.stage import Stage
 
 KIND = "headers"
@@ -199,9 +195,7 @@ def _fill(partial: Path, applied: Applied, held: slot.Slot, jobs: int, stage: St
     stage.note("installing the headers")
     argv = ["make", "-s", "-C", str(held.src), f"O={held.obj}", f"-j{jobs}", "ARCH=x86", "headers"]
     stage.command(argv)
-    status, text = capture(argv, env=environment())
-    if status != 0 and NO_SPACE in text:
-        raise OSError(errno.ENOSPC, NO_SPACE)
+    status, text = confine.make(argv, source=held.src, out=held.obj)
     if status != 0:
         raise HarnessError(
             f"headers of {applied.tree.version} {applied.series.name}",
@@ -214,7 +208,11 @@ def _fill(partial: Path, applied: Applied, held: slot.Slot, jobs: int, stage: St
         held.obj / "usr" / "include",
         partial / "include",
         ignore=lambda folder, names: [
-            name for name in names if Path(name).suffix != ".h" and not Path(folder, name).is_dir()
+            name
+            for name in names
+            # A link may lead to any file of the user's.
+            if Path(folder, name).is_symlink()
+            or (Path(name).suffix != ".h" and not Path(folder, name).is_dir())
         ],
     )
     try:

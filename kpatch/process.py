@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import select
 import shutil
 import signal
 import subprocess
@@ -12,9 +13,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from kpatch import environment
 from kpatch.errors import HarnessError
 
 GRACE_SECONDS = 5.0
+WATCH_SECONDS = 0.5
+# More than a pipe holds.
+CHUNK = 1 << 17
 
 
 def need(tool: str, *, package: str) -> str:
@@ -47,6 +52,8 @@ def child(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``argv`` in a session of its own; whatever ends the block ends the whole group.
 
+    Its environment is `kpatch.environment.clean`, or ``env``.
+
     One that gets our terminal (``stdin`` None) stays in our session, the only one that may read
     from it.
 
@@ -57,7 +64,7 @@ def child(
     process = subprocess.Popen(
         ending_with_us(argv, parent_death),
         cwd=cwd,
-        env=None if env is None else dict(env),
+        env=environment.clean() if env is None else dict(env),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -90,6 +97,14 @@ def stop(process: subprocess.Popen[bytes], send: Callable[[int, int], None] = os
             stream.close()
 
 
+def ending(status: int) -> str:
+    """Say how a program ended; bwrap and shells tell of a signal by 128 and its number."""
+    number = -status if status < 0 else status - 128
+    if status < 0 or number in set(signal.Signals):
+        return f"was killed by signal {number}"
+    return f"ended with status {status}"
+
+
 def capture(
     argv: Sequence[str],
     *,
@@ -97,19 +112,35 @@ def capture(
     env: Mapping[str, str] | None = None,
     line: Callable[[str], None] | None = None,
     log: IO[bytes] | None = None,
+    watch: Callable[[int], bool] | None = None,
 ) -> tuple[int, str]:
     """Run ``argv`` to its end; the exit status and all it printed (both streams, as UTF-8).
 
-    ``line`` is called with each line as it comes, ``log`` gets the bytes unchanged.
+    ``line`` is called with each line as it comes, ``log`` gets the bytes unchanged. ``watch`` is
+    called with the number of bytes that were printed, every WATCH_SECONDS and with all output; the
+    program is ended when it returns true.
     """
-    output: list[bytes] = []
+    output, rest, printed = [], b"", 0
     with child(argv, cwd=cwd, env=env) as process:
         assert process.stdout is not None
-        for raw in process.stdout:
-            output.append(raw)
+        pipe = process.stdout.fileno()
+        while True:
+            ready = select.select([pipe], [], [], None if watch is None else WATCH_SECONDS)[0]
+            if watch is not None and watch(printed):
+                break
+            if not ready:
+                continue
+            data = os.read(pipe, CHUNK)
+            if not data:
+                process.wait()
+                break
+            output.append(data)
+            printed += len(data)
             if log is not None:
-                log.write(raw)
-            if line is not None:
-                line(raw.decode(errors="replace").rstrip("\n"))
-        status = process.wait()
-    return status, b"".join(output).decode(errors="replace")
+                log.write(data)
+            *lines, rest = (rest + data).split(b"\n")
+            for raw in lines if line is not None else ():
+                line(raw.decode(errors="replace"))  # type: ignore[misc]
+        if rest and line is not None:
+            line(rest.decode(errors="replace"))
+    return process.returncode, b"".join(output).decode(errors="replace")

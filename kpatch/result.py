@@ -131,7 +131,8 @@ class RunResult:
     """Everything that one run of the harness has to say.
 
     ``started`` is UTC in ISO 8601 to the second. ``kernel`` and ``accel`` are None
-    when the run ended before it knew. ``requirements`` maps ids to their sentences.
+    when the run ended before it knew. ``confinement`` is how builds and VMs were
+    confined. ``requirements`` maps ids to their sentences.
     """
 
     exit_code: ExitCode
@@ -141,6 +142,7 @@ class RunResult:
     kernel: KernelInfo | None = None
     series: tuple[SeriesInfo, ...] = ()
     accel: AccelInfo | None = None
+    confinement: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     selection: str = ""
     requirements: Mapping[str, str] = field(default_factory=dict)

@@ -27,6 +27,7 @@ from kpatch import (
     build,
     clients,
     config,
+    confine,
     flavors,
     guest,
     judge,
@@ -70,6 +71,7 @@ class Request:
     jobs: int = 1
     mechanism: str | None = None
     control: bool = True
+    untrusted: bool = False
     refresh: bool = False
     limits: Limits = DEFAULTS
 
@@ -108,6 +110,8 @@ class Request:
             given.append("--control" if self.control else "--no-control")
         if series.BASE in self._before(one) and (known or not self.control):
             given = ["--series", series.BASE, *given]
+        if self.untrusted:
+            given.append("--untrusted")
         return [sys.executable, "-m", "kpatch", "test", *given]
 
     def _before(self, one: Series) -> tuple[str, ...]:
@@ -337,6 +341,8 @@ def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
 def _stages(pipeline: Pipeline, output: Output) -> None:
     _ = pipeline.flavor  # an unknown one shows before anything is downloaded
     tools.check()
+    confine.require(asked=pipeline.request.untrusted)
+    pipeline.progress.say(f"confinement: {confine.described()}")
     # All are applied before the first is built: a series that does not apply shows at once.
     applied = [pipeline.apply(name) for name in pipeline.request.names()]
     _refuse_same_names(applied)
@@ -389,6 +395,7 @@ def _result(
         accel=None
         if found.accel is None
         else result.AccelInfo(found.accel.used, found.accel.requested, found.accel.reason),
+        confinement=confine.described(),
         tools=versions(found),
         selection=request.tests,
         requirements={name: entry.text for name, entry in table.items()},

@@ -10,7 +10,6 @@ libraries up in but the host's file system.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import re
@@ -19,13 +18,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kconfig.conf import environment
-from kpatch import buildlog, cache, guest, headers, slot
+from kpatch import buildlog, cache, confine, guest, headers, process, slot
 from kpatch.errors import HarnessError
 from kpatch.model import Applied, Change, Kernel
 from kpatch.outcomes import ExitCode
-from kpatch.process import capture
-from kpatch.slot import NO_SPACE
 from kpatch.stage import Stage
 
 KIND = "selftests"
@@ -95,7 +91,7 @@ def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
             stage.note("building the kernel's VFIO selftests")
             stage.command(argv)
             log = cache.folder(LOGS) / f"selftests-{name}.log"
-            _make(argv, log, source=held.src, what=what)
+            _make(argv, log, source=held.src, out=work, include=installed.path, what=what)
             programs = list(_programs(work))
             if not programs:
                 raise _error(what, f"{SUITE} builds no program", log)
@@ -125,19 +121,18 @@ def _pack(programs: Sequence[Path], partial: Path, stage: Stage) -> None:
     shutil.rmtree(root)
 
 
-def _make(argv: Sequence[str], log: Path, *, source: Path, what: str) -> None:
+def _make(
+    argv: Sequence[str], log: Path, *, source: Path, out: Path, include: Path, what: str
+) -> None:
     """Run make; all that it prints is in ``log``."""
     with log.open("wb") as file:
-        status, text = capture(argv, env=environment(), log=file)
+        status, text = confine.make(argv, source=source, out=out, readable=[include], log=file)
     if status == 0:
         return
-    if NO_SPACE in text:
-        raise OSError(errno.ENOSPC, NO_SPACE)
     found = buildlog.first_error(text, source=str(source))
     if found is not None and status > 0:
         raise _error(what, str(found[0]), log, details=found[1])
-    end = f"was killed by signal {-status}" if status < 0 else f"ended with status {status}"
-    raise _error(what, f"make {end}", log, details=text[-2000:])
+    raise _error(what, f"make {process.ending(status)}", log, details=text[-2000:])
 
 
 def _error(what: str, cause: str, log: Path, *, details: str = "") -> HarnessError:

@@ -10,6 +10,10 @@
     delta.json   which files of src may differ from the pristine tree
     building     there while make runs (kpatch.build)
 
+A series from a file gets a slot of its own, ``<tree id>-<flavor>-<digest of its path>``, which
+starts as a copy of that slot: what its Makefiles leave among the objects reaches no other series.
+The newest STRANGERS of these are kept.
+
 A change of series writes the files that differ and no other, so that make rebuilds what depends
 on those. They get the present as their time stamp, reverted ones too: with the pristine one
 they would look older than the objects of the series before.
@@ -25,7 +29,7 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kpatch import cache
@@ -35,6 +39,9 @@ from kpatch.process import capture
 from kpatch.stage import Stage
 
 KIND = "slots"
+
+STRANGERS = 3
+"""Slots of series from files that are kept for each tree and flavor, 0.3 GB each."""
 
 NO_SPACE = os.strerror(errno.ENOSPC)
 """How every tool words a full disk in the C locale; as an OSError the cache explains it."""
@@ -70,13 +77,15 @@ class Slot:
         return self.folder / "delta.json"
 
 
-def slot(tree: Tree, flavor: str) -> Slot:
-    """Where the slot of ``tree`` and ``flavor`` is, there or not."""
-    return Slot(cache.root() / KIND / _key(tree, flavor))
+def slot(applied: Applied, flavor: str) -> Slot:
+    """Where the slot of the series with ``flavor`` is, there or not."""
+    return Slot(cache.root() / KIND / _key(applied, flavor))
 
 
-def _key(tree: Tree, flavor: str) -> str:
-    key = f"{tree.tree_id}-{flavor}"
+def _key(applied: Applied, flavor: str) -> str:
+    key = f"{applied.tree.tree_id}-{flavor}"
+    if not applied.series.carried:
+        key += f"-{cache.digest(map(str, applied.series.mailboxes))}"
     if not _SAFE.fullmatch(key):
         raise ValueError(f"no file name: {key!r}")
     return key
@@ -89,16 +98,19 @@ def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Slot]:
     Waits, and says so, while another run has it. HarnessError: the cache's disk is full (exit 7)
     or cannot be written (exit 2).
     """
-    key = _key(applied.tree, flavor)
+    key = _key(applied, flavor)
 
     def waiting() -> None:
         stage.say(f"waiting for another run that builds {applied.tree.version} {flavor}")
 
     with cache.locked(f"slot-{key}", waiting=waiting):
-        held = slot(applied.tree, flavor)
+        held = slot(applied, flavor)
         if held.folder.is_dir() and _recorded(held) is None:
             shutil.rmtree(held.folder)  # damaged: nothing says what lies in there
-        cache.entry(KIND, key, lambda partial: _copy(applied.tree, Slot(partial), stage))
+        cache.entry(KIND, key, lambda partial: _fill(applied, flavor, Slot(partial), stage))
+        if not applied.series.carried:
+            os.utime(held.folder)
+            _remove_old(applied, flavor, keep=held)
         with cache.explained(cache.FULL):
             _place(held, applied, stage)
         yield held
@@ -137,23 +149,55 @@ def _configuring(applied: Applied) -> list[Change]:
     return [change for change in applied.changes if _CONFIGURES.fullmatch(change.path)]
 
 
-def _copy(tree: Tree, partial: Slot, stage: Stage) -> None:
-    """Make the slot's source from the pristine tree, without a delta."""
-    stage.note(f"copying {tree.version} by hard links")
-    for option in ("--link", "--reflink=auto"):
-        # Hard links end at a file system's border and, on some, at a number of links.
-        status, output = capture(["cp", "-a", option, "--", str(tree.path), str(partial.src)])
+def _fill(applied: Applied, flavor: str, partial: Slot, stage: Stage) -> None:
+    """Make a new slot: of a series from a file by the slot of the project's own, if that is there.
+
+    Else from the pristine tree, without a delta.
+    """
+    own = _key(replace(applied, series=replace(applied.series, carried=True)), flavor)
+    ours = Slot(cache.root() / KIND / own)
+    if not applied.series.carried and ours.folder.is_dir():
+        with cache.locked(f"slot-{own}"):
+            recorded = _recorded(ours)
+            if recorded is not None and not ours.building.exists():
+                stage.note("copying the objects of the unpatched kernel")
+                # Objects are never hard links: the assembler writes into the file that is there.
+                _copy(ours.src, partial.src, "--link", leave_out=ours.obj.name)
+                _copy(ours.obj, partial.obj, "--reflink=auto")
+                shutil.copy2(ours.delta, partial.delta)
+                return
+    stage.note(f"copying {applied.tree.version} by hard links")
+    _copy(applied.tree.path, partial.src, "--link")
+    partial.obj.mkdir()
+    _record(partial, cache.digest(()), [])
+
+
+def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
+    """Copy a folder ``how`` cp can, else as real copies, with all times."""
+    target.mkdir()
+    names = [str(path) for path in source.iterdir() if path.name != leave_out]
+    # Hard links end at a file system's border and, on some, at a number of links.
+    for option in dict.fromkeys((how, "--reflink=auto")):
+        status, output = capture(["cp", "-a", option, "--", *names, str(target)])
         if status == 0:
             break
         if NO_SPACE in output:
             raise OSError(errno.ENOSPC, NO_SPACE)
-        shutil.rmtree(partial.src, ignore_errors=True)
+        shutil.rmtree(target, ignore_errors=True)
+        target.mkdir()
     else:
         first = output.partition("\n")[0]
-        raise HarnessError(str(tree.path), f"cannot be copied: {first}", mend="check the disk")
-    partial.src.chmod(0o755)
-    partial.obj.mkdir()
-    _record(partial, cache.digest(()), [])
+        raise HarnessError(str(source), f"cannot be copied: {first}", mend="check the disk")
+
+
+def _remove_old(applied: Applied, flavor: str, *, keep: Slot) -> None:
+    """Remove all but the newest slots of series from files, if nobody uses them."""
+    pattern = f"{applied.tree.tree_id}-{flavor}-*"
+    found = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
+    for path in found[:-STRANGERS]:
+        if path != keep.folder:
+            with suppress(HarnessError), cache.locked(f"slot-{path.name}", wait=False):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def _place(held: Slot, applied: Applied, stage: Stage) -> None:

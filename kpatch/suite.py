@@ -15,7 +15,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
-from kpatch import emulator, judge, virtme, vm
+from kpatch import emulator, judge, process, virtme, vm
 from kpatch.console import Console, Fault, Place
 from kpatch.errors import HarnessError
 from kpatch.judge import Ending, VmRun
@@ -341,5 +341,5 @@ def _exited(it: vm.VM) -> tuple[Ending, str]:
     said = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()
     if status == 0:
         return Ending.EXIT, ""
-    how = f"killed by signal {-status}" if status < 0 else f"exit status {status}"
+    how = process.ending(status).removeprefix("was ").replace("ended with", "exit")
     return Ending.KILLED, " ".join([f"QEMU: {how}", *said[-1:]])

@@ -12,18 +12,46 @@ import importlib.metadata
 import json
 import os
 import shlex
+import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
 from kpatch import cache, process
+from kpatch.environment import clean
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 from kpatch.stage import Stage
 
 # The image's name stands in the cached command until the real one is put in.
 IMAGE = "@bzImage@"
+
+# To be counted up when a change here makes another command of the same input.
+RECIPE = "2"
+
+# What virtme-ng 1.42 puts into the command, and how the values of some begin.
+FLAGS = frozenset(
+    {
+        *("-accel", "-append", "-chardev", "-cpu", "-display", "-echr", "-enable-kvm", "-kernel"),
+        *("-m", "-machine", "-mon", "-name", "-no-reboot", "-parallel", "-serial", "-smp", "-vga"),
+    }
+)
+VALUES = {
+    "-net": ("none",),
+    "-fsdev": ("local,id=virtfs",),
+    "-device": (
+        "virtio-9p-pci,",
+        "i6300esb,",
+        "virtio-serial-pci",
+        "virtserialport,",
+        "virtconsole,",
+    ),
+}
+
+# What the kernel has to be told: in every VM, and where its console is followed.
+WORDS = ("ro", "rootfstype=9p")
+WORDS_OF_A_RUN = ("console=ttyS0", "loglevel=7")
 
 MEMORY = "1G"
 CPUS = 2
@@ -35,10 +63,18 @@ def vng() -> str:
     return str(beside) if beside.exists() else process.need("vng", package="virtme-ng")
 
 
-def environment() -> dict[str, str]:
-    """Ours, for vng: it looks for its parts in PATH, where a venv's programs need not be."""
+def environment(home: Path) -> dict[str, str]:
+    """Return vng's environment: its parts are in PATH, and ``home`` decides nothing.
+
+    vng reads the first configuration that it finds: in the user's home, then in /etc. Its
+    default_opts go before the options of its command line, ``"rw": true`` among them. So it gets a
+    home of its own, with a configuration that says nothing.
+    """
+    folder = home / ".config" / "virtme-ng"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "virtme-ng.conf").write_text("{}\n")
     path = os.pathsep.join([str(Path(vng()).parent), os.environ.get("PATH", os.defpath)])
-    return {**os.environ, "PATH": path}
+    return clean(PATH=path, HOME=str(home), TERM=os.environ.get("TERM", "dumb"))
 
 
 def vng_command(image: Path, *, kvm: bool, interactive: bool = False) -> list[str]:
@@ -65,18 +101,20 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
     vng needs half a second to say so, the same every time: its answer is kept in the cache. It
     never depends on the image but for its name (the kernel has no modules to look for).
     """
-    process.need("qemu-system-x86_64", package="qemu-system-x86")
+    qemu = process.need("qemu-system-x86_64", package="qemu-system-x86")
     words = vng_command(Path(IMAGE), kvm=kvm, interactive=interactive)
     version = importlib.metadata.version("virtme-ng")
     # The terminal of an interactive VM is told to its kernel.
     terminal = os.environ.get("TERM", "") if interactive else ""
-    key = cache.digest([version, *words, str(os.getuid()), terminal])
+    key = cache.digest([RECIPE, version, qemu, *words, str(os.getuid()), terminal])
 
     def fill(folder: Path) -> None:
         probe = folder / "bzImage"
         probe.symlink_to(image.absolute())
         argv = [*vng_command(probe, kvm=kvm, interactive=interactive), "--dry-run"]
-        status, output = process.capture(argv, cwd=Path("/"), env=environment())
+        home = folder / "home"
+        status, output = process.capture(argv, cwd=Path("/"), env=environment(home))
+        shutil.rmtree(home)
         command = next((line for line in output.splitlines() if " -append " in line), None)
         if status != 0 or command is None:
             raise HarnessError(
@@ -87,12 +125,56 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
                 details=output,
             )
         argv = [IMAGE if word == str(probe) else word for word in shlex.split(command)]
+        check(argv, interactive=interactive)
         (folder / "argv.json").write_text(json.dumps(argv))
 
     stage.command(vng_command(image, kvm=kvm, interactive=interactive))
     folder, _ = cache.entry("virtme", key, fill)
     words = json.loads((folder / "argv.json").read_text())
     return [str(image.absolute()) if word == IMAGE else word for word in words]
+
+
+def guest_folder() -> Path:
+    """Return the folder of the programs that virtme-ng runs in the guest, its init among them."""
+    import virtme
+
+    return Path(virtme.__file__).parent / "guest"
+
+
+def check(argv: Sequence[str], *, interactive: bool = False) -> None:
+    """HarnessError (exit 7) if QEMU's command is not what the harness asked for.
+
+    Every file system of the host has to be read-only, the console ours and complete, CPUs and
+    memory as asked for, and nothing there that is not known.
+    """
+    objection = next(_objections(argv, interactive=interactive), None)
+    if objection is not None:
+        raise HarnessError(
+            f"virtme-ng {importlib.metadata.version('virtme-ng')}",
+            f"its QEMU command is not as asked for: {objection}",
+            mend="install the version in the lock file",
+            code=ExitCode.LOST,
+        )
+
+
+def _objections(argv: Sequence[str], *, interactive: bool) -> Iterator[str]:
+    options = list(_pairs(argv[1:]))
+    for flag, value in options:
+        known = value.startswith(VALUES[flag]) if flag in VALUES else flag in FLAGS
+        if not known:
+            yield f"{flag} {value} is not known"
+        if flag == "-fsdev" and "readonly=on" not in value.split(","):
+            yield f"the guest can write to the file system {value}"
+    for flag, wanted in {"-m": MEMORY, "-smp": str(CPUS)}.items():
+        if dict(options).get(flag) != wanted:
+            yield f"{flag} is {dict(options).get(flag)}, not {wanted}"
+    kernel = dict(options).get("-append", "").split()
+    for word in WORDS if interactive else (*WORDS, *WORDS_OF_A_RUN):
+        if word not in kernel:
+            yield f"the kernel is not told {word}"
+    for word in kernel:
+        if word in ("rw", "quiet") or (word.startswith("loglevel=") and word not in WORDS_OF_A_RUN):
+            yield f"the kernel is told {word}"
 
 
 def without_script_ports(argv: list[str]) -> list[str]:
@@ -137,7 +219,7 @@ def value_of(argv: list[str], flag: str) -> str:
     return argv[argv.index(flag) + 1]
 
 
-def _pairs(argv: list[str]) -> Iterator[tuple[str, str]]:
+def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
     """Each word with the value that follows it, or with nothing (``-no-reboot``)."""
     index = 0
     while index < len(argv):

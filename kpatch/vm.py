@@ -6,7 +6,8 @@ console   the serial port: kernel messages, to a file and to whoever follows
 qmp       QEMU's monitor
 
 The channels are inherited sockets, not paths: nobody else can connect, and nothing is left
-behind. The guest has the host's root file system read-only and no other way to the host.
+behind. The guest's root file system is what its confined QEMU sees, read-only; there is no other
+way from it to the host.
 """
 
 from __future__ import annotations
@@ -18,13 +19,13 @@ import shlex
 import socket
 import subprocess
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpatch import machine, process, virtme
+from kpatch import accel, confine, machine, process, virtme
 from kpatch.accel import Accel
 from kpatch.errors import HarnessError
 from kpatch.guest import Images
@@ -66,6 +67,15 @@ BUS = "pcie.0"
 # Of 9p: nobody changes the host's files while the guest runs, and reading each page of a program
 # once more whenever it is started takes seconds.
 CACHE = ",cache=loose"
+
+# Where the guest mounts something: virtme-ng's init its overlays, ktests/init.sh the images.
+MOUNT_POINTS = tuple(
+    Path("/", name)
+    for name in ("etc", "home", "lib", "mnt", "opt", "root", "run", "srv", "sys", "var")
+)
+
+# The kernel opens it for its first program, before there is a devtmpfs.
+CONSOLE = Path("/dev/console")
 
 # What virtme-ng's init runs when it is through: the suite waits for this line.
 WHEN_READY = "echo ready > /mnt/ready; exec sleep infinity"
@@ -190,8 +200,27 @@ class VM:
 @contextmanager
 def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
     """Start a VM that runs the suite, and end it with the block."""
-    with started(lambda fds: command(setup, fds, stage)) as vm:
+    with started(lambda fds: confined(setup, command(setup, fds, stage))) as vm:
         yield vm
+
+
+def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
+    """Return QEMU's command so that it, and by 9p its guest, sees only what a run needs.
+
+    That is /usr, the images, the guest's init, and empty folders where virtme-ng's init puts its
+    overlays.
+    """
+    images = (setup.images.runtime, setup.images.suite, setup.selftests)
+    readable = [setup.image, setup.firmware, *(image for image in images if image is not None)]
+    guest_programs = virtme.guest_folder()
+    devices = [path for path in (CONSOLE, accel.DEVICE if setup.accel.kvm else None) if path]
+    return confine.wrap(
+        argv,
+        # virtme-ng names its init by the path behind all links.
+        readable=[*readable, machine.KTESTS, guest_programs, guest_programs.resolve()],
+        devices=[path for path in devices if path.exists()],
+        empty=[path for path in MOUNT_POINTS if not path.is_symlink()],
+    )
 
 
 @contextmanager
@@ -242,7 +271,7 @@ def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
     """QEMU's argv for an interactive shell in the test kernel, with the devices present."""
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
     argv = _with_kernel_arguments(argv, mode=f"shell vfio_acpi.mechanism={mechanism}")
-    return [*argv, *_device_arguments(setup)]
+    return confined(setup, [*argv, *_device_arguments(setup)])
 
 
 def shell(argv: list[str]) -> int:

@@ -28,6 +28,7 @@ KPATCH = (sys.executable, "-m", "kpatch")
 # Of the command line; what the caller of the tests has set there is no part of a test.
 VARIABLES = (
     *("KERNEL", "SERIES", "FLAVOR", "ACCEL", "OUT", "TESTS", "JOBS", "MECHANISM"),
+    "UNTRUSTED",
     *("BOOT_LIMIT", "TEST_LIMIT", "RUN_LIMIT"),
 )
 

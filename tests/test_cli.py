@@ -226,6 +226,7 @@ FULL = Request(
     jobs=3,
     mechanism="netlink",
     control=False,
+    untrusted=True,
     limits=Limits(11, 12, 13),
 )
 FILE = Series("x", "x.mbox", "netlink", (Path(X),), carried=False)

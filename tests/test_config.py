@@ -138,7 +138,7 @@ def test_the_first_error_is_told_in_the_line(
 ) -> None:
     asking.write_text("CONFIG_EXPERT=y\n")
     (tmp_path / "said").write_text(f"  HOSTCC x\n{said}\n")
-    (tmp_path / "Makefile").write_text(f"%onfig:\n\tcat {tmp_path / 'said'}; exit 1\n")
+    (tmp_path / "Makefile").write_text("%onfig:\n\tcat said; exit 1\n")
     with pytest.raises(HarnessError) as error:
         resolve(tmp_path)
     assert f"make allnoconfig: exit status 2: {told}" in str(error.value).replace(

@@ -328,7 +328,8 @@ class Parsed:
         file = self.out / "asked.config"
         file.write_text(dotconfig.render(asked.items()))
         settings = (*settings, f"KCONFIG_ALLCONFIG={file}")
-        conf.run(conf.command("allnoconfig", *settings, source=self.source, out=self.out))
+        argv = conf.command("allnoconfig", *settings, source=self.source, out=self.out)
+        conf.run(argv, source=self.source, out=self.out)
         return dotconfig.parse((self.out / ".config").read_text())
 
     def ours(self, asked: Mapping[str, str]) -> dict[str, str]:

@@ -156,3 +156,69 @@ def test_shell(setup: vm.Setup) -> None:
     assert {"VFIO_ACPI=shell", "vfio_acpi.mechanism=netlink"} <= set(append)
     assert not any(word.startswith("virtme.exec=") for word in append)
     assert "stdio,id=console,signal=off,mux=on" in argv, "the terminal is the console"
+
+
+GOOD = [
+    *(["qemu", "-m", "1G", "-smp", "2", "-fsdev", "local,id=virtfs5,path=/,readonly=on"]),
+    *(
+        [
+            "-device",
+            "virtio-9p-pci,x",
+            "-net",
+            "none",
+            "-serial",
+            "chardev:console",
+            "-kernel",
+            "x",
+            "-append",
+        ]
+    ),
+    "console=ttyS0 rootfstype=9p ro loglevel=7",
+]
+
+
+def test_a_command_as_asked_for_is_taken() -> None:
+    virtme.check(GOOD)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "objection"),
+    [
+        (",readonly=on", "", "the guest can write to the file system local,id=virtfs5,path=/"),
+        ("-smp 2", "-smp 1", "-smp is 1, not 2"),
+        ("-m 1G", "-m 9G", "-m is 9G, not 1G"),
+        ("-net none", "-net user", "-net user is not known"),
+        ("-serial", "-virtfs x -serial", "-virtfs x is not known"),
+        ("virtio-9p-pci", "vhost-vsock-pci", "-device vhost-vsock-pci,x is not known"),
+        (" ro ", " ", "the kernel is not told ro"),
+        ("ro ", "ro rw ", "the kernel is told rw"),
+        ("ro ", "ro quiet ", "the kernel is told quiet"),
+        ("loglevel=7", "loglevel=1", "the kernel is not told loglevel=7"),
+        ("loglevel=7", "loglevel=7 loglevel=1", "the kernel is told loglevel=1"),
+        ("console=ttyS0", "console=tty0", "the kernel is not told console=ttyS0"),
+    ],
+)
+def test_another_command_is_refused(before: str, after: str, objection: str) -> None:
+    words, append = " ".join(GOOD[:-1]), GOOD[-1]
+    changed = [*words.replace(before, after, 1).split(), append.replace(before, after, 1)]
+    assert changed != GOOD
+    with pytest.raises(HarnessError) as error:
+        virtme.check(changed)
+    assert error.value.code is ExitCode.LOST
+    assert f"its QEMU command is not as asked for: {objection};" in str(error.value)
+
+
+def test_the_users_configuration_decides_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With this one, virtme-ng makes the host's file system writable and the kernel silent."""
+    monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
+    conf = tmp_path / "home" / ".config" / "virtme-ng" / "virtme-ng.conf"
+    conf.parent.mkdir(parents=True)
+    conf.write_text('{"default_opts": {"rw": true, "quiet": true, "cpus": 1, "memory": "9G"}}')
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    image = tmp_path / "bzImage"
+    image.write_bytes(bytes(4096))
+    argv = virtme.qemu_command(image, kvm=False, stage=Silent())
+    virtme.check(argv)
+    assert "readonly=on" in virtme.value_of(argv, "-fsdev")

@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Hostile series: what their Makefiles try to do to the machine that builds them.
+
+The trees are tiny, make and bubblewrap are real. Each series is built as one from a file is;
+nothing outside of its own objects may have changed, and the build ends with its exit code.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from kpatch import build, cache, confine, slot
+from kpatch.errors import HarnessError
+from kpatch.model import Applied, Change, Tree
+from kpatch.outcomes import ExitCode
+from kpatch.stage import Silent
+from tests import test_build
+from tests.test_build import CONFIG, private_cache, tree  # noqa: F401 - fixtures
+
+pytestmark = pytest.mark.skipif(bool(confine.fault()), reason=confine.fault() or "confined")
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A home with a secret in it, and nothing else changed in it afterwards."""
+    folder = tmp_path / "home"
+    (folder / ".ssh").mkdir(parents=True)
+    (folder / ".ssh" / "id").write_text("secret\n")
+    monkeypatch.setenv("HOME", str(folder))
+    yield folder
+    found = sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))
+    assert found == [".ssh", ".ssh/id"]
+    assert (folder / ".ssh" / "id").read_text() == "secret\n"
+
+
+def stranger(tree: Tree, recipe: str) -> Applied:  # noqa: F811
+    """A series from a file whose Makefile runs ``recipe`` before it builds anything."""
+    makefile = test_build.MAKEFILE.replace("\t@echo '  SYNC", f"\t{recipe}\n\t@echo '  SYNC", 1)
+    assert recipe in makefile
+    series = replace(test_build.applied(tree).series, mailboxes=(Path("/x.mbox"),), carried=False)
+    changes = (Change("Makefile", makefile.encode()),)
+    return replace(test_build.applied(tree, *changes), series=series, subjects=("hostile",))
+
+
+def refused(applied: Applied) -> HarnessError:
+    with pytest.raises(HarnessError) as error:
+        build.build(applied, CONFIG, jobs=2, stage=Silent())
+    assert error.value.code is ExitCode.BUILD
+    return error.value
+
+
+HOSTILE = {
+    "home": "echo owned > {home}/owned",
+    "ssh": "cat {home}/.ssh/id",
+    "pristine tree": "echo '#' >> drivers/b.c",
+    "ccache": "echo owned > {ccache}/owned",
+    "another slot": "echo owned > {slots}/owned",
+    "socket": "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 2)'",
+    "root": "echo owned > /usr/owned",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_what_is_not_there_cannot_be_reached(tree: Tree, home: Path, name: str) -> None:  # noqa: F811
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        places = {
+            "home": home,
+            "ccache": os.environ["CCACHE_DIR"],
+            "slots": cache.folder(slot.KIND),
+            "port": server.getsockname()[1],
+        }
+        refused(stranger(tree, HOSTILE[name].format(**places)))
+        server.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            server.accept()
+    assert not list(cache.folder(slot.KIND).glob("owned"))
+    assert not Path("/usr/owned").exists()
+
+
+def test_the_pristine_tree_is_not_written_to_by_a_hard_link(tree: Tree) -> None:  # noqa: F811
+    """The fixture compares the tree afterwards; here the link is tried from where it can be."""
+    before = (tree.path / "drivers/b.c").stat()
+    assert before.st_nlink == 1
+    refused(stranger(tree, "ln drivers/b.c $(O)/b.c && echo '#' >> $(O)/b.c"))
+
+
+def test_objects_of_the_project_are_not_those_of_a_stranger(tree: Tree) -> None:  # noqa: F811
+    """A poisoned object among a stranger's reaches neither the control nor the next stranger."""
+    control = test_build.applied(tree)
+    clean = test_build.built(control).image.read_bytes()
+    poison = "mkdir -p $(O)/drivers; echo 'int evil;' | gcc -x c -c -o $(O)/drivers/b.o -"
+    build.build(stranger(tree, poison), CONFIG, jobs=2, stage=Silent())
+    again = test_build.applied(tree, test_build.c_file("a", 1))
+    assert b"evil" not in test_build.built(again).image.read_bytes()
+    assert test_build.built(control).image.read_bytes() == clean
+
+
+def test_a_link_in_the_place_of_the_image_is_no_image(tree: Tree, home: Path) -> None:  # noqa: F811
+    recipe = f"mkdir -p $(O)/arch/x86/boot; ln -sf {home}/.ssh/id $(O)/System.map"
+    error = refused(stranger(tree, recipe))
+    assert "secret" not in str(error) + error.details
+
+
+def test_forks_are_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    with confine.bounded() as groups:
+        if not groups:
+            pytest.skip("no control group can be made here")
+    monkeypatch.setattr(confine, "MOST_PROCESSES", 50)
+    monkeypatch.setattr(confine, "BUILD_SECONDS", 30.0)
+    error = refused(stranger(tree, "for i in $$(seq 1 200); do sleep 20 & done; wait"))
+    assert "ork" in error.details + str(error), "the fork that was refused is told"
+
+
+def test_time_is_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(confine, "BUILD_SECONDS", 1.0)
+    assert "took longer than 1 s" in str(refused(stranger(tree, "sleep 600")))
+    running = [path.read_bytes() for path in Path("/proc").glob("[0-9]*/cmdline") if path.exists()]
+    assert b"sleep\x00600\x00" not in running
+
+
+def test_disk_is_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(confine, "BUILD_DISK", 1 << 28)
+    recipe = "while :; do head -c 64M /dev/zero >> $(O)/full; sleep 0.1; done"
+    assert "of disk" in str(refused(stranger(tree, recipe)))
+
+
+def test_output_is_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
+    monkeypatch.setattr(confine, "BUILD_OUTPUT", 1 << 20)
+    assert "printed more than 1 MiB" in str(refused(stranger(tree, "yes")))
+
+
+def test_untrusted_needs_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
+    confine.require(asked=True)
+    monkeypatch.setattr(confine, "fault", lambda: "bwrap is not in PATH")
+    confine.require(asked=False)
+    with pytest.raises(HarnessError, match=r"--untrusted: .*bwrap is not in PATH") as error:
+        confine.require(asked=True)
+    assert error.value.code is ExitCode.USAGE
+    assert confine.wrap(["true"]) == ["true"]
+    assert confine.described() == "none: bwrap is not in PATH"
