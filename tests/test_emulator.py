@@ -120,7 +120,7 @@ def test_answers() -> None:
 def test_timer_that_does_not_work() -> None:
     line = "Clockevents: could not switch to one-shot mode: lapic is not functional."
     console = f"[    1.234567] {line}\n[    1.300000] pci 0000:00:1f.2: x\n"
-    assert emulator.fault(looks("7.2"), console) == line.rstrip(".")
-    assert emulator.fault([{}, {}], console) == line.rstrip(".")
+    assert emulator.fault(looks("7.2"), console) == "", "a hang may be the series' all the same"
+    assert emulator.fault([{}, {}], console) == ""
     both = emulator.fault(lost("7.2"), console)
     assert "lost a timer interrupt" in both and "not functional" in both
