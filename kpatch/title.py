@@ -135,8 +135,8 @@ _TITLES: tuple[_Title, ...] = (
     _title(
         r"detected (?:expedited )?stalls?|kthread starved for",
         "INFO: rcu detected stall in {f}",
-        (Source.STALL,),
-        "rcu",
+        (Source.RIP, Source.STALL),
+        r"rcu|_idle|^delay_|delay$",
     ),
     _title(r"BUG: soft lockup", "BUG: soft lockup in {f}", (Source.RIP, Source.STALL)),
     _title(r"hard LOCKUP", "BUG: hard lockup in {f}", (Source.RIP, Source.STALL)),

@@ -94,6 +94,10 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
         ("null", f"{CRASH}mod_null", DURING, "BUG: kernel NULL pointer dereference", END),
         ("panic", f"{CRASH}mod_null", DURING, "Kernel panic - not syncing: Fatal", "Kernel Offset"),
     ],
+    "real-6.1-rcu-stall": [
+        ("rcu-stall", f"{CRASH}SOFTLOCKUP", DURING, "rcu: INFO: rcu_sched self-det", " </TASK>"),
+        ("rcu-stall", f"{CRASH}SOFTLOCKUP", DURING, "rcu: INFO: rcu_sched self-det", " </TASK>"),
+    ],
     "real-6.1-ubsan": [
         ("ubsan", f"{CRASH}ARRAY_BOUNDS", DURING, "UBSAN: array-index-out-of-bounds in ", "====="),
     ],

@@ -28,6 +28,7 @@ TITLES = {
         "BUG: unable to handle kernel NULL pointer dereference in nul",
         "kernel panic: Fatal exception",
     ],
+    "real-6.1-rcu-stall": ["INFO: rcu detected stall in lkdtm_SOFTLOCKUP"] * 2,
     "real-6.1-ubsan": ["UBSAN: array-index-out-of-bounds in lkdtm_ARRAY_BOUNDS"],
     "real-6.1-usercopy": ["BUG: bad usercopy in direct_entry"],
     "real-6.1-warn": ["WARNING in lkdtm_WARNING_MESSAGE"],
