@@ -83,5 +83,6 @@ def variables(*, source: Path, out: Path) -> dict[str, str]:
     argv = command("listnewconfig", f"KBUILD_KCONFIG={probe}", source=source, out=out)
     run(argv, source=source, out=out)
     made = confine.product(out, answer.name)
-    pairs = made.read_text(encoding="utf-8", errors="surrogateescape").split("\0")
+    text = made.read_text(encoding="utf-8", errors="surrogateescape")
+    pairs = text.replace(confine.PLACE, str(source)).split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)

@@ -17,7 +17,7 @@ from pathlib import Path
 import pycparser
 from pycparser import c_ast
 
-from kpatch import confine, process
+from kpatch import environment, process
 from kpatch.errors import HarnessError
 from kpatch.headers import Header
 from kpatch.outcomes import ExitCode
@@ -166,8 +166,7 @@ class Compiler:
             path = Path(folder) / "abi.c"
             path.write_text(source)
             argv = [gcc, f"-m{self.width}", "-nostdinc", *search, "-std=gnu11", *options, str(path)]
-            readable = [*self.folders, Path(folder)]
-            return process.capture(confine.wrap(argv, readable=readable))
+            return process.capture(argv, env=environment.clean())
 
     def _refusal(self, output: str) -> HarnessError:
         errors = [line for line in output.splitlines() if "error: " in line] or ["gcc gives none"]

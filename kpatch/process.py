@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
-from kpatch import environment
 from kpatch.errors import HarnessError
 
 GRACE_SECONDS = 5.0
@@ -52,7 +51,7 @@ def child(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Run ``argv`` in a session of its own; whatever ends the block ends the whole group.
 
-    Its environment is `kpatch.environment.clean`, or ``env``.
+    Its environment is ``env``, or ours: see `kpatch.environment` for what is to decide a run.
 
     One that gets our terminal (``stdin`` None) stays in our session, the only one that may read
     from it.
@@ -64,7 +63,7 @@ def child(
     process = subprocess.Popen(
         ending_with_us(argv, parent_death),
         cwd=cwd,
-        env=environment.clean() if env is None else dict(env),
+        env=None if env is None else dict(env),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,

@@ -23,7 +23,7 @@ def test_nothing_that_decides_a_build_gets_through(monkeypatch: pytest.MonkeyPat
         monkeypatch.setenv(name, "hostile")
     monkeypatch.setenv("LD_PRELOAD", "")
     program = "import json, os; print(json.dumps(dict(os.environ)))"
-    status, output = process.capture([sys.executable, "-I", "-c", program])
+    status, output = process.capture([sys.executable, "-I", "-c", program], env=environment.clean())
     assert status == 0
     found = json.loads(output)
     assert not {*HOSTILE, "LD_PRELOAD"} & set(found)
