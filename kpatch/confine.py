@@ -63,7 +63,7 @@ def fault() -> str:
     if program is None:
         return f"bwrap is not in PATH; install the Debian package {PACKAGE}"
     done = subprocess.run(
-        [*command(["true"])],
+        command(["true"]),
         env=environment.clean(),
         capture_output=True,
         text=True,
@@ -284,7 +284,7 @@ def product(folder: Path, name: str | Path) -> Path:
 
 @contextmanager
 def bounded() -> Iterator[list[Path]]:
-    """Make a control group with bounds for processes and memory; yield its files of members.
+    """Make control groups with bounds for processes and memory; yield their files of members.
 
     Write the process's number into each. There are none where no group can be made.
     """
@@ -292,14 +292,23 @@ def bounded() -> Iterator[list[Path]]:
     try:
         for parent, limits in _groups():
             with suppress(OSError):
-                group = Path(tempfile.mkdtemp(prefix="vfio-acpi-", dir=parent))
-                made.append(group)
-                for name, value in limits.items():
-                    (group / name).write_text(str(value))
+                made.append(_group(parent, limits))
         yield [group / "cgroup.procs" for group in made]
     finally:
         for group in made:
             _remove(group)
+
+
+def _group(parent: Path, limits: Mapping[str, int]) -> Path:
+    """Make a group with these limits; OSError, and no group, if one of them cannot be set."""
+    group = Path(tempfile.mkdtemp(prefix="vfio-acpi-", dir=parent))
+    try:
+        for name, value in limits.items():
+            (group / name).write_text(str(value))
+    except OSError:
+        group.rmdir()
+        raise
+    return group
 
 
 def _remove(group: Path) -> None:
@@ -327,6 +336,15 @@ def described() -> str:
     """Return how builds and VMs are confined here, in one line for a reader."""
     if fault():
         return f"none: {fault()}"
+    return f"bubblewrap; processes and memory of a build are bounded by {_bound()}"
+
+
+@functools.cache
+def _bound() -> str:
     with bounded() as members:
-        bound = "a control group" if members else "nothing: no control group can be made here"
-    return f"bubblewrap; processes and memory of a build are bounded by {bound}"
+        if len(members) == len(_groups()):
+            return "a control group"
+        part = ", ".join(member.parent.parent.name for member in members)
+        return (
+            f"a control group of {part} alone" if part else "nothing: no control group can be made"
+        )

@@ -22,7 +22,7 @@ from kpatch.console import Fault, Place
 from kpatch.outcomes import EXIT_BY_OUTCOME, ExitCode, Outcome
 from kpatch.record import Collected, Scalar, Transcript
 from kpatch.requirements import Requirement, asked
-from ktests.contract import DETECTION, NONE, UNDETECTED, UNKNOWN
+from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN
 
 
 class Ending(str, Enum):
@@ -381,7 +381,7 @@ def _incidents(run: SeriesRun, excused: AbstractSet[str]) -> Iterator[Incident]:
         yield Incident(run.series, 0, Outcome.INFRA, "no VM was started")
     first = next((vm.transcript.collected for vm in run.vms if vm.transcript.collected), ())
     known = {test.id for test in _collected(run)}
-    judged = run.mechanism not in (UNDETECTED, UNKNOWN)
+    judged = run.mechanism not in UNJUDGED
     for number, vm in enumerate(run.vms, 1):
         found = [
             *_strange(vm, first or ()),
@@ -463,7 +463,7 @@ def _not_judged(
     requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None
 ) -> Iterator[Incident]:
     """Say of a series without a known mechanism how much was not judged."""
-    if run.mechanism not in (UNDETECTED, UNKNOWN):
+    if run.mechanism not in UNJUDGED:
         return
     left = asked(requirements, NONE, base) - asked(requirements, run.mechanism, base)
     why = {

@@ -49,6 +49,7 @@ from kpatch.model import Applied, Config, Kernel, Series, Tree
 from kpatch.outcomes import ExitCode
 from kpatch.output import Output, claim
 from kpatch.progress import LiveStage, Progress
+from kpatch.record import Detected
 from kpatch.selftests import Selftests
 from ktests.contract import UNDETECTED, UNKNOWN
 
@@ -302,13 +303,14 @@ class Pipeline:
 
 
 def _series_run(of: Series, vms: Sequence[judge.VmRun]) -> judge.SeriesRun:
-    """Return what is judged: a mechanism that nobody declared is the one that was detected."""
-    found = suite.detected(vms)
-    mechanism = of.mechanism
-    if mechanism == UNDETECTED:
-        mechanism = UNKNOWN if found is None else found.mechanism
-    how = "the guest did not come to tell" if found is None else found.how
-    return judge.SeriesRun(of.name, mechanism, tuple(vms), "" if of.carried else how)
+    """Return what is judged: a mechanism that nobody declared is the one that was detected.
+
+    Of a declared one nothing is called detected: the guest looks only for what contradicts it.
+    """
+    if of.mechanism != UNDETECTED:
+        return judge.SeriesRun(of.name, of.mechanism, tuple(vms))
+    found = suite.detected(vms) or Detected(UNKNOWN, "the guest did not come to tell")
+    return judge.SeriesRun(of.name, found.mechanism, tuple(vms), found.how)
 
 
 def run(request: Request, out: Path, progress: Progress) -> result.RunResult:

@@ -29,10 +29,11 @@ import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch import cache
+from kpatch.confine import NO_SPACE
 from kpatch.errors import HarnessError
 from kpatch.model import Applied, Change, Tree
 from kpatch.process import capture
@@ -42,9 +43,6 @@ KIND = "slots"
 
 STRANGERS = 3
 """Slots of series from files that are kept for each tree and flavor, 0.3 GB each."""
-
-NO_SPACE = os.strerror(errno.ENOSPC)
-"""How every tool words a full disk in the C locale; as an OSError the cache explains it."""
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]+")
 _CONFIGURES = re.compile(r"(?:.*/)?Kconfig[^/]*|Makefile|scripts/.*|arch/[^/]+/Makefile")
@@ -83,9 +81,15 @@ def slot(applied: Applied, flavor: str) -> Slot:
 
 
 def _key(applied: Applied, flavor: str) -> str:
-    key = f"{applied.tree.tree_id}-{flavor}"
-    if not applied.series.carried:
-        key += f"-{cache.digest(map(str, applied.series.mailboxes))}"
+    key = _shared_key(applied.tree, flavor)
+    if applied.series.carried:
+        return key
+    return f"{key}-{cache.digest(map(str, applied.series.mailboxes))}"
+
+
+def _shared_key(tree: Tree, flavor: str) -> str:
+    """The key of the slot that the unpatched kernel and the carried series share."""
+    key = f"{tree.tree_id}-{flavor}"
     if not _SAFE.fullmatch(key):
         raise ValueError(f"no file name: {key!r}")
     return key
@@ -150,21 +154,20 @@ def _configuring(applied: Applied) -> list[Change]:
 
 
 def _fill(applied: Applied, flavor: str, partial: Slot, stage: Stage) -> None:
-    """Make a new slot: of a series from a file by the slot of the project's own, if that is there.
+    """Make a new slot: for a series from a file a copy of the shared one, if that is there.
 
-    Else from the pristine tree, without a delta.
+    Else a copy of the pristine tree, without a delta.
     """
-    own = _key(replace(applied, series=replace(applied.series, carried=True)), flavor)
-    ours = Slot(cache.root() / KIND / own)
-    if not applied.series.carried and ours.folder.is_dir():
-        with cache.locked(f"slot-{own}"):
-            recorded = _recorded(ours)
-            if recorded is not None and not ours.building.exists():
+    key = _shared_key(applied.tree, flavor)
+    shared = Slot(cache.root() / KIND / key)
+    if not applied.series.carried and shared.folder.is_dir():
+        with cache.locked(f"slot-{key}"):
+            if _recorded(shared) is not None and not shared.building.exists():
                 stage.note("copying the objects of the unpatched kernel")
                 # Objects are never hard links: the assembler writes into the file that is there.
-                _copy(ours.src, partial.src, "--link", leave_out=ours.obj.name)
-                _copy(ours.obj, partial.obj, "--reflink=auto")
-                shutil.copy2(ours.delta, partial.delta)
+                _copy(shared.src, partial.src, "--link", leave_out=shared.obj.name)
+                _copy(shared.obj, partial.obj, "--reflink=auto")
+                shutil.copy2(shared.delta, partial.delta)
                 return
     stage.note(f"copying {applied.tree.version} by hard links")
     _copy(applied.tree.path, partial.src, "--link")
@@ -192,7 +195,7 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
 
 def _remove_old(applied: Applied, flavor: str, *, keep: Slot) -> None:
     """Remove all but the newest slots of series from files, if nobody uses them."""
-    pattern = f"{applied.tree.tree_id}-{flavor}-*"
+    pattern = f"{_shared_key(applied.tree, flavor)}-*"
     found = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
     for path in found[:-STRANGERS]:
         if path != keep.folder:

@@ -15,7 +15,7 @@ from kpatch import text
 from kpatch.judge import TestResult
 from kpatch.outcomes import EXIT_BY_OUTCOME, EXIT_MEANING, Outcome
 from kpatch.result import RunResult
-from ktests.contract import UNDETECTED, UNKNOWN
+from ktests.contract import UNJUDGED
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -155,7 +155,7 @@ def _detected(result: RunResult) -> list[str]:
     return [
         f"{series.name}: mechanism {series.mechanism}, detected: {series.detected}"
         for series in result.series
-        if series.detected and series.mechanism not in (UNDETECTED, UNKNOWN)
+        if series.detected and series.mechanism not in UNJUDGED
     ]
 
 

@@ -14,6 +14,9 @@ UNDETECTED = "undetected"
 UNKNOWN = "unknown"
 """Mechanism of a kernel with a uAPI that no mechanism of the table has."""
 
+UNJUDGED = frozenset({UNDETECTED, UNKNOWN})
+"""Of a kernel with one of these only what every kernel promises is judged."""
+
 ANY = "any"
 """What a requirement needs that every kernel meets, patched or not."""
 

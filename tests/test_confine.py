@@ -145,3 +145,15 @@ def test_untrusted_needs_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
     assert error.value.code is ExitCode.USAGE
     assert confine.wrap(["true"]) == ["true"]
     assert confine.described() == "none: bwrap is not in PATH"
+
+
+def test_a_group_whose_limits_cannot_be_set_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of cgroup v2 where the controllers are not delegated: it would bound nothing."""
+    parent = tmp_path / "groups"
+    parent.mkdir()
+    monkeypatch.setattr(confine, "_groups", lambda: [(parent, {"no/such/limit": 1})])
+    with confine.bounded() as members:
+        assert members == []
+    assert list(parent.iterdir()) == []

@@ -29,9 +29,3 @@ def test_nothing_that_decides_a_build_gets_through(monkeypatch: pytest.MonkeyPat
     assert not {*HOSTILE, "LD_PRELOAD"} & set(found)
     assert set(found) <= {*environment.PASSED_ON, "LC_ALL", "LC_CTYPE"}
     assert found["LC_ALL"] == "C"
-
-
-def test_downloads_go_by_the_users_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://proxy.example")
-    assert environment.downloading()["http_proxy"] == "http://proxy.example"
-    assert "http_proxy" not in environment.clean()

@@ -11,9 +11,11 @@ import pytest
 
 from kpatch import run, series, source
 from kpatch.errors import HarnessError
-from kpatch.model import Tree
+from kpatch.judge import Ending, VmRun
+from kpatch.model import Series, Tree
 from kpatch.outcomes import ExitCode
 from kpatch.progress import Progress
+from kpatch.record import Detected, Hello, Transcript
 from kpatch.result import SeriesInfo
 
 
@@ -127,3 +129,21 @@ def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:
 )
 def test_folder_name(kernel: str, name: str) -> None:
     assert run.folder_name(kernel) == name
+
+
+@pytest.mark.parametrize(
+    ("declared", "found", "mechanism", "detected"),
+    [
+        ("undetected", Detected("eventfd", "by its sign"), "eventfd", "by its sign"),
+        ("undetected", None, "unknown", "the guest did not come to tell"),
+        # The guest looks only for what contradicts it, and has found nothing.
+        ("netlink", Detected("undetected", "index 5 is not there"), "netlink", ""),
+    ],
+)
+def test_only_what_was_looked_for_is_called_detected(
+    declared: str, found: Detected | None, mechanism: str, detected: str
+) -> None:
+    told = Transcript(hello=Hello(1, "7.3.4", "3.11.2"), detected=found)
+    one = Series("x", "x.mbox", declared, (Path("x.mbox"),), carried=False)
+    judged = run._series_run(one, [VmRun(told, (), Ending.DONE)])
+    assert (judged.mechanism, judged.detected) == (mechanism, detected)
