@@ -125,7 +125,11 @@ def command(
     that are there and hold nothing.
     """
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
-    words += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp"]  # noqa: S108 - its own
+    # bwrap leaves root its capabilities, of the namespaces alone: enough to mount what is bound
+    # read-only once more, writable.
+    words += ["--cap-drop", "ALL"]
+    words += ["--proc", "/proc", *_proc(), "--dev", "/dev"]
+    words += ["--tmpfs", "/tmp"]  # noqa: S108 - its own
     words += ["--ro-bind", "/usr", "/usr", *_top(), *_etc(), *_tools()]
     words += [word for path in empty for word in ("--dir", str(path))]
     for option, paths in (
@@ -136,6 +140,22 @@ def command(
         for path, seen in paths.items():
             words += [option, str(path), str(seen)]
     return [*words, "--", *argv]
+
+
+def _proc() -> list[str]:
+    """Bind what can be written to in /proc, processes apart, read-only.
+
+    It is the whole machine's, and owned by its root, who needs no capability to write there: to
+    sys/kernel/core_pattern (a program that the kernel runs, outside of all namespaces), or to
+    sysrq-trigger.
+    """
+    paths = (path for path in sorted(Path("/proc").iterdir()) if not path.name.isdecimal())
+    kept = (path for path in paths if not path.is_symlink() and _writable(path))
+    return [word for path in kept for word in ("--ro-bind", str(path), str(path))]
+
+
+def _writable(path: Path) -> bool:
+    return path.is_dir() or bool(path.stat().st_mode & 0o222)
 
 
 def _top() -> list[str]:

@@ -8,6 +8,7 @@ nothing outside of its own objects may have changed, and the build ends with its
 from __future__ import annotations
 
 import os
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -62,7 +63,28 @@ HOSTILE = {
     "another slot": "echo owned > {slots}/owned",
     "socket": "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 2)'",
     "root": "echo owned > /usr/owned",
+    "mounted again": "mount -o remount,bind,rw /usr && echo owned > /usr/owned",
+    "source mounted again": "mount -o remount,bind,rw . && echo '#' >> drivers/b.c",
+    # Its own value; the file belongs to the machine's root, who needs no capability for it.
+    "kernel's settings": "cat {pattern} > {pattern}",
 }
+
+
+OPENING = """
+import os
+from pathlib import Path
+tops = [path for path in Path("/proc").iterdir() if not path.name.isdecimal()]
+tops = [path for path in tops if not path.is_symlink()]
+files = [file for path in tops for file in (path, *path.rglob("*"))]
+files = [file for file in files if file.is_file() and file.stat().st_mode & 0o222]
+print(len(files))
+for file in files:
+    try:
+        os.close(os.open(file, os.O_WRONLY))
+        print(file)
+    except OSError:
+        pass
+"""
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -75,6 +97,7 @@ def test_what_is_not_there_cannot_be_reached(tree: Tree, home: Path, name: str) 
             "ccache": os.environ["CCACHE_DIR"],
             "slots": cache.folder(slot.KIND),
             "port": server.getsockname()[1],
+            "pattern": "/proc/sys/kernel/core_pattern",
         }
         refused(stranger(tree, HOSTILE[name].format(**places)))
         server.setblocking(False)
@@ -82,6 +105,15 @@ def test_what_is_not_there_cannot_be_reached(tree: Tree, home: Path, name: str) 
             server.accept()
     assert not list(cache.folder(slot.KIND).glob("owned"))
     assert not Path("/usr/owned").exists()
+
+
+def test_nothing_of_the_kernel_can_be_opened_for_writing() -> None:
+    """Opened, not written to: were it there, sysrq-trigger would answer at once."""
+    argv = confine.command(["python3", "-S", "-c", OPENING])
+    done = subprocess.run(argv, capture_output=True, text=True, check=True)
+    tried, *opened = done.stdout.splitlines()
+    assert int(tried) > 100, done.stdout
+    assert opened == []
 
 
 def test_the_pristine_tree_is_not_written_to_by_a_hard_link(tree: Tree) -> None:  # noqa: F811
