@@ -256,7 +256,8 @@ class Pipeline:
             self.progress.say(f"acceleration: {chosen.used} ({chosen.reason})")
         self.found.accel = chosen
         image = None if own is None else own.image
-        return vm.Setup(kernel.image, table, firmware, images, chosen, image)
+        arguments = self.flavor.arguments
+        return vm.Setup(kernel.image, table, firmware, images, chosen, image, arguments)
 
     def shell(self, kernel: Kernel) -> int:
         """A shell in the test kernel on this terminal; QEMU's exit status."""

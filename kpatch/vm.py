@@ -83,7 +83,10 @@ WHEN_READY = "echo ready > /mnt/ready; exec sleep infinity"
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a VM is made of; ``selftests`` is the image of the kernel's own, if it has any."""
+    """All that a VM is made of; ``selftests`` is the image of the kernel's own, if it has any.
+
+    ``arguments`` are the flavor's for the kernel.
+    """
 
     image: Path
     machine: machine.Machine
@@ -91,6 +94,7 @@ class Setup:
     images: Images
     accel: Accel
     selftests: Path | None = None
+    arguments: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,7 +259,7 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
     argv = virtme.replaced(
         argv, "-chardev", "file,id=console,", f"socket,id=console,fd={fds['console']}"
     )
-    argv = _with_kernel_arguments(argv, mode="run", ready=WHEN_READY)
+    argv = _with_kernel_arguments(argv, setup.arguments, mode="run", ready=WHEN_READY)
     return [
         *argv,
         *_device_arguments(setup),
@@ -270,7 +274,8 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
 def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
     """QEMU's argv for an interactive shell in the test kernel, with the devices present."""
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
-    argv = _with_kernel_arguments(argv, mode=f"shell vfio_acpi.mechanism={mechanism}")
+    mode = f"shell vfio_acpi.mechanism={mechanism}"
+    argv = _with_kernel_arguments(argv, setup.arguments, mode=mode)
     return confined(setup, [*argv, *_device_arguments(setup)])
 
 
@@ -280,8 +285,10 @@ def shell(argv: list[str]) -> int:
         return qemu.wait()
 
 
-def _with_kernel_arguments(argv: list[str], *, mode: str, ready: str = "") -> list[str]:
-    """Put our init before virtme-ng's, and our kernel arguments before theirs."""
+def _with_kernel_arguments(
+    argv: list[str], more: Sequence[str], *, mode: str, ready: str = ""
+) -> list[str]:
+    """Put our init before virtme-ng's, and our kernel arguments and ``more`` before theirs."""
     append = virtme.value_of(argv, "-append")
     words = shlex.split(append, posix=False)
     init = next((word for word in words if word.startswith("init=")), None)
@@ -295,7 +302,7 @@ def _with_kernel_arguments(argv: list[str], *, mode: str, ready: str = "") -> li
     words = [word + CACHE if word.startswith("rootflags=") else word for word in words]
     script = f"virtme.exec=`{base64.b64encode(ready.encode()).decode()}`"
     words = [script if word.startswith("virtme.exec=") else word for word in words if word != init]
-    ours = [*KERNEL_ARGUMENTS, f"VFIO_ACPI={mode}"]
+    ours = [*KERNEL_ARGUMENTS, *more, f"VFIO_ACPI={mode}"]
     boot_script = machine.KTESTS / "init.sh"
     tail = [f"init={boot_script}", "--", init.removeprefix("init=")]
     return virtme.replaced(argv, "-append", append, " ".join([*words, *ours, *tail]))

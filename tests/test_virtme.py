@@ -9,14 +9,18 @@ import shlex
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
-from kpatch import machine, virtme, vm
+from kpatch import clients, guest, machine, run, virtme, vm
 from kpatch.accel import Accel
 from kpatch.errors import HarnessError
 from kpatch.guest import Images
+from kpatch.model import Kernel
 from kpatch.outcomes import ExitCode
+from kpatch.progress import Progress
 from kpatch.stage import Silent
 
 DATA = Path(__file__).parent / "data" / "virtme"
@@ -130,6 +134,25 @@ def test_kernel_arguments(setup: vm.Setup) -> None:
     [script] = [word for word in words if word.startswith("virtme.exec=")]
     encoded = script.removeprefix("virtme.exec=").strip("`")
     assert base64.b64decode(encoded).decode() == vm.WHEN_READY
+
+
+@pytest.mark.parametrize(("flavor", "told"), [("plain", False), ("debug", True)])
+def test_kasan_reports_more_than_once(
+    setup: vm.Setup, monkeypatch: pytest.MonkeyPatch, flavor: str, told: bool
+) -> None:
+    """In the flavor that has KASAN; another kernel would hand the word to init."""
+    pipeline = run.Pipeline(run.Request(flavor=flavor), Progress())
+    monkeypatch.setattr(guest, "images", lambda *a, **k: setup.images)
+    monkeypatch.setattr(clients, "folder", lambda **k: None)
+    pipeline.found.accel = setup.accel
+    of_flavor = pipeline.machine(cast(Kernel, SimpleNamespace(image=setup.image)), None)
+    for argv in (
+        vm.command(of_flavor, FDS, Silent()),
+        vm.shell_command(of_flavor, "netlink", stage=Silent()),
+    ):
+        ours, _, theirs = virtme.value_of(argv, "-append").partition(" -- ")
+        assert ("kasan_multi_shot" in ours.split()) == told
+        assert "kasan_multi_shot" not in theirs
 
 
 def test_channels_and_disks(setup: vm.Setup) -> None:
