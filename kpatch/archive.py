@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from kpatch import cache
+from kpatch.download import public
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 from kpatch.process import capture
@@ -175,7 +176,7 @@ def download(package: Package, into: Path, *, what: str, stage: Stage) -> Path:
             f"{package.name} {package.version} cannot be downloaded ({_first_error(output)})",
             mend="look at the network and try again",
             code=ExitCode.LOST,
-            details=output,
+            details=public(output),
         )
     return deb
 
@@ -261,7 +262,7 @@ def _apt(
 
 def _first_error(output: str) -> str:
     errors = [line[3:] for line in output.splitlines() if line.startswith("E: ")]
-    return errors[0].strip() if errors else "apt-get gives no reason"
+    return public(errors[0].strip()) if errors else "apt-get gives no reason"
 
 
 def _keyrings(entry: str) -> tuple[str, ...]:

@@ -4,9 +4,9 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import time
 from pathlib import Path
-from urllib.parse import urlsplit, urlunsplit
 
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
@@ -23,10 +23,21 @@ CHUNK = 1 << 18
 TICK_SECONDS = 0.1
 
 
-def public(url: str) -> str:
-    """``url`` without a user's name and password: what may be recorded and printed."""
-    parts = urlsplit(url)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+# Of a URL: a user's name and password, up to the last @ of the authority; the same where a password
+# with a slash in it was not quoted, which ends the authority at what is no port; and a query,
+# which may be a token.
+_SECRETS = (
+    (re.compile(r"(?<=://)[^/?#\s]*@"), ""),
+    (re.compile(r"(?<=://)[^/?#\s@\[\]]*:[^/?#\s@]*[^/?#\s@\d][/?#]\S*@"), ""),
+    (re.compile(r"\?[^\s#'\")]+"), "?…"),
+)
+
+
+def public(text: str) -> str:
+    """Return a URL, or a text with URLs, without secrets: what may be recorded and printed."""
+    for pattern, instead in _SECRETS:
+        text = pattern.sub(instead, text)
+    return text
 
 
 def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
@@ -49,7 +60,7 @@ def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
             f"the download failed ({type(error).__name__})",
             mend="look at the network and try again",
             code=ExitCode.LOST,
-            details=str(error),
+            details=public(str(error)),
         ) from error
     check(found, sha256, what=what)
 

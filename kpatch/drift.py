@@ -17,6 +17,7 @@ from cffi import FFI
 
 from kpatch import abi, bases, golden, headers
 from kpatch.abi import Compiler, Names
+from kpatch.download import public
 from kpatch.errors import HarnessError
 from kpatch.golden import Measured
 from kpatch.headers import Header
@@ -163,16 +164,17 @@ def run(
     outcome = Outcome()
     _module(outcome, write=write)
     for kernel in kernels:
+        kind = public(kernel)
         pipeline = Pipeline(Request(kernel=kernel, mechanism=mechanism), progress)
         measured: dict[str, golden.Abis] = {}
         before = len(outcome.findings)
         for applied in map(pipeline.apply, series or every):
             name = applied.series.name
-            with progress.stage("headers", series=name, kind=kernel) as stage:
+            with progress.stage("headers", series=name, kind=kind) as stage:
                 installed = headers.install(applied, jobs=jobs, stage=stage)
                 installed.check()
                 stage.cached = installed.cached
-            with progress.stage("drift", series=name, kind=kernel):
+            with progress.stage("drift", series=name, kind=kind):
                 report = check_kernel(applied, installed)
             outcome.kernels += 1
             outcome.findings += report.lines(f"{applied.tree.version} {name}")

@@ -43,6 +43,7 @@ from kpatch import (
     tools,
     vm,
 )
+from kpatch.download import public
 from kpatch.errors import HarnessError
 from kpatch.limits import DEFAULTS, Limits
 from kpatch.model import Applied, Config, Kernel, Series, Tree
@@ -124,8 +125,13 @@ class Request:
 
 
 def _from_anywhere(kernel: str) -> str:
-    """Return ``kernel`` (see `kpatch.source`) with a relative path made absolute."""
-    if kernel in bases.BASES or "://" in kernel or kernel.startswith("~"):
+    """Return ``kernel`` (see `kpatch.source`) with a relative path made absolute.
+
+    A URL loses what is nobody else's business; whoever repeats the command has to know it.
+    """
+    if "://" in kernel:
+        return public(kernel)
+    if kernel in bases.BASES or kernel.startswith("~"):
         return kernel
     return str(Path.cwd() / kernel)
 
@@ -169,7 +175,7 @@ class Pipeline:
         self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
     ) -> Iterator[LiveStage]:
         """A stage; its time is expected to be that of earlier ones with the same ``work``."""
-        kind = " ".join([self.request.kernel, self.request.flavor, *work])
+        kind = " ".join([_from_anywhere(self.request.kernel), self.request.flavor, *work])
         with self.progress.stage(name, series=series_name, kind=kind) as stage:
             yield stage
 
@@ -426,7 +432,8 @@ def _as_built(item: result.SeriesInfo, found: Findings) -> result.SeriesInfo:
 
 def folder_name(kernel: str) -> str:
     """The folder of one kernel's result below that of several."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", kernel).strip("-.") or "kernel"
+    shown = public(kernel) if "://" in kernel else kernel
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", shown).strip("-.") or "kernel"
 
 
 def versions(found: Findings) -> dict[str, str]:

@@ -288,7 +288,7 @@ def _folder(path: Path, *, what: str, stage: Stage) -> Recipe:
 
 
 def _url(url: str, sha256: str, *, what: str, stage: Stage) -> Recipe:
-    scheme = urlsplit(url).scheme.lower()
+    scheme = url.partition("://")[0].lower()
     if scheme not in (*download.SCHEMES, "file"):
         raise HarnessError(
             what, f"the scheme {scheme} is not supported", mend="give an https URL or a path"

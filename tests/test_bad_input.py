@@ -7,12 +7,15 @@ What is cheap runs on tiny trees; what needs a kernel (marked ``vm``) takes the 
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -187,6 +190,30 @@ TOOLS = {
     "mkfs.erofs": "erofs-utils",
     "git": "git",
 }
+
+
+def test_secrets_of_a_url_are_kept_nowhere(tmp_path: Path) -> None:
+    """Neither in the result's files and their names, nor in the cache, nor in what is printed."""
+    sha256 = kerneltree.pack(tree(tmp_path), tmp_path / "linux.tar.gz")
+    handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
+        threading.Thread(target=http.serve_forever, daemon=True).start()
+        place = f"127.0.0.1:{http.server_port}/linux.tar.gz"
+        url = f"http://me:s3cret@{place}?token=s3cret#sha256={sha256}"
+        words = ("test", "--kernel", url, "--kernel", url + "0", "--series", "base", "--verbose")
+        more = {"VFIO_ACPI_CACHE": str(tmp_path / "cache")}
+        ended = commandline.run(*words, out=tmp_path / "out", **more)
+        again = commandline.run(*words[:3], *words[5:], out=tmp_path / "one", **more)
+        http.shutdown()
+    assert "s3cret" not in ended.stdout + ended.stderr
+    assert f"http://{place}?…" in ended.stderr, "it is told what is downloaded"
+    assert again.result.kernel is not None
+    assert again.result.kernel.origin["url"] == f"http://{place}?…"
+    assert f"http://{place}" in (tmp_path / "cache" / "timings.json").read_text()
+    written = [*(tmp_path / "out").rglob("*"), *(tmp_path / "one").rglob("*")]
+    for path in (*written, *(tmp_path / "cache").rglob("*")):
+        assert "s3cret" not in str(path)
+        assert not path.is_file() or b"s3cret" not in path.read_bytes(), path
 
 
 @pytest.mark.parametrize("tool", TOOLS)

@@ -147,3 +147,10 @@ def test_only_what_was_looked_for_is_called_detected(
     one = Series("x", "x.mbox", declared, (Path("x.mbox"),), carried=False)
     judged = run._series_run(one, [VmRun(told, (), Ending.DONE)])
     assert (judged.mechanism, judged.detected) == (mechanism, detected)
+
+
+def test_the_command_that_repeats_tells_no_password() -> None:
+    request = run.Request(kernel="https://me:s3cret@example.org/x.tar.xz#sha256=12")
+    words = request.command(series.CONTROL)
+    assert words[words.index("--kernel") + 1] == "https://example.org/x.tar.xz#sha256=12"
+    assert run.folder_name(request.kernel) == "https-example.org-x.tar.xz-sha256-12"

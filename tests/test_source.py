@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import cache, source, unpack
+from kpatch import cache, download, source, unpack
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 from kpatch.stage import Silent
@@ -102,6 +102,28 @@ def test_what_is_nothing_is_refused(spec: str, cause: str) -> None:
 
 def test_password_in_a_url_is_not_printed() -> None:
     assert "secret" not in refused("https://me:secret@example.org/x.tar.xz")
+    assert "secret" not in refused("https://[me:secret@example.org/x.tar.xz")
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("https://example.org/~me/a@b.tar.xz", "https://example.org/~me/a@b.tar.xz"),
+        ("https://example.org:8080/x#sha256=12", "https://example.org:8080/x#sha256=12"),
+        ("https://[::1]:8080/a@b", "https://[::1]:8080/a@b"),
+        ("file:///srv/a@b/x:y/z@1", "file:///srv/a@b/x:y/z@1"),
+        ("https://me@example.org/x", "https://example.org/x"),
+        ("https://me:secret@[::1]:80/x", "https://[::1]:80/x"),
+        ("https://me:sec@ret@example.org/x", "https://example.org/x"),
+        ("https://me:sec/ret@example.org/x", "https://example.org/x"),
+        ("https://me:sec#ret@example.org/x#sha256=12", "https://example.org/x#sha256=12"),
+        ("https://example.org/x?token=secret&n=1#sha256=12", "https://example.org/x?…#sha256=12"),
+        ("/x.tar.xz?token=secret (Caused by …)", "/x.tar.xz?… (Caused by …)"),
+        ("E: https://me:secret@a/x and http://b@c/y!", "E: https://a/x and http://c/y!"),
+    ],
+)
+def test_secrets_of_urls_are_not_shown(text: str, shown: str) -> None:
+    assert download.public(text) == shown
 
 
 # Plain folders
