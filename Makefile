@@ -12,6 +12,8 @@ PYTHON ?= $(or $(wildcard /usr/bin/python3),python3)
 VENV := .venv/bin/
 KPATCH := $(VENV)python -m kpatch
 
+# Settings of the user's Python are no option of ours.
+unexport $(filter PYTHON%,$(.VARIABLES))
 export KERNEL SERIES FLAVOR ACCEL OUT TESTS JOBS MECHANISM UNTRUSTED BOOT_LIMIT TEST_LIMIT RUN_LIMIT
 
 .PHONY: help
@@ -20,7 +22,7 @@ help:
 
 .PHONY: ready
 ready:
-	@$(PYTHON) kpatch/bootstrap.py
+	@$(PYTHON) -I kpatch/bootstrap.py
 
 ## make kernel-test   from the kernel's source to a verdict on the carried series
 .PHONY: kernel-test

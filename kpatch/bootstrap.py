@@ -8,10 +8,12 @@ out without starting a process.
 
 from __future__ import annotations
 
+import ast
 import fcntl
 import hashlib
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +24,34 @@ VENV = PROJECT / ".venv"
 LOCK = PROJECT / "requirements.lock"
 STAMP = VENV / "made-from"
 
-MAKE_VENV = (sys.executable, "-m", "venv", "--clear")
+MAKE_VENV = (sys.executable, "-I", "-m", "venv", "--clear")
+
+# What pip is told of the user's environment: who and where he is, and how the network is reached.
+# Not PYTHON*, and of PIP_* what `settings` takes.
+PASSED_ON = (
+    *("HOME", "LOGNAME", "NETRC", "PATH", "TMPDIR", "USER"),
+    *("XDG_CACHE_HOME", "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME"),
+    *("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
+    *("all_proxy", "http_proxy", "https_proxy", "no_proxy"),
+    *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
+)
+
+# Of the user's and the system's settings of pip: where packages come from, and by which way.
+# Where they go and which they are (target, user, constraint, no-deps, …) is ours to say. Those
+# that are lists have a value a line in a file, and words in a variable.
+PIP_LISTS = frozenset({"extra-index-url", "find-links", "trusted-host"})
+PIP_WORDS = frozenset(
+    {
+        *("cache-dir", "cert", "client-cert", "default-timeout", "index-url"),
+        *("keyring-provider", "no-index", "proxy", "retries", "timeout"),
+    }
+)
+
+# As `pip config list` shows them; a later section of these overrides an earlier one.
+SETTING = re.compile(
+    r"^(?P<section>global|install|:env:)\.(?P<name>[\w-]+)=(?P<value>'.*'|\".*\")$"
+)
+SECTIONS = ("global", "install", ":env:")
 
 USAGE = 2
 
@@ -119,16 +148,45 @@ def make() -> int:
     """Make it; the stamp comes last, so that half of one is never taken for whole."""
     print("vfio-acpi: making the virtual environment .venv (about half a minute)", flush=True)
     STAMP.unlink(missing_ok=True)
-    pip = [str(VENV / "bin" / "python"), "-m", "pip", "-qq", "install"]
-    for argv in (
-        [*MAKE_VENV, str(VENV)],
-        [*pip, "--require-hashes", "--no-deps", "--requirement", str(LOCK)],
-    ):
-        status = subprocess.run(argv, check=False).returncode
-        if status != 0:
-            return refuse(f"{' '.join(argv[:4])} … failed with status {status}; see above")
+    clean = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    pip = [str(VENV / "bin" / "python"), "-I", "-m", "pip"]
+    options = ["-qq", "--require-hashes", "--no-deps", "--requirement", str(LOCK)]
+    if not run([*MAKE_VENV, str(VENV)], clean):
+        return USAGE
+    if not run([*pip, "install", *options], clean | settings(pip, clean)):
+        return USAGE
     STAMP.write_text(wanted())
     return 0
+
+
+def run(argv: list[str], env: dict[str, str]) -> bool:
+    """Run a step; whether it worked. Says so if it did not."""
+    status = subprocess.run(argv, env=env, check=False).returncode
+    if status != 0:
+        refuse(f"{' '.join(argv[:4])} … failed with status {status}; see above")
+    return status == 0
+
+
+def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
+    """Return pip's environment: the settings that are taken over, and no file of settings.
+
+    pip itself tells the settings, since it knows where they are.
+    """
+    known = {f"PIP_{name.upper().replace('-', '_')}" for name in PIP_LISTS | PIP_WORDS}
+    told = {name: os.environ[name] for name in {*known, "PIP_CONFIG_FILE"} if name in os.environ}
+    # These are options of `config` too, which choose a file; a setting of one would count.
+    every = {"PIP_GLOBAL": "0", "PIP_SITE": "0", "PIP_USER": "0"}
+    argv, env = [*pip, "config", "list"], clean | told | every
+    listing = subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=False)
+    found = [match for line in listing.stdout.splitlines() if (match := SETTING.match(line))]
+    taken: dict[str, str] = {}
+    for match in sorted(found, key=lambda match: SECTIONS.index(match["section"])):
+        name, value = match["name"], str(ast.literal_eval(match["value"]))
+        if name in PIP_LISTS:
+            value = " ".join(value.split())
+        if value and name in PIP_LISTS | PIP_WORDS:
+            taken[f"PIP_{name.upper().replace('-', '_')}"] = value
+    return {"PIP_CONFIG_FILE": os.devnull, "PIP_DISABLE_PIP_VERSION_CHECK": "1", **taken}
 
 
 def quiet(argv: list[str]) -> int:

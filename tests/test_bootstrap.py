@@ -6,6 +6,7 @@ from __future__ import annotations
 import ast
 import fcntl
 import functools
+import hashlib
 import importlib.util
 import os
 import re
@@ -13,6 +14,7 @@ import shutil
 import subprocess
 import sys
 import time
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -140,6 +142,112 @@ def test_failed_environment_is_made_again(
     assert bootstrap.environment() == 2
     assert "failed with status" in capfd.readouterr().err
     assert not stamp.exists(), "the next run does not take it for whole"
+
+
+HOSTILE_CONF = """\
+[global]
+index-url = https://user.example.org/simple
+trusted-host =
+    one.example.org
+    two.example.org
+user = true
+no-deps = false
+constraint = /no/such/constraints
+[install]
+index-url = https://install.example.org/simple
+proxy = http://proxy.example.org:3128
+target = {0}/target
+"""
+
+# And of the environment: each would have pip, or Python itself, fail or install elsewhere.
+HOSTILE_VARIABLES = {
+    "PIP_CONSTRAINT": "/no/such/constraints",
+    "PIP_DRY_RUN": "1",
+    "PIP_NO_BINARY": ":all:",
+    "PIP_PREFIX": "{0}/prefix",
+    "PIP_REQUIREMENT": "/no/such/requirements",
+    "PIP_REQUIRE_VIRTUALENV": "1",
+    "PIP_ROOT": "{0}/root",
+    "PIP_TARGET": "{0}/target",
+    "PIP_USER": "1",
+    "PYTHONHOME": "/no/such/home",
+    "PYTHONPATH": "{0}/shadow",
+    "PYTHONSTARTUP": "{0}/shadow/pip.py",
+    "PYTHONUSERBASE": "{0}/base",
+    "PIP_EXTRA_INDEX_URL": "https://extra.example.org/simple",
+    "PIP_FIND_LINKS": "",
+}
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A user whose settings of pip and Python are all over the place."""
+    for name in [name for name in os.environ if name.startswith(("PIP_", "PYTHON"))]:
+        monkeypatch.delenv(name)
+    for name, value in HOSTILE_VARIABLES.items():
+        monkeypatch.setenv(name, value.format(tmp_path))
+    (tmp_path / "shadow").mkdir()
+    for module in ("pip", "venv", "sitecustomize"):
+        (tmp_path / "shadow" / f"{module}.py").write_text("raise SystemExit('shadowed')\n")
+    monkeypatch.setenv("PIP_CONFIG_FILE", str(tmp_path / "pip.conf"))
+    (tmp_path / "pip.conf").write_text(HOSTILE_CONF.format(tmp_path))
+    return tmp_path
+
+
+def wheel(folder: Path) -> str:
+    """A wheel of nothing; its line for a lock file."""
+    path, info = folder / "tiny-1-py3-none-any.whl", "tiny-1.dist-info"
+    with zipfile.ZipFile(path, "w") as file:
+        file.writestr("tiny.py", "")
+        file.writestr(f"{info}/METADATA", "Metadata-Version: 2.1\nName: tiny\nVersion: 1\n")
+        file.writestr(
+            f"{info}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"
+        )
+        file.writestr(f"{info}/RECORD", "")
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    return f"tiny @ {path.as_uri()} --hash=sha256:{sha256}\n"
+
+
+def test_the_users_settings_choose_the_index_and_nothing_else(
+    settings: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """A real venv and a real pip, of a wheel that is there."""
+    lock = settings / "requirements.lock"
+    lock.write_text(wheel(settings))
+    place = settings / "venv"
+    for name, value in {"LOCK": lock, "VENV": place, "STAMP": place / "made-from"}.items():
+        monkeypatch.setattr(bootstrap, name, value)
+    assert bootstrap.environment() == 0, capfd.readouterr()
+    [installed] = settings.rglob("tiny.py")
+    assert installed.is_relative_to(place)
+    pip = [str(place / "bin" / "python"), "-I", "-m", "pip"]
+    taken = bootstrap.settings(pip, {"HOME": str(settings), "PATH": os.environ["PATH"]})
+    assert taken["PIP_CONFIG_FILE"] == os.devnull
+    # By pip's own word.
+    argv = [*pip, "config", "list"]
+    listed = subprocess.run(argv, env=taken, capture_output=True, text=True, check=True).stdout
+    assert set(listed.splitlines()) >= {
+        f":env:.config-file='{os.devnull}'",
+        ":env:.disable-pip-version-check='1'",
+        ":env:.extra-index-url='https://extra.example.org/simple'",
+        ":env:.index-url='https://install.example.org/simple'",
+        ":env:.proxy='http://proxy.example.org:3128'",
+        ":env:.trusted-host='one.example.org two.example.org'",
+    }
+    # The system's own settings may add to these.
+    names = {line.partition("=")[0].removeprefix(":env:.") for line in listed.splitlines()}
+    ours = {"config-file", "disable-pip-version-check"}
+    assert names <= ours | bootstrap.PIP_LISTS | bootstrap.PIP_WORDS
+
+
+def test_make_hides_the_settings_of_python(tmp_path: Path) -> None:
+    makefile = tmp_path / "Makefile"
+    makefile.write_text(f"include {ROOT}/Makefile\nshow:\n\t@env\n")
+    env = {"PATH": os.environ["PATH"], "PYTHONHOME": "/x", "PYTHONPATH": "/y", "SERIES": "base"}
+    argv = ["make", "-s", "-f", str(makefile), "show"]
+    said = subprocess.run(argv, env=env, capture_output=True, text=True, check=True).stdout
+    assert "SERIES=base" in said.splitlines()
+    assert not [line for line in said.splitlines() if line.startswith("PYTHON")]
 
 
 def test_two_at_once_wait_for_each_other(tmp_path: Path) -> None:
