@@ -24,16 +24,19 @@ from kpatch.accel import CHOICES
 from kpatch.errors import HarnessError
 from kpatch.limits import DEFAULTS, Limits
 from kpatch.mechanisms import MECHANISMS
-from kpatch.outcomes import EXIT_MEANING, ExitCode
+from kpatch.outcomes import EXIT_MEANING, ExitCode, meanings
 
 if TYPE_CHECKING:
     from kpatch.run import Request
 
-EPILOG = (
-    "`make` itself ends with 2 whatever the code was: the last line says it, and "
-    "`.venv/bin/python -m kpatch test …` ends with it. Exit codes: "
-    + "; ".join(f"{code.value} {meaning}" for code, meaning in EXIT_MEANING.items())
-)
+
+def _epilog(command: str) -> str:
+    """Say what a command can end with; of no command, what all can."""
+    codes = "; ".join(f"{code.value} {meaning}" for code, meaning in meanings(command).items())
+    return (
+        "`make` itself ends with 2 whatever the code was: the last line says it, and "
+        f"`.venv/bin/python -m kpatch {command or 'test'} …` ends with it. Exit codes: {codes}"
+    )
 
 
 def _option(name: str, variable: str, **more: Any) -> Callable[[Any], Any]:
@@ -191,7 +194,9 @@ def _tell(why: str, code: ExitCode) -> None:
 
 def _ending(code: ExitCode) -> str:
     """The code and its meaning: of make's own 2 nobody can tell what it was."""
-    return f"exit {code.value}: {EXIT_MEANING[code]}"
+    context = click.get_current_context(silent=True)
+    command = "" if context is None or context.info_name is None else context.info_name
+    return f"exit {code.value}: {meanings(command).get(code, EXIT_MEANING[code])}"
 
 
 class Commands(click.Group):
@@ -212,13 +217,13 @@ def _ignore_signals() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-@click.group(cls=Commands, epilog=EPILOG, context_settings={"max_content_width": 100})
+@click.group(cls=Commands, epilog=_epilog(""), context_settings={"max_content_width": 100})
 @click.version_option(package_name=None, version=__import__("kpatch").__version__)
 def main() -> None:
     """Test ACPI notifications of VFIO PCI devices: from a kernel patch series to a verdict."""
 
 
-@main.command(epilog=EPILOG)
+@main.command()
 @KERNELS
 @SERIES
 @FLAVOR
@@ -343,10 +348,10 @@ def _shell(series: str, verbose: bool, **wanted: Any) -> None:
 
 
 for _name in ("boot", "shell"):
-    _command = _guarded(_shell)
+    _function = _guarded(_shell)
     for _decorate in (VERBOSE, ACCEL, JOBS, FLAVOR, ONE_SERIES, KERNEL):
-        _command = _decorate(_command)
-    main.command(name=_name)(_command)
+        _function = _decorate(_function)
+    main.command(name=_name)(_function)
 
 
 @main.command()
@@ -439,7 +444,9 @@ def reference(check: bool) -> int:
         path.write_text(made, encoding="utf-8")
     changed = "would change" if check else "written"
     click.echo(f"{path}: {'up to date' if same else changed}")
-    return ExitCode.FAIL if check and not same else ExitCode.PASS
+    code = ExitCode.FAIL if check and not same else ExitCode.PASS
+    click.echo(_ending(code))
+    return code
 
 
 @main.command()
@@ -469,7 +476,9 @@ def drift(kernel: tuple[str, ...], verbose: bool, **wanted: Any) -> int:
     for line in outcome.findings:
         click.echo(f"drift: {line}")
     click.echo(f"kernels: {outcome.kernels}, differences: {len(outcome.findings)}")
-    return ExitCode.FAIL if outcome.findings else ExitCode.PASS
+    code = ExitCode.FAIL if outcome.findings else ExitCode.PASS
+    click.echo(_ending(code))
+    return code
 
 
 @main.command()
@@ -487,3 +496,7 @@ def _pipeline(verbose: bool, **wanted: Any) -> Any:
     from kpatch.run import Pipeline, Request
 
     return Pipeline(Request(**wanted), Progress(echo=verbose))
+
+
+for _name, _command in main.commands.items():
+    _command.epilog = _epilog(_name)

@@ -56,6 +56,44 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 
+# What every command can end with, and the stages on top: those before them can fail too.
+_ANY = (ExitCode.PASS, ExitCode.USAGE, ExitCode.LOST, ExitCode.INTERRUPTED)
+_APPLIED = (*_ANY, ExitCode.APPLY)
+_BUILT = (*_APPLIED, ExitCode.BUILD)
+
+COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
+    "test": tuple(ExitCode),
+    "check": _ANY,
+    "source": _ANY,
+    "apply": _APPLIED,
+    "config": _BUILT,
+    "build": _BUILT,
+    "boot": _BUILT,
+    "shell": _BUILT,
+    "bench": _BUILT,
+    "export": _APPLIED,
+    "drift": (*_BUILT, ExitCode.FAIL),
+    "reference": (*_ANY, ExitCode.FAIL),
+    "clean": _ANY,
+}
+
+# What 0 means of a command that gives no verdict, and what 1 means where that is no run's.
+DONE = "done"
+FINDING: dict[str, str] = {
+    "drift": "the mirror in uapi and a kernel's headers differ",
+    "reference": "docs/uapi.md would change (--check)",
+}
+
+
+def meanings(command: str) -> dict[ExitCode, str]:
+    """Return what each exit code of a command means, by number; of no known one, a run's."""
+    codes = sorted(COMMAND_CODES.get(command, ExitCode))
+    own = {} if command not in COMMAND_CODES or command == "test" else {ExitCode.PASS: DONE}
+    if command in FINDING:
+        own[ExitCode.FAIL] = FINDING[command]
+    return {code: own.get(code, EXIT_MEANING[code]) for code in codes}
+
+
 # Of several failed outcomes in one run the first in this list names the verdict: what
 # makes the other results untrustworthy comes first.
 EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (

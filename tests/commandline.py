@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch import bases, cache, result, series
+from kpatch.outcomes import meanings
 
 ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).parent / "data" / "faults"
@@ -83,8 +84,11 @@ class Ended:
 class Run:
     """A command that runs. Use `running` or `run`, which see to it that it ends."""
 
-    def __init__(self, command: Sequence[str], out: Path, env: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], arguments: Sequence[str], out: Path, env: Mapping[str, str]
+    ) -> None:
         self.out = out
+        self._arguments = arguments
         self._began = time.monotonic()
         self._lines: list[str] = []
         self.process = subprocess.Popen(
@@ -139,6 +143,8 @@ class Run:
         """
         self.process.wait(seconds)
         took = time.monotonic() - self._began
+        if clean:
+            expect_known_code(self._arguments, self.process.returncode)
         expect_no_children(seconds=2.0 if clean else PROMPT)
         for reader in self._readers:
             reader.join(PROMPT)
@@ -164,7 +170,7 @@ def running(
     """
     words = [*arguments, "--out", str(out)] if arguments[0] == "test" else [*arguments]
     _adopt_orphans(True)
-    run = Run([*prefix, *kpatch, *words], out, env)
+    run = Run([*prefix, *kpatch, *words], words, out, env)
     try:
         yield run
     finally:
@@ -185,6 +191,11 @@ def run(
     """Run ``python -m kpatch`` to its end."""
     with running(*arguments, out=out, prefix=prefix, kpatch=kpatch, **env) as started:
         return started.end()
+
+
+def expect_known_code(arguments: Sequence[str], code: int) -> None:
+    """Fail if the command tells of no such exit code; the first of its arguments names it."""
+    assert code in meanings(arguments[0] if arguments else ""), (arguments, code)
 
 
 def environment(**more: str) -> dict[str, str]:

@@ -9,18 +9,20 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from kpatch import cache, cli, series
+from kpatch import cache, cli, drift, reference, series
 from kpatch.accel import CHOICES
 from kpatch.bases import BASES, DEFAULT_BASE
 from kpatch.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.limits import Limits
 from kpatch.model import Series
-from kpatch.outcomes import EXIT_MEANING, ExitCode
+from kpatch.outcomes import COMMAND_CODES, EXIT_MEANING, FINDING, ExitCode, meanings
 from kpatch.run import Request
 from tests import commandline, kerneltree
 
@@ -36,7 +38,7 @@ def kpatch(
     ``together``: stdout has what goes to stderr too, in the order in which it came.
     """
     env = {"PATH": os.environ["PATH"], "VFIO_ACPI_CACHE": str(tmp_path / "cache"), **variables}
-    return subprocess.run(
+    run = subprocess.run(
         [sys.executable, "-m", "kpatch", *arguments],
         cwd=ROOT,
         env=env,
@@ -45,6 +47,8 @@ def kpatch(
         text=True,
         check=False,
     )
+    commandline.expect_known_code(arguments, run.returncode)
+    return run
 
 
 def test_commands() -> None:
@@ -90,12 +94,58 @@ def test_help_names_what_there_is(tmp_path: Path) -> None:
         assert name in shown
 
 
-@pytest.mark.parametrize("arguments", [("--help",), ("test", "--help")])
-def test_exit_codes_are_the_table(tmp_path: Path, arguments: tuple[str, ...]) -> None:
-    shown = " ".join(kpatch(tmp_path, *arguments).stdout.split())
-    told = dict(re.findall(r"(\d+) ([^;]+)(?:;|$)", shown.partition("Exit codes: ")[2]))
-    assert told == {str(code.value): meaning for code, meaning in EXIT_MEANING.items()}
+def help_codes(tmp_path: Path, *arguments: str) -> dict[str, str]:
+    """The exit codes that --help tells."""
+    shown = " ".join(kpatch(tmp_path, *arguments, "--help").stdout.split())
+    return dict(re.findall(r"(\d+) ([^;]+)(?:;|$)", shown.partition("Exit codes: ")[2]))
+
+
+def test_exit_codes_are_the_table(tmp_path: Path) -> None:
+    told = {str(code.value): meaning for code, meaning in EXIT_MEANING.items()}
+    assert help_codes(tmp_path) == help_codes(tmp_path, "test") == told
     assert set(EXIT_MEANING) == set(ExitCode)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_each_command_tells_its_exit_codes(tmp_path: Path, command: str) -> None:
+    told = help_codes(tmp_path, command)
+    assert told == {str(code.value): text for code, text in meanings(command).items()}
+    assert set(COMMAND_CODES) == set(COMMANDS)
+    # What a verdict means of a run is no word on a command that gives none.
+    assert (told["0"] == EXIT_MEANING[ExitCode.PASS]) == (command == "test")
+    assert ("1" in told) == (command in ("test", *FINDING))
+
+
+def test_findings_say_their_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    document = tmp_path / "uapi.md"
+    monkeypatch.setattr(reference, "DOCUMENT", document)
+
+    def last_line(*arguments: str) -> tuple[object, str]:
+        with pytest.raises(SystemExit) as ended, in_process():
+            cli.main.main([*arguments])
+        return ended.value.code, capsys.readouterr().out.splitlines()[-1]
+
+    assert last_line("reference", "--check") == (1, f"exit 1: {FINDING['reference']}")
+    assert last_line("reference") == (0, "exit 0: done")
+    assert last_line("reference", "--check") == (0, "exit 0: done")
+    for findings, code in ((["uapi has one too many"], 1), ([], 0)):
+        outcome = drift.Outcome(kernels=1, findings=findings)
+        monkeypatch.setattr(drift, "run", lambda *a, outcome=outcome, **k: outcome)
+        line = f"exit {code}: {meanings('drift')[ExitCode(code)]}"
+        assert last_line("drift") == (code, line)
+
+
+@contextmanager
+def in_process() -> Iterator[None]:
+    """Keep the handlers of signals that a command sets."""
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -200,14 +250,9 @@ def test_a_fault_of_the_harness_says_its_code(
     def broken() -> list[cache.Freed]:
         raise ValueError
 
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     monkeypatch.setattr(cache, "clean", broken)
-    try:
-        with pytest.raises(SystemExit) as ended:
-            cli.main.main(["clean"])
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
+    with pytest.raises(SystemExit) as ended, in_process():
+        cli.main.main(["clean"])
     assert ended.value.code == ExitCode.LOST
     assert (
         capsys.readouterr()
