@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The environment of builds, of gcc and of virtme-ng: a short list, and nothing beside.
+"""The environment of builds, of gcc, of virtme-ng and of QEMU: a short list, and nothing beside.
 
 What else a user has set (MAKEFLAGS, KBUILD_*, CC, CPATH, CCACHE_*, GIT_*, PYTHON*, LD_PRELOAD,
 BASH_ENV, …) would change a build or a run without anybody having asked for it in the command that
-is recorded. Programs that fetch, and git where it is asked for the user's name, have the user's
-environment.
+is recorded; and a guest sees the /proc that its QEMU sees, QEMU's environment included. Programs
+that fetch, and git where it is asked for the user's name, have the user's environment.
 """
 
 from __future__ import annotations

@@ -25,7 +25,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from kpatch import accel, confine, machine, process, virtme
+from kpatch import accel, confine, environment, machine, process, virtme
 from kpatch.accel import Accel
 from kpatch.errors import HarnessError
 from kpatch.guest import Images
@@ -234,6 +234,7 @@ def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[V
     try:
         with process.child(
             command_for({name: theirs.fileno() for name, (_, theirs) in pairs.items()}),
+            env=environment.clean(),
             stdout=subprocess.PIPE,
             pass_fds=[theirs.fileno() for _, theirs in pairs.values()],
             parent_death="KILL",
@@ -281,7 +282,10 @@ def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
 
 def shell(argv: list[str]) -> int:
     """Give the terminal to a VM until it powers off, or is left with Ctrl-A X; QEMU's status."""
-    with process.child(argv, stdin=None, stdout=None, stderr=None, parent_death="KILL") as qemu:
+    env = environment.clean()
+    with process.child(
+        argv, env=env, stdin=None, stdout=None, stderr=None, parent_death="KILL"
+    ) as qemu:
         return qemu.wait()
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import vm
+from kpatch import environment, vm
 from kpatch.errors import HarnessError
 from kpatch.monitor import Monitor
 from kpatch.outcomes import ExitCode
@@ -85,6 +85,16 @@ def test_frozen_qemu_is_ended() -> None:
     assert time.monotonic() - start < 5
     assert frozen.qemu.returncode == -signal.SIGKILL
     assert not Path(f"/proc/{frozen.qemu.pid}").exists()
+
+
+def test_nothing_of_the_users_environment_is_qemus(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A guest can read it."""
+    monkeypatch.setenv("A_TOKEN_OF_MINE", "secret")
+    with vm.started(stopped_machine) as started:
+        started.qmp("query-status")  # setpriv is QEMU by now
+        raw = Path(f"/proc/{started.qemu.pid}/environ").read_bytes()
+    names = {word.partition(b"=")[0].decode() for word in raw.split(b"\0") if word}
+    assert {"PATH"} <= names <= {*environment.PASSED_ON, "LC_ALL"}
 
 
 def test_exception_ends_it() -> None:
