@@ -53,6 +53,12 @@ MOST_PROCESSES = 1000
 SHARE_OF_MEMORY = 0.75
 
 CGROUPS = Path("/sys/fs/cgroup")
+
+# Of cgroup v2, and what is set where it is there: who is over the bound swaps nothing, and the
+# whole group is ended, not one compiler of it.
+CONTROLLERS = ("pids", "memory")
+MORE_LIMITS = {"memory.swap.max": 0, "memory.oom.group": 1}
+
 REMOVE_SECONDS = 2.0
 
 
@@ -325,14 +331,31 @@ def _group(parent: Path, limits: Mapping[str, int]) -> Path:
     try:
         for name, value in limits.items():
             (group / name).write_text(str(value))
+        for name, value in MORE_LIMITS.items():
+            if (group / name).exists():
+                (group / name).write_text(str(value))
+        _try_entering(group)
     except OSError:
         group.rmdir()
         raise
     return group
 
 
+def _try_entering(group: Path) -> None:
+    """OSError if no process can enter: who is delegated a group may not move into it from outside.
+
+    cgroup-v2.rst, "Delegation Containment": that takes write access to the common ancestor.
+    """
+    argv = ["sh", "-c", ENTER, "sh", str(group / "cgroup.procs"), "--", "true"]
+    if subprocess.run(argv, env=environment.clean(), capture_output=True, check=False).returncode:
+        raise PermissionError(errno.EPERM, os.strerror(errno.EPERM), str(group))
+
+
 def _remove(group: Path) -> None:
-    """Remove a group; what was killed in it takes a moment to go."""
+    """End what is left in a group, and remove it; what was killed takes a moment to go."""
+    if (group / "cgroup.kill").exists():  # since v5.14, with cgroup v2 alone
+        with suppress(OSError):
+            (group / "cgroup.kill").write_text("1")
     end = time.monotonic() + REMOVE_SECONDS
     while time.monotonic() < end:
         with suppress(OSError):
@@ -345,11 +368,38 @@ def _groups() -> list[tuple[Path, dict[str, int]]]:
     """The groups to make: the parent, and the limits to write."""
     memory = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * SHARE_OF_MEMORY)
     if (CGROUPS / "cgroup.controllers").exists():
-        return [(CGROUPS, {"pids.max": MOST_PROCESSES, "memory.max": memory})]
+        return [(_parent(), {"pids.max": MOST_PROCESSES, "memory.max": memory})]
     return [
         (CGROUPS / "pids", {"pids.max": MOST_PROCESSES}),
         (CGROUPS / "memory", {"memory.limit_in_bytes": memory}),
     ]
+
+
+def _parent() -> Path:
+    """Return the group of cgroup v2 to make ours in: the nearest that hands out what we need.
+
+    Our own holds processes, us for one, and such a group hands out no controllers ("No Internal
+    Process Constraint"); a user's own slice does, and its parent, where systemd has delegated it.
+    The root is exempt, and the last to try; it may have to be told to hand them out.
+    """
+    for folder in _ancestors():
+        handed_out = (folder / "cgroup.subtree_control").read_text().split()
+        if set(CONTROLLERS) <= set(handed_out) and os.access(folder, os.W_OK):
+            return folder
+    with suppress(OSError):
+        wanted = " ".join(f"+{controller}" for controller in CONTROLLERS)
+        (CGROUPS / "cgroup.subtree_control").write_text(wanted)
+    return CGROUPS
+
+
+def _ancestors() -> list[Path]:
+    """The groups above our own, the nearest first; the root, if that is our own."""
+    lines = Path("/proc/self/cgroup").read_text().splitlines()
+    own = next((line[3:] for line in lines if line.startswith("0::/")), "/")
+    names = [name for name in own.split("/") if name]
+    if ".." in names:  # outside of what our name space shows
+        return [CGROUPS]
+    return [CGROUPS.joinpath(*names[:count]) for count in range(len(names) - 1, 0, -1)] + [CGROUPS]
 
 
 def described() -> str:

@@ -8,6 +8,7 @@ nothing outside of its own objects may have changed, and the build ends with its
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
@@ -189,3 +190,100 @@ def test_a_group_whose_limits_cannot_be_set_is_none(
     with confine.bounded() as members:
         assert members == []
     assert list(parent.iterdir()) == []
+
+
+UNIFIED = next(
+    (
+        Path(line.split()[1])
+        for line in Path("/proc/mounts").read_text().splitlines()
+        if line.split()[2] == "cgroup2" and os.access(line.split()[1], os.W_OK)
+    ),
+    None,
+)
+
+
+@pytest.mark.skipif(UNIFIED is None, reason="no cgroup v2 to write to")
+def test_a_group_of_v2_is_entered_and_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of cgroup v2 itself; its controllers may all be with v1, as where these tests were made."""
+    assert UNIFIED is not None
+    monkeypatch.setattr(confine, "_groups", lambda: [(UNIFIED, {"cgroup.max.depth": 0})])
+    with confine.bounded() as members:
+        [group] = [member.parent for member in members]
+        assert (group / "cgroup.max.depth").read_text() == "0\n"
+        argv = ["sh", "-c", confine.ENTER, "sh", str(members[0]), "--", "setsid", "sleep", "60"]
+        sleeping = subprocess.Popen(argv)
+        while not members[0].read_text().split():
+            assert sleeping.poll() is None
+    assert sleeping.wait(5) == -signal.SIGKILL, "what hides from its parent is ended with the group"
+    assert not group.exists()
+
+
+def tree_of_v2(root: Path, **handed_out: str) -> None:
+    """Groups as systemd has them, by path with _ for /: what each hands out to those below."""
+    for name, controllers in {"": "", **handed_out}.items():
+        folder = root / name.replace("_", "/")
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "cgroup.subtree_control").write_text(controllers)
+
+
+@pytest.mark.parametrize(
+    ("own", "handed_out", "parent"),
+    [
+        # In a scope of the user's own manager: beside it, not in it.
+        (
+            "user/me/app/run",
+            {"user": "memory pids", "user_me": "pids", "user_me_app": "memory pids cpu"},
+            "user/me/app",
+        ),
+        # One of the controllers is not delegated so far down.
+        (
+            "user/me/app/run",
+            {"user": "memory pids", "user_me": "pids", "user_me_app": "pids"},
+            "user",
+        ),
+        # Of the root and of nobody.
+        ("system/sshd", {"system": "", "": "memory pids"}, ""),
+        ("", {"": "memory pids"}, ""),
+        # Another cgroup name space's.
+        ("../../x", {"": "memory pids"}, ""),
+    ],
+)
+def test_the_nearest_group_that_hands_out_the_controllers(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    own: str,
+    handed_out: dict[str, str],
+    parent: str,
+) -> None:
+    tree_of_v2(tmp_path, **handed_out)
+    monkeypatch.setattr(confine, "CGROUPS", tmp_path)
+    read = Path.read_text
+    monkeypatch.setattr(
+        Path,
+        "read_text",
+        lambda path, *a, **k: (
+            f"1:name=systemd:/x\n0::/{own}\n"
+            if str(path) == "/proc/self/cgroup"
+            else read(path, *a, **k)
+        ),
+    )
+    assert confine._parent() == tmp_path / parent
+
+
+def test_the_root_is_told_to_hand_them_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    tree_of_v2(tmp_path)
+    monkeypatch.setattr(confine, "CGROUPS", tmp_path)
+    monkeypatch.setattr(confine, "_ancestors", lambda: [tmp_path])
+    assert confine._parent() == tmp_path
+    assert (tmp_path / "cgroup.subtree_control").read_text() == "+pids +memory"
+
+
+def test_a_group_that_nobody_can_enter_is_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of one that is delegated, for a process that comes from outside."""
+    monkeypatch.setattr(confine, "_groups", lambda: [(tmp_path, {})])
+    monkeypatch.setattr(confine, "ENTER", "exit 125")
+    with confine.bounded() as members:
+        assert members == []
+    assert list(tmp_path.glob("vfio-acpi-*")) == []
