@@ -30,6 +30,7 @@ LINE_LIMIT = 1 << 20
 TEXT_LIMIT = 1000  # of an id, a name: whatever ends up in a table or a file
 TESTS_LIMIT = 100_000
 BROKEN_LIMIT = 10
+REQUESTS_LIMIT = 10_000  # a hundred times what a whole suite asks for; all of them are kept
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -378,6 +379,8 @@ def _objection(state: Transcript, record: Record) -> str:
             return "" if len(set(ids)) == len(ids) else "a test collected twice"
         case Begin(id=name):
             return _begin_objection(state, name)
+        case Request() if len(state.requests) >= REQUESTS_LIMIT:
+            return f"more than {REQUESTS_LIMIT} requests"
         case End(id=name) if state.running is None or state.running.id != name:
             return f"end of {name}, which is not running"
         case Done() if state.running is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from kpatch import record as grammar
 from kpatch.outcomes import Outcome
 from kpatch.record import (
     BROKEN_LIMIT,
@@ -205,3 +206,13 @@ def test_what_makes_no_sense_is_kept_as_such(lines: list[bytes], objection: str)
 
 def test_a_flood_of_rubbish_is_bounded() -> None:
     assert len(told(*[b"rubbish"] * 1000).broken) == BROKEN_LIMIT
+
+
+def test_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is kept and acted on: without end they would take all memory and time."""
+    monkeypatch.setattr(grammar, "REQUESTS_LIMIT", 3)
+    state = Transcript().add(Hello(grammar.PROTOCOL, "7.3.4", "3.11"))
+    for serial in range(20):
+        state = state.add(Request(serial, "plug"))
+    assert [request.serial for request in state.requests] == [0, 1, 2]
+    assert state.broken == ("more than 3 requests",) * grammar.BROKEN_LIMIT
