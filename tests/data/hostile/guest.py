@@ -1,0 +1,262 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A hostile guest's root: writes to all that leads to the host, and tells what it could do.
+
+Each line on the console is "hostile: " and JSON: what was tried, how often, how often it worked.
+The test on the host (tests/test_hostile_guest.py) knows what is to be there.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import functools
+import glob
+import json
+import os
+import stat
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+LIBC = ctypes.CDLL("libc.so.6", use_errno=True)
+MS_REMOUNT, MS_BIND = 32, 4096
+OWNED = b"owned by the guest\n"
+PORT = "vfio_acpi.records"
+BLKROSET = 0x125D
+
+# Of a folder: what is tried with these first ones of its files, and with as many below.
+FILES, DEPTH = 3, 2
+
+
+def tell(what: str, **facts: object) -> None:
+    """Print a line for the host."""
+    print(f"\nhostile: {json.dumps({'what': what, **facts})}", flush=True)
+
+
+def mount(source: str, target: str, kind: str, flags: int, data: str) -> bool:
+    """Mount a file system; whether that worked."""
+    words = [word.encode() for word in (source, target, kind)]
+    return int(LIBC.mount(*words, ctypes.c_ulong(flags), data.encode())) == 0
+
+
+def worked(action: Callable[[], object]) -> bool:
+    """Whether it raised no OSError."""
+    try:
+        action()
+    except OSError:
+        return False
+    return True
+
+
+def write(path: str) -> None:
+    """Write to a file, or a device, that is there."""
+    file = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
+    try:
+        os.write(file, OWNED)
+        os.fsync(file)
+    finally:
+        os.close(file)
+
+
+def actions(folder: str) -> Iterator[tuple[str, Callable[[], object]]]:
+    """All that can be done to a folder and its files."""
+    new = f"{folder}/owned"
+    yield "create", lambda: os.close(os.open(new, os.O_CREAT | os.O_WRONLY))
+    yield "mkdir", lambda: os.mkdir(f"{new}-folder")
+    yield "symlink", lambda: os.symlink("/etc/passwd", f"{new}-link")
+    yield "mknod", lambda: os.mknod(f"{new}-node", stat.S_IFBLK | 0o600, os.makedev(254, 0))
+    yield "fifo", lambda: os.mkfifo(f"{new}-fifo")
+    yield "chmod a folder", lambda: os.chmod(folder, 0o777)
+    yield "rename a folder", lambda: os.rename(folder, f"{folder}-owned")
+    here = os.stat(folder).st_dev
+    for file in [entry.path for entry in os.scandir(folder)][:FILES]:
+        if os.path.exists(file) and os.stat(file).st_dev != here:
+            continue  # a link to the guest's own memory, or something mounted there
+        if os.path.islink(file):  # out of the folder, or out of the mount
+            yield "write through a link", functools.partial(write, file)
+        if os.path.isfile(file):
+            yield "write", functools.partial(write, file)
+            yield "truncate", functools.partial(os.truncate, file, 0)
+            yield "chmod", functools.partial(os.chmod, file, 0o4777)
+            yield "chown", functools.partial(os.chown, file, 1, 1)
+            yield "utime", functools.partial(os.utime, file, (1, 1))
+            yield "setxattr", functools.partial(os.setxattr, file, "user.owned", OWNED)
+            yield "link", functools.partial(os.link, file, f"{new}-hard")
+            yield "rename", functools.partial(os.rename, file, f"{file}-owned")
+        if os.path.lexists(file) and not os.path.isdir(file):
+            yield "unlink", functools.partial(os.unlink, file)
+
+
+def attack(folder: str, depth: int = DEPTH) -> tuple[int, list[str]]:
+    """Try everything below ``folder``, not in what is mounted there; how much, and what worked."""
+    tried, done = 0, []
+    try:
+        here = os.stat(folder).st_dev
+        below = [it.path for it in os.scandir(folder) if it.is_dir(follow_symlinks=False)]
+        below = [it for it in below if os.stat(it).st_dev == here]
+        for name, action in actions(folder):
+            tried += 1
+            if worked(action):
+                done.append(f"{name} {folder}")
+    except OSError:
+        return tried, done
+    for one in below if depth else ():
+        more, made = attack(one, depth - 1)
+        tried, done = tried + more, done + made
+    return tried, done
+
+
+def shares() -> None:
+    """Mount every file system of the host once more, for writing, and attack what is in it."""
+    tags = [
+        Path(path).read_text().strip("\0\n")
+        for path in glob.glob("/sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag")
+    ]
+    for number, tag in enumerate(tags):
+        place = f"/mnt/share{number}"
+        os.mkdir(place)
+        options = "version=9p2000.L,trans=virtio,access=any,cache=none"
+        mounted = mount(tag, place, "9p", 0, options)
+        # A device of 9p serves one mount: then the root that is there, without what lies above it.
+        bound = not mounted and mount("/", place, "none", MS_BIND, "")
+        remounted = mount("none", place, "none", MS_REMOUNT, "") or mount(
+            "none", place, "none", MS_REMOUNT | MS_BIND, ""
+        )
+        look(place)
+        tried, done = attack(place)
+        tell(
+            "share",
+            tag=tag,
+            mounted=mounted or bound,
+            remounted=remounted,
+            tried=tried,
+            worked=done,
+        )
+
+
+def look(place: str) -> None:
+    """Tell what can be read of the host."""
+    seen = {
+        name: sorted(os.listdir(f"{place}/{name}"))
+        for name in sorted(os.listdir(place))
+        if name in ("home", "root", "tmp", "var", "mnt", "etc", "dev")
+    }
+    environments = b"".join(read(path) for path in glob.glob(f"{place}/proc/[0-9]*/environ"))
+    names = sorted(
+        {
+            word.partition(b"=")[0].decode(errors="replace")
+            for word in environments.split(b"\0")
+            if word
+        }
+    )
+    tell("sight", top=sorted(os.listdir(place)), folders=seen, variables=names)
+
+
+def read(path: str) -> bytes:
+    """What a file holds; nothing if it cannot be read."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def mounts() -> None:
+    """Remount every mount for writing, and attack those that are not the guest's own memory."""
+    for line in Path("/proc/mounts").read_text().splitlines():
+        _, place, kind, *_ = line.split()
+        remounted = mount("none", place, "none", MS_REMOUNT, "") or mount(
+            "none", place, "none", MS_REMOUNT | MS_BIND, ""
+        )
+        if kind in ("9p", "erofs"):
+            tried, done = attack(place)
+            tell("mount", place=place, kind=kind, remounted=remounted, tried=tried, worked=done)
+
+
+def disks() -> None:
+    """Write to every disk, at its beginning and its end, past its read-only flag too."""
+    for path in sorted(glob.glob("/dev/vd*")):
+        file = os.open(path, os.O_RDONLY)
+        LIBC.ioctl(file, ctypes.c_ulong(BLKROSET), ctypes.byref(ctypes.c_int(0)))
+        os.close(file)
+        tell("disk", path=path, worked=worked(functools.partial(write, path)))
+
+
+def records() -> None:
+    """Flood the channel with garbage, then say in records that every test has passed."""
+    file = os.open(port(), os.O_RDWR)
+
+    def send(data: bytes) -> None:
+        while data:
+            data = data[os.write(file, data) :]
+
+    send(os.urandom(1 << 20) + b"\n" + b"[" * (1 << 17) + b"\n" + b"{}\n" * 1000)
+    send(b'{"type": "hello", "protocol": 1, "release": "forged", "python": "3"}\n')
+    os.read(file, 1 << 16)
+    tests = [{"id": f"test_forged.py::{name}", "requirement": "REQ-ERR-01"} for name in "ab"]
+    send(json.dumps({"type": "collected", "tests": tests}).encode() + b"\n")
+    for serial in range(20000):  # the answers are never read
+        send(json.dumps({"type": "request", "serial": serial, "action": "quit"}).encode() + b"\n")
+    for test in tests:
+        send(json.dumps({"type": "begin", "id": test["id"], "limit": 1e9}).encode() + b"\n")
+        over = {"type": "end", "id": test["id"], "outcome": "pass", "seconds": 0}
+        send(json.dumps(over).encode() + b"\n")
+    for path in sorted(
+        glob.glob("/dev/vport*") + glob.glob("/dev/hvc*") + glob.glob("/dev/virtio-ports/*")
+    ):
+        if path != port():
+            tell("port", path=path, worked=worked(functools.partial(write, path)))
+    tell("records")
+    os.close(file)  # one program at a time has it open
+
+
+def done() -> None:
+    """Say that the suite is through; the host ends the machine."""
+    os.write(os.open(port(), os.O_WRONLY), b'{"type": "done"}\n')
+
+
+def port() -> str:
+    """The device of the channel."""
+    names = glob.glob("/sys/class/virtio-ports/*/name")
+    return next(
+        f"/dev/{Path(it).parent.name}" for it in names if Path(it).read_text().strip() == PORT
+    )
+
+
+def devices() -> None:
+    """Write ones to every register and setting of every PCI device, virtio first."""
+    for path in sorted(glob.glob("/sys/bus/pci/devices/*/resource[0-9]*")):
+        worked(functools.partial(scribble, path))
+    for path in sorted(glob.glob("/sys/bus/pci/devices/*/config"), reverse=True):
+        tell("config", path=path)
+        worked(functools.partial(Path(path).write_bytes, b"\xff" * 256))
+
+
+def scribble(path: str) -> None:
+    """Fill the first page of a device's memory with ones, through a mapping; or its ports."""
+    import mmap
+
+    tell("registers", path=path)
+    with open(path, "r+b", buffering=0) as file:
+        try:
+            with mmap.mmap(file.fileno(), 4096) as memory:
+                for offset in range(0, 4096, 4):
+                    memory[offset : offset + 4] = b"\xff" * 4
+        except (OSError, ValueError):
+            file.write(b"\xff\xff\xff\xff")
+
+
+def main() -> None:
+    """Do it all; what may end the machine comes last."""
+    Path("/mnt/ready").read_bytes()  # the init is through, /sys and /proc are there
+    for name in (Path(__file__).parent / "parts").read_text().split():
+        part = globals()[name]
+        tell("part", name=part.__name__)
+        try:
+            part()
+        except Exception as error:
+            tell("broke", name=part.__name__, error=repr(error))
+    tell("through")
+    time.sleep(600)
+
+
+if __name__ == "__main__":
+    main()

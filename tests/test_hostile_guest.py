@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A guest whose root writes to all that leads to the host: file systems, disks, ports, devices.
+
+The kernel, QEMU and its confinement are a run's own; only the suite's image is another one
+(data/hostile). The guest tells on its console what worked; the host looks for itself.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpatch import cache, confine, environment, guest, run, table, virtme, vm
+from kpatch.limits import Limits
+from kpatch.machine import KTESTS
+from kpatch.outcomes import EXIT_MEANING, ExitCode
+from kpatch.progress import Progress
+from kpatch.stage import Silent
+
+HOSTILE = Path(__file__).parent / "data" / "hostile"
+
+# Of the cache, what a VM is made of; of /usr, folders with a bit of everything.
+KINDS = ("clients", "firmware", "kernels", "runtime", "selftests", "suite", "virtme")
+USR = ("/usr/bin", "/usr/lib/x86_64-linux-gnu", "/usr/local", "/etc")
+
+
+def state(folders: Iterable[Path]) -> dict[str, tuple[object, ...]]:
+    """Every file below the folders: its mode, owner, size and time; of what is small, its hash."""
+    found: dict[str, tuple[object, ...]] = {}
+    for folder in folders:
+        for path in (folder, *folder.rglob("*")):
+            info = path.lstat()
+            small = path.is_file() and not path.is_symlink() and info.st_size < 1 << 16
+            content = hashlib.sha256(path.read_bytes()).hexdigest() if small else ""
+            of = (info.st_mode, info.st_uid, info.st_size, info.st_mtime_ns, info.st_nlink)
+            found[str(path)] = (*of, content)
+    return found
+
+
+@pytest.fixture
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home and an environment with secrets in them; the cache stays where it is."""
+    monkeypatch.setenv("VFIO_ACPI_CACHE", str(cache.root()))
+    folder = tmp_path / "home"
+    (folder / ".ssh").mkdir(parents=True)
+    (folder / ".ssh" / "id").write_text("secret\n")
+    monkeypatch.setenv("HOME", str(folder))
+    monkeypatch.setenv("A_TOKEN_OF_MINE", "secret")
+    return folder
+
+
+def take_the_suites_place(parts: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have the guest start tests/data/hostile where it would start the suite."""
+    root = folder / "suite"
+    shutil.copytree(HOSTILE, root / "ktests", ignore=shutil.ignore_patterns("__pycache__"))
+    (root / "ktests" / "parts").write_text(parts)
+    image = folder / "suite.erofs"
+    guest.pack(root, image, Silent())
+    images = guest.images
+    monkeypatch.setattr(guest, "images", lambda *a, **k: replace(images(*a, **k), suite=image))
+
+
+def warm(request: run.Request) -> None:
+    """Have everything in the cache that a run puts there."""
+    pipeline = run.Pipeline(request, Progress())
+    kernel = pipeline.build(pipeline.apply("base"))
+    setup = pipeline.machine(kernel, pipeline.selftests(kernel))
+    vm.command(setup, dict.fromkeys(("records", "console", "qmp"), 0), Silent())
+
+
+def lines(console: str) -> Mapping[str, list[dict[str, Any]]]:
+    """What the guest has said, by its subject; a kernel's message may have broken a line."""
+    found: dict[str, list[dict[str, Any]]] = defaultdict(list)
+    for line in re.findall(r"^hostile: (\{.*\})\s*$", console, re.MULTILINE):
+        fact = json.loads(line)
+        found[fact["what"]].append(fact)
+    return found
+
+
+# What the guest does, and the exit codes that this may end with. Devices whose registers hold
+# nonsense may end QEMU, or leave the guest hanging.
+PARTS = {
+    "devices": ("records devices", {ExitCode.LOST, ExitCode.HANG}),
+}
+
+
+@pytest.mark.vm
+@pytest.mark.skipif(bool(confine.fault()), reason=confine.fault() or "confined")
+@pytest.mark.parametrize("name", PARTS)
+def test_hostile_guest_changes_nothing(
+    tmp_path: Path, home: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    parts, codes = PARTS[name]
+    take_the_suites_place(parts, tmp_path, monkeypatch)
+    # A hostile kernel would read what has no size, as files of /proc; this one has to be told.
+    monkeypatch.setattr(vm, "CACHE", "")
+    request = run.Request(
+        series=("base",), tests="test_forged", jobs=os.cpu_count() or 1, limits=Limits(60, 30, 200)
+    )
+    warm(request)
+    roots = [cache.root() / kind for kind in KINDS]
+    roots += [*map(Path, USR), KTESTS, virtme.guest_folder(), home]
+    before = state(roots)
+
+    outcome = run.run(request, tmp_path / "out", Progress())
+
+    after = state(roots)
+    both = before.keys() | after.keys()
+    assert {path for path in both if before.get(path) != after.get(path)} == set()
+    told = lines((tmp_path / "out" / "console-base-1.log").read_text(errors="replace"))
+    assert told["records"], "the guest came that far"
+    judged(name, told)
+
+    # Forged passes among nonsense are no pass.
+    assert outcome.exit_code in codes
+    assert any("make no sense" in it.message for it in outcome.incidents)
+    shown = io.StringIO()
+    table.show(outcome, shown)
+    assert f"exit {outcome.exit_code.value}: {EXIT_MEANING[outcome.exit_code]}" in shown.getvalue()
+
+
+def judged(name: str, told: Mapping[str, list[dict[str, Any]]]) -> None:
+    """Hold what the guest has told against what it may see and do."""
+    assert not told["broke"], told["broke"]
+    if name == "devices":
+        assert len(told["registers"]) + len(told["config"]) > 10
+        return
+    [sight] = told["sight"]
+    assert sight["folders"]["home"] == []
+    assert set(sight["folders"]["etc"]) <= set(confine.ETC)
+    assert set(sight["variables"]) <= {*environment.PASSED_ON, "LC_ALL", "PWD"}
+    assert "PATH" in sight["variables"], "it could look"
+    [share] = told["share"]
+    for place in (share, *told["mount"]):
+        assert place["tried"] > 30, place
+        assert place["worked"] == [], place
+    assert {disk["path"] for disk in told["disk"]} >= {"/dev/vda", "/dev/vdb"}
+    assert not any(disk["worked"] for disk in told["disk"]), told["disk"]
