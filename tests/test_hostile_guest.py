@@ -91,6 +91,7 @@ def lines(console: str) -> Mapping[str, list[dict[str, Any]]]:
 # What the guest does, and the exit codes that this may end with. Devices whose registers hold
 # nonsense may end QEMU, or leave the guest hanging.
 PARTS = {
+    "what is shared": ("shares mounts disks records done", {ExitCode.LOST}),
     "devices": ("records devices", {ExitCode.LOST, ExitCode.HANG}),
 }
 
