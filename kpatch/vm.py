@@ -61,6 +61,10 @@ KERNEL_ARGUMENTS = (
     "tsc=reliable",  # emulated, it is read too late for the clocks' watchdog on a busy machine
 )
 
+# Of an emulated machine. QEMU on a busy host loses a timer interrupt at times (kpatch.emulator):
+# a periodic tick comes again, one-shot timers that wait for one another stand still for ever.
+EMULATED_ARGUMENTS = ("highres=off", "nohz=off")
+
 # Where our devices go: without a bus named, QEMU may choose the root bus of the machine's island.
 BUS = "pcie.0"
 
@@ -260,7 +264,7 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
     argv = virtme.replaced(
         argv, "-chardev", "file,id=console,", f"socket,id=console,fd={fds['console']}"
     )
-    argv = _with_kernel_arguments(argv, setup.arguments, mode="run", ready=WHEN_READY)
+    argv = _with_kernel_arguments(argv, kernel_arguments(setup), mode="run", ready=WHEN_READY)
     return [
         *argv,
         *_device_arguments(setup),
@@ -276,7 +280,7 @@ def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
     """QEMU's argv for an interactive shell in the test kernel, with the devices present."""
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
     mode = f"shell vfio_acpi.mechanism={mechanism}"
-    argv = _with_kernel_arguments(argv, setup.arguments, mode=mode)
+    argv = _with_kernel_arguments(argv, kernel_arguments(setup), mode=mode)
     return confined(setup, [*argv, *_device_arguments(setup)])
 
 
@@ -289,10 +293,16 @@ def shell(argv: list[str]) -> int:
         return qemu.wait()
 
 
+def kernel_arguments(setup: Setup) -> list[str]:
+    """Return what the kernel's command line says beside the mode: of us, and of the flavor."""
+    emulated = () if setup.accel.kvm else EMULATED_ARGUMENTS
+    return [*KERNEL_ARGUMENTS, *emulated, *setup.arguments]
+
+
 def _with_kernel_arguments(
-    argv: list[str], more: Sequence[str], *, mode: str, ready: str = ""
+    argv: list[str], ours: Sequence[str], *, mode: str, ready: str = ""
 ) -> list[str]:
-    """Put our init before virtme-ng's, and our kernel arguments and ``more`` before theirs."""
+    """Put our init before virtme-ng's, and our kernel arguments before theirs."""
     append = virtme.value_of(argv, "-append")
     words = shlex.split(append, posix=False)
     init = next((word for word in words if word.startswith("init=")), None)
@@ -306,9 +316,8 @@ def _with_kernel_arguments(
     words = [word + CACHE if word.startswith("rootflags=") else word for word in words]
     script = f"virtme.exec=`{base64.b64encode(ready.encode()).decode()}`"
     words = [script if word.startswith("virtme.exec=") else word for word in words if word != init]
-    ours = [*KERNEL_ARGUMENTS, *more, f"VFIO_ACPI={mode}"]
     boot_script = machine.KTESTS / "init.sh"
-    tail = [f"init={boot_script}", "--", init.removeprefix("init=")]
+    tail = [f"VFIO_ACPI={mode}", f"init={boot_script}", "--", init.removeprefix("init=")]
     return virtme.replaced(argv, "-append", append, " ".join([*words, *ours, *tail]))
 
 

@@ -124,6 +124,7 @@ def test_kernel_arguments(setup: vm.Setup) -> None:
     words = virtme.value_of(argv, "-append").split()
     ours, _, theirs = " ".join(words).partition(" -- ")
     assert set(vm.KERNEL_ARGUMENTS) <= set(words)
+    assert set(vm.EMULATED_ARGUMENTS) <= set(words)
     assert "VFIO_ACPI=run" in words
     assert [word for word in words if word.startswith("init=")] == [
         f"init={machine.KTESTS / 'init.sh'}"
@@ -134,6 +135,12 @@ def test_kernel_arguments(setup: vm.Setup) -> None:
     [script] = [word for word in words if word.startswith("virtme.exec=")]
     encoded = script.removeprefix("virtme.exec=").strip("`")
     assert base64.b64decode(encoded).decode() == vm.WHEN_READY
+
+
+def test_hardware_keeps_its_own_timers(setup: vm.Setup) -> None:
+    native = replace(setup, accel=replace(setup.accel, used="kvm"))
+    words = virtme.value_of(vm.command(native, FDS, Silent()), "-append").split()
+    assert not set(vm.EMULATED_ARGUMENTS) & set(words)
 
 
 @pytest.mark.parametrize(("flavor", "told"), [("plain", False), ("debug", True)])
