@@ -103,12 +103,12 @@ def base_warnings(kernel: Kernel, base: Kernel | None) -> dict[str, list[str]]:
     A file is left out where nothing tells: ``base`` is None, or its build had no need to compile
     that file. One that only the series has has no warnings.
     """
-    log = "" if base is None else base.log.read_text(errors="replace")
+    text = "" if base is None else base.log.read_text(errors="replace")
     paths = [change.path for change in kernel.applied.changes]
     told: dict[str, list[str]] = {
         path: []
         for path in paths
-        if buildlog.compiled(log, path) or not (kernel.applied.tree.path / path).exists()
+        if buildlog.compiled(text, path) or not (kernel.applied.tree.path / path).exists()
     }
     for found in [] if base is None else _warnings(base, told):
         told[str(found.file)].append(found.text)
@@ -117,8 +117,8 @@ def base_warnings(kernel: Kernel, base: Kernel | None) -> dict[str, list[str]]:
 
 def _warnings(kernel: Kernel, paths: Collection[str]) -> list[buildlog.Finding]:
     where = slot.slot(kernel.applied, kernel.config.flavor)
-    log = kernel.log.read_text(errors="replace").replace(confine.PLACE, str(where.src))
-    return buildlog.warnings(log, source=str(where.src), paths=paths)
+    text = kernel.log.read_text(errors="replace").replace(confine.PLACE, str(where.src))
+    return buildlog.warnings(text, source=str(where.src), paths=paths)
 
 
 def _argv(where: Slot, tools: Compiler, name: str, jobs: int) -> list[str]:
@@ -147,13 +147,13 @@ def _fill(
     """Build in the slot and lay what is to be kept into ``partial``."""
     begun = time.monotonic()
     name = argv[-2].partition("=")[2]
-    log = cache.folder(LOGS) / f"build-{name}.log"
+    log_file = cache.folder(LOGS) / f"build-{name}.log"
     _mend(held, applied, stage)
     _renew(held, applied)
     steps = _Steps(held, stage, whole=_configure(held, config))
-    _make(held, argv, log, steps, trusted=applied.series.carried)
-    _check_config(held, config, log)
-    _check_image(held, log)
+    _make(held, argv, log_file, steps, trusted=applied.series.carried)
+    _check_config(held, config, log_file)
+    _check_image(held, log_file)
     shutil.copyfile(product(held.obj, IMAGE), partial / "bzImage")
     shutil.copyfile(product(held.obj, "System.map"), partial / "System.map")
     (partial / "config").write_text(config.text)
@@ -171,7 +171,7 @@ def _fill(
         "seconds": round(time.monotonic() - begun, 3),
     }
     (partial / META).write_text(json.dumps(record, indent=1) + "\n")
-    shutil.move(log, partial / "build.log")
+    shutil.move(log_file, partial / "build.log")
 
 
 def _configure(held: Slot, config: Config) -> bool:
@@ -186,7 +186,7 @@ def _configure(held: Slot, config: Config) -> bool:
     return True
 
 
-def _check_config(held: Slot, config: Config, log: Path) -> None:
+def _check_config(held: Slot, config: Config, log_file: Path) -> None:
     """A build that silently took another config would make every result a lie."""
     asked, got = (
         {line for line in text.splitlines() if _SYMBOL.fullmatch(line)}
@@ -197,29 +197,29 @@ def _check_config(held: Slot, config: Config, log: Path) -> None:
         raise HarnessError(
             f"config {config.config_id}",
             f"the build changed it ({differing[0]} and {len(differing) - 1} lines more)",
-            mend=f"resolve the config again with the same compiler (log: {log})",
+            mend=f"resolve the config again with the same compiler (log: {log_file})",
             code=ExitCode.BUILD,
             details="\n".join(differing[:40]),
         )
 
 
-def _check_image(held: Slot, log: Path) -> None:
+def _check_image(held: Slot, log_file: Path) -> None:
     """An image that boots another kernel than was linked would make every result a lie."""
     image = product(held.obj, IMAGE)
     if product(held.obj, PACKED).read_bytes() not in image.read_bytes():
         raise HarnessError(
             str(image),
             f"does not hold {PACKED.name}, the kernel that was built",
-            mend=f"remove {held.folder} and run again (log: {log})",
+            mend=f"remove {held.folder} and run again (log: {log_file})",
             code=ExitCode.LOST,
         )
 
 
-def _make(held: Slot, argv: list[str], log: Path, steps: _Steps, *, trusted: bool) -> None:
-    """Run make; ``log`` gets what it prints."""
+def _make(held: Slot, argv: list[str], log_file: Path, steps: _Steps, *, trusted: bool) -> None:
+    """Run make; ``log_file`` gets what it prints."""
     objects = [compiler.ccache()]
     held.building.touch()
-    with log.open("wb") as file:
+    with log_file.open("wb") as file:
         status, text = confine.make(
             argv,
             source=held.src,
@@ -234,7 +234,7 @@ def _make(held: Slot, argv: list[str], log: Path, steps: _Steps, *, trusted: boo
     if 0 <= status <= 128:
         held.building.unlink()
     if status != 0:
-        raise _failure(text, held, log, status)
+        raise _failure(text, held, log_file, status)
     steps.keep()
 
 
@@ -278,7 +278,7 @@ def _touch(held: Slot, changes: Iterable[Change]) -> None:
             os.utime(path, follow_symlinks=False)
 
 
-def _failure(text: str, held: Slot, log: Path, status: int) -> HarnessError:
+def _failure(text: str, held: Slot, log_file: Path, status: int) -> HarnessError:
     """Why make failed."""
     found = buildlog.first_error(text, source=str(held.src))
     if found is not None and status > 0:
@@ -286,7 +286,9 @@ def _failure(text: str, held: Slot, log: Path, status: int) -> HarnessError:
     else:
         end = process.ending(status)
         cause, details = f"make {end}", text[-2000:]
-    return HarnessError("build", cause, mend=f"see {log}", code=ExitCode.BUILD, details=details)
+    return HarnessError(
+        "build", cause, mend=f"see {log_file}", code=ExitCode.BUILD, details=details
+    )
 
 
 class _Steps:

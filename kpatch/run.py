@@ -236,10 +236,10 @@ class Pipeline:
         """The kernel with the series."""
         resolved = self.config(applied)
         with self._stage("build", applied.series.name) as stage:
-            kernel = build.build(applied, resolved, jobs=self.request.jobs, stage=stage)
-            stage.cached = kernel.cached
-        self.found.kernels[applied.series.name] = kernel
-        return kernel
+            built = build.build(applied, resolved, jobs=self.request.jobs, stage=stage)
+            stage.cached = built.cached
+        self.found.kernels[applied.series.name] = built
+        return built
 
     def selftests(self, kernel: Kernel) -> Selftests | None:
         """The kernel's own selftests; None if its tree is older than they are."""
@@ -419,14 +419,14 @@ def _result(
 def _as_built(item: result.SeriesInfo, found: Findings) -> result.SeriesInfo:
     """Return the series with what is known of its config and its kernel."""
     item = replace(item, config_id=found.configs.get(item.name))
-    kernel = found.kernels.get(item.name)
-    if kernel is None:
+    built = found.kernels.get(item.name)
+    if built is None:
         return item
     base = found.kernels.get(series.BASE)
     return replace(
         item,
-        kernel_id=kernel.kernel_id,
-        warnings=result.warnings_of(build.warnings(kernel), build.base_warnings(kernel, base)),
+        kernel_id=built.kernel_id,
+        warnings=result.warnings_of(build.warnings(built), build.base_warnings(built, base)),
     )
 
 

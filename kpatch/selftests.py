@@ -90,13 +90,13 @@ def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
             argv = _command(held.src / SUITE, work, installed.path / "include", jobs)
             stage.note("building the kernel's VFIO selftests")
             stage.command(argv)
-            log = cache.folder(LOGS) / f"selftests-{name}.log"
-            _make(argv, log, source=held.src, out=work, include=installed.path, what=what)
+            log_file = cache.folder(LOGS) / f"selftests-{name}.log"
+            _make(argv, log_file, source=held.src, out=work, include=installed.path, what=what)
             programs = list(_programs(work))
             if not programs:
-                raise _error(what, f"{SUITE} builds no program", log)
+                raise _error(what, f"{SUITE} builds no program", log_file)
             _pack(programs, partial, stage)
-        shutil.move(log, partial / "build.log")
+        shutil.move(log_file, partial / "build.log")
 
     folder, cached = cache.entry(KIND, name, fill)
     return Selftests(folder / "image.erofs", folder / "build.log", cached)
@@ -122,21 +122,21 @@ def _pack(programs: Sequence[Path], partial: Path, stage: Stage) -> None:
 
 
 def _make(
-    argv: Sequence[str], log: Path, *, source: Path, out: Path, include: Path, what: str
+    argv: Sequence[str], log_file: Path, *, source: Path, out: Path, include: Path, what: str
 ) -> None:
-    """Run make; all that it prints is in ``log``."""
-    with log.open("wb") as file:
+    """Run make; all that it prints is in ``log_file``."""
+    with log_file.open("wb") as file:
         status, text = confine.make(argv, source=source, out=out, readable=[include], log=file)
     if status == 0:
         return
     found = buildlog.first_error(text, source=str(source))
     if found is not None and status > 0:
-        raise _error(what, str(found[0]), log, details=found[1])
-    raise _error(what, f"make {process.ending(status)}", log, details=text[-2000:])
+        raise _error(what, str(found[0]), log_file, details=found[1])
+    raise _error(what, f"make {process.ending(status)}", log_file, details=text[-2000:])
 
 
-def _error(what: str, cause: str, log: Path, *, details: str = "") -> HarnessError:
-    return HarnessError(what, cause, mend=f"see {log}", code=ExitCode.BUILD, details=details)
+def _error(what: str, cause: str, log_file: Path, *, details: str = "") -> HarnessError:
+    return HarnessError(what, cause, mend=f"see {log_file}", code=ExitCode.BUILD, details=details)
 
 
 def _programs(folder: Path) -> Iterator[Path]:

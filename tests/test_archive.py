@@ -157,7 +157,7 @@ class Handler(SimpleHTTPRequestHandler):
 
 
 @pytest.fixture
-def debian(tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> Iterator[Debian]:
+def debian_system(tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> Iterator[Debian]:
     """A system whose apt knows a main and a security archive, both empty."""
     www = tmp_path / "www"
     www.mkdir()
@@ -232,10 +232,10 @@ def refused(code: ExitCode) -> str:
 # Which archives there are
 
 
-def test_archives_of_the_system(debian: Debian, keys: Keys) -> None:
+def test_archives_of_the_system(debian_system: Debian, keys: Keys) -> None:
     main, security = archive.archives()
-    assert (main.uri, main.security) == (f"{debian.url}/", False)
-    assert (security.uri, security.security) == (f"{debian.url}/security/", True)
+    assert (main.uri, main.security) == (f"{debian_system.url}/", False)
+    assert (security.uri, security.security) == (f"{debian_system.url}/security/", True)
     assert main.keyrings[0] == security.keyrings[0] == str(keys.keyring)
 
 
@@ -262,13 +262,13 @@ def test_suites_named_by_their_age(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 def test_system_without_an_archive(
-    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    debian_system: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     system_apt(tmp_path, monkeypatch, {"debian.sources": ""})
     assert "configured for no archive that has next-backports" in refused(ExitCode.USAGE)
 
 
-def test_system_without_apt(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_without_apt(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/no/such")
     assert "has no apt-get to take it from Debian's archive" in refused(ExitCode.USAGE)
 
@@ -276,9 +276,9 @@ def test_system_without_apt(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> 
 # The way of a package
 
 
-def test_package_becomes_a_tree(debian: Debian) -> None:
-    deb = debian.deb("9.9.4-1~bpo1+1", "9.9.4")
-    debian.suite("next-backports", deb)
+def test_package_becomes_a_tree(debian_system: Debian) -> None:
+    deb = debian_system.deb("9.9.4-1~bpo1+1", "9.9.4")
+    debian_system.suite("next-backports", deb)
     stage = Listener()
     tree = source.resolve("9.9", stage=stage)
     sha256 = hashlib.sha256(deb.read_bytes()).hexdigest()
@@ -293,7 +293,7 @@ def test_package_becomes_a_tree(debian: Debian) -> None:
         "package": NAME,
         "version": "9.9.4-1~bpo1+1",
         "suite": "next-backports",
-        "archive": f"{debian.url}/",
+        "archive": f"{debian_system.url}/",
         "file": deb.name,
         "sha256": sha256,
     }
@@ -303,8 +303,8 @@ def test_package_becomes_a_tree(debian: Debian) -> None:
     assert [command.split()[0] for command in stage.commands] == ["apt-get"] * 3 + ["sh"]
 
 
-def test_commands_can_be_repeated(debian: Debian, tmp_path: Path) -> None:
-    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+def test_commands_can_be_repeated(debian_system: Debian, tmp_path: Path) -> None:
+    debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
     stage = Silent()
     source.resolve("9.9", stage=stage)
     again = tmp_path / "again"
@@ -313,41 +313,43 @@ def test_commands_can_be_repeated(debian: Debian, tmp_path: Path) -> None:
     assert (again / NAME / "drivers/vfio/vfio_main.c").is_file()
 
 
-def test_cached_base_needs_no_network(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
-    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+def test_cached_base_needs_no_network(
+    debian_system: Debian, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
     first = source.resolve("9.9", stage=Silent())
-    debian.requests.clear()
+    debian_system.requests.clear()
     monkeypatch.setenv("PATH", "/no/such")
     begin = time.monotonic()
     again = source.resolve("9.9", stage=Silent())
     assert time.monotonic() - begin < 0.1
     assert again.cached
     assert (again.path, again.origin) == (first.path, first.origin)
-    assert debian.requests == []
+    assert debian_system.requests == []
 
 
-def test_refresh_takes_a_newer_one_only(debian: Debian) -> None:
-    old = debian.deb("9.9.4-1", "9.9.4")
-    debian.suite("next-backports", old)
+def test_refresh_takes_a_newer_one_only(debian_system: Debian) -> None:
+    old = debian_system.deb("9.9.4-1", "9.9.4")
+    debian_system.suite("next-backports", old)
     first = source.resolve("9.9", stage=Silent())
     same = source.resolve("9.9", stage=Silent(), refresh=True)
-    assert (same.path, same.cached, debian.downloads()) == (first.path, True, 1)
-    debian.suite("next-backports", old, debian.deb("9.9.10-1", "9.9.10"))
+    assert (same.path, same.cached, debian_system.downloads()) == (first.path, True, 1)
+    debian_system.suite("next-backports", old, debian_system.deb("9.9.10-1", "9.9.10"))
     assert source.resolve("9.9", stage=Silent()).version == "9.9.4"
     assert source.resolve("9.9", stage=Silent(), refresh=True).version == "9.9.10"
     assert source.resolve("9.9", stage=Silent()).version == "9.9.10"
 
 
-def test_first_suite_that_has_it_wins(debian: Debian) -> None:
-    debian.suite("next-backports")
-    debian.suite(f"{CODENAME}-security", debian.deb("9.9.3-1", "9.9.3"))
+def test_first_suite_that_has_it_wins(debian_system: Debian) -> None:
+    debian_system.suite("next-backports")
+    debian_system.suite(f"{CODENAME}-security", debian_system.deb("9.9.3-1", "9.9.3"))
     tree = source.resolve("9.9", stage=Silent())
     assert tree.origin["suite"] == f"{CODENAME}-security"
-    assert tree.origin["archive"] == f"{debian.url}/security/"
+    assert tree.origin["archive"] == f"{debian_system.url}/security/"
 
 
-def test_damaged_index_is_made_again(debian: Debian) -> None:
-    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+def test_damaged_index_is_made_again(debian_system: Debian) -> None:
+    debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
     first = source.resolve("9.9", stage=Silent())
     (cache.root() / "bases/9.9").unlink()
     (cache.root() / "bases/9.9").symlink_to("../trees/gone")
@@ -358,8 +360,8 @@ def test_damaged_index_is_made_again(debian: Debian) -> None:
 # What can be wrong with an archive
 
 
-def test_missing_package_names_the_suites(debian: Debian) -> None:
-    debian.suite(f"{CODENAME}-security")
+def test_missing_package_names_the_suites(debian_system: Debian) -> None:
+    debian_system.suite(f"{CODENAME}-security")
     line = refused(ExitCode.USAGE)
     assert (
         f"no {NAME} could be had (next-backports: no such suite; {CODENAME}-security: not in it); "
@@ -368,7 +370,7 @@ def test_missing_package_names_the_suites(debian: Debian) -> None:
 
 
 def test_archive_that_cannot_be_reached(
-    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    debian_system: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     text = f"deb http://127.0.0.1:9/debian {CODENAME} main\n"
     retries = 'Acquire::Retries "0";\n'
@@ -386,33 +388,35 @@ LAX = (
 
 @pytest.mark.parametrize("signer", ["", "other@example.org"])
 def test_unsigned_archive_is_refused(
-    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signer: str
+    debian_system: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, signer: str
 ) -> None:
     system_apt(tmp_path, monkeypatch, {}, LAX)
-    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"), signer=signer)
+    debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"), signer=signer)
     line = refused(ExitCode.LOST)
     assert "is not signed" in line
-    assert debian.downloads() == 0
+    assert debian_system.downloads() == 0
 
 
-def test_changed_list_is_refused(debian: Debian) -> None:
-    suite = debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
+def test_changed_list_is_refused(debian_system: Debian) -> None:
+    suite = debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
     (packages,) = suite.rglob("Packages.xz")
     packages.write_bytes(lzma.compress(b"Package: other\n"))
     assert "next-backports: Failed to fetch" in refused(ExitCode.LOST)
 
 
-def test_changed_package_is_refused(debian: Debian) -> None:
-    deb = debian.deb("9.9.4-1", "9.9.4")
-    debian.suite("next-backports", deb)
+def test_changed_package_is_refused(debian_system: Debian) -> None:
+    deb = debian_system.deb("9.9.4-1", "9.9.4")
+    debian_system.suite("next-backports", deb)
     data = bytearray(deb.read_bytes())
     data[len(data) // 2] ^= 0xFF
     deb.write_bytes(data)
     assert "9.9.4-1 cannot be downloaded (" in refused(ExitCode.LOST)
 
 
-def test_package_without_the_tarball(debian: Debian) -> None:
-    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4", member="other.tar.xz"))
+def test_package_without_the_tarball(debian_system: Debian) -> None:
+    debian_system.suite(
+        "next-backports", debian_system.deb("9.9.4-1", "9.9.4", member="other.tar.xz")
+    )
     assert f"{NAME}.tar.xz: Not found in archive" in refused(ExitCode.USAGE)
 
 
@@ -425,12 +429,12 @@ bases.BASES["9.9"] = bases.Base("9.9", ("next-backports",))
 {kerneltree.RESOLVE}"""
 
 
-def start(debian: Debian, *wrapper: str) -> subprocess.Popen[str]:
+def start(debian_system: Debian, *wrapper: str) -> subprocess.Popen[str]:
     argv = kerneltree.resolver("9.9")
     argv[argv.index(kerneltree.RESOLVE)] = RESOLVE
     return subprocess.Popen(
         (*wrapper, *argv),
-        env=kerneltree.environment(debian.folder / "cache"),
+        env=kerneltree.environment(debian_system.folder / "cache"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -438,42 +442,42 @@ def start(debian: Debian, *wrapper: str) -> subprocess.Popen[str]:
 
 
 @pytest.mark.parametrize("action", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted_download_is_begun_again(debian: Debian, action: signal.Signals) -> None:
-    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
-    debian.stall.set()
-    run = start(debian)
-    assert debian.stalled.wait(20)
+def test_interrupted_download_is_begun_again(debian_system: Debian, action: signal.Signals) -> None:
+    debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
+    debian_system.stall.set()
+    run = start(debian_system)
+    assert debian_system.stalled.wait(20)
     run.send_signal(action)
     run.communicate(timeout=20)
     assert run.returncode != 0
-    debian.stall.clear()
+    debian_system.stall.clear()
     tree = source.resolve("9.9", stage=Silent())
     assert (tree.version, tree.cached) == ("9.9.4", False)
     assert kerneltree.leftovers(cache.root()) == []
 
 
-def test_two_runs_download_once(debian: Debian) -> None:
-    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
-    runs = [start(debian), start(debian)]
+def test_two_runs_download_once(debian_system: Debian) -> None:
+    debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
+    runs = [start(debian_system), start(debian_system)]
     paths = [run.communicate(timeout=30)[0].splitlines()[-1] for run in runs]
     assert [run.returncode for run in runs] == [0, 0]
     assert paths[0] == paths[1]
-    assert debian.downloads() == 1
+    assert debian_system.downloads() == 1
 
 
 @pytest.mark.parametrize(
     ("size", "doing"), [("24k", "looking"), ("80k", "downloading"), ("148k", "unpacking")]
 )
-def test_full_disk_is_one_clear_line(debian: Debian, size: str, doing: str) -> None:
-    debian.suite("next-backports", debian.deb("9.9.4-1", "9.9.4"))
-    folder = debian.folder / "cache"
+def test_full_disk_is_one_clear_line(debian_system: Debian, size: str, doing: str) -> None:
+    debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
+    folder = debian_system.folder / "cache"
     folder.mkdir()
     mount = 'mount -t tmpfs -o size="$1" none "$2" && shift 2 && exec "$@"'
     unshare = (*kerneltree.UNSHARE, "sh", "-c", mount, "sh", size, str(folder))
     # In a user namespace apt could not become its own user.
-    with (debian.folder / "system.conf").open("a") as configuration:
+    with (debian_system.folder / "system.conf").open("a") as configuration:
         configuration.write('APT::Sandbox::User "root";\n')
-    run = start(debian, *unshare)
+    run = start(debian_system, *unshare)
     notes, errors = run.communicate(timeout=30)
     assert notes.splitlines()[-1].startswith(doing)
     assert errors.startswith(f"7 cache {folder}: No space left on device; free some space")

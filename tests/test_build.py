@@ -284,19 +284,19 @@ def test_what_counts_as_kconfig(tree: Tree, path: str, counts: bool) -> None:
 
 def test_a_kernel_has_all_that_is_promised(tree: Tree) -> None:
     stage = Silent()
-    kernel = built(applied(tree, c_file("a", 2)), stage=stage)
-    assert not kernel.cached
-    names = {path.name for path in kernel.path.iterdir()}
+    made = built(applied(tree, c_file("a", 2)), stage=stage)
+    assert not made.cached
+    names = {path.name for path in made.path.iterdir()}
     assert names == {"bzImage", "System.map", "config", "build.log", "meta.json"}
-    assert compiled(kernel) == ["drivers/a.o", "drivers/b.o", "drivers/c.o"]
-    assert (kernel.path / "config").read_text() == CONFIG.text
-    assert kernel.image.read_bytes().endswith(f"{kernel.kernel_id[:12]} kpatch\n".encode())
-    meta = build.meta(kernel)
+    assert compiled(made) == ["drivers/a.o", "drivers/b.o", "drivers/c.o"]
+    assert (made.path / "config").read_text() == CONFIG.text
+    assert made.image.read_bytes().endswith(f"{made.kernel_id[:12]} kpatch\n".encode())
+    meta = build.meta(made)
     assert meta["kernelrelease"] == "7.3.4"
     assert (meta["tree_id"], meta["config_id"]) == (tree.tree_id, CONFIG.config_id)
-    assert (meta["delta_id"], meta["subjects"]) == (kernel.applied.delta_id, ["a: change"])
+    assert (meta["delta_id"], meta["subjects"]) == (made.applied.delta_id, ["a: change"])
     assert "gcc" in meta["compiler"] and "GNU ld" in meta["compiler"]
-    assert build.warnings(kernel) == []
+    assert build.warnings(made) == []
     (command,) = stage.commands
     assert "bzImage" in command and "'KBUILD_BUILD_TIMESTAMP=Thu Jan" in command
 
@@ -388,8 +388,8 @@ def test_a_compile_error_is_shown_and_mended(tree: Tree) -> None:
 
 def test_warnings_of_the_series_are_kept(tree: Tree) -> None:
     unused = b"int a(void)\n{\n\tint unused;\n\treturn 1;\n}\n"
-    kernel = built(applied(tree, Change("drivers/a.c", unused)))
-    (warning,) = map(str, build.warnings(kernel))
+    made = built(applied(tree, Change("drivers/a.c", unused)))
+    (warning,) = map(str, build.warnings(made))
     assert warning.startswith("drivers/a.c:3: unused variable")
     # Nothing of the file changes in the next version, so that make could leave it out.
     another = built(applied(tree, Change("drivers/a.c", unused), c_file("b", 2)))
@@ -411,10 +411,10 @@ def test_warnings_of_the_base_are_those_of_what_it_compiled(
     for name in before:
         built(applied(warns, c_file(name, 2)))
     base = built(applied(warns))
-    kernel = built(applied(warns, Change("drivers/a.c", b"\n" + unused), c_file("d", 4)))
-    [text] = [found.text for found in build.warnings(kernel)]
-    assert build.base_warnings(kernel, None) == {"drivers/d.c": []}, "it is the series' own"
-    told = build.base_warnings(kernel, base)
+    made = built(applied(warns, Change("drivers/a.c", b"\n" + unused), c_file("d", 4)))
+    [text] = [found.text for found in build.warnings(made)]
+    assert build.base_warnings(made, None) == {"drivers/d.c": []}, "it is the series' own"
+    told = build.base_warnings(made, base)
     assert told.keys() == compiled
     assert told.get("drivers/a.c") in (None, [text])
 
@@ -465,9 +465,9 @@ def test_ctrl_c_ends_make_and_the_next_run_succeeds(tree: Tree, tmp_path: Path) 
     assert not _processes_with(str(obj))
     assert kernels() == []
     (obj / "slow").unlink()
-    kernel = built(applied(tree))
-    assert b"torn" not in kernel.image.read_bytes()
-    assert compiled(kernel) == ["drivers/a.o", "drivers/b.o", "drivers/c.o"]
+    made = built(applied(tree))
+    assert b"torn" not in made.image.read_bytes()
+    assert compiled(made) == ["drivers/a.o", "drivers/b.o", "drivers/c.o"]
 
 
 def _soon(condition: object) -> bool:

@@ -19,7 +19,7 @@ SOURCE = "/build/linux-7.3"
 CORE = "drivers/vfio/pci/vfio_pci_core.c"
 
 
-def log(name: str) -> str:
+def log_text(name: str) -> str:
     return (LOGS / f"{name}.log").read_text()
 
 
@@ -56,7 +56,7 @@ def log(name: str) -> str:
     ],
 )
 def test_the_first_error(name: str, file: str | None, line: int | None, text: str) -> None:
-    found = buildlog.first_error(log(name), source=SOURCE)
+    found = buildlog.first_error(log_text(name), source=SOURCE)
     assert found is not None
     assert found[0] == Finding(file, line, text)
     assert text in found[1]
@@ -64,15 +64,17 @@ def test_the_first_error(name: str, file: str | None, line: int | None, text: st
 
 
 def test_a_good_log_has_no_error() -> None:
-    assert buildlog.first_error(log("warning"), source=SOURCE) is None
+    assert buildlog.first_error(log_text("warning"), source=SOURCE) is None
 
 
 def test_warnings_of_the_files_asked_for() -> None:
-    found = buildlog.warnings(log("warning"), source=SOURCE, paths={CORE})
+    found = buildlog.warnings(log_text("warning"), source=SOURCE, paths={CORE})
     assert list(map(str, found)) == [
         f"{CORE}:593: unused variable ‘unused_here’ [-Wunused-variable]"
     ]
-    assert buildlog.warnings(log("warning"), source=SOURCE, paths={"drivers/vfio/main.c"}) == []
+    assert (
+        buildlog.warnings(log_text("warning"), source=SOURCE, paths={"drivers/vfio/main.c"}) == []
+    )
 
 
 @pytest.mark.parametrize(

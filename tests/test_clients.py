@@ -19,7 +19,7 @@ from kpatch.stage import Silent
 from tests import test_archive
 from tests.test_archive import Debian
 
-debian = test_archive.debian
+debian_system = test_archive.debian_system
 keys = test_archive.keys
 
 VERSION = "2.0.33-2"
@@ -34,29 +34,29 @@ def control(version: str) -> str:
 
 
 def publish(
-    debian: Debian, monkeypatch: pytest.MonkeyPatch, *, without: str = "", suite: str = ""
+    debian_system: Debian, monkeypatch: pytest.MonkeyPatch, *, without: str = "", suite: str = ""
 ) -> None:
     """Put a package into the first of the suites; each program in it is only its own name.
 
     Nothing is ever run: what came out might be the real one, which is a daemon.
     """
-    monkeypatch.setattr(debian, "control", control)
-    root = debian.folder / "root"
+    monkeypatch.setattr(debian_system, "control", control)
+    root = debian_system.folder / "root"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN/control").write_text(control(VERSION))
-    (root / "DEBIAN/postinst").write_text(f"#!/bin/sh\ntouch {debian.folder}/installed\n")
+    (root / "DEBIAN/postinst").write_text(f"#!/bin/sh\ntouch {debian_system.folder}/installed\n")
     (root / "DEBIAN/postinst").chmod(0o755)
     for name, path in clients.PROGRAMS.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         if name != without:
             program(root / path, name)
-    pool = debian.folder / "www/pool"
+    pool = debian_system.folder / "www/pool"
     pool.mkdir(parents=True)
     deb = pool / f"{clients.PACKAGE}_{VERSION}_all.deb"
     argv = ("dpkg-deb", "--root-owner-group", "--build", str(root), str(deb))
     subprocess.run(argv, check=True, capture_output=True)
     shutil.rmtree(root)
-    debian.suite(suite or clients.SUITES[0], deb)
+    debian_system.suite(suite or clients.SUITES[0], deb)
 
 
 def program(path: Path, text: str) -> None:
@@ -70,8 +70,8 @@ def programs(folder: Path) -> list[bytes]:
     return [(folder / name).read_bytes() for name in clients.PROGRAMS]
 
 
-def test_programs_of_the_package(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish(debian, monkeypatch)
+def test_programs_of_the_package(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(debian_system, monkeypatch)
     stage = Silent()
     folder = clients.folder(stage=stage)
     assert programs(folder) == [name.encode() for name in clients.PROGRAMS]
@@ -79,21 +79,21 @@ def test_programs_of_the_package(debian: Debian, monkeypatch: pytest.MonkeyPatch
         [*clients.PROGRAMS, clients.ORIGIN]
     )
     assert (folder / clients.ORIGIN).read_text() == f"{VERSION} from {clients.SUITES[0]}\n"
-    assert not (debian.folder / "installed").exists(), "it is unpacked, not installed"
-    assert debian.downloads() == 1
-    asked = len(debian.requests)
+    assert not (debian_system.folder / "installed").exists(), "it is unpacked, not installed"
+    assert debian_system.downloads() == 1
+    asked = len(debian_system.requests)
     assert clients.folder(stage=stage) == folder
-    assert len(debian.requests) == asked, "the second time it comes from the cache"
+    assert len(debian_system.requests) == asked, "the second time it comes from the cache"
 
 
-def test_package_of_a_later_suite(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish(debian, monkeypatch, suite=clients.SUITES[1])
+def test_package_of_a_later_suite(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish(debian_system, monkeypatch, suite=clients.SUITES[1])
     folder = clients.folder(stage=Silent())
     assert (folder / clients.ORIGIN).read_text() == f"{VERSION} from {clients.SUITES[1]}\n"
 
 
 def test_installed_ones_where_the_archive_has_none(
-    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    debian_system: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = tmp_path / "sbin"
     local.mkdir()
@@ -106,12 +106,14 @@ def test_installed_ones_where_the_archive_has_none(
 
 
 @pytest.mark.parametrize("packaged", [False, True], ids=["no package", "a program is missing"])
-def test_none_at_all(debian: Debian, monkeypatch: pytest.MonkeyPatch, packaged: bool) -> None:
+def test_none_at_all(
+    debian_system: Debian, monkeypatch: pytest.MonkeyPatch, packaged: bool
+) -> None:
     # Names that no system has, so that the one this test runs on does not matter.
     strange = {f"strange-{name}": path for name, path in clients.PROGRAMS.items()}
     monkeypatch.setattr(clients, "PROGRAMS", strange)
     if packaged:
-        publish(debian, monkeypatch, without="strange-acpi_listen")
+        publish(debian_system, monkeypatch, without="strange-acpi_listen")
     with pytest.raises(HarnessError) as caught:
         clients.folder(stage=Silent())
     assert caught.value.code is ExitCode.LOST
@@ -134,15 +136,17 @@ def test_full_disk_is_no_reason_to_look_elsewhere(
         clients.folder(stage=Silent())
 
 
-def test_package_of_somebody_else(debian: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_package_of_somebody_else(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that an untrusted key has signed is not taken."""
     strange = {f"strange-{name}": path for name, path in clients.PROGRAMS.items()}
     monkeypatch.setattr(clients, "PROGRAMS", strange)
-    publish(debian, monkeypatch)
-    suite = debian.folder / "www/dists" / clients.SUITES[0]
+    publish(debian_system, monkeypatch)
+    suite = debian_system.folder / "www/dists" / clients.SUITES[0]
     data = (suite / "InRelease").read_text().split("\n\n", 1)[1].split("-----BEGIN PGP SIG")[0]
-    signed = debian.keys.gpg("--local-user", "other@example.org", "--clearsign", data=data.encode())
+    signed = debian_system.keys.gpg(
+        "--local-user", "other@example.org", "--clearsign", data=data.encode()
+    )
     (suite / "InRelease").write_bytes(signed)
     with pytest.raises(HarnessError):
         clients.folder(stage=Silent())
-    assert debian.downloads() == 0
+    assert debian_system.downloads() == 0

@@ -166,9 +166,9 @@ def test_qemu_has_the_devices_where_the_table_says() -> None:
             *TABLE.options(),
         ]
 
-    with vm.started(command) as qemu:
+    with vm.started(command) as running:
         # What is behind a bridge is told when firmware has numbered its bus, and none has run.
-        buses = listed(qemu.qmp("query-pci"))
+        buses = listed(running.qmp("query-pci"))
         found = {
             device["qdev_id"]: f"0000:{bus['bus']:02x}:{device['slot']:02x}.{device['function']}"
             for bus in buses
@@ -182,11 +182,13 @@ def test_qemu_has_the_devices_where_the_table_says() -> None:
         expected |= {island.name: f"0000:{island.bus:02x}:00.0"}
         assert found == expected
         for name in behind:
-            above = qemu.qmp("qom-get", path=f"/machine/peripheral/{name}", property="parent_bus")
+            above = running.qmp(
+                "qom-get", path=f"/machine/peripheral/{name}", property="parent_bus"
+            )
             assert above == f"/machine/peripheral/{island.name}/{island.name}"
         port = TABLE.port
-        qemu.qmp("device_add", driver=port.model, id="plugged", bus=port.name)
-        there = listed(qemu.qmp("qom-list", path="/machine/peripheral"))
+        running.qmp("device_add", driver=port.model, id="plugged", bus=port.name)
+        there = listed(running.qmp("qom-list", path="/machine/peripheral"))
         assert f"child<{port.model}>" in [
             item["type"] for item in there if item["name"] == "plugged"
         ]
