@@ -35,6 +35,10 @@ LANDMARKS = ("Makefile", "Kconfig", "drivers/vfio")
 # Of a tree that was built in place: an out-of-tree build refuses it.
 BUILT = (".config", "include/config", "include/generated")
 
+# Of the folders in which modules are built, and of every tree. Only a tree has sources beside.
+FOR_MODULES = ("Module.symvers", "include/linux", "include/generated")
+SOURCES = ("init", "kernel", "drivers/vfio")
+
 VERSION_FIELDS = ("VERSION", "PATCHLEVEL", "SUBLEVEL", "EXTRAVERSION")
 ASSIGNMENT = re.compile(rf"^({'|'.join(VERSION_FIELDS)})[ \t]*=[ \t]*([\w.+~-]*)[ \t]*$", re.M)
 
@@ -77,6 +81,12 @@ def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
 
     HarnessError (exit 2) if ``tree`` is no kernel tree.
     """
+    if _headers_only(tree):
+        raise HarnessError(
+            what,
+            "is a package of kernel headers, without the sources",
+            mend=f"give the source that the kernel was built from, or one of {', '.join(BASES)}",
+        )
     missing = [name for name in LANDMARKS if not (tree / name).exists()]
     if missing:
         raise HarnessError(
@@ -96,6 +106,18 @@ def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
     return f"{base}{'.' if sublevel else ''}{sublevel}{found.get('EXTRAVERSION', '')}", base
 
 
+def _headers_only(tree: Path) -> bool:
+    """Return whether ``tree`` is what a distribution has for building modules against.
+
+    Debian's and Fedora's have no drivers/vfio, Ubuntu's has its Kconfig and Makefile.
+    """
+    return (
+        (tree / "Makefile").is_file()
+        and any((tree / name).exists() for name in FOR_MODULES)
+        and not any(True for name in SOURCES for _ in (tree / name).rglob("*.c"))
+    )
+
+
 def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
     """How to make the tree that ``spec`` names, unless it is a base."""
     location, mark, sha256 = spec.partition(SHA256_MARK)
@@ -103,8 +125,12 @@ def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
         raise HarnessError(what, "names nothing", mend=f"give one of {', '.join(BASES)}, or a path")
     if mark and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
         raise HarnessError(what, "the sha256 is not 64 hex digits", mend="correct it")
-    if not location.isprintable():
-        raise _unknown(spec, what=what)
+    if bad := next((letter for letter in location if not letter.isprintable()), ""):
+        raise HarnessError(
+            what,
+            f"the path has characters that cannot be printed, such as {bad!r}",
+            mend="rename the folder or file",
+        )
     if "://" in location:
         return _url(location, sha256.lower(), what=what, stage=stage)
     path = Path(location)
