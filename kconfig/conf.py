@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch import confine
@@ -13,9 +14,60 @@ from kpatch.outcomes import ExitCode
 from kpatch.process import need
 from kpatch.stage import shell_line
 
-# conf's "file:line: syntax error", the shell's "flex: not found", the Makefile's own "*** The
-# source tree is not clean", and make's "*** No rule to make target".
-_ERROR = re.compile(r"error:? |error$|: not found|\*\*\*.*\w", re.IGNORECASE)
+
+@dataclass(frozen=True)
+class Cause:
+    """A kind of line that says why a config could not be made, and the mend.
+
+    ``last``: of several lines the last one counts. conf ends at an error of ``$(error-if)``, and
+    what ``$(warning-if)`` says before looks the same.
+    """
+
+    pattern: re.Pattern[str]
+    mend: str
+    last: bool = False
+
+
+# conf has no columns in its messages, gcc has; conf warns with and without a space.
+_PLACE = r"[^\s:]+:\d+:(?!\d| ?[Ww]arning| note|\t| location of) ?"
+
+# In this order. Of conf: scripts/kconfig/lexer.l, parser.y, preprocess.c, symbol.c, util.c of 6.1
+# to 7.3. What only says that it failed ("make: *** [Makefile:5: x] Error 2") is none of them.
+_CAUSES = (
+    Cause(
+        re.compile(r"(?P<text>(?P<tool>flex|bison): (?:command )?not found)"),
+        "install the Debian package {tool}",
+    ),
+    Cause(
+        re.compile(r"\*\*\* (?P<text>The source tree is not clean.*)"),
+        "take out of the tree what a build makes: .config, include/config, include/generated",
+    ),
+    Cause(
+        re.compile(
+            rf"^(?P<text>{_PLACE}(?:error:|syntax error|(?:unknown|invalid) statement|unexpected "
+            r"|missing end statement|can't open file|\*\*\*).*)"
+        ),
+        "mend that line; the whole output is above",
+    ),
+    Cause(
+        re.compile(r"^(?P<text>error: recursive dependency .*|Recursive inclusion detected.*)"),
+        "mend the Kconfig files that the output above names",
+    ),
+    Cause(
+        re.compile(r"(?P<text>\S+:\d+:\d+: (?:fatal )?error: .*)"),
+        "mend that line; the whole output is above",
+    ),
+    Cause(
+        re.compile(rf"^(?P<text>{_PLACE}.+)"),
+        "mend that line; the whole output is above",
+        last=True,
+    ),
+    Cause(
+        re.compile(r"(?P<text>(?:.*(?:\berror\b|: not found)|.*\*\*\* (?!\[)\w).*)", re.IGNORECASE),
+        "see the whole output above",
+    ),
+)
+_FAILED = re.compile(r"\bmake(?:\[\d+\])?: \*\*\* \[")
 
 ENVIRONMENT_FILE = "conf.environment"
 ENVIRONMENT_PROBE = "environment.Kconfig"
@@ -49,20 +101,27 @@ def run(argv: list[str], *, source: Path, out: Path, asked: Path | None = None) 
     readable = () if asked is None else (asked,)
     status, output = confine.make(argv, source=source, out=out, readable=readable)
     if status != 0:
+        output = output.replace(f"{source}/", "")
+        told, mend = _cause(output)
         raise HarnessError(
             f"make {argv[-1]}",
-            f"exit status {status}: {_first_error(output)}",
-            mend="see its output below; it needs flex, bison, a compiler and a clean tree",
+            f"exit status {status}: {told}",
+            mend=mend,
             code=ExitCode.BUILD,
             details=f"{shell_line(argv)}\n{output}",
         )
 
 
-def _first_error(output: str) -> str:
-    """The first line that names an error; make's last one only says that there was one."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    named = (line for line in lines if _ERROR.search(line))
-    return next(named, lines[-1] if lines else "no message")
+def _cause(output: str) -> tuple[str, str]:
+    """Why conf or its build failed, as the output has it, and the mend."""
+    lines = [line.rstrip() for line in output.splitlines() if line.strip()]
+    said = [line for line in lines if not _FAILED.search(line)]
+    for cause in _CAUSES:
+        found = [match for line in said if (match := cause.pattern.search(line))]
+        if found:
+            match = found[-1 if cause.last else 0]
+            return match["text"].strip(), cause.mend.format_map(match.groupdict())
+    return (lines or ["no message"])[-1].strip(), "see the whole output above"
 
 
 def resolve(asked: Path, *, source: Path, out: Path) -> str:

@@ -125,26 +125,134 @@ def test_a_folder_that_cannot_be_configured(tmp_path: Path, asking: Path) -> Non
     assert error.value.code is ExitCode.BUILD
 
 
+MAKE = (
+    "make[3]: *** [{source}/scripts/kconfig/Makefile:85: allnoconfig] Error 1\n"
+    "make: *** [Makefile:260: __sub-make] Error 2"
+)
+LINE = "mend that line; the whole output is above"
+
+
 @pytest.mark.parametrize(
-    ("said", "told"),
+    ("said", "told", "mend"),
     [
-        ("drivers/vfio/Kconfig:12: syntax error", "drivers/vfio/Kconfig:12: syntax error"),
-        ("/bin/sh: 1: flex: not found", "flex: not found"),
-        ("***\n*** The source tree is not clean, run mrproper", "The source tree is not clean"),
+        (
+            "drivers/vfio/Kconfig:12: syntax error\n"
+            f"drivers/vfio/Kconfig:11: invalid statement\n{MAKE}",
+            "drivers/vfio/Kconfig:12: syntax error",
+            LINE,
+        ),
+        # A file that is sourced may have any name.
+        (
+            f'drivers/in.config:3: can\'t open file "x"\n{MAKE}',
+            'drivers/in.config:3: can\'t open file "x"',
+            LINE,
+        ),
+        (
+            f"drivers/vfio/Kconfig:9: this needs more\n{MAKE}",
+            "drivers/vfio/Kconfig:9: this needs more",
+            LINE,
+        ),
+        (
+            "init/Kconfig:2: careful\ndrivers/vfio/Kconfig:7:warning: prompt redefined\n"
+            f"drivers/vfio/Kconfig:9: this needs more\n{MAKE}",
+            "drivers/vfio/Kconfig:9: this needs more",
+            LINE,
+        ),
+        (
+            f"drivers/vfio/Kconfig:5: error: repeated inclusion of x\n"
+            f"drivers/vfio/Kconfig:4: note: location of first inclusion of x\n{MAKE}",
+            "drivers/vfio/Kconfig:5: error: repeated inclusion of x",
+            LINE,
+        ),
+        # 6.1, 6.12 and 7.3
+        (
+            f"drivers/vfio/Kconfig:5:error: recursive dependency detected!\n"
+            f"drivers/vfio/Kconfig:5:\tsymbol A depends on B\n{MAKE}",
+            "drivers/vfio/Kconfig:5:error: recursive dependency detected!",
+            LINE,
+        ),
+        (
+            f"error: recursive dependency detected!\n\tsymbol A depends on B\n{MAKE}",
+            "error: recursive dependency detected!",
+            "mend the Kconfig files that the output above names",
+        ),
+        (
+            f"{{source}}/scripts/kconfig/conf.c:12:5: error: expected ';'\n{MAKE}",
+            "scripts/kconfig/conf.c:12:5: error: expected ';'",
+            LINE,
+        ),
+        (
+            f"/bin/sh: 1: flex: not found\n{MAKE}",
+            "flex: not found",
+            "install the Debian package flex",
+        ),
+        (
+            f"sh: line 1: bison: command not found\n{MAKE}",
+            "bison: command not found",
+            "install the Debian package bison",
+        ),
+        (
+            f"***\n*** The source tree is not clean, run mrproper\n*** in {{source}}\n{MAKE}",
+            "The source tree is not clean, run mrproper",
+            "take out of the tree what a build makes: .config, include/config, include/generated",
+        ),
+        (
+            f"/bin/sh: 1: cp: not found\n{MAKE}",
+            "/bin/sh: 1: cp: not found",
+            "see the whole output above",
+        ),
+        (
+            MAKE,
+            "make: *** [Makefile:260: __sub-make] Error 2",
+            "see the whole output above",
+        ),
     ],
 )
-def test_the_first_error_is_told_in_the_line(
-    said: str, told: str, tmp_path: Path, asking: Path
+def test_the_cause_is_told_in_the_line(
+    said: str, told: str, mend: str, tmp_path: Path, asking: Path
 ) -> None:
     asking.write_text("CONFIG_EXPERT=y\n")
-    (tmp_path / "said").write_text(f"  HOSTCC x\n{said}\n")
-    (tmp_path / "Makefile").write_text("%onfig:\n\tcat said; exit 1\n")
+    text = said.replace("{source}", str(tmp_path))
+    (tmp_path / "said").write_text(f"  HOSTCC scripts/basic/fixdep\n{text}\n")
+    (tmp_path / "Makefile").write_text("%onfig:\n\t@cat said; false\n")
     with pytest.raises(HarnessError) as error:
         resolve(tmp_path)
-    assert f"make allnoconfig: exit status 2: {told}" in str(error.value).replace(
-        "/bin/sh: 1: ", ""
-    ).replace("*** ", "")
-    assert "KCONFIG_ALLCONFIG=" in error.value.details
+    # The last of what is said is make's own here too: "make: *** [Makefile:2: allnoconfig] Error 1"
+    if said == MAKE:
+        told = "make: *** [Makefile:2: allnoconfig] Error 1"
+    assert str(error.value) == f"make allnoconfig: exit status 2: {told}; {mend}"
+    command, output = error.value.details.split("\n", 1)
+    assert "KCONFIG_ALLCONFIG=" in command
+    assert "  HOSTCC scripts/basic/fixdep\n" in output
+    assert str(tmp_path / "s") not in output
+
+
+BROKEN = {
+    "a message of its own": (
+        'config A\n\tbool "a"\n\tdefault $(error-if,y,a wants more)\n',
+        "Kconfig:3: a wants more",
+    ),
+    "a file that is not there": (
+        'source "no/such"\n',
+        'Kconfig:1: can\'t open file "no/such"',
+    ),
+}
+
+
+@pytest.mark.trees
+@pytest.mark.parametrize("kind", BROKEN)
+def test_what_the_kernels_own_conf_says_is_told(
+    kind: str, kernel_tree: tuple[str, Path], asking: Path, tmp_path: Path
+) -> None:
+    _, source = kernel_tree
+    text, told = BROKEN[kind]
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/Kconfig").write_text(text)
+    settings = f"KBUILD_KCONFIG={tmp_path}/out/Kconfig"
+    argv = conf.command("allnoconfig", settings, source=source, out=tmp_path / "out")
+    with pytest.raises(HarnessError) as error:
+        conf.run(argv, source=source, out=tmp_path / "out")
+    assert f"exit status 2: {tmp_path}/out/{told}; {LINE}" in str(error.value)
 
 
 def test_want_of_space_is_not_the_kernels_fault(tmp_path: Path, asking: Path) -> None:
