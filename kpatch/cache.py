@@ -7,6 +7,7 @@ import errno
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
@@ -32,6 +33,12 @@ FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 # How tools say that the disk is full, in English. tar may only notice that a write was short;
 # apt looks before it downloads.
 FULL_SIGNS = (*map(os.strerror, FULL), "Wrote only ", "enough free space")
+
+
+# The kernel's Makefile takes no folder with a space or a colon, its rules put the rest unquoted
+# into shell commands, and QEMU's options end at a comma.
+UNFIT = re.compile(r"""[\s:,$()'"&;|<>*?`\\\[\]]""")
+NAMES = {" ": "a space", ":": "a colon", ",": "a comma"}
 
 
 class CacheError(HarnessError):
@@ -92,7 +99,17 @@ def folder(kind: str) -> Path:
 
 @contextmanager
 def using() -> Iterator[None]:
-    """Keep clean() away for as long as the block runs; any number of runs may."""
+    """Keep clean() away for as long as the block runs; any number of runs may.
+
+    HarnessError (exit 2) where nothing could be built. Every command comes by here.
+    """
+    if unfit := UNFIT.search(str(root())):
+        raise CacheError(
+            f"cache {str(root()) if str(root()).isprintable() else repr(str(root()))}",
+            f"has {NAMES.get(unfit[0], repr(unfit[0]))} in its path, "
+            "which make or QEMU does not take",
+            mend=f"set {ENVIRONMENT} to a folder elsewhere",
+        )
     with explained():
         root().mkdir(parents=True, exist_ok=True)
         holder = _gate(fcntl.LOCK_SH)
