@@ -128,7 +128,16 @@ def resolve(asked: Path, *, source: Path, out: Path) -> str:
     """The .config that the tree makes of the fragment file ``asked``."""
     for argv in commands(asked, source=source, out=out):
         run(argv, source=source, out=out, asked=asked)
-    return confine.product(out, ".config").read_text(encoding="utf-8")
+    try:
+        return confine.product(out, ".config").read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].rpartition(b"\n")[2].decode()
+        raise HarnessError(
+            line.partition("=")[0] or ".config",
+            "its value has letters that are no UTF-8",
+            mend="write the Kconfig file that gives it in UTF-8",
+            code=ExitCode.BUILD,
+        ) from error
 
 
 def variables(*, source: Path, out: Path) -> dict[str, str]:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Iterator, Mapping
 from itertools import chain
 
@@ -11,11 +12,25 @@ import kconfiglib
 
 from kconfig import dotconfig, mend
 from kconfig.fragment import Request
-from kconfig.tree import Expr, KernelKconfig, Symbol, defaults, defined, locations, written
+from kconfig.tree import (
+    Expr,
+    KernelKconfig,
+    Range,
+    Symbol,
+    active_range,
+    defaults,
+    defined,
+    locations,
+    nearest,
+    ranges,
+    written,
+)
 from kpatch.errors import HarnessError
 
 # How many selects and implies without effect are shown; those with effect always are.
 MAX_IDLE = 8
+
+_NUMBER = re.compile(r"-?[0-9]+|0[xX][0-9A-Fa-f]+")
 
 _SWITCHES = (kconfiglib.BOOL, kconfiglib.TRISTATE)
 
@@ -103,6 +118,15 @@ def _facts(kconfig: KernelKconfig, symbol: Symbol) -> Iterator[str]:
         yield from _field("prompt", f'"{text}"{suffix}')
     if not prompts:
         yield from _field("prompt", "none: no fragment can set it")
+    counts = active_range(symbol)
+    for span in ranges(symbol):
+        suffix = "" if span.written is kconfig.y else f" if {_expr(span.written)}"
+        verdict = "counts" if span == counts else "does not count"
+        yield from _field("range", f"{_ends(span)}{suffix} ({span.where}): {verdict}")
+
+
+def _ends(span: Range) -> str:
+    return f"{_expr(span.low)} to {_expr(span.high)}"
 
 
 def _dependencies(symbol: Symbol) -> Iterator[str]:
@@ -149,7 +173,11 @@ def _to_set(kconfig: KernelKconfig, symbol: Symbol) -> Iterator[str]:
         yield from _field(f"to get {other}", way)
     else:
         found = mend.settings(kconfig, symbol, "…")
-        yield from _field("to set", _settings(found) if found else "no setting does it")
+        span = active_range(symbol)
+        bounds = "" if span is None else f", from {_ends(span)}"
+        yield from _field(
+            "to set", f"{_settings(found)}{bounds}" if found else "no setting does it"
+        )
 
 
 def _settings(settings: mend.Settings) -> str:
@@ -167,14 +195,31 @@ def _reason(kconfig: KernelKconfig, symbol: Symbol, asked: Mapping[str, Request]
         return f"selected by {', '.join(active)}"
     if symbol.choice and symbol.visibility:
         return _choice_reason(symbol, asked)
+    told = ""
     if symbol.visibility and symbol.user_value is not None:
-        return _asked(symbol, asked)
+        by = _asked(symbol, asked)
+        if (given := kconfig.held.get(symbol)) is not None and (held := _held(symbol, given)):
+            return f"{by} as {given}{held}"
+        if not _held(symbol, symbol.user_value):
+            return by
+        told = f"{by} as {symbol.user_value}, out of its range, which does not count; "
     for expr, condition in defaults(kconfig, symbol):
         if kconfiglib.expr_value(condition):
-            return f"the default is {_expr(expr)}"
+            value = getattr(expr, "str_value", "")
+            return f"{told}the default is {_expr(expr)}{_held(symbol, value)}"
+    if held := _held(symbol, "0"):
+        return f"{told}nothing gives it a value{held}"
     if kconfiglib.expr_value(symbol.weak_rev_dep):
         return f"implied by {', '.join(_active(symbol.weak_rev_dep))}"
     return _invisible(kconfig, symbol)
+
+
+def _held(symbol: Symbol, value: str) -> str:
+    """How the range that counts changes ``value``; "" if it does not."""
+    span, held = active_range(symbol), nearest(symbol, value)
+    if span is None or held is None or held == value:
+        return ""
+    return f"; the range {_ends(span)} ({span.where}) makes it {held}"
 
 
 def _choice_reason(symbol: Symbol, asked: Mapping[str, Request] | None) -> str:
@@ -235,9 +280,9 @@ def _cause(
 
 
 def _number_cause(symbol: Symbol, request: Request) -> str:
-    for low, high, condition in symbol.ranges:
-        if kconfiglib.expr_value(condition):
-            return f"the range is {low.str_value} to {high.str_value}"
+    span = active_range(symbol)
+    if span is not None and nearest(symbol, request.value) not in (None, request.value):
+        return f"the range is {_ends(span)} ({span.where})"
     return f"{request.value} is no {kconfiglib.TYPE_TO_STR[symbol.orig_type]}"
 
 
@@ -280,6 +325,6 @@ def _with_value(item: Symbol) -> str:
     plain = str(kconfiglib.standard_sc_expr_str(item))
     if isinstance(item, kconfiglib.Choice):
         return f'choice "{item.nodes[0].prompt[0]}" [={item.str_value}]'
-    if item.is_constant:
+    if item.is_constant or _NUMBER.fullmatch(plain):  # a number is a symbol, without a definition
         return plain
     return f"{plain} [={item.str_value}]" if item.nodes else f"{plain} [undefined]"

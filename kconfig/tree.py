@@ -9,27 +9,39 @@ them where its parser looks at a line, so that locations stay right and no file 
   when that is read, and which is never written;
 - ``depends on A if B`` (in 7.3): ``A || (B = n)``. That is not ``A || !B``: for B=m it demands A.
 
-And ``conf`` itself changed its mind about two things, for which see ``CHOICE_HONOURS_N`` and
-``UNSET_NUMBER_IS_ZERO``. Known to differ still, and of no consequence without modules: an
-``imply`` of y makes a tristate y where conf lets its dependencies hold it at m; a number out of
-its range is dropped where conf moves it to the nearest end.
+And ``conf`` itself changed its mind about three things, for which see ``CHOICE_HONOURS_N``,
+``UNSET_NUMBER_IS_ZERO`` and ``OLD_NUMBER_IS_HELD``. Known to differ still, and of no consequence
+without modules: an ``imply`` of y makes a tristate y where conf lets its dependencies hold it at m.
 """
 
 from __future__ import annotations
 
+import codecs
 import os
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import kconfiglib
 
 from kconfig import dotconfig
 from kconfig.release import Release, release
 from kpatch import confine
+
+# conf does not care for encodings: a byte that is no UTF-8 is shown as the letter of Latin-1.
+LATIN_1 = "vfio-acpi-latin-1"
+
+
+def _latin_1(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeDecodeError)
+    return error.object[error.start : error.end].decode("latin-1"), error.end
+
+
+codecs.register_error(LATIN_1, _latin_1)
 
 # Untyped: kconfiglib's symbols, choices, menu nodes, and expressions (tuples of these).
 Symbol = Any
@@ -41,6 +53,11 @@ Expr = Any
 CHOICE_HONOURS_N: Release = (6, 11)
 # … takes an int or hex symbol that nothing gives a value for 0 instead of the empty string.
 UNSET_NUMBER_IS_ZERO: Release = (6, 11)
+# … and moves a number in an old .config to the nearest end of its range, instead of dropping it.
+OLD_NUMBER_IS_HELD: Release = (6, 11)
+
+DECIMAL, HEXADECIMAL = 10, 16
+_BASES = {kconfiglib.INT: DECIMAL, kconfiglib.HEX: HEXADECIMAL}
 
 _process_state = threading.Lock()
 
@@ -63,16 +80,24 @@ kconfiglib._shell_fn = _shell
 
 
 class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is untyped
-    """kconfiglib with the three constructs; ``transitional`` holds the symbols marked so."""
+    """kconfiglib with the three constructs.
+
+    ``transitional`` holds the symbols marked so; ``held`` has, of each number that its range has
+    moved, the value that was given.
+    """
 
     def __init__(self, top: str, *, of: Release) -> None:
         self.of = of
         self.transitional: set[Symbol] = set()
         self.zeroed: set[Symbol] = set()
+        self.held: dict[Symbol, str] = {}
         self._entry: Any = None
         super().__init__(top, warn_to_stderr=False)
         if of >= UNSET_NUMBER_IS_ZERO:
             self._zero_numbers()
+
+    def _open(self, filename: str, mode: str) -> IO[str]:
+        return Path(filename).open(mode, encoding="utf-8", errors=LATIN_1)
 
     def _parse_props(self, node: Any) -> None:
         self._entry = node
@@ -170,6 +195,8 @@ def assign(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
             kconfig.syms[name].set_value(_plain(value))
     if kconfig.of >= CHOICE_HONOURS_N:
         _settle_choices(kconfig, list(values))
+    if kconfig.of >= OLD_NUMBER_IS_HELD:
+        _hold_to_ranges(kconfig, values)
 
 
 def _plain(value: str) -> str:
@@ -184,6 +211,79 @@ def allnoconfig(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
         if symbol.orig_type in (kconfiglib.BOOL, kconfiglib.TRISTATE) and not symbol.choice:
             symbol.set_value(0)
     assign(kconfig, asked)
+    _hold_to_ranges(kconfig, asked)
+
+
+def _hold_to_ranges(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
+    """Move numbers to the nearest end of their range (symbol.c, sym_validate_range).
+
+    kconfiglib drops them. A range may depend on another number.
+    """
+    numbers = {kconfig.syms[name]: value for name, value in asked.items() if name in kconfig.syms}
+    for _ in range(len(numbers) + 1):
+        moved = False
+        for symbol, value in numbers.items():
+            held = nearest(symbol, value)
+            if held is not None and symbol.user_value != held:
+                symbol.set_value(held)
+                moved = True
+        if not moved:
+            break
+    kconfig.held = {it: value for it, value in numbers.items() if nearest(it, value) != value}
+
+
+@dataclass(frozen=True)
+class Range:
+    """A range of an int or hex symbol, where it is given, and its conditions.
+
+    ``written`` is the condition of its own line, ``condition`` has those around it too.
+    """
+
+    low: Expr
+    high: Expr
+    written: Expr
+    condition: Expr
+    where: str
+
+
+def ranges(symbol: Symbol) -> list[Range]:
+    """The ranges that the Kconfig files give the symbol, in the order in which conf looks."""
+    return [
+        Range(low, high, written, condition, f"{node.filename}:{node.linenr}")
+        for node in symbol.nodes
+        for (low, high, condition), (_, _, written) in zip(
+            node.ranges, node.orig_ranges, strict=True
+        )
+    ]
+
+
+def active_range(symbol: Symbol) -> Range | None:
+    """The range that counts: the first whose condition holds."""
+    holding = (it for it in ranges(symbol) if kconfiglib.expr_value(it.condition))
+    return next(holding, None)
+
+
+def nearest(symbol: Symbol, value: str) -> str | None:
+    """``value``, or the end of the symbol's range next to it; None if it is no such number."""
+    base = _BASES.get(symbol.orig_type)
+    number = None if base is None else _number(value, base)
+    if base is None or number is None:
+        return None
+    span = active_range(symbol)
+    if span is None:
+        return value
+    low, high = (_number(end.str_value, base) or 0 for end in (span.low, span.high))
+    if low <= number <= high:
+        return value
+    end = low if number < low else high
+    return str(end) if base == DECIMAL else hex(end)
+
+
+def _number(text: str, base: int) -> int | None:
+    try:
+        return int(text, base)
+    except ValueError:
+        return None
 
 
 def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:

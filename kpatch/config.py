@@ -158,11 +158,14 @@ def explanations(
         try:
             kconfig = tree.load(source, version=version, environment=variables, cwd=Path(scratch))
         except kconfiglib.KconfigError as error:
+            said = str(error).strip().replace(f"{source}/", "")
             raise HarnessError(
-                str(source),
-                f"kconfiglib cannot read its Kconfig files: {str(error).strip()}",
-                mend="see kconfig/tree.py for what it has been taught",
+                f"Kconfig files of Linux {version}",
+                f"kconfiglib cannot read them: {said.splitlines()[0]}",
+                mend="mend that line; if the kernel's own conf takes it (without --explain), "
+                "see kconfig/tree.py for what kconfiglib has been taught",
                 code=ExitCode.BUILD,
+                details=said,
             ) from error
     if asked is None:
         tree.assign(kconfig, dotconfig.parse(text or ""))

@@ -255,6 +255,14 @@ def test_what_the_kernels_own_conf_says_is_told(
     assert f"exit status 2: {tmp_path}/out/{told}; {LINE}" in str(error.value)
 
 
+def test_a_value_that_is_no_utf_8_is_told_as_such(tmp_path: Path, asking: Path) -> None:
+    asking.write_text("CONFIG_EXPERT=y\n")
+    (tmp_path / "got").write_bytes(b'CONFIG_EXPERT=y\nCONFIG_NAME="Stra\xdfe"\n')
+    (tmp_path / "Makefile").write_text("%onfig:\n\tcp got $(O)/.config\n")
+    with pytest.raises(HarnessError, match="CONFIG_NAME: its value has letters that are no UTF-8"):
+        resolve(tmp_path)
+
+
 def test_want_of_space_is_not_the_kernels_fault(tmp_path: Path, asking: Path) -> None:
     asking.write_text("CONFIG_EXPERT=y\n")
     (tmp_path / "Makefile").write_text(

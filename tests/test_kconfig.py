@@ -273,7 +273,11 @@ def test_what_is_said_to_set_makes_it_stick(tmp_path: Path) -> None:
     [
         ("CONFIG_CORE=n", "selected by DRIVER", "set CONFIG_DRIVER=n"),
         ("CONFIG_HELPERS=n", "selected by DRIVER", "set CONFIG_DRIVER=n"),
-        ("CONFIG_QUEUE=99", "the range is 1 to 64", "ask for a value that it can have"),
+        (
+            "CONFIG_QUEUE=99",
+            "the range is 1 to 64 (Kconfig:16)",
+            "ask for a value that it can have",
+        ),
         ("CONFIG_LEGACY=m", "a bool cannot be m", "ask for CONFIG_LEGACY=y"),
         ("CONFIG_EXPERT=5", "a bool cannot be 5", "ask for y or n"),
     ],
@@ -309,6 +313,90 @@ def test_an_unknown_symbol_is_an_error_that_names_near_ones(tmp_path: Path) -> N
         explain.explanation(kconfig, "SELECTS")
     with pytest.raises(HarnessError, match="no known one is near"):
         explain.explanation(kconfig, "COMPILE_TEST")
+
+
+# What is asked for, of which symbol, and what is said of its value. Line 6 of the data is the
+# definition of INSIDE, and so on.
+HELD = (
+    ((), "INSIDE", "20: the default is 20"),
+    ((), "ABOVE", "64: the default is 100; the range 1 to 64 (Kconfig:11) makes it 64"),
+    ((), "BELOW", "0x10: the default is 0x1; the range 0x10 to 0xff (Kconfig:16) makes it 0x10"),
+    ((), "NOTHING", "8: nothing gives it a value; the range 8 to 64 (Kconfig:21) makes it 8"),
+    ((), "HIDDEN", "64: the default is 100; the range 1 to 64 (Kconfig:40) makes it 64"),
+    ((), "FREE", "5: the default is 5"),
+    ((), "CONDITIONAL", "64: the default is 500; the range 1 to 64 (Kconfig:25) makes it 64"),
+    (("CONFIG_WIDE=y",), "CONDITIONAL", "500: the default is 500"),
+    (("CONFIG_INSIDE=33",), "INSIDE", "33: asked for at test.config:1"),
+    (
+        ("CONFIG_INSIDE=99",),
+        "INSIDE",
+        "64: asked for at test.config:1 as 99; the range 1 to 64 (Kconfig:6) makes it 64",
+    ),
+    (
+        ("CONFIG_BELOW=0xfff",),
+        "BELOW",
+        "0xff: asked for at test.config:1 as 0xfff; "
+        "the range 0x10 to 0xff (Kconfig:16) makes it 0xff",
+    ),
+    (
+        ("CONFIG_LIMITED=60",),
+        "LIMITED",
+        "50: asked for at test.config:1 as 60; the range 1 to LIMIT [=50] (Kconfig:35) makes it 50",
+    ),
+    (("CONFIG_LIMITED=60", "CONFIG_LIMIT=70"), "LIMITED", "60: asked for at test.config:1"),
+    (
+        ("CONFIG_WIDE=y", "CONFIG_INNER=-9"),
+        "INNER",
+        "-5: asked for at test.config:2 as -9; the range -5 to 5 (Kconfig:51) makes it -5",
+    ),
+    (("CONFIG_INNER=2",), "INNER", "not in the .config: not met: WIDE [=n]"),
+)
+
+
+@pytest.mark.parametrize(("lines", "symbol", "value"), HELD)
+def test_a_value_that_a_range_makes(
+    lines: tuple[str, ...], symbol: str, value: str, tmp_path: Path
+) -> None:
+    kconfig, asked = parse("ranges", tmp_path), requests(*lines)
+    tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
+    assert f"  value       {value}\n" in explain.explanation(kconfig, symbol, asked=asked)
+
+
+@pytest.mark.parametrize(("wide", "counting"), [("n", "1 to 64"), ("y", "1 to 1000")])
+def test_which_range_counts(wide: str, counting: str, tmp_path: Path) -> None:
+    kconfig, asked = parse("ranges", tmp_path), requests(f"CONFIG_WIDE={wide}")
+    tree.allnoconfig(kconfig, {"WIDE": wide})
+    told = explain.explanation(kconfig, "CONDITIONAL", asked=asked)
+    first, second = ("counts", "does not count")[:: 1 if wide == "y" else -1]
+    assert f"  range       1 to 1000 if WIDE [={wide}] (Kconfig:25): {first}\n" in told
+    assert f"  range       1 to 64 (Kconfig:25): {second}\n" in told
+    assert f"  to set      CONFIG_CONDITIONAL=…, from {counting}\n" in told
+
+
+OLD = {
+    "7.3": "64: the .config has it as 99; the range 1 to 64 (Kconfig:6) makes it 64",
+    "6.12": "64: the .config has it as 99; the range 1 to 64 (Kconfig:6) makes it 64",
+    "6.1": "20: the .config has it as 99, out of its range, which does not count; "
+    "the default is 20",
+}
+
+
+@pytest.mark.parametrize("version", OLD)
+def test_a_number_of_a_config_that_is_out_of_its_range(version: str, tmp_path: Path) -> None:
+    kconfig = parse("ranges", tmp_path, version=version)
+    tree.assign(kconfig, {"INSIDE": "99", "FREE": "7"})
+    assert f"  value       {OLD[version]}\n" in explain.explanation(kconfig, "INSIDE")
+    assert "  value       7: the .config has it\n" in explain.explanation(kconfig, "FREE")
+
+
+def test_a_file_in_latin_1_is_read_as_conf_does(tmp_path: Path) -> None:
+    text = 'config A\n\tbool "Stra\xdfe und \u017b"\n\thelp\n\t  \xe4\n'
+    raw = text.encode("utf-8").replace("\xdf".encode(), b"\xdf").replace("\xe4".encode(), b"\xe4")
+    (tmp_path / "Kconfig").write_bytes(raw)
+    kconfig = tree.load(tmp_path, version="7.3", environment={}, cwd=tmp_path)
+    tree.assign(kconfig, {"A": "y"})
+    told = explain.explanation(kconfig, "A")
+    assert '  prompt      "Stra\xdfe und \u017b"\n' in told
 
 
 # Against the kernel's own conf
@@ -381,6 +469,20 @@ def test_the_environment_is_the_one_that_the_makefile_exports(parsed: Parsed) ->
     assert variables["KERNELVERSION"].startswith(parsed.base)
 
 
+@pytest.mark.trees
+def test_conf_itself_means_the_same_by_an_old_number(parsed: Parsed, tmp_path: Path) -> None:
+    copy = parsed.out / "ranges.Kconfig"
+    copy.write_text((DATA / "ranges/Kconfig").read_text())
+    old = "CONFIG_INSIDE=99\nCONFIG_BELOW=0x1\nCONFIG_LIMITED=60\nCONFIG_FREE=7\n"
+    (parsed.out / ".config").write_text(old)
+    setting = f"KBUILD_KCONFIG={copy}"
+    argv = conf.command("olddefconfig", setting, source=parsed.source, out=parsed.out)
+    conf.run(argv, source=parsed.source, out=parsed.out)
+    kconfig = parse("ranges", tmp_path, version=parsed.base)
+    tree.assign(kconfig, dotconfig.parse(old))
+    assert tree.values(kconfig) == dotconfig.parse((parsed.out / ".config").read_text())
+
+
 CONDITIONAL = tuple(
     ("conditional", {"MODULES": "y", "A": a, "B": b} | dict.fromkeys([*LIMITS, "TWICE"], asked))
     for a in "nmy"
@@ -398,6 +500,7 @@ EVERYWHERE = (
     ("stuck", {"NETLINK": "n", "EVENTFD": "n"}),
     ("stuck", {"EVENTFD": "n", "NETLINK": "n"}),
     ("stuck", {"EXPERT": "y", "BUS": "y", "NOTIFY": "y", "DRIVER": "y", "QUEUE": "9"}),
+    *(("ranges", dict(line[7:].split("=") for line in lines)) for lines, _, _ in HELD),
 )
 
 
