@@ -1,54 +1,88 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """What a kernel selftest prints (Documentation/dev-tools/ktap.rst; kselftest.h writes TAP 13).
 
-    1..2
+    1..4
     #  RUN           fixture.variant.test ...
     # vfio_pci_device_test.c:62:test:Expected …
     not ok 1 fixture.variant.test
     ok 2 fixture.other # SKIP Device does not support reset
+    ok 3 # SKIP no device of that kind
+      KTAP version 1
+      1..1
+      ok 1 a test within the next
+    ok 4 - around
 
-Lines that are none of these are what the test itself printed, and belong to the result after them.
+Directives are read in any case, as TAP has them. A test whose nested tests are not all well is bad,
+whatever its own line says. Lines that are none of these are what the test itself printed, and
+belong to the result after them.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-PLAN = re.compile(r"1\.\.(\d+)\b")
-RESULT = re.compile(
-    r"(?P<ok>ok|not ok) \d+ (?P<name>\S+)(?:.*?# (?P<directive>SKIP|XFAIL|XPASS)\b ?(?P<why>.*))?"
+VERSION = re.compile(r" *K?TAP version \d+$")
+PLAN = re.compile(r"(?P<indent> *)1\.\.(?P<planned>\d+)(?: *#.*)?$")
+RESULT = re.compile(r"(?P<indent> *)(?P<ok>ok|not ok) (?P<number>\d+)(?![^ ])(?P<rest>.*)")
+BAIL_OUT = re.compile(r" *Bail out!", re.IGNORECASE)
+
+# ksft_test_result_code() writes two spaces before a text that is no directive, and such a text may
+# begin with "error".
+DIRECTIVE = re.compile(
+    r"(?:^|\s)#(?:\s*(?P<word>SKIP|TODO|XFAIL|XPASS)| (?P<fault>TIMEOUT|ERROR))\b:?(?P<why>.*)",
+    re.IGNORECASE,
 )
+
+EXPECTED_TO_FAIL = ("XFAIL", "TODO")
+NO_SUCCESS = ("XPASS", "TIMEOUT", "ERROR")
 
 
 @dataclass(frozen=True)
 class Case:
-    """One result: ``directive`` is SKIP, XFAIL, XPASS or nothing, ``lines`` came before it."""
+    """One result: ``directive`` is a word of ``DIRECTIVE`` or nothing, ``lines`` came before it.
+
+    One without a name has the reason for one, else its number. ``flaws`` say what is not well with
+    the tests nested in it.
+    """
 
     name: str
     ok: bool
     directive: str
     why: str
     lines: tuple[str, ...]
+    flaws: tuple[str, ...] = ()
 
     @property
     def skipped(self) -> bool:
-        """Whether it did not run."""
+        """Whether it did not run; a skip stands on an ok or a not ok."""
         return self.directive == "SKIP"
 
     @property
     def bad(self) -> bool:
         """Whether it did not end as it had to: an unexpected success is bad too."""
-        return self.directive == "XPASS" or not (self.ok or self.directive == "XFAIL")
+        if self.flaws or self.directive in NO_SUCCESS:
+            return True
+        return not (self.ok or self.skipped or self.directive in EXPECTED_TO_FAIL)
+
+    @property
+    def passed(self) -> bool:
+        """Whether it ran and succeeded: no skip, no failure that was expected."""
+        return self.ok and not self.directive and not self.bad
 
 
 @dataclass(frozen=True)
 class Report:
-    """All results; ``planned`` is None where no plan was printed, ``rest`` came after the last."""
+    """All results; ``planned`` is None where no plan was printed, ``rest`` came after the last.
+
+    ``flaws`` say why the results are not all that there should be: a plan that is not kept, a
+    number that is left out, a bail-out.
+    """
 
     planned: int | None
     cases: tuple[Case, ...]
     rest: tuple[str, ...]
+    flaws: tuple[str, ...] = ()
 
     @property
     def failed(self) -> list[Case]:
@@ -60,20 +94,102 @@ class Report:
         """The names of the cases that did not run."""
         return {case.name for case in self.cases if case.skipped}
 
+    @property
+    def complaint(self) -> str:
+        """Why this is no success, in lines; "" if all ran, or were skipped, and some passed."""
+        lines: list[str] = []
+        for case in self.failed:
+            lines += [*case.lines, f"not ok {case.name}", *case.flaws]
+        lines += self.flaws
+        if self.planned is None:
+            lines.append("no plan")
+        if not any(case.passed for case in self.cases):
+            lines.append("no case passed")
+        return "\n".join(lines)
+
+
+@dataclass
+class _Level:
+    """The tests of one indentation, as far as they were read.
+
+    ``inner`` are the cases nested in the next result, ``nested`` what is not well with them.
+    """
+
+    indent: int
+    planned: int | None = None
+    cases: list[Case] = field(default_factory=list)
+    lines: list[str] = field(default_factory=list)
+    flaws: list[str] = field(default_factory=list)
+    nested: list[str] = field(default_factory=list)
+    inner: list[Case] = field(default_factory=list)
+
+    def plan(self, planned: int) -> None:
+        # A child that was forked before the output was flushed prints the same plan again.
+        if self.planned not in (None, planned):
+            self.flaws.append(f"a plan of {planned} after one of {self.planned}")
+        if self.planned is None:
+            self.planned, self.lines = planned, []
+
+    def result(self, match: re.Match[str]) -> None:
+        number = int(match["number"])
+        if number != len(self.cases) + 1:
+            self.flaws.append(f"result {number} where {len(self.cases) + 1} comes next")
+        name, directive, why = _description(match["rest"])
+        lines, flaws = tuple(self.lines), tuple(self.nested)
+        name = name or why or f"test {number}"
+        if not directive and self.inner and all(case.skipped for case in self.inner):
+            directive, why = "SKIP", "so are all that are nested in it"
+        self.cases.append(Case(name, match["ok"] == "ok", directive, why, lines, flaws))
+        self.lines, self.nested, self.inner = [], [], []
+
+    def close(self) -> list[str]:
+        """Return what is not well with the whole level, its cases left out."""
+        flaws = [*self.flaws, *self.nested]
+        if self.planned is not None and self.planned != len(self.cases):
+            flaws.append(f"{self.planned} planned, {len(self.cases)} reported")
+        return flaws
+
 
 def parse(text: str) -> Report:
     """Read the output of one selftest."""
-    planned = None
-    cases: list[Case] = []
-    lines: list[str] = []
+    levels = [_Level(0)]
     for line in text.splitlines():
         if match := RESULT.match(line):
-            words = (match["name"], match["ok"] == "ok", match["directive"] or "")
-            cases.append(Case(*words, (match["why"] or "").strip(), tuple(lines)))
-            lines = []
-        elif planned is None and (match := PLAN.match(line)):
-            planned = int(match[1])
-            lines = []
-        elif line.strip():
-            lines.append(line)
-    return Report(planned, tuple(cases), tuple(lines))
+            _level(levels, len(match["indent"])).result(match)
+        elif match := PLAN.match(line):
+            _level(levels, len(match["indent"])).plan(int(match["planned"]))
+        elif BAIL_OUT.match(line):
+            levels[0].flaws.append(line.strip())
+            levels[-1].lines.append(line)
+        elif line.strip() and not VERSION.match(line):
+            levels[-1].lines.append(line)
+    outer = _level(levels, 0)
+    return Report(outer.planned, tuple(outer.cases), tuple(outer.lines), tuple(outer.close()))
+
+
+def _level(levels: list[_Level], indent: int) -> _Level:
+    """Return the level of ``indent``: a new one, or an outer one that the inner ones end in."""
+    while levels[-1].indent > indent:
+        inner = levels.pop()
+        if levels[-1].indent < indent:  # less indented than its siblings, and still nested
+            levels.append(_Level(indent))
+        outer = levels[-1]
+        bad = [f"nested: not ok {case.name}" for case in inner.cases if case.bad]
+        outer.nested += [*bad, *(f"nested: {flaw}" for flaw in inner.close())]
+        outer.inner += inner.cases
+        for case in inner.cases:
+            outer.lines += [*case.lines, f"{'ok' if case.ok else 'not ok'} {case.name}"]
+        outer.lines += inner.lines
+    if levels[-1].indent < indent:
+        levels.append(_Level(indent))
+    return levels[-1]
+
+
+def _description(rest: str) -> tuple[str, str, str]:
+    """Split what follows a result's number: its name, its directive, and the reason for that."""
+    match = DIRECTIVE.search(rest)
+    name = rest[: match.start()] if match else rest
+    name = name.partition("#")[0].strip().removeprefix("- ").strip().removeprefix("-").strip()
+    if match is None:
+        return name, "", ""
+    return name, (match["word"] or match["fault"]).upper(), match["why"].strip()

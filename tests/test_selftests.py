@@ -242,19 +242,127 @@ def test_a_failure_has_its_lines() -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "ok", "directive", "why"),
+    ("line", "name", "directive", "why", "end"),
     [
-        ("ok 1 a.b", True, "", ""),
-        ("not ok 1 a.b", False, "", ""),
-        ("ok 1 a.b # SKIP no reset", True, "SKIP", "no reset"),
-        ("ok 1 a.b # SKIP", True, "SKIP", ""),
-        ("not ok 12 a.b # XFAIL known", False, "XFAIL", "known"),
-        ("ok 1 a.b # SKIPPED is no directive", True, "", ""),
+        ("ok 1 a.b", "a.b", "", "", "passed"),
+        ("not ok 1 a.b", "a.b", "", "", "bad"),
+        ("ok 1 - a.b", "a.b", "", "", "passed"),
+        ("not ok 1 - a.b", "a.b", "", "", "bad"),
+        ("ok 1 two words", "two words", "", "", "passed"),
+        ("ok 1 a.b # SKIP no reset", "a.b", "SKIP", "no reset", "skipped"),
+        ("ok 1 a.b # SKIP", "a.b", "SKIP", "", "skipped"),
+        ("ok 1 a.b # skip no reset", "a.b", "SKIP", "no reset", "skipped"),
+        ("ok 1 a.b # Skip: no reset", "a.b", "SKIP", "no reset", "skipped"),
+        ("ok 1 a.b #SKIP no reset", "a.b", "SKIP", "no reset", "skipped"),
+        ("not ok 1 a.b # SKIP no reset", "a.b", "SKIP", "no reset", "skipped"),
+        # ksft_test_result_skip() writes what it is given behind the directive, a name or not.
+        ("ok 1 # SKIP no device", "no device", "SKIP", "no device", "skipped"),
+        ("ok 1 # SKIP", "test 1", "SKIP", "", "skipped"),
+        ("ok 1", "test 1", "", "", "passed"),
+        ("not ok 1", "test 1", "", "", "bad"),
+        ("ok 1 # XFAIL known", "known", "XFAIL", "known", "expected"),
+        ("not ok 1 a.b # XFAIL known", "a.b", "XFAIL", "known", "expected"),
+        ("not ok 1 a.b # todo later", "a.b", "TODO", "later", "expected"),
+        ("ok 1 # XPASS a.b", "a.b", "XPASS", "a.b", "bad"),
+        ("not ok 1 # error a.b", "a.b", "ERROR", "a.b", "bad"),
+        ("ok 1 a.b # TIMEOUT 45 seconds", "a.b", "TIMEOUT", "45 seconds", "bad"),
+        # ksft_test_result_code() writes two spaces before what is no directive.
+        ("ok 1 a.b #  error is as expected", "a.b", "", "", "passed"),
+        ("ok 1 a.b # rcode=0", "a.b", "", "", "passed"),
+        ("ok 1 a.b # SKIPPED is no directive", "a.b", "", "", "passed"),
+        ("ok 1 a.b # 3 of 4 # SKIP the fourth", "a.b", "SKIP", "the fourth", "skipped"),
     ],
 )
-def test_result_lines(line: str, ok: bool, directive: str, why: str) -> None:
-    [case] = ktap.parse(f"1..1\n{line}\n").cases
-    assert (case.name, case.ok, case.directive, case.why) == ("a.b", ok, directive, why)
+def test_result_lines(line: str, name: str, directive: str, why: str, end: str) -> None:
+    report = ktap.parse(f"1..1\n{line}\n")
+    [case] = report.cases
+    assert (case.name, case.directive, case.why) == (name, directive, why)
+    assert case.ok is line.startswith("ok")
+    assert (case.passed, case.bad, case.skipped) == tuple(
+        end == it for it in ("passed", "bad", "skipped")
+    )
+    assert not report.flaws
+
+
+@pytest.mark.parametrize(
+    "line", ["okay 1 a", "ok a", "ok 1a", "# ok 1 a", "it is ok 1 a", "not okay 1 a", "1..2 a"]
+)
+def test_other_lines_are_no_results(line: str) -> None:
+    report = ktap.parse(f"{line}\n")
+    assert (report.planned, report.cases, report.rest) == (None, (), (line,))
+
+
+@pytest.mark.parametrize(
+    ("inner", "end"),
+    [
+        ("1..2\n  ok 1 x\n  ok 2 y\n", "passed"),
+        ("1..2\n  ok 1 x\n  not ok 2 y\n", "bad"),
+        ("1..2\n  ok 1 x\n", "bad"),
+        ("1..2\n  ok 1 x\n  ok 3 y\n", "bad"),
+        ("1..2\n  ok 1 x\n  ok 2 y # SKIP\n", "passed"),
+        ("1..2\n  ok 1 # skip\n  ok 2 y # SKIP\n", "skipped"),
+        ("1..1\n    TAP version 13\n    1..1\n    not ok 1 deep\n  ok 1 x\n", "bad"),
+        ("1..1\n    1..1\n    ok 1 deep\n  ok 1 x\n", "passed"),
+        ("1..1\n      1..1\n      not ok 1 deep\n    ok 1 x\n  ok 1 y\n", "bad"),
+        ("# a line of its own\n", "passed"),
+    ],
+)
+def test_nested_tests_decide_the_one_around(inner: str, end: str) -> None:
+    report = ktap.parse(f"KTAP version 1\n1..2\nok 1 a\n  KTAP version 1\n  {inner}ok 2 b\n")
+    assert [case.name for case in report.cases] == ["a", "b"]
+    first, second = report.cases
+    assert first.passed
+    assert (second.passed, second.bad, second.skipped) == tuple(
+        end == it for it in ("passed", "bad", "skipped")
+    )
+    assert not report.flaws
+
+
+def test_nested_failure_is_told() -> None:
+    [case] = ktap.parse("1..1\n  1..2\n  ok 1 x\n  # why\n  not ok 2 y\nok 1 around\n").failed
+    assert case.flaws == ("nested: not ok y",)
+    assert case.lines == ("ok x", "  # why", "not ok y")
+
+
+@pytest.mark.parametrize(
+    ("output", "flaws"),
+    [
+        ("1..2\nok 1 a\nok 2 b\n", ()),
+        ("1..2\n1..2\nok 1 a\nok 2 b\n", ()),
+        ("ok 1 a\nok 2 b\n1..2\n", ()),
+        ("1..2\nok 1 a\n", ("2 planned, 1 reported",)),
+        ("1..1\nok 1 a\nok 2 b\n", ("1 planned, 2 reported",)),
+        ("1..2\nok 1 a\nok 3 c\n", ("result 3 where 2 comes next",)),
+        ("1..2\nok 1 a\nok 1 a\n", ("result 1 where 2 comes next",)),
+        ("1..2\n1..3\nok 1 a\nok 2 b\n", ("a plan of 3 after one of 2",)),
+        ("1..1\nok 1 a\nBail out! lost the device\n", ("Bail out! lost the device",)),
+        ("1..1\nok 1 a\n  not ok 1 b\n", ("nested: not ok b",)),
+    ],
+)
+def test_results_that_are_not_all_there(output: str, flaws: tuple[str, ...]) -> None:
+    assert ktap.parse(output).flaws == flaws
+
+
+def test_a_whole_program_that_is_skipped() -> None:
+    """ksft_exit_skip() before any test."""
+    report = ktap.parse("TAP version 13\n1..0 # SKIP SR-IOV is not there\n")
+    assert (report.planned, report.cases, report.flaws) == (0, (), ())
+
+
+@pytest.mark.parametrize(
+    ("output", "passes"),
+    [
+        ("1..2\nok 1 a\nok 2 b # SKIP no device\n", True),
+        ("1..2\nok 1 # skip a\nok 2 b # SKIP no device\n", False),
+        ("1..2\nok 1 a # XFAIL known\nok 2 b # SKIP no device\n", False),
+        ("1..1\n  1..1\n  not ok 1 x\nok 1 a\n", False),
+        ("1..2\nok 1 a\nok 3 b\n", False),
+        ("1..1\nok 1 a\nBail out!\n", False),
+        ("ok 1 a\n", False),
+    ],
+)
+def test_what_is_a_success(output: str, passes: bool) -> None:
+    assert (ktap.parse(output).complaint == "") is passes
 
 
 @pytest.mark.parametrize(
