@@ -8,7 +8,7 @@ does unless told otherwise: mail systems put them there, kernel sources have non
 
 Refused, each with the reason: what is empty, compressed, binary or no mail at all; a binary
 diff; a path outside the tree, under .git, or with control characters; a symbolic link or a
-submodule; a numbered patch that lost its diff.
+submodule; a numbered patch that lost its diff; a series of m patches, by its n/m, that lacks one.
 """
 
 from __future__ import annotations
@@ -31,9 +31,14 @@ PATH_LIMIT = 4096
 
 EXPORT = "export the series with git format-patch --stdout"
 
+WHOLE = "give all in one file: git format-patch --stdout BASE.. > series.mbox, or cat the files"
+
+NAMED = 4
+"""How many of the patches that are missing are named."""
+
 _MAIL_START = re.compile(rb"\s*(?:From |>?From:|[!-9;-~]+:[ \t])")
 _TAG = re.compile(r"\s*(?:(?:re|fwd?|aw):|\[(?P<tag>[^]]*)\])\s*", re.IGNORECASE)
-_NUMBER = re.compile(r"\b0*(\d+)/0*(\d+)\b")
+_NUMBER = re.compile(r"\b0*(\d{1,4})/0*(\d{1,4})\b")
 
 
 @dataclass(frozen=True)
@@ -58,7 +63,7 @@ class Patch:
 @dataclass(frozen=True)
 class _Mail:
     subject: str
-    numbered: int | None
+    numbered: tuple[int, int] | None
     reply: bool
     diff: Path | None
     message: Path
@@ -76,12 +81,14 @@ def patches(series: Series, box: Sandbox) -> list[Patch]:
     mails = [mail for path in series.mailboxes for mail in _mails(what, path, box)]
     diffs = [(mail, mail.diff) for mail in mails if mail.diff is not None]
     for mail in mails:
-        if mail.diff is None and mail.numbered and not mail.reply:
+        number, _ = mail.numbered or (0, 0)
+        if mail.diff is None and number and not mail.reply:
             raise HarnessError(
-                f"{what}, patch {mail.numbered} ({mail.subject})", "has no diff in it", mend=EXPORT
+                f"{what}, patch {number} ({mail.subject})", "has no diff in it", mend=EXPORT
             )
     if series.mailboxes and not diffs:
         raise HarnessError(what, "no mail in it has a patch", mend=EXPORT)
+    _check_whole(what, [mail.numbered for mail, _ in diffs if mail.numbered])
     found = []
     for number, (mail, diff) in enumerate(diffs, 1):
         where = f"{what}, patch {number}/{len(diffs)} ({mail.subject})"
@@ -89,6 +96,21 @@ def patches(series: Series, box: Sandbox) -> list[Patch]:
         place = (number, len(diffs))
         found.append(Patch(*place, mail.subject, diff, paths, mail.message, mail.author))
     return found
+
+
+def _check_whole(what: str, numbers: list[tuple[int, int]]) -> None:
+    """HarnessError (exit 2) if a patch says that it is the nth of m, and not all m are there."""
+    for total in sorted({total for _, total in numbers}):
+        there = {number for number, of in numbers if of == total}
+        absent = [f"{number}/{total}" for number in range(1, total + 1) if number not in there]
+        if not absent:
+            continue
+        more = f" and {len(absent) - NAMED} more" if len(absent) > NAMED else ""
+        raise HarnessError(
+            what,
+            f"is not whole: it lacks {', '.join(absent[:NAMED])}{more}",
+            mend=WHOLE,
+        )
 
 
 def _check_size(what: str, mailboxes: tuple[Path, ...]) -> None:
@@ -170,14 +192,14 @@ def _mail(what: str, path: Path, box: Sandbox) -> _Mail:
     return _Mail(*told, diff if diff.stat().st_size else None, message, author)
 
 
-def _subject(raw: str) -> tuple[str, int | None, bool]:
-    """``raw`` without its tags as ``git am`` has it, the n of an n/m tag, and if it is a reply."""
+def _subject(raw: str) -> tuple[str, tuple[int, int] | None, bool]:
+    """Split ``raw``: the title that ``git am`` takes, n and m of an n/m tag, if it is a reply."""
     numbered, reply = None, False
     while match := _TAG.match(raw):
         tag = match["tag"]
         reply = reply or tag is None
         number = _NUMBER.search(tag or "")
-        numbered = int(number[1]) if number else numbered
+        numbered = (int(number[1]), int(number[2])) if number else numbered
         raw = raw[match.end() :]
     title = "".join(char if char.isprintable() else " " for char in raw).strip()
     return title or "no subject", numbered, reply

@@ -151,6 +151,13 @@ BAD = (
         "series x, patch 1/1 .*: .*drivers/vfio/vfio_main.c.*hunk 1.*; .*",
     ),
     Bad(
+        "one patch of three",
+        series(PATCH.replace("[PATCH]", "[PATCH 1/3]")),
+        ExitCode.USAGE,
+        r"series x: is not whole: it lacks 2/3, 3/3; give all in one file: git format-patch "
+        r"--stdout BASE\.\. > series\.mbox, or cat the files",
+    ),
+    Bad(
         "two series of one name",
         namesakes,
         ExitCode.USAGE,

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import os
 import quopri
@@ -270,6 +271,43 @@ def test_cover_letter_and_replies_are_passed_over(
     mbox = tmp_path / "thread.mbox"
     mbox.write_text(author.export(1, "--cover-letter", "-v2").read_text() + reply)
     assert applier(mbox).subjects == ("add a",)
+
+
+@pytest.mark.parametrize(
+    ("subjects", "lacking"),
+    [
+        (("PATCH 1/3",), "2/3, 3/3"),
+        (("PATCH 1/3", "PATCH 3/3"), "2/3"),
+        (("PATCH 0/3", "PATCH 1/3", "PATCH 2/3"), "3/3"),
+        (("RFC PATCH v2 02/02",), "1/2"),
+        (("PATCH 2/2 v3",), "1/2"),
+        (("PATCH 3/12",), "1/12, 2/12, 4/12, 5/12 and 7 more"),
+        (("PATCH 1/1", "PATCH 1/2"), "2/2"),
+        (("PATCH 9999/9999",), "1/9999, 2/9999, 3/9999, 4/9999 and 9994 more"),
+        (("PATCH",), ""),
+        (("PATCH 1/1",), ""),
+        (("PATCH 2/2", "PATCH 1/2"), ""),
+        (("PATCH 1/2", "PATCH", "PATCH 2/2"), ""),
+        (("PATCH 1/" + "9" * 5000,), ""),
+    ],
+)
+def test_a_part_of_a_series_is_refused(
+    applier: Applier, tmp_path: Path, subjects: tuple[str, ...], lacking: str
+) -> None:
+    files = []
+    for number, subject in enumerate(subjects):
+        files.append(tmp_path / f"{number}.patch")
+        mail = f"From x Mon Sep 17 00:00:00 2001\n{HEADER}{new_file(f'{number}.c')}"
+        files[-1].write_text(mail.replace("[PATCH] a: change", f"[{subject}] add {number}"))
+    mbox = tmp_path / "series.mbox"
+    mbox.write_text("".join(file.read_text() for file in files))
+    for mailboxes in (files, [mbox]):
+        if not lacking:
+            assert len(applier(*mailboxes).subjects) == len(subjects)
+            continue
+        error = refused(functools.partial(applier, *mailboxes))
+        assert error.cause == f"is not whole: it lacks {lacking}"
+        assert "git format-patch --stdout BASE.. > series.mbox" in error.mend
 
 
 # --- patches that do not apply ----------------------------------------------------------------
