@@ -131,7 +131,7 @@ def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Packag
         raise HarnessError(
             what,
             "this system has no apt-get to take it from Debian's archive with",
-            mend="give KERNEL= a path to a kernel tree, or a tarball and its sha256",
+            mend="give KERNEL= the path of a kernel tree or tarball, or a tarball's URL#sha256=HEX",
         )
     known = archives()
     absences: list[tuple[str, _AbsentError]] = []

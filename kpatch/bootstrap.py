@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Bring what the project needs: Debian packages, and a virtual environment from the lock file.
 
+Elsewhere than on Debian and what is like it nothing is installed: the command that does is named.
+
 Run by the system's Python before anything else is there, so it uses the standard library only:
 ``python3 kpatch/bootstrap.py``. Each step is skipped when it is already done, which is found
 out without starting a process.
@@ -20,6 +22,11 @@ import sys
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
+if not __package__:  # run as a script, with no PYTHONPATH that leads to the project
+    sys.path.insert(0, str(PROJECT))
+
+from kpatch import system  # noqa: E402
+
 VENV = PROJECT / ".venv"
 LOCK = PROJECT / "requirements.lock"
 STAMP = VENV / "made-from"
@@ -89,15 +96,19 @@ def main() -> int:
 
 def packages() -> int:
     """Install the missing Debian packages, or print the command that does."""
-    missing = [name for name, sign in PACKAGES.items() if not present(sign)]
+    here = system.distribution()
+    signs = PACKAGES | {
+        name: sign for name, sign in (here.signs if here else {}).items() if name in PACKAGES
+    }
+    missing = [name for name, sign in signs.items() if not present(sign)]
     if importlib.util.find_spec("ensurepip") is None:
         missing.append("python3-venv")
     if not missing:
         return 0
+    if shutil.which("apt-get") is None or not (here is None or here.tried):
+        return refuse(f"missing: {', '.join(missing)}; {system.install(missing)}")
     install = ["apt-get", "install", "-y", "--no-install-recommends", *missing]
     command = " ".join(["sudo", *install])
-    if shutil.which("apt-get") is None:
-        return refuse(f"missing: {' '.join(missing)}; install what your system calls these")
     if os.geteuid() == 0:
         before: list[str] = []
     elif shutil.which("sudo") and quiet(["sudo", "-n", "true"]) == 0:

@@ -12,7 +12,7 @@ import os
 import shutil
 from pathlib import Path
 
-from kpatch import archive, cache, process
+from kpatch import archive, cache, process, system
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 from kpatch.stage import Stage
@@ -32,18 +32,26 @@ ORIGIN = "origin"
 ADMINISTRATORS = ("/usr/sbin", "/sbin")
 
 
-def folder(*, stage: Stage) -> Path:
+def folder(*, stage: Stage) -> Path | None:
     """The folder that holds PROGRAMS, from the cache or put there, and their ORIGIN.
 
     Where the archive cannot give the package (no network, another distribution) programs that
-    are installed are taken. HarnessError (exit 7) where there are none of these either.
+    are installed are taken. Where there are none of these either: None if this system can never
+    get the package that way, which is said, and the tests that need it are skipped;
+    HarnessError (exit 7) if it might at another time.
     """
     key = cache.digest((PACKAGE, *SUITES, *PROGRAMS.values()))
 
     def waiting() -> None:
         stage.say(f"waiting for another run that fetches {PACKAGE}")
 
-    found, _ = cache.entry("clients", key, lambda at: _fill(at, stage), waiting=waiting)
+    try:
+        found, _ = cache.entry("clients", key, lambda at: _fill(at, stage), waiting=waiting)
+    except HarnessError as error:
+        if error.code is not ExitCode.USAGE:
+            raise
+        stage.say(f"{error}; the tests that need it cannot run")
+        return None
     return found
 
 
@@ -55,11 +63,13 @@ def _fill(at: Path, stage: Stage) -> None:
     except HarnessError as error:
         there = _installed()
         if len(there) < len(PROGRAMS):
+            never = error.code is ExitCode.USAGE
+            mend = "look at the network and at the system's apt sources, and try again"
             raise HarnessError(
                 PACKAGE,
                 error.cause,
-                mend="look at the network and at the system's apt sources, or install it",
-                code=ExitCode.LOST,
+                mend=system.install([PACKAGE]) if never else mend,
+                code=error.code,
                 details=error.details,
             ) from error
         stage.say(f"{PACKAGE}: {error.cause}; taking the one that is installed")

@@ -27,7 +27,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import IO
 
-from kpatch import environment, process
+from kpatch import environment, process, system
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
 
@@ -67,7 +67,7 @@ def fault() -> str:
     """Return why nothing can be confined here, "" if it can."""
     program = shutil.which("bwrap")
     if program is None:
-        return f"bwrap is not in PATH; install the Debian package {PACKAGE}"
+        return f"bwrap is not in PATH; {system.install([PACKAGE])}"
     done = subprocess.run(
         command(["true"]),
         env=environment.clean(),

@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO
 
+from kpatch import system
 from kpatch.errors import HarnessError
 
 GRACE_SECONDS = 5.0
@@ -22,10 +23,13 @@ CHUNK = 1 << 17
 
 
 def need(tool: str, *, package: str) -> str:
-    """The path of ``tool``; HarnessError (exit 2) naming the Debian package if it is missing."""
+    """The path of ``tool``; HarnessError (exit 2) naming its package if it is missing.
+
+    ``package`` is Debian's name of it.
+    """
     path = shutil.which(tool)
     if path is None:
-        raise HarnessError(tool, "not found in PATH", mend=f"install the Debian package {package}")
+        raise HarnessError(tool, "not found in PATH", mend=system.install([package]))
     return path
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from kpatch import compiler, process
+from kpatch import compiler, process, system
 from kpatch.errors import HarnessError
 
 PACKAGES = {
@@ -34,6 +34,4 @@ def check() -> None:
         process.need(tool, package=package)
     for path, package in FILES.items():
         if not path.is_file():
-            raise HarnessError(
-                str(path), "is not there", mend=f"install the Debian package {package}"
-            )
+            raise HarnessError(str(path), "is not there", mend=system.install([package]))

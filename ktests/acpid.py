@@ -22,6 +22,13 @@ CLIENTS = Path(__file__).parent.parent / "clients"
 SECONDS = 20.0
 
 
+def missing() -> str:
+    """Return why no test with acpid can run; "" where the host could get it."""
+    if (CLIENTS / "acpid").is_file():
+        return ""
+    return "could not run: the host has no acpid, and no archive to take it from; install it there"
+
+
 class ClientError(RuntimeError):
     """A program ended, or did not say what it was waited for."""
 

@@ -270,7 +270,10 @@ def test_system_without_an_archive(
 
 def test_system_without_apt(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/no/such")
-    assert "has no apt-get to take it from Debian's archive" in refused(ExitCode.USAGE)
+    assert refused(ExitCode.USAGE) == (
+        "KERNEL=9.9: this system has no apt-get to take it from Debian's archive with; "
+        "give KERNEL= the path of a kernel tree or tarball, or a tarball's URL#sha256=HEX"
+    )
 
 
 # The way of a package

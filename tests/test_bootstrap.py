@@ -22,7 +22,7 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from kpatch import bootstrap
+from kpatch import bootstrap, system
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "kpatch" / "bootstrap.py"
@@ -114,14 +114,61 @@ def test_missing_venv_module_is_a_package(
     assert capfd.readouterr().err.endswith(" python3-venv\n")
 
 
+@pytest.mark.parametrize(
+    ("told", "line"),
+    [
+        ({"ID": "debian"}, "install the Debian packages acpica-tools libelf-dev"),
+        (
+            {"ID": "fedora"},
+            "run: sudo dnf install -y acpica-tools elfutils-libelf-devel"
+            " (names from a table, untried on Fedora)",
+        ),
+        (
+            {"ID": "arch"},
+            "run: sudo pacman -S --needed acpica libelf"
+            " (names from a table, untried on Arch Linux)",
+        ),
+        ({}, "install what your system calls acpica-tools, libelf-dev (Debian's names)"),
+    ],
+    ids=["debian", "fedora", "arch", "unknown"],
+)
 def test_system_without_apt(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    told: dict[str, str],
+    line: str,
 ) -> None:
-    monkeypatch.setattr(bootstrap, "PACKAGES", {"some-tool": "no-such-tool"})
+    packages = {"acpica-tools": "no-such-tool", "libelf-dev": "/no/such.h", "gcc": "/etc/passwd"}
+    monkeypatch.setattr(bootstrap, "PACKAGES", packages)
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(system, "release", lambda: told)
     monkeypatch.setenv("PATH", str(tmp_path))
     assert bootstrap.main() == 2
-    assert "install what your system calls these" in capfd.readouterr().err
+    assert capfd.readouterr().err == f"vfio-acpi: missing: acpica-tools, libelf-dev; {line}\n"
+
+
+def test_apt_of_another_distribution_is_not_used(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """Fedora packages apt; it would look for Debian's names in vain."""
+    (tmp_path / "apt-get").symlink_to(shutil.which("false") or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(bootstrap, "PACKAGES", {"bc": "no-such-tool"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(system, "release", lambda: {"ID": "fedora"})
+    assert bootstrap.main() == 2
+    assert "sudo dnf install -y bc" in capfd.readouterr().err
+
+
+def test_signs_of_another_distribution(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Arch's corelist is in no folder of PATH."""
+    (tmp_path / "perl").symlink_to(shutil.which("true") or "")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(bootstrap, "PACKAGES", {"perl": "no-corelist"})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    monkeypatch.setattr(system, "release", lambda: {"ID": "arch"})
+    assert bootstrap.packages() == 0
 
 
 def test_failed_environment_is_made_again(
@@ -255,7 +302,7 @@ def test_two_at_once_wait_for_each_other(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
-from kpatch import bootstrap
+from kpatch import bootstrap, system
 bootstrap.STAMP = Path({str(tmp_path / "stamp")!r})
 bootstrap.make = lambda: print("made") or 0
 sys.exit(bootstrap.environment())
@@ -275,7 +322,8 @@ sys.exit(bootstrap.environment())
 
 
 def test_script_needs_the_standard_library_only() -> None:
-    assert third_party(SCRIPT) == set()
+    for name in ("bootstrap", "distributions", "system"):
+        assert third_party(SCRIPT.with_name(f"{name}.py")) == set()
     argv = [sys.executable, "-S", "-I", "-c", f"import runpy; runpy.run_path({str(SCRIPT)!r})"]
     assert subprocess.run(argv, check=False).returncode == 0
 

@@ -12,10 +12,11 @@ from typing import NoReturn
 
 import pytest
 
-from kpatch import archive, cache, clients
+from kpatch import archive, cache, clients, system
 from kpatch.errors import HarnessError
 from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.stage import Silent, Stage
+from ktests import acpid
 from tests import test_archive
 from tests.test_archive import Debian
 
@@ -33,6 +34,13 @@ def control(version: str) -> str:
     )
 
 
+def folder_of(stage: Stage) -> Path:
+    """The folder, which has to be there."""
+    folder = clients.folder(stage=stage)
+    assert folder is not None
+    return folder
+
+
 def publish(
     debian_system: Debian, monkeypatch: pytest.MonkeyPatch, *, without: str = "", suite: str = ""
 ) -> None:
@@ -40,7 +48,7 @@ def publish(
 
     Nothing is ever run: what came out might be the real one, which is a daemon.
     """
-    monkeypatch.setattr(debian_system, "control", control)
+    monkeypatch.setattr(debian, "control", control)
     root = debian_system.folder / "root"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN/control").write_text(control(VERSION))
@@ -73,7 +81,7 @@ def programs(folder: Path) -> list[bytes]:
 def test_programs_of_the_package(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(debian_system, monkeypatch)
     stage = Silent()
-    folder = clients.folder(stage=stage)
+    folder = folder_of(stage)
     assert programs(folder) == [name.encode() for name in clients.PROGRAMS]
     assert sorted(item.name for item in folder.iterdir()) == sorted(
         [*clients.PROGRAMS, clients.ORIGIN]
@@ -82,45 +90,89 @@ def test_programs_of_the_package(debian_system: Debian, monkeypatch: pytest.Monk
     assert not (debian_system.folder / "installed").exists(), "it is unpacked, not installed"
     assert debian_system.downloads() == 1
     asked = len(debian_system.requests)
-    assert clients.folder(stage=stage) == folder
+    assert folder_of(stage) == folder
     assert len(debian_system.requests) == asked, "the second time it comes from the cache"
 
 
 def test_package_of_a_later_suite(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(debian_system, monkeypatch, suite=clients.SUITES[1])
-    folder = clients.folder(stage=Silent())
+    folder = folder_of(Silent())
     assert (folder / clients.ORIGIN).read_text() == f"{VERSION} from {clients.SUITES[1]}\n"
 
 
 def test_installed_ones_where_the_archive_has_none(
-    debian_system: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = tmp_path / "sbin"
     local.mkdir()
     for name in clients.PROGRAMS:
         program(local / name, f"own-{name}")
     monkeypatch.setenv("PATH", f"{local}{os.pathsep}{os.environ['PATH']}")
-    folder = clients.folder(stage=Silent())
+    folder = folder_of(Silent())
     assert programs(folder) == [f"own-{name}".encode() for name in clients.PROGRAMS]
     assert (folder / clients.ORIGIN).read_text() == "installed\n"
 
 
-@pytest.mark.parametrize("packaged", [False, True], ids=["no package", "a program is missing"])
-def test_none_at_all(
-    debian_system: Debian, monkeypatch: pytest.MonkeyPatch, packaged: bool
+@pytest.fixture
+def strange(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Programs of names that no system has, so that the one this test runs on does not matter."""
+    names = {f"strange-{name}": path for name, path in clients.PROGRAMS.items()}
+    monkeypatch.setattr(clients, "PROGRAMS", names)
+
+
+@pytest.mark.usefixtures("strange")
+def test_package_without_its_programs(
+    debian_system: Debian, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    # Names that no system has, so that the one this test runs on does not matter.
-    strange = {f"strange-{name}": path for name, path in clients.PROGRAMS.items()}
-    monkeypatch.setattr(clients, "PROGRAMS", strange)
-    if packaged:
-        publish(debian_system, monkeypatch, without="strange-acpi_listen")
+    publish(debian_system, monkeypatch, without="strange-acpi_listen")
     with pytest.raises(HarnessError) as caught:
         clients.folder(stage=Silent())
     assert caught.value.code is ExitCode.LOST
-    assert ("holds no usr/bin/acpi_listen" in caught.value.cause) is packaged
+    assert "holds no usr/bin/acpi_listen" in caught.value.cause
     assert "\n" not in str(caught.value)
     left = [item.name for item in (cache.root() / "clients").iterdir()]
     assert left == [cache.TAG], "nothing half-made"
+
+
+class Said(Silent):
+    """Keeps the lines."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lines: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Keep it."""
+        self.lines.append(text)
+
+
+@pytest.mark.usefixtures("strange")
+@pytest.mark.parametrize("apt", [True, False], ids=["not in the archive", "no apt"])
+def test_none_to_be_had_is_said(
+    debian_system: Debian, monkeypatch: pytest.MonkeyPatch, apt: bool
+) -> None:
+    if not apt:
+        monkeypatch.setenv("PATH", "/no/such")
+    monkeypatch.setattr(system, "release", lambda: {"ID": "fedora"})
+    stage = Said()
+    assert clients.folder(stage=stage) is None
+    cause = "no acpid could be had" if apt else "this system has no apt-get"
+    [line] = stage.lines
+    assert line.startswith(f"acpid: {cause}")
+    assert "sudo dnf install -y acpid (names from a table, untried on Fedora)" in line
+    assert line.endswith("; the tests that need it cannot run")
+    left = [item.name for item in (cache.root() / "clients").iterdir()]
+    assert left == [cache.TAG], "looked for again the next time"
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_guest_tells_what_it_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    monkeypatch.setattr(acpid, "CLIENTS", tmp_path)
+    if there:
+        program(tmp_path / "acpid", "")
+    assert acpid.missing().startswith("could not run: the host has no acpid") is not there
 
 
 def test_full_disk_is_no_reason_to_look_elsewhere(
@@ -133,7 +185,7 @@ def test_full_disk_is_no_reason_to_look_elsewhere(
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path))
     monkeypatch.setattr(archive, "find", full)
     with pytest.raises(cache.CacheError, match="No space left on device; free some space"):
-        clients.folder(stage=Silent())
+        folder_of(Silent())
 
 
 def test_package_of_somebody_else(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -148,5 +200,5 @@ def test_package_of_somebody_else(debian_system: Debian, monkeypatch: pytest.Mon
     )
     (suite / "InRelease").write_bytes(signed)
     with pytest.raises(HarnessError):
-        clients.folder(stage=Silent())
+        folder_of(Silent())
     assert debian_system.downloads() == 0
