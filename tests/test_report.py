@@ -32,6 +32,7 @@ from kpatch.result import (
     SeriesInfo,
     StageRecord,
 )
+from ktests import ktap as reader
 
 DATA = Path(__file__).parent / "data" / "report"
 
@@ -351,6 +352,17 @@ def test_ktap_grammar(name: str) -> None:
             assert match is not None, line
             expected[indent] += 1
             assert int(match[3]) == expected[indent]
+
+
+@pytest.mark.parametrize(
+    ("name", "failed"), [("good", []), ("bad", ["control", "netlink"]), ("aborted", ["run"])]
+)
+def test_ktap_is_whole_for_the_reader_of_the_guest(name: str, failed: list[str]) -> None:
+    report = reader.parse(ktap.render(RUNS[name]))
+    assert report.flaws == ()
+    assert [case.name for case in report.failed] == failed
+    flaws = [flaw for case in report.cases for flaw in case.flaws]
+    assert all(flaw.startswith("nested: not ok ") for flaw in flaws), "every nested plan is kept"
 
 
 def test_no_word_of_the_guest_is_a_directive() -> None:
