@@ -248,6 +248,8 @@ def told(error: pytest.ExceptionInfo[BaseException], style: object = None) -> st
 
 def text(report: pytest.TestReport) -> str:
     """Why the test failed or was skipped, shortest useful form first."""
+    if isinstance(report.longrepr, tuple):  # of a skip: file, line, reason
+        return report.longrepr[2].removeprefix("Skipped: ")[:MESSAGE_SIZE]
     crash = getattr(report.longrepr, "reprcrash", None)
     head = f"{crash.message}\n" if crash is not None else ""
     return (head + report.longreprtext)[:MESSAGE_SIZE]

@@ -25,7 +25,7 @@ from typing import Any
 import pytest
 
 from kpatch import bases, record, vm
-from ktests import acpi, channel, debugger, errors, later, pci, release, session
+from ktests import acpi, channel, debugger, errors, later, pci, recorder, release, session
 
 ROOT = Path(__file__).parent.parent
 
@@ -511,3 +511,11 @@ def test_a_later_kernel_may_have_more_flags(
 ) -> None:
     monkeypatch.setattr(release, "running", lambda: running)
     assert [call.name for call in errors._unknown_flags(errors.NONE)] == [f"bit {n}" for n in bits]
+
+
+def test_a_skip_is_told_by_its_reason() -> None:
+    place = ("test_a.py", 7, "Skipped: could not run: no acpid")
+    report = pytest.TestReport(
+        "test_a.py::test", ("test_a.py", 7, "test"), {}, "skipped", place, "call"
+    )
+    assert recorder.verdict([report]) == {"outcome": "skip", "message": "could not run: no acpid"}
