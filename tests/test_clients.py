@@ -48,7 +48,7 @@ def publish(
 
     Nothing is ever run: what came out might be the real one, which is a daemon.
     """
-    monkeypatch.setattr(debian, "control", control)
+    monkeypatch.setattr(debian_system, "control", control)
     root = debian_system.folder / "root"
     (root / "DEBIAN").mkdir(parents=True)
     (root / "DEBIAN/control").write_text(control(VERSION))
@@ -101,7 +101,7 @@ def test_package_of_a_later_suite(debian_system: Debian, monkeypatch: pytest.Mon
 
 
 def test_installed_ones_where_the_archive_has_none(
-    debian: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    debian_system: Debian, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     local = tmp_path / "sbin"
     local.mkdir()
