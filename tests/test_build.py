@@ -462,7 +462,7 @@ def test_ctrl_c_ends_make_and_the_next_run_succeeds(tree: Tree, tmp_path: Path) 
     run.send_signal(signal.SIGINT)
     _, stderr = run.communicate(timeout=20)
     assert b"KeyboardInterrupt" in stderr
-    assert not _processes_with(str(obj))
+    assert not processes_with(str(obj))
     assert kernels() == []
     (obj / "slow").unlink()
     made = built(applied(tree))
@@ -480,7 +480,7 @@ def _soon(condition: object) -> bool:
     return False
 
 
-def _processes_with(text: str) -> list[str]:
+def processes_with(text: str) -> list[str]:
     found = []
     for path in Path("/proc").glob("[0-9]*/cmdline"):
         try:

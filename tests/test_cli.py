@@ -90,8 +90,8 @@ DEFAULTS = {
 
 def test_help_names_what_there_is(tmp_path: Path) -> None:
     shown = " ".join(kpatch(tmp_path, "test", "--help").stdout.split())
-    for name in (*BASES, *FLAVORS, *CHOICES):
-        assert name in shown
+    words = {word.strip(".") for word in re.split(r"[^\w.-]+", shown)}  # 6.1 is not in 6.12
+    assert {*BASES, *FLAVORS, *CHOICES} <= words
 
 
 def help_codes(tmp_path: Path, *arguments: str) -> dict[str, str]:

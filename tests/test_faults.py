@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from kpatch import apply, flavors, requirements, series, source
+from kpatch.model import Tree
 from kpatch.outcomes import ExitCode
 from kpatch.stage import Silent
 from ktests.contract import UNDETECTED
@@ -85,16 +86,20 @@ def test_row(fault: Fault) -> None:
     assert fault.flavor in flavors.FLAVORS
 
 
+@pytest.fixture(scope="session")
+def base_tree() -> Tree:
+    """The tree that the faults are planted in."""
+    return source.resolve(BASE, stage=Silent())
+
+
 @pytest.mark.trees
-def test_every_fault_applies(kernel_tree: tuple[str, Path], tmp_path: Path) -> None:
-    base, _ = kernel_tree
-    if base != BASE:
-        return
-    tree = source.resolve(base, stage=Silent())
-    for fault in TABLE:
-        mbox = commandline.mailbox(tmp_path / f"{fault.name}.mbox", *fault.patches)
-        planted = series.load_file(mbox, mechanism=fault.mechanism)
-        assert apply.apply(tree, planted, stage=Silent()).changes
+@each_fault
+def test_every_fault_applies(base_tree: Tree, tmp_path: Path, fault: Fault) -> None:
+    """And changes something: the tree with it is not that of the series alone."""
+    mbox = commandline.mailbox(tmp_path / f"{fault.name}.mbox", *fault.patches)
+    planted = series.load_file(mbox, mechanism=fault.mechanism)
+    alone = apply.apply(base_tree, series.load(fault.series, BASE), stage=Silent())
+    assert apply.apply(base_tree, planted, stage=Silent()).delta_id != alone.delta_id
 
 
 @pytest.mark.vm

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import time
 from collections.abc import Callable
@@ -28,6 +29,20 @@ NOTHING_JUDGED = (ExitCode.NOT_JUDGED, "not-judged")
 
 # In the place of a tool: tells that it runs, and then runs for long.
 SLOW = 'case "$*" in *{word}*) echo $$ > {reached}; exec sleep 600 ;; esac\nexec {tool} "$@"'
+
+# What Python runs at its start: one module is never found, and takes for ever.
+SLOW_IMPORT = """\
+import pathlib, sys, time
+
+class Slow:
+    @staticmethod
+    def find_spec(name, path=None, target=None):
+        if name == {!r}:
+            pathlib.Path({!r}).touch()
+            time.sleep(600)
+
+sys.meta_path.insert(0, Slow)
+"""
 
 
 def expect_interrupted(ended: Ended, stage: str) -> None:
@@ -77,17 +92,27 @@ def test_apply(tmp_path: Path, number: signal.Signals) -> None:
     assert "M drivers/vfio/vfio_main.c" in again.stdout.splitlines()
 
 
-@pytest.mark.parametrize("module", ["click", "kpatch.cli", "kpatch.source"])
-def test_start(tmp_path: Path, module: str) -> None:
-    """Before there is a run: while modules are loaded, which Python is asked to tell."""
+@pytest.mark.parametrize(
+    ("module", "code", "told"),
+    [
+        # Nothing runs yet: it dies of the signal, and has nothing to say.
+        ("click", -signal.SIGINT, ""),
+        ("kpatch.cli", -signal.SIGINT, ""),
+        ("kpatch.source", ExitCode.INTERRUPTED, INTERRUPTED),
+    ],
+)
+def test_start(tmp_path: Path, module: str, code: int, told: str) -> None:
+    """Before there is a run: while a module is loaded, which takes for ever here."""
+    reached = tmp_path / "reached"
+    (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT.format(module, str(reached)))
     options = ("--kernel", str(tmp_path / "nothing"))
-    env = {"PYTHONPROFILEIMPORTTIME": "1", "VFIO_ACPI_CACHE": str(tmp_path / "cache")}
+    env = {"PYTHONPATH": str(tmp_path), "VFIO_ACPI_CACHE": str(tmp_path / "cache")}
     with commandline.running("source", *options, out=tmp_path, **env) as run:
-        run.wait_for_line(rf"\| +{module}$")
+        run.wait_for(reached.exists)
         run.signal(signal.SIGINT)
-        ended = run.end()
-    # The last module is loaded so late that there may be an answer first.
-    assert ended.code in (ExitCode.INTERRUPTED, -signal.SIGINT, ExitCode.USAGE)
+        ended = run.end(seconds=commandline.PROMPT)
+    assert (ended.code, ended.stdout) == (code, "")
+    assert re.fullmatch(told, ended.stderr.strip())
 
 
 @dataclass(frozen=True)

@@ -59,7 +59,9 @@ def test_unknown_flavor_is_told_before_anything_is_fetched(
     tmp_path: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(source, "resolve", lambda *a, **k: pytest.fail("fetched"))
-    run.run(run.Request(flavor="nonsense"), tmp_path / "out", progress)
+    outcome = run.run(run.Request(flavor="nonsense"), tmp_path / "out", progress)
+    assert outcome.exit_code == ExitCode.USAGE
+    assert "nonsense" in str(outcome.error)
 
 
 def test_interrupted_run_leaves_a_result(

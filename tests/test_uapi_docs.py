@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 import subprocess
 import sys
@@ -11,8 +13,7 @@ from pathlib import Path
 import pytest
 
 from uapi.__main__ import _parser
-from uapi.errors import UapiError
-from uapi.vfio import Device
+from uapi.vfio import Device, DeviceInfo
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "python.md").read_text()
@@ -35,11 +36,36 @@ def test_every_method_is_there(name: str) -> None:
     assert callable(getattr(Device, name))
 
 
-def test_every_option_is_there() -> None:
-    for line in re.findall(r"^python -m uapi (.+)$", TEXT, re.MULTILINE):
-        assert _parser().parse_args(line.split()).command
+@pytest.mark.parametrize("line", re.findall(r"^python -m uapi (.+)$", TEXT, re.MULTILINE))
+def test_every_option_is_there(line: str) -> None:
+    assert _parser().parse_args(line.split()).command
 
 
-def test_the_message_is_as_told() -> None:
-    assert issubclass(UapiError, OSError)
-    assert "index 7 is not below num_irqs 6" in TEXT
+class Eventfd(Device):
+    """A descriptor on which every ioctl fails, as if it were a device of the eventfd series."""
+
+    def info(self, argsz: int | None = None) -> DeviceInfo:
+        """As the kernel would tell."""
+        return DeviceInfo(0, 9, 6, 0)
+
+
+def test_the_message_is_as_told(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The example prints the line that its comment shows."""
+    example, told = next(
+        (example, comment.group(1))
+        for example in EXAMPLES
+        if (comment := re.search(r"^ +# (VFIO_.+)$", example, re.MULTILINE))
+    )
+
+    def refuse(*_: object) -> int:
+        raise OSError(errno.EINVAL, os.strerror(errno.EINVAL))
+
+    def opened(bdf: str) -> Device:
+        return Eventfd.from_fd(os.open(os.devnull, os.O_RDWR), bdf)
+
+    monkeypatch.setattr("fcntl.ioctl", refuse)
+    monkeypatch.setattr(Device, "open", opened)
+    exec(example, {})  # noqa: S102 - the project's own text
+    assert capsys.readouterr().out == f"{told}\n"

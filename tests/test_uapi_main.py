@@ -81,16 +81,19 @@ def test_listen_ends_by_a_signal(number: signal.Signals) -> None:
 
 
 def test_no_family_in_another_namespace() -> None:
+    alone = ["unshare", "-rn"]
+    # Asked apart: a traceback of ours ends with 1 as well.
+    possible = subprocess.run([*alone, "true"], capture_output=True, text=True, check=False)
+    if possible.returncode != 0:
+        pytest.skip(f"no user namespaces here: {possible.stderr.strip()}")
     done = subprocess.run(
-        ["unshare", "-rn", *COMMAND, "listen"],
+        [*alone, *COMMAND, "listen"],
         cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=60,
         check=False,
     )
-    if done.returncode == 1:
-        pytest.skip(f"no user namespaces here: {done.stderr.strip()}")
     assert done.returncode == 2
     assert done.stderr.startswith("error: acpi_event: this network namespace does not have")
 
