@@ -202,6 +202,14 @@ def test_what_hides_faults_is_infra_and_no_crash() -> None:
     judgement = judged(vm(faults=(off,)))
     assert outcome(judgement) == (Outcome.INFRA, False)
     assert judgement.exit_code is ExitCode.LOST
+    failed = judged(vm({**GOOD, "layout": Outcome.FAIL}, faults=(off,)))
+    assert outcome(failed) == (Outcome.INFRA, False), "what failed may have failed by that"
+    for ending, expected in (
+        (Ending.EXIT, Outcome.LOST),
+        (Ending.TEST_LIMIT, Outcome.HANG),
+    ):
+        died = vm({}, running="layout", ending=ending, faults=(off,))
+        assert outcome(judged(died)) == (expected, False), "worse than infra stays so"
     early = judged(vm(faults=(replace(off, test=None),)))
     assert [it.outcome for it in early.incidents] == [Outcome.INFRA]
     both_kinds = judged(vm(faults=(off, fault())))
@@ -354,6 +362,34 @@ def test_a_hang_tells_its_limit() -> None:
     assert judgement.tests[0].seconds == 60.0
 
 
+@pytest.mark.parametrize(
+    ("ending", "faults", "told"),
+    [
+        (Ending.EXIT, (replace(PANIC, test=None),), PANIC.line),
+        (Ending.RUN_LIMIT, (), "was running when {} (qemu: why)"),
+        (Ending.KILLED, (), "was running when {} (qemu: why)"),
+    ],
+)
+def test_a_test_that_did_not_end_tells_why(
+    ending: Ending, faults: tuple[Fault, ...], told: str
+) -> None:
+    died = vm(PARTIAL, running="layout", ending=ending, faults=faults, detail="qemu: why")
+    judgement = judged(died, REST)
+    assert message(judgement) == told.format(ENDING_MEANING[ending])
+    assert judgement.tests[0].seconds is None
+
+
+def test_a_fault_leaves_what_the_test_says() -> None:
+    values = {"bytes": 68}
+    for said, told in (("why", f"{PANIC.line}\nwhy"), ("", PANIC.line)):
+        end = End("layout", Outcome.FAIL, 0.5, said, values)
+        good = vm(faults=(PANIC,))
+        ended = {**good.transcript.ended, "layout": end}
+        judgement = judged(replace(good, transcript=replace(good.transcript, ended=ended)))
+        [layout] = [test for test in judgement.tests if test.id == "layout"]
+        assert (layout.message, layout.seconds, layout.values) == (told, 0.5, values)
+
+
 def test_a_test_whose_begin_only_the_console_shows() -> None:
     judgement = judged(vm(PARTIAL, ending=Ending.EXIT, faults=(PANIC,)), REST)
     assert outcome(judgement) == (Outcome.CRASH, False)
@@ -428,7 +464,23 @@ def test_a_vm_gone_between_tests_is_an_incident(ending: Ending, expected: Outcom
     judgement = judged(vm({"layout": Outcome.PASS}, ending=ending), vm({**GOOD}))
     (incident,) = judgement.incidents
     assert incident.outcome is expected
-    assert incident.message.startswith("between two tests: ")
+    assert incident.message == f"between two tests: {ENDING_MEANING[ending]}"
+
+
+@pytest.mark.parametrize(
+    ("told", "stage"),
+    [
+        (Transcript(), "during the boot"),
+        (Transcript(hello=Hello(1, "7.3.4", "3.11.2")), "before the suite was collected"),
+        (transcript({"layout": Outcome.PASS}, done=False), "between two tests"),
+        (transcript(GOOD), "after the suite"),
+    ],
+)
+def test_an_ending_tells_how_far_the_guest_had_come(told: Transcript, stage: str) -> None:
+    [incident] = [
+        it for it in judged(VmRun(told, (), Ending.RUN_LIMIT, "qemu: why")).incidents if it.vm
+    ]
+    assert incident.message == f"{stage}: {ENDING_MEANING[Ending.RUN_LIMIT]} (qemu: why)"
 
 
 def test_a_vm_ended_for_a_complaint_is_no_incident() -> None:
@@ -527,6 +579,7 @@ def test_what_a_fresh_vm_gets_as_done() -> None:
     crashed = vm(PARTIAL, running="layout", ending=Ending.EXIT, faults=(fault("basic"),))
     assert begun([crashed]) == {"wide", "layout", "basic"}
     assert begun([]) == frozenset()
+    assert begun([vm()]) == GOOD.keys(), "no test is running"
 
 
 def test_golden_run() -> None:
@@ -586,6 +639,7 @@ def test_a_test_that_never_came_through_is_infra(times: int) -> None:
     [layout] = [test for test in judgement.tests if test.id == "layout"]
     assert (layout.outcome, layout.ok) == (Outcome.INFRA, False)
     assert LOST_TIMER in layout.message
+    assert layout.seconds == 60.0, "it had its whole time"
     assert judgement.exit_code is ExitCode.LOST
 
 
@@ -614,6 +668,8 @@ def test_what_is_run_once_more() -> None:
     assert not repeats([lost_timer(), lost_timer()])
     assert begun([lost_timer(), lost_timer()]) == {"layout"}
     assert repeats([lost_timer(), lost_timer("wide")])
+    assert repeats([lost_timer(), vm(), lost_timer("wide")])
+    assert not repeats([lost_timer(), lost_timer("wide"), lost_timer()])
     assert not repeats([lost_timer(), vm()])
     assert not repeats([vm(running="layout", ending=Ending.TEST_LIMIT)])
     assert not repeats([])

@@ -18,6 +18,7 @@ from kpatch.record import (
     Broken,
     Collected,
     Decoder,
+    Detected,
     Done,
     End,
     Hello,
@@ -40,6 +41,8 @@ COLLECTED = line(type="collected", tests=[{"id": "a", "requirement": "R"}])
 BEGIN = line(type="begin", id="a", limit=1)
 END = line(type="end", id="a", outcome="pass", seconds=0.5)
 DONE = line(type="done")
+DETECTED = line(type="detected", mechanism="netlink", how="by its sign")
+WIDEST = (1 << 64) - 1
 
 
 def told(*lines: bytes) -> Transcript:
@@ -60,6 +63,11 @@ def told(*lines: bytes) -> Transcript:
             line(type="end", id="a", outcome="fail", seconds=1, message="m\n", values={"n": 1}),
             End("a", Outcome.FAIL, 1.0, "m\n", {"n": 1}),
         ),
+        (
+            line(type="end", id="a", outcome="pass", seconds=1, values={"s": 1.5, "n": WIDEST}),
+            End("a", Outcome.PASS, 1.0, "", {"s": 1.5, "n": WIDEST}),
+        ),
+        (DETECTED, Detected("netlink", "by its sign")),
         (line(type="request", serial=3, action="plug"), Request(3, "plug")),
         (DONE, Done()),
     ],
@@ -99,8 +107,14 @@ def test_taken(raw: bytes, record: Record) -> None:
         (line(type="end", id="a", outcome=[], seconds=1), "outcome is not one of"),
         (line(type="end", id="a", outcome="pass", seconds="1"), "seconds is no number"),
         (line(type="end", id="a", outcome="pass", seconds=1, values=[1]), "values is no object"),
-        (line(type="end", id="a", outcome="pass", seconds=1, values={"a": []}), "neither"),
-        (line(type="end", id="a", outcome="pass", seconds=1, values={"a": 1 << 80}), "64 bits"),
+        (
+            line(type="end", id="a", outcome="pass", seconds=1, values={"a": []}),
+            "end: values is neither",
+        ),
+        (
+            line(type="end", id="a", outcome="pass", seconds=1, values={"a": WIDEST + 1}),
+            "end: values is beyond 64 bits$",
+        ),
         (line(type="collected", tests={}), "tests is no list"),
         (line(type="collected", tests=[1]), "is no object"),
         (line(type="collected", tests=[{"id": "a"}]), "no requirement"),
@@ -180,6 +194,9 @@ def test_golden_run() -> None:
         ([COLLECTED], "collected before hello"),
         ([BEGIN], "begin before hello"),
         ([HELLO, HELLO], "hello twice"),
+        ([DETECTED], "detected before hello"),
+        ([HELLO, DETECTED, DETECTED], "detected twice, or after the tests were collected"),
+        ([HELLO, COLLECTED, DETECTED], "detected twice, or after the tests were collected"),
         ([line(type="hello", protocol=2, release="x", python="x")], "protocol 2"),
         ([HELLO, COLLECTED, COLLECTED], "collected twice"),
         (
@@ -202,6 +219,12 @@ def test_what_makes_no_sense_is_kept_as_such(lines: list[bytes], objection: str)
     assert len(after.broken) == 1
     assert objection in after.broken[0]
     assert after == Transcript(**{**vars(before), "broken": after.broken})
+
+
+def test_what_was_detected_is_kept() -> None:
+    state = told(HELLO, DETECTED, COLLECTED, DONE)
+    assert (state.detected, state.broken) == (Detected("netlink", "by its sign"), ())
+    assert state.done
 
 
 def test_a_flood_of_rubbish_is_bounded() -> None:

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from packaging.version import Version
 
 from kpatch import mailbox, series
 from kpatch.errors import HarnessError
@@ -520,7 +521,15 @@ def test_carried_series_by_base(carried: Path) -> None:
 @pytest.mark.parametrize("base", ["5.15", "8.0", "8.1"])
 def test_no_variant_for_the_base(carried: Path, base: str) -> None:
     error = refused(lambda: series.load("netlink", base, folder=carried))
-    assert f"has no patches for {base}, only for [6.1, 6.12), [6.12, 8.0)" in str(error)
+    assert str(error) == (
+        f"SERIES=netlink: has no patches for {base}, only for [6.1, 6.12), [6.12, 8.0); "
+        "choose another KERNEL"
+    )
+
+
+def test_what_is_no_base(carried: Path) -> None:
+    error = refused(lambda: series.load("netlink", "linux", folder=carried))
+    assert str(error) == "SERIES=netlink: 'linux' is no kernel version; give one like 7.3"
 
 
 def test_the_control_is_a_series(carried: Path) -> None:
@@ -531,23 +540,44 @@ def test_the_control_is_a_series(carried: Path) -> None:
 @pytest.mark.parametrize("name", ["nettlink", "unfinished", ""])
 def test_unknown_names_list_the_known(carried: Path, name: str) -> None:
     error = refused(lambda: series.load(name, "7.3", folder=carried))
-    assert "choose from base, netlink" in str(error)
+    assert str(error) == (
+        f"SERIES={name}: no series of this name; choose from base, netlink, "
+        "or give the path of an mbox file"
+    )
 
 
 @pytest.mark.parametrize(
     ("file", "name"),
-    [("v3 of it.mbox", "v3-of-it"), ("base.mbox", "base.mbox"), ("netlink.patch", "netlink.patch")],
+    [
+        ("v3 of it.mbox", "v3-of-it"),
+        ("base.mbox", "base.mbox"),
+        ("netlink.patch", "netlink.patch"),
+        ("RFC_v2.1", "RFC_v2"),
+        ("no-suffix", "no-suffix"),
+        ("- .mbox", "series"),
+        (f"{'x' * 100}.mbox", "x" * 80),
+    ],
 )
 def test_a_series_from_a_file(carried: Path, tmp_path: Path, file: str, name: str) -> None:
     (tmp_path / file).write_text("From x")
     loaded = series.load(str(tmp_path / file), "7.3", mechanism="eventfd", folder=carried)
     assert (loaded.name, loaded.mechanism) == (name, "eventfd")
     assert loaded.mailboxes == (tmp_path / file,)
+    assert loaded.title == file
+    assert not loaded.carried, "a stranger's: its mechanism is detected, its build is its own"
 
 
-@pytest.mark.parametrize("name", ["../netlink", "absent.mbox", "./"])
-def test_files_that_are_not_there(carried: Path, name: str) -> None:
-    refused(lambda: series.load(name, "7.3", folder=carried))
+@pytest.mark.parametrize(
+    ("name", "cause"),
+    [
+        ("../absent/netlink", "no such file"),
+        ("absent.mbox", "no such file"),
+        ("./", "is not a file"),
+    ],
+)
+def test_files_that_are_not_there(carried: Path, name: str, cause: str) -> None:
+    error = refused(lambda: series.load(name, "7.3", folder=carried))
+    assert str(error) == f"SERIES={Path(name)}: {cause}; name an mbox file"
 
 
 ONE = '[[variant]]\npatches = ["0001-b.patch"]\n'
@@ -562,6 +592,7 @@ ONE = '[[variant]]\npatches = ["0001-b.patch"]\n'
         (f'title = "t"\nmechanism = "m"\ndraft = "no"\n{ONE}', "draft is not"),
         ('title = "t"\nmechanism = "m"\nvariant = []\n', "no [[variant]]"),
         ('title = "t"\nmechanism = "m"\n[variant]\n', "variant is not a list"),
+        ('title = "t"\nmechanism = "m"\nvariant = [1]\n', "variant is not a table"),
         (f'title = 7\nmechanism = "m"\n{ONE}', "title is not a string"),
         (f'title = "a\\nb"\nmechanism = "m"\n{ONE}', "title is not one line"),
         (f'title = "t"\nmechanism = "m"\n{ONE}from = 7.3\n', "from is not a string in quotes"),
@@ -598,6 +629,42 @@ def test_open_ranges_reach_to_the_ends(carried: Path) -> None:
     )
     assert series.load("netlink", "2.6", folder=carried).mailboxes[0].name == "0001-a.patch"
     assert series.load("netlink", "99.1", folder=carried).mailboxes[0].name == "0001-b.patch"
+
+
+Range = tuple[str | None, str | None]
+OLD, NEW, ALL = (None, "7.0"), ("7.0", None), (None, None)
+
+
+@pytest.mark.parametrize(
+    ("one", "two", "overlap"),
+    [
+        (OLD, NEW, False),
+        (("6.1", "6.12"), ("6.12", "7.0"), False),
+        (("6.1", "6.12"), NEW, False),
+        (OLD, ("7.0", "7.3"), False),
+        (("6.1", "6.12"), ("6.11", "7.0"), True),
+        (("6.1", "7.3"), ("6.12", "7.0"), True),
+        (("6.1", "7.3"), NEW, True),
+        (OLD, ("6.1", "7.3"), True),
+        (OLD, (None, "6.1"), True),
+        (NEW, ("7.3", None), True),
+        (ALL, OLD, True),
+        (ALL, NEW, True),
+        (ALL, ("6.1", "6.12"), True),
+        (ALL, ALL, True),
+    ],
+)
+def test_ranges_that_overlap(one: Range, two: Range, overlap: bool) -> None:
+    first, second = (
+        series.Variant(Version(start) if start else None, Version(end) if end else None, ())
+        for start, end in (one, two)
+    )
+    assert first.overlaps(second) is second.overlaps(first) is overlap
+
+
+def test_an_open_range_is_told_in_words() -> None:
+    assert str(series.Variant(None, Version("7.0"), ())) == "[oldest, 7.0)"
+    assert str(series.Variant(Version("7.0"), None, ())) == "[7.0, newest)"
 
 
 def test_the_module_wins_over_the_data_folder() -> None:
