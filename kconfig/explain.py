@@ -325,6 +325,6 @@ def _with_value(item: Symbol) -> str:
     plain = str(kconfiglib.standard_sc_expr_str(item))
     if isinstance(item, kconfiglib.Choice):
         return f'choice "{item.nodes[0].prompt[0]}" [={item.str_value}]'
-    if item.is_constant or _NUMBER.fullmatch(plain):  # a number is a symbol, without a definition
-        return plain
+    if item.is_constant or (not item.nodes and _NUMBER.fullmatch(item.name)):
+        return plain  # an unquoted number is a symbol to kconfiglib
     return f"{plain} [={item.str_value}]" if item.nodes else f"{plain} [undefined]"

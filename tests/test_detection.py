@@ -50,12 +50,16 @@ def test_conclude(seen: dict[str, str], mechanism: str, how: str | None) -> None
     assert how is None or found.how == how
 
 
+SITE: Any = object()
+
+
 def signs(index: str, event: str) -> tuple[list[str], tuple[Sign, ...]]:
     """Signs that keep the names of those that were looked at."""
     looked: list[str] = []
 
     def sign(of: Sign, text: str) -> Sign:
         def look(site: detection.Site) -> str:
+            assert site is SITE
             looked.append(of.mechanism)
             if text == "breaks":
                 raise OSError(22, "Invalid argument")
@@ -81,14 +85,19 @@ def signs(index: str, event: str) -> tuple[list[str], tuple[Sign, ...]]:
 )
 def test_looks(declared: str, index: str, event: str, looked: list[str], mechanism: str) -> None:
     made, table = signs(index, event)
-    site: Any = None
-    assert detect(site, declared, table).mechanism == mechanism
+    assert detect(SITE, declared, table).mechanism == mechanism
     assert made == looked
+
+
+def test_a_mechanism_is_a_row_of_the_table() -> None:
+    other = Sign("eventq", lambda site: "it is there", "it is there", "it is not there")
+    assert detect(SITE, "undetected", [other]) == Detection("eventq", "it is there")
+    absent = Sign("eventq", lambda site: "", "it is there", "it is not there")
+    assert detect(SITE, "undetected", [absent]) == Detection("undetected", "it is not there")
 
 
 def test_a_look_that_fails_is_told() -> None:
     _, table = signs("breaks", "")
-    site: Any = None
-    assert detect(site, "undetected", table) == Detection(
+    assert detect(SITE, "undetected", table) == Detection(
         "unknown", "the look for eventfd fails: [Errno 22] Invalid argument"
     )

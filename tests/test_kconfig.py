@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from kconfig import conf, dotconfig, explain, fragment, tree
+from kconfig import conf, dotconfig, explain, fragment, mend, tree
 from kconfig.fragment import Request
 from kconfig.release import release
 from kconfig.tree import KernelKconfig
@@ -289,6 +290,55 @@ def test_the_cause_and_the_mend(line: str, cause: str, mend: str, tmp_path: Path
     assert f"  to mend     {mend}\n" in told
 
 
+@pytest.mark.parametrize(
+    ("now", "symbol", "value", "settings"),
+    [
+        ("", "IS_Y", "y", "A=y IS_Y=y"),
+        ("", "IS_M", "y", "A=m IS_M=y"),
+        ("A=y", "IS_M", "y", "A=m IS_M=y"),
+        ("A=y", "IS_N", "y", "A=n IS_N=y"),
+        ("", "IS_SET", "y", "A=m IS_SET=y"),
+        # Other comparisons are left to the user.
+        ("A=y", "IS_NOT_Y", "y", None),
+        ("", "IS_NAMED", "y", None),
+        ("A=y B=y", "NOT_BOTH", "y", "A=n NOT_BOTH=y"),
+        ("A=y B=y", "NEITHER", "y", "A=n B=n NEITHER=y"),
+        ("B=y", "NEITHER", "y", "B=n NEITHER=y"),
+        ("", "UNLESS_NOT", "y", None),
+        ("A=m", "UNLESS_NOT", "y", "B=y UNLESS_NOT=y"),
+        ("", "BY_DEFAULT", "y", "B=y"),
+        ("FIRST=y", "WITHOUT_FIRST", "y", "SECOND=y WITHOUT_FIRST=y"),
+        ("FIRST=y", "FIRST", "n", "SECOND=y"),
+        ("SECOND=y", "SECOND", "n", "FIRST=y"),
+        ("FIRST=y", "THIRD", "y", "B=y THIRD=y"),
+        ("", "NAME", "that", "NAME=that"),
+        ("A=y", "A", "n", "A=n"),
+        ("MODULES=n", "A", "m", "MODULES=y A=m"),
+    ],
+)
+def test_what_there_is_to_set(
+    now: str, symbol: str, value: str, settings: str | None, tmp_path: Path
+) -> None:
+    kconfig = parse("mend", tmp_path)
+    given = {"MODULES": "y", **dict(word.split("=") for word in now.split())}
+    tree.allnoconfig(kconfig, given)
+    found = mend.settings(kconfig, kconfig.syms[symbol], value)
+    assert found == (settings and tuple(tuple(word.split("=")) for word in settings.split()))
+    if found is not None:
+        got = evaluate("mend", {**_but_choice(given), **dict(found)}, tmp_path)
+        assert got.get(symbol, "n").strip('"') == value
+
+
+def _but_choice(given: Mapping[str, str]) -> dict[str, str]:
+    """What was set, without the choice, of which one symbol alone can be y."""
+    return {name: value for name, value in given.items() if name not in ("FIRST", "SECOND")}
+
+
+def test_what_a_command_prints_is_one_line(tmp_path: Path) -> None:
+    """As in the kernel's conf (expand_string() in scripts/kconfig/preprocess.c)."""
+    assert parse("mend", tmp_path).syms["VERSION_TEXT"].str_value == "one two"
+
+
 def test_no_modules_is_a_cause(tmp_path: Path) -> None:
     kconfig, asked = parse("modules", tmp_path), requests("CONFIG_ONLY_AS_MODULE=m")
     tree.allnoconfig(kconfig, {"ONLY_AS_MODULE": "m"})
@@ -302,6 +352,17 @@ def test_an_explanation_shows_the_dependencies_with_their_values(tmp_path: Path)
     tree.allnoconfig(kconfig, {"LEGACY": "y"})
     told = explain.explanation(kconfig, "CONFIG_NOTIFY", asked=asked)
     assert told == (DATA / "stuck/explained.txt").read_text()
+
+
+def test_explanations_of_all_kinds(tmp_path: Path) -> None:
+    """Defaults, choices, comparisons, selections: what is off is counted beyond some."""
+    kconfig, asked = parse("mend", tmp_path), requests("CONFIG_B=y", "CONFIG_EITHER=y")
+    given = {"MODULES": "y", "FIRST": "y", **{it.symbol: it.value for it in asked.values()}}
+    tree.allnoconfig(kconfig, given)
+    told = (DATA / "mend/explained.txt").read_text()
+    symbols = re.findall(r"^CONFIG_(\w+)$", told, re.MULTILINE)
+    assert len(symbols) == 9
+    assert "".join(explain.explanation(kconfig, name, asked=asked) for name in symbols) == told
 
 
 def test_an_unknown_symbol_is_an_error_that_names_near_ones(tmp_path: Path) -> None:

@@ -97,7 +97,11 @@ def test_testable(tmp_path: Path, base: str, testable: bool) -> None:
 def test_refused(tmp_path: Path, text: str, cause: str) -> None:
     with pytest.raises(HarnessError) as error:
         requirements.load(table(tmp_path, text))
-    assert cause in str(error.value)
+    assert cause in error.value.cause
+    assert (error.value.what, error.value.mend) == (
+        "requirements.toml",
+        "correct the table of requirements",
+    )
     assert "\n" not in str(error.value)
     assert error.value.code is ExitCode.LOST
 

@@ -29,9 +29,11 @@ KEYWORDS = {"test_value", "ktests/test_format.py", "REQ-EVT-07", "parametrize"}
         ("REQ-EVT and not test_tools", True),
         ("REQ-DEL and not test_tools", False),
         ("REQ-DEL and (0x1 or 0x2 or 0x3 or 0x4 or 0x5)", True),  # too many to try
+        ("REQ-DEL and (0x1 or 0x2 or 0x3 or 0x4)", False),
         ("test_value[netlink-0x80] or REQ-DEL", True),
         # pytest says what is wrong with it.
         ("and and", True),
+        ("REQ-DEL > REQ-EVT-07", True),  # Python would take it
         ("REQ-DEL(", True),
     ],
 )
