@@ -171,6 +171,59 @@ def test_the_table_says_by_what_a_mechanism_was_detected() -> None:
     assert "detected:" not in table.render(GOOD), "nobody looks for that of a carried series"
 
 
+@pytest.mark.parametrize(
+    ("outcomes", "expected", "shown"),
+    [
+        # The worst comes first whatever its place, and however it is spelt.
+        (("pass", "fail", "crash"), Outcome.PASS, "CRASH 2/3"),
+        (("lost", "hang"), Outcome.PASS, "HANG 2/2"),
+        (("infra", "fail"), Outcome.PASS, "INFRA 2/2"),
+        (("pass", "skip"), Outcome.PASS, "SKIP 1/2 (unexpected)"),
+        (("pass", "fail"), Outcome.FAIL, "PASS 1/2 (unexpected)"),
+        (("xfail", "fail"), Outcome.FAIL, "fail 2x (expected)"),
+        (("lost",), Outcome.PASS, "LOST"),
+        ((), Outcome.PASS, "-"),
+    ],
+)
+def test_a_cell_shows_the_worst(outcomes: tuple[str, ...], expected: Outcome, shown: str) -> None:
+    tests = tuple(
+        case(
+            f"test_{number}",
+            "netlink",
+            Outcome(word),
+            expected,
+            ok=word == expected.value or (expected.value, word) == ("fail", "xfail"),
+        )
+        for number, word in enumerate(outcomes)
+    )
+    run = dataclasses.replace(GOOD, tests=tests)
+    assert table.cell(run, "REQ-EVT-01", "netlink").plain == shown
+
+
+def test_an_incident_of_a_series_names_no_vm() -> None:
+    incidents = (
+        Incident("netlink", 0, Outcome.INFRA, "REQ-EVT-05 has no test"),
+        Incident("netlink", 2, Outcome.LOST, "x" * 1000),
+    )
+    lines = table.render(dataclasses.replace(GOOD, incidents=incidents)).splitlines()
+    assert "netlink: infra: REQ-EVT-05 has no test" in lines
+    [lost] = [line for line in lines if line.startswith("netlink VM 2: lost: xxx")]
+    assert len(lost) < 1000, "and no more of it than fits"
+
+
+def test_the_table_tells_warnings_of_every_series() -> None:
+    said = result.warnings_of([Finding("drivers/a.c", 7, "unused x")], {})
+    run = dataclasses.replace(
+        GOOD, series=tuple(dataclasses.replace(series, warnings=said) for series in GOOD.series)
+    )
+    shown = table.render(run)
+    for name in ("control", "netlink"):
+        assert (
+            f"\n{name}: warning, not compared with the base's build: drivers/a.c:7: unused x\n"
+            in shown
+        )
+
+
 def test_the_table_tells_what_the_base_complains_of_as_well() -> None:
     seen = FaultInfo(
         *("netlink", 1, "bug", "BUG: x", None, Place.BOOT, None, "BUG: x\n", ""),

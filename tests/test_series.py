@@ -329,6 +329,24 @@ def test_a_rejected_hunk_is_named(author: Author, applier: Applier, tree: Tree) 
     assert "five" not in error.details
 
 
+def test_a_rejected_hunk_of_another_encoding_is_told(tree: Tree, applier: Applier) -> None:
+    diff = b"--- a/drivers/vfio/main.c\n+++ b/drivers/vfio/main.c\n@@ -1 +1 @@\n-gr\xfcn\n+x\n"
+    mbox = tree.path.parent / "latin1.mbox"
+    head = HEADER.replace("---\n", "").encode()
+    mbox.write_bytes(
+        head.replace(b"\n\n", b"\nContent-Type: text/plain; charset=utf-8\n\n", 1) + b"---\n" + diff
+    )
+    error = refused(lambda: applier(mbox), ExitCode.APPLY)
+    assert "drivers/vfio/main.c, hunk 1 at line 1" in str(error)
+    assert "+x" in error.details
+
+
+def test_a_damaged_diff_says_where(mail: Callable[[str], Path], applier: Applier) -> None:
+    diff = "--- a/drivers/vfio/main.c\n+++ b/drivers/vfio/main.c\n@@ -1,3 +1,3 @@\n-line 1\n"
+    error = refused(lambda: applier(mail(diff)))
+    assert error.cause.startswith("is damaged: corrupt patch at ")
+
+
 def test_a_missing_file_is_named(author: Author, applier: Applier, tree: Tree) -> None:
     author.write("drivers/vfio/old.c", "int new;\n")
     author.commit("renew")
