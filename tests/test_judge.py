@@ -17,6 +17,7 @@ from kpatch.console import Fault, Place
 from kpatch.judge import (
     ENDING_MEANING,
     Ending,
+    Incident,
     Judgement,
     SeriesRun,
     VmRun,
@@ -302,6 +303,13 @@ def test_a_limit_that_is_none_says_so() -> None:
     assert "passes although “type is u8” is documented as a limit" in message(judgement, "wide")
 
 
+def test_a_limit_that_is_not_documented_says_so() -> None:
+    judgement = judged(vm({**GOOD, "layout": Outcome.XFAIL}))
+    assert message(judgement) == (
+        "is expected to fail by the test, but no limit is documented\nwhy"
+    )
+
+
 @pytest.mark.parametrize("reported", [Outcome.PASS, Outcome.FAIL, Outcome.SKIP, Outcome.XFAIL])
 def test_a_fault_beats_what_the_test_says(reported: Outcome) -> None:
     judgement = judged(vm({**GOOD, "layout": reported}, faults=(fault(),)))
@@ -551,12 +559,16 @@ def test_a_requirement_that_the_base_is_too_old_for() -> None:
     runs = [SeriesRun("s", "netlink", (part,))]
     assert judge(table, runs, base="6.1").exit_code is ExitCode.PASS
     newer = judge(table, runs, base="6.12")
-    assert [incident.message for incident in newer.incidents] == [f"{WIDE} has no test"]
+    assert newer.incidents == (
+        Incident(newer.incidents[0].series, 0, Outcome.INFRA, f"{WIDE} has no test"),
+    )
 
 
 def test_no_tests_are_no_pass() -> None:
     assert judge(TABLE, []).exit_code is ExitCode.LOST
-    assert judged(complete=False).exit_code is ExitCode.LOST
+    none = judged(complete=False)
+    assert none.exit_code is ExitCode.LOST
+    assert none.incidents == (Incident("the-series", 0, Outcome.INFRA, "no VM was started"),)
     nothing = VmRun(transcript({}, collected=()), (), Ending.DONE)
     assert judged(nothing, complete=False).exit_code is ExitCode.LOST
 
