@@ -8,11 +8,11 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch import confine
 from kpatch.errors import HarnessError
-from kpatch.outcomes import ExitCode
-from kpatch.process import need
-from kpatch.stage import shell_line
+from kpatch.lib import confine
+from kpatch.lib.process import need
+from kpatch.lib.stage import shell_line
+from kpatch.tables.outcomes import ExitCode
 
 
 @dataclass(frozen=True)

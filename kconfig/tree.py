@@ -30,7 +30,7 @@ import kconfiglib
 
 from kconfig import dotconfig
 from kconfig.release import Release, release
-from kpatch import confine
+from kpatch.lib import confine
 
 # conf does not care for encodings: a byte that is no UTF-8 is shown as the letter of Latin-1.
 LATIN_1 = "vfio-acpi-latin-1"

@@ -25,7 +25,7 @@ PROJECT = Path(__file__).resolve().parent.parent
 if not __package__:  # run as a script, with no PYTHONPATH that leads to the project
     sys.path.insert(0, str(PROJECT))
 
-from kpatch import system  # noqa: E402
+from kpatch.lib import system  # noqa: E402
 
 VENV = PROJECT / ".venv"
 LOCK = PROJECT / "requirements.lock"

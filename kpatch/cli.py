@@ -19,15 +19,16 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
-from kpatch import bases, cache, flavors
-from kpatch.accel import CHOICES
 from kpatch.errors import HarnessError
-from kpatch.limits import DEFAULTS, Limits
-from kpatch.mechanisms import MECHANISMS
-from kpatch.outcomes import EXIT_MEANING, ExitCode, meanings
+from kpatch.lib import cache
+from kpatch.tables import bases, flavors
+from kpatch.tables.limits import DEFAULTS, Limits
+from kpatch.tables.mechanisms import MECHANISMS
+from kpatch.tables.outcomes import EXIT_MEANING, ExitCode, meanings
+from kpatch.vm.accel import CHOICES
 
 if TYPE_CHECKING:
-    from kpatch.run import Request
+    from kpatch.pipeline import Request
 
 
 def _epilog(command: str) -> str:
@@ -242,21 +243,22 @@ def main() -> None:
 @_guarded
 def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> int:
     """Build kernels, boot them, run the suite, and give a verdict."""
-    from kpatch import run, table
-    from kpatch.progress import Progress
+    from kpatch import pipeline
+    from kpatch.lib.progress import Progress
+    from kpatch.report import tables
 
     results = []
     for one in dict.fromkeys(kernel):
         request = test_request(kernel=one, **wanted)
-        folder = out if len(kernel) == 1 else out / run.folder_name(one)
-        outcome = run.run(request, folder, Progress(echo=verbose))
+        folder = out if len(kernel) == 1 else out / pipeline.folder_name(one)
+        outcome = pipeline.run(request, folder, Progress(echo=verbose))
         if outcome.error is not None and outcome.error.details:
             click.echo(outcome.error.details.rstrip(), err=True)
-        table.show(outcome, sys.stdout)
+        tables.show(outcome, sys.stdout)
         click.echo(f"result: {folder}/result.json")
         results.append(outcome)
     if len(results) > 1:
-        table.show_all(results, sys.stdout)
+        tables.show_all(results, sys.stdout)
     failed = (outcome.exit_code for outcome in results if outcome.exit_code)
     code = next(failed, ExitCode.PASS)
     click.echo(_ending(code))
@@ -267,7 +269,7 @@ def test_request(
     *, boot_limit: float, test_limit: float, run_limit: float, **wanted: Any
 ) -> Request:
     """What the options of `test` ask for, of one kernel."""
-    from kpatch.run import Request
+    from kpatch.pipeline import Request
 
     return Request(limits=Limits(boot_limit, test_limit, run_limit), **wanted)
 
@@ -366,7 +368,8 @@ for _name in ("boot", "shell"):
 @_guarded
 def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
     """Measure what a run costs, as ratios to make and to virtme-ng alone."""
-    from kpatch import bench, table
+    from kpatch.dev import bench
+    from kpatch.report import tables
 
     figures = bench.run(
         only or tuple(bench.MEASUREMENTS),
@@ -375,7 +378,7 @@ def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
         say=lambda line: click.echo(line, err=True),
     )
     rows = [(f.name, f.seconds, f.against, f.ratio, f.aim) for f in figures]
-    table.print_grid(["figure", "seconds", "against", "ratio", "aim"], rows, sys.stdout)
+    tables.print_grid(["figure", "seconds", "against", "ratio", "aim"], rows, sys.stdout)
 
 
 @main.command()
@@ -415,7 +418,7 @@ def export(
     **wanted: Any,
 ) -> None:
     """Write a series ready for git send-email, in your name."""
-    from kpatch import export
+    from kpatch.series import export
 
     person = export.exporter()
     export.refuse_taken(out)
@@ -436,9 +439,9 @@ def export(
 @_guarded
 def reference(check: bool) -> int:
     """Write docs/uapi.md from its template, the requirements and the suite."""
-    from kpatch import reference
+    from kpatch.dev import uapi_doc
 
-    made, path = reference.render(), reference.DOCUMENT
+    made, path = uapi_doc.render(), uapi_doc.DOCUMENT
     same = path.exists() and path.read_text(encoding="utf-8") == made
     if not same and not check:
         path.write_text(made, encoding="utf-8")
@@ -467,10 +470,10 @@ def reference(check: bool) -> int:
 @_guarded
 def drift(kernel: tuple[str, ...], verbose: bool, **wanted: Any) -> int:
     """Compare the mirror in uapi with the headers of kernels, by compiling assertions."""
-    from kpatch import drift
-    from kpatch.progress import Progress
+    from kpatch.abi import check
+    from kpatch.lib.progress import Progress
 
-    outcome = drift.run(kernel, **wanted, progress=Progress(echo=verbose))
+    outcome = check.run(kernel, **wanted, progress=Progress(echo=verbose))
     for path in outcome.written:
         click.echo(f"written: {path}")
     for line in outcome.findings:
@@ -492,8 +495,8 @@ def clean() -> None:
 
 
 def _pipeline(verbose: bool, **wanted: Any) -> Any:
-    from kpatch.progress import Progress
-    from kpatch.run import Pipeline, Request
+    from kpatch.lib.progress import Progress
+    from kpatch.pipeline import Pipeline, Request
 
     return Pipeline(Request(**wanted), Progress(echo=verbose))
 

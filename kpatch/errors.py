@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from kpatch.outcomes import ExitCode
+from kpatch.tables.outcomes import ExitCode
 
 
 class HarnessError(Exception):

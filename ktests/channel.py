@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The guest's end of the channel to the host: JSON objects, a line each, flushed at once.
 
-A virtio-serial port: kernel messages cannot get between. kpatch/record.py has the grammar.
+A virtio-serial port: kernel messages cannot get between. kpatch/run/protocol.py has the grammar.
 """
 
 from __future__ import annotations

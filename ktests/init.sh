@@ -19,7 +19,7 @@ if [ -e /dev/vdc ]; then
 	$busybox mkdir /mnt/selftests
 	$busybox mount -t erofs -o ro /dev/vdc /mnt/selftests
 fi
-# The kernel was started with one CPU alone: see KERNEL_ARGUMENTS in kpatch/vm.py.
+# The kernel was started with one CPU alone: see KERNEL_ARGUMENTS in kpatch/vm/qemu.py.
 $busybox mkdir /mnt/sys
 $busybox mount -t sysfs sysfs /mnt/sys
 for cpu in /mnt/sys/devices/system/cpu/cpu[1-9]*; do

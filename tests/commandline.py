@@ -18,8 +18,11 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch import bases, cache, result, series
-from kpatch.outcomes import meanings
+from kpatch.lib import cache
+from kpatch.report import result
+from kpatch.series import catalog
+from kpatch.tables import bases
+from kpatch.tables.outcomes import meanings
 
 ROOT = Path(__file__).parent.parent
 FAULTS = Path(__file__).parent / "data" / "faults"
@@ -280,7 +283,7 @@ def mailbox(path: Path, *patches: Path) -> Path:
 
 def netlink() -> tuple[Path, ...]:
     """The patches of the netlink series."""
-    return series.load("netlink", bases.DEFAULT_BASE).mailboxes
+    return catalog.load("netlink", bases.DEFAULT_BASE).mailboxes
 
 
 def on_netlink(path: Path, fault: str) -> Path:

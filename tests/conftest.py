@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import source
-from kpatch.bases import BASES
-from kpatch.stage import Silent
+from kpatch.lib.stage import Silent
+from kpatch.source import resolve
+from kpatch.tables.bases import BASES
 
 
 def pytest_configure() -> None:
@@ -28,4 +28,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def kernel_tree(request: pytest.FixtureRequest) -> tuple[str, Path]:
     """Each base and its pristine tree, fetched into the cache if it is not there."""
     base = str(request.param)
-    return base, source.resolve(base, stage=Silent()).path
+    return base, resolve.resolve(base, stage=Silent()).path

@@ -71,8 +71,8 @@ def repository(folder: Path) -> Path:
 RESOLVE = """\
 import signal, sys
 from kpatch.errors import HarnessError
-from kpatch.source import resolve
-from kpatch.stage import Silent
+from kpatch.source.resolve import resolve
+from kpatch.lib.stage import Silent
 class Told(Silent):
     def note(self, text):
         print(text, flush=True)

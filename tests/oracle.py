@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch import console
+from kpatch.run import console
 
 _KEY = re.compile(r"([A-Z_]+): ?(.*)")
 _STAMP = re.compile(rb"\[ *\d+\.\d{6}\]")

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import accel, cache
 from kpatch.errors import HarnessError
-from kpatch.outcomes import ExitCode
+from kpatch.lib import cache
+from kpatch.tables.outcomes import ExitCode
+from kpatch.vm import accel
 
 IMAGE = Path("/nonexistent/bzImage")
 

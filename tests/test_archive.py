@@ -21,11 +21,13 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import archive, bases, cache, process, source
-from kpatch.bases import Base
 from kpatch.errors import HarnessError
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.lib import cache, process
+from kpatch.lib.stage import Silent
+from kpatch.source import debian, resolve
+from kpatch.tables import bases
+from kpatch.tables.bases import Base
+from kpatch.tables.outcomes import ExitCode
 from tests import kerneltree
 
 CODENAME = platform.freedesktop_os_release()["VERSION_CODENAME"]
@@ -220,7 +222,7 @@ class Listener(Silent):
 def refused(code: ExitCode) -> str:
     """The one line that KERNEL=9.9 is refused with; nothing may be left of it."""
     with pytest.raises(HarnessError) as caught:
-        source.resolve("9.9", stage=Silent())
+        resolve.resolve("9.9", stage=Silent())
     assert caught.value.code is code, caught.value
     line = str(caught.value)
     assert "\n" not in line
@@ -233,7 +235,7 @@ def refused(code: ExitCode) -> str:
 
 
 def test_archives_of_the_system(debian_system: Debian, keys: Keys) -> None:
-    main, security = archive.archives()
+    main, security = debian.archives()
     assert (main.uri, main.security) == (f"{debian_system.url}/", False)
     assert (security.uri, security.security) == (f"{debian_system.url}/security/", True)
     assert main.keyrings[0] == security.keyrings[0] == str(keys.keyring)
@@ -249,7 +251,7 @@ def test_archives_in_the_one_line_format(tmp_path: Path, monkeypatch: pytest.Mon
     )
     system_apt(tmp_path, monkeypatch, {"a.list": text})
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
-    one, two = archive.archives()
+    one, two = debian.archives()
     assert (one.uri, one.keyrings[:2]) == ("http://one.example/d/", ("/a/key.gpg", "/b/key.gpg"))
     assert (two.uri, two.security) == ("http://two.example/d/", True)
 
@@ -258,7 +260,7 @@ def test_suites_named_by_their_age(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     text = "deb http://one.example/d stable main\ndeb http://one.example/s stable-security main\n"
     system_apt(tmp_path, monkeypatch, {"a.list": text})
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path / "cache"))
-    assert [found.security for found in archive.archives()] == [False, True]
+    assert [found.security for found in debian.archives()] == [False, True]
 
 
 def test_system_without_an_archive(
@@ -283,7 +285,7 @@ def test_package_becomes_a_tree(debian_system: Debian) -> None:
     deb = debian_system.deb("9.9.4-1~bpo1+1", "9.9.4")
     debian_system.suite("next-backports", deb)
     stage = Listener()
-    tree = source.resolve("9.9", stage=stage)
+    tree = resolve.resolve("9.9", stage=stage)
     sha256 = hashlib.sha256(deb.read_bytes()).hexdigest()
     assert (tree.version, tree.base, tree.provider, tree.cached) == (
         "9.9.4",
@@ -309,7 +311,7 @@ def test_package_becomes_a_tree(debian_system: Debian) -> None:
 def test_commands_can_be_repeated(debian_system: Debian, tmp_path: Path) -> None:
     debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
     stage = Silent()
-    source.resolve("9.9", stage=stage)
+    resolve.resolve("9.9", stage=stage)
     again = tmp_path / "again"
     again.mkdir()
     subprocess.run(["sh", "-ec", "\n".join(stage.commands)], cwd=again, check=True)
@@ -320,11 +322,11 @@ def test_cached_base_needs_no_network(
     debian_system: Debian, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
-    first = source.resolve("9.9", stage=Silent())
+    first = resolve.resolve("9.9", stage=Silent())
     debian_system.requests.clear()
     monkeypatch.setenv("PATH", "/no/such")
     begin = time.monotonic()
-    again = source.resolve("9.9", stage=Silent())
+    again = resolve.resolve("9.9", stage=Silent())
     assert time.monotonic() - begin < 0.1
     assert again.cached
     assert (again.path, again.origin) == (first.path, first.origin)
@@ -334,29 +336,29 @@ def test_cached_base_needs_no_network(
 def test_refresh_takes_a_newer_one_only(debian_system: Debian) -> None:
     old = debian_system.deb("9.9.4-1", "9.9.4")
     debian_system.suite("next-backports", old)
-    first = source.resolve("9.9", stage=Silent())
-    same = source.resolve("9.9", stage=Silent(), refresh=True)
+    first = resolve.resolve("9.9", stage=Silent())
+    same = resolve.resolve("9.9", stage=Silent(), refresh=True)
     assert (same.path, same.cached, debian_system.downloads()) == (first.path, True, 1)
     debian_system.suite("next-backports", old, debian_system.deb("9.9.10-1", "9.9.10"))
-    assert source.resolve("9.9", stage=Silent()).version == "9.9.4"
-    assert source.resolve("9.9", stage=Silent(), refresh=True).version == "9.9.10"
-    assert source.resolve("9.9", stage=Silent()).version == "9.9.10"
+    assert resolve.resolve("9.9", stage=Silent()).version == "9.9.4"
+    assert resolve.resolve("9.9", stage=Silent(), refresh=True).version == "9.9.10"
+    assert resolve.resolve("9.9", stage=Silent()).version == "9.9.10"
 
 
 def test_first_suite_that_has_it_wins(debian_system: Debian) -> None:
     debian_system.suite("next-backports")
     debian_system.suite(f"{CODENAME}-security", debian_system.deb("9.9.3-1", "9.9.3"))
-    tree = source.resolve("9.9", stage=Silent())
+    tree = resolve.resolve("9.9", stage=Silent())
     assert tree.origin["suite"] == f"{CODENAME}-security"
     assert tree.origin["archive"] == f"{debian_system.url}/security/"
 
 
 def test_damaged_index_is_made_again(debian_system: Debian) -> None:
     debian_system.suite("next-backports", debian_system.deb("9.9.4-1", "9.9.4"))
-    first = source.resolve("9.9", stage=Silent())
+    first = resolve.resolve("9.9", stage=Silent())
     (cache.root() / "bases/9.9").unlink()
     (cache.root() / "bases/9.9").symlink_to("../trees/gone")
-    again = source.resolve("9.9", stage=Silent())
+    again = resolve.resolve("9.9", stage=Silent())
     assert (again.path, again.cached) == (first.path, True)
 
 
@@ -427,7 +429,7 @@ def test_package_without_the_tarball(debian_system: Debian) -> None:
 
 
 RESOLVE = f"""\
-from kpatch import bases
+from kpatch.tables import bases
 bases.BASES["9.9"] = bases.Base("9.9", ("next-backports",))
 {kerneltree.RESOLVE}"""
 
@@ -454,7 +456,7 @@ def test_interrupted_download_is_begun_again(debian_system: Debian, action: sign
     run.communicate(timeout=20)
     assert run.returncode != 0
     debian_system.stall.clear()
-    tree = source.resolve("9.9", stage=Silent())
+    tree = resolve.resolve("9.9", stage=Silent())
     assert (tree.version, tree.cached) == ("9.9.4", False)
     assert kerneltree.leftovers(cache.root()) == []
 

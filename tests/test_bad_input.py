@@ -21,9 +21,10 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import bases, cache, mechanisms
-from kpatch import series as series_table
-from kpatch.outcomes import ExitCode
+from kpatch.lib import cache
+from kpatch.series import catalog as series_table
+from kpatch.tables import bases, mechanisms
+from kpatch.tables.outcomes import ExitCode
 from ktests import detection
 from tests import commandline, kerneltree
 from tests.commandline import FAULTS, HEAD, PATCH, Ended
@@ -400,7 +401,9 @@ def test_patch_that_breaks_one_test(tmp_path: Path, case: Notified) -> None:
 # A base that has the netlink series already: what passes on it then proves nothing.
 PATCHED_CONTROL = """
 from dataclasses import replace
-from kpatch import bases, cli, series
+from kpatch import cli
+from kpatch.series import catalog
+from kpatch.tables import bases
 patches = series.load("netlink", bases.DEFAULT_BASE).mailboxes
 series.CONTROL = replace(series.CONTROL, mailboxes=patches)
 cli.main()

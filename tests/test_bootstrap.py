@@ -22,7 +22,8 @@ import pytest
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
-from kpatch import bootstrap, system
+from kpatch import bootstrap
+from kpatch.lib import system
 
 ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "kpatch" / "bootstrap.py"
@@ -302,7 +303,8 @@ def test_two_at_once_wait_for_each_other(tmp_path: Path) -> None:
 import sys
 from pathlib import Path
 sys.path.insert(0, {str(ROOT)!r})
-from kpatch import bootstrap, system
+from kpatch import bootstrap
+from kpatch.lib import system
 bootstrap.STAMP = Path({str(tmp_path / "stamp")!r})
 bootstrap.make = lambda: print("made") or 0
 sys.exit(bootstrap.environment())
@@ -322,8 +324,8 @@ sys.exit(bootstrap.environment())
 
 
 def test_script_needs_the_standard_library_only() -> None:
-    for name in ("bootstrap", "distributions", "system"):
-        assert third_party(SCRIPT.with_name(f"{name}.py")) == set()
+    for name in ("bootstrap.py", "tables/distributions.py", "lib/system.py"):
+        assert third_party(SCRIPT.parent / name) == set()
     argv = [sys.executable, "-S", "-I", "-c", f"import runpy; runpy.run_path({str(SCRIPT)!r})"]
     assert subprocess.run(argv, check=False).returncode == 0
 

@@ -19,11 +19,13 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import apply, build, buildlog, cache, compiler, slot
+from kpatch.build import compiler, kernel, log, worktree
 from kpatch.errors import HarnessError
+from kpatch.lib import cache
+from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Config, Kernel, Series, Tree
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.series import apply
+from kpatch.tables.outcomes import ExitCode
 
 # Enough of kbuild's manners: O=, steps, a .config, a release, a banner, targets by time stamp.
 MAKEFILE = """\
@@ -107,22 +109,22 @@ CONFIG = Config("plain", "CONFIG_A=y\n# CONFIG_B is not set\n", "c" * 16, cached
 
 
 def built(what: Applied, config: Config = CONFIG, stage: Silent | None = None) -> Kernel:
-    return build.build(what, config, jobs=2, stage=stage or Silent())
+    return kernel.build(what, config, jobs=2, stage=stage or Silent())
 
 
 def rebuilt(what: Applied, config: Config = CONFIG) -> Kernel:
     """Build although the cache may have it."""
-    shutil.rmtree(cache.root() / build.KIND, ignore_errors=True)
+    shutil.rmtree(cache.root() / kernel.KIND, ignore_errors=True)
     return built(what, config)
 
 
 def kernels() -> list[Path]:
     """All kernels of the cache, half ones too."""
-    return [path for path in (cache.root() / build.KIND).iterdir() if path.is_dir()]
+    return [path for path in (cache.root() / kernel.KIND).iterdir() if path.is_dir()]
 
 
 def compiled(kernel: Kernel) -> list[str]:
-    steps = map(buildlog.step, (kernel.path / "build.log").read_text().splitlines())
+    steps = map(log.step, (kernel.path / "build.log").read_text().splitlines())
     return sorted(step[1] for step in steps if step is not None and step[0] == "CC")
 
 
@@ -145,7 +147,7 @@ def test_series_take_turns_in_a_slot(tree: Tree) -> None:
             if change.content is not None:
                 sha = hashlib.sha256(change.content).hexdigest()
                 expected[change.path] = (change.executable, sha)
-        with slot.hold(what, "plain", stage=Silent()) as held:
+        with worktree.hold(what, "plain", stage=Silent()) as held:
             assert contents(held.src) == expected
             assert (held.src / "drivers/new").exists() == (what is one)
 
@@ -153,15 +155,15 @@ def test_series_take_turns_in_a_slot(tree: Tree) -> None:
 def test_a_change_of_series_touches_what_differs(tree: Tree) -> None:
     first = applied(tree, c_file("a", 2), c_file("b", 2))
     second = applied(tree, c_file("a", 3), c_file("b", 2))
-    with slot.hold(first, "plain", stage=Silent()) as held:
+    with worktree.hold(first, "plain", stage=Silent()) as held:
         before = fingerprint(held.src)
-    with slot.hold(second, "plain", stage=Silent()) as held:
+    with worktree.hold(second, "plain", stage=Silent()) as held:
         after = fingerprint(held.src)
     assert {path for path in after if after[path] != before[path]} == {"drivers/a.c"}
 
 
 def test_pristine_files_are_shared_and_changed_ones_are_not(tree: Tree) -> None:
-    with slot.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
+    with worktree.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
         assert (held.src / "drivers/b.c").samefile(tree.path / "drivers/b.c")
         assert not (held.src / "drivers/a.c").samefile(tree.path / "drivers/a.c")
 
@@ -169,14 +171,14 @@ def test_pristine_files_are_shared_and_changed_ones_are_not(tree: Tree) -> None:
 def test_a_changed_mode_leaves_the_pristine_one(tree: Tree) -> None:
     content = (tree.path / "drivers/a.c").read_bytes()
     what = applied(tree, Change("drivers/a.c", content, executable=True))
-    with slot.hold(what, "plain", stage=Silent()) as held:
+    with worktree.hold(what, "plain", stage=Silent()) as held:
         assert (held.src / "drivers/a.c").stat().st_mode & stat.S_IXUSR
 
 
 def test_file_and_folder_of_one_name_follow_each_other(tree: Tree) -> None:
     file, folder = applied(tree, Change("x", b"1")), applied(tree, Change("x/y", b"2"))
     for what in (file, folder, file):
-        with slot.hold(what, "plain", stage=Silent()) as held:
+        with worktree.hold(what, "plain", stage=Silent()) as held:
             change = what.changes[0]
             assert (held.src / change.path).read_bytes() == change.content
 
@@ -184,9 +186,9 @@ def test_file_and_folder_of_one_name_follow_each_other(tree: Tree) -> None:
 def test_an_interrupted_change_is_done_again(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     first = applied(tree, c_file("a", 2), c_file("b", 2))
     second = applied(tree, c_file("b", 3), c_file("c", 3))
-    with slot.hold(first, "plain", stage=Silent()):
+    with worktree.hold(first, "plain", stage=Silent()):
         pass
-    put, count = slot._put, 0
+    put, count = worktree._put, 0
 
     def interrupted(src: Path, change: Change) -> None:
         nonlocal count
@@ -195,11 +197,11 @@ def test_an_interrupted_change_is_done_again(tree: Tree, monkeypatch: pytest.Mon
             raise KeyboardInterrupt
         put(src, change)
 
-    monkeypatch.setattr(slot, "_put", interrupted)
-    with pytest.raises(KeyboardInterrupt), slot.hold(second, "plain", stage=Silent()):
+    monkeypatch.setattr(worktree, "_put", interrupted)
+    with pytest.raises(KeyboardInterrupt), worktree.hold(second, "plain", stage=Silent()):
         pass
-    monkeypatch.setattr(slot, "_put", put)
-    with slot.hold(first, "plain", stage=Silent()) as held:
+    monkeypatch.setattr(worktree, "_put", put)
+    with worktree.hold(first, "plain", stage=Silent()) as held:
         assert (held.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
         assert (held.src / "drivers/b.c").read_bytes() == c_file("b", 2).content
         assert (held.src / "drivers/c.c").samefile(tree.path / "drivers/c.c")
@@ -207,19 +209,19 @@ def test_an_interrupted_change_is_done_again(tree: Tree, monkeypatch: pytest.Mon
 
 @pytest.mark.parametrize("record", ["", "{}", '{"delta_id": "x", "paths": 3}', None])
 def test_a_slot_with_a_damaged_record_is_made_anew(tree: Tree, record: str | None) -> None:
-    with slot.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
+    with worktree.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
         pass
     held.delta.unlink()
     if record is not None:
         held.delta.write_text(record)
-    with slot.hold(applied(tree), "plain", stage=Silent()) as held:
+    with worktree.hold(applied(tree), "plain", stage=Silent()) as held:
         assert contents(held.src) == contents(tree.path)
 
 
 def test_folders_that_were_copied_read_only_can_be_changed(tree: Tree) -> None:
     (tree.path / "drivers").chmod(0o555)
     try:
-        with slot.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
+        with worktree.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
             assert (held.src / "drivers").stat().st_mode & stat.S_IWUSR
             assert (held.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
         assert not (tree.path / "drivers").stat().st_mode & stat.S_IWUSR
@@ -237,10 +239,10 @@ def test_a_slot_is_one_runs_at_a_time(tree: Tree) -> None:
                 entered.set()
 
     def other() -> None:
-        with slot.hold(applied(tree, c_file("a", 2)), "plain", stage=Listener()):
+        with worktree.hold(applied(tree, c_file("a", 2)), "plain", stage=Listener()):
             pass
 
-    with slot.hold(applied(tree), "plain", stage=Silent()) as held:
+    with worktree.hold(applied(tree), "plain", stage=Silent()) as held:
         thread = threading.Thread(target=other)
         thread.start()
         assert entered.wait(10)
@@ -252,12 +254,14 @@ def test_a_slot_is_one_runs_at_a_time(tree: Tree) -> None:
 
 def test_the_config_depends_on_kconfig_alone(tree: Tree) -> None:
     code, kconfig = c_file("a", 2), Change("drivers/Kconfig", b"config B\n")
-    assert slot.config_id(applied(tree, code)) == tree.tree_id
-    assert slot.config_id(applied(tree, code, kconfig)) == slot.config_id(applied(tree, kconfig))
-    assert slot.config_id(applied(tree, kconfig)) != tree.tree_id
-    with slot.config_source(applied(tree, code), "plain", stage=Silent()) as source:
+    assert worktree.config_id(applied(tree, code)) == tree.tree_id
+    assert worktree.config_id(applied(tree, code, kconfig)) == worktree.config_id(
+        applied(tree, kconfig)
+    )
+    assert worktree.config_id(applied(tree, kconfig)) != tree.tree_id
+    with worktree.config_source(applied(tree, code), "plain", stage=Silent()) as source:
         assert source == tree.path
-    with slot.config_source(applied(tree, kconfig), "plain", stage=Silent()) as source:
+    with worktree.config_source(applied(tree, kconfig), "plain", stage=Silent()) as source:
         assert (source / "drivers/Kconfig").read_bytes() == b"config B\n"
 
 
@@ -276,7 +280,7 @@ def test_the_config_depends_on_kconfig_alone(tree: Tree) -> None:
     ],
 )
 def test_what_counts_as_kconfig(tree: Tree, path: str, counts: bool) -> None:
-    assert (slot.config_id(applied(tree, Change(path, b""))) != tree.tree_id) is counts
+    assert (worktree.config_id(applied(tree, Change(path, b""))) != tree.tree_id) is counts
 
 
 # --- the build -------------------------------------------------------------------------------
@@ -291,26 +295,26 @@ def test_a_kernel_has_all_that_is_promised(tree: Tree) -> None:
     assert compiled(made) == ["drivers/a.o", "drivers/b.o", "drivers/c.o"]
     assert (made.path / "config").read_text() == CONFIG.text
     assert made.image.read_bytes().endswith(f"{made.kernel_id[:12]} kpatch\n".encode())
-    meta = build.meta(made)
+    meta = kernel.meta(made)
     assert meta["kernelrelease"] == "7.3.4"
     assert (meta["tree_id"], meta["config_id"]) == (tree.tree_id, CONFIG.config_id)
     assert (meta["delta_id"], meta["subjects"]) == (made.applied.delta_id, ["a: change"])
     assert "gcc" in meta["compiler"] and "GNU ld" in meta["compiler"]
-    assert build.warnings(made) == []
+    assert kernel.warnings(made) == []
     (command,) = stage.commands
     assert "bzImage" in command and "'KBUILD_BUILD_TIMESTAMP=Thu Jan" in command
 
 
 def test_a_second_build_needs_nothing(tree: Tree) -> None:
     first = built(applied(tree))
-    shutil.rmtree(cache.root() / slot.KIND)
+    shutil.rmtree(cache.root() / worktree.KIND)
     stage = Silent()
     begun = time.monotonic()
     second = built(applied(tree), stage=stage)
     assert time.monotonic() - begun < 0.5
     assert second.cached and second.path == first.path
     assert len(stage.commands) == 1
-    assert not (cache.root() / slot.KIND).exists()
+    assert not (cache.root() / worktree.KIND).exists()
 
 
 def test_a_further_series_rebuilds_what_it_changes(tree: Tree) -> None:
@@ -328,11 +332,11 @@ def test_every_input_makes_another_kernel(tree: Tree) -> None:
     tools = compiler.Compiler("gcc 12", (), cached=False)
     other = Config("plain", CONFIG.text, "d" * 16, cached=False)
     ids = {
-        build.kernel_id(applied(tree), CONFIG, tools),
-        build.kernel_id(applied(tree, c_file("a", 2)), CONFIG, tools),
-        build.kernel_id(applied(tree), other, tools),
-        build.kernel_id(applied(tree), CONFIG, compiler.Compiler("gcc 13", (), cached=False)),
-        build.kernel_id(
+        kernel.kernel_id(applied(tree), CONFIG, tools),
+        kernel.kernel_id(applied(tree, c_file("a", 2)), CONFIG, tools),
+        kernel.kernel_id(applied(tree), other, tools),
+        kernel.kernel_id(applied(tree), CONFIG, compiler.Compiler("gcc 13", (), cached=False)),
+        kernel.kernel_id(
             applied(Tree(tree.path, "7.3.5", "7.3", "folder", {}, "e" * 16, cached=False)),
             CONFIG,
             tools,
@@ -340,12 +344,12 @@ def test_every_input_makes_another_kernel(tree: Tree) -> None:
     }
     assert len(ids) == 5
     cached = compiler.Compiler("gcc 12", ("CC=ccache gcc",), cached=True)
-    assert build.kernel_id(applied(tree), CONFIG, cached) in ids
+    assert kernel.kernel_id(applied(tree), CONFIG, cached) in ids
 
 
 def test_an_unchanged_config_keeps_its_time(tree: Tree) -> None:
     built(applied(tree))
-    config = slot.slot(applied(tree), "plain").obj / ".config"
+    config = worktree.slot(applied(tree), "plain").obj / ".config"
     before = config.stat().st_mtime_ns
     built(applied(tree, c_file("a", 2)))
     assert config.stat().st_mtime_ns == before
@@ -361,14 +365,14 @@ def test_progress_is_counted_against_the_last_build(tree: Tree) -> None:
             seen.append((done, total))
 
     built(applied(tree), stage=Listener())
-    assert seen[-1] == (5, build.COLD_STEPS)
+    assert seen[-1] == (5, kernel.COLD_STEPS)
     built(applied(tree, c_file("a", 2)), stage=Listener())
     assert seen[-1] == (3, None)
     built(applied(tree, c_file("a", 3)), stage=Listener())
     assert seen[-1] == (3, 3)
     built(applied(tree, c_file("a", 4), c_file("b", 4)), stage=Listener())
     assert seen[-1] == (4, 4)
-    known = json.loads((slot.slot(applied(tree), "plain").folder / "steps.json").read_text())
+    known = json.loads((worktree.slot(applied(tree), "plain").folder / "steps.json").read_text())
     assert known == {"cold": 5, "again": 4}
 
 
@@ -381,7 +385,7 @@ def test_a_compile_error_is_shown_and_mended(tree: Tree) -> None:
     assert str(error).startswith("build: drivers/b.c:3: ")
     assert "return c" in error.details
     log = Path(error.mend.removeprefix("see "))
-    assert "drivers/b.c" in log.read_text() and log.is_relative_to(cache.root() / build.LOGS)
+    assert "drivers/b.c" in log.read_text() and log.is_relative_to(cache.root() / kernel.LOGS)
     assert kernels() == []
     assert "drivers/b.o" in compiled(built(applied(tree, c_file("b", 2))))
 
@@ -389,11 +393,11 @@ def test_a_compile_error_is_shown_and_mended(tree: Tree) -> None:
 def test_warnings_of_the_series_are_kept(tree: Tree) -> None:
     unused = b"int a(void)\n{\n\tint unused;\n\treturn 1;\n}\n"
     made = built(applied(tree, Change("drivers/a.c", unused)))
-    (warning,) = map(str, build.warnings(made))
+    (warning,) = map(str, kernel.warnings(made))
     assert warning.startswith("drivers/a.c:3: unused variable")
     # Nothing of the file changes in the next version, so that make could leave it out.
     another = built(applied(tree, Change("drivers/a.c", unused), c_file("b", 2)))
-    assert list(map(str, build.warnings(another))) == [warning]
+    assert list(map(str, kernel.warnings(another))) == [warning]
 
 
 @pytest.mark.parametrize(
@@ -412,9 +416,9 @@ def test_warnings_of_the_base_are_those_of_what_it_compiled(
         built(applied(warns, c_file(name, 2)))
     base = built(applied(warns))
     made = built(applied(warns, Change("drivers/a.c", b"\n" + unused), c_file("d", 4)))
-    [text] = [found.text for found in build.warnings(made)]
-    assert build.base_warnings(made, None) == {"drivers/d.c": []}, "it is the series' own"
-    told = build.base_warnings(made, base)
+    [text] = [found.text for found in kernel.warnings(made)]
+    assert kernel.base_warnings(made, None) == {"drivers/d.c": []}, "it is the series' own"
+    told = kernel.base_warnings(made, base)
     assert told.keys() == compiled
     assert told.get("drivers/a.c") in (None, [text])
 
@@ -428,7 +432,7 @@ def test_a_killed_build_goes_on_with_whole_objects(tree: Tree) -> None:
     control = applied(tree)
     expected = built(control).image.read_bytes()
     series = applied(tree, c_file("a", 2))
-    obj = slot.slot(applied(tree), "plain").obj
+    obj = worktree.slot(applied(tree), "plain").obj
     (obj / "bomb").touch()
     with pytest.raises(HarnessError, match="make was killed by signal 9") as caught:
         built(series)
@@ -438,19 +442,20 @@ def test_a_killed_build_goes_on_with_whole_objects(tree: Tree) -> None:
 
 
 def test_ctrl_c_ends_make_and_the_next_run_succeeds(tree: Tree, tmp_path: Path) -> None:
-    obj = slot.slot(applied(tree), "plain").obj
-    with slot.hold(applied(tree), "plain", stage=Silent()):
+    obj = worktree.slot(applied(tree), "plain").obj
+    with worktree.hold(applied(tree), "plain", stage=Silent()):
         (obj / "slow").touch()
     program = tmp_path / "program.py"
     program.write_text(
-        "import sys\nfrom pathlib import Path\nfrom kpatch import apply, build\n"
-        "from kpatch.model import *\nfrom kpatch.stage import Silent\n"
+        "import sys\nfrom pathlib import Path\n"
+        "from kpatch.build import kernel\nfrom kpatch.series import apply\n"
+        "from kpatch.model import *\nfrom kpatch.lib.stage import Silent\n"
         f"tree = Tree(Path({str(tree.path)!r}), '7.3.4', '7.3', 'folder', {{}}, 'f' * 16, False)\n"
         "what = Applied(tree, Series('t', 't', 'none', ()), (), (), apply.delta_id(()))\n"
         f"config = Config('plain', {CONFIG.text!r}, 'c' * 16, False)\n"
-        "build.build(what, config, jobs=2, stage=Silent())\n"
+        "kernel.build(what, config, jobs=2, stage=Silent())\n"
     )
-    here = str(Path(build.__file__).parents[1])
+    here = str(Path(kernel.__file__).parents[2])
     run = subprocess.Popen(
         [sys.executable, str(program)],
         env={**os.environ, "PYTHONPATH": here},
@@ -493,7 +498,7 @@ def processes_with(text: str) -> list[str]:
 
 
 def test_a_full_disk_during_the_build(tree: Tree) -> None:
-    with slot.hold(applied(tree), "plain", stage=Silent()) as held:
+    with worktree.hold(applied(tree), "plain", stage=Silent()) as held:
         (held.obj / "full").touch()
     with pytest.raises(HarnessError, match="No space left on device") as caught:
         built(applied(tree))
@@ -533,7 +538,7 @@ def test_an_image_of_another_kernel_is_refused(tree: Tree) -> None:
     with pytest.raises(HarnessError, match=r"does not hold vmlinux\.bin\.gz") as it:
         built(applied(tree, c_file("a", 2), Change("stale", b"")))
     assert it.value.code is ExitCode.LOST
-    assert len(list((cache.root() / build.KIND).glob("[!.]*/bzImage"))) == 1
+    assert len(list((cache.root() / kernel.KIND).glob("[!.]*/bzImage"))) == 1
 
 
 @pytest.mark.skipif(not shutil.which("ccache"), reason="without ccache there is nothing to go past")

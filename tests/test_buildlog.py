@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import buildlog
-from kpatch.buildlog import Finding
+from kpatch.build import log
+from kpatch.build.log import Finding
 
 LOGS = Path(__file__).parent / "data/build"
 SOURCE = "/build/linux-7.3"
@@ -56,7 +56,7 @@ def log_text(name: str) -> str:
     ],
 )
 def test_the_first_error(name: str, file: str | None, line: int | None, text: str) -> None:
-    found = buildlog.first_error(log_text(name), source=SOURCE)
+    found = log.first_error(log_text(name), source=SOURCE)
     assert found is not None
     assert found[0] == Finding(file, line, text)
     assert text in found[1]
@@ -64,17 +64,15 @@ def test_the_first_error(name: str, file: str | None, line: int | None, text: st
 
 
 def test_a_good_log_has_no_error() -> None:
-    assert buildlog.first_error(log_text("warning"), source=SOURCE) is None
+    assert log.first_error(log_text("warning"), source=SOURCE) is None
 
 
 def test_warnings_of_the_files_asked_for() -> None:
-    found = buildlog.warnings(log_text("warning"), source=SOURCE, paths={CORE})
+    found = log.warnings(log_text("warning"), source=SOURCE, paths={CORE})
     assert list(map(str, found)) == [
         f"{CORE}:593: unused variable ‘unused_here’ [-Wunused-variable]"
     ]
-    assert (
-        buildlog.warnings(log_text("warning"), source=SOURCE, paths={"drivers/vfio/main.c"}) == []
-    )
+    assert log.warnings(log_text("warning"), source=SOURCE, paths={"drivers/vfio/main.c"}) == []
 
 
 @pytest.mark.parametrize(
@@ -86,7 +84,7 @@ def test_warnings_of_the_files_asked_for() -> None:
     ],
 )
 def test_forms_of_warnings(line: str) -> None:
-    [found] = buildlog.warnings(f"  CC      a.o\n{line}\n", source=SOURCE, paths={CORE})
+    [found] = log.warnings(f"  CC      a.o\n{line}\n", source=SOURCE, paths={CORE})
     assert str(found) == f"{CORE}:7: {line.partition('arning: ')[2]}"
 
 
@@ -103,7 +101,7 @@ def test_forms_of_warnings(line: str) -> None:
     ],
 )
 def test_what_was_compiled(step: str, path: str, known: bool) -> None:
-    assert buildlog.compiled(f"make[1]: Entering directory '/o'\n  {step}\n", path) is known
+    assert log.compiled(f"make[1]: Entering directory '/o'\n  {step}\n", path) is known
 
 
 @pytest.mark.parametrize(
@@ -138,13 +136,13 @@ def test_what_was_compiled(step: str, path: str, known: bool) -> None:
     ],
 )
 def test_forms_of_errors(line: str, shown: str | None) -> None:
-    found = buildlog.first_error(f"  CC      a.o\n{line}\n", source=SOURCE)
+    found = log.first_error(f"  CC      a.o\n{line}\n", source=SOURCE)
     assert (None if found is None else str(found[0])) == shown
 
 
 def test_the_cause_goes_before_its_consequences() -> None:
     text = "make[3]: *** [x] Error 1\nmake: *** [y] Error 2\na.c:1:2: error: cause\n"
-    found = buildlog.first_error(text, source=SOURCE)
+    found = log.first_error(text, source=SOURCE)
     assert found is not None and str(found[0]) == "a.c:1: cause"
 
 
@@ -159,4 +157,4 @@ def test_the_cause_goes_before_its_consequences() -> None:
     ],
 )
 def test_steps(line: str, step: tuple[str, str] | None) -> None:
-    assert buildlog.step(line) == step
+    assert log.step(line) == step

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import cache
 from kpatch.errors import HarnessError
-from kpatch.outcomes import ExitCode
+from kpatch.lib import cache
+from kpatch.tables.outcomes import ExitCode
 from tests.kerneltree import UNSHARE, environment
 
 
@@ -155,7 +155,7 @@ def in_tmpfs(folder: Path, options: str, program: str) -> subprocess.CompletedPr
 
 FILL = """\
 import sys
-from kpatch import cache
+from kpatch.lib import cache
 from kpatch.errors import HarnessError
 try:
     cache.entry("things", "key", lambda partial: (partial / "f").write_bytes(b"x" * (1 << 21)))

@@ -8,9 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import apply, series, source
-from kpatch.bases import BASES
-from kpatch.stage import Silent
+from kpatch.lib.stage import Silent
+from kpatch.series import apply, catalog
+from kpatch.source import resolve
+from kpatch.tables.bases import BASES
 
 # Nobody can certify a patch's origin for somebody else, so there is no Signed-off-by; and
 # MAINTAINERS covers new files of drivers/vfio/ by its pattern for the folder.
@@ -19,20 +20,20 @@ IGNORED = "MISSING_SIGN_OFF,FILE_PATH_CHANGES"
 pytestmark = pytest.mark.trees
 
 
-@pytest.mark.parametrize("name", series.carried())
+@pytest.mark.parametrize("name", catalog.carried())
 def test_applies(kernel_tree: tuple[str, Path], name: str) -> None:
     base, path = kernel_tree
-    tree = source.resolve(base, stage=Silent())
+    tree = resolve.resolve(base, stage=Silent())
     assert tree.path == path
-    applied = apply.apply(tree, series.load(name, base), stage=Silent())
-    assert len(applied.subjects) == len(series.load(name, base).mailboxes)
+    applied = apply.apply(tree, catalog.load(name, base), stage=Silent())
+    assert len(applied.subjects) == len(catalog.load(name, base).mailboxes)
     assert applied.changes
 
 
-@pytest.mark.parametrize("name", series.carried())
+@pytest.mark.parametrize("name", catalog.carried())
 def test_checkpatch_is_content(kernel_tree: tuple[str, Path], name: str) -> None:
     base, path = kernel_tree
-    patches = [str(patch) for patch in series.load(name, base).mailboxes]
+    patches = [str(patch) for patch in catalog.load(name, base).mailboxes]
     argv = ["perl", "scripts/checkpatch.pl", "--strict", "--ignore", IGNORED, *patches]
     checked = subprocess.run(argv, cwd=path, capture_output=True, text=True, check=False)
     assert checked.returncode == 0, checked.stdout + checked.stderr
@@ -41,7 +42,7 @@ def test_checkpatch_is_content(kernel_tree: tuple[str, Path], name: str) -> None
 
 def test_checkpatch_can_disagree(kernel_tree: tuple[str, Path], tmp_path: Path) -> None:
     base, path = kernel_tree
-    patch = series.load("netlink", base).mailboxes[0].read_text()
+    patch = catalog.load("netlink", base).mailboxes[0].read_text()
     worse = tmp_path / "worse.patch"
     worse.write_text(patch.replace("\n+\t", "\n+    ", 1))
     argv = ["perl", "scripts/checkpatch.pl", "--strict", "--ignore", IGNORED, str(worse)]
@@ -51,5 +52,5 @@ def test_checkpatch_can_disagree(kernel_tree: tuple[str, Path], tmp_path: Path) 
 
 def test_every_base_has_every_series() -> None:
     for base in BASES:
-        for name in series.carried():
-            assert series.load(name, base).mailboxes
+        for name in catalog.carried():
+            assert catalog.load(name, base).mailboxes

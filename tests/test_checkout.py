@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import cache, source
 from kpatch.errors import HarnessError
-from kpatch.stage import Silent
+from kpatch.lib import cache
+from kpatch.lib.stage import Silent
+from kpatch.source import resolve
 from tests import kerneltree
 from tests.test_source import assert_whole, refused
 
@@ -26,7 +27,7 @@ def private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_commit_is_exported(tmp_path: Path) -> None:
     repository = kerneltree.repository(tmp_path / "linux")
-    tree = source.resolve(str(repository), stage=Silent())
+    tree = resolve.resolve(str(repository), stage=Silent())
     assert (tree.provider, tree.version) == ("git", "9.9.1")
     assert tree.tree_id == kerneltree.git(repository, "rev-parse", "HEAD^{tree}")
     assert tree.origin == {
@@ -36,7 +37,7 @@ def test_commit_is_exported(tmp_path: Path) -> None:
     }
     assert_whole(tree.path)
     assert not (tree.path / ".git").exists()
-    assert source.resolve(str(repository), stage=Silent()).cached
+    assert resolve.resolve(str(repository), stage=Silent()).cached
 
 
 def test_ref_names_another_commit(tmp_path: Path) -> None:
@@ -46,20 +47,20 @@ def test_ref_names_another_commit(tmp_path: Path) -> None:
     kerneltree.git(repository, "commit", "--all", "--quiet", "--message", "second")
     (repository / "Makefile").write_text("uncommitted\n")
     for ref, version in (("v9.9.1", "9.9.1"), ("HEAD", "9.9.2"), ("HEAD@{1}", "9.9.1")):
-        assert source.resolve(f"{repository}@{ref}", stage=Silent()).version == version
+        assert resolve.resolve(f"{repository}@{ref}", stage=Silent()).version == version
 
 
 def test_bare_repository_and_work_tree(tmp_path: Path) -> None:
     repository = kerneltree.repository(tmp_path / "linux")
     kerneltree.git(tmp_path, "clone", "--quiet", "--bare", "linux", "bare")
     kerneltree.git(repository, "worktree", "add", "--quiet", str(tmp_path / "side"))
-    one = source.resolve(str(tmp_path / "bare"), stage=Silent())
-    two = source.resolve(str(tmp_path / "side"), stage=Silent())
+    one = resolve.resolve(str(tmp_path / "bare"), stage=Silent())
+    two = resolve.resolve(str(tmp_path / "side"), stage=Silent())
     assert_whole(one.path)
     assert two.path == one.path
     (tmp_path / "side/Kconfig").write_text("changed\n")
     with pytest.raises(HarnessError, match="uncommitted changes: Kconfig;"):
-        source.resolve(str(tmp_path / "side"), stage=Silent())
+        resolve.resolve(str(tmp_path / "side"), stage=Silent())
 
 
 def test_uncommitted_changes_are_refused(tmp_path: Path) -> None:
@@ -68,7 +69,7 @@ def test_uncommitted_changes_are_refused(tmp_path: Path) -> None:
     (repository / ".git/info").mkdir(exist_ok=True)
     (repository / ".git/info/exclude").write_text("/private\n")
     (repository / "private").touch()
-    assert source.resolve(str(repository), stage=Silent())
+    assert resolve.resolve(str(repository), stage=Silent())
     cache.clean()
     (repository / "Kconfig").write_text("changed\n")
     line = refused(repository)
@@ -89,7 +90,7 @@ def test_asking_changes_nothing_in_the_repository(tmp_path: Path) -> None:
         for path in repository.rglob("*")
         if path.is_file()
     }
-    source.resolve(str(repository), stage=Silent())
+    resolve.resolve(str(repository), stage=Silent())
     assert before == {
         path: (path.stat().st_mtime_ns, path.read_bytes())
         for path in repository.rglob("*")
@@ -108,7 +109,7 @@ def test_what_the_repository_ignores_is_no_change(tmp_path: Path) -> None:
     (repository / "notes.mine").touch()
     assert "uncommitted changes: notes.mine;" in refused(repository)
     settings(repository, ("core.excludesFile", str(tmp_path / "ignored")))
-    assert_whole(source.resolve(str(repository), stage=Silent()).path)
+    assert_whole(resolve.resolve(str(repository), stage=Silent()).path)
 
 
 def test_what_the_user_ignores_is_no_change(
@@ -119,7 +120,7 @@ def test_what_the_user_ignores_is_no_change(
     (tmp_path / "home/.config/git").mkdir(parents=True)
     monkeypatch.delenv("XDG_CONFIG_HOME", raising=False)
     (tmp_path / "home/.config/git/ignore").write_text("*.mine\n")
-    assert_whole(source.resolve(str(repository), stage=Silent()).path)
+    assert_whole(resolve.resolve(str(repository), stage=Silent()).path)
     cache.clean()
     (tmp_path / "home/.config/git/ignore").unlink()
     (tmp_path / "home/ignored").write_text("*.mine\n")
@@ -127,14 +128,14 @@ def test_what_the_user_ignores_is_no_change(
     (tmp_path / "home/.gitconfig").write_text(
         f'[includeIf "gitdir:{repository}/"]\n\tpath = more\n'
     )
-    assert_whole(source.resolve(str(repository), stage=Silent()).path)
+    assert_whole(resolve.resolve(str(repository), stage=Silent()).path)
 
 
 def test_files_that_the_repository_is_told_not_to_show_are_no_change(tmp_path: Path) -> None:
     repository = kerneltree.repository(tmp_path / "linux")
     (repository / "notes").touch()
     settings(repository, ("status.showUntrackedFiles", "no"))
-    assert_whole(source.resolve(str(repository), stage=Silent()).path)
+    assert_whole(resolve.resolve(str(repository), stage=Silent()).path)
 
 
 def test_a_file_system_without_executable_bits(tmp_path: Path) -> None:
@@ -143,7 +144,7 @@ def test_a_file_system_without_executable_bits(tmp_path: Path) -> None:
     (repository / "scripts/run.sh").chmod(0o644)
     assert "uncommitted changes: Makefile, scripts/run.sh;" in refused(repository)
     settings(repository, ("core.fileMode", "false"))
-    tree = source.resolve(str(repository), stage=Silent()).path
+    tree = resolve.resolve(str(repository), stage=Silent()).path
     assert_whole(tree)
     assert not (tree / "Makefile").stat().st_mode & 0o111
 
@@ -154,7 +155,7 @@ def test_a_file_system_without_symlinks(tmp_path: Path) -> None:
     (repository / "include/scripts").write_text("../scripts")
     assert "uncommitted changes: include/scripts;" in refused(repository)
     settings(repository, ("core.symlinks", "false"))
-    assert_whole(source.resolve(str(repository), stage=Silent()).path)
+    assert_whole(resolve.resolve(str(repository), stage=Silent()).path)
 
 
 def as_committed(repository: Path, tree: Path) -> None:
@@ -205,7 +206,7 @@ def test_no_attribute_changes_the_tree(tmp_path: Path, attribute: str, where: st
     )
     kerneltree.git(repository, "add", ".")
     kerneltree.git(repository, "commit", "--quiet", "--allow-empty", "--message", "attributes")
-    as_committed(repository, source.resolve(str(repository), stage=Silent()).path)
+    as_committed(repository, resolve.resolve(str(repository), stage=Silent()).path)
 
 
 def test_the_user_s_ends_of_lines_change_nothing(tmp_path: Path) -> None:
@@ -217,7 +218,7 @@ def test_the_user_s_ends_of_lines_change_nothing(tmp_path: Path) -> None:
     kerneltree.git(repository, "checkout", "--quiet", "Kconfig")
     assert (repository / "Kconfig").read_bytes() == b'mainmenu "Test"\r\n'
     (repository / "Kconfig").touch()
-    as_committed(repository, source.resolve(str(repository), stage=Silent()).path)
+    as_committed(repository, resolve.resolve(str(repository), stage=Silent()).path)
 
 
 def test_variables_of_git_s_change_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -238,7 +239,7 @@ def test_variables_of_git_s_change_nothing(tmp_path: Path, monkeypatch: pytest.M
         monkeypatch.setenv(name, value)
     (repository / ".git/config").open("a").write("[core]\n\tfileMode = false\n")
     (repository / "Makefile").chmod(0o755)
-    tree = source.resolve(str(repository), stage=Silent()).path
+    tree = resolve.resolve(str(repository), stage=Silent()).path
     for name in list(os.environ):
         if name.startswith("GIT_"):
             monkeypatch.delenv(name)
@@ -252,7 +253,7 @@ def test_a_commit_is_what_its_id_says(tmp_path: Path) -> None:
     (repository / "Kconfig").write_text("replaced\n")
     kerneltree.git(repository, "commit", "--quiet", "--all", "--message", "other")
     kerneltree.git(repository, "replace", commit, "HEAD")
-    found = source.resolve(f"{repository}@{commit}", stage=Silent())
+    found = resolve.resolve(f"{repository}@{commit}", stage=Silent())
     assert (found.tree_id, found.origin["commit"]) == (tree, commit)
     assert (found.path / "Kconfig").read_text() == 'mainmenu "Test"\n'
 
@@ -277,22 +278,22 @@ def test_a_partial_clone_that_lacks_files(tmp_path: Path, kept: str, lacked: str
     command = f"git -C '{place}' fetch --refetch --no-filter"
     assert f": is a partial clone that lacks {lacked} of the commit; get them: {command};" in line
     subprocess.run(shlex.split(command), check=True, capture_output=True)
-    as_committed(place, source.resolve(f"{place}@HEAD", stage=Silent()).path)
+    as_committed(place, resolve.resolve(f"{place}@HEAD", stage=Silent()).path)
 
 
 def test_a_partial_clone_that_has_the_commit_is_taken(tmp_path: Path) -> None:
     repository = kerneltree.repository(tmp_path / "linux")
     place = clone(repository, tmp_path / "clone", "--filter=blob:none")
-    as_committed(place, source.resolve(str(place), stage=Silent()).path)
+    as_committed(place, resolve.resolve(str(place), stage=Silent()).path)
 
 
 def test_a_shallow_clone(tmp_path: Path) -> None:
     repository = kerneltree.repository(tmp_path / "linux")
     kerneltree.git(repository, "commit", "--quiet", "--allow-empty", "--message", "second")
     place = clone(repository, tmp_path / "clone", "--depth=1")
-    as_committed(place, source.resolve(str(place), stage=Silent()).path)
+    as_committed(place, resolve.resolve(str(place), stage=Silent()).path)
     with pytest.raises(HarnessError) as caught:
-        source.resolve(f"{place}@HEAD~1", stage=Silent())
+        resolve.resolve(f"{place}@HEAD~1", stage=Silent())
     assert str(caught.value).endswith(
         "has no commit 'HEAD~1'; give a branch, a tag or a commit that this shallow clone has, "
         f"or get all of them: git -C {place} fetch --unshallow"
@@ -331,7 +332,7 @@ def test_repository_of_no_kernel(tmp_path: Path) -> None:
 def test_folder_inside_a_repository_is_a_folder(tmp_path: Path) -> None:
     kerneltree.git(tmp_path, "init", "--quiet")
     tree = kerneltree.make(tmp_path / "linux")
-    assert source.resolve(str(tree), stage=Silent()).provider == "folder"
+    assert resolve.resolve(str(tree), stage=Silent()).provider == "folder"
     cache.clean()
     assert f"{tree} is no git repository; leave out @HEAD" in refused(f"{tree}@HEAD")
 
@@ -365,11 +366,11 @@ def test_the_command_that_is_named_gains_trust(tmp_path: Path, kind: str) -> Non
     subprocess.run(["chown", "-R", "65534", str(tmp_path)], check=True)
     (tmp_path / "home").mkdir()
     with pytest.raises(HarnessError) as caught:
-        source.resolve(str(place), stage=Silent())
+        resolve.resolve(str(place), stage=Silent())
     command = caught.value.mend.removeprefix("if you do: ")
     assert caught.value.details.splitlines()[-1] == f"run: {command}"
     subprocess.run(shlex.split(command), check=True)
-    assert_whole(source.resolve(str(place), stage=Silent()).path)
+    assert_whole(resolve.resolve(str(place), stage=Silent()).path)
 
 
 def test_hostile_repository_runs_nothing(tmp_path: Path) -> None:
@@ -405,7 +406,7 @@ def test_hostile_repository_runs_nothing(tmp_path: Path) -> None:
     ran.unlink(missing_ok=True)
     (repository / "Makefile").touch()
 
-    source.resolve(str(repository), stage=Silent())
+    resolve.resolve(str(repository), stage=Silent())
     assert not ran.exists()
     cache.clean()
     lost.unlink()

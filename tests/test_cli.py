@@ -16,14 +16,18 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import cache, cli, drift, reference, series
-from kpatch.accel import CHOICES
-from kpatch.bases import BASES, DEFAULT_BASE
-from kpatch.flavors import DEFAULT_FLAVOR, FLAVORS
-from kpatch.limits import Limits
+from kpatch import cli
+from kpatch.abi import check
+from kpatch.dev import uapi_doc
+from kpatch.lib import cache
 from kpatch.model import Series
-from kpatch.outcomes import COMMAND_CODES, EXIT_MEANING, FINDING, ExitCode, meanings
-from kpatch.run import Request
+from kpatch.pipeline import Request
+from kpatch.series import catalog
+from kpatch.tables.bases import BASES, DEFAULT_BASE
+from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
+from kpatch.tables.limits import Limits
+from kpatch.tables.outcomes import COMMAND_CODES, EXIT_MEANING, FINDING, ExitCode, meanings
+from kpatch.vm.accel import CHOICES
 from tests import commandline, kerneltree
 
 ROOT = Path(__file__).parent.parent
@@ -120,7 +124,7 @@ def test_findings_say_their_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     document = tmp_path / "uapi.md"
-    monkeypatch.setattr(reference, "DOCUMENT", document)
+    monkeypatch.setattr(uapi_doc, "DOCUMENT", document)
 
     def last_line(*arguments: str) -> tuple[object, str]:
         with pytest.raises(SystemExit) as ended, in_process():
@@ -131,8 +135,8 @@ def test_findings_say_their_code(
     assert last_line("reference") == (0, "exit 0: done")
     assert last_line("reference", "--check") == (0, "exit 0: done")
     for findings, code in ((["uapi has one too many"], 1), ([], 0)):
-        outcome = drift.Outcome(kernels=1, findings=findings)
-        monkeypatch.setattr(drift, "run", lambda *a, outcome=outcome, **k: outcome)
+        outcome = check.Outcome(kernels=1, findings=findings)
+        monkeypatch.setattr(check, "run", lambda *a, outcome=outcome, **k: outcome)
         line = f"exit {code}: {meanings('drift')[ExitCode(code)]}"
         assert last_line("drift") == (code, line)
 
@@ -287,14 +291,14 @@ NETLINK = Series("netlink", "", "netlink", ())
         (replace(FULL, series=("netlink", X)), FILE, FULL),
         # What the control's kernel complains of is not blamed on a series that runs after it.
         (Request(), NETLINK, Request(series=("base", "netlink"))),
-        (Request(), series.CONTROL, Request(series=("base",))),
+        (Request(), catalog.CONTROL, Request(series=("base",))),
         (Request(series=("netlink",)), NETLINK, Request(series=("netlink",))),
         (Request(series=("netlink", "base")), NETLINK, Request(series=("netlink",))),
-        (Request("../linux@v7"), series.CONTROL, Request(f"{Path.cwd()}/../linux@v7", ("base",))),
-        (Request("~/linux"), series.CONTROL, Request("~/linux", ("base",))),
+        (Request("../linux@v7"), catalog.CONTROL, Request(f"{Path.cwd()}/../linux@v7", ("base",))),
+        (Request("~/linux"), catalog.CONTROL, Request("~/linux", ("base",))),
         (
             Request("https://x/y#sha256=0"),
-            series.CONTROL,
+            catalog.CONTROL,
             Request("https://x/y#sha256=0", ("base",)),
         ),
     ],

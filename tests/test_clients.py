@@ -12,11 +12,13 @@ from typing import NoReturn
 
 import pytest
 
-from kpatch import archive, cache, clients, system
 from kpatch.errors import HarnessError
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent, Stage
-from ktests import acpid
+from kpatch.lib import cache, system
+from kpatch.lib.stage import Silent, Stage
+from kpatch.source import debian
+from kpatch.tables.outcomes import ExitCode
+from kpatch.vm import acpid
+from ktests import acpid as guest_acpid
 from tests import test_archive
 from tests.test_archive import Debian
 
@@ -29,14 +31,14 @@ VERSION = "2.0.33-2"
 def control(version: str) -> str:
     """The package's own description."""
     return (
-        f"Package: {clients.PACKAGE}\nVersion: {version}\nArchitecture: all\n"
+        f"Package: {acpid.PACKAGE}\nVersion: {version}\nArchitecture: all\n"
         "Maintainer: T <t@example.org>\nDescription: test\n"
     )
 
 
 def folder_of(stage: Stage) -> Path:
     """The folder, which has to be there."""
-    folder = clients.folder(stage=stage)
+    folder = acpid.folder(stage=stage)
     assert folder is not None
     return folder
 
@@ -54,17 +56,17 @@ def publish(
     (root / "DEBIAN/control").write_text(control(VERSION))
     (root / "DEBIAN/postinst").write_text(f"#!/bin/sh\ntouch {debian_system.folder}/installed\n")
     (root / "DEBIAN/postinst").chmod(0o755)
-    for name, path in clients.PROGRAMS.items():
+    for name, path in acpid.PROGRAMS.items():
         (root / path).parent.mkdir(parents=True, exist_ok=True)
         if name != without:
             program(root / path, name)
     pool = debian_system.folder / "www/pool"
     pool.mkdir(parents=True)
-    deb = pool / f"{clients.PACKAGE}_{VERSION}_all.deb"
+    deb = pool / f"{acpid.PACKAGE}_{VERSION}_all.deb"
     argv = ("dpkg-deb", "--root-owner-group", "--build", str(root), str(deb))
     subprocess.run(argv, check=True, capture_output=True)
     shutil.rmtree(root)
-    debian_system.suite(suite or clients.SUITES[0], deb)
+    debian_system.suite(suite or acpid.SUITES[0], deb)
 
 
 def program(path: Path, text: str) -> None:
@@ -74,19 +76,17 @@ def program(path: Path, text: str) -> None:
 
 def programs(folder: Path) -> list[bytes]:
     """The content of each program; all have to be executable."""
-    assert all(os.access(folder / name, os.X_OK) for name in clients.PROGRAMS)
-    return [(folder / name).read_bytes() for name in clients.PROGRAMS]
+    assert all(os.access(folder / name, os.X_OK) for name in acpid.PROGRAMS)
+    return [(folder / name).read_bytes() for name in acpid.PROGRAMS]
 
 
 def test_programs_of_the_package(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     publish(debian_system, monkeypatch)
     stage = Silent()
     folder = folder_of(stage)
-    assert programs(folder) == [name.encode() for name in clients.PROGRAMS]
-    assert sorted(item.name for item in folder.iterdir()) == sorted(
-        [*clients.PROGRAMS, clients.ORIGIN]
-    )
-    assert (folder / clients.ORIGIN).read_text() == f"{VERSION} from {clients.SUITES[0]}\n"
+    assert programs(folder) == [name.encode() for name in acpid.PROGRAMS]
+    assert sorted(item.name for item in folder.iterdir()) == sorted([*acpid.PROGRAMS, acpid.ORIGIN])
+    assert (folder / acpid.ORIGIN).read_text() == f"{VERSION} from {acpid.SUITES[0]}\n"
     assert not (debian_system.folder / "installed").exists(), "it is unpacked, not installed"
     assert debian_system.downloads() == 1
     asked = len(debian_system.requests)
@@ -95,9 +95,9 @@ def test_programs_of_the_package(debian_system: Debian, monkeypatch: pytest.Monk
 
 
 def test_package_of_a_later_suite(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish(debian_system, monkeypatch, suite=clients.SUITES[1])
+    publish(debian_system, monkeypatch, suite=acpid.SUITES[1])
     folder = folder_of(Silent())
-    assert (folder / clients.ORIGIN).read_text() == f"{VERSION} from {clients.SUITES[1]}\n"
+    assert (folder / acpid.ORIGIN).read_text() == f"{VERSION} from {acpid.SUITES[1]}\n"
 
 
 def test_installed_ones_where_the_archive_has_none(
@@ -105,19 +105,19 @@ def test_installed_ones_where_the_archive_has_none(
 ) -> None:
     local = tmp_path / "sbin"
     local.mkdir()
-    for name in clients.PROGRAMS:
+    for name in acpid.PROGRAMS:
         program(local / name, f"own-{name}")
     monkeypatch.setenv("PATH", f"{local}{os.pathsep}{os.environ['PATH']}")
     folder = folder_of(Silent())
-    assert programs(folder) == [f"own-{name}".encode() for name in clients.PROGRAMS]
-    assert (folder / clients.ORIGIN).read_text() == "installed\n"
+    assert programs(folder) == [f"own-{name}".encode() for name in acpid.PROGRAMS]
+    assert (folder / acpid.ORIGIN).read_text() == "installed\n"
 
 
 @pytest.fixture
 def strange(monkeypatch: pytest.MonkeyPatch) -> None:
     """Programs of names that no system has, so that the one this test runs on does not matter."""
-    names = {f"strange-{name}": path for name, path in clients.PROGRAMS.items()}
-    monkeypatch.setattr(clients, "PROGRAMS", names)
+    names = {f"strange-{name}": path for name, path in acpid.PROGRAMS.items()}
+    monkeypatch.setattr(acpid, "PROGRAMS", names)
 
 
 @pytest.mark.usefixtures("strange")
@@ -126,7 +126,7 @@ def test_package_without_its_programs(
 ) -> None:
     publish(debian_system, monkeypatch, without="strange-acpi_listen")
     with pytest.raises(HarnessError) as caught:
-        clients.folder(stage=Silent())
+        acpid.folder(stage=Silent())
     assert caught.value.code is ExitCode.LOST
     assert "holds no usr/bin/acpi_listen" in caught.value.cause
     assert "\n" not in str(caught.value)
@@ -155,7 +155,7 @@ def test_none_to_be_had_is_said(
         monkeypatch.setenv("PATH", "/no/such")
     monkeypatch.setattr(system, "release", lambda: {"ID": "fedora"})
     stage = Said()
-    assert clients.folder(stage=stage) is None
+    assert acpid.folder(stage=stage) is None
     cause = "no acpid could be had" if apt else "this system has no apt-get"
     [line] = stage.lines
     assert line.startswith(f"acpid: {cause}")
@@ -169,10 +169,10 @@ def test_none_to_be_had_is_said(
 def test_guest_tells_what_it_lacks(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
 ) -> None:
-    monkeypatch.setattr(acpid, "CLIENTS", tmp_path)
+    monkeypatch.setattr(guest_acpid, "CLIENTS", tmp_path)
     if there:
         program(tmp_path / "acpid", "")
-    assert acpid.missing().startswith("could not run: the host has no acpid") is not there
+    assert guest_acpid.missing().startswith("could not run: the host has no acpid") is not there
 
 
 def test_full_disk_is_no_reason_to_look_elsewhere(
@@ -183,17 +183,17 @@ def test_full_disk_is_no_reason_to_look_elsewhere(
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path))
-    monkeypatch.setattr(archive, "find", full)
+    monkeypatch.setattr(debian, "find", full)
     with pytest.raises(cache.CacheError, match="No space left on device; free some space"):
         folder_of(Silent())
 
 
 def test_package_of_somebody_else(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
     """A list that an untrusted key has signed is not taken."""
-    strange = {f"strange-{name}": path for name, path in clients.PROGRAMS.items()}
-    monkeypatch.setattr(clients, "PROGRAMS", strange)
+    strange = {f"strange-{name}": path for name, path in acpid.PROGRAMS.items()}
+    monkeypatch.setattr(acpid, "PROGRAMS", strange)
     publish(debian_system, monkeypatch)
-    suite = debian_system.folder / "www/dists" / clients.SUITES[0]
+    suite = debian_system.folder / "www/dists" / acpid.SUITES[0]
     data = (suite / "InRelease").read_text().split("\n\n", 1)[1].split("-----BEGIN PGP SIG")[0]
     signed = debian_system.keys.gpg(
         "--local-user", "other@example.org", "--clearsign", data=data.encode()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""kpatch.config: a flavor's .config, cached, and checked against what was asked for."""
+"""kpatch.build.config: a flavor's .config, cached, and checked against what was asked for."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from kconfig import conf, dotconfig, fragment
-from kpatch import config
+from kpatch.build import config
 from kpatch.errors import HarnessError
-from kpatch.flavors import FLAVORS, Flavor
+from kpatch.lib.stage import Silent
 from kpatch.model import Config
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.tables.flavors import FLAVORS, Flavor
+from kpatch.tables.outcomes import ExitCode
 
 DATA = Path(__file__).parent / "data" / "kconfig"
 TEST = Flavor("test", "for the tests", ("test",))

@@ -17,11 +17,12 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import build, cache, confine, slot
+from kpatch.build import kernel, worktree
 from kpatch.errors import HarnessError
+from kpatch.lib import cache, confine
+from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Tree
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.tables.outcomes import ExitCode
 from tests import test_build
 from tests.test_build import CONFIG, private_cache, tree  # noqa: F401 - fixtures
 
@@ -52,7 +53,7 @@ def stranger(tree: Tree, recipe: str) -> Applied:  # noqa: F811
 
 def refused(applied: Applied) -> HarnessError:
     with pytest.raises(HarnessError) as error:
-        build.build(applied, CONFIG, jobs=2, stage=Silent())
+        kernel.build(applied, CONFIG, jobs=2, stage=Silent())
     assert error.value.code is ExitCode.BUILD
     return error.value
 
@@ -97,7 +98,7 @@ def test_what_is_not_there_cannot_be_reached(tree: Tree, home: Path, name: str) 
         places = {
             "home": home,
             "ccache": os.environ["CCACHE_DIR"],
-            "slots": cache.folder(slot.KIND),
+            "slots": cache.folder(worktree.KIND),
             "port": server.getsockname()[1],
             "pattern": "/proc/sys/kernel/core_pattern",
         }
@@ -105,7 +106,7 @@ def test_what_is_not_there_cannot_be_reached(tree: Tree, home: Path, name: str) 
         server.setblocking(False)
         with pytest.raises(BlockingIOError):
             server.accept()
-    assert not list(cache.folder(slot.KIND).glob("owned"))
+    assert not list(cache.folder(worktree.KIND).glob("owned"))
     assert not Path("/usr/owned").exists()
 
 
@@ -130,7 +131,7 @@ def test_objects_of_the_project_are_not_those_of_a_stranger(tree: Tree) -> None:
     control = test_build.applied(tree)
     clean = test_build.built(control).image.read_bytes()
     poison = "mkdir -p $(O)/drivers; echo 'int evil;' | gcc -x c -c -o $(O)/drivers/b.o -"
-    build.build(stranger(tree, poison), CONFIG, jobs=2, stage=Silent())
+    kernel.build(stranger(tree, poison), CONFIG, jobs=2, stage=Silent())
     again = test_build.applied(tree, test_build.c_file("a", 1))
     assert b"evil" not in test_build.built(again).image.read_bytes()
     assert test_build.built(control).image.read_bytes() == clean

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import console
-from kpatch.console import Console, Fault, Place
+from kpatch.run import console
+from kpatch.run.console import Console, Fault, Place
 
 DATA = Path(__file__).parent / "data" / "console"
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from kpatch.mechanisms import MECHANISMS
+from kpatch.tables.mechanisms import MECHANISMS
 from ktests import detection
 from ktests.detection import SIGNS, Detection, Sign, conclude, detect
 

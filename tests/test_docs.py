@@ -6,13 +6,14 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from kpatch import bases, requirements, series
-from kpatch.machine import KTESTS
-from kpatch.outcomes import EXIT_MEANING
-from kpatch.suite import ACTIONS
+from kpatch.run.runner import ACTIONS
+from kpatch.series import catalog
+from kpatch.tables import bases
+from kpatch.tables.outcomes import EXIT_MEANING
+from kpatch.tables.paths import KTESTS, PROJECT
+from kpatch.verdict import requirements
 from ktests.contract import ANY
 
-PROJECT = KTESTS.parent
 README = (PROJECT / "README.md").read_text()
 DOCUMENTS = (PROJECT / "README.md", *(PROJECT / "docs").glob("*.md"))
 
@@ -54,8 +55,8 @@ def test_every_path_in_the_documents_exists() -> None:
 
 
 def test_every_mechanism_that_is_needed_is_carried() -> None:
-    carried = {series.load(name, bases.DEFAULT_BASE).mechanism for name in series.carried()}
-    carried |= {ANY, series.CONTROL.mechanism}
+    carried = {catalog.load(name, bases.DEFAULT_BASE).mechanism for name in catalog.carried()}
+    carried |= {ANY, catalog.CONTROL.mechanism}
     for requirement in requirements.load().values():
         assert set(requirement.needs) | set(requirement.limits) <= carried
 

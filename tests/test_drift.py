@@ -12,16 +12,19 @@ from types import MappingProxyType
 
 import pytest
 
-from kpatch import apply, drift, golden, headers, series, source
-from kpatch.abi import Layout, Member
-from kpatch.drift import Mirror
+from kpatch.abi import check, golden
+from kpatch.abi.check import Mirror
+from kpatch.abi.golden import Measured
+from kpatch.abi.probe import Layout, Member
+from kpatch.build import headers
+from kpatch.build.headers import Header, Piece
 from kpatch.errors import HarnessError
-from kpatch.golden import Measured
-from kpatch.headers import Header, Piece
+from kpatch.lib.progress import Progress
+from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Series, Tree
-from kpatch.outcomes import ExitCode
-from kpatch.progress import Progress
-from kpatch.stage import Silent
+from kpatch.series import apply, catalog
+from kpatch.source import resolve
+from kpatch.tables.outcomes import ExitCode
 from tests.commandline import HEAD, run
 
 TYPES = """\
@@ -92,7 +95,7 @@ def found(
     (folder / "toy/types.h").write_text(TYPES)
     (folder / "toy/toy.h").write_text(header)
     mirror = replace(Mirror.of(constants, structures), elsewhere=elsewhere, least=least)
-    return drift.check(mirror, (folder,), [TOY]).lines("toy 1.0")
+    return check.check(mirror, (folder,), [TOY]).lines("toy 1.0")
 
 
 def test_a_mirror_that_is_right_passes(tmp_path: Path) -> None:
@@ -231,7 +234,7 @@ def test_extra_name_that_other_kernels_have(tmp_path: Path) -> None:
 def test_a_header_that_is_not_there(tmp_path: Path) -> None:
     mirror = Mirror.of(CONSTANTS, STRUCTURES)
     with pytest.raises(HarnessError, match=r"toy/toy\.h: No such file") as caught:
-        drift.check(mirror, (tmp_path,), [TOY])
+        check.check(mirror, (tmp_path,), [TOY])
     assert caught.value.code == ExitCode.FAIL
 
 
@@ -245,7 +248,7 @@ def test_a_header_that_only_gcc_understands(tmp_path: Path) -> None:
 
 def test_what_is_measured(tmp_path: Path) -> None:
     assert found(tmp_path) == []
-    measured = drift.check(Mirror.of(CONSTANTS, STRUCTURES), (tmp_path,), [TOY]).abis
+    measured = check.check(Mirror.of(CONSTANTS, STRUCTURES), (tmp_path,), [TOY]).abis
     assert measured[64].constants == measured[32].constants == dict(CONSTANTS)
     for width in (64, 32):
         assert measured[width].structures["toy_set"] == Layout(
@@ -373,7 +376,7 @@ def test_a_damaged_golden_json(tmp_path: Path, text: str) -> None:
 
 def test_golden_json_is_only_written_whole() -> None:
     with pytest.raises(HarnessError, match="needs all series") as caught:
-        drift.run(["7.3"], series=["eventfd"], write=True, progress=Progress())
+        check.run(["7.3"], series=["eventfd"], write=True, progress=Progress())
     assert caught.value.code == ExitCode.USAGE
 
 
@@ -381,10 +384,10 @@ def test_golden_json_is_only_written_whole() -> None:
 
 
 @pytest.mark.trees
-@pytest.mark.parametrize("name", [series.BASE, *series.carried()])
+@pytest.mark.parametrize("name", [catalog.BASE, *catalog.carried()])
 def test_no_drift(kernel_tree: tuple[str, Path], name: str) -> None:
     base, _ = kernel_tree
-    outcome = drift.run([base], series=[name], jobs=2, progress=Progress())
+    outcome = check.run([base], series=[name], jobs=2, progress=Progress())
     assert outcome.findings == []
     assert outcome.kernels == 1
 
@@ -436,8 +439,8 @@ def test_a_series_that_moves_a_declaration(kernel_tree: tuple[str, Path], tmp_pa
     base, _ = kernel_tree
     mbox = tmp_path / "moved.mbox"
     mbox.write_text(MOVED)
-    one = series.load_file(mbox, mechanism="none")
-    kernel = apply.apply(source.resolve(base, stage=Silent()), one, stage=Silent())
+    one = catalog.load_file(mbox, mechanism="none")
+    kernel = apply.apply(resolve.resolve(base, stage=Silent()), one, stage=Silent())
     installed = headers.install(kernel, jobs=2, stage=Silent())
     assert (installed.path / "include/linux/vfio.h").is_file()
     with pytest.raises(
@@ -451,13 +454,13 @@ def test_a_series_that_moves_a_declaration(kernel_tree: tuple[str, Path], tmp_pa
 def test_drift_of_the_real_mirror_shows(kernel_tree: tuple[str, Path]) -> None:
     """Faults planted in the mirror, on the headers of each base with the eventfd series."""
     base, _ = kernel_tree
-    one = series.load("eventfd", base)
-    kernel = apply.apply(source.resolve(base, stage=Silent()), one, stage=Silent())
+    one = catalog.load("eventfd", base)
+    kernel = apply.apply(resolve.resolve(base, stage=Silent()), one, stage=Silent())
     installed = headers.install(kernel, jobs=2, stage=Silent())
     right = Mirror.for_kernel(base, one.mechanism)
 
     def lines(wrong: Mirror) -> list[str]:
-        report = drift.check(wrong, installed.folders, installed.headers)
+        report = check.check(wrong, installed.folders, installed.headers)
         return [line.partition(": ")[2] for line in report.lines(base)]
 
     assert lines(right) == []

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import emulator
-from kpatch.emulator import Timer
+from kpatch.vm import emulator
+from kpatch.vm.emulator import Timer
 
 DATA = Path(__file__).parent / "data" / "monitor"
 REAL = {name: (DATA / f"real-{name}.log").read_text() for name in ("7.2", "10.0")}

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from kpatch import environment, process
+from kpatch.lib import environment, process
 
 HOSTILE = {
     *("ARCH", "BASH_ENV", "CC", "CCACHE_PREFIX", "COMPILER_PATH", "CPATH", "CROSS_COMPILE", "ENV"),

@@ -23,8 +23,11 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import apply, bases, headers, series, source
-from kpatch.stage import Silent
+from kpatch.build import headers
+from kpatch.lib.stage import Silent
+from kpatch.series import apply, catalog
+from kpatch.source import resolve
+from kpatch.tables import bases
 from tests.commandline import ROOT
 
 SECONDS = 20.0
@@ -152,7 +155,7 @@ def added(base: str) -> list[str]:
     """The lines that the eventfd series adds to the documentation of ``base``."""
     [patch] = [
         path.read_text()
-        for path in series.load("eventfd", base).mailboxes
+        for path in catalog.load("eventfd", base).mailboxes
         if "Documentation" in path.name
     ]
     return [line[1:] for line in patch.splitlines() if line.startswith("+")]
@@ -198,8 +201,8 @@ def compiled(
 @pytest.mark.parametrize("whole", [True, False], ids=["docs/uapi.md", "the kernel's"])
 def test_c(tmp_path: Path, kernel_tree: tuple[str, Path], whole: bool) -> None:
     base, _ = kernel_tree
-    tree = source.resolve(base, stage=Silent())
-    applied = apply.apply(tree, series.load("eventfd", base), stage=Silent())
+    tree = resolve.resolve(base, stage=Silent())
+    applied = apply.apply(tree, catalog.load("eventfd", base), stage=Silent())
     folders = headers.install(applied, jobs=2, stage=Silent()).folders
     text = documented() if whole else of_kernel(base)
     with compiled(tmp_path, text, folders[:1]) as (process, ours, theirs):

@@ -14,13 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import apply, export, requirements, result, series, source
 from kpatch.errors import HarnessError
-from kpatch.judge import TestResult
+from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Series, Tree
-from kpatch.outcomes import ExitCode, Outcome
-from kpatch.result import AccelInfo, KernelInfo, RunResult, SeriesInfo
-from kpatch.stage import Silent
+from kpatch.report import result
+from kpatch.report.result import AccelInfo, KernelInfo, RunResult, SeriesInfo
+from kpatch.series import apply, catalog, export
+from kpatch.source import resolve
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict import requirements
+from kpatch.verdict.judge import TestResult
 from tests import kerneltree
 from tests.test_carried import IGNORED
 
@@ -190,7 +193,7 @@ def test_base(
 def test_control_has_nothing_to_export(applied: Applied) -> None:
     with pytest.raises(HarnessError, match="has no patches") as refused:
         export.export(
-            dataclasses.replace(applied, series=series.CONTROL), export.Wish(ME), stage=Silent()
+            dataclasses.replace(applied, series=catalog.CONTROL), export.Wish(ME), stage=Silent()
         )
     assert refused.value.code is ExitCode.USAGE
 
@@ -411,13 +414,13 @@ def test_command(repository: Path, applied: Applied, git_config: Path) -> None:
 
 
 @pytest.mark.trees
-@pytest.mark.parametrize("name", series.carried())
+@pytest.mark.parametrize("name", catalog.carried())
 def test_carried_series_can_be_posted(
     kernel_tree: tuple[str, Path], name: str, tmp_path: Path
 ) -> None:
     base, path = kernel_tree
-    tree = source.resolve(base, stage=Silent())
-    applied = apply.apply(tree, series.load(name, base), stage=Silent())
+    tree = resolve.resolve(base, stage=Silent())
+    applied = apply.apply(tree, catalog.load(name, base), stage=Silent())
     files = mails(applied)
     export.write(files, tmp_path / "out")
     patches = [str(tmp_path / "out" / file) for file in files if "cover-letter" not in file]

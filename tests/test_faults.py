@@ -13,10 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import apply, flavors, requirements, series, source
+from kpatch.lib.stage import Silent
 from kpatch.model import Tree
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.series import apply, catalog
+from kpatch.source import resolve
+from kpatch.tables import flavors
+from kpatch.tables.outcomes import ExitCode
+from kpatch.verdict import requirements
 from ktests.contract import UNDETECTED
 from tests import commandline
 from tests.commandline import FAULTS
@@ -49,16 +52,16 @@ class Fault:
     @property
     def patches(self) -> tuple[Path, ...]:
         """The series' patches, and the one that plants it."""
-        if self.series == series.BASE:
+        if self.series == catalog.BASE:
             return (self.patch,)
-        return (*series.load(self.series, BASE).mailboxes, self.patch)
+        return (*catalog.load(self.series, BASE).mailboxes, self.patch)
 
     @property
     def mechanism(self) -> str:
         """What the kernel is held against; nothing is to be detected in a changed base."""
-        if self.series == series.BASE:
+        if self.series == catalog.BASE:
             return UNDETECTED
-        return series.load(self.series, BASE).mechanism
+        return catalog.load(self.series, BASE).mechanism
 
 
 def load() -> list[Fault]:
@@ -89,7 +92,7 @@ def test_row(fault: Fault) -> None:
 @pytest.fixture(scope="session")
 def base_tree() -> Tree:
     """The tree that the faults are planted in."""
-    return source.resolve(BASE, stage=Silent())
+    return resolve.resolve(BASE, stage=Silent())
 
 
 @pytest.mark.trees
@@ -97,8 +100,8 @@ def base_tree() -> Tree:
 def test_every_fault_applies(base_tree: Tree, tmp_path: Path, fault: Fault) -> None:
     """And changes something: the tree with it is not that of the series alone."""
     mbox = commandline.mailbox(tmp_path / f"{fault.name}.mbox", *fault.patches)
-    planted = series.load_file(mbox, mechanism=fault.mechanism)
-    alone = apply.apply(base_tree, series.load(fault.series, BASE), stage=Silent())
+    planted = catalog.load_file(mbox, mechanism=fault.mechanism)
+    alone = apply.apply(base_tree, catalog.load(fault.series, BASE), stage=Silent())
     assert apply.apply(base_tree, planted, stage=Silent()).delta_id != alone.delta_id
 
 

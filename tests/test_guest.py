@@ -15,8 +15,9 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import guest, machine
-from kpatch.stage import Silent
+from kpatch.lib.stage import Silent
+from kpatch.tables.paths import PROJECT
+from kpatch.vm import guest_image, machine
 
 MINOR = f"python3.{sys.version_info.minor}"
 CLIENT = b"\x7fELF\xff"
@@ -27,7 +28,7 @@ UNCHECKED_HASH = 0b01  # PEP 552: the flags' lowest bit, without the next one
 class Unpacked:
     """Both images as folders, as the guest has them below /mnt."""
 
-    images: guest.Images
+    images: guest_image.Images
     runtime: Path
     suite: Path
 
@@ -57,10 +58,10 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
         clients.mkdir()
         (clients / "acpid").write_bytes(CLIENT)
         (clients / "acpid").chmod(0o755)
-        images = guest.images(machine.load(), clients=clients, stage=Silent())
+        images = guest_image.images(machine.load(), clients=clients, stage=Silent())
         assert not images.cached
         start = time.monotonic()
-        again = guest.images(machine.load(), clients=clients, stage=Silent())
+        again = guest_image.images(machine.load(), clients=clients, stage=Silent())
         assert again.cached and again.runtime == images.runtime
         assert time.monotonic() - start < 1
     for name, image in {"runtime": images.runtime, "suite": images.suite}.items():
@@ -118,10 +119,10 @@ def test_clients_are_there_as_they_are(unpacked: Unpacked) -> None:
 
 
 def test_suite_is_whole(unpacked: Unpacked) -> None:
-    for name in guest.SUITE:
-        for path in (guest.PROJECT / name).rglob("*"):
+    for name in guest_image.SUITE:
+        for path in (PROJECT / name).rglob("*"):
             if path.is_file() and "__pycache__" not in path.parts:
-                copy = unpacked.suite / path.relative_to(guest.PROJECT)
+                copy = unpacked.suite / path.relative_to(PROJECT)
                 assert copy.read_bytes() == path.read_bytes()
     assert (unpacked.suite / "ktests" / "start.sh").stat().st_mode & 0o111
 
@@ -160,12 +161,12 @@ def test_bundled_modules(unpacked: Unpacked) -> None:
 
 
 def test_requirements_as_the_tests_read_them(unpacked: Unpacked) -> None:
-    table = tomllib.loads((guest.PROJECT / "ktests" / "requirements.toml").read_text())
+    table = tomllib.loads((PROJECT / "ktests" / "requirements.toml").read_text())
     assert json.loads((unpacked.suite / "requirements.json").read_text()) == table
 
 
 def test_emptied_modules(unpacked: Unpacked) -> None:
-    for module in guest.EMPTIED:
+    for module in guest_image.EMPTIED:
         path = unpacked.runtime / "lib" / MINOR / "site-packages" / module
         assert path.read_bytes() == b""
         code = path.parent / "__pycache__" / f"{path.stem}.{sys.implementation.cache_tag}.pyc"
@@ -199,34 +200,34 @@ def test_byte_code_is_taken_as_it_is(unpacked: Unpacked) -> None:
 
 
 def test_suite_key_follows_the_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in guest.SUITE:
-        shutil.copytree(guest.PROJECT / name, tmp_path / name)
-    monkeypatch.setattr(guest, "PROJECT", tmp_path)
-    keys = [guest.suite_key("{}")]
-    assert guest.suite_key("{}") == keys[0]
-    keys.append(guest.suite_key('{"devices": {}}'))
+    for name in guest_image.SUITE:
+        shutil.copytree(PROJECT / name, tmp_path / name)
+    monkeypatch.setattr(guest_image, "PROJECT", tmp_path)
+    keys = [guest_image.suite_key("{}")]
+    assert guest_image.suite_key("{}") == keys[0]
+    keys.append(guest_image.suite_key('{"devices": {}}'))
     (tmp_path / "ktests" / "test_more.py").write_text("")
-    keys.append(guest.suite_key("{}"))
+    keys.append(guest_image.suite_key("{}"))
     test = tmp_path / "ktests" / "test_more.py"
     test.rename(test.with_name("test_other.py"))
-    keys.append(guest.suite_key("{}"))
+    keys.append(guest_image.suite_key("{}"))
     (tmp_path / "uapi" / "probe.py").write_text("broken")
-    keys.append(guest.suite_key("{}"))
+    keys.append(guest_image.suite_key("{}"))
     assert len(set(keys)) == len(keys)
     (tmp_path / "ktests" / "__pycache__").mkdir(exist_ok=True)
     (tmp_path / "ktests" / "__pycache__" / "x.pyc").write_bytes(b"\xff")
-    assert guest.suite_key("{}") == keys[-1], "byte code is no content"
+    assert guest_image.suite_key("{}") == keys[-1], "byte code is no content"
     clients = tmp_path / "clients"
     clients.mkdir()
     for content in (b"\xff", b"\xfe"):
         (clients / "acpid").write_bytes(content)
-        keys.append(guest.suite_key("{}", clients))
+        keys.append(guest_image.suite_key("{}", clients))
     assert len(set(keys)) == len(keys), "clients are content"
 
 
 def test_keys_follow_the_interpreter(monkeypatch: pytest.MonkeyPatch) -> None:
-    before = guest.runtime_key(), guest.suite_key("{}")
+    before = guest_image.runtime_key(), guest_image.suite_key("{}")
     monkeypatch.setattr(sys, "version", "3.99")
-    after = guest.runtime_key(), guest.suite_key("{}")
+    after = guest_image.runtime_key(), guest_image.suite_key("{}")
     assert before[0] != after[0]
     assert before[1] != after[1], "the byte code in it is that interpreter's"

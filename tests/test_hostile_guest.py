@@ -21,12 +21,15 @@ from typing import Any
 
 import pytest
 
-from kpatch import cache, confine, environment, guest, run, table, virtme, vm
-from kpatch.limits import Limits
-from kpatch.machine import KTESTS
-from kpatch.outcomes import EXIT_MEANING, ExitCode
-from kpatch.progress import Progress
-from kpatch.stage import Silent
+from kpatch import pipeline
+from kpatch.lib import cache, confine, environment
+from kpatch.lib.progress import Progress
+from kpatch.lib.stage import Silent
+from kpatch.report import tables
+from kpatch.tables.limits import Limits
+from kpatch.tables.outcomes import EXIT_MEANING, ExitCode
+from kpatch.tables.paths import KTESTS
+from kpatch.vm import guest_image, qemu, virtme
 
 HOSTILE = Path(__file__).parent / "data" / "hostile"
 
@@ -66,17 +69,19 @@ def take_the_suites_place(parts: str, folder: Path, monkeypatch: pytest.MonkeyPa
     shutil.copytree(HOSTILE, root / "ktests", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "ktests" / "parts").write_text(parts)
     image = folder / "suite.erofs"
-    guest.pack(root, image, Silent())
-    images = guest.images
-    monkeypatch.setattr(guest, "images", lambda *a, **k: replace(images(*a, **k), suite=image))
+    guest_image.pack(root, image, Silent())
+    images = guest_image.images
+    monkeypatch.setattr(
+        guest_image, "images", lambda *a, **k: replace(images(*a, **k), suite=image)
+    )
 
 
-def warm(request: run.Request) -> None:
+def warm(request: pipeline.Request) -> None:
     """Have everything in the cache that a run puts there."""
-    pipeline = run.Pipeline(request, Progress())
-    kernel = pipeline.build(pipeline.apply("base"))
-    setup = pipeline.machine(kernel, pipeline.selftests(kernel))
-    vm.command(setup, dict.fromkeys(("records", "console", "qmp"), 0), Silent())
+    through = pipeline.Pipeline(request, Progress())
+    kernel = through.build(through.apply("base"))
+    setup = through.machine(kernel, through.selftests(kernel))
+    qemu.command(setup, dict.fromkeys(("records", "console", "qmp"), 0), Silent())
 
 
 def lines(console: str) -> Mapping[str, list[dict[str, Any]]]:
@@ -105,8 +110,8 @@ def test_hostile_guest_changes_nothing(
     parts, codes = PARTS[name]
     take_the_suites_place(parts, tmp_path, monkeypatch)
     # A hostile kernel would read what has no size, as files of /proc; this one has to be told.
-    monkeypatch.setattr(vm, "CACHE", "")
-    request = run.Request(
+    monkeypatch.setattr(qemu, "CACHE", "")
+    request = pipeline.Request(
         series=("base",), tests="test_forged", jobs=os.cpu_count() or 1, limits=Limits(60, 30, 200)
     )
     warm(request)
@@ -114,7 +119,7 @@ def test_hostile_guest_changes_nothing(
     roots += [*map(Path, USR), KTESTS, virtme.guest_folder(), home]
     before = state(roots)
 
-    outcome = run.run(request, tmp_path / "out", Progress())
+    outcome = pipeline.run(request, tmp_path / "out", Progress())
 
     after = state(roots)
     both = before.keys() | after.keys()
@@ -127,7 +132,7 @@ def test_hostile_guest_changes_nothing(
     assert outcome.exit_code in codes
     assert any("make no sense" in it.message for it in outcome.incidents)
     shown = io.StringIO()
-    table.show(outcome, shown)
+    tables.show(outcome, shown)
     assert f"exit {outcome.exit_code.value}: {EXIT_MEANING[outcome.exit_code]}" in shown.getvalue()
 
 

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import cache
-from kpatch.outcomes import ExitCode
+from kpatch.lib import cache
+from kpatch.tables.outcomes import ExitCode
 from tests import commandline, kerneltree
 from tests.commandline import Ended, Run
 
@@ -98,7 +98,7 @@ def test_apply(tmp_path: Path, number: signal.Signals) -> None:
         # Nothing runs yet: it dies of the signal, and has nothing to say.
         ("click", -signal.SIGINT, ""),
         ("kpatch.cli", -signal.SIGINT, ""),
-        ("kpatch.source", ExitCode.INTERRUPTED, INTERRUPTED),
+        ("kpatch.source.resolve", ExitCode.INTERRUPTED, INTERRUPTED),
     ],
 )
 def test_start(tmp_path: Path, module: str, code: int, told: str) -> None:

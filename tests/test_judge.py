@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 from packaging.version import Version
 
-from kpatch import console
-from kpatch.console import Fault, Place
-from kpatch.judge import (
+from kpatch.run import console
+from kpatch.run.console import Fault, Place
+from kpatch.run.protocol import Begin, Collected, Decoder, End, Hello, Transcript
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict.judge import (
     ENDING_MEANING,
     Ending,
     Incident,
@@ -25,9 +27,7 @@ from kpatch.judge import (
     judge,
     repeats,
 )
-from kpatch.outcomes import ExitCode, Outcome
-from kpatch.record import Begin, Collected, Decoder, End, Hello, Transcript
-from kpatch.requirements import Requirement
+from kpatch.verdict.requirements import Requirement
 
 DATA = Path(__file__).parent / "data"
 

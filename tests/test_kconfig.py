@@ -15,10 +15,10 @@ from kconfig import conf, dotconfig, explain, fragment, mend, tree
 from kconfig.fragment import Request
 from kconfig.release import release
 from kconfig.tree import KernelKconfig
-from kpatch.bases import BASES
 from kpatch.errors import HarnessError
-from kpatch.flavors import FLAVORS
-from kpatch.outcomes import ExitCode
+from kpatch.tables.bases import BASES
+from kpatch.tables.flavors import FLAVORS
+from kpatch.tables.outcomes import ExitCode
 
 DATA = Path(__file__).parent / "data" / "kconfig"
 

@@ -7,7 +7,8 @@ import re
 
 import pytest
 
-from kpatch import console, known
+from kpatch.run import console
+from kpatch.tables import known_issues
 from tests.test_console import DATA
 
 REPORT = (DATA / "real-7.3-debugger.log").read_text()
@@ -43,8 +44,8 @@ def test_what_comes_with_it_counts() -> None:
     assert one.known and not other.known
 
 
-@pytest.mark.parametrize("row", known.KNOWN, ids=lambda row: row.why)
-def test_every_row_says_why_and_names_a_place(row: known.Known) -> None:
+@pytest.mark.parametrize("row", known_issues.KNOWN, ids=lambda row: row.why)
+def test_every_row_says_why_and_names_a_place(row: known_issues.Known) -> None:
     assert row.why
     assert row.kind in {kind.name for kind in console.KINDS}
     assert any(pattern.pattern.startswith("^") for pattern in row.patterns), "a line of the stack"

@@ -24,7 +24,9 @@ from typing import Any
 
 import pytest
 
-from kpatch import bases, record, vm
+from kpatch.run import protocol
+from kpatch.tables import bases
+from kpatch.vm import qemu
 from ktests import acpi, channel, debugger, errors, later, pci, recorder, release, session
 
 ROOT = Path(__file__).parent.parent
@@ -76,11 +78,11 @@ class Told:
     console: str
 
     @property
-    def transcript(self) -> record.Transcript:
+    def transcript(self) -> protocol.Transcript:
         """The host's view, behind a hello."""
-        state = record.Transcript().add(record.Hello(record.PROTOCOL, "7.3.4", "3.11"))
+        state = protocol.Transcript().add(protocol.Hello(protocol.PROTOCOL, "7.3.4", "3.11"))
         for one in self.records:
-            state = state.add(record.parse(json.dumps(one).encode()))
+            state = state.add(protocol.parse(json.dumps(one).encode()))
         return state
 
     def ends(self) -> dict[str, tuple[str, str]]:
@@ -329,12 +331,12 @@ def test_request(answer: dict[str, object], refusal: str | None) -> None:
         else:
             with pytest.raises(RuntimeError, match=refusal):
                 port.request("plug", model="edu")
-        asked = record.parse(drain(ours))
-    assert asked == record.Request(1, "plug", {"model": "edu"})
+        asked = protocol.parse(drain(ours))
+    assert asked == protocol.Request(1, "plug", {"model": "edu"})
 
 
 def test_port_has_one_name() -> None:
-    assert channel.PORT == vm.RECORDS_PORT
+    assert channel.PORT == qemu.RECORDS_PORT
 
 
 def test_port_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,10 +11,11 @@ from typing import Any
 
 import pytest
 
-from kpatch import machine, process, vm
 from kpatch.errors import HarnessError
-from kpatch.machine import Device, Island, Port, Unrelated
-from kpatch.stage import Silent
+from kpatch.lib import process
+from kpatch.lib.stage import Silent
+from kpatch.vm import machine, qemu
+from kpatch.vm.machine import Device, Island, Port, Unrelated
 from ktests import debugger
 
 TABLE = machine.load()
@@ -166,7 +167,7 @@ def test_qemu_has_the_devices_where_the_table_says() -> None:
             *TABLE.options(),
         ]
 
-    with vm.started(command) as running:
+    with qemu.started(command) as running:
         # What is behind a bridge is told when firmware has numbered its bus, and none has run.
         buses = listed(running.qmp("query-pci"))
         found = {

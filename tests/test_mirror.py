@@ -16,15 +16,16 @@ from typing import Any
 import jsonschema
 import pytest
 
-from kpatch import golden, series
-from kpatch.bases import BASES
-from kpatch.drift import MODULE, Mirror
-from kpatch.headers import HEADERS
+from kpatch.abi import golden
+from kpatch.abi.check import MODULE, Mirror
+from kpatch.build.headers import HEADERS
+from kpatch.series import catalog
+from kpatch.tables.bases import BASES
 from uapi import acpi_event, mirror, names, structures
 
 SCHEMA = json.loads((golden.FOLDER / golden.SCHEMA).read_text())
 FILES = sorted(golden.FOLDER.glob("[0-9]*.json"))
-KERNELS = [(base, name) for base in BASES for name in (series.BASE, *series.carried())]
+KERNELS = [(base, name) for base in BASES for name in (catalog.BASE, *catalog.carried())]
 
 
 def document(path: Path) -> dict[str, Any]:
@@ -40,7 +41,7 @@ def golden_of(base: str, name: str) -> dict[str, Any]:
 
 
 def mechanism(base: str, name: str) -> str:
-    return series.load(name, base).mechanism
+    return catalog.load(name, base).mechanism
 
 
 def test_the_tracked_module_is_what_cffi_makes() -> None:

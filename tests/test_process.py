@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import process
 from kpatch.errors import HarnessError
-from kpatch.outcomes import ExitCode
+from kpatch.lib import process
+from kpatch.tables.outcomes import ExitCode
 
 ROOT = Path(__file__).parent.parent
 SECONDS = 10.0
@@ -24,7 +24,7 @@ SECONDS = 10.0
 # Starts a child in the way the harness does, and tells its pid.
 PARENT = """
 import sys, time
-from kpatch import process
+from kpatch.lib import process
 with process.child(["sleep", "60"], parent_death=sys.argv[1]) as child:
     print(child.pid, flush=True)
     time.sleep(60)

@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.progress import KEPT_TIMINGS, Progress, Timings
-from kpatch.stage import Stage
+from kpatch.lib.progress import KEPT_TIMINGS, Progress, Timings
+from kpatch.lib.stage import Stage
 
 Make = Callable[..., tuple[Progress, io.StringIO]]
 
@@ -150,7 +150,7 @@ def test_a_closed_pipe_does_not_disturb_the_run(tmp_path: Path) -> None:
 SCRIPT = """
 import sys, time
 from pathlib import Path
-from kpatch.progress import Progress, Timings
+from kpatch.lib.progress import Progress, Timings
 progress = Progress(timings=Timings(Path(sys.argv[1])), echo=True)
 with progress.stage("source") as stage:
     stage.cached = True

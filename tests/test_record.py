@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import record as grammar
-from kpatch.outcomes import Outcome
-from kpatch.record import (
+from kpatch.run import protocol as grammar
+from kpatch.run.protocol import (
     BROKEN_LIMIT,
     LINE_LIMIT,
     Begin,
@@ -28,6 +27,7 @@ from kpatch.record import (
     Transcript,
     parse,
 )
+from kpatch.tables.outcomes import Outcome
 
 RUN = (Path(__file__).parent / "data" / "records" / "run.jsonl").read_bytes()
 

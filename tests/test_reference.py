@@ -7,11 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import reference, requirements
+from kpatch.dev import uapi_doc
+from kpatch.verdict import requirements
 
 TABLE = requirements.load()
-TESTS = reference.tests()
-ENTRIES = {entry.requirement.id: entry for rows in reference.entries().values() for entry in rows}
+TESTS = uapi_doc.tests()
+ENTRIES = {entry.requirement.id: entry for rows in uapi_doc.entries().values() for entry in rows}
 
 SUITE = """
 import pytest
@@ -29,7 +30,7 @@ def helper() -> None: ...
 
 def test_the_document_is_up_to_date() -> None:
     """`python -m kpatch reference` writes it."""
-    assert reference.DOCUMENT.read_text(encoding="utf-8") == reference.render()
+    assert uapi_doc.DOCUMENT.read_text(encoding="utf-8") == uapi_doc.render()
 
 
 def test_every_test_has_a_requirement() -> None:
@@ -49,11 +50,11 @@ def test_every_requirement_was_seen_failing(name: str) -> None:
 def test_tests_are_found_by_their_marker(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text(SUITE)
     (tmp_path / "other.py").write_text(SUITE)
-    assert reference.tests(tmp_path) == {
+    assert uapi_doc.tests(tmp_path) == {
         "REQ-EVT-01": ["test_x.py::test_one", "test_x.py::test_two"]
     }
 
 
 def test_faults_are_found_by_what_they_break(tmp_path: Path) -> None:
     (tmp_path / "faults.toml").write_text('[a]\nbreaks = ["REQ-A"]\n[b]\nbreaks = ["REQ-A"]\n')
-    assert reference.faults(tmp_path / "faults.toml") == {"REQ-A": ["a", "b"]}
+    assert uapi_doc.faults(tmp_path / "faults.toml") == {"REQ-A": ["a", "b"]}

@@ -17,13 +17,10 @@ from xml.etree import ElementTree
 import junitparser
 import pytest
 
-from kpatch import ktap, output, report, result, table
-from kpatch.buildlog import Finding
-from kpatch.console import Place
+from kpatch.build.log import Finding
 from kpatch.errors import HarnessError
-from kpatch.judge import Incident, TestResult
-from kpatch.outcomes import ExitCode, Outcome
-from kpatch.result import (
+from kpatch.report import ktap, output_dir, result, tables, write
+from kpatch.report.result import (
     AccelInfo,
     ErrorInfo,
     FaultInfo,
@@ -32,6 +29,9 @@ from kpatch.result import (
     SeriesInfo,
     StageRecord,
 )
+from kpatch.run.console import Place
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict.judge import Incident, TestResult
 from ktests import ktap as reader
 
 DATA = Path(__file__).parent / "data" / "report"
@@ -118,7 +118,7 @@ RUNS = {"good": GOOD, "bad": BAD, "aborted": ABORTED}
 
 def shown(run: RunResult) -> str:
     file = io.StringIO()
-    table.show(run, file)
+    tables.show(run, file)
     return file.getvalue()
 
 
@@ -166,9 +166,9 @@ def test_the_schema_describes_every_field() -> None:
 
 def test_the_table_says_by_what_a_mechanism_was_detected() -> None:
     found = dataclasses.replace(GOOD.series[1], detected="index 5 is there")
-    shown = table.render(dataclasses.replace(GOOD, series=(GOOD.series[0], found)))
+    shown = tables.render(dataclasses.replace(GOOD, series=(GOOD.series[0], found)))
     assert "\nnetlink: mechanism netlink, detected: index 5 is there\n" in shown
-    assert "detected:" not in table.render(GOOD), "nobody looks for that of a carried series"
+    assert "detected:" not in tables.render(GOOD), "nobody looks for that of a carried series"
 
 
 @pytest.mark.parametrize(
@@ -197,7 +197,7 @@ def test_a_cell_shows_the_worst(outcomes: tuple[str, ...], expected: Outcome, sh
         for number, word in enumerate(outcomes)
     )
     run = dataclasses.replace(GOOD, tests=tests)
-    assert table.cell(run, "REQ-EVT-01", "netlink").plain == shown
+    assert tables.cell(run, "REQ-EVT-01", "netlink").plain == shown
 
 
 def test_an_incident_of_a_series_names_no_vm() -> None:
@@ -205,7 +205,7 @@ def test_an_incident_of_a_series_names_no_vm() -> None:
         Incident("netlink", 0, Outcome.INFRA, "REQ-EVT-05 has no test"),
         Incident("netlink", 2, Outcome.LOST, "x" * 1000),
     )
-    lines = table.render(dataclasses.replace(GOOD, incidents=incidents)).splitlines()
+    lines = tables.render(dataclasses.replace(GOOD, incidents=incidents)).splitlines()
     assert "netlink: infra: REQ-EVT-05 has no test" in lines
     [lost] = [line for line in lines if line.startswith("netlink VM 2: lost: xxx")]
     assert len(lost) < 1000, "and no more of it than fits"
@@ -216,7 +216,7 @@ def test_the_table_tells_warnings_of_every_series() -> None:
     run = dataclasses.replace(
         GOOD, series=tuple(dataclasses.replace(series, warnings=said) for series in GOOD.series)
     )
-    shown = table.render(run)
+    shown = tables.render(run)
     for name in ("control", "netlink"):
         assert (
             f"\n{name}: warning, not compared with the base's build: drivers/a.c:7: unused x\n"
@@ -230,7 +230,7 @@ def test_the_table_tells_what_the_base_complains_of_as_well() -> None:
         title="BUG: x",
         of_base=True,
     )
-    shown = table.render(dataclasses.replace(GOOD, faults=(seen, seen)))
+    shown = tables.render(dataclasses.replace(GOOD, faults=(seen, seen)))
     assert "\nnetlink: no verdict, the unpatched kernel complains alike: BUG: x, 2x\n" in shown
 
 
@@ -250,7 +250,7 @@ def test_the_table_tells_new_warnings_from_those_of_the_base() -> None:
         ),
     ):
         warned = dataclasses.replace(GOOD.series[1], warnings=result.warnings_of(said, before))
-        shown = table.render(dataclasses.replace(GOOD, series=(GOOD.series[0], warned)))
+        shown = tables.render(dataclasses.replace(GOOD, series=(GOOD.series[0], warned)))
         for line in lines:
             assert f"\nnetlink: {line}\n" in shown
 
@@ -307,7 +307,7 @@ def test_the_table_does_not_drown_in_warnings() -> None:
     series = (dataclasses.replace(GOOD.series[1], warnings=many),)
     lines = [line for line in shown(dataclasses.replace(GOOD, series=series)).splitlines() if line]
     at = lines.index("netlink: new warning: a.c:99: unused")
-    assert lines[at + table.WARNINGS] == "netlink: 80 warnings more, in result.json"
+    assert lines[at + tables.WARNINGS] == "netlink: 80 warnings more, in result.json"
 
 
 def test_the_schema_knows_the_tables() -> None:
@@ -352,8 +352,8 @@ def test_a_bad_result_is_refused(content: bytes, tmp_path: Path) -> None:
 
 
 def junit(run: RunResult, tmp_path: Path) -> junitparser.JUnitXml:
-    with output.claim(tmp_path / "out") as out:
-        report.write(out, run)
+    with output_dir.claim(tmp_path / "out") as out:
+        write.write(out, run)
     return junitparser.JUnitXml.fromfile(str(tmp_path / "out" / "junit.xml"))
 
 
@@ -441,7 +441,7 @@ def test_table_of_several_runs_golden() -> None:
         BAD, kernel=dataclasses.replace(BAD.kernel or KernelInfo("", "", ""), version="6.12.117")
     )
     file = io.StringIO()
-    table.show_all([GOOD, older, ABORTED], file)
+    tables.show_all([GOOD, older, ABORTED], file)
     assert file.getvalue() == (DATA / "matrix.txt").read_text()
 
 
@@ -458,7 +458,7 @@ def test_no_escape_of_the_guest_reaches_a_terminal(monkeypatch: pytest.MonkeyPat
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.setenv("TERM", "xterm-256color")
     file = Terminal()
-    table.show(BAD, file)
+    tables.show(BAD, file)
     left = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())  # colours are our own
     assert "CRASH" in left
     assert unsafe(left) == set()
@@ -473,7 +473,7 @@ def test_a_narrow_terminal_cuts_nothing_but_sentences(
     monkeypatch.setenv("TERM", "xterm")
     rows = [[f"REQ-EVT-{number:02}", "fail 10x (expected)", "pass"] for number in range(3)]
     file = Terminal()
-    table.print_grid(["requirement", "base", "netlink"], rows, file, ["A long sentence. " * 9] * 3)
+    tables.print_grid(["requirement", "base", "netlink"], rows, file, ["A long sentence. " * 9] * 3)
     shown = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())
     for row in rows:
         line = next(line for line in shown.splitlines() if row[0] in line)
@@ -499,7 +499,7 @@ def test_a_requirement_without_test_is_shown_in_a_whole_suite_only() -> None:
 
 
 def test_commands_can_be_read_by_a_shell() -> None:
-    text = report.commands(GOOD)
+    text = write.commands(GOOD)
     assert "# build netlink (took 5m12s)" in text
     assert "# source (cached: nothing was run)" in text
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -511,49 +511,49 @@ def test_commands_can_be_read_by_a_shell() -> None:
 
 
 def test_everything_is_written(tmp_path: Path) -> None:
-    with output.claim(tmp_path / "a" / "out", names=report.NAMES) as out:
-        out.write(report.config_name("netlink"), "CONFIG_X=y\n")
-        with out.file(report.console_name("netlink", 1)).open("wb") as console:
+    with output_dir.claim(tmp_path / "a" / "out", names=write.NAMES) as out:
+        out.write(write.config_name("netlink"), "CONFIG_X=y\n")
+        with out.file(write.console_name("netlink", 1)).open("wb") as console:
             console.write(b"[    0.000000] hello\n")
-        report.write(out, GOOD)
+        write.write(out, GOOD)
     names = {path.name for path in (tmp_path / "a" / "out").iterdir()}
-    assert names == {*report.NAMES, "netlink.config", "console-netlink-1.log", output.MANIFEST}
-    for name in report.NAMES:
+    assert names == {*write.NAMES, "netlink.config", "console-netlink-1.log", output_dir.MANIFEST}
+    for name in write.NAMES:
         assert stat.S_IMODE((tmp_path / "a" / "out" / name).stat().st_mode) == 0o644
 
 
 def test_an_earlier_result_goes_and_nothing_else(tmp_path: Path) -> None:
-    with output.claim(tmp_path) as out:
-        report.write(out, GOOD)
+    with output_dir.claim(tmp_path) as out:
+        write.write(out, GOOD)
         out.write("console-netlink-2.log", "old")
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "mine.config").write_text("mine")
-    with output.claim(tmp_path, names=report.NAMES) as out:
-        assert not (tmp_path / report.RESULT).exists()
+    with output_dir.claim(tmp_path, names=write.NAMES) as out:
+        assert not (tmp_path / write.RESULT).exists()
         assert out.names == ()
     assert {path.name for path in tmp_path.iterdir()} == {
         "notes.txt",
         "mine.config",
-        output.MANIFEST,
+        output_dir.MANIFEST,
     }
 
 
 def test_what_a_killed_run_left_goes_too(tmp_path: Path) -> None:
-    with output.claim(tmp_path) as out:
+    with output_dir.claim(tmp_path) as out:
         out.file("console-netlink-1.log").write_text("half")
         # as if killed here: nothing more is written
-        with pytest.raises(HarnessError, match="another run"), output.claim(tmp_path):
+        with pytest.raises(HarnessError, match="another run"), output_dir.claim(tmp_path):
             pass
-    with output.claim(tmp_path):
+    with output_dir.claim(tmp_path):
         pass
-    assert [path.name for path in tmp_path.iterdir()] == [output.MANIFEST]
+    assert [path.name for path in tmp_path.iterdir()] == [output_dir.MANIFEST]
 
 
 def test_somebody_elses_file_is_refused_early_and_kept(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("mine")
     with (
         pytest.raises(HarnessError, match="not from a run") as error,
-        output.claim(tmp_path, names=report.NAMES),
+        output_dir.claim(tmp_path, names=write.NAMES),
     ):
         pytest.fail("claimed")
     assert error.value.code is ExitCode.USAGE
@@ -561,7 +561,7 @@ def test_somebody_elses_file_is_refused_early_and_kept(tmp_path: Path) -> None:
 
 
 def test_somebody_elses_file_is_never_overwritten(tmp_path: Path) -> None:
-    with output.claim(tmp_path) as out:
+    with output_dir.claim(tmp_path) as out:
         (tmp_path / "x.log").write_text("mine")
         with pytest.raises(HarnessError, match="not from a run"):
             out.write("x.log", "ours")
@@ -571,7 +571,7 @@ def test_somebody_elses_file_is_never_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", ".vfio-acpi", "a\nb", "-x"])
 def test_no_name_leaves_the_folder(name: str, tmp_path: Path) -> None:
     with (
-        output.claim(tmp_path / "out") as out,
+        output_dir.claim(tmp_path / "out") as out,
         pytest.raises(HarnessError, match="is no file name"),
     ):
         out.write(name, "x")
@@ -581,8 +581,8 @@ def test_a_forged_manifest_removes_nothing_outside(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("x")
     out = tmp_path / "out"
     (out / "folder").mkdir(parents=True)
-    (out / output.MANIFEST).write_text("../victim\n/etc/hostname\nfolder\n\xff\n")
-    with output.claim(out):
+    (out / output_dir.MANIFEST).write_text("../victim\n/etc/hostname\nfolder\n\xff\n")
+    with output_dir.claim(out):
         pass
     assert (tmp_path / "victim").exists()
     assert (out / "folder").is_dir()
@@ -590,15 +590,15 @@ def test_a_forged_manifest_removes_nothing_outside(tmp_path: Path) -> None:
 
 def test_a_manifest_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("x")
-    (tmp_path / output.MANIFEST).symlink_to("victim")
-    with pytest.raises(HarnessError, match="cannot be written"), output.claim(tmp_path):
+    (tmp_path / output_dir.MANIFEST).symlink_to("victim")
+    with pytest.raises(HarnessError, match="cannot be written"), output_dir.claim(tmp_path):
         pass
     assert (tmp_path / "victim").read_text() == "x"
 
 
 def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("x")
-    with output.claim(tmp_path / "out") as out:
+    with output_dir.claim(tmp_path / "out") as out:
         out.write("a.log", "1")
         (tmp_path / "out" / "a.log").unlink()
         (tmp_path / "out" / "a.log").symlink_to("../victim")
@@ -612,7 +612,7 @@ def test_a_folder_that_cannot_be_written(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with (
         pytest.raises(HarnessError, match="cannot be written") as error,
-        output.claim(tmp_path / where),
+        output_dir.claim(tmp_path / where),
     ):
         pytest.fail("claimed")
     assert error.value.code is ExitCode.USAGE
@@ -623,7 +623,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
     """A limit on the size of files stands for the full disk: both fail in write(2)."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with output.claim(tmp_path) as out:
+    with output_dir.claim(tmp_path) as out:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         try:
             with pytest.raises(HarnessError, match="cannot be written") as error:
@@ -632,4 +632,4 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
             resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
             signal.signal(signal.SIGXFSZ, before)
     assert error.value.code is ExitCode.LOST
-    assert [path.name for path in tmp_path.iterdir()] == [output.MANIFEST]
+    assert [path.name for path in tmp_path.iterdir()] == [output_dir.MANIFEST]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import requirements
 from kpatch.errors import HarnessError
-from kpatch.outcomes import ExitCode, Outcome
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict import requirements
 
 GOOD = """
 [REQ-EVT-05]

@@ -9,14 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import run, series, source
+from kpatch import pipeline
 from kpatch.errors import HarnessError
-from kpatch.judge import Ending, VmRun
+from kpatch.lib.progress import Progress
 from kpatch.model import Series, Tree
-from kpatch.outcomes import ExitCode
-from kpatch.progress import Progress
-from kpatch.record import Detected, Hello, Transcript
-from kpatch.result import SeriesInfo
+from kpatch.report.result import SeriesInfo
+from kpatch.run.protocol import Detected, Hello, Transcript
+from kpatch.series import catalog
+from kpatch.source import resolve
+from kpatch.tables.outcomes import ExitCode
+from kpatch.verdict.judge import Ending, VmRun
 
 
 @pytest.fixture(autouse=True)
@@ -38,15 +40,15 @@ def written(out: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("request_", "what"),
     [
-        (run.Request(flavor="nonsense"), "FLAVOR=nonsense"),
-        (run.Request(kernel="9.9"), "KERNEL=9.9"),
+        (pipeline.Request(flavor="nonsense"), "FLAVOR=nonsense"),
+        (pipeline.Request(kernel="9.9"), "KERNEL=9.9"),
     ],
 )
 def test_failed_stage_is_a_result(
-    tmp_path: Path, progress: Progress, request_: run.Request, what: str
+    tmp_path: Path, progress: Progress, request_: pipeline.Request, what: str
 ) -> None:
     out = tmp_path / "out"
-    outcome = run.run(request_, out, progress)
+    outcome = pipeline.run(request_, out, progress)
     assert outcome.exit_code is ExitCode.USAGE
     assert outcome.error is not None and outcome.error.what == what
     data = written(out)
@@ -58,8 +60,8 @@ def test_failed_stage_is_a_result(
 def test_unknown_flavor_is_told_before_anything_is_fetched(
     tmp_path: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(source, "resolve", lambda *a, **k: pytest.fail("fetched"))
-    outcome = run.run(run.Request(flavor="nonsense"), tmp_path / "out", progress)
+    monkeypatch.setattr(resolve, "resolve", lambda *a, **k: pytest.fail("fetched"))
+    outcome = pipeline.run(pipeline.Request(flavor="nonsense"), tmp_path / "out", progress)
     assert outcome.exit_code == ExitCode.USAGE
     assert "nonsense" in str(outcome.error)
 
@@ -71,27 +73,27 @@ def test_interrupted_run_leaves_a_result(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-        patch.setattr(source, "resolve", interrupted)
-        run.run(run.Request(), tmp_path / "out", progress)
+        patch.setattr(resolve, "resolve", interrupted)
+        pipeline.run(pipeline.Request(), tmp_path / "out", progress)
     assert written(tmp_path / "out")["exit_code"] == ExitCode.INTERRUPTED
     # And the folder is free for the next run.
-    outcome = run.run(run.Request(kernel="9.9"), tmp_path / "out", progress)
+    outcome = pipeline.run(pipeline.Request(kernel="9.9"), tmp_path / "out", progress)
     assert written(tmp_path / "out")["exit_code"] == outcome.exit_code == ExitCode.USAGE
 
 
 def test_foreign_file_in_out_is_left_alone(tmp_path: Path, progress: Progress) -> None:
     (tmp_path / "result.json").write_text("mine")
     with pytest.raises(HarnessError, match="not from a run of this harness") as refused:
-        run.run(run.Request(kernel="9.9"), tmp_path, progress)
+        pipeline.run(pipeline.Request(kernel="9.9"), tmp_path, progress)
     assert refused.value.code is ExitCode.USAGE
     assert (tmp_path / "result.json").read_text() == "mine"
 
 
 def test_control_comes_first() -> None:
-    names = run.Request().names()
-    assert names == (series.BASE, *series.ready())
+    names = pipeline.Request().names()
+    assert names == (catalog.BASE, *catalog.ready())
     assert len(names) > 1
-    chosen = run.Request(series=("netlink",)).names()
+    chosen = pipeline.Request(series=("netlink",)).names()
     assert chosen == ("netlink",)
 
 
@@ -107,13 +109,13 @@ def test_control_comes_first() -> None:
 def test_a_series_from_a_file_is_held_against_the_control(
     series_: tuple[str, ...], control: bool, names: tuple[str, ...]
 ) -> None:
-    assert run.Request(series=series_, control=control).names() == names
+    assert pipeline.Request(series=series_, control=control).names() == names
 
 
 def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:
-    found = run.Findings(configs={"a": "1" * 16, "b": "2" * 16})
+    found = pipeline.Findings(configs={"a": "1" * 16, "b": "2" * 16})
     infos = [SeriesInfo(name, name, "none") for name in "abc"]
-    told = [run._as_built(info, found) for info in infos]
+    told = [pipeline._as_built(info, found) for info in infos]
     assert [info.config_id for info in told] == ["1" * 16, "2" * 16, None]
     assert [info.kernel_id for info in told] == [None] * 3
 
@@ -130,7 +132,7 @@ def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:
     ],
 )
 def test_folder_name(kernel: str, name: str) -> None:
-    assert run.folder_name(kernel) == name
+    assert pipeline.folder_name(kernel) == name
 
 
 @pytest.mark.parametrize(
@@ -147,12 +149,12 @@ def test_only_what_was_looked_for_is_called_detected(
 ) -> None:
     told = Transcript(hello=Hello(1, "7.3.4", "3.11.2"), detected=found)
     one = Series("x", "x.mbox", declared, (Path("x.mbox"),), carried=False)
-    judged = run._series_run(one, [VmRun(told, (), Ending.DONE)])
+    judged = pipeline._series_run(one, [VmRun(told, (), Ending.DONE)])
     assert (judged.mechanism, judged.detected) == (mechanism, detected)
 
 
 def test_the_command_that_repeats_tells_no_password() -> None:
-    request = run.Request(kernel="https://me:s3cret@example.org/x.tar.xz#sha256=12")
-    words = request.command(series.CONTROL)
+    request = pipeline.Request(kernel="https://me:s3cret@example.org/x.tar.xz#sha256=12")
+    words = request.command(catalog.CONTROL)
     assert words[words.index("--kernel") + 1] == "https://example.org/x.tar.xz#sha256=12"
-    assert run.folder_name(request.kernel) == "https-example.org-x.tar.xz-sha256-12"
+    assert pipeline.folder_name(request.kernel) == "https-example.org-x.tar.xz-sha256-12"

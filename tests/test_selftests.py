@@ -10,11 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import cache, selftests
+from kpatch.build import selftests
 from kpatch.errors import HarnessError
+from kpatch.lib import cache
+from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Config, Kernel, Series, Tree
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.tables.outcomes import ExitCode
 from ktests import ktap
 from tests import kerneltree
 
@@ -28,7 +29,7 @@ headers:
 \tcp include/uapi/linux/vfio.h $(O)/usr/include/linux
 """
 
-# What kpatch.headers cuts declarations out of.
+# What kpatch.build.headers cuts declarations out of.
 EXCERPTS = {
     "include/uapi/linux/eventfd.h": "",
     "include/acpi/acpi_bus.h": "typedef char acpi_device_class[20];\n",

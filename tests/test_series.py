@@ -16,11 +16,11 @@ from pathlib import Path
 import pytest
 from packaging.version import Version
 
-from kpatch import mailbox, series
 from kpatch.errors import HarnessError
+from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Series, Tree
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.series import catalog, mailbox
+from kpatch.tables.outcomes import ExitCode
 
 LINES = "".join(f"line {number}\n" for number in range(1, 61))
 FILES = {
@@ -104,7 +104,7 @@ def applier(tree: Tree) -> Applier:
     def run(*mailboxes: Path) -> Applied:
         before = fingerprint(tree.path)
         try:
-            return series.apply(tree, Series("test", "a test", "none", mailboxes), stage=Silent())
+            return catalog.apply(tree, Series("test", "a test", "none", mailboxes), stage=Silent())
         finally:
             assert fingerprint(tree.path) == before
 
@@ -194,7 +194,7 @@ def test_a_change_taken_back_leaves_no_delta(author: Author, applier: Applier) -
     applied = applier(author.export(2))
     assert len(applied.subjects) == 2
     assert applied.changes == ()
-    assert applied.delta_id == series.apply(applied.tree, series.CONTROL, stage=Silent()).delta_id
+    assert applied.delta_id == catalog.apply(applied.tree, catalog.CONTROL, stage=Silent()).delta_id
 
 
 def test_the_delta_id_names_the_content(author: Author, applier: Applier) -> None:
@@ -527,18 +527,18 @@ def carried(tmp_path: Path) -> Path:
 
 
 def test_carried_series_by_base(carried: Path) -> None:
-    assert series.carried(folder=carried) == ["netlink"]
-    old = series.load("netlink", "6.1", folder=carried)
-    new = series.load("netlink", "6.12", folder=carried)
+    assert catalog.carried(folder=carried) == ["netlink"]
+    old = catalog.load("netlink", "6.1", folder=carried)
+    new = catalog.load("netlink", "6.12", folder=carried)
     assert (old.name, old.title, old.mechanism) == ("netlink", "by netlink", "netlink")
     assert [path.name for path in old.mailboxes] == ["0001-a.patch"]
     assert [path.name for path in new.mailboxes] == ["0001-b.patch"]
-    assert series.load("netlink", "7.3", folder=carried) == new
+    assert catalog.load("netlink", "7.3", folder=carried) == new
 
 
 @pytest.mark.parametrize("base", ["5.15", "8.0", "8.1"])
 def test_no_variant_for_the_base(carried: Path, base: str) -> None:
-    error = refused(lambda: series.load("netlink", base, folder=carried))
+    error = refused(lambda: catalog.load("netlink", base, folder=carried))
     assert str(error) == (
         f"SERIES=netlink: has no patches for {base}, only for [6.1, 6.12), [6.12, 8.0); "
         "choose another KERNEL"
@@ -546,18 +546,18 @@ def test_no_variant_for_the_base(carried: Path, base: str) -> None:
 
 
 def test_what_is_no_base(carried: Path) -> None:
-    error = refused(lambda: series.load("netlink", "linux", folder=carried))
+    error = refused(lambda: catalog.load("netlink", "linux", folder=carried))
     assert str(error) == "SERIES=netlink: 'linux' is no kernel version; give one like 7.3"
 
 
 def test_the_control_is_a_series(carried: Path) -> None:
-    control = series.load("base", "7.3", folder=carried)
+    control = catalog.load("base", "7.3", folder=carried)
     assert (control.mechanism, control.mailboxes) == ("none", ())
 
 
 @pytest.mark.parametrize("name", ["nettlink", "unfinished", ""])
 def test_unknown_names_list_the_known(carried: Path, name: str) -> None:
-    error = refused(lambda: series.load(name, "7.3", folder=carried))
+    error = refused(lambda: catalog.load(name, "7.3", folder=carried))
     assert str(error) == (
         f"SERIES={name}: no series of this name; choose from base, netlink, "
         "or give the path of an mbox file"
@@ -578,7 +578,7 @@ def test_unknown_names_list_the_known(carried: Path, name: str) -> None:
 )
 def test_a_series_from_a_file(carried: Path, tmp_path: Path, file: str, name: str) -> None:
     (tmp_path / file).write_text("From x")
-    loaded = series.load(str(tmp_path / file), "7.3", mechanism="eventfd", folder=carried)
+    loaded = catalog.load(str(tmp_path / file), "7.3", mechanism="eventfd", folder=carried)
     assert (loaded.name, loaded.mechanism) == (name, "eventfd")
     assert loaded.mailboxes == (tmp_path / file,)
     assert loaded.title == file
@@ -594,7 +594,7 @@ def test_a_series_from_a_file(carried: Path, tmp_path: Path, file: str, name: st
     ],
 )
 def test_files_that_are_not_there(carried: Path, name: str, cause: str) -> None:
-    error = refused(lambda: series.load(name, "7.3", folder=carried))
+    error = refused(lambda: catalog.load(name, "7.3", folder=carried))
     assert str(error) == f"SERIES={Path(name)}: {cause}; name an mbox file"
 
 
@@ -625,18 +625,18 @@ ONE = '[[variant]]\npatches = ["0001-b.patch"]\n'
 )
 def test_a_table_that_breaks_the_grammar(carried: Path, text: str, cause: str) -> None:
     (carried / "netlink/series.toml").write_text(text)
-    error = refused(lambda: series.load("netlink", "7.3", folder=carried))
+    error = refused(lambda: catalog.load("netlink", "7.3", folder=carried))
     assert cause in str(error)
     assert "series.toml" in error.what
 
 
 def test_a_draft_is_run_only_when_it_is_named(carried: Path) -> None:
     table = carried / "netlink/series.toml"
-    assert "netlink" in series.ready(folder=carried)
+    assert "netlink" in catalog.ready(folder=carried)
     table.write_text(table.read_text().replace("mechanism", "draft = true\nmechanism", 1))
-    assert "netlink" not in series.ready(folder=carried)
-    assert "netlink" in series.carried(folder=carried)
-    assert series.load("netlink", "7.3", folder=carried).name == "netlink"
+    assert "netlink" not in catalog.ready(folder=carried)
+    assert "netlink" in catalog.carried(folder=carried)
+    assert catalog.load("netlink", "7.3", folder=carried).name == "netlink"
 
 
 def test_open_ranges_reach_to_the_ends(carried: Path) -> None:
@@ -645,8 +645,8 @@ def test_open_ranges_reach_to_the_ends(carried: Path) -> None:
         '[[variant]]\nbefore = "7.0"\npatches = ["6.1/0001-a.patch"]\n'
         '[[variant]]\nfrom = "7.0"\npatches = ["0001-b.patch"]\n'
     )
-    assert series.load("netlink", "2.6", folder=carried).mailboxes[0].name == "0001-a.patch"
-    assert series.load("netlink", "99.1", folder=carried).mailboxes[0].name == "0001-b.patch"
+    assert catalog.load("netlink", "2.6", folder=carried).mailboxes[0].name == "0001-a.patch"
+    assert catalog.load("netlink", "99.1", folder=carried).mailboxes[0].name == "0001-b.patch"
 
 
 Range = tuple[str | None, str | None]
@@ -674,18 +674,12 @@ OLD, NEW, ALL = (None, "7.0"), ("7.0", None), (None, None)
 )
 def test_ranges_that_overlap(one: Range, two: Range, overlap: bool) -> None:
     first, second = (
-        series.Variant(Version(start) if start else None, Version(end) if end else None, ())
+        catalog.Variant(Version(start) if start else None, Version(end) if end else None, ())
         for start, end in (one, two)
     )
     assert first.overlaps(second) is second.overlaps(first) is overlap
 
 
 def test_an_open_range_is_told_in_words() -> None:
-    assert str(series.Variant(None, Version("7.0"), ())) == "[oldest, 7.0)"
-    assert str(series.Variant(Version("7.0"), None, ())) == "[7.0, newest)"
-
-
-def test_the_module_wins_over_the_data_folder() -> None:
-    assert Path(series.__file__).name == "series.py"
-    assert series.FOLDER.name == "series"
-    assert not (series.FOLDER / "__init__.py").exists()
+    assert str(catalog.Variant(None, Version("7.0"), ())) == "[oldest, 7.0)"
+    assert str(catalog.Variant(Version("7.0"), None, ())) == "[7.0, newest)"

@@ -19,10 +19,11 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import cache, download, source, unpack
 from kpatch.errors import HarnessError
-from kpatch.outcomes import ExitCode
-from kpatch.stage import Silent
+from kpatch.lib import cache
+from kpatch.lib.stage import Silent
+from kpatch.source import download, resolve, unpack
+from kpatch.tables.outcomes import ExitCode
 from tests import kerneltree
 
 
@@ -53,7 +54,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def refused(spec: str | Path, *, code: ExitCode = ExitCode.USAGE) -> str:
     """The one line that ``spec`` is refused with; nothing may be left of it."""
     with pytest.raises(HarnessError) as caught:
-        source.resolve(str(spec), stage=Silent())
+        resolve.resolve(str(spec), stage=Silent())
     assert caught.value.code is code
     line = str(caught.value)
     assert "\n" not in line
@@ -133,7 +134,7 @@ def test_secrets_of_urls_are_not_shown(text: str, shown: str) -> None:
 def test_folder_is_copied(tmp_path: Path) -> None:
     original = kerneltree.make(tmp_path / "linux")
     stage = Listener()
-    tree = source.resolve(str(original), stage=stage)
+    tree = resolve.resolve(str(original), stage=stage)
     assert (tree.version, tree.base, tree.provider, tree.cached) == (
         "9.9.1",
         "9.9",
@@ -148,22 +149,22 @@ def test_folder_is_copied(tmp_path: Path) -> None:
 
 
 def test_folder_is_named_by_its_content(tmp_path: Path) -> None:
-    one = source.resolve(str(kerneltree.make(tmp_path / "one")), stage=Silent())
-    again = source.resolve(str(kerneltree.make(tmp_path / "two")), stage=Silent())
+    one = resolve.resolve(str(kerneltree.make(tmp_path / "one")), stage=Silent())
+    again = resolve.resolve(str(kerneltree.make(tmp_path / "two")), stage=Silent())
     assert again.cached
     assert again.path == one.path
     assert again.origin == {"folder": str(tmp_path / "two")}
     (tmp_path / "two/scripts/run.sh").chmod(0o644)
-    other = source.resolve(str(tmp_path / "two"), stage=Silent())
+    other = resolve.resolve(str(tmp_path / "two"), stage=Silent())
     assert other.tree_id != one.tree_id
 
 
 def test_damaged_entry_says_what_to_remove(tmp_path: Path) -> None:
     original = kerneltree.make(tmp_path / "linux")
-    entry = source.resolve(str(original), stage=Silent()).path.parent
+    entry = resolve.resolve(str(original), stage=Silent()).path.parent
     (entry / "origin.json").write_text("{")
     with pytest.raises(HarnessError, match=f"cache {entry}: damaged; remove that folder"):
-        source.resolve(str(original), stage=Silent())
+        resolve.resolve(str(original), stage=Silent())
 
 
 @pytest.mark.parametrize("missing", ["Makefile", "Kconfig", "drivers/vfio/vfio_main.c"])
@@ -224,7 +225,7 @@ def test_version_is_what_the_makefile_says(tmp_path: Path) -> None:
     tree = kerneltree.make(tmp_path / "linux")
     text = (tree / "Makefile").read_text()
     (tree / "Makefile").write_text(text.replace("EXTRAVERSION =", "EXTRAVERSION = -rc3"))
-    assert source.kernel_version(tree, what="x") == ("9.9.1-rc3", "9.9")
+    assert resolve.kernel_version(tree, what="x") == ("9.9.1-rc3", "9.9")
 
 
 # Tarballs
@@ -235,13 +236,13 @@ def test_tarball_is_unpacked(tmp_path: Path, suffix: str) -> None:
     archive = tmp_path / f"linux.{suffix}"
     sha256 = kerneltree.pack(kerneltree.make(tmp_path / "linux"), archive)
     stage = Listener()
-    tree = source.resolve(str(archive), stage=stage)
+    tree = resolve.resolve(str(archive), stage=stage)
     assert (tree.provider, tree.version, tree.tree_id) == ("tarball", "9.9.1", sha256)
     assert tree.origin == {"file": str(archive), "sha256": sha256}
     assert_whole(tree.path)
     assert json.loads((tree.path.parent / "origin.json").read_text())["origin"] == tree.origin
     assert sorted(item.name for item in tree.path.parent.iterdir()) == ["origin.json", "tree"]
-    assert source.resolve(f"{archive}#sha256={sha256.upper()}", stage=Silent()).cached
+    assert resolve.resolve(f"{archive}#sha256={sha256.upper()}", stage=Silent()).cached
     (command,) = stage.commands
     assert str(archive) in command
 
@@ -250,7 +251,7 @@ def test_command_of_a_tarball_can_be_repeated(tmp_path: Path) -> None:
     archive = tmp_path / "it's.tar.xz"
     kerneltree.pack(kerneltree.make(tmp_path / "linux"), archive)
     stage = Listener()
-    source.resolve(str(archive), stage=stage)
+    resolve.resolve(str(archive), stage=stage)
     (tmp_path / "again").mkdir()
     subprocess.run(["sh", "-c", stage.commands[0]], cwd=tmp_path / "again", check=True)
     assert_whole(tmp_path / "again/linux-9.9")
@@ -258,7 +259,7 @@ def test_command_of_a_tarball_can_be_repeated(tmp_path: Path) -> None:
 
 def test_tarball_without_a_top_folder(tmp_path: Path) -> None:
     kerneltree.pack(kerneltree.make(tmp_path / "linux"), tmp_path / "flat.tar", top=".")
-    assert_whole(source.resolve(str(tmp_path / "flat.tar"), stage=Silent()).path)
+    assert_whole(resolve.resolve(str(tmp_path / "flat.tar"), stage=Silent()).path)
 
 
 def test_wrong_sha256_says_the_right_one(tmp_path: Path) -> None:
@@ -353,7 +354,7 @@ def test_absolute_and_special_members_are_tamed(tmp_path: Path) -> None:
         tar.addfile(setuid)
         inside = member("linux-9.9/absolute", tarfile.SYMTYPE, linkname="scripts/run.sh")
         tar.addfile(inside)
-    tree = source.resolve(str(archive), stage=Silent())
+    tree = resolve.resolve(str(archive), stage=Silent())
     status = (tree.path / "setuid").stat()
     assert status.st_mode & 0o7777 == 0o755
     assert status.st_uid == os.getuid()
@@ -410,20 +411,20 @@ def test_url_is_downloaded_once(tmp_path: Path, server: str) -> None:
     sha256 = kerneltree.pack(tree, tmp_path / "www/linux.tar.gz")
     stage = Listener()
     spec = f"{server}/linux.tar.gz#sha256={sha256}"
-    resolved = source.resolve(spec, stage=stage)
+    resolved = resolve.resolve(spec, stage=stage)
     assert resolved.origin == {"url": f"{server}/linux.tar.gz", "sha256": sha256}
     assert_whole(resolved.path)
     size = (tmp_path / "www/linux.tar.gz").stat().st_size
     assert stage.progress[0][1] == size
     assert sorted(item.name for item in resolved.path.parent.iterdir()) == ["origin.json", "tree"]
     (tmp_path / "www/linux.tar.gz").unlink()
-    assert source.resolve(spec, stage=Silent()).cached
+    assert resolve.resolve(spec, stage=Silent()).cached
 
 
 def test_file_url(tmp_path: Path) -> None:
     archive = tmp_path / "li nux.tar.gz"
     sha256 = kerneltree.pack(kerneltree.make(tmp_path / "linux"), archive)
-    assert_whole(source.resolve(f"{archive.as_uri()}#sha256={sha256}", stage=Silent()).path)
+    assert_whole(resolve.resolve(f"{archive.as_uri()}#sha256={sha256}", stage=Silent()).path)
 
 
 def test_download_with_another_sha256(tmp_path: Path, server: str) -> None:
@@ -498,7 +499,7 @@ def test_interrupted_unpacking_leaves_no_tree(
     wait_for(lambda: not unpacker.exists() or "sleep" not in (unpacker / "cmdline").read_text())
     if action is signal.SIGINT:
         assert kerneltree.leftovers(folder) == []
-    resolved = source.resolve(str(tmp_path / "linux.tar.xz"), stage=Silent())
+    resolved = resolve.resolve(str(tmp_path / "linux.tar.xz"), stage=Silent())
     assert not resolved.cached
     assert_whole(resolved.path)
     assert (resolved.path / "big").read_bytes() == (tree / "big").read_bytes()

@@ -20,15 +20,16 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import machine, suite, vm
-from kpatch.accel import Accel
 from kpatch.errors import HarnessError
-from kpatch.guest import Images
-from kpatch.judge import Ending, VmRun
-from kpatch.limits import Limits
-from kpatch.outcomes import ExitCode, Outcome
-from kpatch.record import Begin, Detected
-from kpatch.stage import Silent, Stage
+from kpatch.lib.stage import Silent, Stage
+from kpatch.run import runner
+from kpatch.run.protocol import Begin, Detected
+from kpatch.tables.limits import Limits
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict.judge import Ending, VmRun
+from kpatch.vm import machine, qemu
+from kpatch.vm.accel import Accel
+from kpatch.vm.guest_image import Images
 from tests import commandline, test_emulator
 
 NOWHERE = Path("/nonexistent")
@@ -110,7 +111,7 @@ class Machine:
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     @contextmanager
-    def boot(self, setup: vm.Setup, *, stage: Stage) -> Iterator[vm.VM]:
+    def boot(self, setup: qemu.Setup, *, stage: Stage) -> Iterator[qemu.VM]:
         """Play the next script."""
         script = PRELUDE + textwrap.dedent(self.scripts[len(self.pids)])
 
@@ -118,13 +119,13 @@ class Machine:
             numbers = [str(fds[name]) for name in ("records", "console", "qmp")]
             return [sys.executable, "-S", "-c", script, *numbers, *setup.machine.options()]
 
-        with vm.started(command) as started:  # type: ignore[arg-type]
+        with qemu.started(command) as started:  # type: ignore[arg-type]
             self.pids.append(started.qemu.pid)
             yield started
 
     def run(self, **selection: object) -> list[VmRun]:
         """Have the suite followed, with these fields of `suite.Selection`."""
-        setup = vm.Setup(
+        setup = qemu.Setup(
             image=NOWHERE,
             machine=machine.load(),
             firmware=NOWHERE,
@@ -132,9 +133,9 @@ class Machine:
             accel=Accel("tcg", "tcg", "asked for"),
         )
         wanted = functools.partial(
-            suite.Selection, mechanism="netlink", expression="burst or layout"
+            runner.Selection, mechanism="netlink", expression="burst or layout"
         )
-        return suite.run(
+        return runner.run(
             setup,
             wanted(**selection),  # type: ignore[arg-type]
             self.log,
@@ -145,8 +146,8 @@ class Machine:
 
 @pytest.fixture(autouse=True)
 def _quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(suite, "STACKS_SECONDS", 0.3)
-    monkeypatch.setattr(suite, "APART_SECONDS", 0.1)
+    monkeypatch.setattr(runner, "STACKS_SECONDS", 0.3)
+    monkeypatch.setattr(runner, "APART_SECONDS", 0.1)
 
 
 def play(tmp_path: Path, *scripts: str, **selection: object) -> tuple[list[VmRun], Machine]:
@@ -194,7 +195,7 @@ def test_done(tmp_path: Path) -> None:
 def test_a_console_that_has_all_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(suite, "DRAIN_SECONDS", 10)
+    monkeypatch.setattr(runner, "DRAIN_SECONDS", 10)
     start = time.monotonic()
     runs, guest = play(
         tmp_path,
@@ -337,7 +338,7 @@ def test_a_mechanism_is_detected_once(tmp_path: Path) -> None:
     )
     assert endings(runs) == [Ending.TAINTED, Ending.DONE]
     assert jobs(guest, 2) == [("undetected", True), ("eventfd", False)]
-    assert suite.detected(runs) == Detected("eventfd", "by its sign")
+    assert runner.detected(runs) == Detected("eventfd", "by its sign")
 
 
 def test_a_crash_in_the_detection_is_followed_by_a_vm_without(tmp_path: Path) -> None:
@@ -360,7 +361,7 @@ def test_a_crash_in_the_detection_is_followed_by_a_vm_without(tmp_path: Path) ->
     assert [fault.test for fault in runs[0].faults] == ["detection"]
     assert jobs(guest, 2) == [("undetected", True), ("unknown", False)]
     assert list(runs[1].transcript.ended) == ["a"]
-    assert suite.detected(runs) is None
+    assert runner.detected(runs) is None
 
 
 @pytest.mark.parametrize(
@@ -435,7 +436,7 @@ def test_silence_in_a_test_is_a_hang(tmp_path: Path) -> None:
     assert endings(runs) == [Ending.TEST_LIMIT, Ending.DONE]
     running = runs[0].transcript.running
     assert running is not None and running.id == "a"
-    assert f"keys {suite.STACK_KEYS.encode()!r}" in guest.log(1).read_text(), "SysRq was pressed"
+    assert f"keys {runner.STACK_KEYS.encode()!r}" in guest.log(1).read_text(), "SysRq was pressed"
 
 
 # ---- what the emulator is to blame for -----------------------------------------------------------
@@ -462,7 +463,7 @@ GOES_ON = """
 def timer_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have the monitor say what it said of a VM whose CPU 1 waits for ever."""
     answers = test_emulator.lost("10.0")[0]
-    monkeypatch.setattr(vm.VM, "info", lambda _, what: answers.get(what, ""))
+    monkeypatch.setattr(qemu.VM, "info", lambda _, what: answers.get(what, ""))
 
 
 def test_a_lost_timer_is_tried_once_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -503,7 +504,7 @@ def test_a_hang_of_the_kernel_is_not_tried_again(
 ) -> None:
     answers = iter([*test_emulator.looks("10.0")])
     monkeypatch.setattr(
-        vm.VM,
+        qemu.VM,
         "info",
         lambda _, what: (next(answers) if what == "registers -a" else {}).get(what, ""),
     )
@@ -655,7 +656,7 @@ def test_endless_garbage_ends_with_the_run(tmp_path: Path) -> None:
 
 
 def test_guest_that_asks_and_never_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(vm, "SEND_SECONDS", 0.3)
+    monkeypatch.setattr(qemu, "SEND_SECONDS", 0.3)
     runs, _ = play(
         tmp_path,
         """

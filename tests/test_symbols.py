@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.symbols import Symbols
+from kpatch.run.symbols import Symbols
 
 MAP = """\
 0000000000000000 A fixed_percpu_data

@@ -8,8 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import bootstrap, clients, compiler, confine, system, tools, unpack
-from kpatch.distributions import DISTRIBUTIONS, Distribution
+from kpatch import bootstrap
+from kpatch.build import compiler
+from kpatch.lib import confine, system, tools
+from kpatch.source import unpack
+from kpatch.tables.distributions import DISTRIBUTIONS, Distribution
+from kpatch.vm import acpid
 
 ROOT = Path(__file__).parent.parent
 
@@ -25,10 +29,10 @@ GENTOO = {"ID": "gentoo"}
 
 def asked_for() -> set[str]:
     """Debian's names of all packages that the sources ask for."""
-    names = {*bootstrap.PACKAGES, "python3-venv", clients.PACKAGE, confine.PACKAGE}
+    names = {*bootstrap.PACKAGES, "python3-venv", acpid.PACKAGE, confine.PACKAGE}
     names |= {*compiler.TOOLS.values(), *tools.PACKAGES.values(), *tools.FILES.values()}
     names |= {form.package for form in unpack.FORMATS}
-    for path in (ROOT / "kpatch").glob("*.py"):
+    for path in (ROOT / "kpatch").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call):
                 names |= {

@@ -8,7 +8,7 @@ import unicodedata
 
 import pytest
 
-from kpatch import text
+from kpatch.lib import sanitize
 
 
 @pytest.mark.parametrize(
@@ -32,26 +32,26 @@ from kpatch import text
     ],
 )
 def test_clean(raw: str, cleaned: str) -> None:
-    assert text.clean(raw) == cleaned
+    assert sanitize.clean(raw) == cleaned
 
 
 def test_nothing_that_a_terminal_obeys_is_left() -> None:
     chance = random.Random(1)  # noqa: S311
     alphabet = [chr(code) for code in (*range(0x100), 0x202E, 0xD801, 0xFFFF)]
     for _ in range(3000):
-        cleaned = text.clean("".join(chance.choices(alphabet, k=40)))
+        cleaned = sanitize.clean("".join(chance.choices(alphabet, k=40)))
         assert not {char for char in cleaned if unicodedata.category(char)[0] == "C"} - {
             "\n",
             "\t",
             "\xad",  # soft hyphen
         }
-        assert text.clean(cleaned) == cleaned
+        assert sanitize.clean(cleaned) == cleaned
 
 
 def test_line() -> None:
-    assert text.line("\n \n  first \t line \nsecond") == "first line"
-    assert text.line("") == ""
-    assert text.line("x" * 600) == "x" * 499 + "…"
+    assert sanitize.line("\n \n  first \t line \nsecond") == "first line"
+    assert sanitize.line("") == ""
+    assert sanitize.line("x" * 600) == "x" * 499 + "…"
 
 
 @pytest.mark.parametrize(
@@ -68,4 +68,4 @@ def test_line() -> None:
     ],
 )
 def test_duration(seconds: float, shown: str) -> None:
-    assert text.duration(seconds) == shown
+    assert sanitize.duration(seconds) == shown

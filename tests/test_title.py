@@ -7,7 +7,7 @@ import re
 
 import pytest
 
-from kpatch import console, title
+from kpatch.run import console, title
 from tests.test_console import DATA
 
 # name of the golden console: the titles of its faults

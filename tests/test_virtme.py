@@ -14,14 +14,16 @@ from typing import cast
 
 import pytest
 
-from kpatch import clients, guest, machine, run, virtme, vm
-from kpatch.accel import Accel
+from kpatch import pipeline
 from kpatch.errors import HarnessError
-from kpatch.guest import Images
+from kpatch.lib.progress import Progress
+from kpatch.lib.stage import Silent
 from kpatch.model import Kernel
-from kpatch.outcomes import ExitCode
-from kpatch.progress import Progress
-from kpatch.stage import Silent
+from kpatch.tables import paths
+from kpatch.tables.outcomes import ExitCode
+from kpatch.vm import acpid, guest_image, machine, qemu, virtme
+from kpatch.vm.accel import Accel
+from kpatch.vm.guest_image import Images
 
 DATA = Path(__file__).parent / "data" / "virtme"
 FDS = {"records": 5, "console": 6, "qmp": 7}
@@ -33,9 +35,9 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def setup(tmp_path: Path) -> vm.Setup:
+def setup(tmp_path: Path) -> qemu.Setup:
     (tmp_path / "bzImage").write_bytes(b"no kernel")
-    return vm.Setup(
+    return qemu.Setup(
         image=tmp_path / "bzImage",
         machine=machine.load(),
         firmware=Path("/aml"),
@@ -119,51 +121,51 @@ def test_no_qemu_is_a_missing_tool(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert error.value.code is ExitCode.USAGE
 
 
-def test_kernel_arguments(setup: vm.Setup) -> None:
-    argv = vm.command(setup, FDS, Silent())
+def test_kernel_arguments(setup: qemu.Setup) -> None:
+    argv = qemu.command(setup, FDS, Silent())
     words = virtme.value_of(argv, "-append").split()
     ours, _, theirs = " ".join(words).partition(" -- ")
-    assert set(vm.KERNEL_ARGUMENTS) <= set(words)
-    assert set(vm.EMULATED_ARGUMENTS) <= set(words)
+    assert set(qemu.KERNEL_ARGUMENTS) <= set(words)
+    assert set(qemu.EMULATED_ARGUMENTS) <= set(words)
     assert "VFIO_ACPI=run" in words
     assert [word for word in words if word.startswith("init=")] == [
-        f"init={machine.KTESTS / 'init.sh'}"
+        f"init={paths.KTESTS / 'init.sh'}"
     ], "one init, ours"
     assert ours.endswith("init.sh") and Path(theirs).name == "virtme-ng-init"
     [flags] = [word for word in words if word.startswith("rootflags=")]
     assert flags.endswith(",cache=loose")
     [script] = [word for word in words if word.startswith("virtme.exec=")]
     encoded = script.removeprefix("virtme.exec=").strip("`")
-    assert base64.b64decode(encoded).decode() == vm.WHEN_READY
+    assert base64.b64decode(encoded).decode() == qemu.WHEN_READY
 
 
-def test_hardware_keeps_its_own_timers(setup: vm.Setup) -> None:
+def test_hardware_keeps_its_own_timers(setup: qemu.Setup) -> None:
     native = replace(setup, accel=replace(setup.accel, used="kvm"))
-    words = virtme.value_of(vm.command(native, FDS, Silent()), "-append").split()
-    assert not set(vm.EMULATED_ARGUMENTS) & set(words)
+    words = virtme.value_of(qemu.command(native, FDS, Silent()), "-append").split()
+    assert not set(qemu.EMULATED_ARGUMENTS) & set(words)
 
 
 @pytest.mark.parametrize(("flavor", "told"), [("plain", False), ("debug", True)])
 def test_kasan_reports_more_than_once(
-    setup: vm.Setup, monkeypatch: pytest.MonkeyPatch, flavor: str, told: bool
+    setup: qemu.Setup, monkeypatch: pytest.MonkeyPatch, flavor: str, told: bool
 ) -> None:
     """In the flavor that has KASAN; another kernel would hand the word to init."""
-    pipeline = run.Pipeline(run.Request(flavor=flavor), Progress())
-    monkeypatch.setattr(guest, "images", lambda *a, **k: setup.images)
-    monkeypatch.setattr(clients, "folder", lambda **k: None)
-    pipeline.found.accel = setup.accel
-    of_flavor = pipeline.machine(cast(Kernel, SimpleNamespace(image=setup.image)), None)
+    through = pipeline.Pipeline(pipeline.Request(flavor=flavor), Progress())
+    monkeypatch.setattr(guest_image, "images", lambda *a, **k: setup.images)
+    monkeypatch.setattr(acpid, "folder", lambda **k: None)
+    through.found.accel = setup.accel
+    of_flavor = through.machine(cast(Kernel, SimpleNamespace(image=setup.image)), None)
     for argv in (
-        vm.command(of_flavor, FDS, Silent()),
-        vm.shell_command(of_flavor, "netlink", stage=Silent()),
+        qemu.command(of_flavor, FDS, Silent()),
+        qemu.shell_command(of_flavor, "netlink", stage=Silent()),
     ):
         ours, _, theirs = virtme.value_of(argv, "-append").partition(" -- ")
         assert ("kasan_multi_shot" in ours.split()) == told
         assert "kasan_multi_shot" not in theirs
 
 
-def test_channels_and_disks(setup: vm.Setup) -> None:
-    argv = vm.command(setup, FDS, Silent())
+def test_channels_and_disks(setup: qemu.Setup) -> None:
+    argv = qemu.command(setup, FDS, Silent())
     assert set(values(argv, "-chardev")) == {
         "socket,id=records,fd=5",
         "socket,id=console,fd=6",
@@ -174,14 +176,14 @@ def test_channels_and_disks(setup: vm.Setup) -> None:
     drives = values(argv, "-drive")
     assert [drive.split(",")[0] for drive in drives] == ["file=/runtime", "file=/suite"]
     assert all(drive.endswith(",readonly=on") for drive in drives)
-    more = vm.command(replace(setup, selftests=Path("/own")), FDS, Silent())
+    more = qemu.command(replace(setup, selftests=Path("/own")), FDS, Silent())
     assert [drive.split(",")[0] for drive in values(more, "-drive")][2:] == ["file=/own"]
     [share] = values(argv, "-fsdev")
     assert "readonly=on" in share, "the guest cannot write to the host"
 
 
-def test_shell(setup: vm.Setup) -> None:
-    argv = vm.shell_command(setup, "netlink", stage=Silent())
+def test_shell(setup: qemu.Setup) -> None:
+    argv = qemu.shell_command(setup, "netlink", stage=Silent())
     append = shlex.split(virtme.value_of(argv, "-append"))
     assert {"VFIO_ACPI=shell", "vfio_acpi.mechanism=netlink"} <= set(append)
     assert not any(word.startswith("virtme.exec=") for word in append)

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from kpatch import environment, vm
 from kpatch.errors import HarnessError
-from kpatch.monitor import Monitor
-from kpatch.outcomes import ExitCode
+from kpatch.lib import environment
+from kpatch.tables.outcomes import ExitCode
+from kpatch.vm import qemu
+from kpatch.vm.qmp import Monitor
 
 
 def stopped_machine(fds: Mapping[str, int]) -> list[str]:
@@ -34,12 +35,12 @@ def stopped_machine(fds: Mapping[str, int]) -> list[str]:
 
 
 @pytest.fixture
-def machine() -> Iterator[vm.VM]:
-    with vm.started(stopped_machine) as started:
+def machine() -> Iterator[qemu.VM]:
+    with qemu.started(stopped_machine) as started:
         yield started
 
 
-def test_monitor(machine: vm.VM) -> None:
+def test_monitor(machine: qemu.VM) -> None:
     status = machine.qmp("query-status")
     assert isinstance(status, dict) and status["status"] == "prelaunch"
     with pytest.raises(HarnessError, match="QMP device_del: Device 'none' not found") as refused:
@@ -48,7 +49,7 @@ def test_monitor(machine: vm.VM) -> None:
     machine.sysrq("w")
 
 
-def test_quit_ends_it(machine: vm.VM) -> None:
+def test_quit_ends_it(machine: qemu.VM) -> None:
     machine.qmp("quit")
     end = time.monotonic() + 10
     while machine.alive and time.monotonic() < end:
@@ -58,7 +59,7 @@ def test_quit_ends_it(machine: vm.VM) -> None:
     machine.send({"type": "job"})  # nobody is there; nothing happens
 
 
-def test_output_ends_in_time(machine: vm.VM) -> None:
+def test_output_ends_in_time(machine: qemu.VM) -> None:
     start = time.monotonic()
     assert list(machine.output(0.3)) == []
     assert 0.25 < time.monotonic() - start < 3
@@ -78,7 +79,7 @@ def test_stopped_qemu_is_not_waited_for() -> None:
 
 
 def test_frozen_qemu_is_ended() -> None:
-    with vm.started(stopped_machine) as frozen:
+    with qemu.started(stopped_machine) as frozen:
         frozen.qmp("query-status")
         os.kill(frozen.qemu.pid, signal.SIGSTOP)
         start = time.monotonic()
@@ -90,7 +91,7 @@ def test_frozen_qemu_is_ended() -> None:
 def test_nothing_of_the_users_environment_is_qemus(monkeypatch: pytest.MonkeyPatch) -> None:
     """A guest can read it."""
     monkeypatch.setenv("A_TOKEN_OF_MINE", "secret")
-    with vm.started(stopped_machine) as started:
+    with qemu.started(stopped_machine) as started:
         started.qmp("query-status")  # setpriv is QEMU by now
         raw = Path(f"/proc/{started.qemu.pid}/environ").read_bytes()
     names = {word.partition(b"=")[0].decode() for word in raw.split(b"\0") if word}
@@ -98,17 +99,17 @@ def test_nothing_of_the_users_environment_is_qemus(monkeypatch: pytest.MonkeyPat
 
 
 def test_exception_ends_it() -> None:
-    with pytest.raises(RuntimeError), vm.started(stopped_machine) as started:
+    with pytest.raises(RuntimeError), qemu.started(stopped_machine) as started:
         raise RuntimeError
     assert started.qemu.returncode == -signal.SIGKILL
 
 
 def test_what_was_printed_before_a_record_comes_before_it() -> None:
     talk = "records.sendall(b'r'); console.sendall(b'c'); records.sendall(b'R')"
-    with vm.started(lambda fds: saying(fds, talk)) as talking:
+    with qemu.started(lambda fds: saying(fds, talk)) as talking:
         talking.qemu.wait()
         said = list(talking.output(5.0))
-    assert said == [vm.Output("console", b"c"), vm.Output("records", b"rR")]
+    assert said == [qemu.Output("console", b"c"), qemu.Output("records", b"rR")]
 
 
 def saying(fds: Mapping[str, int], script: str) -> list[str]:

@@ -1,0 +1,327 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The drift gate: the mirror in `uapi` against the headers of every base with every series.
+
+cffi's ABI mode believes what it is told, and its API mode adapts silently to a header that says
+otherwise. So every size, offset, type and constant of the mirror becomes a static assertion that
+gcc checks against the headers, for 64 and for 32 bit; and the names of both sides are compared,
+within what `kpatch.build.headers.HEADERS` is interested in.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cffi import FFI
+
+from kpatch.abi import golden, probe
+from kpatch.abi.golden import Measured
+from kpatch.abi.probe import Compiler, Names
+from kpatch.build import headers
+from kpatch.build.headers import Header
+from kpatch.errors import HarnessError
+from kpatch.lib.progress import Progress
+from kpatch.model import Applied
+from kpatch.pipeline import Pipeline, Request
+from kpatch.series.catalog import BASE, carried
+from kpatch.source.download import public
+from kpatch.tables import bases
+from uapi import names, structures
+
+MODULE = Path(structures.__file__).with_name("_mirror.py")
+
+# cffi's names of types: the kernel's, which assertions are about, and short ones for the JSON.
+TYPES = {
+    "uint8_t": ("__u8", "u8"),
+    "uint16_t": ("__u16", "u16"),
+    "uint32_t": ("__u32", "u32"),
+    "uint64_t": ("__u64", "u64"),
+    "int32_t": ("__s32", "s32"),
+    "char": ("char", "char"),
+}
+
+
+@dataclass(frozen=True)
+class Field:
+    """A member as the mirror has it; ``kind`` is its type in the kernel's words."""
+
+    offset: int
+    kind: str
+    short: str
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A structure as the mirror has it."""
+
+    size: int
+    fields: dict[str, Field]
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """What the mirror says that a kernel has. ``elsewhere``: what it has for other kernels.
+
+    A kernel may have more than the number of a constant in ``least``.
+    """
+
+    constants: Mapping[str, int | str]
+    structs: Mapping[str, Struct]
+    elsewhere: frozenset[str] = frozenset()
+    least: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(cls, constants: Mapping[str, int | str], declarations: Mapping[str, str]) -> Mirror:
+        """A mirror of ``constants``, and of structures as C declarations for cffi."""
+        ffi = FFI()
+        ffi.cdef("".join(declarations.values()))
+        return cls(constants, {name: _struct(ffi, name) for name in declarations})
+
+    @classmethod
+    def for_kernel(cls, release: str, mechanism: str) -> Mirror:
+        """`uapi.mirror`, as far as a kernel of ``release`` with a ``mechanism``'s series has it."""
+        there = cls.of(names.constants(release, mechanism), names.structures(release, mechanism))
+        known = {*names.everything(), *structures.STRUCTURES, *names.GATES}
+        least = (name for name, gate in names.GATES.items() if gate.least)
+        return cls(there.constants, there.structs, frozenset(known), frozenset(least))
+
+
+@dataclass(frozen=True)
+class Report:
+    """What was found of one kernel at all widths; ``findings`` are lines, each with its widths."""
+
+    findings: Mapping[str, tuple[int, ...]]
+    abis: golden.Abis
+
+    def lines(self, kernel: str) -> list[str]:
+        """The findings for a reader."""
+        return [
+            f"{kernel}, {' and '.join(map(str, widths))} bit: {text}"
+            for text, widths in self.findings.items()
+        ]
+
+
+@dataclass
+class Outcome:
+    """What a run of the gate found: lines, and how many kernels it looked at."""
+
+    findings: list[str] = field(default_factory=list)
+    written: list[Path] = field(default_factory=list)
+    kernels: int = 0
+
+
+def check(
+    mirror: Mirror,
+    folders: tuple[Path, ...],
+    wanted: Sequence[Header],
+    widths: Iterable[int] = probe.WIDTHS,
+) -> Report:
+    """Compare ``mirror`` with the headers ``wanted`` in ``folders``.
+
+    HarnessError (exit 1) if they do not compile at all.
+    """
+    findings: dict[str, tuple[int, ...]] = {}
+    abis = {}
+    for width in widths:
+        compiler = Compiler(folders, width)
+        declared = compiler.names(wanted)
+        measured = _measure(compiler, wanted, declared, mirror)
+        abis[width] = measured
+        for line in (
+            *_unmatched(mirror, declared),
+            *_refuted(compiler, wanted, mirror, declared, measured),
+        ):
+            findings[line] = (*findings.get(line, ()), width)
+    return Report(findings, abis)
+
+
+def check_kernel(applied: Applied, installed: headers.Installed) -> Report:
+    """Compare the project's mirror with the headers of a kernel."""
+    mirror = Mirror.for_kernel(applied.tree.base, applied.series.mechanism)
+    return check(mirror, installed.folders, installed.headers)
+
+
+def run(
+    kernels: Sequence[str],
+    *,
+    progress: Progress,
+    series: Sequence[str] = (),
+    mechanism: str | None = None,
+    jobs: int = 1,
+    write: bool = False,
+    folder: Path = golden.FOLDER,
+) -> Outcome:
+    """The whole gate: ``series`` (none: all) on ``kernels``, and the golden JSON.
+
+    ``mechanism`` is that of series from a file, which decides what names they should have.
+    ``write`` makes the golden JSON, and cffi's module, instead of comparing them; nothing is
+    written for a kernel with findings. HarnessError (exit 2) if that is asked for a part only.
+    """
+    every = (BASE, *carried())
+    if write and series and set(series) != set(every):
+        raise HarnessError(
+            "--write", "needs all series, as they share files", mend="leave out --series"
+        )
+    outcome = Outcome()
+    _module(outcome, write=write)
+    for kernel in kernels:
+        kind = public(kernel)
+        pipeline = Pipeline(Request(kernel=kernel, mechanism=mechanism), progress)
+        measured: dict[str, golden.Abis] = {}
+        before = len(outcome.findings)
+        for applied in map(pipeline.apply, series or every):
+            name = applied.series.name
+            with progress.stage("headers", series=name, kind=kind) as stage:
+                installed = headers.install(applied, jobs=jobs, stage=stage)
+                installed.check()
+                stage.cached = installed.cached
+            with progress.stage("drift", series=name, kind=kind):
+                report = check_kernel(applied, installed)
+            outcome.kernels += 1
+            outcome.findings += report.lines(f"{applied.tree.version} {name}")
+            # A tree of the user's own is held against the mirror, not against a base's file.
+            if kernel in bases.BASES and name in every:
+                measured[name] = report.abis
+        if not write:
+            for name, abis in measured.items():
+                outcome.findings += golden.differences(kernel, name, abis, folder=folder)
+        elif measured and len(outcome.findings) == before:
+            outcome.written += golden.write(kernel, measured, folder=folder)
+    return outcome
+
+
+def _module(outcome: Outcome, *, write: bool, path: Path = MODULE) -> None:
+    """See to it that cffi's module is made from the structures as they are now."""
+    text = structures.module()
+    if path.is_file() and path.read_text() == text:
+        return
+    if write:
+        path.write_text(text)
+        outcome.written.append(path)
+    else:
+        outcome.findings.append(
+            f"uapi/{path.name} is not made from uapi/structures.py as it is (drift --write does it)"
+        )
+
+
+def _struct(ffi: FFI, name: str) -> Struct:
+    kind = ffi.typeof(f"struct {name}")
+    return Struct(
+        ffi.sizeof(kind),
+        {member: _field(place.offset, place.type.cname) for member, place in kind.fields},
+    )
+
+
+def _field(offset: int, cname: str) -> Field:
+    """A member of type ``cname`` ("uint32_t", "char[20]", "uint8_t[]")."""
+    word, bracket, length = cname.partition("[")
+    kernel, short = TYPES[word]
+    return Field(offset, kernel + bracket + length, short + bracket + length)
+
+
+def _measure(
+    compiler: Compiler, wanted: Sequence[Header], declared: Names, mirror: Mirror
+) -> Measured:
+    """What the headers say of the names that both sides have."""
+    common = [name for name in declared.constants if name in mirror.constants]
+    texts = compiler.texts(wanted, common)
+    numbers = compiler.values(wanted, {name: name for name in common if name not in texts})
+    layouts = compiler.layouts(
+        wanted,
+        {name: one for name, one in declared.structures.items() if name in mirror.structs},
+    )
+    types = {
+        name: {
+            member: mirror.structs[name].fields[member].short
+            if member in mirror.structs[name].fields
+            else "?"
+            for member in layout.members
+        }
+        for name, layout in layouts.items()
+    }
+    return Measured({**numbers, **texts}, layouts, types)
+
+
+def _unmatched(mirror: Mirror, declared: Names) -> Iterator[str]:
+    """The names that only one side has."""
+    yield from _compare_names("", mirror.constants, declared.constants, mirror.elsewhere)
+    there = {name: one.header for name, one in declared.structures.items()}
+    yield from _compare_names("struct ", mirror.structs, there, mirror.elsewhere)
+    for name in (name for name in mirror.structs if name in there):
+        members = dict.fromkeys(declared.structures[name].members, there[name])
+        fields = mirror.structs[name].fields
+        yield from _compare_names(
+            "",
+            [f"{name}.{one}" for one in fields],
+            {f"{name}.{one}": header for one, header in members.items()},
+            mirror.elsewhere,
+            there[name],
+        )
+
+
+def _compare_names(
+    word: str,
+    ours: Iterable[str],
+    theirs: Mapping[str, str],
+    elsewhere: frozenset[str],
+    header: str = "the headers",
+) -> Iterator[str]:
+    known_here = set(ours)
+    for name in ours:
+        if name not in theirs:
+            yield f"{word}{name} is in the mirror, but not in {header}"
+    for name in (name for name in theirs if name not in known_here):
+        known = name in elsewhere or f"{word}{name}" in elsewhere
+        where = "which has it for other kernels only" if known else "which lacks it"
+        yield f"{word}{name} is in {theirs[name]}, but not in the mirror, {where}"
+
+
+def _refuted(
+    compiler: Compiler,
+    wanted: Sequence[Header],
+    mirror: Mirror,
+    declared: Names,
+    measured: Measured,
+) -> Iterator[str]:
+    """What gcc finds wrong of what the mirror says of the names that both sides have."""
+    claims: dict[str, tuple[str, str]] = {}
+    for name, theirs in measured.constants.items():
+        ours = mirror.constants[name]
+        where = declared.constants[name]
+        least = name in mirror.least
+        claims[name] = (
+            _equal(name, ours, theirs, than=">=" if least else "=="),
+            f"{name} is {theirs!r} in {where}, {'at least ' * least}{ours!r} in the mirror",
+        )
+    for name, layout in measured.structures.items():
+        where, struct = declared.structures[name].header, mirror.structs[name]
+        claims[f"sizeof {name}"] = (
+            f"sizeof(struct {name}) == {struct.size}",
+            f"struct {name} has {layout.size} bytes in {where}, {struct.size} in the mirror",
+        )
+        for member, place in layout.members.items():
+            one = struct.fields.get(member)
+            if one is None:
+                continue
+            claims[f"offset {name}.{member}"] = (
+                f"{probe.offset(name, member)} == {one.offset}",
+                f"{name}.{member} is at offset {place.offset} in {where}, "
+                f"{one.offset} in the mirror",
+            )
+            claims[f"type {name}.{member}"] = (
+                probe.same_type(name, member, one.kind),
+                f"{name}.{member} is no {one.kind} in {where}, as it is in the mirror",
+            )
+    for key in compiler.broken(wanted, {key: text for key, (text, _) in claims.items()}):
+        yield claims[key][1]
+
+
+def _equal(name: str, ours: int | str, theirs: int | str, *, than: str) -> str:
+    """The assertion that a constant is (``than`` "==") what the mirror says, or more (">=")."""
+    if isinstance(ours, str) and isinstance(theirs, str):
+        return probe.same_text(name, ours)
+    if isinstance(ours, int) and isinstance(theirs, int):
+        # Without the suffix a number of 64 bits would do, but one with bit 63 would not.
+        return f"({name}) {than} {ours}{'ULL' if ours > 0x7FFFFFFF else ''}"
+    return "0"

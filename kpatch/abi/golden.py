@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The golden JSON: what the compiler measured, for whoever has a mirror in another language.
+
+One file for each base and each set of series whose headers say the same, in ``uapi/golden``;
+``schema.json`` beside them describes it, ``docs/vectors.md`` what to do with it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from kpatch.abi.probe import Layout
+from kpatch.errors import HarnessError
+from kpatch.tables import paths
+
+FOLDER = paths.GOLDEN
+SCHEMA = "schema.json"
+SCHEMA_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The headers' constants and structures for one ABI. ``types`` are the members' in C."""
+
+    constants: dict[str, int | str]
+    structures: dict[str, Layout]
+    types: dict[str, dict[str, str]]
+
+    def document(self) -> dict[str, Any]:
+        """It as JSON."""
+        return {
+            "constants": dict(sorted(self.constants.items())),
+            "structures": {
+                name: {
+                    "size": layout.size,
+                    "alignment": layout.alignment,
+                    "members": [
+                        {"name": member, "type": self.types[name][member], **asdict(place)}
+                        for member, place in layout.members.items()
+                    ],
+                }
+                for name, layout in sorted(self.structures.items())
+            },
+        }
+
+
+Abis = Mapping[int, Measured]
+"""What was measured, by the ABI's width."""
+
+
+def documents(release: str, measured: Mapping[str, Abis]) -> dict[str, dict[str, Any]]:
+    """The files of a base, by name: what was ``measured`` for each of its series.
+
+    A file is named after the first series that it is of.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    for series, abis in measured.items():
+        told = {str(width): one.document() for width, one in abis.items()}
+        for document in found.values():
+            if document["abis"] == told:
+                document["series"].append(series)
+                break
+        else:
+            found[f"{release}-{series}.json"] = {
+                "$schema": SCHEMA,
+                "schema_version": SCHEMA_VERSION,
+                "license": "GPL-2.0-only OR MIT",
+                "base": release,
+                "series": [series],
+                "architecture": "x86",
+                "abis": told,
+            }
+    return found
+
+
+def render(document: Mapping[str, Any]) -> str:
+    """A file's text."""
+    return json.dumps(document, indent=1) + "\n"
+
+
+def write(release: str, measured: Mapping[str, Abis], *, folder: Path = FOLDER) -> list[Path]:
+    """Write the files of a base, remove those that it no longer has; those that changed."""
+    wanted = {name: render(one) for name, one in documents(release, measured).items()}
+    changed = []
+    for path in sorted(folder.glob(f"{release}-*.json")):
+        if path.name not in wanted:
+            path.unlink()
+            changed.append(path)
+    for name, text in wanted.items():
+        path = folder / name
+        if not path.is_file() or path.read_text() != text:
+            path.write_text(text)
+            changed.append(path)
+    return changed
+
+
+def differences(release: str, series: str, abis: Abis, *, folder: Path = FOLDER) -> Iterator[str]:
+    """What the golden JSON says otherwise than what was measured, a line each."""
+    found = [(path, one) for path, one in _files(release, folder) if series in one["series"]]
+    if not found:
+        yield f"no {release}-*.json in uapi/golden is of the series {series}"
+    for path, document in found:
+        for width, measured in abis.items():
+            there = document["abis"].get(str(width), {})
+            for where, old, new in _compare((), there, measured.document()):
+                yield f"uapi/golden/{path.name}: {where} is {old} at {width} bit, measured: {new}"
+
+
+def _files(release: str, folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
+    for path in sorted(folder.glob(f"{release}-*.json")):
+        try:
+            document = json.loads(path.read_text())
+            fitting = isinstance(document["series"], list) and isinstance(document["abis"], dict)
+        except (ValueError, KeyError, TypeError) as error:
+            raise _damaged(path, str(error)) from None
+        if not fitting:
+            raise _damaged(path, "series is no list, or abis no object")
+        yield path, document
+
+
+def _damaged(path: Path, cause: str) -> HarnessError:
+    return HarnessError(
+        f"uapi/golden/{path.name}", f"is damaged: {cause}", mend="run kpatch drift --write"
+    )
+
+
+def _compare(where: tuple[str, ...], old: Any, new: Any) -> Iterator[tuple[str, str, str]]:
+    """The leaves in which two documents differ."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in _union(old, new):
+            yield from _compare((*where, str(key)), old.get(key, ...), new.get(key, ...))
+    elif isinstance(old, list) and isinstance(new, list):
+        yield from _compare(where, dict(enumerate(old)), dict(enumerate(new)))
+    elif old != new or type(old) is not type(new):
+        yield ".".join(where), _shown(old), _shown(new)
+
+
+def _union(old: Iterable[Any], new: Iterable[Any]) -> Iterable[Any]:
+    return dict.fromkeys((*old, *new))
+
+
+def _shown(value: Any) -> str:
+    if value is ...:
+        return "missing"
+    return "something" if isinstance(value, dict | list) else repr(value)

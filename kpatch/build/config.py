@@ -1,0 +1,192 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The .config of a flavor: the tree's own conf makes it, and every symbol asked for is checked."""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache as once
+from pathlib import Path
+
+import kconfiglib
+
+from kconfig import conf, dotconfig, explain, fragment, tree
+from kconfig.fragment import Request
+from kpatch.build import compiler
+from kpatch.errors import HarnessError
+from kpatch.lib import cache
+from kpatch.lib.stage import Stage
+from kpatch.model import Config
+from kpatch.tables.flavors import Flavor
+from kpatch.tables.outcomes import ExitCode
+
+# Part of the key of every entry: raised when what an entry holds changes.
+FORMAT = "2"
+
+CONFIG, FRAGMENT, VARIABLES = "config", "fragment.config", "variables"
+
+# Tools that Kconfig files ask for their version or presence, besides compiler and linker.
+PROBED_TOOLS = ("rustc", "bindgen", "pahole")
+
+
+@once
+def toolchain() -> tuple[str, ...]:
+    """What of this machine a .config depends on; takes milliseconds.
+
+    rustc may be a shim that takes long to answer, so such tools are told by file and time.
+    HarnessError (exit 2) if a tool is missing.
+    """
+    probed = (path for tool in PROBED_TOOLS if (path := shutil.which(tool)) is not None)
+    return (compiler.detect().identity, *map(_stamp, probed))
+
+
+def _stamp(path: str) -> str:
+    stat = Path(path).stat()
+    return f"{path} {stat.st_size} {stat.st_mtime_ns}"
+
+
+def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage: Stage) -> Config:
+    """The .config of ``flavor`` for the kernel in ``source``, which is not written to.
+
+    ``source`` has the series applied, ``source_id`` names its content, ``version`` is the
+    kernel's ("7.3.4"). HarnessError: exit 4 if a symbol asked for did not stick, with the
+    reasons in ``details``, or if the tree cannot be configured; exit 2 for a bad fragment.
+    """
+    source = source.absolute()
+    requests = fragment.stack(flavor.fragments, version)
+    asked = fragment.render(requests)
+    key = cache.digest([FORMAT, source_id, version, asked, *toolchain()])
+
+    def fill(folder: Path) -> None:
+        stage.note(f"{flavor.name}: asking the tree's own conf")
+        (folder / FRAGMENT).write_text(asked, encoding="utf-8")
+        out = folder / "out"
+        out.mkdir()
+        text = conf.resolve(folder / FRAGMENT, source=source, out=out)
+        _check(text, requests, source=source, version=version, flavor=flavor, out=out, stage=stage)
+        (folder / CONFIG).write_text(text, encoding="utf-8")
+        shutil.rmtree(out)
+
+    def waiting() -> None:
+        stage.note(f"{flavor.name}: another run is making this config")
+
+    folder, cached = cache.entry("config", key, fill, waiting=waiting)
+    repeat = Path(tempfile.gettempdir()) / f"vfio-acpi-{key}"
+    for argv in conf.commands(folder / FRAGMENT, source=source, out=repeat):
+        stage.command(argv)
+    text = (folder / CONFIG).read_text(encoding="utf-8")
+    return Config(flavor.name, text, cache.digest([text]), cached)
+
+
+def unmet(text: str, requests: Iterable[Request]) -> list[Request]:
+    """Those of ``requests`` that the .config ``text`` does not grant."""
+    got = dotconfig.parse(text)
+    return [it for it in requests if not dotconfig.same(it.value, got.get(it.symbol, "n"))]
+
+
+def _check(
+    text: str,
+    requests: Sequence[Request],
+    *,
+    source: Path,
+    version: str,
+    flavor: Flavor,
+    out: Path,
+    stage: Stage,
+) -> None:
+    """Raise HarnessError (exit 4) if a request is unmet, or is for a symbol that does not exist.
+
+    "off" is granted to a symbol that does not exist as well, but nobody asks for that on
+    purpose. Only then, or when something is unmet, the Kconfig files are parsed.
+    """
+    failed, got = unmet(text, requests), dotconfig.parse(text)
+    doubtful = [it for it in requests if it.value == dotconfig.OFF and it.symbol not in got]
+    if not failed and not doubtful:
+        return
+    stage.note(f"{flavor.name}: finding out why symbols did not stick")
+    try:
+        variables = conf.variables(source=source, out=out)
+        kconfig = tree.load(source, version=version, environment=variables, cwd=out)
+    except kconfiglib.KconfigError as error:
+        details = f"kconfiglib cannot read this kernel's Kconfig files: {error}\n"
+    else:
+        failed += [it for it in doubtful if not tree.defined(kconfig, it.symbol)]
+        tree.allnoconfig(kconfig, {it.symbol: it.value for it in requests})
+        by_symbol = {it.symbol: it for it in requests}
+        details = "\n".join(
+            explain.stuck(kconfig, it, got=got.get(it.symbol), asked=by_symbol) for it in failed
+        )
+    if failed:
+        raise _did_not_stick(failed, flavor, version, details)
+
+
+def _did_not_stick(
+    failed: Sequence[Request], flavor: Flavor, version: str, details: str
+) -> HarnessError:
+    names = ", ".join(f"CONFIG_{it.symbol}={it.value} ({it.where})" for it in failed)
+    return HarnessError(
+        f"flavor {flavor.name} for Linux {version}",
+        f"did not stick: {names}",
+        mend="change the fragments as said below",
+        code=ExitCode.BUILD,
+        details=details,
+    )
+
+
+def explanations(
+    symbols: Sequence[str],
+    *,
+    source: Path,
+    source_id: str,
+    version: str,
+    flavor: Flavor,
+    text: str | None = None,
+    stage: Stage,
+) -> str:
+    """What the kernel in ``source`` says of ``symbols``, each with or without CONFIG_; 5–10 s.
+
+    Values are those of ``flavor``, or of the .config ``text`` if there is one. HarnessError:
+    exit 2 for an unknown symbol, with near names; exit 4 if the tree cannot be parsed.
+    """
+    source = source.absolute()
+    stage.note("parsing the Kconfig files")
+    asked = None
+    if text is None:
+        asked = {it.symbol: it for it in fragment.stack(flavor.fragments, version)}
+    with tempfile.TemporaryDirectory(prefix="vfio-acpi-") as scratch:
+        variables = _variables(source, source_id)
+        try:
+            kconfig = tree.load(source, version=version, environment=variables, cwd=Path(scratch))
+        except kconfiglib.KconfigError as error:
+            said = str(error).strip().replace(f"{source}/", "")
+            raise HarnessError(
+                f"Kconfig files of Linux {version}",
+                f"kconfiglib cannot read them: {said.splitlines()[0]}",
+                mend="mend that line; if the kernel's own conf takes it (without --explain), "
+                "see kconfig/tree.py for what kconfiglib has been taught",
+                code=ExitCode.BUILD,
+                details=said,
+            ) from error
+    if asked is None:
+        tree.assign(kconfig, dotconfig.parse(text or ""))
+    else:
+        tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
+    return "\n".join(explain.explanation(kconfig, symbol, asked=asked) for symbol in symbols)
+
+
+def _variables(source: Path, source_id: str) -> Mapping[str, str]:
+    """What the tree's Makefile exports to conf, from the cache when it has been asked before."""
+
+    def fill(folder: Path) -> None:
+        out = folder / "out"
+        out.mkdir()
+        pairs = conf.variables(source=source, out=out).items()
+        text = "\0".join(f"{name}={value}" for name, value in pairs)
+        (folder / VARIABLES).write_text(text, encoding="utf-8", errors="surrogateescape")
+        shutil.rmtree(out)
+
+    key = cache.digest([FORMAT, source_id, str(source), *toolchain()])
+    folder, _ = cache.entry("variables", key, fill)
+    text = (folder / VARIABLES).read_text(encoding="utf-8", errors="surrogateescape")
+    return dict(pair.split("=", 1) for pair in text.split("\0"))

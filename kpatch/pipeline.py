@@ -1,0 +1,448 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run: from a kernel and the names of series to a result, stage by stage, one direction.
+
+    source ──► apply ──► config ──► build ──► selftests ──► machine ──► suite ──► judge ──► result
+
+Each stage is a function of its own module and callable alone; here they are only put in a row.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kpatch.build import config, kernel, selftests, worktree
+from kpatch.build.selftests import Selftests
+from kpatch.errors import HarnessError
+from kpatch.lib import confine, tools
+from kpatch.lib.progress import LiveStage, Progress
+from kpatch.model import Applied, Config, Kernel, Series, Tree
+from kpatch.report import result, write
+from kpatch.report.output_dir import Output, claim
+from kpatch.run import runner
+from kpatch.run.protocol import Detected
+from kpatch.series import apply, catalog
+from kpatch.source import resolve
+from kpatch.source.download import public
+from kpatch.tables import bases, flavors
+from kpatch.tables.limits import DEFAULTS, Limits
+from kpatch.tables.outcomes import ExitCode
+from kpatch.tables.paths import PROJECT
+from kpatch.verdict import judge, requirements
+from kpatch.vm import accel, acpid, guest_image, machine, qemu
+from ktests.contract import UNDETECTED, UNKNOWN
+
+PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for. ``series`` empty means the control and all carried ones.
+
+    ``mechanism`` is that of series from files; None: it is detected. ``control``: the negative
+    control runs as well where a series comes from a file.
+    """
+
+    kernel: str = bases.DEFAULT_BASE
+    series: tuple[str, ...] = ()
+    flavor: str = flavors.DEFAULT_FLAVOR
+    accel: str = "auto"
+    tests: str = ""
+    jobs: int = 1
+    mechanism: str | None = None
+    control: bool = True
+    untrusted: bool = False
+    refresh: bool = False
+    limits: Limits = DEFAULTS
+
+    def names(self) -> tuple[str, ...]:
+        """The series to run, the control first.
+
+        Of a series that the project does not know, only the control tells what is its own doing.
+        """
+        named = self.series or (catalog.BASE, *catalog.ready())
+        if self.control and any(map(catalog.is_file, named)):
+            return tuple(dict.fromkeys((catalog.BASE, *named)))
+        return named
+
+    def command(self, one: Series) -> list[str]:
+        """The command that repeats the run of ``one`` of the series, in any folder.
+
+        It runs the control before, if that was run before: see
+        `kpatch.verdict.judge.control_titles`.
+        """
+        # A series from a file is told by its path; it has one mailbox then.
+        known = one.name in (catalog.BASE, *catalog.carried())
+        named = one.name if known else str(one.mailboxes[0])
+        options = {
+            "--kernel": _from_anywhere(self.kernel),
+            "--series": named,
+            "--flavor": self.flavor,
+            "--accel": self.accel,
+            "--tests": self.tests,
+            "--mechanism": "" if known else self.mechanism,
+            "--jobs": str(self.jobs),
+            "--boot-limit": f"{self.limits.boot:g}",
+            "--test-limit": f"{self.limits.test:g}",
+            "--run-limit": f"{self.limits.run:g}",
+        }
+        given = [word for name, value in options.items() if value for word in (name, value)]
+        if not known:
+            given.append("--control" if self.control else "--no-control")
+        if catalog.BASE in self._before(one) and (known or not self.control):
+            given = ["--series", catalog.BASE, *given]
+        if self.untrusted:
+            given.append("--untrusted")
+        return [sys.executable, "-m", "kpatch", "test", *given]
+
+    def _before(self, one: Series) -> tuple[str, ...]:
+        """The series that run before ``one``."""
+        names = self.names()
+        paths = [str(Path(name).resolve()) if catalog.is_file(name) else name for name in names]
+        itself = {one.name, *map(str, one.mailboxes)}
+        return names[: next((n for n, path in enumerate(paths) if path in itself), 0)]
+
+
+def _from_anywhere(kernel: str) -> str:
+    """Return ``kernel`` (see `kpatch.source.resolve`) with a relative path made absolute.
+
+    A URL loses what is nobody else's business; whoever repeats the command has to know it.
+    """
+    if "://" in kernel:
+        return public(kernel)
+    if kernel in bases.BASES or kernel.startswith("~"):
+        return kernel
+    return str(Path.cwd() / kernel)
+
+
+@dataclass
+class Findings:
+    """What a run knows so far; a run that ends early has a result all the same."""
+
+    started: datetime = field(default_factory=lambda: datetime.now(UTC))
+    clock: float = field(default_factory=time.monotonic)
+    tree: Tree | None = None
+    configs: dict[str, str] = field(default_factory=dict)
+    kernels: dict[str, Kernel | None] = field(default_factory=dict)
+    series: list[result.SeriesInfo] = field(default_factory=list)
+    accel: accel.Accel | None = None
+    runs: list[judge.SeriesRun] = field(default_factory=list)
+
+
+class Pipeline:
+    """The stages for one request, with progress; each can be called alone."""
+
+    def __init__(self, request: Request, progress: Progress) -> None:
+        self.request = request
+        self.progress = progress
+        self.found = Findings()
+
+    @property
+    def flavor(self) -> flavors.Flavor:
+        """The flavor asked for; HarnessError (exit 2) if there is none of that name."""
+        found = flavors.FLAVORS.get(self.request.flavor)
+        if found is None:
+            raise HarnessError(
+                f"FLAVOR={self.request.flavor}",
+                "unknown flavor",
+                mend=f"choose from {', '.join(flavors.FLAVORS)}",
+            )
+        return found
+
+    @contextmanager
+    def _stage(
+        self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
+    ) -> Iterator[LiveStage]:
+        """A stage; its time is expected to be that of earlier ones with the same ``work``."""
+        kind = " ".join([_from_anywhere(self.request.kernel), self.request.flavor, *work])
+        with self.progress.stage(name, series=series_name, kind=kind) as stage:
+            yield stage
+
+    def source(self) -> Tree:
+        """The kernel tree."""
+        if self.found.tree is None:
+            with self._stage("source") as stage:
+                tree = resolve.resolve(
+                    self.request.kernel, stage=stage, refresh=self.request.refresh
+                )
+                stage.cached = tree.cached
+            self.found.tree = tree
+        return self.found.tree
+
+    def apply(self, name: str) -> Applied:
+        """The series ``name`` applied to the tree."""
+        tree = self.source()
+        with self._stage("apply", name) as stage:
+            loaded = catalog.load(name, tree.base, mechanism=self.request.mechanism or UNDETECTED)
+            applied = apply.apply(tree, loaded, stage=stage)
+        told = (loaded.name, loaded.title, loaded.mechanism, applied.subjects)
+        self.found.series.append(result.SeriesInfo(*told, delta_id=applied.delta_id))
+        return applied
+
+    def config(self, applied: Applied) -> Config:
+        """The .config for the applied series."""
+        with (
+            self._stage("config", applied.series.name) as stage,
+            worktree.config_source(applied, self.flavor.name, stage=stage) as tree,
+        ):
+            resolved = config.resolve(
+                source=tree,
+                source_id=worktree.config_id(applied),
+                version=applied.tree.version,
+                flavor=self.flavor,
+                stage=stage,
+            )
+            stage.cached = resolved.cached
+        self.found.configs[applied.series.name] = resolved.config_id
+        return resolved
+
+    def explain(self, applied: Applied, symbol: str) -> str:
+        """Why a Kconfig symbol has the value it has with the flavor."""
+        with (
+            self._stage("explain", applied.series.name) as stage,
+            worktree.config_source(applied, self.flavor.name, stage=stage) as tree,
+        ):
+            return config.explanations(
+                [symbol],
+                source=tree,
+                source_id=worktree.config_id(applied),
+                version=applied.tree.version,
+                flavor=self.flavor,
+                stage=stage,
+            )
+
+    def build(self, applied: Applied) -> Kernel:
+        """The kernel with the series."""
+        resolved = self.config(applied)
+        with self._stage("build", applied.series.name) as stage:
+            built = kernel.build(applied, resolved, jobs=self.request.jobs, stage=stage)
+            stage.cached = built.cached
+        self.found.kernels[applied.series.name] = built
+        return built
+
+    def selftests(self, kernel: Kernel) -> Selftests | None:
+        """The kernel's own selftests; None if its tree is older than they are."""
+        if not selftests.present(kernel.applied):
+            return None
+        with self._stage("selftests", kernel.applied.series.name) as stage:
+            built = selftests.build(kernel, jobs=self.request.jobs, stage=stage)
+            stage.cached = built.cached
+        return built
+
+    def machine(self, kernel: Kernel, own: Selftests | None) -> qemu.Setup:
+        """All that a VM with this kernel, and its ``own`` selftests, is made of."""
+        with self._stage("machine") as stage:
+            table = machine.load()
+            firmware = machine.aml(table, stage=stage)
+            images = guest_image.images(table, clients=acpid.folder(stage=stage), stage=stage)
+            stage.cached = images.cached
+            chosen = self.found.accel or accel.choose(self.request.accel, kernel.image)
+        if self.found.accel is None:
+            self.progress.say(f"acceleration: {chosen.used} ({chosen.reason})")
+        self.found.accel = chosen
+        image = None if own is None else own.image
+        arguments = self.flavor.arguments
+        return qemu.Setup(kernel.image, table, firmware, images, chosen, image, arguments)
+
+    def shell(self, kernel: Kernel) -> int:
+        """A shell in the test kernel on this terminal; QEMU's exit status."""
+        setup = self.machine(kernel, self.selftests(kernel))
+        with self._stage("boot", kernel.applied.series.name) as stage:
+            argv = qemu.shell_command(setup, kernel.applied.series.mechanism, stage=stage)
+        return qemu.shell(argv)
+
+    def test(self, kernel: Kernel, output: Output) -> judge.SeriesRun:
+        """The suite on the kernel; consoles go to ``output``."""
+        of = kernel.applied.series
+        name, mechanism = of.name, of.mechanism
+        own = self.selftests(kernel)
+        if own is not None:
+            output.write(write.selftests_log_name(name), own.log.read_bytes())
+        setup = self.machine(kernel, own)
+        selection = runner.Selection(
+            mechanism,
+            self.request.tests,
+            self.request.limits,
+            self.flavor.slowness,
+            detect=not of.carried,
+            excused=judge.control_titles(self.found.runs),
+        )
+        with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:
+            stage.command(self.request.command(kernel.applied.series), cwd=PROJECT)
+            vms = runner.run(
+                setup,
+                selection,
+                lambda number: output.file(write.console_name(name, number)),
+                stage=stage,
+            )
+        run = _series_run(of, vms)
+        self.found.runs.append(run)
+        self.found.series = [
+            replace(info, mechanism=run.mechanism, detected=run.detected)
+            if info.name == name
+            else info
+            for info in self.found.series
+        ]
+        if run.detected:
+            self.progress.say(f"{name}: mechanism {run.mechanism} ({run.detected})")
+        return run
+
+
+def _series_run(of: Series, vms: Sequence[judge.VmRun]) -> judge.SeriesRun:
+    """Return what is judged: a mechanism that nobody declared is the one that was detected.
+
+    Of a declared one nothing is called detected: the guest looks only for what contradicts it.
+    """
+    if of.mechanism != UNDETECTED:
+        return judge.SeriesRun(of.name, of.mechanism, tuple(vms))
+    found = runner.detected(vms) or Detected(UNKNOWN, "the guest did not come to tell")
+    return judge.SeriesRun(of.name, found.mechanism, tuple(vms), found.how)
+
+
+def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
+    """Run everything asked for; the result is also in ``out``.
+
+    A HarnessError of any stage becomes part of the result. HarnessError (exit 2) when ``out``
+    cannot be used; KeyboardInterrupt passes through, once what is known has been written.
+    """
+    with claim(out, names=write.NAMES) as output:
+        pipeline = Pipeline(request, progress)
+        table: dict[str, requirements.Requirement] = {}
+        error: HarnessError | None = None
+        try:
+            table = requirements.load()
+            _stages(pipeline, output)
+        except HarnessError as broken:
+            error = broken
+        except KeyboardInterrupt:
+            stopped = HarnessError(
+                "the run",
+                "was interrupted",
+                mend="run the same command again; what was built is kept",
+                code=ExitCode.INTERRUPTED,
+            )
+            _write(output, _result(pipeline, table, stopped))
+            raise
+        return _write(output, _result(pipeline, table, error))
+
+
+def _stages(pipeline: Pipeline, output: Output) -> None:
+    _ = pipeline.flavor  # an unknown one shows before anything is downloaded
+    tools.check()
+    confine.require(asked=pipeline.request.untrusted)
+    pipeline.progress.say(f"confinement: {confine.described()}")
+    # All are applied before the first is built: a series that does not apply shows at once.
+    applied = [pipeline.apply(name) for name in pipeline.request.names()]
+    _refuse_same_names(applied)
+    for one in applied:
+        kernel = pipeline.build(one)
+        name = one.series.name
+        output.write(write.config_name(name), kernel.config.text)
+        output.write(write.build_log_name(name), kernel.log.read_bytes())
+        pipeline.test(kernel, output)
+
+
+def _refuse_same_names(applied: Sequence[Applied]) -> None:
+    """HarnessError (exit 2) if two series have one name, by which logs and results are kept."""
+    first: dict[str, Series] = {}
+    for series_ in (one.series for one in applied):
+        other = first.setdefault(series_.name, series_)
+        if other is not series_:
+            raise HarnessError(
+                f"SERIES={series_.mailboxes[0]}",
+                f"has the same name, {series_.name}, as {other.mailboxes[0]}",
+                mend="rename one of the files, or run them one after the other",
+            )
+
+
+def _write(output: Output, outcome: result.RunResult) -> result.RunResult:
+    write.write(output, outcome)
+    return outcome
+
+
+def _result(
+    pipeline: Pipeline,
+    table: dict[str, requirements.Requirement],
+    error: HarnessError | None,
+) -> result.RunResult:
+    found, request = pipeline.found, pipeline.request
+    tree = found.tree
+    base = None if tree is None else tree.base
+    judgement = judge.judge(table, found.runs, complete=not request.tests, base=base)
+    hellos = [vm.transcript.hello for run in found.runs for vm in run.vms]
+    release = next((hello.release for hello in hellos if hello is not None), None)
+    return result.RunResult(
+        exit_code=error.code if error is not None else judgement.exit_code,
+        flavor=request.flavor,
+        started=_iso(found.started),
+        seconds=round(time.monotonic() - found.clock, 3),
+        kernel=None
+        if tree is None
+        else result.KernelInfo(tree.version, tree.provider, tree.tree_id, tree.origin, release),
+        series=tuple(_as_built(item, found) for item in found.series),
+        accel=None
+        if found.accel is None
+        else result.AccelInfo(found.accel.used, found.accel.requested, found.accel.reason),
+        confinement=confine.described(),
+        tools=versions(found),
+        selection=request.tests,
+        requirements={name: entry.text for name, entry in table.items()},
+        stages=tuple(pipeline.progress.records),
+        tests=judgement.tests,
+        incidents=judgement.incidents,
+        faults=result.faults_of(judgement),
+        error=None if error is None else result.error_of(error),
+    )
+
+
+def _as_built(item: result.SeriesInfo, found: Findings) -> result.SeriesInfo:
+    """Return the series with what is known of its config and its kernel."""
+    item = replace(item, config_id=found.configs.get(item.name))
+    built = found.kernels.get(item.name)
+    if built is None:
+        return item
+    base = found.kernels.get(catalog.BASE)
+    return replace(
+        item,
+        kernel_id=built.kernel_id,
+        warnings=result.warnings_of(kernel.warnings(built), kernel.base_warnings(built, base)),
+    )
+
+
+def folder_name(kernel: str) -> str:
+    """The folder of one kernel's result below that of several."""
+    shown = public(kernel) if "://" in kernel else kernel
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", shown).strip("-.") or "kernel"
+
+
+def versions(found: Findings) -> dict[str, str]:
+    """The versions of what a run's outcome may depend on."""
+    told = {"python": platform.python_version()}
+    told |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    compilers = {kernel.compiler for kernel in found.kernels.values() if kernel is not None}
+    if compilers:
+        told["compiler"] = ", ".join(sorted(compilers))
+    if found.accel is not None:
+        told["qemu"] = qemu_version()
+    return told
+
+
+def qemu_version() -> str:
+    """What QEMU calls itself, "7.2.22"."""
+    argv = ["qemu-system-x86_64", "--version"]
+    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    found = re.search(r"version (\S+)", said)
+    return found[1] if found else "unknown"
+
+
+def _iso(moment: datetime) -> str:
+    return moment.strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""JUnit XML: one suite a series, an unexpected outcome a failure, a broken test an error."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from kpatch.lib import sanitize
+from kpatch.report.result import RunResult, SeriesInfo
+from kpatch.tables.outcomes import Outcome
+from kpatch.verdict.judge import Incident, TestResult
+
+if TYPE_CHECKING:
+    import junitparser
+    from junitparser.junitparser import FinalResult
+
+_ERRORS = frozenset({Outcome.CRASH, Outcome.HANG, Outcome.LOST, Outcome.INFRA})
+_SKIPPED = frozenset({Outcome.SKIP, Outcome.XFAIL})
+
+
+def render(result: RunResult) -> bytes:
+    """The whole document."""
+    import junitparser
+
+    document = junitparser.JUnitXml("vfio-acpi")
+    for series in result.series:
+        suite = junitparser.TestSuite(sanitize.line(series.name))
+        for name, value in _properties(result, series).items():
+            suite.add_property(name, sanitize.line(value))
+        for test in result.tests:
+            if test.series == series.name:
+                suite.add_testcase(_test(test))
+        for incident in result.incidents:
+            if incident.series == series.name:
+                suite.add_testcase(_incident(incident))
+        if series.warnings:
+            suite.append(_output("\n".join(map(str, series.warnings))))  # type: ignore[no-untyped-call]
+        document.add_testsuite(suite)
+    if result.error is not None:
+        suite = junitparser.TestSuite("run")
+        case = junitparser.TestCase("run", "vfio-acpi")
+        line = f"{result.error.what}: {result.error.cause}; {result.error.mend}"
+        case.result = [_finding(junitparser.Error, line + "\n" + result.error.details, "error")]
+        suite.add_testcase(case)
+        document.add_testsuite(suite)
+    document.update_statistics()  # type: ignore[no-untyped-call]
+    return bytes(document.tostring())  # type: ignore[no-untyped-call]
+
+
+def _properties(result: RunResult, series: SeriesInfo) -> dict[str, str]:
+    kernel = {} if result.kernel is None else {"kernel": result.kernel.version}
+    accel = {} if result.accel is None else {"accel": result.accel.used}
+    config = {} if series.config_id is None else {"config": series.config_id}
+    return {**kernel, "flavor": result.flavor, **config, **accel, "mechanism": series.mechanism}
+
+
+def _output(words: str) -> junitparser.SystemOut:
+    """What a suite as a whole has to say."""
+    import junitparser
+
+    return junitparser.SystemOut(sanitize.clean(words))
+
+
+def _test(test: TestResult) -> junitparser.TestCase:
+    import junitparser
+
+    case = junitparser.TestCase(
+        sanitize.line(test.id), sanitize.line(test.requirement), test.seconds or 0
+    )
+    kind = test.outcome.value
+    if test.ok and test.outcome in _SKIPPED:
+        case.result = [_finding(junitparser.Skipped, test.message, kind)]
+    elif test.ok and test.outcome is not Outcome.PASS:
+        case.system_out = sanitize.clean(f"{kind}, as expected of this series\n{test.message}")
+    elif not test.ok:
+        made = junitparser.Error if test.outcome in _ERRORS else junitparser.Failure
+        case.result = [_finding(made, test.message, kind)]
+    return case
+
+
+def _incident(incident: Incident) -> junitparser.TestCase:
+    import junitparser
+
+    case = junitparser.TestCase(f"VM {incident.vm}" if incident.vm else "suite", "incident")
+    case.result = [_finding(junitparser.Error, incident.message, incident.outcome.value)]
+    return case
+
+
+def _finding(made: type[FinalResult], message: str, kind: str) -> FinalResult:
+    found = made(sanitize.line(message) or kind, kind)
+    found.text = sanitize.clean(message)
+    return found

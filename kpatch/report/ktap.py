@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""KTAP version 1 (Documentation/dev-tools/ktap.rst): one test a series, with the tests nested.
+
+A guest's words stand on diagnostic lines only, behind the test's id: after a "#" on a result line
+they could be taken for a directive.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from kpatch.lib import sanitize
+from kpatch.report.result import RunResult
+from kpatch.tables.outcomes import Outcome
+from kpatch.verdict.judge import Incident, TestResult
+
+MESSAGE_LINES = 40
+
+# What a parser may know of an outcome beside ok and not ok.
+_DIRECTIVES = {
+    Outcome.SKIP: "SKIP",
+    Outcome.XFAIL: "XFAIL a documented limit",
+    Outcome.HANG: "TIMEOUT",
+    Outcome.CRASH: "ERROR the kernel crashed or complained",
+    Outcome.LOST: "ERROR the VM was lost",
+    Outcome.INFRA: "ERROR the infrastructure failed",
+}
+
+
+def render(result: RunResult) -> str:
+    """The whole document; a run that ended before it had any series is one test that failed."""
+    names = [series.name for series in result.series] or ["run"]
+    lines = ["KTAP version 1", f"1..{len(names)}"]
+    for number, name in enumerate(names, 1):
+        tests = [test for test in result.tests if test.series == name]
+        incidents = [incident for incident in result.incidents if incident.series == name]
+        fine = bool(tests) and not incidents and all(test.ok for test in tests)
+        lines += [f"  {line}" for line in _series(tests, incidents)]
+        warnings = (str(it) for one in result.series if one.name == name for it in one.warnings)
+        lines += _diagnostic(_description(name), "\n".join(map(sanitize.line, warnings)))
+        if result.error is not None:
+            lines += _diagnostic("error", f"{result.error.what}: {result.error.cause}")
+        lines.append(f"{'ok' if fine else 'not ok'} {number} {_description(name)}")
+    return "\n".join(lines) + "\n"
+
+
+def _series(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> Iterator[str]:
+    results = [*(_test(test) for test in tests), *(_incident(incident) for incident in incidents)]
+    yield "KTAP version 1"
+    yield f"1..{len(results)}"
+    for number, (ok, name, directive, diagnostics) in enumerate(results, 1):
+        yield from diagnostics
+        yield f"{'ok' if ok else 'not ok'} {number} {name}{directive}"
+
+
+def _test(test: TestResult) -> tuple[bool, str, str, list[str]]:
+    name = _description(test.id)
+    if test.ok and test.expected is Outcome.FAIL:
+        directive = "XFAIL fails without the series, as it must"
+    else:
+        directive = _DIRECTIVES.get(test.outcome, "")
+        if not test.ok and test.outcome in (Outcome.SKIP, Outcome.XFAIL):
+            directive = f"ERROR unexpected {test.outcome.value}"  # parsers take SKIP for no failure
+    diagnostics = [f"# {name}: requirement {sanitize.line(test.requirement)}"]
+    return test.ok, name, _tail(directive), diagnostics + _diagnostic(name, test.message)
+
+
+def _incident(incident: Incident) -> tuple[bool, str, str, list[str]]:
+    name = f"VM {incident.vm}" if incident.vm else "suite"
+    directive = _tail(_DIRECTIVES.get(incident.outcome, ""))
+    return False, name, directive, _diagnostic(name, incident.message)
+
+
+def _diagnostic(name: str, message: str) -> list[str]:
+    lines = [line for line in sanitize.clean(message).splitlines() if line.strip()]
+    return [f"# {name}: {line}" for line in lines[:MESSAGE_LINES]]
+
+
+def _description(name: str) -> str:
+    return sanitize.line(name).replace("#", "%23")
+
+
+def _tail(directive: str) -> str:
+    return f" # {directive}" if directive else ""

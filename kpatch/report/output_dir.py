@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The folder OUT that a run leaves its results in.
+
+It holds the results of one run: what an earlier run left is removed when the next one claims
+the folder, so that no old verdict outlives a run that is killed. The names of our files are kept
+in a file of their own, ``.vfio-acpi``; nothing else is ever removed or overwritten. That file is
+also locked, so that two runs do not write into one folder.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import tempfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import IO
+
+from kpatch.errors import HarnessError
+from kpatch.tables.outcomes import ExitCode
+
+MANIFEST = ".vfio-acpi"
+
+_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}")
+
+
+class Output:
+    """A claimed folder; make one with `claim`."""
+
+    def __init__(self, path: Path, manifest: IO[str]) -> None:
+        self.path = path
+        self._manifest = manifest
+        self._names: list[str] = []
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The files of this run so far."""
+        return tuple(self._names)
+
+    def write(self, name: str, content: str | bytes) -> Path:
+        """Put a whole file there, atomically; HarnessError (exit 7) if the disk does not take it.
+
+        Text is written as UTF-8; what UTF-8 cannot hold as "?".
+        """
+        final = self.file(name)
+        data = content.encode(errors="replace") if isinstance(content, str) else content
+        temporary: Path | None = None
+        try:
+            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".", delete=False) as file:
+                temporary = Path(file.name)
+                file.write(data)
+            temporary.chmod(0o644)
+            temporary.replace(final)
+        except OSError as error:
+            raise _late(final, error) from error
+        finally:
+            if temporary is not None:
+                temporary.unlink(missing_ok=True)
+        return final
+
+    def file(self, name: str) -> Path:
+        """The path of a file of ours that grows while the run goes on (a log).
+
+        HarnessError (exit 2) if there is one of that name that is not from here.
+        """
+        if not _NAME.fullmatch(name):
+            raise HarnessError(f"OUT={self.path}", f"{name!r} is no file name", mend="rename it")
+        if name not in self._names:
+            self.reserve([name])
+            try:
+                self._manifest.write(f"{name}\n")
+                self._manifest.flush()
+            except OSError as error:
+                raise _late(self.path / MANIFEST, error) from error
+            self._names.append(name)
+        return self.path / name
+
+    def reserve(self, names: Iterable[str]) -> None:
+        """Refuse early if a name that will be needed is taken by somebody else's file."""
+        for name in names:
+            if name not in self._names and os.path.lexists(self.path / name):
+                raise HarnessError(
+                    f"OUT={self.path}",
+                    f"{name} is there and is not from a run of this harness",
+                    mend="move it away or choose another folder",
+                )
+
+
+@contextmanager
+def claim(path: Path, *, names: Iterable[str] = ()) -> Iterator[Output]:
+    """The folder ``path``, made if needed, empty of earlier results, locked against other runs.
+
+    ``names`` are the files that will be written for certain. HarnessError (exit 2) if the folder
+    cannot be written, another run has it, or a file of somebody else is in the way.
+    """
+    with _locked(path) as manifest:
+        _remove_earlier(path, manifest)
+        output = Output(path, manifest)
+        output.reserve(names)
+        _try_writing(path)
+        yield output
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[IO[str]]:
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(
+            path / MANIFEST, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644
+        )
+    except OSError as error:
+        raise _unwritable(path, error) from error
+    with os.fdopen(descriptor, "r+", encoding="utf-8", errors="replace") as manifest:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise HarnessError(
+                f"OUT={path}", "another run is writing there", mend="choose another folder"
+            ) from None
+        yield manifest
+
+
+def _remove_earlier(path: Path, manifest: IO[str]) -> None:
+    """Remove the files named in the manifest, and start it anew."""
+    try:
+        for name in manifest.read().splitlines():
+            if _NAME.fullmatch(name):
+                with suppress(FileNotFoundError, IsADirectoryError):
+                    (path / name).unlink()
+        manifest.seek(0)
+        manifest.truncate()
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _try_writing(path: Path) -> None:
+    try:
+        with tempfile.TemporaryFile(dir=path) as file:
+            file.write(b"x")
+    except OSError as error:
+        raise _unwritable(path, error) from error
+
+
+def _unwritable(path: Path, error: OSError) -> HarnessError:
+    return HarnessError(
+        f"OUT={path}",
+        f"cannot be written: {error.strerror or error}",
+        mend="choose a folder that can be written to",
+    )
+
+
+def _late(path: Path, error: OSError) -> HarnessError:
+    return HarnessError(
+        str(path),
+        f"cannot be written: {error.strerror or error}",
+        mend="make room and run again",
+        code=ExitCode.LOST,
+    )

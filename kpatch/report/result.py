@@ -1,0 +1,289 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The result of a run: plain data, and its JSON form (result.schema.json describes every field)."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kpatch.build.log import Finding
+from kpatch.errors import HarnessError
+from kpatch.run.console import Place
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict.judge import Incident, Judgement, TestResult
+
+SCHEMA_VERSION = 2
+SCHEMA = Path(__file__).with_name("result.schema.json")
+
+
+@dataclass(frozen=True)
+class KernelInfo:
+    """The tree that was tested: see `kpatch.model.Tree`. ``release`` is the guest's uname -r."""
+
+    version: str
+    provider: str
+    tree_id: str
+    origin: Mapping[str, str] = field(default_factory=dict)
+    release: str | None = None
+
+
+@dataclass(frozen=True)
+class WarningInfo:
+    """A warning of a build: file, line (None: not told) and text.
+
+    ``new``: the build of the unpatched kernel does not give it; None if nothing tells, as where
+    that kernel was not built.
+    """
+
+    file: str
+    line: int | None
+    text: str
+    new: bool | None = None
+
+    def __str__(self) -> str:
+        line = "" if self.line is None else f":{self.line}"
+        return f"{_AGE[self.new]}: {self.file}{line}: {self.text}"
+
+
+_AGE = {
+    True: "new warning",
+    False: "warning, of the base too",
+    None: "warning, not compared with the base's build",
+}
+
+
+@dataclass(frozen=True)
+class SeriesInfo:
+    """A series that was tested; ``patches`` are their titles, none for the negative control.
+
+    ``delta_id`` names what they change, ``config_id`` the .config; see `kpatch.model`. ``detected``
+    is how its mechanism was detected, "" if it was not looked for. ``warnings`` are the build's, in
+    the files that the series changes.
+    """
+
+    name: str
+    title: str
+    mechanism: str
+    patches: tuple[str, ...] = ()
+    kernel_id: str | None = None
+    delta_id: str | None = None
+    config_id: str | None = None
+    detected: str = ""
+    warnings: tuple[WarningInfo, ...] = ()
+
+
+@dataclass(frozen=True)
+class AccelInfo:
+    """How the VMs ran, what was asked for, and why it became that."""
+
+    used: str
+    requested: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A stage that is over; ``commands`` are lines for a shell that repeat it."""
+
+    name: str
+    series: str | None
+    seconds: float
+    cached: bool
+    commands: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class FaultInfo:
+    """A report of a test kernel.
+
+    See `kpatch.run.console.Fault` and `kpatch.verdict.judge.SeenFault`.
+    """
+
+    series: str
+    vm: int
+    kind: str
+    line: str
+    test: str | None
+    place: Place
+    time: float | None
+    excerpt: str
+    known: str
+    title: str = ""
+    fingerprint: str = ""
+    infra: bool = False
+    of_base: bool = False
+
+
+@dataclass(frozen=True)
+class ErrorInfo:
+    """Why a run ended before its verdict: see `kpatch.errors.HarnessError`."""
+
+    what: str
+    cause: str
+    mend: str
+    details: str = ""
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """Everything that one run of the harness has to say.
+
+    ``started`` is UTC in ISO 8601 to the second. ``kernel`` and ``accel`` are None
+    when the run ended before it knew. ``confinement`` is how builds and VMs were
+    confined. ``requirements`` maps ids to their sentences.
+    """
+
+    exit_code: ExitCode
+    flavor: str
+    started: str
+    seconds: float
+    kernel: KernelInfo | None = None
+    series: tuple[SeriesInfo, ...] = ()
+    accel: AccelInfo | None = None
+    confinement: str = ""
+    tools: Mapping[str, str] = field(default_factory=dict)
+    selection: str = ""
+    requirements: Mapping[str, str] = field(default_factory=dict)
+    stages: tuple[StageRecord, ...] = ()
+    tests: tuple[TestResult, ...] = ()
+    incidents: tuple[Incident, ...] = ()
+    faults: tuple[FaultInfo, ...] = ()
+    error: ErrorInfo | None = None
+
+    @property
+    def verdict(self) -> str:
+        """The exit code as a word."""
+        return self.exit_code.word
+
+
+def faults_of(judgement: Judgement) -> tuple[FaultInfo, ...]:
+    """The faults of a judgement as they go into a result."""
+    return tuple(
+        FaultInfo(
+            series=seen.series,
+            vm=seen.vm,
+            kind=seen.fault.kind,
+            line=seen.fault.line,
+            test=seen.fault.test,
+            place=seen.fault.place,
+            time=seen.fault.time,
+            excerpt=seen.fault.excerpt,
+            known=seen.fault.known,
+            title=seen.fault.title,
+            fingerprint=seen.fault.fingerprint,
+            infra=seen.fault.infra,
+            of_base=seen.of_base,
+        )
+        for seen in judgement.faults
+    )
+
+
+def warnings_of(
+    series: Sequence[Finding], base: Mapping[str, Sequence[str]]
+) -> tuple[WarningInfo, ...]:
+    """Return the warnings of a series' build as they go into a result.
+
+    ``base`` has the texts of the unpatched kernel's by file; of a file that it lacks nothing is
+    known. Lines may have moved, so that file and text are compared, and how often they come.
+    """
+    left = {file: Counter(texts) for file, texts in base.items()}
+    return tuple(_warning(found, left.get(found.file or "")) for found in series)
+
+
+def _warning(found: Finding, left: Counter[str] | None) -> WarningInfo:
+    """Return the warning, and take it off what is ``left`` of the base's."""
+    old = left is not None and left[found.text] > 0
+    if left is not None and old:
+        left[found.text] -= 1
+    return WarningInfo(
+        found.file or "", found.line, found.text, new=None if left is None else not old
+    )
+
+
+def error_of(error: HarnessError) -> ErrorInfo:
+    """The harness's own error as it goes into a result."""
+    return ErrorInfo(error.what, error.cause, error.mend, error.details)
+
+
+def dump(result: RunResult) -> str:
+    """The JSON text, keys in the order of the dataclass."""
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": result.verdict,
+        **dataclasses.asdict(result),
+    }
+    return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def load(path: Path) -> RunResult:
+    """The result in ``path``; HarnessError (exit 7) if it is none of this version."""
+    try:
+        data = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _error(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise _error(path, f"is no JSON: {error}") from error
+    complaint = check(data)
+    if complaint:
+        raise _error(path, complaint)
+    del data["schema_version"], data["verdict"]
+    known: dict[str, Callable[[Any], Any]] = {
+        "exit_code": ExitCode,
+        "kernel": _maybe(lambda item: KernelInfo(**item)),
+        "accel": _maybe(lambda item: AccelInfo(**item)),
+        "error": _maybe(lambda item: ErrorInfo(**item)),
+        "series": _each(_series),
+        "stages": _each(lambda item: StageRecord(**{**item, "commands": tuple(item["commands"])})),
+        "tests": _each(_test),
+        "incidents": _each(lambda item: Incident(**{**item, "outcome": Outcome(item["outcome"])})),
+        "faults": _each(lambda item: FaultInfo(**{**item, "place": Place(item["place"])})),
+    }
+    return RunResult(**{key: known.get(key, _same)(value) for key, value in data.items()})
+
+
+def check(data: object) -> str:
+    """What is wrong with ``data`` by the schema; empty if nothing is."""
+    from jsonschema import Draft202012Validator
+    from jsonschema.exceptions import best_match
+
+    validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    error = best_match(validator.iter_errors(data))
+    if error is None:
+        return ""
+    return f"does not fit {SCHEMA.name}: {error.json_path}: {error.message[:200]}"
+
+
+def _series(item: dict[str, Any]) -> SeriesInfo:
+    warnings = tuple(WarningInfo(**warning) for warning in item["warnings"])
+    return SeriesInfo(**{**item, "patches": tuple(item["patches"]), "warnings": warnings})
+
+
+def _test(item: dict[str, Any]) -> TestResult:
+    return TestResult(
+        **{
+            **item,
+            "outcome": Outcome(item["outcome"]),
+            "expected": Outcome(item["expected"]),
+        }
+    )
+
+
+def _same(value: Any) -> Any:
+    return value
+
+
+def _maybe(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda value: None if value is None else make(value)
+
+
+def _each(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda values: tuple(make(value) for value in values)
+
+
+def _error(path: Path, cause: str) -> HarnessError:
+    return HarnessError(str(path), cause, mend="run the tests again", code=ExitCode.LOST)

@@ -1,0 +1,266 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Tables for a reader: one of a run, one of several runs side by side.
+
+On a terminal coloured and cut at its width; anywhere else plain text of whatever width it needs.
+A word in capitals is an outcome that must not be.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import IO, TYPE_CHECKING
+
+from kpatch.lib import sanitize
+from kpatch.report.result import RunResult
+from kpatch.tables.outcomes import EXIT_BY_OUTCOME, EXIT_MEANING, Outcome
+from kpatch.verdict.judge import TestResult
+from ktests.contract import UNJUDGED
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+PLAIN_WIDTH = 10_000
+MESSAGE_WIDTH = 160
+WARNINGS = 20  # lines of one series
+
+_WORST_FIRST = (*(outcome for outcome, _ in EXIT_BY_OUTCOME), Outcome.XFAIL, Outcome.PASS)
+
+# Between columns; and the width below which a sentence says nothing.
+GAP = 2
+LEAST_SENTENCE = 24
+
+# What looks harmless in a cell.
+_HARMLESS = frozenset({Outcome.PASS, Outcome.XFAIL, Outcome.SKIP})
+
+_COLOURS = {Outcome.PASS: "green", Outcome.XFAIL: "yellow", Outcome.FAIL: "dim"}
+
+
+def show(result: RunResult, file: IO[str]) -> None:
+    """Print requirements × series, what went wrong, and a summary line."""
+    series = [item.name for item in result.series]
+    rows: list[list[str | Text]] = [
+        [name, *(cell(result, name, column) for column in series)]
+        for name in _requirements([result])
+    ]
+    if rows and series:
+        sentences = [result.requirements.get(str(row[0]), "") for row in rows]
+        print_grid(["requirement", *series], rows, file, sentences)
+    notes = [*_detected(result), *_troubles(result), *_warnings(result), *_known(result)]
+    _print_lines([*_paragraph(notes), "", summary(result)], file)
+
+
+def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
+    """Print requirements and series × kernels, what went wrong, and a summary line for each."""
+    names = list(dict.fromkeys(item.name for result in results for item in result.series))
+    rows: list[list[str | Text]] = [
+        [requirement, name, *(cell(result, requirement, name) for result in results)]
+        for name in names
+        for requirement in _requirements(results)
+    ]
+    if rows:
+        headers = ["requirement", "series", *(_kernel(result) for result in results)]
+        print_grid(headers, rows, file)
+    notes = [
+        f"{_kernel(result)}: {line}"
+        for result in results
+        for line in (
+            *_detected(result),
+            *_troubles(result),
+            *_warnings(result),
+            *_known(result),
+        )
+    ]
+    summaries = [summary(result) for result in results]
+    _print_lines([*_paragraph(notes), "", *summaries], file)
+
+
+def summary(result: RunResult) -> str:
+    """One line: the verdict, what it is of, and how the tests ended."""
+    counts = Counter(_counted(test) for test in result.tests)
+    told = [f"{counts[word]} {word}" for word in _COUNTED if counts[word]]
+    accel = result.accel.used if result.accel else "not booted"
+    return (
+        f"{result.verdict}: {_kernel(result)} ({result.flavor}, {accel}), "
+        f"{', '.join(told) or 'no tests'}, {sanitize.duration(result.seconds)}; "
+        f"exit {int(result.exit_code)}: {EXIT_MEANING[result.exit_code]}"
+    )
+
+
+def render(result: RunResult) -> str:
+    """What `show` prints, as plain text."""
+    import io
+
+    file = io.StringIO()
+    show(result, file)
+    return file.getvalue()
+
+
+_COUNTED = ("passed", "failed as expected", "at a known limit", "skipped as documented", "NOT OK")
+_WORDS = {
+    Outcome.PASS: "passed",
+    Outcome.FAIL: "failed as expected",
+    Outcome.XFAIL: "at a known limit",
+    Outcome.SKIP: "skipped as documented",
+}
+
+
+def _counted(test: TestResult) -> str:
+    """The summary's word for a test."""
+    if not test.ok:
+        return "NOT OK"
+    return _WORDS[test.expected]
+
+
+def _requirements(results: Iterable[RunResult]) -> list[str]:
+    """The requirements in the table's order, then those that are tested and not in it.
+
+    Of a selection only what was tested; of a whole suite also what these kernels are too old for.
+    """
+    results = list(results)
+    tested = dict.fromkeys(test.requirement for result in results for test in result.tests)
+    listed = dict.fromkeys(name for result in results for name in result.requirements)
+    whole = bool(tested) and not any(result.selection for result in results)
+    return [name for name in listed if whole or name in tested] + [
+        name for name in tested if name not in listed
+    ]
+
+
+def cell(result: RunResult, requirement: str, series: str) -> Text:
+    """The cell of a requirement on a series."""
+    return _cell(
+        [test for test in result.tests if (test.requirement, test.series) == (requirement, series)]
+    )
+
+
+def _cell(tests: Sequence[TestResult]) -> Text:
+    from rich.text import Text
+
+    if not tests:
+        return Text("-", style="dim")
+    bad = [test for test in tests if not test.ok]
+    if bad:
+        worst = min((test.outcome for test in bad), key=_WORST_FIRST.index)
+        share = f" {len(bad)}/{len(tests)}" if len(tests) > 1 else ""
+        note = " (unexpected)" if worst in _HARMLESS else ""
+        return Text(f"{worst.value.upper()}{share}{note}", style="bold red")
+    worst = min((test.outcome for test in tests), key=_WORST_FIRST.index)
+    note = " (expected)" if tests[0].expected is Outcome.FAIL else ""
+    count = f" {len(tests)}x" if len(tests) > 1 else ""
+    return Text(f"{worst.value}{count}{note}", style=_COLOURS.get(worst, ""))
+
+
+def _detected(result: RunResult) -> list[str]:
+    """A line for each series whose mechanism was looked for, and judged."""
+    return [
+        f"{series.name}: mechanism {series.mechanism}, detected: {series.detected}"
+        for series in result.series
+        if series.detected and series.mechanism not in UNJUDGED
+    ]
+
+
+def _warnings(result: RunResult) -> list[str]:
+    """A line for each warning of a build, the new ones first."""
+    lines = []
+    for series in result.series:
+        # False, of the base too, comes last.
+        told = sorted(series.warnings, key=lambda warning: warning.new is False)
+        lines += [
+            f"{series.name}: {sanitize.line(str(warning), limit=MESSAGE_WIDTH)}"
+            for warning in told[:WARNINGS]
+        ]
+        if len(told) > WARNINGS:
+            lines.append(f"{series.name}: {len(told) - WARNINGS} warnings more, in result.json")
+    return lines
+
+
+def _known(result: RunResult) -> list[str]:
+    """A line for each kind of complaint that is none of a series'."""
+    known = Counter((fault.kind, fault.known) for fault in result.faults if fault.known)
+    of_base = Counter(
+        (fault.series, fault.title) for fault in result.faults if fault.of_base and not fault.known
+    )
+    return [f"known, and no verdict: {kind}, {n}x: {why}" for (kind, why), n in known.items()] + [
+        f"{series}: no verdict, the unpatched kernel complains alike: {title}, {n}x"
+        for (series, title), n in of_base.items()
+    ]
+
+
+def _troubles(result: RunResult) -> list[str]:
+    """A line for everything that keeps the run from passing."""
+    lines = [
+        f"{test.series}: {test.id}: {test.outcome.value}"
+        f" ({test.requirement} expects {test.expected.value})"
+        f"{_message(test.message)}"
+        for test in result.tests
+        if not test.ok
+    ]
+    lines += [
+        f"{incident.series}{f' VM {incident.vm}' if incident.vm else ''}: "
+        f"{incident.outcome.value}{_message(incident.message)}"
+        for incident in result.incidents
+    ]
+    if result.error is not None:
+        lines.append(f"{result.error.what}: {result.error.cause}; {result.error.mend}")
+    return lines
+
+
+def _paragraph(lines: Sequence[str]) -> list[str]:
+    return ["", *lines] if lines else []
+
+
+def _message(message: str) -> str:
+    line = sanitize.line(message, limit=MESSAGE_WIDTH)
+    return f": {line}" if line else ""
+
+
+def _kernel(result: RunResult) -> str:
+    return result.kernel.version if result.kernel else "no kernel"
+
+
+def print_grid(
+    headers: Sequence[str],
+    rows: Sequence[Sequence[str | Text]],
+    file: IO[str],
+    sentences: Sequence[str] = (),
+    *,
+    width: int = PLAIN_WIDTH,
+) -> None:
+    """Print aligned columns; ``sentences`` stand behind the rows, as far as there is room.
+
+    ``width`` is that of a file that is no terminal.
+    """
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    tty = file.isatty()
+    console = (
+        Console(file=file, highlight=False)
+        if tty
+        else Console(file=file, width=width, no_color=True, force_terminal=False)
+    )
+    cells = [[Text(sanitize.line(it)) if isinstance(it, str) else it for it in row] for row in rows]
+    table = Table(box=None, pad_edge=False, padding=(0, GAP, 0, 0))
+    room = console.width
+    for index, header in enumerate(headers):
+        table.add_column(Text(sanitize.line(header)), no_wrap=True, overflow="ignore")
+        widths = [row[index].cell_len for row in cells]
+        room -= max([len(header), *widths]) + GAP
+    # Only the sentences may be cut: what rich would cut is anything.
+    told = any(sentences) and room >= LEAST_SENTENCE
+    if told:
+        table.add_column("", no_wrap=True, overflow="ellipsis", max_width=room, style="dim")
+    for index, row in enumerate(cells):
+        table.add_row(*row, *([Text(sanitize.line(sentences[index]))] if told else []))
+    if tty:
+        console.print(table)
+        return
+    with console.capture() as captured:
+        console.print(table)
+    _print_lines((line.rstrip() for line in captured.get().splitlines()), file)
+
+
+def _print_lines(lines: Iterable[str], file: IO[str]) -> None:
+    for line in lines:
+        file.write(sanitize.clean(line) + "\n")

@@ -1,0 +1,396 @@
+# SPDX-License-Identifier: GPL-2.0-only
+r"""What the guest tells the host: one JSON object a line, over a channel of its own.
+
+The grammar is the dataclasses below: ``{"type": NAME, FIELD: VALUE, …}\n`` in UTF-8, every
+field present unless it has a default, none beside them. The guest runs the kernel under test
+and is not trusted: whatever else it sends becomes a `Broken` record, and that makes the run
+infra; nothing it sends can raise anything but `RecordError`.
+
+    hello      first of all                     protocol, release (uname -r), python
+    detected   the mechanism that the kernel shows, if the host has asked for it
+    collected  every test of the suite, also those that this VM will not run
+    begin      a test starts; hung after ``limit`` seconds
+    end        it ended
+    request    the guest asks the host for an action on the machine
+    done       the suite is through; the VM is about to power off
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, replace
+from typing import Any, TypeAlias
+
+from kpatch.tables.outcomes import Outcome
+
+PROTOCOL = 1
+LINE_LIMIT = 1 << 20
+TEXT_LIMIT = 1000  # of an id, a name: whatever ends up in a table or a file
+TESTS_LIMIT = 100_000
+BROKEN_LIMIT = 10
+REQUESTS_LIMIT = 10_000  # a hundred times what a whole suite asks for; all of them are kept
+
+Scalar: TypeAlias = str | int | float | bool
+
+# The guest knows these; that a test crashed, hung or was lost only the host can tell.
+REPORTABLE = (Outcome.PASS, Outcome.FAIL, Outcome.SKIP, Outcome.XFAIL, Outcome.INFRA)
+
+
+class RecordError(ValueError):
+    """A line that is no record; the text says what is wrong with it."""
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise RecordError("is no string")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise RecordError("holds half a surrogate pair") from None
+    return value
+
+
+def _name(value: object) -> str:
+    text = _text(value)
+    if not 0 < len(text) <= TEXT_LIMIT:
+        raise RecordError(f"is not 1 to {TEXT_LIMIT} characters long")
+    if not text.isprintable():
+        raise RecordError("holds characters that cannot be printed")
+    return text
+
+
+def _count(value: object) -> int:
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise RecordError("is no whole number")
+    if not 0 <= value < 1 << 63:
+        raise RecordError("is negative or beyond 63 bits")
+    return value
+
+
+def _seconds(value: object) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise RecordError("is no number")
+    if not 0 <= value <= 1e9:
+        raise RecordError("is no sensible number of seconds")
+    return float(value)
+
+
+def _limit(value: object) -> float:
+    seconds = _seconds(value)
+    if seconds == 0:
+        raise RecordError("is 0")
+    return seconds
+
+
+def _outcome(value: object) -> Outcome:
+    if value not in REPORTABLE:
+        raise RecordError(f"is not one of {', '.join(REPORTABLE)}")
+    return Outcome(value)
+
+
+def _scalar(value: object) -> Scalar:
+    if isinstance(value, str):
+        return _text(value)
+    if isinstance(value, bool | int):
+        if abs(value) >= 1 << 64:
+            raise RecordError("is beyond 64 bits")
+        return value
+    if isinstance(value, float) and math.isfinite(value):
+        return value
+    raise RecordError("is neither string, number nor truth value")
+
+
+def _scalars(value: object) -> dict[str, Scalar]:
+    if not isinstance(value, dict):
+        raise RecordError("is no object")
+    return {_name(key): _scalar(item) for key, item in value.items()}
+
+
+def _tests(value: object) -> tuple[Collected.Test, ...]:
+    if not isinstance(value, list):
+        raise RecordError("is no list")
+    if len(value) > TESTS_LIMIT:
+        raise RecordError(f"is longer than {TESTS_LIMIT}")
+    return tuple(_build(Collected.Test, item) for item in value)
+
+
+def _by(read: Callable[[object], object]) -> dict[str, object]:
+    """Metadata of a field whose JSON value ``read`` takes or refuses."""
+    return {"read": read}
+
+
+@dataclass(frozen=True)
+class Hello:
+    """The guest is up and speaks ``protocol``."""
+
+    protocol: int = field(metadata=_by(_count))
+    release: str = field(metadata=_by(_name))
+    python: str = field(metadata=_by(_name))
+
+
+@dataclass(frozen=True)
+class Detected:
+    """The kernel shows this mechanism (see ktests/detection.py); ``how`` says by what."""
+
+    mechanism: str = field(metadata=_by(_name))
+    how: str = field(metadata=_by(_name))
+
+
+@dataclass(frozen=True)
+class Collected:
+    """All tests of the suite, in the order they run."""
+
+    @dataclass(frozen=True)
+    class Test:
+        """A test and the requirement that it tests."""
+
+        id: str = field(metadata=_by(_name))
+        requirement: str = field(metadata=_by(_name))
+
+    tests: tuple[Test, ...] = field(metadata=_by(_tests))
+
+
+@dataclass(frozen=True)
+class Begin:
+    """Test ``id`` starts; after ``limit`` seconds it counts as hung."""
+
+    id: str = field(metadata=_by(_name))
+    limit: float = field(metadata=_by(_limit))
+
+
+@dataclass(frozen=True)
+class End:
+    """Test ``id`` ended; ``values`` are what it measured."""
+
+    id: str = field(metadata=_by(_name))
+    outcome: Outcome = field(metadata=_by(_outcome))
+    seconds: float = field(metadata=_by(_seconds))
+    message: str = field(metadata=_by(_text), default="")
+    values: Mapping[str, Scalar] = field(metadata=_by(_scalars), default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Request:
+    """The guest asks for ``action`` on its machine; the answer carries the same ``serial``."""
+
+    serial: int = field(metadata=_by(_count))
+    action: str = field(metadata=_by(_name))
+    arguments: Mapping[str, Scalar] = field(metadata=_by(_scalars), default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Done:
+    """The suite is through."""
+
+
+@dataclass(frozen=True)
+class Broken:
+    """A line that is no record; ``reason`` says why. Never sent, made by the `Decoder`."""
+
+    reason: str
+
+
+Record: TypeAlias = Hello | Detected | Collected | Begin | End | Request | Done | Broken
+
+TYPES: dict[str, type[Any]] = {
+    "hello": Hello,
+    "detected": Detected,
+    "collected": Collected,
+    "begin": Begin,
+    "end": End,
+    "request": Request,
+    "done": Done,
+}
+
+
+def parse(line: bytes) -> Record:
+    """The record in ``line`` (with or without its newline); RecordError if it holds none."""
+    if len(line) > LINE_LIMIT:
+        raise RecordError(f"a line of {len(line)} bytes, more than {LINE_LIMIT}")
+    value = _json(line)
+    if not isinstance(value, dict):
+        raise RecordError("no JSON object")
+    kind = value.pop("type", None)
+    if not isinstance(kind, str) or kind not in TYPES:
+        raise RecordError(f"unknown type {_shown(kind)}")
+    try:
+        record: Record = _build(TYPES[kind], value)
+    except RecordError as error:
+        raise RecordError(f"{kind}: {error}") from None
+    return record
+
+
+def _json(line: bytes) -> object:
+    try:
+        return json.loads(line.decode(), object_pairs_hook=_object, parse_constant=_constant)
+    except RecordError:
+        raise
+    except RecursionError:
+        raise RecordError("nested too deeply") from None
+    except ValueError as error:  # UnicodeDecodeError, JSONDecodeError, a number of 5000 digits
+        raise RecordError(f"no JSON: {error}") from None
+
+
+def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        raise RecordError("a key given twice")
+    return value
+
+
+def _constant(name: str) -> object:
+    raise RecordError(f"{name} is no JSON")
+
+
+def _build(kind: type[Any], value: object) -> Any:
+    if not isinstance(value, dict):
+        raise RecordError("is no object")
+    known = {item.name: item for item in fields(kind)}
+    for key in value:
+        if key not in known:
+            raise RecordError(f"unknown key {_shown(key)}")
+    return kind(
+        **{name: _read(item, value[name]) for name, item in known.items() if _given(item, value)}
+    )
+
+
+def _given(item: Field[Any], value: Mapping[str, object]) -> bool:
+    if item.name in value:
+        return True
+    if item.default is MISSING and item.default_factory is MISSING:
+        raise RecordError(f"no {item.name}")
+    return False
+
+
+def _read(item: Field[Any], value: object) -> object:
+    try:
+        read: Callable[[object], object] = item.metadata["read"]
+        return read(value)
+    except RecordError as error:
+        raise RecordError(f"{item.name} {error}") from None
+
+
+def _shown(value: object) -> str:
+    return ascii(value)[:60]
+
+
+class Decoder:
+    """Bytes of the channel, in pieces of any size, to records in order.
+
+    A line that is no record comes out as `Broken`, and reading goes on with the next line. An
+    unfinished line at the end is not reported: the VM ended while it wrote, which shows by
+    the records that are missing.
+    """
+
+    def __init__(self) -> None:
+        self._rest = b""
+        self._skipping = False
+
+    def feed(self, data: bytes) -> list[Record]:
+        """The records that ``data`` completes."""
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        records = [record for line in lines for record in self._line(line)]
+        if len(self._rest) > LINE_LIMIT:
+            if not self._skipping:
+                records.append(Broken(f"a line of more than {LINE_LIMIT} bytes"))
+            self._skipping = True
+            self._rest = b""
+        return records
+
+    def _line(self, line: bytes) -> list[Record]:
+        if self._skipping:  # the end of a line that was too long
+            self._skipping = False
+            return []
+        if not line.strip():
+            return []
+        try:
+            return [parse(line)]
+        except RecordError as error:
+            return [Broken(str(error))]
+
+
+@dataclass(frozen=True)
+class Transcript:
+    """What one VM has told so far: the records folded into a state.
+
+    ``running`` is the test that was begun and has not ended; ``ended`` maps ids to their last
+    word, in order. ``broken`` lists what was no record or came when it made no sense.
+    """
+
+    hello: Hello | None = None
+    detected: Detected | None = None
+    collected: tuple[Collected.Test, ...] | None = None
+    running: Begin | None = None
+    ended: Mapping[str, End] = field(default_factory=dict)
+    requests: tuple[Request, ...] = ()
+    done: bool = False
+    broken: tuple[str, ...] = ()
+
+    def add(self, record: Record) -> Transcript:
+        """The state after ``record``; one that makes no sense changes only ``broken``."""
+        objection = _objection(self, record)
+        if objection:
+            return replace(self, broken=(*self.broken, objection)[:BROKEN_LIMIT])
+        match record:
+            case Hello():
+                return replace(self, hello=record)
+            case Detected():
+                return replace(self, detected=record)
+            case Collected():
+                return replace(self, collected=record.tests)
+            case Begin():
+                return replace(self, running=record)
+            case End():
+                return replace(self, running=None, ended={**self.ended, record.id: record})
+            case Request():
+                return replace(self, requests=(*self.requests, record))
+            case Done() | Broken():
+                return replace(self, done=True)
+
+    @property
+    def ids(self) -> frozenset[str]:
+        """The ids of the collected tests."""
+        return frozenset(test.id for test in self.collected or ())
+
+
+def _objection(state: Transcript, record: Record) -> str:
+    """Why ``record`` cannot come now; empty if it can."""
+    match record:
+        case Broken(reason=reason):
+            return reason
+        case _ if state.done:
+            return f"{type(record).__name__.lower()} after done"
+        case Hello() if state.hello is not None:
+            return "hello twice: the guest started again"
+        case Hello(protocol=protocol) if protocol != PROTOCOL:
+            return f"the guest speaks protocol {protocol}, the host {PROTOCOL}"
+        case Hello():
+            return ""
+        case _ if state.hello is None:
+            return f"{type(record).__name__.lower()} before hello"
+        case Detected() if state.detected is not None or state.collected is not None:
+            return "detected twice, or after the tests were collected"
+        case Collected() if state.collected is not None:
+            return "collected twice"
+        case Collected(tests=tests):
+            ids = [test.id for test in tests]
+            return "" if len(set(ids)) == len(ids) else "a test collected twice"
+        case Begin(id=name):
+            return _begin_objection(state, name)
+        case Request() if len(state.requests) >= REQUESTS_LIMIT:
+            return f"more than {REQUESTS_LIMIT} requests"
+        case End(id=name) if state.running is None or state.running.id != name:
+            return f"end of {name}, which is not running"
+        case Done() if state.running is not None:
+            return f"done while {state.running.id} is running"
+    return ""
+
+
+def _begin_objection(state: Transcript, name: str) -> str:
+    if state.running is not None:
+        return f"begin of {name} while {state.running.id} is running"
+    if name in state.ended:
+        return f"begin of {name}, which has ended"
+    return "" if name in state.ids else f"begin of {name}, which was not collected"

@@ -1,0 +1,347 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The suite on one kernel: in one VM, and after a crash or a hang in further fresh ones.
+
+What a VM tells is followed and kept, not judged: that is kpatch.verdict.judge's.
+"""
+
+from __future__ import annotations
+
+import functools
+import time
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from io import FileIO
+from pathlib import Path
+from typing import Protocol
+
+from kpatch.errors import HarnessError
+from kpatch.lib import process
+from kpatch.lib.stage import Stage
+from kpatch.run.console import Console, Fault, Place
+from kpatch.run.protocol import Begin, Decoder, Detected, Record, Request, Transcript
+from kpatch.run.symbols import Symbols
+from kpatch.tables.limits import DEFAULTS, Limits
+from kpatch.tables.mechanisms import MECHANISMS
+from kpatch.tables.outcomes import ExitCode
+from kpatch.verdict import judge
+from kpatch.verdict.judge import Ending, VmRun
+from kpatch.vm import emulator, qemu, virtme
+from ktests.contract import DETECTION, NONE, UNDETECTED, UNKNOWN
+
+Write = Callable[[bytes], object]
+
+# How long the VM is listened to after its last word, until its kernel's log has the last marker,
+# and after it was asked for stacks.
+DRAIN_SECONDS = 0.2
+STACKS_SECONDS = 5.0
+
+# Between two looks at a hung machine: a sound one has a timer's interrupt by then.
+APART_SECONDS = 2.0
+
+# As much of a console has a boot in it.
+BOOT_BYTES = 1 << 18
+
+# SysRq keys that tell where a kernel hangs: blocked tasks, and what each CPU does.
+STACK_KEYS = "wl"
+
+# What QEMU's monitor is asked of a hung machine: where the CPUs are, and what they wait for.
+INFOS = ("registers -a", *(f"lapic {number}" for number in range(virtme.CPUS)), "pic")
+
+# What a test may ask of the machine: a QMP command and its arguments.
+ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
+    "powerdown": ("system_powerdown", {}),
+    "plug": ("device_add", {"driver": "@model@", "id": "plugged", "bus": "@port@"}),
+    "unplug": ("device_del", {"id": "plugged"}),
+}
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which tests to run on what: ``expression`` is pytest's -k, "" for all.
+
+    ``slowness`` is the flavor's; it stretches the limits, those of tests with their own included.
+    ``detect``: the guest is to look for the mechanism's signs first. ``excused`` are titles of
+    complaints that no fresh VM is started for: the base makes them by itself.
+    """
+
+    mechanism: str
+    expression: str = ""
+    limits: Limits = DEFAULTS
+    slowness: float = 1
+    detect: bool = False
+    excused: frozenset[str] = frozenset()
+
+
+class Boot(Protocol):
+    """Starts a VM that runs the suite, and ends it with the block."""
+
+    def __call__(self, setup: qemu.Setup, *, stage: Stage) -> AbstractContextManager[qemu.VM]:
+        """Start it."""
+
+
+def run(
+    setup: qemu.Setup,
+    selection: Selection,
+    console: Callable[[int], Path],
+    *,
+    stage: Stage,
+    boot: Boot = qemu.boot,
+) -> list[VmRun]:
+    """Run the selected tests; one entry a VM, counted from 1, its console in ``console(N)``."""
+    runs: list[VmRun] = []
+    done: frozenset[str] = frozenset()
+    end = time.monotonic() + selection.limits.run * selection.slowness
+    while True:
+        follower = Follower(setup, selection, done, end, stage)
+        runs.append(follower.follow(console(len(runs) + 1), boot))
+        before, done = (done, selection), judge.begun(runs)
+        selection = _learnt(selection, runs[-1])
+        told = runs[-1].transcript
+        over = told.collected is not None and told.ids <= done
+        again = judge.repeats(runs)
+        # A VM in which nothing began, and nothing was learnt, would show no more the next time.
+        idle = (done, selection) == before and not again
+        if over or idle or time.monotonic() >= end:
+            return runs
+        if again:
+            stage.say(f"once more in a fresh VM: {runs[-1].emulator}")
+
+
+def detected(vms: Sequence[VmRun]) -> Detected | None:
+    """Return what the guest has detected; None if no VM came to tell."""
+    return next((vm.transcript.detected for vm in vms if vm.transcript.detected), None)
+
+
+def _learnt(selection: Selection, vm: VmRun) -> Selection:
+    """Return the selection for a next VM, after what this one has shown.
+
+    A mechanism is detected once: a kernel that crashed at that is tested without. The negative
+    control may complain of the same thing in each VM, and its tests run all the same.
+    """
+    if selection.mechanism == NONE:
+        titles = {fault.title for fault in vm.faults if not fault.known}
+        return replace(selection, excused=selection.excused | titles)
+    if not selection.detect or vm.transcript.hello is None or vm.emulator:
+        return selection
+    found, mechanism = vm.transcript.detected, selection.mechanism
+    if mechanism == UNDETECTED:
+        mechanism = UNKNOWN if found is None else found.mechanism
+    return replace(selection, mechanism=mechanism, detect=False)
+
+
+class Follower:
+    """Follows one VM from its boot to its end."""
+
+    def __init__(
+        self,
+        setup: qemu.Setup,
+        selection: Selection,
+        done: frozenset[str],
+        end: float,
+        stage: Stage,
+    ) -> None:
+        self._setup = setup
+        self._selection = selection
+        self._done = done
+        self._end = end
+        self._stage = stage
+        self._decoder = Decoder()
+        self._console = Console()
+        self._transcript = Transcript()
+        self._looks: list[dict[str, str]] = []
+        self._between = selection.limits.boot * selection.slowness
+        self._limit = time.monotonic() + self._between
+
+    def follow(self, log: Path, boot: Boot) -> VmRun:
+        """Run the VM to its end; its console goes to ``log`` as it comes."""
+        self._stage.note("booting")
+        with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
+            ending, detail = self._until_end(it, functools.partial(_write, console))
+        faults = self._console.close()
+        # The signs of the emulator's are words of the boot.
+        lost = emulator.fault(self._looks, _beginning(log)) if self._looks else ""
+        if lost:
+            faults = (*faults, _of_emulator(lost, self._transcript.running))
+        return VmRun(self._transcript, faults, ending, detail, lost)
+
+    def _until_end(self, it: qemu.VM, write: Write) -> tuple[Ending, str]:
+        while True:
+            self._take(it, write, min(self._limit, self._end) - time.monotonic())
+            if self._transcript.done or self._tainted:
+                self._drain(it, write, DRAIN_SECONDS)
+                return (Ending.DONE if self._transcript.done else Ending.TAINTED), ""
+            if not it.alive:
+                return _exited(it)
+            overdue = self._overdue()
+            if overdue is not None:
+                self._looks = self._dump_stacks(it, write)
+                return overdue, ""
+
+    @property
+    def _tainted(self) -> bool:
+        """The kernel has complained, and the test that it happened in is over.
+
+        Lockdep is off after its first report, and memory that was overwritten stays so: what is
+        left is for a fresh VM.
+        """
+        over = {None, *self._transcript.ended}  # None: the boot
+        if self._transcript.detected is not None:
+            over.add(DETECTION)
+        spoilt = any(
+            fault.test in over
+            for fault in self._console.faults
+            if not fault.known and fault.title not in self._selection.excused
+        )
+        return spoilt and self._transcript.running is None
+
+    def _take(self, it: qemu.VM, write: Write, seconds: float) -> None:
+        for output in it.output(max(0.0, seconds)):
+            if output.channel == "console":
+                write(output.data)
+                self._console.feed(output.data)
+            else:
+                for record in self._decoder.feed(output.data):
+                    if not self._tainted:  # what it begins now is begun again in a fresh VM
+                        self._add(it, self._stretched(record))
+
+    def _stretched(self, record: Record) -> Record:
+        """The record; a test's limit is multiplied by the flavor's slowness."""
+        if isinstance(record, Begin):
+            return replace(record, limit=record.limit * self._selection.slowness)
+        return record
+
+    def _add(self, it: qemu.VM, record: Record) -> None:
+        before = self._transcript
+        self._transcript = now = before.add(record)
+        if now.hello is not before.hello:
+            it.send(
+                {
+                    "type": "job",
+                    "mechanism": self._selection.mechanism,
+                    "detect": self._selection.detect,
+                    "expression": self._selection.expression,
+                    "done": sorted(self._done),
+                    "limit": self._selection.limits.test,
+                }
+            )
+        if now.detected is not None and now.detected is not before.detected:
+            self._refuse_contradiction(now.detected)
+        if now.requests != before.requests:
+            self._act(it, now.requests[-1])
+        if now.running is not None:
+            if now.running is not before.running:
+                self._limit = time.monotonic() + now.running.limit
+                self._stage.note(now.running.id)
+        else:
+            self._limit = time.monotonic() + self._between
+        if now.collected:
+            over = len(self._done | set(now.ended))
+            self._stage.advance(over, len(now.collected))
+
+    def _refuse_contradiction(self, found: Detected) -> None:
+        """Refuse a declared mechanism (exit 2) if the kernel shows another one of the table."""
+        declared = self._selection.mechanism
+        if declared in MECHANISMS and found.mechanism in MECHANISMS and declared != found.mechanism:
+            raise HarnessError(
+                f"MECHANISM={declared}",
+                f"the kernel shows {found.mechanism}: {found.how}",
+                mend=f"leave MECHANISM out, or say MECHANISM={found.mechanism}",
+            )
+
+    def _act(self, it: qemu.VM, request: Request) -> None:
+        """Do what a test asks, if it is one of ACTIONS; the guest is not trusted with more."""
+        answer: dict[str, object] = {"type": "answer", "serial": request.serial}
+        action = ACTIONS.get(request.action)
+        if action is None:
+            answer["error"] = f"unknown action; known: {', '.join(ACTIONS)}"
+        else:
+            port = self._setup.machine.port
+            names = {"@model@": port.model, "@port@": port.name}
+            command, arguments = action
+            try:
+                it.qmp(command, **{key: names.get(word, word) for key, word in arguments.items()})
+            except HarnessError as error:
+                answer["error"] = str(error)
+        it.send(answer)
+
+    def _overdue(self) -> Ending | None:
+        now = time.monotonic()
+        if now >= self._end:
+            return Ending.RUN_LIMIT
+        if now < self._limit:
+            return None
+        return Ending.TEST_LIMIT if self._transcript.running is not None else Ending.BOOT_LIMIT
+
+    def _dump_stacks(self, it: qemu.VM, write: Write) -> list[dict[str, str]]:
+        """Have the hung kernel show where it is, and QEMU, in case the kernel is too far gone.
+
+        The monitor is asked twice: a CPU that runs in a loop is not where it was. Returns the
+        answers to INFOS of each time, as far as they came.
+        """
+        self._stage.note("hung: dumping stacks")
+        symbols = Symbols.of(self._setup.image)
+        rounds: list[dict[str, str]] = [{}, {}]
+        try:
+            it.sysrq(STACK_KEYS)
+            self._drain(it, write, STACKS_SECONDS)
+            for answers in rounds:
+                for what in INFOS:
+                    answers[what] = it.info(what)
+                    write(f"\nvfio-acpi: info {what}\n{symbols.annotated(answers[what])}".encode())
+                if answers is rounds[0]:
+                    self._drain(it, write, APART_SECONDS)
+        except HarnessError as error:
+            if error.code is not ExitCode.LOST:
+                raise
+        return rounds
+
+    def _drain(self, it: qemu.VM, write: Write, seconds: float) -> None:
+        end = time.monotonic() + seconds
+        while it.alive and not self._console.through and (left := end - time.monotonic()) > 0:
+            self._take(it, write, left)
+
+
+def _write(file: FileIO, data: bytes) -> None:
+    """Write all of ``data`` at once, so that it is there whatever becomes of us."""
+    try:
+        while data:
+            data = data[file.write(data) :]
+    except OSError as error:
+        raise HarnessError(
+            str(file.name),
+            f"cannot be written: {error.strerror}",
+            mend="make room and run again",
+            code=ExitCode.LOST,
+        ) from error
+
+
+def _of_emulator(lost: str, running: Begin | None) -> Fault:
+    """The emulator's fault among those that a result lists, known to say nothing of a series."""
+    return Fault(
+        kind="emulator",
+        line=lost,
+        excerpt=lost,
+        test=running.id if running else None,
+        place=Place.DURING if running else Place.BOOT,
+        time=None,
+        stall=True,
+        known=lost,
+    )
+
+
+def _beginning(log: Path) -> str:
+    """What the guest's console said first, as far as BOOT_BYTES go."""
+    with log.open("rb") as console:
+        return console.read(BOOT_BYTES).decode(errors="replace")
+
+
+def _exited(it: qemu.VM) -> tuple[Ending, str]:
+    """QEMU is gone: by itself (a panic, a power-off), or because it failed."""
+    status = it.qemu.wait()
+    assert it.qemu.stdout is not None
+    said = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()
+    if status == 0:
+        return Ending.EXIT, ""
+    how = process.ending(status).removeprefix("was ").replace("ended with", "exit")
+    return Ending.KILLED, " ".join([f"QEMU: {how}", *said[-1:]])

@@ -1,0 +1,197 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A series applied to a tree that stays as it is: the steps of ``git am`` in a git index alone.
+
+``git am`` splits a mailbox (git mailsplit), decodes each mail (git mailinfo) and applies its
+diff to the work tree and the index (git apply --index), with no fuzz. The same is done here
+with the index only, which holds no more of the tree than the files that the series names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.lib import cache
+from kpatch.lib.stage import Stage
+from kpatch.model import Applied, Change, Series, Tree
+from kpatch.series import mailbox
+from kpatch.series.mailbox import Patch
+from kpatch.series.scratch_index import Sandbox, sandbox
+from kpatch.tables.outcomes import ExitCode
+
+_REGULAR = ("100644", "100755", None)
+_DETAIL_LINES = 60
+
+_FAILED = re.compile(r"error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.MULTILINE)
+_ABSENT = re.compile(r"error: (?P<file>.+): does not exist in index$", re.MULTILINE)
+_PRESENT = re.compile(r"error: (?P<file>.+): already exists in index$", re.MULTILINE)
+_APPLYING = re.compile(r"Applying patch (?:.+ => )?(?P<file>.+) with \d+ rejects?\.\.\.$")
+_REJECTED = re.compile(r"Rejected hunk #(?P<hunk>\d+)\.$")
+
+
+def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
+    """Apply ``series`` to ``tree`` and give the files that it changes.
+
+    HarnessError: exit 2 for mail that is not acceptable (see kpatch.series.mailbox) or a path that
+    the tree cannot have, exit 3 for a patch that does not apply, naming patch, file and hunk.
+    """
+    if not series.mailboxes:
+        return Applied(tree, series, (), (), delta_id(()))
+    # Not `git am` in the tree, which must stay as it is; this checks the same there.
+    stage.command(["git", "apply", "--check", "-v", *map(str, series.mailboxes)], cwd=tree.path)
+    with sandbox() as box:
+        subjects = tuple(patch.subject for patch in steps(tree, series, box, stage=stage))
+        changes = _changes(box)
+    return Applied(tree, series, subjects, changes, delta_id(changes))
+
+
+def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator[Patch]:
+    """Apply the patches in the index of ``box`` one by one; each is given when it is in there.
+
+    HarnessError as `apply` has it.
+    """
+    patches = mailbox.patches(series, box)
+    what = f"series {series.name}"
+    box.fill(_pristine(f"{what} on {tree.version}", tree, patches))
+    for patch in patches:
+        stage.note(f"{patch.number}/{patch.total} {patch.subject}")
+        _apply_one(f"{what}, {patch}", patch, box, tree)
+        stage.advance(patch.number, patch.total)
+        yield patch
+
+
+def delta_id(changes: tuple[Change, ...]) -> str:
+    """The name of a delta's content, whatever series and tree it comes from."""
+    return cache.digest(part for change in changes for part in _identity(change))
+
+
+def _identity(change: Change) -> tuple[str, str, str]:
+    if change.content is None:
+        return change.path, "deleted", ""
+    mode = "executable" if change.executable else "file"
+    return change.path, mode, hashlib.sha256(change.content).hexdigest()
+
+
+def _pristine(what: str, tree: Tree, patches: list[Patch]) -> dict[str, tuple[bytes, bool]]:
+    """The files of ``tree`` that the patches name, as far as it has them."""
+    files = {}
+    for path in sorted({path for patch in patches for path in patch.paths}):
+        found = _read(what, tree.path, path)
+        if found is not None:
+            files[path] = found
+    return files
+
+
+def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
+    """Content and exec bit of ``path``, followed through directories only; None: not there."""
+    here = root
+    parts = path.split("/")
+    for part in parts:
+        here /= part
+        try:
+            info = here.lstat()
+        except FileNotFoundError:
+            return None
+        last = here == root.joinpath(*parts)
+        shown = here.relative_to(root)
+        if stat.S_ISLNK(info.st_mode):
+            raise HarnessError(
+                what,
+                f"path {path} is or goes through {shown}, a symbolic link of the tree",
+                mend="patch the file that it points to",
+            )
+        if last and stat.S_ISREG(info.st_mode):
+            return here.read_bytes(), bool(info.st_mode & stat.S_IXUSR)
+        if last or not stat.S_ISDIR(info.st_mode):
+            kind = "folder" if stat.S_ISDIR(info.st_mode) else "file"
+            raise HarnessError(
+                what, f"path {path} clashes with {shown}, a {kind} of the tree", mend="rename it"
+            )
+    raise AssertionError("a path has at least one part")
+
+
+def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree) -> None:
+    """Apply one patch to the index of ``box``."""
+    done = box.git("apply", "--cached", "--whitespace=nowarn", str(patch.diff))
+    if done.status:
+        raise _refusal(where, patch, box, tree, done.stderr)
+    for entry in box.entries():
+        if entry.mode not in _REGULAR or entry.mode_before not in _REGULAR:
+            kind = "submodule" if entry.mode == "160000" else "symbolic link"
+            raise HarnessError(
+                where, f"makes {entry.path} a {kind}", mend="a kernel patch has no need of one"
+            )
+
+
+def _refusal(where: str, patch: Patch, box: Sandbox, tree: Tree, stderr: str) -> HarnessError:
+    """Say why a patch does not apply."""
+    if box.git("apply", "-R", "--check", "--cached", str(patch.diff)).status == 0:
+        return HarnessError(
+            where,
+            f"is in {tree.version} already",
+            mend="leave it out, or choose an older KERNEL",
+            code=ExitCode.APPLY,
+        )
+    cause, details = _diagnosis(patch, box, stderr)
+    return HarnessError(
+        where,
+        f"does not apply to {tree.version}: {cause}",
+        mend="rebase the series, or choose the KERNEL it was written for",
+        code=ExitCode.APPLY,
+        details=details,
+    )
+
+
+def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
+    """The first thing that ``git apply`` objects to, in words, and the hunks it rejects."""
+    if match := _ABSENT.search(stderr):
+        return f"{match['file']} is not in the tree", stderr
+    if match := _PRESENT.search(stderr):
+        return f"{match['file']}, which it creates, is in the tree already", stderr
+    failed = _FAILED.search(stderr)
+    if failed is None:
+        lines = stderr.strip().splitlines() or ["git gives no reason"]
+        return lines[0].removeprefix("error: "), stderr
+    hunk, rejects = _rejects(patch, box)
+    return f"{failed['file']}, {hunk} at line {failed['line']}", rejects or stderr
+
+
+def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
+    """Let git apply what it can of ``patch`` to files on the side, for the sake of its rejects."""
+    work = box.folder / "work"
+    work.mkdir()
+    env = {"GIT_WORK_TREE": str(work)}
+    box.git("checkout-index", "--all", cwd=work, env=env)
+    done = box.git("apply", "--reject", "--verbose", str(patch.diff), cwd=work, env=env)
+    rejected: list[str] = []
+    file = None
+    for line in done.stderr.splitlines():
+        if match := _APPLYING.match(line):
+            file = match["file"]
+        elif file is not None and (match := _REJECTED.match(line)):
+            rejected.append(match["hunk"])
+        elif rejected:
+            break
+    if file is None or not rejected:
+        return "a hunk", ""
+    reject = work / f"{file}.rej"
+    text = reject.read_text(errors="replace") if reject.is_file() else ""
+    return f"hunk {rejected[0]}", "\n".join(text.splitlines()[:_DETAIL_LINES])
+
+
+def _changes(box: Sandbox) -> tuple[Change, ...]:
+    """The index's difference from the base as files."""
+    entries = sorted(box.entries(), key=lambda entry: entry.path)
+    blobs = box.blobs(entry.blob for entry in entries if entry.blob is not None)
+    return tuple(
+        Change(
+            entry.path,
+            None if entry.blob is None else blobs[entry.blob],
+            entry.mode == "100755",
+        )
+        for entry in entries
+    )

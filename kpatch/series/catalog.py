@@ -1,0 +1,221 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The series: those that the project carries, the negative control, and other people's mboxes.
+
+A carried series is a folder ``kpatch/series/carried/NAME`` with its patches and ``series.toml``:
+
+    title = "…"                      # one line for reports
+    mechanism = "netlink"            # how a value reaches user space
+    draft = true                     # run only when named; left out: false
+    [[variant]]                      # one for each run of bases that take the same patches
+    from = "6.1"                     # first base, inclusive; left out: from the oldest
+    before = "6.12"                  # first base that needs another variant; left out: no end
+    patches = ["6.1/0001-….patch"]   # for git am, in order, relative to the folder
+
+The ranges of one series do not overlap. A folder without series.toml is no series.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from packaging.version import InvalidVersion, Version
+
+from kpatch.errors import HarnessError
+from kpatch.model import Series
+from kpatch.series.apply import apply
+from kpatch.tables import paths
+from ktests.contract import NONE, UNDETECTED
+
+__all__ = ["BASE", "CONTROL", "FOLDER", "apply", "carried", "load", "load_file", "ready"]
+
+FOLDER = paths.CARRIED
+TABLE = "series.toml"
+
+BASE = "base"
+"""Name of the negative control: the kernel as it is, without a patch."""
+
+CONTROL = Series(BASE, "the unpatched kernel (negative control)", NONE, ())
+
+_MAIL_SUFFIXES = (".mbox", ".mbx", ".patch", ".eml")
+
+
+@dataclass(frozen=True)
+class Variant:
+    """The patches for the bases in [first, before); None: no bound on that side."""
+
+    first: Version | None
+    before: Version | None
+    patches: tuple[Path, ...]
+
+    def covers(self, base: Version) -> bool:
+        """Whether these are the patches for ``base``."""
+        return (self.first is None or self.first <= base) and (
+            self.before is None or base < self.before
+        )
+
+    def overlaps(self, other: Variant) -> bool:
+        """Whether there is a base that both cover."""
+        return (self.first is None or other.before is None or self.first < other.before) and (
+            other.first is None or self.before is None or other.first < self.before
+        )
+
+    def __str__(self) -> str:
+        return f"[{self.first or 'oldest'}, {self.before or 'newest'}]".replace("]", ")")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A series.toml. A draft is run only when it is named: no requirements hold it to yet."""
+
+    title: str
+    mechanism: str
+    draft: bool
+    variants: tuple[Variant, ...]
+
+
+def carried(*, folder: Path = FOLDER) -> list[str]:
+    """The names of the carried series, sorted; the negative control is not one of them."""
+    return sorted(path.parent.name for path in folder.glob(f"*/{TABLE}"))
+
+
+def ready(*, folder: Path = FOLDER) -> list[str]:
+    """The carried series that a run takes when none is named: all but drafts."""
+    return [name for name in carried(folder=folder) if not _table(folder / name).draft]
+
+
+def is_file(name: str, *, folder: Path = FOLDER) -> bool:
+    """Whether ``name`` is the path of a series, not the name of a carried one or of the control."""
+    known = (BASE, *carried(folder=folder))
+    return name not in known and ("/" in name or name.endswith(_MAIL_SUFFIXES))
+
+
+def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FOLDER) -> Series:
+    """The series ``name`` for ``base`` ("7.3"): "base", a carried one, or the path of an mbox.
+
+    A word without a slash and without a mailbox's suffix is a name. ``mechanism`` is that of
+    a series from a file; a carried one knows its own. HarnessError (exit 2): unknown name,
+    no such file, no variant for the base, a series.toml that breaks the grammar.
+    """
+    known = carried(folder=folder)
+    if name == BASE:
+        return CONTROL
+    if name in known:
+        return _load_carried(folder / name, base)
+    if is_file(name, folder=folder):
+        return load_file(Path(name), mechanism=mechanism, reserved=(BASE, *known))
+    raise HarnessError(
+        f"SERIES={name}",
+        "no series of this name",
+        mend=f"choose from {', '.join((BASE, *known))}, or give the path of an mbox file",
+    )
+
+
+def load_file(
+    path: Path, *, mechanism: str = UNDETECTED, reserved: tuple[str, ...] = (BASE,)
+) -> Series:
+    """The series in the mailbox ``path``, named after it; ``reserved`` names are not taken."""
+    if not path.is_file():
+        cause = "is not a file" if path.exists() else "no such file"
+        raise HarnessError(f"SERIES={path}", cause, mend="name an mbox file")
+    stem = path.stem if path.stem not in reserved else path.name
+    name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:80]
+    return Series(name or "series", path.name, mechanism, (path.resolve(),), carried=False)
+
+
+def _load_carried(folder: Path, base: str) -> Series:
+    what = f"SERIES={folder.name}"
+    table = _table(folder)
+    try:
+        wanted = Version(base)
+    except InvalidVersion:
+        raise HarnessError(
+            what, f"{base!r} is no kernel version", mend="give one like 7.3"
+        ) from None
+    for variant in table.variants:
+        if variant.covers(wanted):
+            return Series(folder.name, table.title, table.mechanism, variant.patches)
+    ranges = ", ".join(map(str, table.variants))
+    raise HarnessError(
+        what, f"has no patches for {base}, only for {ranges}", mend="choose another KERNEL"
+    )
+
+
+def _table(folder: Path) -> Table:
+    """What series.toml in ``folder`` says, all checked."""
+    path = folder / TABLE
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        _only(table, "title", "mechanism", "draft", "variant")
+        variants = [_variant(folder, item) for item in _get(table, "variant", list)]
+        if not variants:
+            raise ValueError("no [[variant]]")
+        for number, one in enumerate(variants):
+            for other in variants[:number]:
+                if one.overlaps(other):
+                    raise ValueError(f"variants {other} and {one} overlap")
+        draft = _get(table, "draft", bool) if "draft" in table else False
+        return Table(_line(table, "title"), _line(table, "mechanism"), draft, tuple(variants))
+    except (ValueError, OSError) as error:
+        raise HarnessError(
+            str(path), str(error), mend="see the grammar in kpatch.series.catalog"
+        ) from None
+
+
+def _variant(folder: Path, table: Any) -> Variant:
+    if not isinstance(table, dict):
+        raise ValueError("variant is not a table")
+    _only(table, "from", "before", "patches")
+    first, before = _version(table, "from"), _version(table, "before")
+    if first is not None and before is not None and first >= before:
+        raise ValueError(f"from {first} is not before {before}")
+    names = _get(table, "patches", list)
+    if not names:
+        raise ValueError("a variant without patches")
+    return Variant(first, before, tuple(_patch(folder, name) for name in names))
+
+
+def _patch(folder: Path, name: Any) -> Path:
+    path = (folder / str(name)).resolve()
+    if not isinstance(name, str) or not path.is_relative_to(folder.resolve()):
+        raise ValueError(f"patch {name!r} is not a path inside the folder")
+    if not path.is_file():
+        raise ValueError(f"patch {name} is not there")
+    return path
+
+
+def _version(table: dict[str, Any], key: str) -> Version | None:
+    if key not in table:
+        return None
+    text = _get(table, key, str)
+    try:
+        return Version(text)
+    except InvalidVersion:
+        raise ValueError(f"{key} = {text!r} is no version") from None
+
+
+def _line(table: dict[str, Any], key: str) -> str:
+    text = str(_get(table, key, str)).strip()
+    if not text or not text.isprintable():
+        raise ValueError(f"{key} is not one line of text")
+    return text
+
+
+def _get(table: dict[str, Any], key: str, kind: type) -> Any:
+    if key not in table:
+        raise ValueError(f"{key} is missing")
+    if not isinstance(table[key], kind):
+        raise ValueError(f"{key} is not a {_KIND[kind]}")
+    return table[key]
+
+
+_KIND: dict[type, str] = {str: "string in quotes", list: "list", bool: "truth value"}
+
+
+def _only(table: dict[str, Any], *known: str) -> None:
+    unknown = sorted(set(table) - set(known))
+    if unknown:
+        raise ValueError(f"unknown key {unknown[0]}")

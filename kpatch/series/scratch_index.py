@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A throw-away git repository without a work tree, deaf to the user's and the system's set-up.
+
+Patches come from anywhere. In an index nothing they do can touch a file: no symbolic link is
+followed, no hook runs, no path leaves the repository.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import tempfile
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.lib.process import ending_with_us, need
+
+TIME_LIMIT = 120.0
+"""Seconds for one git command: thousands of times what the largest honest series takes."""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What one git command gave back."""
+
+    status: int
+    stdout: bytes
+    stderr: str
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One file of the index that differs from the base; None: it is not there on that side."""
+
+    path: str
+    mode_before: str | None
+    mode: str | None
+    blob: str | None
+
+
+class Sandbox:
+    """An index that starts as a few files of a kernel tree, and the git commands on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._git = need("git", package="git")
+        (folder / "home").mkdir()
+        self._env = {
+            "PATH": os.environ.get("PATH", os.defpath),
+            "LC_ALL": "C",
+            "HOME": str(folder / "home"),
+            "GIT_DIR": str(folder / "repo"),
+            "GIT_CONFIG_NOSYSTEM": "1",
+            "GIT_CONFIG_GLOBAL": os.devnull,
+            "GIT_ATTR_NOSYSTEM": "1",
+            "GIT_TERMINAL_PROMPT": "0",
+        }
+        self.must("init", "--quiet", "--bare", "--template=", str(folder / "repo"))
+
+    def git(
+        self,
+        *arguments: str,
+        stdin: bytes = b"",
+        cwd: Path | None = None,
+        env: Mapping[str, str] | None = None,
+    ) -> Output:
+        """Run ``git arguments`` on the sandbox and give its status and output."""
+        argv = [self._git, "-c", "core.hooksPath=" + os.devnull, "-c", "core.symlinks=false"]
+        try:
+            done = subprocess.run(
+                ending_with_us([*argv, *arguments]),
+                input=stdin,
+                capture_output=True,
+                cwd=cwd or self.folder,
+                env={**self._env, **(env or {})},
+                timeout=TIME_LIMIT,
+                start_new_session=True,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            raise HarnessError(
+                f"git {arguments[0]}",
+                f"still running after {TIME_LIMIT:.0f} s",
+                mend="look for what is abnormal in the series",
+            ) from None
+        return Output(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+
+    def must(
+        self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
+    ) -> bytes:
+        """Run a command that only a broken set-up makes fail; its output."""
+        done = self.git(*arguments, stdin=stdin, env=env)
+        if done.status:
+            cause = done.stderr.strip().splitlines() or [f"exit status {done.status}"]
+            raise HarnessError(
+                f"git {arguments[0]}", cause[-1], mend="check git and the space left for files"
+            )
+        return done.stdout
+
+    def fill(self, files: Mapping[str, tuple[bytes, bool]]) -> None:
+        """Make ``files`` (path: content, executable) the base, and the index."""
+        stream = [b"commit refs/heads/base\ncommitter kpatch <> 0 +0000\ndata 0\n"]
+        for path, (content, executable) in sorted(files.items()):
+            quoted = path.replace("\\", "\\\\").replace('"', '\\"').encode()
+            mode = b"100755" if executable else b"100644"
+            stream.append(b'M %s inline "%s"\ndata %d\n' % (mode, quoted, len(content)))
+            stream.append(content + b"\n")
+        self.must("fast-import", "--quiet", stdin=b"".join(stream))
+        self.must("read-tree", "base")
+
+    def entries(self) -> list[Entry]:
+        """What the index has that the base has not, and the other way round, by path."""
+        raw = self.must(
+            "diff-index", "--cached", "--raw", "-z", "--no-renames", "--full-index", "base"
+        )
+        fields = iter(raw.decode().split("\0"))
+        return [_entry(head, path) for head, path in zip(fields, fields, strict=False)]
+
+    def blobs(self, names: Iterable[str]) -> dict[str, bytes]:
+        """The content of each blob."""
+        wanted = list(dict.fromkeys(names))
+        rest = self.must("cat-file", "--batch", stdin="".join(f"{n}\n" for n in wanted).encode())
+        found: dict[str, bytes] = {}
+        for name in wanted:
+            head, _, rest = rest.partition(b"\n")
+            size = int(head.split()[2])
+            found[name], rest = rest[:size], rest[size + 1 :]
+        return found
+
+
+def _entry(head: str, path: str) -> Entry:
+    before, after, _, blob, _ = head.lstrip(":").split(" ")
+    gone = after == "000000"
+    return Entry(
+        path,
+        None if before == "000000" else before,
+        None if gone else after,
+        None if gone else blob,
+    )
+
+
+@contextmanager
+def sandbox() -> Iterator[Sandbox]:
+    """A sandbox that is gone at the end of the block."""
+    with tempfile.TemporaryDirectory(prefix="kpatch-apply-") as folder:
+        yield Sandbox(Path(folder))

@@ -1,0 +1,297 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The system's own Debian archive, reached through a private apt directory.
+
+Nothing of the system's apt is touched and no privilege is needed. Which archives there are, and
+which keys are trusted for them, is what the system is configured for; apt verifies everything.
+"""
+
+from __future__ import annotations
+
+import email
+import os
+import platform
+import re
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import unquote
+
+from kpatch.errors import HarnessError
+from kpatch.lib import cache
+from kpatch.lib.process import capture
+from kpatch.lib.stage import Stage
+from kpatch.source.download import public
+from kpatch.tables.outcomes import ExitCode
+
+# Holds the keys of all current releases, so that a later suite than the system's verifies too.
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+SECURITY = "-security"
+
+# Read after the system's own configuration, whose proxies and credentials stay. Whatever that
+# allows: nothing unsigned, a failure is a failure, and the system's hooks are not for us. What
+# is installed does not count: its version would be wanted, also where the archive has another.
+CONFIGURATION = """\
+APT::Get::AllowUnauthenticated "false";
+Acquire::AllowInsecureRepositories "false";
+Acquire::AllowWeakRepositories "false";
+Acquire::AllowDowngradeToInsecureRepositories "false";
+Acquire::PDiffs "false";
+APT::Update::Error-Mode "any";
+APT::Status-Fd "1";
+#clear APT::Update::Pre-Invoke;
+#clear APT::Update::Post-Invoke;
+#clear APT::Update::Post-Invoke-Success;
+Dir::Etc::sourceparts "/dev/null";
+Dir::Etc::sourcelist "{folder}/sources.list";
+Dir::State::lists "{folder}/lists";
+Dir::State::status "/dev/null";
+Dir::Cache "{folder}/cache";
+"""
+
+# How apt sources may name a suite of Debian's other than by the system's code name.
+ALIASES = ("stable", "oldstable", "oldoldstable", "testing", "unstable", "sid")
+
+INDEX_FORMAT = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SOURCESENTRY)"
+
+# dlstatus:<number of the file>:<percent>:<text>, see README.progress-reporting of apt.
+STATUS = re.compile(r"dlstatus:\d+:(?P<percent>[\d.]+):")
+
+# What `apt-get download --print-uris` says: 'URI' file size SHA256:hex.
+PRINTED = re.compile(
+    r"^'(?P<uri>[^']+)' (?P<file>[^/\s]+\.deb) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.M
+)
+
+
+@dataclass(frozen=True)
+class Archive:
+    """One archive of the system: its address, whether it is a security archive, and its keys.
+
+    No ``keyrings``: whatever apt trusts by default.
+    """
+
+    uri: str
+    security: bool
+    keyrings: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Package:
+    """One package in one suite of one archive; ``size`` in bytes, ``sha256`` signed for."""
+
+    name: str
+    version: str
+    suite: str
+    archive: Archive
+    file: str
+    size: int
+    sha256: str
+
+
+class _AbsentError(Exception):
+    """Why one suite does not give the package; ``certain``: because it does not have it."""
+
+    def __init__(self, reason: str, *, certain: bool) -> None:
+        super().__init__(reason)
+        self.certain = certain
+
+
+def archives() -> tuple[Archive, ...]:
+    """The Debian archives that the system's apt is configured for, each address once."""
+    # Without the system's package lists, which only cost time here (and may not be there).
+    lists = f"-oDir::State::lists={cache.folder('apt')}"
+    status, output = capture(
+        ("apt-get", lists, "indextargets", "--no-release-info", "--format", INDEX_FORMAT)
+    )
+    if status != 0:
+        raise HarnessError(
+            "apt-get indextargets", _first_error(output), mend="mend the system's apt sources"
+        )
+    # Third parties' archives are not Debian's; they seldom name their suites as Debian does.
+    targets = [target for line in output.splitlines() if len(target := line.split("|")) == 4]
+    for names in ((_codename(),), ALIASES):
+        found: dict[str, Archive] = {}
+        for uri, release, component, entry in targets:
+            if component == "main" and re.split("[-/]", release)[0] in names:
+                security = release.endswith((SECURITY, "/updates"))
+                found.setdefault(uri, Archive(uri, security, _keyrings(entry)))
+        if found:
+            return tuple(found.values())
+    return ()
+
+
+def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Package:
+    """The package ``name`` in the first of ``suites`` that has it.
+
+    HarnessError if none has it (exit 2), or if one could not be read or verified and no other
+    has it (exit 7).
+    """
+    if shutil.which("apt-get") is None:
+        raise HarnessError(
+            what,
+            "this system has no apt-get to take it from Debian's archive with",
+            mend="give KERNEL= the path of a kernel tree or tarball, or a tarball's URL#sha256=HEX",
+        )
+    known = archives()
+    absences: list[tuple[str, _AbsentError]] = []
+    for suite, archive in _places(suites, known):
+        stage.note(f"looking for {name} in {suite}")
+        try:
+            return _locate(name, suite, archive, stage=stage)
+        except _AbsentError as absent:
+            absences.append((suite, absent))
+    if not absences:
+        raise HarnessError(
+            what,
+            f"the system's apt is configured for no archive that has {', '.join(suites)}",
+            mend="add Debian's archive to the apt sources, or give KERNEL= a path or a tarball",
+        )
+    certain = all(absent.certain for _, absent in absences)
+    reasons = "; ".join(f"{suite}: {absent}" for suite, absent in absences)
+    raise HarnessError(
+        what,
+        f"no {name} could be had ({reasons})",
+        mend="give KERNEL= a path or a tarball"
+        if certain
+        else "look at the network and at the system's apt sources, and try again",
+        code=ExitCode.USAGE if certain else ExitCode.LOST,
+    )
+
+
+def download(package: Package, into: Path, *, what: str, stage: Stage) -> Path:
+    """The verified .deb of ``package``, downloaded into the folder ``into``."""
+    stage.note(f"downloading {package.name} {package.version} from {package.suite}")
+
+    def progress(percent: float) -> None:
+        stage.advance(package.size * percent / 100, package.size)
+
+    arguments = ("download", f"{package.name}={package.version}")
+    folder = _folder(package.suite, package.archive)
+    status, output = _apt(folder, arguments, stage=stage, cwd=into, progress=progress)
+    deb = into / package.file
+    if status != 0 or not deb.is_file():
+        raise HarnessError(
+            what,
+            f"{package.name} {package.version} cannot be downloaded ({_first_error(output)})",
+            mend="look at the network and try again",
+            code=ExitCode.LOST,
+            details=public(output),
+        )
+    return deb
+
+
+def _places(suites: Sequence[str], known: Sequence[Archive]) -> Iterator[tuple[str, Archive]]:
+    for suite in suites:
+        for archive in known:
+            if archive.security == suite.endswith(SECURITY):
+                yield suite, archive
+
+
+def _codename() -> str:
+    """The code name of the system's release ("bookworm"); see os-release(5)."""
+    try:
+        return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
+    except OSError:
+        return ""
+
+
+def _locate(name: str, suite: str, archive: Archive, *, stage: Stage) -> Package:
+    """The package in that suite, after reading the suite's current list, or _AbsentError."""
+    folder = _folder(suite, archive)
+
+    def waiting() -> None:
+        stage.say(f"waiting for another run that reads {suite}")
+
+    with cache.locked(f"apt-{folder.name}", waiting=waiting), cache.explained():
+        _prepare(folder, suite, archive)
+        status, output = _apt(folder, ("update",), stage=stage, cwd=folder)
+        if status != 0:
+            missing = "does not have a Release file" in output and "404" in output
+            reason = "no such suite" if missing else _first_error(output)
+            raise _AbsentError(reason, certain=missing)
+        # In a folder of no debs: apt prints no address for a file that is there already.
+        _, output = _apt(folder, ("--print-uris", "download", name), stage=stage, cwd=folder)
+    printed = PRINTED.search(output)
+    if printed is None:
+        missing = "Unable to locate package" in output
+        raise _AbsentError("not in it" if missing else _first_error(output), certain=missing)
+    file = printed["file"]
+    version = unquote(file.split("_")[1])
+    return Package(name, version, suite, archive, file, int(printed["size"]), printed["sha256"])
+
+
+def _folder(suite: str, archive: Archive) -> Path:
+    """The private apt directory for one suite of one archive."""
+    return cache.folder("apt") / cache.digest((archive.uri, suite, *archive.keyrings))
+
+
+def _prepare(folder: Path, suite: str, archive: Archive) -> None:
+    """Make ``folder`` an apt directory whose one source is that suite; see sources.list(5)."""
+    options = ["target=Packages", "lang=none"]
+    if archive.keyrings:
+        options.append(f"signed-by={','.join(archive.keyrings)}")
+    for name in ("lists/partial", "cache/archives/partial"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    source = f"deb [{' '.join(options)}] {archive.uri} {suite} main\n"
+    (folder / "sources.list").write_text(source)
+    (folder / "apt.conf").write_text(CONFIGURATION.format(folder=folder))
+
+
+def _apt(
+    folder: Path,
+    arguments: Sequence[str],
+    *,
+    stage: Stage,
+    cwd: Path,
+    progress: Callable[[float], None] = lambda percent: None,
+) -> tuple[int, str]:
+    """Run apt-get on the private directory ``folder``; its status and all that it said."""
+
+    def line(text: str) -> None:
+        if status := STATUS.match(text):
+            progress(float(status["percent"]))
+
+    argv = ("apt-get", "--quiet", f"--config-file={folder / 'apt.conf'}", *arguments)
+    stage.command(argv)
+    status, output = capture(argv, cwd=cwd, env={**os.environ, "LC_ALL": "C"}, line=line)
+    if status != 0:
+        cache.raise_if_full(output)
+    return status, output
+
+
+def _first_error(output: str) -> str:
+    errors = [line[3:] for line in output.splitlines() if line.startswith("E: ")]
+    return public(errors[0].strip()) if errors else "apt-get gives no reason"
+
+
+def _keyrings(entry: str) -> tuple[str, ...]:
+    """The keyrings that the system trusts for the apt source at ``file:number``.
+
+    ``number`` counts lines in a .list and paragraphs in a .sources, see apt-get(8) on
+    indextargets. An entry that names keys otherwise, or none, leaves it to Debian's own keyring.
+    """
+    path, _, number = entry.rpartition(":")
+    try:
+        text = Path(path).read_text()
+    except OSError:
+        text = ""
+    read = _signed_by_paragraph if path.endswith(".sources") else _signed_by_line
+    named = read(text, int(number)) if text and number.isdecimal() else ""
+    files = [word for word in named.replace(",", " ").split() if word.startswith("/")]
+    if KEYRING.is_file():
+        files.append(str(KEYRING))
+    return tuple(dict.fromkeys(files))
+
+
+def _signed_by_line(text: str, number: int) -> str:
+    line = "".join(text.splitlines()[number - 1 : number])
+    found = re.search(r"\[[^\]]*\bsigned-by=([^\s\]]+)", line)
+    return found[1] if found else ""
+
+
+def _signed_by_paragraph(text: str, number: int) -> str:
+    lines = (line for line in text.splitlines() if not line.startswith("#"))
+    paragraphs = re.split(r"\n\s*\n", "\n".join(lines).strip())
+    paragraph = "".join(paragraphs[number - 1 : number])
+    return email.message_from_string(paragraph).get("Signed-By", "")

@@ -1,0 +1,82 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A kernel tree in a plain folder of the user's: named by its content, and copied."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.lib import cache
+from kpatch.lib.process import capture, need
+from kpatch.lib.stage import Stage
+
+
+def fingerprint(top: Path, *, what: str) -> str:
+    """The sha256 of all names, kinds, executable bits and contents below ``top``.
+
+    HarnessError (exit 2) for what cannot be read, is neither file, folder nor symlink, or is a
+    symlink that leads out of ``top``.
+    """
+    whole = hashlib.sha256()
+    inside = top.resolve()
+    try:
+        for path, name, status in _walk(top):
+            kind, content = _content(path, status, inside, what=what)
+            whole.update(f"{kind} {content} {name}\0".encode(errors="surrogateescape"))
+    except OSError as error:
+        raise HarnessError(
+            what, f"{error.filename}: {error.strerror}", mend="make it readable"
+        ) from error
+    return whole.hexdigest()
+
+
+def copy(top: Path, into: Path, *, what: str, stage: Stage) -> None:
+    """Copy the folder ``top`` to the new folder ``into``; the disk's blocks may be shared.
+
+    Never by hard links: editing in place must not reach the copy. OSError if the disk is full.
+    """
+    need("cp", package="coreutils")
+    options = ("--recursive", "--no-dereference", "--preserve=mode,timestamps", "--reflink=auto")
+    argv = ("cp", *options, "--", str(top), str(into))
+    stage.note(f"copying {top}")
+    stage.command(argv)
+    status, output = capture(argv, env={**os.environ, "LC_ALL": "C"})
+    if status != 0:
+        cache.raise_if_full(output)
+        first = (output.splitlines() or ["cp gives no reason"])[0]
+        raise HarnessError(what, f"cannot be copied ({first})", mend="try again", details=output)
+
+
+def _walk(top: Path) -> Iterator[tuple[str, str, os.stat_result]]:
+    """Everything below ``top``, in an order that depends on the names alone."""
+    pending = [""]
+    while pending:
+        parent = pending.pop()
+        with os.scandir(top / parent) as items:
+            found = sorted(items, key=lambda item: item.name)
+        for item in found:
+            name = f"{parent}{item.name}"
+            yield item.path, name, item.stat(follow_symlinks=False)
+            if item.is_dir(follow_symlinks=False):
+                pending.append(f"{name}/")
+
+
+def _content(path: str, status: os.stat_result, inside: Path, *, what: str) -> tuple[str, str]:
+    """The kind of one thing, and its content or the hash of that."""
+    if stat.S_ISREG(status.st_mode):
+        with Path(path).open("rb", buffering=0) as file:
+            content = hashlib.sha256(file.read()).hexdigest()
+        return "x" if status.st_mode & stat.S_IXUSR else "f", content
+    if stat.S_ISDIR(status.st_mode):
+        return "d", ""
+    if not stat.S_ISLNK(status.st_mode):
+        raise HarnessError(what, f"{path} is neither a file nor a folder", mend="remove it")
+    if not Path(path).resolve().is_relative_to(inside):
+        raise HarnessError(
+            what, f"{path} is a symlink that leads out of the tree", mend="remove it"
+        )
+    return "l", str(Path(path).readlink())

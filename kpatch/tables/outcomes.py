@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a test can end as, and what a run can exit with: data, no logic."""
+
+from __future__ import annotations
+
+from enum import Enum, IntEnum
+
+
+class Outcome(str, Enum):
+    """How one test ended. A test that was begun and never ended is never a pass.
+
+    NOT_JUDGED is said of a series, not of a test: see `kpatch.verdict.judge`.
+    """
+
+    PASS = "pass"
+    FAIL = "fail"
+    SKIP = "skip"
+    XFAIL = "xfail"
+    CRASH = "crash"
+    HANG = "hang"
+    LOST = "lost"
+    INFRA = "infra"
+    NOT_JUDGED = "not-judged"
+
+
+class ExitCode(IntEnum):
+    """Exit codes of every command; the documentation's table is checked against this one."""
+
+    PASS = 0
+    FAIL = 1
+    USAGE = 2
+    APPLY = 3
+    BUILD = 4
+    CRASH = 5
+    HANG = 6
+    LOST = 7
+    NOT_JUDGED = 8
+    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+
+    @property
+    def word(self) -> str:
+        """The verdict that the code stands for."""
+        return self.name.lower().replace("_", "-")
+
+
+EXIT_MEANING: dict[ExitCode, str] = {
+    ExitCode.PASS: "every requirement holds, and the negative control fails where it must",
+    ExitCode.FAIL: "a requirement failed, a test was skipped, or the negative control passed",
+    ExitCode.USAGE: "usage, bad input, or a missing tool",
+    ExitCode.APPLY: "the series does not apply",
+    ExitCode.BUILD: "the kernel cannot be configured or does not build",
+    ExitCode.CRASH: "the kernel crashed or complained (oops, BUG, WARNING, lockdep, …)",
+    ExitCode.HANG: "a test or the boot hung",
+    ExitCode.LOST: "the VM was lost, or the infrastructure failed",
+    ExitCode.NOT_JUDGED: "nothing of the series' mechanism was judged",
+    ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
+}
+
+# What every command can end with, and the stages on top: those before them can fail too.
+_ANY = (ExitCode.PASS, ExitCode.USAGE, ExitCode.LOST, ExitCode.INTERRUPTED)
+_APPLIED = (*_ANY, ExitCode.APPLY)
+_BUILT = (*_APPLIED, ExitCode.BUILD)
+
+COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
+    "test": tuple(ExitCode),
+    "check": _ANY,
+    "source": _ANY,
+    "apply": _APPLIED,
+    "config": _BUILT,
+    "build": _BUILT,
+    "boot": _BUILT,
+    "shell": _BUILT,
+    "bench": _BUILT,
+    "export": _APPLIED,
+    "drift": (*_BUILT, ExitCode.FAIL),
+    "reference": (*_ANY, ExitCode.FAIL),
+    "clean": _ANY,
+}
+
+# What 0 means of a command that gives no verdict, and what 1 means where that is no run's.
+DONE = "done"
+FINDING: dict[str, str] = {
+    "drift": "the mirror in uapi and a kernel's headers differ",
+    "reference": "docs/uapi.md would change (--check)",
+}
+
+
+def meanings(command: str) -> dict[ExitCode, str]:
+    """Return what each exit code of a command means, by number; of no known one, a run's."""
+    codes = sorted(COMMAND_CODES.get(command, ExitCode))
+    own = {} if command not in COMMAND_CODES or command == "test" else {ExitCode.PASS: DONE}
+    if command in FINDING:
+        own[ExitCode.FAIL] = FINDING[command]
+    return {code: own.get(code, EXIT_MEANING[code]) for code in codes}
+
+
+# Of several failed outcomes in one run the first in this list names the verdict: what
+# makes the other results untrustworthy comes first.
+EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
+    (Outcome.CRASH, ExitCode.CRASH),
+    (Outcome.HANG, ExitCode.HANG),
+    (Outcome.LOST, ExitCode.LOST),
+    (Outcome.INFRA, ExitCode.LOST),
+    (Outcome.FAIL, ExitCode.FAIL),
+    (Outcome.SKIP, ExitCode.FAIL),
+    (Outcome.NOT_JUDGED, ExitCode.NOT_JUDGED),
+)

@@ -1,0 +1,12 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Where the project's own folders and files are, as absolute paths: data, no logic."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+PROJECT = Path(__file__).resolve().parents[2]
+CARRIED = PROJECT / "kpatch" / "series" / "carried"
+KTESTS = PROJECT / "ktests"
+REQUIREMENTS = KTESTS / "requirements.toml"
+GOLDEN = PROJECT / "uapi" / "golden"

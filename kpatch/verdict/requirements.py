@@ -1,0 +1,169 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The table of requirements (ktests/requirements.toml), and what each promises of which kernel.
+
+Grammar: a table for each requirement, its id the name.
+
+    [REQ-EVT-05]
+    text = "one sentence that can be false"
+    needs = ["netlink"]     # the mechanisms that promise it; ["any"]: every kernel does, patched
+                            # or not
+    from = "7.3"            # optional: the first base whose trees it can be tested on; on an older
+                            # one it has no test, and the table shows "-"
+    [REQ-EVT-05.limits]     # optional: mechanism = why it is known not to meet it
+    netlink = "the type argument of acpi_bus_generate_netlink_event() is u8"
+    [REQ-EVT-05.skips]      # optional: mechanism = why its test cannot run there
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from packaging.version import InvalidVersion, Version
+
+from kpatch.errors import HarnessError
+from kpatch.tables import paths
+from kpatch.tables.outcomes import ExitCode, Outcome
+from ktests import contract
+from ktests.contract import ANY, NONE
+
+PATH = paths.REQUIREMENTS
+
+_ID = re.compile(r"REQ-[A-Z]{2,}-\d{2,}")
+_MECHANISM = re.compile(r"[a-z][a-z0-9-]*")
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One testable promise; the mechanisms that make it, and where they are known to fall short.
+
+    ``first`` is the first base that it can be tested on, None for any.
+    """
+
+    id: str
+    text: str
+    needs: tuple[str, ...]
+    limits: Mapping[str, str] = field(default_factory=dict)
+    skips: Mapping[str, str] = field(default_factory=dict)
+    first: Version | None = None
+
+    def testable_on(self, base: str) -> bool:
+        """Whether kernels of the release line ``base`` ("7.3") can be tested for it."""
+        return self.first is None or Version(base) >= self.first
+
+    def promised_by(self, mechanism: str) -> bool:
+        """Whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
+        return contract.promised(self.needs, mechanism)
+
+    def expected(self, mechanism: str) -> Outcome:
+        """How its tests have to end on a kernel with ``mechanism``, for which it `applies`.
+
+        FAIL on the negative control alone, of what it does not promise: a test that passes there
+        as well proves nothing.
+        """
+        if mechanism in self.skips:
+            return Outcome.SKIP
+        if mechanism in self.limits:
+            return Outcome.XFAIL
+        fails = mechanism == NONE and not self.promised_by(NONE)
+        return Outcome.FAIL if fails else Outcome.PASS
+
+
+def asked(
+    table: Mapping[str, Requirement], mechanism: str, base: str | None = None
+) -> frozenset[str]:
+    """Return the requirements whose tests run on a kernel of the release line ``base``.
+
+    The rule is `ktests.contract.applies`. Without ``base``, every requirement can be tested.
+    """
+    return frozenset(
+        name
+        for name, entry in table.items()
+        if (base is None or entry.testable_on(base)) and contract.applies(entry.needs, mechanism)
+    )
+
+
+def load(path: Path = PATH) -> dict[str, Requirement]:
+    """The requirements by id; HarnessError (exit 7: the harness itself is broken) if it is bad."""
+    try:
+        tables = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise _error(path, error.strerror or str(error)) from error
+    except ValueError as error:  # TOMLDecodeError, UnicodeDecodeError
+        raise _error(path, f"is no TOML: {error}") from error
+    if not tables:
+        raise _error(path, "holds no requirement")
+    return {name: _requirement(path, name, table) for name, table in tables.items()}
+
+
+def _requirement(path: Path, name: str, table: object) -> Requirement:
+    if not _ID.fullmatch(name):
+        raise _error(path, f"{name!r} is no id of the form REQ-XXX-01")
+    if not isinstance(table, dict):
+        raise _error(path, f"{name} is no table")
+    for key in table:
+        if key not in _KEYS:
+            raise _error(path, f"{name} has the unknown key {key!r}")
+    for key in ("text", "needs"):
+        if key not in table:
+            raise _error(path, f"{name} has no {key}")
+    for key, value in table.items():
+        complaint = _KEYS[key](value)
+        if complaint:
+            raise _error(path, f"{name}.{key} {complaint}")
+    made = Requirement(
+        id=name,
+        text=table["text"],
+        needs=tuple(table["needs"]),
+        limits=table.get("limits", {}),
+        skips=table.get("skips", {}),
+        first=Version(table["from"]) if "from" in table else None,
+    )
+    for mechanism in made.limits:
+        if not made.promised_by(mechanism):
+            raise _error(path, f"{name} limits {mechanism!r}, which does not promise it")
+    return made
+
+
+def _text(value: object) -> str:
+    return "" if isinstance(value, str) and value.strip() else "is no sentence"
+
+
+def _needs(value: object) -> str:
+    if not isinstance(value, list) or not value:
+        return "is no list of mechanisms"
+    if not all(isinstance(item, str) and _MECHANISM.fullmatch(item) for item in value):
+        return "holds what is no mechanism's name"
+    return "names others beside any" if ANY in value and len(value) > 1 else ""
+
+
+def _reasons(value: object) -> str:
+    if not isinstance(value, dict):
+        return "is no table of mechanism = reason"
+    return next((f"of {name!r} gives no reason" for name in value if _text(value[name])), "")
+
+
+def _base(value: object) -> str:
+    try:
+        Version(value if isinstance(value, str) else "")
+    except InvalidVersion:
+        return "is no release line like 7.3"
+    return ""
+
+
+_KEYS: dict[str, Callable[[object], str]] = {
+    "text": _text,
+    "needs": _needs,
+    "limits": _reasons,
+    "skips": _reasons,
+    "from": _base,
+}
+
+
+def _error(path: Path, cause: str) -> HarnessError:
+    return HarnessError(
+        path.name, cause, mend="correct the table of requirements", code=ExitCode.LOST
+    )

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Acceleration: KVM when it really runs a guest, else QEMU's own emulation (TCG)."""
+
+from __future__ import annotations
+
+import os
+import re
+import select
+import subprocess
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.lib import cache, process
+
+CHOICES = ("auto", "kvm", "tcg")
+DEVICE = Path("/dev/kvm")
+CPUINFO = Path("/proc/cpuinfo")
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+PROBE_SECONDS = 10.0
+
+# The CPU's flag of Intel or AMD, not svm_lock and the like.
+VIRTUALIZATION = re.compile(r"^flags\b.*\b(vmx|svm)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Accel:
+    """What is used, what was asked for, and why they differ, if they do."""
+
+    used: str
+    requested: str
+    reason: str
+
+    @property
+    def kvm(self) -> bool:
+        """Whether guests run under KVM."""
+        return self.used == "kvm"
+
+
+def choose(requested: str, image: Path) -> Accel:
+    """Settle ``auto``, ``kvm`` or ``tcg``; ``image`` is a kernel to try KVM with.
+
+    A /dev/kvm that opens proves nothing: on a nested host without vmx or svm KVM_CREATE_VM
+    succeeds, and the guest then spins in its firmware for ever. So the CPU's flags are looked
+    at first, and then a real boot has to print something within PROBE_SECONDS; its answer
+    holds until the host is booted again. Raises HarnessError (exit 2) when ``kvm`` was asked
+    for and is not to be had.
+    """
+    if requested == "tcg":
+        return Accel("tcg", requested, "asked for")
+    fault = _fault(image)
+    if fault is None:
+        return Accel("kvm", requested, "a probing boot worked")
+    if requested == "kvm":
+        raise HarnessError("ACCEL=kvm", fault, mend="use ACCEL=auto or ACCEL=tcg")
+    return Accel("tcg", requested, f"no KVM: {fault}")
+
+
+def _fault(image: Path) -> str | None:
+    """Why KVM cannot be used, or None."""
+    if not os.access(DEVICE, os.R_OK | os.W_OK):
+        return f"{DEVICE} cannot be opened"
+    if VIRTUALIZATION.search(CPUINFO.read_text()) is None:
+        return f"{DEVICE} is there, but the CPU offers neither vmx nor svm"
+    boot = BOOT_ID.read_text().strip()
+
+    def fill(folder: Path) -> None:
+        (folder / "fault").write_text(_boot_fault(image) or "")
+
+    folder, _ = cache.entry("kvm", boot, fill)
+    return (folder / "fault").read_text() or None
+
+
+def _boot_fault(image: Path) -> str | None:
+    """Why a real boot under KVM failed, or None if the kernel spoke."""
+    argv = [
+        process.need("qemu-system-x86_64", package="qemu-system-x86"),
+        *("-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256M", "-nodefaults"),
+        *("-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", str(image)),
+        *("-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1"),
+    ]
+    with process.child(argv, stderr=subprocess.STDOUT, parent_death="KILL") as qemu:
+        assert qemu.stdout is not None
+        seen = b""
+        end = time.monotonic() + PROBE_SECONDS
+        while (left := end - time.monotonic()) > 0:
+            if not select.select([qemu.stdout], [], [], left)[0]:
+                break
+            chunk = os.read(qemu.stdout.fileno(), 65536)
+            if not chunk:
+                text = seen.decode(errors="replace").strip().splitlines()
+                return f"QEMU gave up: {text[-1] if text else 'without a word'}"
+            seen += chunk
+            if b"Linux version" in seen:
+                return None
+        return f"a probing boot printed nothing for {PROBE_SECONDS:.0f} s"

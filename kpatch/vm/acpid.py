@@ -1,0 +1,112 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""An independent client of acpi_event for the guest: Debian's acpid, and its acpi_listen.
+
+The package comes from the system's own archive into the cache, and is unpacked, not installed:
+an acpid that is installed is also started, and would act on this machine's buttons. Its programs
+need the C library and nothing else.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.lib import cache, process, system
+from kpatch.lib.stage import Stage
+from kpatch.source import debian
+from kpatch.tables.outcomes import ExitCode
+
+PACKAGE = "acpid"
+
+# The programs, and where in the package they are.
+PROGRAMS = {"acpid": "usr/sbin/acpid", "acpi_listen": "usr/bin/acpi_listen"}
+
+# The oldest first: what was linked with an older C library runs with a newer one.
+SUITES = ("bookworm", "trixie", "sid")
+
+# What of the programs is known of where they come from.
+ORIGIN = "origin"
+
+# Where administrators' programs are, which need not be in a user's PATH.
+ADMINISTRATORS = ("/usr/sbin", "/sbin")
+
+
+def folder(*, stage: Stage) -> Path | None:
+    """The folder that holds PROGRAMS, from the cache or put there, and their ORIGIN.
+
+    Where the archive cannot give the package (no network, another distribution) programs that
+    are installed are taken. Where there are none of these either: None if this system can never
+    get the package that way, which is said, and the tests that need it are skipped;
+    HarnessError (exit 7) if it might at another time.
+    """
+    key = cache.digest((PACKAGE, *SUITES, *PROGRAMS.values()))
+
+    def waiting() -> None:
+        stage.say(f"waiting for another run that fetches {PACKAGE}")
+
+    try:
+        found, _ = cache.entry("clients", key, lambda at: _fill(at, stage), waiting=waiting)
+    except HarnessError as error:
+        if error.code is not ExitCode.USAGE:
+            raise
+        stage.say(f"{error}; the tests that need it cannot run")
+        return None
+    return found
+
+
+def _fill(at: Path, stage: Stage) -> None:
+    try:
+        origin = _fetch(at, stage)
+    except cache.CacheError:
+        raise  # installed ones would have to go into the same folder
+    except HarnessError as error:
+        there = _installed()
+        if len(there) < len(PROGRAMS):
+            never = error.code is ExitCode.USAGE
+            mend = "look at the network and at the system's apt sources, and try again"
+            raise HarnessError(
+                PACKAGE,
+                error.cause,
+                mend=system.install([PACKAGE]) if never else mend,
+                code=error.code,
+                details=error.details,
+            ) from error
+        stage.say(f"{PACKAGE}: {error.cause}; taking the one that is installed")
+        for name, path in there.items():
+            shutil.copy2(path, at / name)
+        origin = "installed"
+    (at / ORIGIN).write_text(f"{origin}\n")
+
+
+def _fetch(at: Path, stage: Stage) -> str:
+    """Put the archive's programs into ``at``; their version and suite in words."""
+    package = debian.find(PACKAGE, SUITES, what=PACKAGE, stage=stage)
+    deb = debian.download(package, at, what=PACKAGE, stage=stage)
+    root = at / "root"
+    argv = (process.need("dpkg-deb", package="dpkg"), "--extract", str(deb), str(root))
+    stage.command(argv)
+    status, output = process.capture(argv)
+    missing = [path for path in PROGRAMS.values() if not (root / path).is_file()]
+    if status != 0 or missing:
+        cache.raise_if_full(output)
+        raise HarnessError(
+            PACKAGE,
+            f"{deb.name} holds no {missing[0]}" if status == 0 else f"{deb.name} is damaged",
+            mend="get it again",
+            code=ExitCode.LOST,
+            details=output,
+        )
+    for name, path in PROGRAMS.items():
+        (root / path).rename(at / name)
+    shutil.rmtree(root)
+    deb.unlink()
+    return f"{package.version} from {package.suite}"
+
+
+def _installed() -> dict[str, Path]:
+    """Those of the programs that this system has."""
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), *ADMINISTRATORS])
+    found = {name: shutil.which(name, path=path) for name in PROGRAMS}
+    return {name: Path(at) for name, at in found.items() if at is not None}

@@ -1,0 +1,299 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The guest's Python and the suite, as read-only images that a test kernel can mount.
+
+Under software emulation the time that a run takes is decided by where the guest's files come
+from: importing pytest from the host's file system over 9p takes longer than the boot. So the
+interpreter, its library, the packages and the suite go into EROFS images, with byte code that
+is taken as it is (unchecked-hash pycs, PEP 552).
+
+Layout of the runtime image: ``bin/python3``, ``lib/`` (shared libraries), ``lib/python3.N/``
+(standard library) and ``lib/python3.N/site-packages/``. The suite's image holds ``ktests/``,
+``uapi/``, ``machine.json``, the machine's table as the tests read it, ``requirements.json``, which
+is ktests/requirements.toml in a form that is read faster, and ``clients/``, programs of others that
+use the uAPI.
+"""
+
+from __future__ import annotations
+
+import compileall
+import hashlib
+import importlib.metadata
+import json
+import os
+import py_compile
+import re
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from kpatch.errors import HarnessError
+from kpatch.lib import cache, process
+from kpatch.lib.stage import Stage
+from kpatch.tables.outcomes import ExitCode
+from kpatch.tables.paths import PROJECT
+from kpatch.vm.machine import Machine
+
+SUITE = ("ktests", "uapi")
+
+# What the suite imports, and all that these need in turn, goes into the image.
+PACKAGES = ("pytest", "pyroute2", "cffi")
+
+# Parts of the standard library that no test needs; without them the image is half the size.
+UNUSED = frozenset(
+    {
+        "__pycache__",
+        "site-packages",
+        "dist-packages",
+        "test",
+        "idlelib",
+        "tkinter",
+        "turtledemo",
+        "ensurepip",
+        "lib2to3",
+        "config-3*",
+        "pydoc_data",
+        "distutils",
+        # Loading a shared library takes long, and Python does without these: hashlib has algorithms
+        # of its own, shutil and zipfile pack without compression, pytest wants readline on macOS.
+        "_bz2.*",
+        "_hashlib.*",
+        "_lzma.*",
+        "_ssl.*",
+        "_uuid.*",
+        "readline.*",
+    }
+)
+
+# Modules whose body is left out of the image. pyroute2's package imports every protocol that it
+# knows, which takes seconds under emulation; its modules are whole without that.
+EMPTIED = ("pyroute2/__init__.py",)
+
+# Run by the image's interpreter: imports what the suite does, for ktests/bundle.py.
+BUNDLING = """
+import sys
+project, site, root, seen_as = sys.argv[1:]
+sys.path[:0] = [project, site]
+from importlib import import_module
+from _pytest.config import default_plugins
+for name in ("pyroute2.netlink", "pytest", *(f"_pytest.{name}" for name in default_plugins)):
+    import_module(name)
+import ctypes, json, platform
+from ktests import bundle
+bundle.write(f"{root}/lib/bundle", root, seen_as)
+"""
+
+# Run by ours, and by pytest's rules: has it collect the suite, then bundles the rest of that.
+COLLECTING = """
+import sys, pytest
+root, seen_as, *options = sys.argv[1:]
+status = pytest.main([*options, "--rootdir", root, f"{root}/ktests"])
+if status == 0:
+    from ktests import bundle, session
+    bundle.write(f"{root}/bundle", root, seen_as)
+sys.exit(status)
+"""
+
+# Where ktests/init.sh mounts the images.
+MOUNT = Path("/mnt")
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of one run; ``cached`` tells whether both were there already."""
+
+    runtime: Path
+    suite: Path
+    cached: bool
+
+
+def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Images:
+    """Make the two images, or find them in the cache; ``clients`` is a folder of programs."""
+    facts = json.dumps(machine.facts(), indent=1)
+    runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
+    suite, had_suite = cache.entry(
+        "suite", suite_key(facts, clients), lambda at: _suite(at, facts, clients, stage)
+    )
+    return Images(
+        runtime=runtime / "image.erofs",
+        suite=suite / "image.erofs",
+        cached=had_runtime and had_suite,
+    )
+
+
+def runtime_key() -> str:
+    """Name the interpreter, the exact versions of the packages in the image, and how it is made."""
+    versions = (f"{name}={importlib.metadata.version(name)}" for name in PACKAGES)
+    makers = (Path(__file__).read_text(), (PROJECT / "ktests" / "bundle.py").read_text())
+    return cache.digest([sys.version, str(_interpreter()), *versions, *makers])
+
+
+def suite_key(facts: str, clients: Path | None = None) -> str:
+    """Name the content of the suite, and the interpreter and the way it is made by."""
+    parts = [facts, sys.version, Path(__file__).read_text()]
+    for name in SUITE:
+        for path in sorted((PROJECT / name).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                parts += [str(path.relative_to(PROJECT)), path.read_text()]
+    for path in sorted(clients.iterdir()) if clients else ():
+        parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    return cache.digest(parts)
+
+
+def _runtime(folder: Path, stage: Stage) -> None:
+    stage.note("collecting the guest's Python")
+    root = folder / "root"
+    (root / "bin").mkdir(parents=True)
+    interpreter = _interpreter()
+    shutil.copy2(interpreter, root / "bin" / "python3")
+    library = root / "lib" / f"python3.{sys.version_info.minor}"
+    shutil.copytree(
+        sysconfig.get_path("stdlib"), library, ignore=shutil.ignore_patterns(*UNUSED), symlinks=True
+    )
+    site = library / "site-packages"
+    site.mkdir()
+    for name in sorted(_closure(PACKAGES)):
+        _install(name, site)
+    for module in EMPTIED:
+        (site / module).write_text("")
+    for shared in _shared_libraries(interpreter, root):
+        shutil.copy2(shared, root / "lib" / shared.name)
+    _compile(root, MOUNT / "runtime")
+    _bundle(root, site, stage)
+    pack(root, folder / "image.erofs", stage)
+    shutil.rmtree(root)
+
+
+def _suite(folder: Path, facts: str, clients: Path | None, stage: Stage) -> None:
+    stage.note("packing the suite")
+    root = folder / "root"
+    root.mkdir()
+    (root / "machine.json").write_text(facts)
+    table = tomllib.loads((PROJECT / "ktests" / "requirements.toml").read_text())
+    (root / "requirements.json").write_text(json.dumps(table))
+    for name in SUITE:
+        shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
+    if clients is not None:
+        shutil.copytree(clients, root / "clients")
+    # First what pytest takes as it is: it would compile that itself, by time stamp, and stale.
+    _compile(root, MOUNT / "suite", skip=re.compile(r"/(test_[^/]*|conftest)\.py$"))
+    _compile_tests(root, stage)
+    pack(root, folder / "image.erofs", stage)
+    shutil.rmtree(root)
+
+
+def _interpreter() -> Path:
+    return Path(sys._base_executable).resolve()  # type: ignore[attr-defined]
+
+
+def _closure(names: tuple[str, ...]) -> set[str]:
+    """``names`` and every distribution they need where this interpreter runs."""
+    # Late: parsing requirements costs more than a warm run has to spare.
+    from packaging.requirements import Requirement
+
+    found: set[str] = set()
+    todo = list(names)
+    while todo:
+        name = todo.pop()
+        if name in found:
+            continue
+        found.add(name)
+        for line in importlib.metadata.requires(name) or ():
+            requirement = Requirement(line)
+            if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
+                todo.append(requirement.name)
+    return found
+
+
+def _install(name: str, site: Path) -> None:
+    """Copy the installed files of a distribution; what lies outside site-packages is left."""
+    for file in importlib.metadata.files(name) or ():
+        if file.suffix == ".pyc" or ".." in file.parts:
+            continue
+        target = site / file
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(Path(str(file.locate())), target)
+
+
+def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
+    """The shared libraries that the interpreter and the extension modules are linked with."""
+    seen: set[str] = set()
+    for binary in (interpreter, *sorted(root.rglob("*.so"))):
+        listing = subprocess.run(
+            ["ldd", str(binary)], capture_output=True, text=True, check=False
+        ).stdout
+        for match in re.finditer(r"(?:=> )?(/\S+) \(0x", listing):
+            path = Path(match[1])
+            if path.name not in seen:
+                seen.add(path.name)
+                yield path
+
+
+def _compile(root: Path, seen_as: Path, *, skip: re.Pattern[str] | None = None) -> None:
+    """Compile all modules under ``root``, which the guest sees at ``seen_as``."""
+    compileall.compile_dir(
+        root,
+        quiet=2,
+        stripdir=str(root),
+        prependdir=str(seen_as),
+        workers=os.cpu_count() or 1,
+        rx=skip,
+        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
+    )
+
+
+def _compile_tests(root: Path, stage: Stage) -> None:
+    """Have pytest collect the suite once, so that it keeps the test modules as it wants them.
+
+    It rewrites their assertions, which in the guest would take a second. What they import of the
+    suite is bundled.
+    """
+    words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
+    argv = [sys.executable, "-c", COLLECTING, str(root), str(MOUNT / "suite"), *words]
+    ours = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
+    _run(argv, "ktests", "pytest cannot collect the suite", stage=stage, cwd=root, env=ours)
+
+
+def _bundle(root: Path, site: Path, stage: Stage) -> None:
+    """Have the image's own interpreter import what the suite will, and bundle that."""
+    argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", "-c", BUNDLING]
+    argv += [str(PROJECT), str(site), str(root), str(MOUNT / "runtime")]
+    ours = {"PYTHONHOME": str(root), "LD_LIBRARY_PATH": str(root / "lib")}
+    ours["PYTHONDONTWRITEBYTECODE"] = "1"
+    cause = "cannot import what the suite needs"
+    _run(argv, "the guest's Python", cause, stage=stage, cwd=root, env=ours)
+
+
+def pack(root: Path, image: Path, stage: Stage) -> None:
+    """Make an image of what is in the folder ``root``; HarnessError (exit 7) if that fails."""
+    tool = process.need("mkfs.erofs", package="erofs-utils")
+    argv = [tool, "--all-root", "-T0", str(image), str(root)]
+    _run(argv, str(image), "mkfs.erofs failed", stage=stage)
+
+
+def _run(
+    argv: Sequence[str],
+    what: str,
+    cause: str,
+    *,
+    stage: Stage,
+    cwd: Path | None = None,
+    env: Mapping[str, str] = MappingProxyType({}),
+) -> None:
+    """Run it, with ``env`` beside what is ours; HarnessError (exit 7) of ``what`` if it fails."""
+    stage.command(argv, cwd=cwd)
+    status, output = process.capture(argv, cwd=cwd, env={**os.environ, **env})
+    if status != 0:
+        cache.raise_if_full(output)
+        raise HarnessError(
+            what,
+            f"{cause} (status {status})",
+            mend="see its messages above",
+            code=ExitCode.LOST,
+            details=output,
+        )
