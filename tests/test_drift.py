@@ -411,13 +411,14 @@ def test_a_series_that_adds_a_name(kernel_tree: tuple[str, Path], tmp_path: Path
     argv = ["drift", "--kernel", base, "--series", str(tmp_path / "new.mbox")]
     ended = run(*argv, out=tmp_path / "out")
     assert ended.code == ExitCode.FAIL
-    first, last = ended.stdout.splitlines()
+    first, counts, last = ended.stdout.splitlines()
     assert re.fullmatch(
         rf"drift: {re.escape(base)}\.\d+ new, 64 and 32 bit: VFIO_IRQ_INFO_NEW is in linux/vfio.h, "
         "but not in the mirror, which lacks it",
         first,
     )
-    assert last == "kernels: 1, differences: 1"
+    assert counts == "kernels: 1, differences: 1"
+    assert last.startswith("exit 1: ")
 
 
 MOVED = f"""\
