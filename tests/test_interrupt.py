@@ -110,7 +110,7 @@ def test_start(tmp_path: Path, module: str, code: int, told: str) -> None:
     with commandline.running("source", *options, out=tmp_path, **env) as run:
         run.wait_for(reached.exists)
         run.signal(signal.SIGINT)
-        ended = run.end(seconds=commandline.PROMPT)
+        ended = run.end(seconds=commandline.PROMPT, clean=code == ExitCode.INTERRUPTED)
     assert (ended.code, ended.stdout) == (code, "")
     assert re.fullmatch(told, ended.stderr.strip())
 
