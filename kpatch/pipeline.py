@@ -30,6 +30,7 @@ from kpatch.report import result, write
 from kpatch.report.output_dir import Output, claim
 from kpatch.run import runner
 from kpatch.run.protocol import Detected
+from kpatch.run.vm_run import VmRun
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
 from kpatch.source.download import public
@@ -297,7 +298,7 @@ class Pipeline:
         return run
 
 
-def _series_run(of: Series, vms: Sequence[judge.VmRun]) -> judge.SeriesRun:
+def _series_run(of: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
     """Return what is judged: a mechanism that nobody declared is the one that was detected.
 
     Of a declared one nothing is called detected: the guest looks only for what contradicts it.

@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 
 from kpatch import pipeline
-from kpatch.lib import cache, confine, environment
+from kpatch.lib import cache, confine, environment, erofs
 from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Silent
 from kpatch.report import tables
@@ -69,7 +69,7 @@ def take_the_suites_place(parts: str, folder: Path, monkeypatch: pytest.MonkeyPa
     shutil.copytree(HOSTILE, root / "ktests", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "ktests" / "parts").write_text(parts)
     image = folder / "suite.erofs"
-    guest_image.pack(root, image, Silent())
+    erofs.pack(root, image, Silent())
     images = guest_image.images
     monkeypatch.setattr(
         guest_image, "images", lambda *a, **k: replace(images(*a, **k), suite=image)

@@ -15,18 +15,9 @@ from packaging.version import Version
 from kpatch.run import console
 from kpatch.run.console import Fault, Place
 from kpatch.run.protocol import Begin, Collected, Decoder, End, Hello, Transcript
+from kpatch.run.vm_run import ENDING_MEANING, Ending, VmRun, begun, repeats
 from kpatch.tables.outcomes import ExitCode, Outcome
-from kpatch.verdict.judge import (
-    ENDING_MEANING,
-    Ending,
-    Incident,
-    Judgement,
-    SeriesRun,
-    VmRun,
-    begun,
-    judge,
-    repeats,
-)
+from kpatch.verdict.judge import Incident, Judgement, SeriesRun, judge
 from kpatch.verdict.requirements import Requirement
 
 DATA = Path(__file__).parent / "data"

@@ -19,6 +19,7 @@ import pytest
 
 from kpatch.build.log import Finding
 from kpatch.errors import HarnessError
+from kpatch.lib.stage import StageRecord
 from kpatch.report import ktap, output_dir, result, tables, write
 from kpatch.report.result import (
     AccelInfo,
@@ -27,7 +28,6 @@ from kpatch.report.result import (
     KernelInfo,
     RunResult,
     SeriesInfo,
-    StageRecord,
 )
 from kpatch.run.console import Place
 from kpatch.tables.outcomes import ExitCode, Outcome

@@ -15,10 +15,10 @@ from kpatch.lib.progress import Progress
 from kpatch.model import Series, Tree
 from kpatch.report.result import SeriesInfo
 from kpatch.run.protocol import Detected, Hello, Transcript
+from kpatch.run.vm_run import Ending, VmRun
 from kpatch.series import catalog
 from kpatch.source import resolve
 from kpatch.tables.outcomes import ExitCode
-from kpatch.verdict.judge import Ending, VmRun
 
 
 @pytest.fixture(autouse=True)

@@ -24,9 +24,9 @@ from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent, Stage
 from kpatch.run import runner
 from kpatch.run.protocol import Begin, Detected
+from kpatch.run.vm_run import Ending, VmRun
 from kpatch.tables.limits import Limits
 from kpatch.tables.outcomes import ExitCode, Outcome
-from kpatch.verdict.judge import Ending, VmRun
 from kpatch.vm import machine, qemu
 from kpatch.vm.accel import Accel
 from kpatch.vm.guest_image import Images

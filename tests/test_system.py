@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from kpatch import bootstrap
-from kpatch.build import compiler
-from kpatch.lib import confine, system, tools
+from kpatch.lib import confine, system
 from kpatch.source import unpack
+from kpatch.tables import packages
 from kpatch.tables.distributions import DISTRIBUTIONS, Distribution
 from kpatch.vm import acpid
 
@@ -30,7 +30,7 @@ GENTOO = {"ID": "gentoo"}
 def asked_for() -> set[str]:
     """Debian's names of all packages that the sources ask for."""
     names = {*bootstrap.PACKAGES, "python3-venv", acpid.PACKAGE, confine.PACKAGE}
-    names |= {*compiler.TOOLS.values(), *tools.PACKAGES.values(), *tools.FILES.values()}
+    names |= {*packages.BUILD.values(), *packages.RUN.values(), *packages.FILES.values()}
     names |= {form.package for form in unpack.FORMATS}
     for path in (ROOT / "kpatch").rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from kpatch.lib import cache
 from kpatch.lib.process import capture, need
+from kpatch.tables import packages
 
 # make's, expanded where it calls the compiler: assembler sources go past ccache. In depend mode it
 # does not see what they include by .incbin. The kernel's piggy.S names the compressed kernel that
@@ -20,15 +21,6 @@ TEMPORARY = "/tmp/ccache"  # noqa: S108 - of the confined build, and its own
 
 CCACHE_DIR = "CCACHE_DIR"
 """The only setting of ccache that a user has: the folder of the objects."""
-
-TOOLS = {
-    "make": "make",
-    "gcc": "gcc",
-    "ld": "binutils",
-    "flex": "flex",
-    "bison": "bison",
-    "bc": "bc",
-}
 
 
 @dataclass(frozen=True)
@@ -45,7 +37,7 @@ def detect() -> Compiler:
 
     HarnessError (exit 2) for a tool that the kernel's build needs and that is missing.
     """
-    found = {tool: need(tool, package=package) for tool, package in TOOLS.items()}
+    found = {tool: need(tool, package=package) for tool, package in packages.BUILD.items()}
     identity = "; ".join(_version(found[tool]) for tool in ("gcc", "ld"))
     if shutil.which("ccache") is None:
         return Compiler(identity, (), cached=False)

@@ -20,11 +20,10 @@ from pathlib import Path
 
 from kpatch.build import headers, log, worktree
 from kpatch.errors import HarnessError
-from kpatch.lib import cache, confine, process
+from kpatch.lib import cache, confine, erofs, process
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Kernel
 from kpatch.tables.outcomes import ExitCode
-from kpatch.vm import guest_image
 
 KIND = "selftests"
 LOGS = "logs"
@@ -119,7 +118,7 @@ def _pack(programs: Sequence[Path], partial: Path, stage: Stage) -> None:
     root.mkdir()
     for program in programs:
         shutil.copy2(program, root / program.name)
-    guest_image.pack(root, partial / "image.erofs", stage)
+    erofs.pack(root, partial / "image.erofs", stage)
     shutil.rmtree(root)
 
 

@@ -20,8 +20,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from kpatch.lib import cache, sanitize
-from kpatch.lib.stage import shell_line
-from kpatch.report.result import StageRecord
+from kpatch.lib.stage import StageRecord, shell_line
 
 if TYPE_CHECKING:
     from rich.live import Live

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -44,6 +45,17 @@ class Silent:
     def command(self, argv: Sequence[str], *, cwd: Path | None = None) -> None:
         """Keep the command as a line for a shell."""
         self.commands.append(shell_line(argv, cwd=cwd))
+
+
+@dataclass(frozen=True)
+class StageRecord:
+    """A stage that is over; ``commands`` are lines for a shell that repeat it."""
+
+    name: str
+    series: str | None
+    seconds: float
+    cached: bool
+    commands: tuple[str, ...] = ()
 
 
 def shell_line(argv: Sequence[str], *, cwd: Path | None = None) -> str:

@@ -13,6 +13,7 @@ from typing import Any
 
 from kpatch.build.log import Finding
 from kpatch.errors import HarnessError
+from kpatch.lib.stage import StageRecord
 from kpatch.run.console import Place
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import Incident, Judgement, TestResult
@@ -84,17 +85,6 @@ class AccelInfo:
     used: str
     requested: str
     reason: str = ""
-
-
-@dataclass(frozen=True)
-class StageRecord:
-    """A stage that is over; ``commands`` are lines for a shell that repeat it."""
-
-    name: str
-    series: str | None
-    seconds: float
-    cached: bool
-    commands: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

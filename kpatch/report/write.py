@@ -13,9 +13,10 @@ The stages put the consoles, configs and build logs beside these as they get the
 from __future__ import annotations
 
 from kpatch.lib import sanitize
+from kpatch.lib.stage import StageRecord
 from kpatch.report import junit, ktap, result, tables
 from kpatch.report.output_dir import Output
-from kpatch.report.result import RunResult, StageRecord
+from kpatch.report.result import RunResult
 
 RESULT = "result.json"
 NAMES = ("junit.xml", "results.ktap", "summary.txt", "commands.txt", RESULT)

@@ -21,11 +21,10 @@ from kpatch.lib.stage import Stage
 from kpatch.run.console import Console, Fault, Place
 from kpatch.run.protocol import Begin, Decoder, Detected, Record, Request, Transcript
 from kpatch.run.symbols import Symbols
+from kpatch.run.vm_run import Ending, VmRun, begun, repeats
 from kpatch.tables.limits import DEFAULTS, Limits
 from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import ExitCode
-from kpatch.verdict import judge
-from kpatch.verdict.judge import Ending, VmRun
 from kpatch.vm import emulator, qemu, virtme
 from ktests.contract import DETECTION, NONE, UNDETECTED, UNKNOWN
 
@@ -95,11 +94,11 @@ def run(
     while True:
         follower = Follower(setup, selection, done, end, stage)
         runs.append(follower.follow(console(len(runs) + 1), boot))
-        before, done = (done, selection), judge.begun(runs)
+        before, done = (done, selection), begun(runs)
         selection = _learnt(selection, runs[-1])
         told = runs[-1].transcript
         over = told.collected is not None and told.ids <= done
-        again = judge.repeats(runs)
+        again = repeats(runs)
         # A VM in which nothing began, and nothing was learnt, would show no more the next time.
         idle = (done, selection) == before and not again
         if over or idle or time.monotonic() >= end:

@@ -16,70 +16,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field, replace
-from enum import Enum
 
 from kpatch.run.console import Fault, Place
-from kpatch.run.protocol import Collected, Scalar, Transcript
+from kpatch.run.protocol import Collected, Scalar
+from kpatch.run.vm_run import ENDING_MEANING, LIMITS, Ending, VmRun, progress
 from kpatch.tables.outcomes import EXIT_BY_OUTCOME, ExitCode, Outcome
 from kpatch.verdict.requirements import Requirement, asked
 from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN
-
-
-class Ending(str, Enum):
-    """How a VM ended, as the host saw it."""
-
-    DONE = "done"
-    EXIT = "exit"
-    KILLED = "killed"
-    TAINTED = "tainted"
-    TEST_LIMIT = "test-limit"
-    BOOT_LIMIT = "boot-limit"
-    RUN_LIMIT = "run-limit"
-
-
-ENDING_MEANING: dict[Ending, str] = {
-    Ending.DONE: "the suite was through and the VM powered off",
-    Ending.EXIT: "the VM ended by itself before the suite was through",
-    Ending.KILLED: "QEMU failed or was killed by somebody else",
-    Ending.TAINTED: "the host ended it: its kernel had complained, and a fresh one ran the rest",
-    Ending.TEST_LIMIT: "the host ended it: a test took longer than its limit",
-    Ending.BOOT_LIMIT: "the host ended it: the guest did not come up in time",
-    Ending.RUN_LIMIT: "the host ended it: the whole run took longer than its limit",
-}
-
-_LIMITS = frozenset({Ending.TEST_LIMIT, Ending.BOOT_LIMIT, Ending.RUN_LIMIT})
-
-
-@dataclass(frozen=True)
-class VmRun:
-    """One VM: what it told, what its kernel complained of, how it ended.
-
-    ``detail`` adds to the ending for a reader ("qemu: killed by signal 9"). ``emulator`` is what
-    the emulator did wrong in a VM that hung (kpatch/vm/emulator.py), "" if nothing showed.
-    """
-
-    transcript: Transcript
-    faults: tuple[Fault, ...]
-    ending: Ending
-    detail: str = ""
-    emulator: str = ""
-
-    def complaints(self, excused: AbstractSet[str]) -> tuple[Fault, ...]:
-        """Return the faults that count: none known to come of the harness, no ``excused`` title.
-
-        Nor does a stall count in a VM whose emulator let it wait for ever.
-        """
-        return tuple(
-            it
-            for it in self.faults
-            if not it.known and it.title not in excused and not (it.stall and self.emulator)
-        )
-
-    @property
-    def place(self) -> str:
-        """Where the VM was when it ended: the test that ran, or how far it had come."""
-        running = self.transcript.running
-        return running.id if running else _stage(self.transcript)
 
 
 @dataclass(frozen=True)
@@ -218,35 +161,6 @@ def control_titles(runs: Iterable[SeriesRun]) -> frozenset[str]:
     return frozenset(fault.title for vm in control for fault in vm.faults)
 
 
-def begun(vms: Iterable[VmRun]) -> frozenset[str]:
-    """The tests that some VM began, those included whose begin only the console shows.
-
-    A fresh VM gets these as done: a test that brought a VM down is not tried again, unless it
-    was the emulator that did so: see `repeats`.
-    """
-    vms = tuple(vms)
-    names = {
-        name
-        for vm in vms
-        for name in (
-            *vm.transcript.ended,
-            *([vm.transcript.running.id] if vm.transcript.running else []),
-            *(fault.test for fault in vm.faults if fault.test is not None),
-        )
-    }
-    return frozenset(names - ({vms[-1].place} if repeats(vms) else set()))
-
-
-def repeats(vms: Sequence[VmRun]) -> bool:
-    """Return whether what the last VM hung in is run once more: its emulator was to blame.
-
-    Once for each place: what hangs again there may have a cause that looks alike.
-    """
-    if not vms or not vms[-1].emulator:
-        return False
-    return not any(vm.emulator and vm.place == vms[-1].place for vm in vms[:-1])
-
-
 def exit_code(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> ExitCode:
     """The one exit code of many outcomes; without a single test it is never PASS."""
     tests = tuple(tests)
@@ -309,7 +223,7 @@ def _broken_off(vm: VmRun, limit: float) -> _Word:
         return _Word(Outcome.INFRA, limit, vm.emulator)
     if vm.ending is Ending.TEST_LIMIT:
         return _Word(Outcome.HANG, limit, f"did not end within {limit:g} s")
-    if vm.ending in _LIMITS:
+    if vm.ending in LIMITS:
         return _Word(Outcome.HANG, None, f"was running when {_ended(vm)}")
     dying = [fault for fault in vm.faults if fault.fatal]
     if dying:
@@ -435,23 +349,14 @@ def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tupl
     if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.complaints(excused)):
         return  # that fault is reported, with its test or as an incident
     if vm.emulator:
-        yield Outcome.INFRA, f"{_stage(told)}: {vm.emulator}"
-    elif vm.ending in _LIMITS:
-        yield Outcome.HANG, f"{_stage(told)}: {_ended(vm)}"
+        yield Outcome.INFRA, f"{progress(told)}: {vm.emulator}"
+    elif vm.ending in LIMITS:
+        yield Outcome.HANG, f"{progress(told)}: {_ended(vm)}"
     elif told.hello is not None and not told.collected and told.done:
         if judged or told.collected is None:
             yield Outcome.INFRA, "the suite ended without collecting a test"
     else:
-        yield Outcome.LOST, f"{_stage(told)}: {_ended(vm)}"
-
-
-def _stage(told: Transcript) -> str:
-    """How far the guest had come."""
-    if told.hello is None:
-        return "during the boot"
-    if told.collected is None:
-        return "before the suite was collected"
-    return "after the suite" if told.done else "between two tests"
+        yield Outcome.LOST, f"{progress(told)}: {_ended(vm)}"
 
 
 def _ended(vm: VmRun) -> str:

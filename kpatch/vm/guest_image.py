@@ -33,7 +33,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from kpatch.errors import HarnessError
-from kpatch.lib import cache, process
+from kpatch.lib import cache, erofs, process
 from kpatch.lib.stage import Stage
 from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import PROJECT
@@ -165,7 +165,7 @@ def _runtime(folder: Path, stage: Stage) -> None:
         shutil.copy2(shared, root / "lib" / shared.name)
     _compile(root, MOUNT / "runtime")
     _bundle(root, site, stage)
-    pack(root, folder / "image.erofs", stage)
+    erofs.pack(root, folder / "image.erofs", stage)
     shutil.rmtree(root)
 
 
@@ -183,7 +183,7 @@ def _suite(folder: Path, facts: str, clients: Path | None, stage: Stage) -> None
     # First what pytest takes as it is: it would compile that itself, by time stamp, and stale.
     _compile(root, MOUNT / "suite", skip=re.compile(r"/(test_[^/]*|conftest)\.py$"))
     _compile_tests(root, stage)
-    pack(root, folder / "image.erofs", stage)
+    erofs.pack(root, folder / "image.erofs", stage)
     shutil.rmtree(root)
 
 
@@ -267,13 +267,6 @@ def _bundle(root: Path, site: Path, stage: Stage) -> None:
     ours["PYTHONDONTWRITEBYTECODE"] = "1"
     cause = "cannot import what the suite needs"
     _run(argv, "the guest's Python", cause, stage=stage, cwd=root, env=ours)
-
-
-def pack(root: Path, image: Path, stage: Stage) -> None:
-    """Make an image of what is in the folder ``root``; HarnessError (exit 7) if that fails."""
-    tool = process.need("mkfs.erofs", package="erofs-utils")
-    argv = [tool, "--all-root", "-T0", str(image), str(root)]
-    _run(argv, str(image), "mkfs.erofs failed", stage=stage)
 
 
 def _run(

@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""One VM of a run as data: its records, its kernel's complaints, and how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass
+from enum import Enum
+
+from kpatch.run.console import Fault
+from kpatch.run.protocol import Transcript
+
+
+class Ending(str, Enum):
+    """How a VM ended, as the host saw it."""
+
+    DONE = "done"
+    EXIT = "exit"
+    KILLED = "killed"
+    TAINTED = "tainted"
+    TEST_LIMIT = "test-limit"
+    BOOT_LIMIT = "boot-limit"
+    RUN_LIMIT = "run-limit"
+
+
+ENDING_MEANING: dict[Ending, str] = {
+    Ending.DONE: "the suite was through and the VM powered off",
+    Ending.EXIT: "the VM ended by itself before the suite was through",
+    Ending.KILLED: "QEMU failed or was killed by somebody else",
+    Ending.TAINTED: "the host ended it: its kernel had complained, and a fresh one ran the rest",
+    Ending.TEST_LIMIT: "the host ended it: a test took longer than its limit",
+    Ending.BOOT_LIMIT: "the host ended it: the guest did not come up in time",
+    Ending.RUN_LIMIT: "the host ended it: the whole run took longer than its limit",
+}
+
+LIMITS = frozenset({Ending.TEST_LIMIT, Ending.BOOT_LIMIT, Ending.RUN_LIMIT})
+
+
+@dataclass(frozen=True)
+class VmRun:
+    """One VM: what it told, what its kernel complained of, how it ended.
+
+    ``detail`` adds to the ending for a reader ("qemu: killed by signal 9"). ``emulator`` is what
+    the emulator did wrong in a VM that hung (kpatch/vm/emulator.py), "" if nothing showed.
+    """
+
+    transcript: Transcript
+    faults: tuple[Fault, ...]
+    ending: Ending
+    detail: str = ""
+    emulator: str = ""
+
+    def complaints(self, excused: AbstractSet[str]) -> tuple[Fault, ...]:
+        """Return the faults that count: none known to come of the harness, no ``excused`` title.
+
+        Nor does a stall count in a VM whose emulator let it wait for ever.
+        """
+        return tuple(
+            it
+            for it in self.faults
+            if not it.known and it.title not in excused and not (it.stall and self.emulator)
+        )
+
+    @property
+    def place(self) -> str:
+        """Where the VM was when it ended: the test that ran, or how far it had come."""
+        running = self.transcript.running
+        return running.id if running else progress(self.transcript)
+
+
+def begun(vms: Iterable[VmRun]) -> frozenset[str]:
+    """The tests that some VM began, those included whose begin only the console shows.
+
+    A fresh VM gets these as done: a test that brought a VM down is not tried again, unless it
+    was the emulator that did so: see `repeats`.
+    """
+    vms = tuple(vms)
+    names = {
+        name
+        for vm in vms
+        for name in (
+            *vm.transcript.ended,
+            *([vm.transcript.running.id] if vm.transcript.running else []),
+            *(fault.test for fault in vm.faults if fault.test is not None),
+        )
+    }
+    return frozenset(names - ({vms[-1].place} if repeats(vms) else set()))
+
+
+def repeats(vms: Sequence[VmRun]) -> bool:
+    """Return whether what the last VM hung in is run once more: its emulator was to blame.
+
+    Once for each place: what hangs again there may have a cause that looks alike.
+    """
+    if not vms or not vms[-1].emulator:
+        return False
+    return not any(vm.emulator and vm.place == vms[-1].place for vm in vms[:-1])
+
+
+def progress(told: Transcript) -> str:
+    """Return how far the guest had come when its records ended."""
+    if told.hello is None:
+        return "during the boot"
+    if told.collected is None:
+        return "before the suite was collected"
+    return "after the suite" if told.done else "between two tests"
