@@ -11,6 +11,7 @@ from itertools import chain
 import kconfiglib
 
 from kconfig import dotconfig, mend
+from kconfig.errors import RequestError
 from kconfig.fragment import Request
 from kconfig.tree import (
     Expr,
@@ -25,7 +26,6 @@ from kconfig.tree import (
     ranges,
     written,
 )
-from kpatch.errors import HarnessError
 
 # How many selects and implies without effect are shown; those with effect always are.
 MAX_IDLE = 8
@@ -36,11 +36,11 @@ _SWITCHES = (kconfiglib.BOOL, kconfiglib.TRISTATE)
 
 
 def find(kconfig: KernelKconfig, name: str) -> Symbol:
-    """The symbol ``name`` (with or without CONFIG_); HarnessError (exit 2) naming near ones."""
+    """The symbol ``name`` (with or without CONFIG_); RequestError naming near ones."""
     bare = name.removeprefix("CONFIG_")
     if defined(kconfig, bare):
         return kconfig.syms[bare]
-    raise HarnessError(name, "no Kconfig file of this kernel defines it", mend=_near(kconfig, bare))
+    raise RequestError(name, "no Kconfig file of this kernel defines it", hint=_near(kconfig, bare))
 
 
 def _near(kconfig: KernelKconfig, name: str) -> str:
@@ -60,7 +60,7 @@ def explanation(
     """What the tree says of one symbol, for reading.
 
     ``kconfig`` has its values; ``asked`` says which of them a fragment gave, None that they are
-    a .config's. HarnessError (exit 2) if there is no such symbol.
+    a .config's. RequestError if there is no such symbol.
     """
     symbol = find(kconfig, name)
     lines = chain(

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kconfig import dotconfig
+from kconfig.errors import RequestError
 from kconfig.release import Release, release
-from kpatch.errors import HarnessError
 
 FOLDER = Path(__file__).parent / "fragments"
 
@@ -44,25 +44,25 @@ class Request:
 
 
 def path_of(name: str) -> Path:
-    """The file of the fragment ``name``; HarnessError (exit 2) if there is none."""
+    """The file of the fragment ``name``; RequestError if there is none."""
     path = FOLDER / f"{name}.config"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.config")))
-        raise HarnessError(f"fragment {name}", "there is no such file", mend=f"use one of {known}")
+        raise RequestError(f"fragment {name}", "there is no such file", hint=f"use one of {known}")
     return path
 
 
 def read(path: Path) -> list[Request]:
-    """The requests of the fragment file ``path``; HarnessError (exit 2) if it cannot be read."""
+    """The requests of the fragment file ``path``; RequestError if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise HarnessError(str(path), str(error), mend="give a readable text file") from error
+        raise RequestError(str(path), str(error), hint="give a readable text file") from error
     return list(parse(text, name=path.name))
 
 
 def parse(text: str, *, name: str) -> Iterator[Request]:
-    """The requests of ``text`` in order; HarnessError (exit 2) at a line outside the grammar."""
+    """The requests of ``text`` in order; RequestError at a line outside the grammar."""
     span = ALWAYS
     for number, raw in enumerate(text.splitlines(), 1):
         line, where = raw.rstrip(), f"{name}:{number}"
@@ -94,8 +94,8 @@ def _span(line: str, where: str) -> Span:
     return Span(first or None, end or None)
 
 
-def _bad(where: str, line: str, wanted: str) -> HarnessError:
-    return HarnessError(where, f"cannot read {line!r}", mend=f"write {wanted}")
+def _bad(where: str, line: str, wanted: str) -> RequestError:
+    return RequestError(where, f"cannot read {line!r}", hint=f"write {wanted}")
 
 
 def stack(names: Iterable[str], version: str) -> tuple[Request, ...]:
@@ -111,7 +111,7 @@ def settle(requests: Iterable[Request], version: str) -> tuple[Request, ...]:
     try:
         of = release(version)
     except ValueError as error:
-        raise HarnessError("kernel version", str(error), mend="give one like 6.12") from error
+        raise RequestError("kernel version", str(error), hint="give one like 6.12") from error
     return tuple({it.symbol: it for it in requests if of in it.span}.values())
 
 

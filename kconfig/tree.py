@@ -18,19 +18,17 @@ from __future__ import annotations
 
 import codecs
 import os
-import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import chdir, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, Protocol
 
 import kconfiglib
 
 from kconfig import dotconfig
 from kconfig.release import Release, release
-from kpatch.lib import confine
 
 # conf does not care for encodings: a byte that is no UTF-8 is shown as the letter of Latin-1.
 LATIN_1 = "vfio-acpi-latin-1"
@@ -63,20 +61,25 @@ _process_state = threading.Lock()
 
 
 def _shell(kconf: Any, name: str, command: str) -> str:
-    """Expand ``$(shell,COMMAND)`` as kconfiglib does, but confined: the tree may be a stranger's.
+    """Expand ``$(shell,COMMAND)`` as kconfiglib does, but with the caller's `Shell`.
 
     Returns the output with newlines as spaces, without those at its end.
     """
-    source = Path(kconf.srctree or ".").resolve()
-    argv = confine.wrap(["sh", "-c", command], readable=[source], writable=[Path.cwd()])
-    env = {**os.environ, "PATH": confine.path()}
-    done = subprocess.run(
-        argv, capture_output=True, text=True, errors="replace", env=env, check=False
-    )
-    return "\n".join(done.stdout.splitlines()).rstrip("\n").replace("\n", " ")
+    printed = kconf.shell(command, source=Path(kconf.srctree or ".").resolve())
+    return "\n".join(printed.splitlines()).rstrip("\n").replace("\n", " ")
 
 
 kconfiglib._shell_fn = _shell
+
+
+class Shell(Protocol):
+    """Runs a command line of a Kconfig file: the tree may be a stranger's, so it is confined."""
+
+    def __call__(self, command: str, *, source: Path) -> str:
+        """Run ``command`` in the working directory; return its standard output.
+
+        It may read the kernel tree ``source``, and write to the working directory.
+        """
 
 
 class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is untyped
@@ -86,8 +89,9 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
     moved, the value that was given.
     """
 
-    def __init__(self, top: str, *, of: Release) -> None:
+    def __init__(self, top: str, *, of: Release, shell: Shell) -> None:
         self.of = of
+        self.shell = shell
         self.transitional: set[Symbol] = set()
         self.zeroed: set[Symbol] = set()
         self.held: dict[Symbol, str] = {}
@@ -161,15 +165,18 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
         return constant
 
 
-def load(source: Path, *, version: str, environment: Mapping[str, str], cwd: Path) -> KernelKconfig:
+def load(
+    source: Path, *, version: str, environment: Mapping[str, str], cwd: Path, shell: Shell
+) -> KernelKconfig:
     """The Kconfig files of the kernel tree ``source``, no values given yet; takes 3–8 s.
 
     ``environment`` is the one that the top Makefile gives to conf: macros ask for it, and run
-    commands, which may leave files in ``cwd`` for a moment. Both are state of the process, so
-    only one load runs at a time. kconfiglib.KconfigError if a file cannot be parsed.
+    commands through ``shell``, which may leave files in ``cwd`` for a moment. Both are state of
+    the process, so only one load runs at a time. kconfiglib.KconfigError if a file cannot be
+    parsed.
     """
     with _process(dict(environment) | {"srctree": str(source)}, cwd):
-        return KernelKconfig("Kconfig", of=release(version))
+        return KernelKconfig("Kconfig", of=release(version), shell=shell)
 
 
 @contextmanager

@@ -468,12 +468,19 @@ def reference(check: bool) -> int:
 @click.option("--write", is_flag=True, help="Write the golden JSON instead of comparing it.")
 @VERBOSE
 @_guarded
-def drift(kernel: tuple[str, ...], verbose: bool, **wanted: Any) -> int:
+def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wanted: Any) -> int:
     """Compare the mirror in uapi with the headers of kernels, by compiling assertions."""
     from kpatch.abi import check
     from kpatch.lib.progress import Progress
+    from kpatch.model import Applied
+    from kpatch.pipeline import Pipeline, Request
 
-    outcome = check.run(kernel, **wanted, progress=Progress(echo=verbose))
+    progress = Progress(echo=verbose)
+
+    def applier(kernel: str) -> Callable[[str], Applied]:
+        return Pipeline(Request(kernel=kernel, mechanism=mechanism), progress).apply
+
+    outcome = check.run(kernel, applier, **wanted, progress=progress)
     for path in outcome.written:
         click.echo(f"written: {path}")
     for line in outcome.findings:

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from kconfig import conf, dotconfig, fragment
-from kpatch.build import config
+from kconfig import dotconfig, fragment
+from kpatch.build import conf, config
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
 from kpatch.model import Config
@@ -308,6 +308,14 @@ def test_an_unknown_symbol_exits_2(tiny: Path, asking: Path) -> None:
     with pytest.raises(HarnessError, match="LEGACY") as error:
         explain(tiny, "CONFIG_LEGASY")
     assert error.value.code is ExitCode.USAGE
+
+
+def test_a_bad_fragment_exits_2(tiny: Path, asking: Path) -> None:
+    asking.write_text("CONFIG_EXPERT\n")
+    for call in (lambda: resolve(tiny), lambda: explain(tiny, "EXPERT")):
+        with pytest.raises(HarnessError, match=r"^test\.config:1: cannot read .*; write ") as error:
+            call()
+        assert error.value.code is ExitCode.USAGE
 
 
 @pytest.mark.trees

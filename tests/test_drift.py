@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -22,6 +22,7 @@ from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Series, Tree
+from kpatch.pipeline import Pipeline, Request
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
 from kpatch.tables.outcomes import ExitCode
@@ -374,9 +375,13 @@ def test_a_damaged_golden_json(tmp_path: Path, text: str) -> None:
         list(golden.differences("9.9", "base", abis(ONE), folder=tmp_path))
 
 
+def applier(kernel: str) -> Callable[[str], Applied]:
+    return Pipeline(Request(kernel=kernel), Progress()).apply
+
+
 def test_golden_json_is_only_written_whole() -> None:
     with pytest.raises(HarnessError, match="needs all series") as caught:
-        check.run(["7.3"], series=["eventfd"], write=True, progress=Progress())
+        check.run(["7.3"], applier, series=["eventfd"], write=True, progress=Progress())
     assert caught.value.code == ExitCode.USAGE
 
 
@@ -387,7 +392,7 @@ def test_golden_json_is_only_written_whole() -> None:
 @pytest.mark.parametrize("name", [catalog.BASE, *catalog.carried()])
 def test_no_drift(kernel_tree: tuple[str, Path], name: str) -> None:
     base, _ = kernel_tree
-    outcome = check.run([base], series=[name], jobs=2, progress=Progress())
+    outcome = check.run([base], applier, series=[name], jobs=2, progress=Progress())
     assert outcome.findings == []
     assert outcome.kernels == 1
 

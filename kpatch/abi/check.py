@@ -9,7 +9,7 @@ within what `kpatch.build.headers.HEADERS` is interested in.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,6 @@ from kpatch.build.headers import Header
 from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
 from kpatch.model import Applied
-from kpatch.pipeline import Pipeline, Request
 from kpatch.series.catalog import BASE, carried
 from kpatch.source.download import public
 from kpatch.tables import bases
@@ -144,17 +143,18 @@ def check_kernel(applied: Applied, installed: headers.Installed) -> Report:
 
 def run(
     kernels: Sequence[str],
+    applier: Callable[[str], Callable[[str], Applied]],
     *,
     progress: Progress,
     series: Sequence[str] = (),
-    mechanism: str | None = None,
     jobs: int = 1,
     write: bool = False,
     folder: Path = golden.FOLDER,
 ) -> Outcome:
     """The whole gate: ``series`` (none: all) on ``kernels``, and the golden JSON.
 
-    ``mechanism`` is that of series from a file, which decides what names they should have.
+    ``applier`` returns, for a kernel, the function that applies a series, given by name, to it. The
+    mechanism of the applied series decides which names its headers should have.
     ``write`` makes the golden JSON, and cffi's module, instead of comparing them; nothing is
     written for a kernel with findings. HarnessError (exit 2) if that is asked for a part only.
     """
@@ -167,10 +167,9 @@ def run(
     _module(outcome, write=write)
     for kernel in kernels:
         kind = public(kernel)
-        pipeline = Pipeline(Request(kernel=kernel, mechanism=mechanism), progress)
         measured: dict[str, golden.Abis] = {}
         before = len(outcome.findings)
-        for applied in map(pipeline.apply, series or every):
+        for applied in map(applier(kernel), series or every):
             name = applied.series.name
             with progress.stage("headers", series=name, kind=kind) as stage:
                 installed = headers.install(applied, jobs=jobs, stage=stage)

@@ -5,15 +5,17 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import cache as once
 from pathlib import Path
 
 import kconfiglib
 
-from kconfig import conf, dotconfig, explain, fragment, tree
+from kconfig import dotconfig, explain, fragment, tree
+from kconfig.errors import RequestError
 from kconfig.fragment import Request
-from kpatch.build import compiler
+from kpatch.build import compiler, conf
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Stage
@@ -54,7 +56,7 @@ def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage
     reasons in ``details``, or if the tree cannot be configured; exit 2 for a bad fragment.
     """
     source = source.absolute()
-    requests = fragment.stack(flavor.fragments, version)
+    requests = _requests(flavor, version)
     asked = fragment.render(requests)
     key = cache.digest([FORMAT, source_id, version, asked, *toolchain()])
 
@@ -77,6 +79,21 @@ def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage
         stage.command(argv)
     text = (folder / CONFIG).read_text(encoding="utf-8")
     return Config(flavor.name, text, cache.digest([text]), cached)
+
+
+def _requests(flavor: Flavor, version: str) -> tuple[Request, ...]:
+    """Return what ``flavor`` asks of a kernel; HarnessError (exit 2) for a bad fragment."""
+    with _translated():
+        return fragment.stack(flavor.fragments, version)
+
+
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise a HarnessError (exit 2) for a RequestError of `kconfig`."""
+    try:
+        yield
+    except RequestError as error:
+        raise HarnessError(error.what, error.cause, mend=error.hint) from error
 
 
 def unmet(text: str, requests: Iterable[Request]) -> list[Request]:
@@ -107,7 +124,9 @@ def _check(
     stage.note(f"{flavor.name}: finding out why symbols did not stick")
     try:
         variables = conf.variables(source=source, out=out)
-        kconfig = tree.load(source, version=version, environment=variables, cwd=out)
+        kconfig = tree.load(
+            source, version=version, environment=variables, cwd=out, shell=conf.shell
+        )
     except kconfiglib.KconfigError as error:
         details = f"kconfiglib cannot read this kernel's Kconfig files: {error}\n"
     else:
@@ -153,11 +172,17 @@ def explanations(
     stage.note("parsing the Kconfig files")
     asked = None
     if text is None:
-        asked = {it.symbol: it for it in fragment.stack(flavor.fragments, version)}
+        asked = {it.symbol: it for it in _requests(flavor, version)}
     with tempfile.TemporaryDirectory(prefix="vfio-acpi-") as scratch:
         variables = _variables(source, source_id)
         try:
-            kconfig = tree.load(source, version=version, environment=variables, cwd=Path(scratch))
+            kconfig = tree.load(
+                source,
+                version=version,
+                environment=variables,
+                cwd=Path(scratch),
+                shell=conf.shell,
+            )
         except kconfiglib.KconfigError as error:
             said = str(error).strip().replace(f"{source}/", "")
             raise HarnessError(
@@ -172,7 +197,8 @@ def explanations(
         tree.assign(kconfig, dotconfig.parse(text or ""))
     else:
         tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
-    return "\n".join(explain.explanation(kconfig, symbol, asked=asked) for symbol in symbols)
+    with _translated():
+        return "\n".join(explain.explanation(kconfig, symbol, asked=asked) for symbol in symbols)
 
 
 def _variables(source: Path, source_id: str) -> Mapping[str, str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -154,3 +155,16 @@ def variables(*, source: Path, out: Path) -> dict[str, str]:
     text = made.read_text(encoding="utf-8", errors="surrogateescape")
     pairs = text.replace(confine.PLACE, str(source)).split("\0")
     return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+def shell(command: str, *, source: Path) -> str:
+    """Run a command line of the Kconfig files of ``source``, confined; return what it printed.
+
+    It may write to the working directory. What it printed on stderr is dropped, as conf does.
+    """
+    argv = confine.wrap(["sh", "-c", command], readable=[source], writable=[Path.cwd()])
+    env = {**os.environ, "PATH": confine.path()}
+    done = subprocess.run(
+        argv, capture_output=True, text=True, errors="replace", env=env, check=False
+    )
+    return done.stdout
