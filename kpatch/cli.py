@@ -418,16 +418,18 @@ def export(
     **wanted: Any,
 ) -> None:
     """Write a series ready for git send-email, in your name."""
+    from kpatch.report import cover_letter
     from kpatch.series import export
 
     person = export.exporter()
     export.refuse_taken(out)
     pipeline = _pipeline(verbose, **wanted)
     applied = pipeline.apply(name)
-    shown = export.evidence(evidence, applied)
-    wish = export.Wish(person, version, not no_signoff, shown)
+    shown = cover_letter.evidence(evidence, applied)
+    cover = cover_letter.write(applied, shown, version=version)
+    wish = export.Wish(person, version, not no_signoff)
     with pipeline.progress.stage("export", series=name) as stage:
-        files = export.export(applied, wish, stage=stage)
+        files = export.export(applied, wish, cover, stage=stage)
     export.write(files, out)
     for file in files:
         click.echo(out / file)

@@ -9,15 +9,17 @@ import email.policy
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from email.message import EmailMessage
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Series, Tree
-from kpatch.report import result
+from kpatch.report import cover_letter, result
 from kpatch.report.result import AccelInfo, KernelInfo, RunResult, SeriesInfo
 from kpatch.series import apply, catalog, export
 from kpatch.source import resolve
@@ -29,6 +31,7 @@ from tests.test_carried import IGNORED
 
 ME = export.Person("Zoë Example", "zoe@example.org")
 CARRIED = ("vfio-acpi", export.PLACEHOLDER)
+COVER = export.Cover("A title", "A body.")
 OTHER = ("Ann Other", "ann@example.net")
 
 
@@ -63,9 +66,10 @@ def applied(repository: Path, tmp_path: Path) -> Applied:
     return apply.apply(tree, Series("mine", "mine", "netlink", (mailbox,)), stage=Silent())
 
 
-def mails(applied: Applied, **wish: object) -> dict[str, bytes]:
-    asked = export.Wish(ME, **wish)  # type: ignore[arg-type]
-    return export.export(applied, asked, stage=Silent())
+def mails(applied: Applied, *, evidence: Sequence[RunResult] = (), **wish: Any) -> dict[str, bytes]:
+    asked = export.Wish(ME, **wish)
+    cover = cover_letter.write(applied, evidence, version=asked.version)
+    return export.export(applied, asked, cover, stage=Silent())
 
 
 def parsed(content: bytes) -> EmailMessage:
@@ -130,7 +134,7 @@ def test_numbers_and_names(applied: Applied) -> None:
     assert list(second) == [f"v2-{name}" for name in first]
     titles = [str(parsed(mail)["Subject"]) for mail in second.values()]
     assert titles == [
-        f"[PATCH v2 0/2] {export.NO_TITLE}",
+        f"[PATCH v2 0/2] {cover_letter.NO_TITLE}",
         "[PATCH v2 1/2] vfio: Add a number",
         "[PATCH v2 2/2] vfio: Add a file",
     ]
@@ -155,7 +159,7 @@ def test_no_signoff(applied: Applied) -> None:
 
 def test_nobody_signs_off_twice(applied: Applied) -> None:
     ann = export.Person(*OTHER)
-    files = export.export(applied, export.Wish(ann), stage=Silent())
+    files = export.export(applied, export.Wish(ann), COVER, stage=Silent())
     assert body(files["0002-vfio-Add-a-file.patch"]).count("Signed-off-by:") == 1
 
 
@@ -193,7 +197,10 @@ def test_base(
 def test_control_has_nothing_to_export(applied: Applied) -> None:
     with pytest.raises(HarnessError, match="has no patches") as refused:
         export.export(
-            dataclasses.replace(applied, series=catalog.CONTROL), export.Wish(ME), stage=Silent()
+            dataclasses.replace(applied, series=catalog.CONTROL),
+            export.Wish(ME),
+            COVER,
+            stage=Silent(),
         )
     assert refused.value.code is ExitCode.USAGE
 
@@ -326,7 +333,7 @@ def test_evidence_is_shown(applied: Applied, run: RunResult, tmp_path: Path) -> 
         selection="layout",
     )
     paths = [saved(run, tmp_path / "one.json"), saved(older, tmp_path / "two.json")]
-    shown = export.evidence(paths, applied)
+    shown = cover_letter.evidence(paths, applied)
     cover = body(mails(applied, evidence=shown)["0000-cover-letter.patch"])
     lines = cover.splitlines()
     rows = {line.split()[0]: line for line in lines if line.startswith(("REQ-", "requirement"))}
@@ -336,7 +343,7 @@ def test_evidence_is_shown(applied: Applied, run: RunResult, tmp_path: Path) -> 
     limits = requirements.load()["REQ-EVT-08"].limits
     assert f"REQ-EVT-08: {limits['netlink']}" in lines
     assert "REQ-EVT-03" not in rows, "what the series does not promise is no evidence"
-    assert all(len(row) <= export.MAIL_WIDTH for row in rows.values())
+    assert all(len(row) <= cover_letter.MAIL_WIDTH for row in rows.values())
     assert "9.9.1: pass; 2 passed, 1 failed as they must, 1 at a documented limit" in lines
     assert "8.1.7: fail; 1 NOT OK" in lines
     assert "  control: 1 failed as they must" in lines and "  control: not run" in lines
@@ -360,11 +367,11 @@ def test_evidence_of_something_else(applied: Applied, run: RunResult, tmp_path: 
     }
     for cause, one in wrong.items():
         with pytest.raises(HarnessError, match=cause) as refused:
-            export.evidence([saved(one, tmp_path / "result.json")], applied)
+            cover_letter.evidence([saved(one, tmp_path / "result.json")], applied)
         assert refused.value.code is ExitCode.USAGE
     (tmp_path / "result.json").write_text("{}")
     with pytest.raises(HarnessError, match="does not fit") as refused:
-        export.evidence([tmp_path / "result.json"], applied)
+        cover_letter.evidence([tmp_path / "result.json"], applied)
     assert refused.value.code is ExitCode.USAGE
 
 
@@ -441,5 +448,5 @@ def test_carried_series_can_be_posted(
     for change in applied.changes:
         assert (repository / change.path).read_bytes() == change.content
     cover = next(iter(files.values()))
-    assert export.NO_TITLE not in str(parsed(cover)["Subject"]), "it has a cover.txt"
+    assert cover_letter.NO_TITLE not in str(parsed(cover)["Subject"]), "it has a cover.txt"
     assert f"base: v{tree.version} (Debian package linux-source-{base} " in body(cover)
