@@ -34,12 +34,13 @@ kernel-test: ready
 shell: ready
 	@$(KPATCH) shell
 
-## make lint          linters and types
+## make lint          linters, types and who imports whom
 .PHONY: lint
 lint: ready
 	$(VENV)ruff check .
 	$(VENV)ruff format --check .
 	$(VENV)mypy
+	$(VENV)lint-imports --no-cache --no-logo
 
 # To judge somebody else's series by more than its tests; says what there is until then.
 .PHONY: check

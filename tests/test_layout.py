@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import ast
 import re
+import shutil
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,11 +16,11 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 
-# What the files of a package may import, beside the standard library and itself; of packages
-# not named here anything but ktests.
-ALLOWED = {
+# What uapi and ktests may import of third parties, beside the standard library. Who of ours may
+# import whom is in pyproject.toml, where import-linter has no list of what is allowed.
+THIRD_PARTIES = {
     "uapi": {"_cffi_backend", "cffi", "pyroute2"},
-    "ktests": {"pytest", "uapi"},
+    "ktests": {"pytest"},
 }
 OURS = {"kconfig", "kpatch", "ktests", "tests", "uapi"}
 
@@ -62,25 +64,77 @@ def modules(package: str) -> list[Path]:
     return found
 
 
-@pytest.mark.parametrize("package", sorted(OURS))
-def test_imports_go_one_way(package: str) -> None:
+def lint_imports(root: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """Hold the imports of the packages in ``root`` against the contracts of its pyproject.toml."""
+    program = Path(sys.executable).with_name("lint-imports")
+    argv = [str(program), "--no-cache", "--no-logo", *options]
+    return subprocess.run(argv, cwd=root, capture_output=True, text=True, check=False)
+
+
+def test_imports_keep_the_contracts() -> None:
+    ended = lint_imports(ROOT)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+
+
+# A wrong import for each contract: the file that it is planted in, and the line.
+WRONG_IMPORTS = {
+    "layers": ("kpatch/run/console.py", "from kpatch.verdict import judge"),
+    "bottom": ("kpatch/tables/bases.py", "from ktests import contract"),
+    "kconfig": ("kconfig/fragment.py", "from kpatch.errors import HarnessError"),
+    "kconfig-users": ("kpatch/build/kernel.py", "from kconfig import dotconfig"),
+    "uapi": ("uapi/pci.py", "import ktests.contract"),
+    "ktests": ("ktests/pci.py", "from kpatch.tables import limits"),
+    "contract": ("kpatch/vm/machine.py", "from ktests import pci"),
+    "tests": ("kpatch/source/git.py", "from tests import kerneltree"),
+    "siblings": ("kpatch/run/protocol.py", "from kpatch.run import vm_run"),
+    "sources": ("kpatch/source/git.py", "from kpatch.source.debian import fetch"),
+    "outputs": ("kpatch/report/junit.py", "from kpatch.report.ktap import render"),
+}
+
+
+@pytest.fixture(scope="module")
+def copied(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The packages and their contracts, to plant a wrong import in."""
+    root = tmp_path_factory.mktemp("packages")
+    for path in FILES:
+        if path == Path("pyproject.toml") or (path.parts[0] in OURS and path.suffix == ".py"):
+            (root / path).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy(ROOT / path, root / path)
+    return root
+
+
+@pytest.mark.parametrize("contract", WRONG_IMPORTS)
+def test_a_wrong_import_breaks_its_contract(copied: Path, contract: str) -> None:
+    name, line = WRONG_IMPORTS[contract]
+    before = (copied / name).read_text()
+    (copied / name).write_text(f"{before}\n{line}\n")
+    try:
+        ended = lint_imports(copied, "--contract", contract)
+    finally:
+        (copied / name).write_text(before)
+    assert ended.returncode == 1, ended.stdout + ended.stderr
+    assert "0 kept, 1 broken" in ended.stdout
+
+
+def test_every_contract_has_its_wrong_import() -> None:
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]
+    assert [contract["id"] for contract in settings["contracts"]] == list(WRONG_IMPORTS)
+
+
+@pytest.mark.parametrize("package", sorted(THIRD_PARTIES))
+def test_third_parties(package: str) -> None:
     for path in modules(package):
-        agreed = {"ktests.contract"} if package == "kpatch" else set()
-        others = {name.split(".")[0] for name in set(imports(path)) - agreed} - {package}
-        others -= set(sys.stdlib_module_names)
-        if package in ALLOWED:
-            assert others <= ALLOWED[package], path
-        elif package != "tests":
-            assert not others & {"ktests", "tests"}, path
+        others = {name.split(".")[0] for name in imports(path)} - OURS
+        assert others - set(sys.stdlib_module_names) <= THIRD_PARTIES[package], path
 
 
-def test_tables_stand_at_the_bottom() -> None:
-    """Data without logic imports nothing of the project, but for other tables."""
+def test_tables_hold_data_alone() -> None:
+    """They import no third party's code either."""
     tables = [path for path in FILES if path.parts[:2] == ("kpatch", "tables")]
     assert len(tables) > 5
     for path in tables:
-        ours = {module for module in imports(path) if module.split(".")[0] in OURS}
-        assert all(module.startswith("kpatch.tables.") for module in ours), path
+        others = {name.split(".")[0] for name in imports(path)} - OURS
+        assert others <= set(sys.stdlib_module_names), path
 
 
 def test_what_host_and_guest_agree_upon_imports_nothing() -> None:
