@@ -404,8 +404,8 @@ from dataclasses import replace
 from kpatch import cli
 from kpatch.series import catalog
 from kpatch.tables import bases
-patches = series.load("netlink", bases.DEFAULT_BASE).mailboxes
-series.CONTROL = replace(series.CONTROL, mailboxes=patches)
+patches = catalog.load("netlink", bases.DEFAULT_BASE).mailboxes
+catalog.CONTROL = replace(catalog.CONTROL, mailboxes=patches)
 cli.main()
 """
 

@@ -18,6 +18,7 @@ import pytest
 
 from kpatch import cli
 from kpatch.abi import check
+from kpatch.cli import request
 from kpatch.dev import uapi_doc
 from kpatch.lib import cache
 from kpatch.model import Series
@@ -313,7 +314,7 @@ def test_the_repeat_command_asks_for_the_same(
     parsed = cli.main.commands["test"].make_context("test", words[3:]).params
     [kernel] = parsed.pop("kernel")
     del parsed["out"], parsed["verbose"]
-    assert cli.test_request(kernel=kernel, **parsed) == again
+    assert request.test_request(kernel=kernel, **parsed) == again
 
 
 def test_every_field_of_a_request_is_in_the_repeat_command() -> None:

@@ -1,0 +1,56 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The command that guards the mirror of the kernel's uAPI: ``drift``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from kpatch.cli.guard import exit_line, guarded
+from kpatch.cli.options import JOBS, KERNEL_HELP, MECHANISM, SERIES, VERBOSE, Whole, option
+from kpatch.tables import bases
+from kpatch.tables.outcomes import ExitCode
+
+
+@click.command()
+@option(
+    "--kernel",
+    "KERNEL",
+    default=tuple(bases.BASES),
+    multiple=True,
+    type=Whole(),
+    metavar="KERNEL",
+    help=KERNEL_HELP + " May be given more than once.",
+)
+@SERIES
+@MECHANISM
+@JOBS
+@click.option("--write", is_flag=True, help="Write the golden JSON instead of comparing it.")
+@VERBOSE
+@guarded
+def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wanted: Any) -> int:
+    """Compare the mirror in uapi with the headers of kernels, by compiling assertions."""
+    from kpatch.abi import check
+    from kpatch.lib.progress import Progress
+    from kpatch.model import Applied
+    from kpatch.pipeline import Pipeline, Request
+
+    progress = Progress(echo=verbose)
+
+    def applier(kernel: str) -> Callable[[str], Applied]:
+        return Pipeline(Request(kernel=kernel, mechanism=mechanism), progress).apply
+
+    outcome = check.run(kernel, applier, **wanted, progress=progress)
+    for path in outcome.written:
+        click.echo(f"written: {path}")
+    for line in outcome.findings:
+        click.echo(f"drift: {line}")
+    click.echo(f"kernels: {outcome.kernels}, differences: {len(outcome.findings)}")
+    code = ExitCode.FAIL if outcome.findings else ExitCode.PASS
+    click.echo(exit_line(code))
+    return code
+
+
+COMMANDS = (drift,)

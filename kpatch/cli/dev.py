@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands for work on the project itself: ``bench`` and ``reference``."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from kpatch.cli.guard import exit_line, guarded
+from kpatch.cli.options import JOBS
+from kpatch.tables.outcomes import ExitCode
+
+
+@click.command()
+@JOBS
+@click.option("--runs", default=5, show_default=True, help="Runs of what takes seconds.")
+@click.option(
+    "--only",
+    multiple=True,
+    type=click.Choice(("cold", "edit", "warm")),
+    help="Measurements to make; without cold, the cache at hand is used.  [default: all]",
+)
+@guarded
+def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
+    """Measure what a run costs, as ratios to make and to virtme-ng alone."""
+    from kpatch.dev import bench
+    from kpatch.report import tables
+
+    figures = bench.run(
+        only or tuple(bench.MEASUREMENTS),
+        jobs=jobs,
+        runs=runs,
+        say=lambda line: click.echo(line, err=True),
+    )
+    rows = [(f.name, f.seconds, f.against, f.ratio, f.aim) for f in figures]
+    tables.print_grid(["figure", "seconds", "against", "ratio", "aim"], rows, sys.stdout)
+
+
+@click.command()
+@click.option("--check", is_flag=True, help="Write nothing; exit 1 if it would change.")
+@guarded
+def reference(check: bool) -> int:
+    """Write docs/uapi.md from its template, the requirements and the suite."""
+    from kpatch.dev import uapi_doc
+
+    made, path = uapi_doc.render(), uapi_doc.DOCUMENT
+    same = path.exists() and path.read_text(encoding="utf-8") == made
+    if not same and not check:
+        path.write_text(made, encoding="utf-8")
+    changed = "would change" if check else "written"
+    click.echo(f"{path}: {'up to date' if same else changed}")
+    code = ExitCode.FAIL if check and not same else ExitCode.PASS
+    click.echo(exit_line(code))
+    return code
+
+
+COMMANDS = (bench, reference)

@@ -1,0 +1,110 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""How a command ends: by one line and a documented exit code, whatever it raised."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import traceback
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from functools import wraps
+from typing import Any, NoReturn
+
+import click
+
+from kpatch.errors import HarnessError
+from kpatch.lib import cache
+from kpatch.tables.outcomes import EXIT_MEANING, ExitCode, meanings
+
+
+def epilog(command: str) -> str:
+    """Return the exit codes of ``command`` for its ``--help``; "": those of all commands."""
+    codes = "; ".join(f"{code.value} {meaning}" for code, meaning in meanings(command).items())
+    return (
+        "`make` itself ends with 2 whatever the code was: the last line says it, and "
+        f"`.venv/bin/python -m kpatch {command or 'test'} …` ends with it. Exit codes: {codes}"
+    )
+
+
+def guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
+    """Turn an exception of ``command`` into one line and the documented exit code.
+
+    Hold a shared lock on the cache meanwhile, so that no other process empties it.
+    """
+    return _guarded(command, cache.using)
+
+
+def guarded_without_cache(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
+    """Guard the command that empties the cache: it takes the lock exclusively, by itself."""
+    return _guarded(command, nullcontext)
+
+
+def _guarded(
+    command: Callable[..., int | None], lock: Callable[[], AbstractContextManager[None]]
+) -> Callable[..., NoReturn]:
+    @wraps(command)
+    def guarded(**arguments: Any) -> NoReturn:
+        # A SIGTERM ends a run the way Ctrl-C does: children are taken down on the way out.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        try:
+            # Ctrl-C too, but not in the background of a shell, where it is ignored.
+            if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
+                signal.signal(signal.SIGINT, signal.default_int_handler)
+            with lock():
+                sys.exit(command(**arguments) or ExitCode.PASS)
+        except HarnessError as error:
+            if error.details:
+                click.echo(error.details.rstrip(), err=True)
+            _tell(str(error), error.code)
+            sys.exit(error.code)
+        except KeyboardInterrupt:
+            _ignore_signals()  # a second one has nothing to add
+            _tell("interrupted; run the same command again to go on", ExitCode.INTERRUPTED)
+            sys.exit(ExitCode.INTERRUPTED)
+        except BrokenPipeError:
+            # Whoever read the output is gone: nobody is left to be told.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(ExitCode.LOST)
+        except Exception:
+            traceback.print_exc()
+            _tell("this is a fault of the harness itself; please report it", ExitCode.LOST)
+            sys.exit(ExitCode.LOST)
+        finally:
+            # All that is left is Python's own end, which would complain.
+            _ignore_signals()
+
+    return guarded
+
+
+def _tell(why: str, code: ExitCode) -> None:
+    click.echo(f"vfio-acpi: {why} ({exit_line(code)})", err=True)
+
+
+def exit_line(code: ExitCode) -> str:
+    """Return ``code`` with its meaning for the command that runs.
+
+    It is the last line that a command prints: `make` replaces every code by its own 2.
+    """
+    context = click.get_current_context(silent=True)
+    command = "" if context is None or context.info_name is None else context.info_name
+    return f"exit {code.value}: {meanings(command).get(code, EXIT_MEANING[code])}"
+
+
+class Commands(click.Group):
+    """A group whose usage errors say the exit code too."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command that the arguments name."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.show()
+            click.echo(exit_line(ExitCode.USAGE), err=True)
+            ctx.exit(ExitCode.USAGE)
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)

@@ -1,0 +1,135 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The options that more than one command has, as decorators of click.
+
+Every option can also be given as the environment variable that ``--help`` names, which is how
+the Makefile hands its variables on.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kpatch.tables import bases, flavors
+from kpatch.tables.limits import DEFAULTS
+from kpatch.tables.mechanisms import MECHANISMS
+from kpatch.vm.accel import CHOICES
+
+
+def option(name: str, variable: str, **more: Any) -> Callable[[Any], Any]:
+    """Return click's option ``name``, which the environment ``variable`` gives too."""
+    return click.option(name, envvar=variable, show_default=True, show_envvar=True, **more)
+
+
+class Whole(click.ParamType[str, str]):
+    """Text that click does not split where it comes from an environment variable.
+
+    click splits a variable for an option with ``multiple=True`` at spaces; a path may have some.
+    """
+
+    name = "text"
+
+    def split_envvar_value(self, rv: str) -> list[str]:
+        """Return ``rv`` as the only value."""
+        return [rv]
+
+
+KERNEL_HELP = (
+    f"{', '.join(bases.BASES)}; a kernel tree; a git repository, or one with @REF; "
+    "a tarball or its URL, with #sha256=HEX."
+)
+KERNEL = option(
+    "--kernel",
+    "KERNEL",
+    default=bases.DEFAULT_BASE,
+    metavar="KERNEL",
+    help=KERNEL_HELP,
+)
+KERNELS = option(
+    "--kernel",
+    "KERNEL",
+    default=(bases.DEFAULT_BASE,),
+    multiple=True,
+    type=Whole(),
+    metavar="KERNEL",
+    help=KERNEL_HELP + " Given more than once, each is run in turn.",
+)
+SERIES = option(
+    "--series",
+    "SERIES",
+    multiple=True,
+    metavar="NAME|MBOX",
+    help="Series to take; the unpatched kernel is 'base'.  [default: base and all carried ones]",
+)
+ONE_SERIES = option(
+    "--series", "SERIES", default="base", metavar="NAME|MBOX", help="The series to take."
+)
+FLAVOR = option(
+    "--flavor",
+    "FLAVOR",
+    default=flavors.DEFAULT_FLAVOR,
+    metavar="NAME",
+    help=f"The config: {', '.join(flavors.FLAVORS)}.",
+)
+ACCEL = option(
+    "--accel", "ACCEL", default="auto", type=click.Choice(CHOICES), help="How VMs are run."
+)
+OUT = option(
+    "--out",
+    "OUT",
+    default="out",
+    type=click.Path(path_type=Path),
+    help="Folder for the result.",
+)
+TESTS = option(
+    "--tests", "TESTS", default="", metavar="EXPRESSION", help="pytest's -k: tests to run."
+)
+JOBS = option(
+    "--jobs",
+    "JOBS",
+    default=os.cpu_count() or 1,
+    type=click.IntRange(min=1),
+    help="Processes of a build.",
+)
+MECHANISM = option(
+    "--mechanism",
+    "MECHANISM",
+    type=click.Choice(tuple(MECHANISMS)),
+    help="The mechanism of a series from a file.  [default: detected in the running kernel]",
+)
+UNTRUSTED = option(
+    "--untrusted",
+    "UNTRUSTED",
+    is_flag=True,
+    help="Refuse to run where builds and VMs cannot be confined.",
+)
+CONTROL = click.option(
+    "--control/--no-control",
+    default=True,
+    show_default=True,
+    help="Run the unpatched kernel too, as negative control, where a series comes from a file.",
+)
+
+
+def _limit(name: str, default: float, text: str) -> Callable[[Any], Any]:
+    return option(
+        f"--{name}-limit",
+        f"{name.upper()}_LIMIT",
+        default=default,
+        type=click.IntRange(1, 24 * 60 * 60),
+        metavar="SECONDS",
+        help=text,
+    )
+
+
+BOOT_LIMIT = _limit("boot", DEFAULTS.boot, "A VM that runs no test for so long is hung.")
+TEST_LIMIT = _limit("test", DEFAULTS.test, "A test that takes longer is hung.")
+RUN_LIMIT = _limit("run", DEFAULTS.run, "For all VMs of one series together.")
+REFRESH = click.option(
+    "--refresh", is_flag=True, help="Look for a newer kernel package than the cached one."
+)
+VERBOSE = click.option("-v", "--verbose", is_flag=True, help="Show each command that is run.")

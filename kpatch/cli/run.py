@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands that boot test kernels: ``test``, ``boot`` and ``shell``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from kpatch.cli.guard import exit_line, guarded
+from kpatch.cli.options import (
+    ACCEL,
+    BOOT_LIMIT,
+    CONTROL,
+    FLAVOR,
+    JOBS,
+    KERNEL,
+    KERNELS,
+    MECHANISM,
+    ONE_SERIES,
+    OUT,
+    REFRESH,
+    RUN_LIMIT,
+    SERIES,
+    TEST_LIMIT,
+    TESTS,
+    UNTRUSTED,
+    VERBOSE,
+)
+from kpatch.cli.request import pipeline_of, test_request
+from kpatch.errors import HarnessError
+from kpatch.tables.outcomes import ExitCode
+
+
+@click.command()
+@KERNELS
+@SERIES
+@FLAVOR
+@ACCEL
+@TESTS
+@JOBS
+@OUT
+@MECHANISM
+@CONTROL
+@UNTRUSTED
+@BOOT_LIMIT
+@TEST_LIMIT
+@RUN_LIMIT
+@REFRESH
+@VERBOSE
+@guarded
+def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> int:
+    """Build kernels, boot them, run the suite, and give a verdict."""
+    from kpatch import pipeline
+    from kpatch.lib.progress import Progress
+    from kpatch.report import tables
+
+    results = []
+    for one in dict.fromkeys(kernel):
+        request = test_request(kernel=one, **wanted)
+        folder = out if len(kernel) == 1 else out / pipeline.folder_name(one)
+        outcome = pipeline.run(request, folder, Progress(echo=verbose))
+        if outcome.error is not None and outcome.error.details:
+            click.echo(outcome.error.details.rstrip(), err=True)
+        tables.show(outcome, sys.stdout)
+        click.echo(f"result: {folder}/result.json")
+        results.append(outcome)
+    if len(results) > 1:
+        tables.show_all(results, sys.stdout)
+    failed = (outcome.exit_code for outcome in results if outcome.exit_code)
+    code = next(failed, ExitCode.PASS)
+    click.echo(exit_line(code))
+    return code
+
+
+@click.command()
+@KERNEL
+@ONE_SERIES
+@FLAVOR
+@JOBS
+@ACCEL
+@VERBOSE
+@guarded
+def shell(series: str, verbose: bool, **wanted: Any) -> None:
+    """Open a shell in a test kernel, with the devices present."""
+    pipeline = pipeline_of(verbose, **wanted)
+    status = pipeline.shell(pipeline.build(pipeline.apply(series)))
+    if status != 0:
+        raise HarnessError(
+            "shell", f"QEMU ended with status {status}", mend="see above", code=ExitCode.LOST
+        )
+
+
+boot = click.Command("boot", params=shell.params, callback=shell.callback, help=shell.help)
+
+COMMANDS = (test, boot, shell)

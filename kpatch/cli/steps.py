@@ -1,0 +1,69 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The commands that run the pipeline up to one stage, and print what that stage returns."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from kpatch.cli.guard import guarded
+from kpatch.cli.options import FLAVOR, JOBS, KERNEL, ONE_SERIES, REFRESH, VERBOSE
+from kpatch.cli.request import pipeline_of
+
+
+@click.command()
+@KERNEL
+@REFRESH
+@VERBOSE
+@guarded
+def source(verbose: bool, **wanted: Any) -> None:
+    """Get a kernel tree and print where it is."""
+    click.echo(pipeline_of(verbose, **wanted).source().path)
+
+
+@click.command()
+@KERNEL
+@ONE_SERIES
+@VERBOSE
+@guarded
+def apply(series: str, verbose: bool, **wanted: Any) -> None:
+    """Apply a series beside the tree and list the files that it changes."""
+    applied = pipeline_of(verbose, **wanted).apply(series)
+    for subject in applied.subjects:
+        click.echo(f"# {subject}")
+    for change in applied.changes:
+        click.echo(f"{'D' if change.content is None else 'M'} {change.path}")
+
+
+@click.command()
+@KERNEL
+@ONE_SERIES
+@FLAVOR
+@click.option("--explain", metavar="SYMBOL", help="Tell why a symbol has the value it has.")
+@VERBOSE
+@guarded
+def config(series: str, explain: str | None, verbose: bool, **wanted: Any) -> None:
+    """Print the .config of a flavor, or explain a symbol of it."""
+    pipeline = pipeline_of(verbose, **wanted)
+    applied = pipeline.apply(series)
+    if explain is None:
+        click.echo(pipeline.config(applied).text, nl=False)
+    else:
+        click.echo(pipeline.explain(applied, explain))
+
+
+@click.command()
+@KERNEL
+@ONE_SERIES
+@FLAVOR
+@JOBS
+@VERBOSE
+@guarded
+def build(series: str, verbose: bool, **wanted: Any) -> None:
+    """Build a kernel and print where it is."""
+    pipeline = pipeline_of(verbose, **wanted)
+    click.echo(pipeline.build(pipeline.apply(series)).image)
+
+
+COMMANDS = (source, apply, config, build)
