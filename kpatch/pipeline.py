@@ -315,7 +315,7 @@ def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
     A HarnessError of any stage becomes part of the result. HarnessError (exit 2) when ``out``
     cannot be used; KeyboardInterrupt passes through, once what is known has been written.
     """
-    with claim(out, names=write.NAMES) as output:
+    with claim(out, names=write.FORMATS) as output:
         pipeline = Pipeline(request, progress)
         table: dict[str, requirements.Requirement] = {}
         error: HarnessError | None = None

@@ -20,7 +20,7 @@ import pytest
 from kpatch.build.log import Finding
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import StageRecord
-from kpatch.report import ktap, output_dir, result, tables, write
+from kpatch.report import commands, ktap, output_dir, result, tables, write
 from kpatch.report.result import (
     AccelInfo,
     ErrorInfo,
@@ -499,7 +499,7 @@ def test_a_requirement_without_test_is_shown_in_a_whole_suite_only() -> None:
 
 
 def test_commands_can_be_read_by_a_shell() -> None:
-    text = write.commands(GOOD)
+    text = commands.render(GOOD)
     assert "# build netlink (took 5m12s)" in text
     assert "# source (cached: nothing was run)" in text
     lines = [line for line in text.splitlines() if line and not line.startswith("#")]
@@ -511,15 +511,23 @@ def test_commands_can_be_read_by_a_shell() -> None:
 
 
 def test_everything_is_written(tmp_path: Path) -> None:
-    with output_dir.claim(tmp_path / "a" / "out", names=write.NAMES) as out:
+    with output_dir.claim(tmp_path / "a" / "out", names=write.FORMATS) as out:
         out.write(write.config_name("netlink"), "CONFIG_X=y\n")
         with out.file(write.console_name("netlink", 1)).open("wb") as console:
             console.write(b"[    0.000000] hello\n")
         write.write(out, GOOD)
     names = {path.name for path in (tmp_path / "a" / "out").iterdir()}
-    assert names == {*write.NAMES, "netlink.config", "console-netlink-1.log", output_dir.MANIFEST}
-    for name in write.NAMES:
+    assert names == {*write.FORMATS, "netlink.config", "console-netlink-1.log", output_dir.MANIFEST}
+    for name in write.FORMATS:
         assert stat.S_IMODE((tmp_path / "a" / "out" / name).stat().st_mode) == 0o644
+
+
+def test_a_format_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert [*write.FORMATS][-1] == write.RESULT, "whoever finds it finds the rest"
+    monkeypatch.setitem(write.FORMATS, "count.txt", lambda run: f"{len(run.tests)}\n")
+    with output_dir.claim(tmp_path, names=write.FORMATS) as out:
+        write.write(out, GOOD)
+    assert (tmp_path / "count.txt").read_text() == f"{len(GOOD.tests)}\n"
 
 
 def test_an_earlier_result_goes_and_nothing_else(tmp_path: Path) -> None:
@@ -528,7 +536,7 @@ def test_an_earlier_result_goes_and_nothing_else(tmp_path: Path) -> None:
         out.write("console-netlink-2.log", "old")
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "mine.config").write_text("mine")
-    with output_dir.claim(tmp_path, names=write.NAMES) as out:
+    with output_dir.claim(tmp_path, names=write.FORMATS) as out:
         assert not (tmp_path / write.RESULT).exists()
         assert out.names == ()
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -553,7 +561,7 @@ def test_somebody_elses_file_is_refused_early_and_kept(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("mine")
     with (
         pytest.raises(HarnessError, match="not from a run") as error,
-        output_dir.claim(tmp_path, names=write.NAMES),
+        output_dir.claim(tmp_path, names=write.FORMATS),
     ):
         pytest.fail("claimed")
     assert error.value.code is ExitCode.USAGE

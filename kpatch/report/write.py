@@ -1,38 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Writes a run's result into its folder, so that others can read, parse and repeat it.
 
-    result.json    everything, for programs (result.schema.json)
-    junit.xml      for CI systems
-    results.ktap   for the kernel's own tools
-    summary.txt    the table of the end
-    commands.txt   the exact commands of every stage
-
-The stages put the consoles, configs and build logs beside these as they get them.
+``FORMATS`` has a row for each file. The stages put the consoles, configs and build logs beside
+these as they get them.
 """
 
 from __future__ import annotations
 
-from kpatch.lib import sanitize
-from kpatch.lib.stage import StageRecord
-from kpatch.report import junit, ktap, result, tables
+from collections.abc import Callable
+
+from kpatch.report import commands, junit, ktap, result, tables
 from kpatch.report.output_dir import Output
 from kpatch.report.result import RunResult
 
 RESULT = "result.json"
-NAMES = ("junit.xml", "results.ktap", "summary.txt", "commands.txt", RESULT)
+
+FORMATS: dict[str, Callable[[RunResult], str | bytes]] = {
+    "junit.xml": junit.render,  # for CI systems
+    "results.ktap": ktap.render,  # for the kernel's own tools
+    "summary.txt": tables.render,  # what the run prints at its end
+    "commands.txt": commands.render,  # the exact commands of every stage
+    # Everything, for programs (result.schema.json). The last one: a reader that finds it finds
+    # the others too.
+    RESULT: result.dump,
+}
+"""The files of a run, in the order in which they are written: name, and what makes the content."""
 
 
 def write(output: Output, run: RunResult) -> None:
-    """Write all files; result.json last, so that its presence tells that the rest is there."""
-    contents: dict[str, str | bytes] = {
-        "junit.xml": junit.render(run),
-        "results.ktap": ktap.render(run),
-        "summary.txt": tables.render(run),
-        "commands.txt": commands(run),
-        RESULT: result.dump(run),
-    }
-    for name in NAMES:
-        output.write(name, contents[name])
+    """Write every file of ``FORMATS``; HarnessError (exit 7) if the disk does not take it."""
+    contents = {name: render(run) for name, render in FORMATS.items()}
+    for name, content in contents.items():
+        output.write(name, content)
 
 
 def console_name(series: str, vm: int) -> str:
@@ -53,17 +52,3 @@ def build_log_name(series: str) -> str:
 def selftests_log_name(series: str) -> str:
     """The file of the log of the build of the kernel's own selftests."""
     return f"selftests-{series}.log"
-
-
-def commands(run: RunResult) -> str:
-    """The commands of every stage, in order, as lines for a shell."""
-    lines = [f"# Repeats {run.started}, verdict {run.verdict}. Each line runs by itself."]
-    for stage in run.stages:
-        lines += ["", _heading(stage), *(sanitize.clean(command) for command in stage.commands)]
-    return "\n".join(lines) + "\n"
-
-
-def _heading(stage: StageRecord) -> str:
-    what = f"{stage.name} {stage.series}" if stage.series else stage.name
-    took = "cached: nothing was run" if stage.cached else f"took {sanitize.duration(stage.seconds)}"
-    return f"# {what} ({took})"
