@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 
@@ -25,20 +26,39 @@ class Tree:
     cached: bool
 
 
+class Origin(Enum):
+    """Where a series comes from."""
+
+    CONTROL = "control"
+    """The negative control: no patch."""
+    CARRIED = "carried"
+    """One of the project's own, in kpatch/series/carried."""
+    MBOX = "mbox"
+    """A file that the user named."""
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the project answers for it.
+
+        Then its mechanism is declared and need not be detected, and its build shares a folder and
+        compiled objects with that of the control.
+        """
+        return self is not Origin.MBOX
+
+
 @dataclass(frozen=True)
 class Series:
     """Ordered patches for one base. The negative control is the series without patches.
 
     ``mailboxes`` are the files given to ``git am``, in order; ``mechanism`` is netlink,
-    eventfd, …, "none" for the control, "undetected" where it is to be found out. ``carried``:
-    the project's own, whose mechanism is known and need not be detected.
+    eventfd, …, "none" for the control, "undetected" where it is to be found out.
     """
 
     name: str
     title: str
     mechanism: str
     mailboxes: tuple[Path, ...]
-    carried: bool = True
+    origin: Origin
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from kpatch.build.selftests import Selftests
 from kpatch.errors import HarnessError
 from kpatch.lib import confine, tools
 from kpatch.lib.progress import LiveStage, Progress
-from kpatch.model import Applied, Config, Kernel, Series, Tree
+from kpatch.model import Applied, Config, Kernel, Origin, Series, Tree
 from kpatch.report import result, write
 from kpatch.report.output_dir import Output, claim
 from kpatch.run import runner
@@ -71,7 +71,7 @@ class Request:
         Of a series that the project does not know, only the control tells what is its own doing.
         """
         named = self.series or (catalog.BASE, *catalog.ready())
-        if self.control and any(map(catalog.is_file, named)):
+        if self.control and Origin.MBOX in map(catalog.origin, named):
             return tuple(dict.fromkeys((catalog.BASE, *named)))
         return named
 
@@ -82,7 +82,7 @@ class Request:
         `kpatch.verdict.judge.control_titles`.
         """
         # A series from a file is told by its path; it has one mailbox then.
-        known = one.name in (catalog.BASE, *catalog.carried())
+        known = one.origin is not Origin.MBOX
         named = one.name if known else str(one.mailboxes[0])
         options = {
             "--kernel": _from_anywhere(self.kernel),
@@ -108,7 +108,10 @@ class Request:
     def _before(self, one: Series) -> tuple[str, ...]:
         """The series that run before ``one``."""
         names = self.names()
-        paths = [str(Path(name).resolve()) if catalog.is_file(name) else name for name in names]
+        paths = [
+            str(Path(name).resolve()) if catalog.origin(name) is Origin.MBOX else name
+            for name in names
+        ]
         itself = {one.name, *map(str, one.mailboxes)}
         return names[: next((n for n, path in enumerate(paths) if path in itself), 0)]
 
@@ -274,7 +277,7 @@ class Pipeline:
             self.request.tests,
             self.request.limits,
             self.flavor.slowness,
-            detect=not of.carried,
+            detect=not of.origin.trusted,
             excused=judge.control_titles(self.found.runs),
         )
         with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:

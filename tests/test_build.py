@@ -23,7 +23,7 @@ from kpatch.build import compiler, kernel, log, worktree
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Silent
-from kpatch.model import Applied, Change, Config, Kernel, Series, Tree
+from kpatch.model import Applied, Change, Config, Kernel, Origin, Series, Tree
 from kpatch.series import apply
 from kpatch.tables.outcomes import ExitCode
 
@@ -97,7 +97,7 @@ def contents(root: Path) -> dict[str, tuple[bool, str]]:
 
 
 def applied(tree: Tree, *changes: Change) -> Applied:
-    series = Series("test", "a test", "none", ())
+    series = Series("test", "a test", "none", (), Origin.CARRIED)
     return Applied(tree, series, ("a: change",), changes, apply.delta_id(changes))
 
 
@@ -451,7 +451,8 @@ def test_ctrl_c_ends_make_and_the_next_run_succeeds(tree: Tree, tmp_path: Path) 
         "from kpatch.build import kernel\nfrom kpatch.series import apply\n"
         "from kpatch.model import *\nfrom kpatch.lib.stage import Silent\n"
         f"tree = Tree(Path({str(tree.path)!r}), '7.3.4', '7.3', 'folder', {{}}, 'f' * 16, False)\n"
-        "what = Applied(tree, Series('t', 't', 'none', ()), (), (), apply.delta_id(()))\n"
+        "series = Series('t', 't', 'none', (), Origin.CONTROL)\n"
+        "what = Applied(tree, series, (), (), apply.delta_id(()))\n"
         f"config = Config('plain', {CONFIG.text!r}, 'c' * 16, False)\n"
         "kernel.build(what, config, jobs=2, stage=Silent())\n"
     )

@@ -21,7 +21,7 @@ from kpatch.abi import check
 from kpatch.cli import request
 from kpatch.dev import uapi_doc
 from kpatch.lib import cache
-from kpatch.model import Series
+from kpatch.model import Origin, Series
 from kpatch.pipeline import Request
 from kpatch.series import catalog
 from kpatch.tables.bases import BASES, DEFAULT_BASE
@@ -279,8 +279,8 @@ FULL = Request(
     untrusted=True,
     limits=Limits(11, 12, 13),
 )
-FILE = Series("x", "x.mbox", "netlink", (Path(X),), carried=False)
-NETLINK = Series("netlink", "", "netlink", ())
+FILE = Series("x", "x.mbox", "netlink", (Path(X),), Origin.MBOX)
+NETLINK = Series("netlink", "", "netlink", (), Origin.CARRIED)
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from kpatch.build import kernel, worktree
 from kpatch.errors import HarnessError
 from kpatch.lib import cache, confine
 from kpatch.lib.stage import Silent
-from kpatch.model import Applied, Change, Tree
+from kpatch.model import Applied, Change, Origin, Tree
 from kpatch.tables.outcomes import ExitCode
 from tests import test_build
 from tests.test_build import CONFIG, private_cache, tree  # noqa: F401 - fixtures
@@ -46,7 +46,9 @@ def stranger(tree: Tree, recipe: str) -> Applied:  # noqa: F811
     """A series from a file whose Makefile runs ``recipe`` before it builds anything."""
     makefile = test_build.MAKEFILE.replace("\t@echo '  SYNC", f"\t{recipe}\n\t@echo '  SYNC", 1)
     assert recipe in makefile
-    series = replace(test_build.applied(tree).series, mailboxes=(Path("/x.mbox"),), carried=False)
+    series = replace(
+        test_build.applied(tree).series, mailboxes=(Path("/x.mbox"),), origin=Origin.MBOX
+    )
     changes = (Change("Makefile", makefile.encode()),)
     return replace(test_build.applied(tree, *changes), series=series, subjects=("hostile",))
 

@@ -21,7 +21,7 @@ from kpatch.build.headers import Header, Piece
 from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Silent
-from kpatch.model import Applied, Change, Series, Tree
+from kpatch.model import Applied, Change, Origin, Series, Tree
 from kpatch.pipeline import Pipeline, Request
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
@@ -304,7 +304,7 @@ def test_an_excerpt_is_made_only_where_there_is_no_header(tmp_path: Path) -> Non
 
 def applied(*changes: Change, tree: str = "t") -> Applied:
     one = Tree(Path("/nowhere"), "7.3.4", "7.3", "folder", {}, tree, cached=True)
-    return Applied(one, Series("s", "", "none", ()), (), changes, "d")
+    return Applied(one, Series("s", "", "none", (), Origin.CONTROL), (), changes, "d")
 
 
 def test_kernels_share_headers_that_no_patch_changes() -> None:

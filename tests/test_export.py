@@ -18,7 +18,7 @@ import pytest
 
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
-from kpatch.model import Applied, Series, Tree
+from kpatch.model import Applied, Origin, Series, Tree
 from kpatch.report import cover_letter, result
 from kpatch.report.result import AccelInfo, KernelInfo, RunResult, SeriesInfo
 from kpatch.series import apply, catalog, export
@@ -63,7 +63,9 @@ def applied(repository: Path, tmp_path: Path) -> Applied:
     mailbox = tmp_path / "mine.mbox"
     mailbox.write_text(kerneltree.git(repository, "format-patch", "--stdout", "main..work") + "\n")
     tree = Tree(kerneltree.make(tmp_path / "tree"), "9.9.1", "9.9", "folder", {}, "t", cached=True)
-    return apply.apply(tree, Series("mine", "mine", "netlink", (mailbox,)), stage=Silent())
+    return apply.apply(
+        tree, Series("mine", "mine", "netlink", (mailbox,), Origin.MBOX), stage=Silent()
+    )
 
 
 def mails(applied: Applied, *, evidence: Sequence[RunResult] = (), **wish: Any) -> dict[str, bytes]:

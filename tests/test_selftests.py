@@ -14,7 +14,7 @@ from kpatch.build import selftests
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Silent
-from kpatch.model import Applied, Change, Config, Kernel, Series, Tree
+from kpatch.model import Applied, Change, Config, Kernel, Origin, Series, Tree
 from kpatch.tables.outcomes import ExitCode
 from ktests import ktap
 from tests import kerneltree
@@ -78,7 +78,7 @@ def tree(tmp_path: Path) -> Tree:
 
 def kernel(tree: Tree, *changes: Change) -> Kernel:
     """A kernel of the tree with a series that makes these changes."""
-    series = Series("mine", "a series", "netlink", ())
+    series = Series("mine", "a series", "netlink", (), Origin.CARRIED)
     delta = cache.digest(f"{change.path} {change.content!r}" for change in changes)
     applied = Applied(tree, series, (), changes, delta)
     config = Config("plain", "", "c", cached=True)

@@ -18,7 +18,7 @@ from packaging.version import Version
 
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
-from kpatch.model import Applied, Change, Series, Tree
+from kpatch.model import Applied, Change, Origin, Series, Tree
 from kpatch.series import catalog, mailbox
 from kpatch.tables.outcomes import ExitCode
 
@@ -104,7 +104,9 @@ def applier(tree: Tree) -> Applier:
     def run(*mailboxes: Path) -> Applied:
         before = fingerprint(tree.path)
         try:
-            return catalog.apply(tree, Series("test", "a test", "none", mailboxes), stage=Silent())
+            return catalog.apply(
+                tree, Series("test", "a test", "none", mailboxes, Origin.CARRIED), stage=Silent()
+            )
         finally:
             assert fingerprint(tree.path) == before
 
@@ -534,6 +536,7 @@ def test_carried_series_by_base(carried: Path) -> None:
     assert [path.name for path in old.mailboxes] == ["0001-a.patch"]
     assert [path.name for path in new.mailboxes] == ["0001-b.patch"]
     assert catalog.load("netlink", "7.3", folder=carried) == new
+    assert new.origin is Origin.CARRIED and new.origin.trusted
 
 
 @pytest.mark.parametrize("base", ["5.15", "8.0", "8.1"])
@@ -553,6 +556,7 @@ def test_what_is_no_base(carried: Path) -> None:
 def test_the_control_is_a_series(carried: Path) -> None:
     control = catalog.load("base", "7.3", folder=carried)
     assert (control.mechanism, control.mailboxes) == ("none", ())
+    assert control.origin is Origin.CONTROL and control.origin.trusted
 
 
 @pytest.mark.parametrize("name", ["nettlink", "unfinished", ""])
@@ -582,7 +586,9 @@ def test_a_series_from_a_file(carried: Path, tmp_path: Path, file: str, name: st
     assert (loaded.name, loaded.mechanism) == (name, "eventfd")
     assert loaded.mailboxes == (tmp_path / file,)
     assert loaded.title == file
-    assert not loaded.carried, "a stranger's: its mechanism is detected, its build is its own"
+    assert loaded.origin is Origin.MBOX and not loaded.origin.trusted, (
+        "a stranger's: its mechanism is detected, its build is its own"
+    )
 
 
 @pytest.mark.parametrize(

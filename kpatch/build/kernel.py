@@ -153,7 +153,7 @@ def _fill(
     _mend(held, applied, stage)
     _renew(held, applied)
     steps = _Steps(held, stage, whole=_configure(held, config))
-    _make(held, argv, log_file, steps, trusted=applied.series.carried)
+    _make(held, argv, log_file, steps, trusted=applied.series.origin.trusted)
     _check_config(held, config, log_file)
     _check_image(held, log_file)
     shutil.copyfile(product(held.obj, IMAGE), partial / "bzImage")

@@ -82,7 +82,7 @@ def slot(applied: Applied, flavor: str) -> Slot:
 
 def _key(applied: Applied, flavor: str) -> str:
     key = _shared_key(applied.tree, flavor)
-    if applied.series.carried:
+    if applied.series.origin.trusted:
         return key
     return f"{key}-{cache.digest(map(str, applied.series.mailboxes))}"
 
@@ -112,7 +112,7 @@ def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Slot]:
         if held.folder.is_dir() and _recorded(held) is None:
             shutil.rmtree(held.folder)  # damaged: nothing says what lies in there
         cache.entry(KIND, key, lambda partial: _fill(applied, flavor, Slot(partial), stage))
-        if not applied.series.carried:
+        if not applied.series.origin.trusted:
             os.utime(held.folder)
             _remove_old(applied, flavor, keep=held)
         with cache.explained(cache.FULL):
@@ -160,7 +160,7 @@ def _fill(applied: Applied, flavor: str, partial: Slot, stage: Stage) -> None:
     """
     key = _shared_key(applied.tree, flavor)
     shared = Slot(cache.root() / KIND / key)
-    if not applied.series.carried and shared.folder.is_dir():
+    if not applied.series.origin.trusted and shared.folder.is_dir():
         with cache.locked(f"slot-{key}"):
             if _recorded(shared) is not None and not shared.building.exists():
                 stage.note("copying the objects of the unpatched kernel")

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from kpatch import __version__
 from kpatch.errors import HarnessError
 from kpatch.lib import sanitize
-from kpatch.model import Applied, Series
+from kpatch.model import Applied, Origin, Series
 from kpatch.report import result, tables
 from kpatch.report.result import RunResult
 from kpatch.series import catalog
@@ -107,7 +107,7 @@ def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int 
 def _blurb(applied: Applied) -> tuple[str, str]:
     """What the series says of itself."""
     path = catalog.FOLDER / applied.series.name / COVER
-    if applied.series.name not in catalog.carried() or not path.is_file():
+    if applied.series.origin is not Origin.CARRIED or not path.is_file():
         return NO_TITLE, NO_TEXT
     lines = path.read_text(encoding="utf-8").splitlines()
     while lines and lines[0].startswith("#"):
@@ -157,7 +157,7 @@ def _run(run: RunResult, applied: Applied) -> _Run:
         origin=describe(run.kernel.version, run.kernel.provider, run.kernel.origin),
         control=_counts(run, catalog.BASE) or "not run",
         how=", ".join(word for word in (*how, compiler) if word.strip()),
-        command=_command(run, name),
+        command=_command(run, applied.series),
     )
 
 
@@ -181,7 +181,7 @@ def _counts(run: RunResult, name: str) -> str:
     return ", ".join(f"{counts[word]} {word}" for word in words if counts[word])
 
 
-def _command(run: RunResult, name: str) -> str:
+def _command(run: RunResult, series: Series) -> str:
     """What repeats the run, on a machine that is not this one."""
     assert run.kernel is not None
     kernel = {
@@ -190,7 +190,7 @@ def _command(run: RunResult, name: str) -> str:
     }.get(run.kernel.provider, "LINUX")
     known = {
         catalog.BASE: catalog.BASE,
-        name: name if name in catalog.carried() else f"{name}.mbox",
+        series.name: f"{series.name}.mbox" if series.origin is Origin.MBOX else series.name,
     }
     told = [one for one in run.series if one.name in known]
     names = " ".join(known[one.name] for one in told)

@@ -25,7 +25,7 @@ from typing import Any
 from packaging.version import InvalidVersion, Version
 
 from kpatch.errors import HarnessError
-from kpatch.model import Series
+from kpatch.model import Origin, Series
 from kpatch.series.apply import apply
 from kpatch.tables import paths
 from ktests.contract import NONE, UNDETECTED
@@ -38,7 +38,7 @@ TABLE = "series.toml"
 BASE = "base"
 """Name of the negative control: the kernel as it is, without a patch."""
 
-CONTROL = Series(BASE, "the unpatched kernel (negative control)", NONE, ())
+CONTROL = Series(BASE, "the unpatched kernel (negative control)", NONE, (), Origin.CONTROL)
 
 _MAIL_SUFFIXES = (".mbox", ".mbx", ".patch", ".eml")
 
@@ -87,30 +87,37 @@ def ready(*, folder: Path = FOLDER) -> list[str]:
     return [name for name in carried(folder=folder) if not _table(folder / name).draft]
 
 
-def is_file(name: str, *, folder: Path = FOLDER) -> bool:
-    """Whether ``name`` is the path of a series, not the name of a carried one or of the control."""
-    known = (BASE, *carried(folder=folder))
-    return name not in known and ("/" in name or name.endswith(_MAIL_SUFFIXES))
+def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
+    """Return where `load` gets the series ``name`` from; None if it knows none of that name.
+
+    A word without a slash and without a mailbox's suffix is a name, all else a path.
+    """
+    if name == BASE:
+        return Origin.CONTROL
+    if name in carried(folder=folder):
+        return Origin.CARRIED
+    return Origin.MBOX if "/" in name or name.endswith(_MAIL_SUFFIXES) else None
 
 
 def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FOLDER) -> Series:
     """The series ``name`` for ``base`` ("7.3"): "base", a carried one, or the path of an mbox.
 
-    A word without a slash and without a mailbox's suffix is a name. ``mechanism`` is that of
-    a series from a file; a carried one knows its own. HarnessError (exit 2): unknown name,
-    no such file, no variant for the base, a series.toml that breaks the grammar.
+    ``mechanism`` is that of a series from a file; a carried one knows its own. HarnessError
+    (exit 2): unknown name, no such file, no variant for the base, a series.toml that breaks the
+    grammar.
     """
-    known = carried(folder=folder)
-    if name == BASE:
-        return CONTROL
-    if name in known:
-        return _load_carried(folder / name, base)
-    if is_file(name, folder=folder):
-        return load_file(Path(name), mechanism=mechanism, reserved=(BASE, *known))
+    names = (BASE, *carried(folder=folder))
+    match origin(name, folder=folder):
+        case Origin.CONTROL:
+            return CONTROL
+        case Origin.CARRIED:
+            return _load_carried(folder / name, base)
+        case Origin.MBOX:
+            return load_file(Path(name), mechanism=mechanism, reserved=names)
     raise HarnessError(
         f"SERIES={name}",
         "no series of this name",
-        mend=f"choose from {', '.join((BASE, *known))}, or give the path of an mbox file",
+        mend=f"choose from {', '.join(names)}, or give the path of an mbox file",
     )
 
 
@@ -123,7 +130,7 @@ def load_file(
         raise HarnessError(f"SERIES={path}", cause, mend="name an mbox file")
     stem = path.stem if path.stem not in reserved else path.name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:80]
-    return Series(name or "series", path.name, mechanism, (path.resolve(),), carried=False)
+    return Series(name or "series", path.name, mechanism, (path.resolve(),), Origin.MBOX)
 
 
 def _load_carried(folder: Path, base: str) -> Series:
@@ -137,7 +144,9 @@ def _load_carried(folder: Path, base: str) -> Series:
         ) from None
     for variant in table.variants:
         if variant.covers(wanted):
-            return Series(folder.name, table.title, table.mechanism, variant.patches)
+            return Series(
+                folder.name, table.title, table.mechanism, variant.patches, Origin.CARRIED
+            )
     ranges = ", ".join(map(str, table.variants))
     raise HarnessError(
         what, f"has no patches for {base}, only for {ranges}", mend="choose another KERNEL"
