@@ -11,7 +11,6 @@ import pytest
 from kpatch.lib.stage import Silent
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
-from kpatch.tables.bases import BASES
 
 # Nobody can certify a patch's origin for somebody else, so there is no Signed-off-by; and
 # MAINTAINERS covers new files of drivers/vfio/ by its pattern for the folder.
@@ -48,9 +47,3 @@ def test_checkpatch_can_disagree(kernel_tree: tuple[str, Path], tmp_path: Path) 
     argv = ["perl", "scripts/checkpatch.pl", "--strict", "--ignore", IGNORED, str(worse)]
     checked = subprocess.run(argv, cwd=path, capture_output=True, text=True, check=False)
     assert checked.returncode != 0
-
-
-def test_every_base_has_every_series() -> None:
-    for base in BASES:
-        for name in catalog.carried():
-            assert catalog.load(name, base).mailboxes

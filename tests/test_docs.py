@@ -23,14 +23,6 @@ def test_exit_codes_are_the_codes_of_the_code() -> None:
     assert rows == [(str(code.value), meaning) for code, meaning in EXIT_MEANING.items()]
 
 
-def test_every_base_is_named_and_tested() -> None:
-    makefile = (PROJECT / "Makefile").read_text()
-    for base in bases.BASES:
-        number = rf"{re.escape(base)}(?!\d)"  # 6.1 is no part of 6.12
-        assert re.search(f"--kernel {number}", makefile)
-        assert re.search(rf"(?<!\d){number}", README)
-
-
 def test_every_link_leads_somewhere() -> None:
     found = [
         (document, target)

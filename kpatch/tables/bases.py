@@ -1,5 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernels that a series can be applied to: data, no logic. Adding one is adding a row."""
+"""The kernels that a series can be applied to: data, no logic.
+
+Adding one is adding a row; tests/test_bases.py tells which lists in texts, series and golden files
+have to name it too.
+"""
 
 from __future__ import annotations
 
