@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.build import compiler, kernel, log, worktree
+from kpatch.build import compiler, kernel, log, make, worktree
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Silent
@@ -385,7 +385,7 @@ def test_a_compile_error_is_shown_and_mended(tree: Tree) -> None:
     assert str(error).startswith("build: drivers/b.c:3: ")
     assert "return c" in error.details
     log = Path(error.mend.removeprefix("see "))
-    assert "drivers/b.c" in log.read_text() and log.is_relative_to(cache.root() / kernel.LOGS)
+    assert "drivers/b.c" in log.read_text() and log.is_relative_to(cache.root() / make.LOGS)
     assert kernels() == []
     assert "drivers/b.o" in compiled(built(applied(tree, c_file("b", 2))))
 

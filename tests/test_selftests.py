@@ -201,6 +201,16 @@ def test_failure_is_told(tree: Tree, change: Change, cause: str, detail: str) ->
     assert list((cache.root() / "selftests").glob(".*")) == [], "and nothing else"
 
 
+def test_headers_that_cannot_be_installed_are_told(tree: Tree) -> None:
+    makefile = "headers:\n\t@echo 'scripts/a.c:3:1: error: no such word'; false\n"
+    with pytest.raises(HarnessError) as failed:
+        build(kernel(tree, write("Makefile", makefile)))
+    error = failed.value
+    assert (error.what, error.code) == (f"headers of {tree.version} mine", ExitCode.BUILD)
+    assert error.cause == "scripts/a.c:3: no such word"
+    assert "no such word" in Path(error.mend.removeprefix("see ")).read_text()
+
+
 def test_pristine_tree_stays_pristine(tree: Tree) -> None:
     def files() -> dict[str, str]:
         return {

@@ -14,9 +14,9 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch.build import compiler, worktree
+from kpatch.build import compiler, make, worktree
 from kpatch.errors import HarnessError
-from kpatch.lib import cache, confine
+from kpatch.lib import cache
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied
 from kpatch.tables.outcomes import ExitCode
@@ -196,15 +196,10 @@ def _fill(partial: Path, applied: Applied, held: worktree.Slot, jobs: int, stage
     stage.note("installing the headers")
     argv = ["make", "-s", "-C", str(held.src), f"O={held.obj}", f"-j{jobs}", "ARCH=x86", "headers"]
     stage.command(argv)
-    status, text = confine.make(argv, source=held.src, out=held.obj)
-    if status != 0:
-        raise HarnessError(
-            f"headers of {applied.tree.version} {applied.series.name}",
-            f"make headers failed with status {status}",
-            mend="see what it printed above",
-            code=ExitCode.BUILD,
-            details=text,
-        )
+    log_file = make.log_file("headers", headers_id(applied))
+    what = f"headers of {applied.tree.version} {applied.series.name}"
+    make.run(argv, what=what, log_file=log_file, source=held.src, out=held.obj)
+    shutil.move(log_file, partial / "build.log")
     shutil.copytree(
         held.obj / "usr" / "include",
         partial / "include",

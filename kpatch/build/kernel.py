@@ -21,18 +21,17 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
-from kpatch.build import compiler, log, worktree
+from kpatch.build import compiler, log, make, worktree
 from kpatch.build.compiler import Compiler
 from kpatch.build.worktree import Slot
 from kpatch.errors import HarnessError
-from kpatch.lib import cache, confine, process
+from kpatch.lib import cache, confine
 from kpatch.lib.confine import product
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Config, Kernel
 from kpatch.tables.outcomes import ExitCode
 
 KIND = "kernels"
-LOGS = "logs"
 META = "meta.json"
 
 RECIPE = "2"
@@ -149,7 +148,7 @@ def _fill(
     """Build in the slot and lay what is to be kept into ``partial``."""
     begun = time.monotonic()
     name = argv[-2].partition("=")[2]
-    log_file = cache.folder(LOGS) / f"build-{name}.log"
+    log_file = make.log_file("build", name)
     _mend(held, applied, stage)
     _renew(held, applied)
     steps = _Steps(held, stage, whole=_configure(held, config))
@@ -220,23 +219,18 @@ def _check_image(held: Slot, log_file: Path) -> None:
 def _make(held: Slot, argv: list[str], log_file: Path, steps: _Steps, *, trusted: bool) -> None:
     """Run make; ``log_file`` gets what it prints."""
     objects = [compiler.ccache()]
-    held.building.touch()
-    with log_file.open("wb") as file:
-        status, text = confine.make(
-            argv,
-            source=held.src,
-            out=held.obj,
-            more=compiler.environment(held.src, trusted=trusted),
-            readable=[] if trusted else objects,
-            writable=objects if trusted else [],
-            line=steps.line,
-            log=file,
-        )
-    # bwrap tells of a signal by 128 and its number.
-    if 0 <= status <= 128:
-        held.building.unlink()
-    if status != 0:
-        raise _failure(text, held, log_file, status)
+    make.run(
+        argv,
+        what="build",
+        log_file=log_file,
+        source=held.src,
+        out=held.obj,
+        more=compiler.environment(held.src, trusted=trusted),
+        readable=[] if trusted else objects,
+        writable=objects if trusted else [],
+        line=steps.line,
+        marker=held.building,
+    )
     steps.keep()
 
 
@@ -278,19 +272,6 @@ def _touch(held: Slot, changes: Iterable[Change]) -> None:
         path = held.src / change.path
         if change.content is not None and path.lstat().st_nlink == 1:
             os.utime(path, follow_symlinks=False)
-
-
-def _failure(text: str, held: Slot, log_file: Path, status: int) -> HarnessError:
-    """Why make failed."""
-    found = log.first_error(text, source=str(held.src))
-    if found is not None and status > 0:
-        cause, details = str(found[0]), found[1]
-    else:
-        end = process.ending(status)
-        cause, details = f"make {end}", text[-2000:]
-    return HarnessError(
-        "build", cause, mend=f"see {log_file}", code=ExitCode.BUILD, details=details
-    )
 
 
 class _Steps:

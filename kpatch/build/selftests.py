@@ -18,15 +18,12 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch.build import headers, log, worktree
-from kpatch.errors import HarnessError
-from kpatch.lib import cache, confine, erofs, process
+from kpatch.build import headers, make, worktree
+from kpatch.lib import cache, erofs
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Kernel
-from kpatch.tables.outcomes import ExitCode
 
 KIND = "selftests"
-LOGS = "logs"
 WORK = "selftests"
 
 RECIPE = "1"
@@ -91,11 +88,14 @@ def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
             argv = _command(held.src / SUITE, work, installed.path / "include", jobs)
             stage.note("building the kernel's VFIO selftests")
             stage.command(argv)
-            log_file = cache.folder(LOGS) / f"selftests-{name}.log"
-            _make(argv, log_file, source=held.src, out=work, include=installed.path, what=what)
+            log_file = make.log_file("selftests", name)
+            include = (installed.path,)
+            make.run(
+                argv, what=what, log_file=log_file, source=held.src, out=work, readable=include
+            )
             programs = list(_programs(work))
             if not programs:
-                raise _error(what, f"{SUITE} builds no program", log_file)
+                raise make.failure(what, log_file, f"{SUITE} builds no program")
             _pack(programs, partial, stage)
         shutil.move(log_file, partial / "build.log")
 
@@ -120,24 +120,6 @@ def _pack(programs: Sequence[Path], partial: Path, stage: Stage) -> None:
         shutil.copy2(program, root / program.name)
     erofs.pack(root, partial / "image.erofs", stage)
     shutil.rmtree(root)
-
-
-def _make(
-    argv: Sequence[str], log_file: Path, *, source: Path, out: Path, include: Path, what: str
-) -> None:
-    """Run make; all that it prints is in ``log_file``."""
-    with log_file.open("wb") as file:
-        status, text = confine.make(argv, source=source, out=out, readable=[include], log=file)
-    if status == 0:
-        return
-    found = log.first_error(text, source=str(source))
-    if found is not None and status > 0:
-        raise _error(what, str(found[0]), log_file, details=found[1])
-    raise _error(what, f"make {process.ending(status)}", log_file, details=text[-2000:])
-
-
-def _error(what: str, cause: str, log_file: Path, *, details: str = "") -> HarnessError:
-    return HarnessError(what, cause, mend=f"see {log_file}", code=ExitCode.BUILD, details=details)
 
 
 def _programs(folder: Path) -> Iterator[Path]:

@@ -1,0 +1,76 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run the make of a kernel tree: confined, its output kept, its first error named."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import MappingProxyType
+
+from kpatch.build import log
+from kpatch.errors import HarnessError
+from kpatch.lib import cache, confine, process
+from kpatch.tables.outcomes import ExitCode
+
+LOGS = "logs"
+
+DETAIL = 2000
+"""Characters of the end of the output that are shown where no line of it is an error."""
+
+
+def log_file(kind: str, key: str) -> Path:
+    """Return the path in the cache for the output of a make, ``logs/KIND-KEY.log``."""
+    return cache.folder(LOGS) / f"{kind}-{key}.log"
+
+
+def run(
+    argv: Sequence[str],
+    *,
+    what: str,
+    log_file: Path,
+    source: Path,
+    out: Path,
+    more: Mapping[str, str] = MappingProxyType({}),
+    readable: Sequence[Path] = (),
+    writable: Sequence[Path] = (),
+    line: Callable[[str], None] | None = None,
+    marker: Path | None = None,
+) -> None:
+    """Run ``argv`` as `kpatch.lib.confine.make` does, and write all that it prints to ``log_file``.
+
+    ``marker`` is a file that is there while make works; it stays if make is killed.
+
+    HarnessError (exit 4) of ``what`` if make fails, with the first error's file and line; of make
+    if it had to be ended. OSError (ENOSPC) if the disk is full.
+    """
+    if marker is not None:
+        marker.touch()
+    with log_file.open("wb") as file:
+        status, text = confine.make(
+            argv,
+            source=source,
+            out=out,
+            more=more,
+            readable=readable,
+            writable=writable,
+            line=line,
+            log=file,
+        )
+    # bwrap tells of a signal by 128 and its number.
+    if marker is not None and 0 <= status <= 128:
+        marker.unlink()
+    if status != 0:
+        raise failure(what, log_file, *_reason(text, source, status))
+
+
+def failure(what: str, log_file: Path, cause: str, details: str = "") -> HarnessError:
+    """Return the error (exit 4) of a build whose output is in ``log_file``."""
+    return HarnessError(what, cause, mend=f"see {log_file}", code=ExitCode.BUILD, details=details)
+
+
+def _reason(text: str, source: Path, status: int) -> tuple[str, str]:
+    """Return why make failed, and the lines of its output that show it."""
+    found = log.first_error(text, source=str(source)) if status > 0 else None
+    if found is None:
+        return f"make {process.ending(status)}", text[-DETAIL:]
+    return str(found[0]), found[1]
