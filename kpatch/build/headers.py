@@ -19,6 +19,7 @@ from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied
+from kpatch.series import apply
 from kpatch.tables.outcomes import ExitCode
 
 KIND = "headers"
@@ -184,12 +185,8 @@ def headers_id(applied: Applied) -> str:
     A series that changes nothing that they are made from shares them with the pristine tree.
     """
     compiled = compiler.detect().identity  # version.h and the like are none of ours
-    parts = [RECIPE, repr(HEADERS), compiled, applied.tree.tree_id]
-    for change in applied.changes:
-        if _SOURCES.fullmatch(change.path):
-            content = "deleted" if change.content is None else change.content.decode("latin-1")
-            parts += [change.path, content]
-    return cache.digest(parts)
+    sources = apply.selected_id(applied, _SOURCES)
+    return cache.digest((RECIPE, repr(HEADERS), compiled, applied.tree.tree_id, sources))
 
 
 def _fill(partial: Path, applied: Applied, held: worktree.Slot, jobs: int, stage: Stage) -> None:

@@ -10,7 +10,6 @@ libraries up in but the host's file system.
 
 from __future__ import annotations
 
-import hashlib
 import os
 import re
 import shutil
@@ -21,7 +20,8 @@ from pathlib import Path
 from kpatch.build import headers, make, worktree
 from kpatch.lib import cache, erofs
 from kpatch.lib.stage import Stage
-from kpatch.model import Applied, Change, Kernel
+from kpatch.model import Applied, Kernel
+from kpatch.series import apply
 
 KIND = "selftests"
 WORK = "selftests"
@@ -65,9 +65,8 @@ def key(kernel: Kernel) -> str:
     Series that differ in the kernel alone share them, so that a change of a driver is tested as
     fast as before.
     """
-    changes = [change for change in kernel.applied.changes if _COMPILED.fullmatch(change.path)]
-    parts = (part for change in changes for part in _identity(change))
-    return cache.digest((RECIPE, kernel.applied.tree.tree_id, kernel.compiler, *parts))
+    sources = apply.selected_id(kernel.applied, _COMPILED)
+    return cache.digest((RECIPE, kernel.applied.tree.tree_id, kernel.compiler, sources))
 
 
 def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
@@ -101,11 +100,6 @@ def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
 
     folder, cached = cache.entry(KIND, name, fill)
     return Selftests(folder / "image.erofs", folder / "build.log", cached)
-
-
-def _identity(change: Change) -> tuple[str, str]:
-    content = "deleted" if change.content is None else hashlib.sha256(change.content).hexdigest()
-    return change.path, content
 
 
 def _command(suite: Path, work: Path, include: Path, jobs: int) -> list[str]:

@@ -38,6 +38,7 @@ from kpatch.lib.confine import NO_SPACE
 from kpatch.lib.process import capture
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Tree
+from kpatch.series import apply
 
 KIND = "slots"
 
@@ -126,14 +127,9 @@ def config_id(applied: Applied) -> str:
     A series that touches no Kconfig file, and none of the scripts and Makefiles that Kconfig
     calls, shares its config with the pristine tree.
     """
-    changes = _configuring(applied)
-    if not changes:
+    if not _configuring(applied):
         return applied.tree.tree_id
-    parts = [applied.tree.tree_id]
-    for change in changes:
-        content = "deleted" if change.content is None else change.content.decode("latin-1")
-        parts += [change.path, str(change.executable), content]
-    return cache.digest(parts)
+    return cache.digest((applied.tree.tree_id, apply.selected_id(applied, _CONFIGURES)))
 
 
 @contextmanager
@@ -149,8 +145,8 @@ def config_source(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Pa
         yield held.src
 
 
-def _configuring(applied: Applied) -> list[Change]:
-    return [change for change in applied.changes if _CONFIGURES.fullmatch(change.path)]
+def _configuring(applied: Applied) -> bool:
+    return any(_CONFIGURES.fullmatch(change.path) for change in applied.changes)
 
 
 def _fill(applied: Applied, flavor: str, partial: Slot, stage: Stage) -> None:

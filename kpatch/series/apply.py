@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from kpatch.errors import HarnessError
@@ -64,9 +64,18 @@ def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator
         yield patch
 
 
-def delta_id(changes: tuple[Change, ...]) -> str:
-    """The name of a delta's content, whatever series and tree it comes from."""
+def delta_id(changes: Iterable[Change]) -> str:
+    """Return the name of the content of ``changes``, whatever series and tree they come from."""
     return cache.digest(part for change in changes for part in _identity(change))
+
+
+def selected_id(applied: Applied, pattern: re.Pattern[str]) -> str:
+    """Return the name of those changes whose whole path matches ``pattern``.
+
+    For the key of something that depends on a part of the tree only: series that do not differ in
+    that part share it.
+    """
+    return delta_id(change for change in applied.changes if pattern.fullmatch(change.path))
 
 
 def _identity(change: Change) -> tuple[str, str, str]:
