@@ -13,6 +13,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpatch.lib import template
+from kpatch.tables import bases
 from kpatch.tables.paths import KTESTS, PROJECT
 from kpatch.verdict import requirements
 from kpatch.verdict.requirements import Requirement
@@ -95,16 +97,9 @@ def faults(path: Path = FAULTS) -> dict[str, list[str]]:
 
 def render() -> str:
     """The document; jinja2.TemplateError if the template is wrong."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - Markdown, from our own files
-    )
-    return environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(areas=entries())
+    *others, last = bases.BASES
+    listed = f"{', '.join(others)} and {last}"
+    return template.render(TEMPLATE, areas=entries(), bases=listed)
 
 
 def _marked(test: ast.FunctionDef) -> Iterator[str]:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from kpatch import __version__
 from kpatch.errors import HarnessError
-from kpatch.lib import sanitize
+from kpatch.lib import sanitize, template
 from kpatch.model import Applied, Origin, Series
 from kpatch.report import result, tables
 from kpatch.report.result import RunResult
@@ -84,16 +84,9 @@ def _evidence(path: Path, applied: Applied) -> RunResult:
 
 def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int = 1) -> Cover:
     """Write the cover letter of the posting ``version``, with the results of the runs in it."""
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        autoescape=False,  # noqa: S701 - a mail is no markup
-    )
     title, blurb = _blurb(applied)
-    body = environment.from_string(TEMPLATE.read_text(encoding="utf-8")).render(
+    body = template.render(
+        TEMPLATE,
         blurb=blurb,
         runs=[_run(run, applied) for run in evidence],
         table=_table(evidence, applied.series.name),

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from kpatch.errors import HarnessError
-from kpatch.lib import cache, process
+from kpatch.lib import cache, process, template
 from kpatch.lib.stage import Stage
 from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import KTESTS
@@ -203,16 +203,8 @@ def load(table: Path = TABLE) -> Machine:
 
 def asl(machine: Machine) -> str:
     """The test firmware's source."""
-    # Rendering costs 0.1 s of imports, and a compiled table is found in the cache without it.
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        autoescape=False,  # noqa: S701 - ASL is no markup, and the table is our own
-    )
-    template = environment.from_string(TEMPLATE.read_text())
-    return template.render(sources=list(machine.sources), unrelated=list(machine.unrelated))
+    sources, unrelated = list(machine.sources), list(machine.unrelated)
+    return template.render(TEMPLATE, sources=sources, unrelated=unrelated)
 
 
 def aml(machine: Machine, *, stage: Stage) -> Path:
