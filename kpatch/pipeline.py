@@ -393,9 +393,7 @@ def _result(
         if tree is None
         else result.KernelInfo(tree.version, tree.provider, tree.tree_id, tree.origin, release),
         series=tuple(_as_built(item, found) for item in found.series),
-        accel=None
-        if found.accel is None
-        else result.AccelInfo(found.accel.used, found.accel.requested, found.accel.reason),
+        accel=found.accel,
         confinement=confine.described(),
         tools=versions(found),
         selection=request.tests,
@@ -403,7 +401,7 @@ def _result(
         stages=tuple(pipeline.progress.records),
         tests=judgement.tests,
         incidents=judgement.incidents,
-        faults=result.faults_of(judgement),
+        faults=judgement.faults,
         error=None if error is None else result.error_of(error),
     )
 

@@ -20,12 +20,13 @@ from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Origin, Series, Tree
 from kpatch.report import cover_letter, result
-from kpatch.report.result import AccelInfo, KernelInfo, RunResult, SeriesInfo
+from kpatch.report.result import KernelInfo, RunResult, SeriesInfo
 from kpatch.series import apply, catalog, export
 from kpatch.source import resolve
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict import requirements
 from kpatch.verdict.judge import TestResult
+from kpatch.vm.accel import Accel
 from tests import kerneltree
 from tests.test_carried import IGNORED
 
@@ -303,7 +304,7 @@ def run(applied: Applied) -> RunResult:
             SeriesInfo("base", "the control", "none"),
             SeriesInfo("mine", "mine", "netlink", applied.subjects, "k", applied.delta_id),
         ),
-        accel=AccelInfo("tcg", "auto"),
+        accel=Accel("tcg", "auto", ""),
         tools={"compiler": "gcc (Debian 12.2.0-14) 12.2.0; GNU ld 2.40", "qemu": "7.2.22"},
         requirements={
             "REQ-EVT-01": "A notification is one message " * 9,

@@ -109,7 +109,7 @@ def test_a_known_complaint_is_recorded_and_does_not_count(test: str | None) -> N
     assert all(test.ok for test in judgement.tests)
     assert judgement.incidents == ()
     assert judgement.exit_code is ExitCode.PASS
-    assert [seen.fault for seen in judgement.faults] == [known]
+    assert [(seen.line, seen.known) for seen in judgement.faults] == [(known.line, known.known)]
 
 
 def test_a_good_negative_control() -> None:

@@ -12,6 +12,7 @@ import shlex
 import signal
 import stat
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import junitparser
@@ -22,21 +23,32 @@ from kpatch.errors import HarnessError
 from kpatch.lib.stage import StageRecord
 from kpatch.report import commands, ktap, output_dir, result, tables, write
 from kpatch.report.result import (
-    AccelInfo,
     ErrorInfo,
-    FaultInfo,
     KernelInfo,
     RunResult,
     SeriesInfo,
 )
 from kpatch.run.console import Place
 from kpatch.tables.outcomes import ExitCode, Outcome
-from kpatch.verdict.judge import Incident, TestResult
+from kpatch.verdict.judge import Incident, SeenFault, TestResult
+from kpatch.vm.accel import Accel
 from ktests import ktap as reader
 
 DATA = Path(__file__).parent / "data" / "report"
 
 NASTY = "\x1b[2J\x1b]0;owned\x07ok 1 # SKIP\nnot ok 2 ]]> <b>&\x00\u202e\nok 3"
+
+
+def seen(
+    kind: str,
+    line: str,
+    excerpt: str,
+    test: str | None = None,
+    place: Place = Place.BOOT,
+    time: float | None = None,
+    **more: Any,
+) -> SeenFault:
+    return SeenFault(kind, line, excerpt, test, place, time, series="netlink", vm=1, **more)
 
 
 def case(
@@ -72,7 +84,7 @@ GOOD = RunResult(
         SeriesInfo("control", "the unpatched kernel", "none"),
         SeriesInfo("netlink", "acpi_event for devices", "netlink", ("vfio/pci: forward",), "k1"),
     ),
-    accel=AccelInfo("tcg", "auto", "no vmx or svm"),
+    accel=Accel("tcg", "auto", "no vmx or svm"),
     tools={"gcc": "12.2.0"},
     requirements={"REQ-EVT-01": "The layout is stable.", "REQ-EVT-05": "32 bits arrive."},
     stages=(
@@ -101,9 +113,9 @@ BAD = dataclasses.replace(
     ),
     incidents=(Incident("netlink", 2, Outcome.INFRA, f"nonsense: {NASTY}"),),
     faults=(
-        FaultInfo("netlink", 1, "bug", "BUG: x", "test_layout[0x82]", Place.DURING, 1.5, NASTY, ""),
-        FaultInfo("netlink", 1, "bug", "BUG: y", None, Place.BOOT, None, "BUG: y\n", ""),
-        FaultInfo("netlink", 1, "warning", "WARNING", None, Place.BOOT, None, "W\n", "ours"),
+        seen("bug", "BUG: x", NASTY, "test_layout[0x82]", Place.DURING, 1.5),
+        seen("bug", "BUG: y", "BUG: y\n"),
+        seen("warning", "WARNING", "W\n", known="ours"),
     ),
 )
 ABORTED = RunResult(
@@ -225,12 +237,8 @@ def test_the_table_tells_warnings_of_every_series() -> None:
 
 
 def test_the_table_tells_what_the_base_complains_of_as_well() -> None:
-    seen = FaultInfo(
-        *("netlink", 1, "bug", "BUG: x", None, Place.BOOT, None, "BUG: x\n", ""),
-        title="BUG: x",
-        of_base=True,
-    )
-    shown = tables.render(dataclasses.replace(GOOD, faults=(seen, seen)))
+    fault = seen("bug", "BUG: x", "BUG: x\n", title="BUG: x", of_base=True)
+    shown = tables.render(dataclasses.replace(GOOD, faults=(fault, fault)))
     assert "\nnetlink: no verdict, the unpatched kernel complains alike: BUG: x, 2x\n" in shown
 
 

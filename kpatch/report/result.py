@@ -16,7 +16,8 @@ from kpatch.errors import HarnessError
 from kpatch.lib.stage import StageRecord
 from kpatch.run.console import Place
 from kpatch.tables.outcomes import ExitCode, Outcome
-from kpatch.verdict.judge import Incident, Judgement, TestResult
+from kpatch.verdict.judge import Incident, SeenFault, TestResult
+from kpatch.vm.accel import Accel
 
 SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).with_name("result.schema.json")
@@ -79,37 +80,6 @@ class SeriesInfo:
 
 
 @dataclass(frozen=True)
-class AccelInfo:
-    """How the VMs ran, what was asked for, and why it became that."""
-
-    used: str
-    requested: str
-    reason: str = ""
-
-
-@dataclass(frozen=True)
-class FaultInfo:
-    """A report of a test kernel.
-
-    See `kpatch.run.console.Fault` and `kpatch.verdict.judge.SeenFault`.
-    """
-
-    series: str
-    vm: int
-    kind: str
-    line: str
-    test: str | None
-    place: Place
-    time: float | None
-    excerpt: str
-    known: str
-    title: str = ""
-    fingerprint: str = ""
-    infra: bool = False
-    of_base: bool = False
-
-
-@dataclass(frozen=True)
 class ErrorInfo:
     """Why a run ended before its verdict: see `kpatch.errors.HarnessError`."""
 
@@ -134,7 +104,7 @@ class RunResult:
     seconds: float
     kernel: KernelInfo | None = None
     series: tuple[SeriesInfo, ...] = ()
-    accel: AccelInfo | None = None
+    accel: Accel | None = None
     confinement: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     selection: str = ""
@@ -142,35 +112,13 @@ class RunResult:
     stages: tuple[StageRecord, ...] = ()
     tests: tuple[TestResult, ...] = ()
     incidents: tuple[Incident, ...] = ()
-    faults: tuple[FaultInfo, ...] = ()
+    faults: tuple[SeenFault, ...] = ()
     error: ErrorInfo | None = None
 
     @property
     def verdict(self) -> str:
         """The exit code as a word."""
         return self.exit_code.word
-
-
-def faults_of(judgement: Judgement) -> tuple[FaultInfo, ...]:
-    """The faults of a judgement as they go into a result."""
-    return tuple(
-        FaultInfo(
-            series=seen.series,
-            vm=seen.vm,
-            kind=seen.fault.kind,
-            line=seen.fault.line,
-            test=seen.fault.test,
-            place=seen.fault.place,
-            time=seen.fault.time,
-            excerpt=seen.fault.excerpt,
-            known=seen.fault.known,
-            title=seen.fault.title,
-            fingerprint=seen.fault.fingerprint,
-            infra=seen.fault.infra,
-            of_base=seen.of_base,
-        )
-        for seen in judgement.faults
-    )
 
 
 def warnings_of(
@@ -207,6 +155,8 @@ def dump(result: RunResult) -> str:
         "verdict": result.verdict,
         **dataclasses.asdict(result),
     }
+    for fault in data["faults"]:
+        del fault["stall"]  # for the judge alone; the kind says as much
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -225,13 +175,13 @@ def load(path: Path) -> RunResult:
     known: dict[str, Callable[[Any], Any]] = {
         "exit_code": ExitCode,
         "kernel": _maybe(lambda item: KernelInfo(**item)),
-        "accel": _maybe(lambda item: AccelInfo(**item)),
+        "accel": _maybe(lambda item: Accel(**item)),
         "error": _maybe(lambda item: ErrorInfo(**item)),
         "series": _each(_series),
         "stages": _each(lambda item: StageRecord(**{**item, "commands": tuple(item["commands"])})),
         "tests": _each(_test),
         "incidents": _each(lambda item: Incident(**{**item, "outcome": Outcome(item["outcome"])})),
-        "faults": _each(lambda item: FaultInfo(**{**item, "place": Place(item["place"])})),
+        "faults": _each(lambda item: SeenFault(**{**item, "place": Place(item["place"])})),
     }
     return RunResult(**{key: known.get(key, _same)(value) for key, value in data.items()})
 

@@ -68,16 +68,15 @@ class Incident:
     message: str
 
 
-@dataclass(frozen=True)
-class SeenFault:
-    """A fault with the series and the VM it was seen on.
+@dataclass(frozen=True, kw_only=True)
+class SeenFault(Fault):
+    """A fault with the series and the VM (from 1) that it was seen on.
 
     ``of_base``: the unpatched kernel makes the same complaint, so that it says nothing of a series.
     """
 
     series: str
     vm: int
-    fault: Fault
     of_base: bool = False
 
 
@@ -138,7 +137,7 @@ def judge(
         tests=tests,
         incidents=incidents,
         faults=tuple(
-            SeenFault(run.series, number, fault, fault.title in excused)
+            SeenFault(**vars(fault), series=run.series, vm=number, of_base=fault.title in excused)
             for run in runs
             for number, vm in enumerate(run.vms, 1)
             for fault in vm.faults
