@@ -97,11 +97,8 @@ def test_two_fills_of_one_entry_end_with_one() -> None:
 
 def test_clean_says_what_it_frees(folder: Path) -> None:
     path, _ = cache.entry("things", "key", write)
-    would = cache.clean(dry_run=True)
-    assert path.exists()
     freed = cache.clean()
     assert [item.path for item in freed] == [folder / "locks" / "things-key.lock", path]
-    assert freed == would
     assert 10_000 <= sum(item.size for item in freed) < 30_000
     assert not path.exists()
     assert cache.clean() == ()

@@ -19,7 +19,7 @@ from packaging.version import Version
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Origin, Series, Tree
-from kpatch.series import catalog, mailbox
+from kpatch.series import apply, catalog, mailbox
 from kpatch.tables.outcomes import ExitCode
 
 LINES = "".join(f"line {number}\n" for number in range(1, 61))
@@ -104,7 +104,7 @@ def applier(tree: Tree) -> Applier:
     def run(*mailboxes: Path) -> Applied:
         before = fingerprint(tree.path)
         try:
-            return catalog.apply(
+            return apply.apply(
                 tree, Series("test", "a test", "none", mailboxes, Origin.CARRIED), stage=Silent()
             )
         finally:
@@ -196,7 +196,7 @@ def test_a_change_taken_back_leaves_no_delta(author: Author, applier: Applier) -
     applied = applier(author.export(2))
     assert len(applied.subjects) == 2
     assert applied.changes == ()
-    assert applied.delta_id == catalog.apply(applied.tree, catalog.CONTROL, stage=Silent()).delta_id
+    assert applied.delta_id == apply.apply(applied.tree, catalog.CONTROL, stage=Silent()).delta_id
 
 
 def test_the_delta_id_names_the_content(author: Author, applier: Applier) -> None:

@@ -196,15 +196,15 @@ def raise_if_full(complaint: str) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
-def clean(*, dry_run: bool = False) -> tuple[Freed, ...]:
-    """Remove every entry of every kind; gives what was freed (``dry_run``: would be).
+def clean() -> tuple[Freed, ...]:
+    """Remove every entry of every kind; return what was freed.
 
     HarnessError if another run uses the cache, and then nothing is removed.
     """
     if not root().is_dir():
         return ()
     with explained():
-        holder = None if dry_run else _gate(fcntl.LOCK_EX | fcntl.LOCK_NB)
+        holder = _gate(fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             kinds = sorted(tag.parent for tag in root().glob(f"*/{TAG}"))
             freed = tuple(
@@ -213,14 +213,12 @@ def clean(*, dry_run: bool = False) -> tuple[Freed, ...]:
                 for item in sorted(kind.iterdir())
                 if item.name != TAG
             )
-            if not dry_run:
-                for item in freed:
-                    _remove(item.path)
-                for kind in kinds:
-                    shutil.rmtree(kind)
+            for item in freed:
+                _remove(item.path)
+            for kind in kinds:
+                shutil.rmtree(kind)
         finally:
-            if holder is not None:
-                os.close(holder)
+            os.close(holder)
     return freed
 
 

@@ -26,11 +26,8 @@ from packaging.version import InvalidVersion, Version
 
 from kpatch.errors import HarnessError
 from kpatch.model import Origin, Series
-from kpatch.series.apply import apply
 from kpatch.tables import paths
 from ktests.contract import NONE, UNDETECTED
-
-__all__ = ["BASE", "CONTROL", "FOLDER", "apply", "carried", "load", "load_file", "ready"]
 
 FOLDER = paths.CARRIED
 TABLE = "series.toml"
