@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import threading
@@ -13,7 +14,7 @@ import pytest
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.tables.outcomes import ExitCode
-from tests.kerneltree import UNSHARE, environment
+from tests.kerneltree import ROOT, UNSHARE, environment
 
 
 @pytest.fixture(autouse=True)
@@ -93,6 +94,32 @@ def test_two_fills_of_one_entry_end_with_one() -> None:
     first.join(10)
     assert sorted(results) == [False, True]
     assert waited == ["waiting"]
+
+
+WAITER = """
+from kpatch.lib import cache
+with cache.locked("one", waiting=lambda: print("waiting", flush=True)):
+    print("got it")
+"""
+
+
+@pytest.mark.parametrize("stop", [True, False])
+def test_a_lock_is_waited_for_and_the_wait_can_be_stopped(folder: Path, stop: bool) -> None:
+    argv = [sys.executable, "-c", WAITER]
+    with cache.locked("one"):
+        waiter = subprocess.Popen(
+            argv, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        )
+        assert waiter.stdout is not None
+        assert waiter.stdout.readline() == "waiting\n"
+        with pytest.raises(subprocess.TimeoutExpired):
+            waiter.wait(1)
+        if stop:
+            waiter.send_signal(signal.SIGINT)
+            _, said = waiter.communicate(timeout=20)
+            assert "KeyboardInterrupt" in said
+    if not stop:
+        assert waiter.communicate(timeout=20)[0] == "got it\n"
 
 
 def test_clean_says_what_it_frees(folder: Path) -> None:

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from filelock import FileLock, Timeout
 from platformdirs import user_cache_path
 
 from kpatch.errors import HarnessError
@@ -128,20 +127,24 @@ def locked(
     HarnessError if somebody has it and it is not waited for.
     """
     with using():
-        lock = FileLock(folder("locks") / f"{name}.lock")
+        path = folder("locks") / f"{name}.lock"
         with explained():
-            try:
-                lock.acquire(timeout=0)
-            except Timeout:
-                if not wait:
-                    raise HarnessError(name, "is locked", mend="wait for the other run") from None
-                if waiting is not None:
-                    waiting()
-                lock.acquire()
+            lock = _opened(path)
         try:
+            with explained():
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    if not wait:
+                        raise HarnessError(
+                            name, "is locked", mend="wait for the other run"
+                        ) from None
+                    if waiting is not None:
+                        waiting()
+                    fcntl.flock(lock, fcntl.LOCK_EX)
             yield
         finally:
-            lock.release()
+            os.close(lock)
 
 
 def entry(
@@ -222,11 +225,16 @@ def clean() -> tuple[Freed, ...]:
     return freed
 
 
+def _opened(path: Path) -> int:
+    """Return a descriptor for flock(2), of a file that is made if needed; no child inherits it."""
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+
+
 def _gate(operation: int) -> int:
     """A descriptor that holds the lock of the whole cache: shared by users, exclusive to clean."""
     path = root() / "in-use"
     try:
-        gate = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        gate = _opened(path)
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
