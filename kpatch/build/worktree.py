@@ -21,7 +21,6 @@ they would look older than the objects of the series before.
 
 from __future__ import annotations
 
-import errno
 import json
 import os
 import re
@@ -33,8 +32,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch.errors import HarnessError
-from kpatch.lib import cache
-from kpatch.lib.confine import NO_SPACE
+from kpatch.lib import cache, environment
 from kpatch.lib.process import capture
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Tree
@@ -177,11 +175,11 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
     names = [str(path) for path in source.iterdir() if path.name != leave_out]
     # Hard links end at a file system's border and, on some, at a number of links.
     for option in dict.fromkeys((how, "--reflink=auto")):
-        status, output = capture(["cp", "-a", option, "--", *names, str(target)])
+        argv = ["cp", "-a", option, "--", *names, str(target)]
+        status, output = capture(argv, env=environment.clean())
         if status == 0:
             break
-        if NO_SPACE in output:
-            raise OSError(errno.ENOSPC, NO_SPACE)
+        cache.raise_if_full(output)
         shutil.rmtree(target, ignore_errors=True)
         target.mkdir()
     else:

@@ -13,7 +13,7 @@ import shutil
 from pathlib import Path
 
 from kpatch.errors import HarnessError
-from kpatch.lib import cache, process, system
+from kpatch.lib import cache, environment, process, system
 from kpatch.lib.stage import Stage
 from kpatch.source import debian
 from kpatch.tables.outcomes import ExitCode
@@ -87,7 +87,7 @@ def _fetch(at: Path, stage: Stage) -> str:
     root = at / "root"
     argv = (process.need("dpkg-deb", package="dpkg"), "--extract", str(deb), str(root))
     stage.command(argv)
-    status, output = process.capture(argv)
+    status, output = process.capture(argv, env=environment.clean())
     missing = [path for path in PROGRAMS.values() if not (root / path).is_file()]
     if status != 0 or missing:
         cache.raise_if_full(output)
