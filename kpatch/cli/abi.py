@@ -8,27 +8,18 @@ from typing import Any
 
 import click
 
+from kpatch.cli import options
 from kpatch.cli.guard import exit_line, guarded
-from kpatch.cli.options import JOBS, KERNEL_HELP, MECHANISM, SERIES, VERBOSE, Whole, option
-from kpatch.tables import bases
 from kpatch.tables.outcomes import ExitCode
 
 
 @click.command()
-@option(
-    "--kernel",
-    "KERNEL",
-    default=tuple(bases.BASES),
-    multiple=True,
-    type=Whole(),
-    metavar="KERNEL",
-    help=KERNEL_HELP + " May be given more than once.",
-)
-@SERIES
-@MECHANISM
-@JOBS
+@options.EVERY_KERNEL
+@options.SERIES
+@options.MECHANISM
+@options.JOBS
 @click.option("--write", is_flag=True, help="Write the golden JSON instead of comparing it.")
-@VERBOSE
+@options.VERBOSE
 @guarded
 def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wanted: Any) -> int:
     """Compare the mirror in uapi with the headers of kernels, by compiling assertions."""

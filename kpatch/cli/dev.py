@@ -7,13 +7,13 @@ import sys
 
 import click
 
+from kpatch.cli import options
 from kpatch.cli.guard import exit_line, guarded
-from kpatch.cli.options import JOBS
 from kpatch.tables.outcomes import ExitCode
 
 
 @click.command()
-@JOBS
+@options.JOBS
 @click.option("--runs", default=5, show_default=True, help="Runs of what takes seconds.")
 @click.option(
     "--only",

@@ -43,21 +43,23 @@ KERNEL_HELP = (
     "a tarball or its URL, with #sha256=HEX."
 )
 KERNEL = option(
-    "--kernel",
-    "KERNEL",
-    default=bases.DEFAULT_BASE,
-    metavar="KERNEL",
-    help=KERNEL_HELP,
+    "--kernel", "KERNEL", default=bases.DEFAULT_BASE, metavar="KERNEL", help=KERNEL_HELP
 )
-KERNELS = option(
-    "--kernel",
-    "KERNEL",
-    default=(bases.DEFAULT_BASE,),
-    multiple=True,
-    type=Whole(),
-    metavar="KERNEL",
-    help=KERNEL_HELP + " Given more than once, each is run in turn.",
-)
+
+
+def _kernels(default: tuple[str, ...], more: str) -> Callable[[Any], Any]:
+    return option(
+        *("--kernel", "KERNEL"),
+        default=default,
+        multiple=True,
+        type=Whole(),
+        metavar="KERNEL",
+        help=KERNEL_HELP + more,
+    )
+
+
+KERNELS = _kernels((bases.DEFAULT_BASE,), " Given more than once, each is run in turn.")
+EVERY_KERNEL = _kernels(tuple(bases.BASES), " May be given more than once.")
 SERIES = option(
     "--series",
     "SERIES",
@@ -79,11 +81,7 @@ ACCEL = option(
     "--accel", "ACCEL", default="auto", type=click.Choice(CHOICES), help="How VMs are run."
 )
 OUT = option(
-    "--out",
-    "OUT",
-    default="out",
-    type=click.Path(path_type=Path),
-    help="Folder for the result.",
+    "--out", "OUT", default="out", type=click.Path(path_type=Path), help="Folder for the result."
 )
 TESTS = option(
     "--tests", "TESTS", default="", metavar="EXPRESSION", help="pytest's -k: tests to run."

@@ -9,47 +9,29 @@ from typing import Any
 
 import click
 
+from kpatch.cli import options
 from kpatch.cli.guard import exit_line, guarded
-from kpatch.cli.options import (
-    ACCEL,
-    BOOT_LIMIT,
-    CONTROL,
-    FLAVOR,
-    JOBS,
-    KERNEL,
-    KERNELS,
-    MECHANISM,
-    ONE_SERIES,
-    OUT,
-    REFRESH,
-    RUN_LIMIT,
-    SERIES,
-    TEST_LIMIT,
-    TESTS,
-    UNTRUSTED,
-    VERBOSE,
-)
 from kpatch.cli.request import pipeline_of, test_request
 from kpatch.errors import HarnessError
 from kpatch.tables.outcomes import ExitCode
 
 
 @click.command()
-@KERNELS
-@SERIES
-@FLAVOR
-@ACCEL
-@TESTS
-@JOBS
-@OUT
-@MECHANISM
-@CONTROL
-@UNTRUSTED
-@BOOT_LIMIT
-@TEST_LIMIT
-@RUN_LIMIT
-@REFRESH
-@VERBOSE
+@options.KERNELS
+@options.SERIES
+@options.FLAVOR
+@options.ACCEL
+@options.TESTS
+@options.JOBS
+@options.OUT
+@options.MECHANISM
+@options.CONTROL
+@options.UNTRUSTED
+@options.BOOT_LIMIT
+@options.TEST_LIMIT
+@options.RUN_LIMIT
+@options.REFRESH
+@options.VERBOSE
 @guarded
 def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> int:
     """Build kernels, boot them, run the suite, and give a verdict."""
@@ -76,12 +58,12 @@ def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> in
 
 
 @click.command()
-@KERNEL
-@ONE_SERIES
-@FLAVOR
-@JOBS
-@ACCEL
-@VERBOSE
+@options.KERNEL
+@options.ONE_SERIES
+@options.FLAVOR
+@options.JOBS
+@options.ACCEL
+@options.VERBOSE
 @guarded
 def shell(series: str, verbose: bool, **wanted: Any) -> None:
     """Open a shell in a test kernel, with the devices present."""

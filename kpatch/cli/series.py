@@ -8,8 +8,8 @@ from typing import Any
 
 import click
 
+from kpatch.cli import options
 from kpatch.cli.guard import guarded
-from kpatch.cli.options import KERNEL, VERBOSE
 from kpatch.cli.request import pipeline_of
 from kpatch.errors import HarnessError
 
@@ -27,7 +27,7 @@ def check() -> None:
 
 @click.command()
 @click.argument("name", metavar="SERIES")
-@KERNEL
+@options.KERNEL
 @click.option(
     "--out",
     default="outgoing",
@@ -50,7 +50,7 @@ def check() -> None:
     help="Which posting this is: 2 for [PATCH v2 n/m].",
 )
 @click.option("--no-signoff", is_flag=True, help="Do not sign off in your name.")
-@VERBOSE
+@options.VERBOSE
 @guarded
 def export(
     name: str,

@@ -7,15 +7,15 @@ from typing import Any
 
 import click
 
+from kpatch.cli import options
 from kpatch.cli.guard import guarded
-from kpatch.cli.options import FLAVOR, JOBS, KERNEL, ONE_SERIES, REFRESH, VERBOSE
 from kpatch.cli.request import pipeline_of
 
 
 @click.command()
-@KERNEL
-@REFRESH
-@VERBOSE
+@options.KERNEL
+@options.REFRESH
+@options.VERBOSE
 @guarded
 def source(verbose: bool, **wanted: Any) -> None:
     """Get a kernel tree and print where it is."""
@@ -23,9 +23,9 @@ def source(verbose: bool, **wanted: Any) -> None:
 
 
 @click.command()
-@KERNEL
-@ONE_SERIES
-@VERBOSE
+@options.KERNEL
+@options.ONE_SERIES
+@options.VERBOSE
 @guarded
 def apply(series: str, verbose: bool, **wanted: Any) -> None:
     """Apply a series beside the tree and list the files that it changes."""
@@ -37,11 +37,11 @@ def apply(series: str, verbose: bool, **wanted: Any) -> None:
 
 
 @click.command()
-@KERNEL
-@ONE_SERIES
-@FLAVOR
+@options.KERNEL
+@options.ONE_SERIES
+@options.FLAVOR
 @click.option("--explain", metavar="SYMBOL", help="Tell why a symbol has the value it has.")
-@VERBOSE
+@options.VERBOSE
 @guarded
 def config(series: str, explain: str | None, verbose: bool, **wanted: Any) -> None:
     """Print the .config of a flavor, or explain a symbol of it."""
@@ -54,11 +54,11 @@ def config(series: str, explain: str | None, verbose: bool, **wanted: Any) -> No
 
 
 @click.command()
-@KERNEL
-@ONE_SERIES
-@FLAVOR
-@JOBS
-@VERBOSE
+@options.KERNEL
+@options.ONE_SERIES
+@options.FLAVOR
+@options.JOBS
+@options.VERBOSE
 @guarded
 def build(series: str, verbose: bool, **wanted: Any) -> None:
     """Build a kernel and print where it is."""
