@@ -12,7 +12,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-PORT = "vfio_acpi.records"
+from ktests.contract import PORT
+
 PORT_SECONDS = 10.0
 
 

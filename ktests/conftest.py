@@ -12,9 +12,10 @@ import pytest
 from ktests import acpi
 from ktests.acpi import Firmware, Unrelated, short
 from ktests.debugger import Debugger
+from ktests.mechanism import Mechanism, Vmm
+from ktests.mechanisms.eventfd import EventfdVmm
 from ktests.pci import VFIO, Device, Port
 from ktests.recorder import Job
-from ktests.vmm import EventfdVmm, NetlinkVmm, Vmm
 from uapi import acpi_event, probe
 
 Measure = Callable[[str, float | str], None]
@@ -137,19 +138,16 @@ def eventfd_vmm(bind: Callable[[str], Device], firmware: Firmware) -> Iterator[O
 
 @pytest.fixture
 def vmm(
-    mechanism: str,
+    mechanism: Mechanism,
     bind: Callable[[str], Device],
     firmware: Firmware,
     family: probe.Family,
-    eventfd_vmm: OpenEventfdVmm,
 ) -> Iterator[OpenVmm]:
     """Start VMMs that use the mechanism; they end with the test."""
     with ExitStack() as stack:
 
         def start(name: str, *, via: str | None = None) -> Vmm:
-            if mechanism == "eventfd":
-                return eventfd_vmm(name, via=via)
-            return stack.enter_context(NetlinkVmm(bind(name), firmware, family))
+            return stack.enter_context(mechanism.vmm(bind(name), firmware, family, via=via))
 
         yield start
 

@@ -19,8 +19,10 @@ from typing import Any
 
 import pytest
 
-from ktests import contract, release
+from ktests import contract, mechanisms
 from ktests.channel import Channel
+from ktests.contract import BEGIN, END, MARKER
+from ktests.mechanism import Mechanism
 from ktests.selection import Selection
 
 KMSG = Path("/dev/kmsg")
@@ -95,9 +97,13 @@ class Recorder:
         item.extra_keyword_matches.add(requirement(item))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test that takes ``mechanism`` with the kernel's, or with each that is asked."""
+        """Run a test that takes ``mechanism`` with the kernel's, or with each that is asked.
+
+        It is given the record of the mechanism.
+        """
         if "mechanism" in metafunc.fixturenames:
-            metafunc.parametrize("mechanism", self._mechanisms(requirement(metafunc.definition)))
+            names = self._mechanisms(requirement(metafunc.definition))
+            metafunc.parametrize("mechanism", [record(name) for name in names], ids=names)
 
     def _mechanisms(self, name: str) -> list[str]:
         """Of a kernel that has none of those that the requirement is about, all have to fail."""
@@ -133,9 +139,8 @@ class Recorder:
     def _asked(self, name: str) -> bool:
         """Whether the requirement is tested on this kernel."""
         entry = self._entry(name)
-        first = release.line(entry.get("from", "0"))
-        here = contract.applies(entry["needs"], self._job.mechanism)
-        return here and first <= release.line(self._job.release)
+        job = self._job
+        return contract.applies(entry["needs"], job.mechanism, entry.get("from"), job.release)
 
     def _expect_limit(self, item: pytest.Item) -> None:
         """A requirement that this mechanism is known not to meet is an expected failure."""
@@ -150,14 +155,14 @@ class Recorder:
         """Mark begin and end among the kernel's messages, and send the begin."""
         marker = item.get_closest_marker("limit")
         self._began = time.monotonic()
-        mark(self._kmsg, f"begin {item.nodeid}")
+        mark(self._kmsg, f"{BEGIN} {item.nodeid}")
         self._tell("begin", id=item.nodeid, limit=marker.args[0] if marker else self._job.limit)
         # The worst of setup, call and teardown, which come as three reports.
         item.stash[REPORTS] = []
         if self._port is not None:
             item.repr_failure = told  # type: ignore[method-assign,assignment]
         result = yield
-        mark(self._kmsg, f"end {item.nodeid}")
+        mark(self._kmsg, f"{END} {item.nodeid}")
         self._tell(
             "end",
             id=item.nodeid,
@@ -186,6 +191,14 @@ class Recorder:
     def _tell(self, kind: str, **fields: Any) -> None:
         if self._port is not None:
             self._port.send(kind, **fields)
+
+
+def record(name: str) -> Mechanism:
+    """Return the record of a mechanism; UsageError if the suite has none."""
+    if name not in mechanisms.RECORDS:
+        known = ", ".join(mechanisms.RECORDS)
+        raise pytest.UsageError(f"{name} has no record in ktests/mechanisms; known: {known}")
+    return mechanisms.RECORDS[name]
 
 
 REPORTS = pytest.StashKey[list[pytest.TestReport]]()
@@ -235,15 +248,23 @@ def told(error: pytest.ExceptionInfo[BaseException], style: object = None) -> st
     """
     # By name: the test modules were compiled elsewhere.
     found = [
-        (SUITE / Path(frame.f_code.co_filename).name, number)
+        (file, number)
         for frame, number in traceback.walk_tb(error.tb)
-        if Path(frame.f_code.co_filename).parent.name == SUITE.name
+        if (file := of_suite(Path(frame.f_code.co_filename)))
     ]
     lines = [
-        f"{file.name}:{number}: {linecache.getline(str(file), number).strip()}"
+        f"{file}:{number}: {linecache.getline(str(SUITE / file), number).strip()}"
         for file, number in found
     ]
     return "\n".join([error.exconly(tryshort=True), *lines])
+
+
+def of_suite(file: Path) -> Path | None:
+    """Return the path below the suite's folder, wherever that was; None for others' code."""
+    for folder in file.parents[:2]:
+        if folder.name == SUITE.name:
+            return file.relative_to(folder)
+    return None
 
 
 def text(report: pytest.TestReport) -> str:
@@ -259,6 +280,6 @@ def mark(kmsg: Path, what: str) -> None:
     """Write a marker into the kernel's log, by which its messages are put down to a test."""
     file = os.open(kmsg, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
-        os.write(file, f"<5>vfio_acpi: {what}\n".encode())
+        os.write(file, f"<5>{MARKER}{what}\n".encode())
     finally:
         os.close(file)

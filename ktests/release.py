@@ -4,22 +4,16 @@
 from __future__ import annotations
 
 import os
-import re
 
-Line = tuple[int, ...]
+from ktests.contract import Line, release_line
 
 NEWEST: Line = (7, 3)
 """The newest release whose uAPI was looked at. A later one may have further flags and members."""
 
 
-def line(release: str) -> Line:
-    """The release line that a kernel is of: of "7.3.4-rc1" 7 and 3."""
-    return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
-
-
 def running() -> Line:
     """The release line of the running kernel."""
-    return line(os.uname().release)
+    return release_line(os.uname().release)
 
 
 def known() -> bool:

@@ -18,7 +18,18 @@ import pytest
 # Not used here: loaded while the rest of the system still comes up.
 import uapi.probe  # noqa: F401
 from ktests import channel, detection, leaks
-from ktests.contract import DETECTION, UNDETECTED, UNKNOWN
+from ktests.contract import (
+    BEGIN,
+    DETECTION,
+    END,
+    MECHANISM_ARGUMENT,
+    PROTOCOL,
+    THROUGH,
+    UNDETECTED,
+    UNKNOWN,
+    ContractError,
+    JobMessage,
+)
 from ktests.recorder import KMSG, Job, Recorder, mark
 
 SUITE = Path(__file__).parent
@@ -26,8 +37,10 @@ REQUIREMENTS = SUITE.parent / "requirements.json"
 MACHINE = SUITE.parent / "machine.json"
 READY = Path("/mnt/ready")
 
-# On the kernel's command line of a shell, where no host tells what the kernel has.
-MECHANISM = re.compile(r"vfio_acpi\.mechanism=(\S+)")
+MECHANISM = re.compile(rf"{re.escape(MECHANISM_ARGUMENT)}=(\S+)")
+
+# The exit status for a host that does not keep to the contract.
+REFUSED = 2
 
 # Each of pytest's own plugins costs import time; these have no use in a guest.
 WITHOUT = (
@@ -54,43 +67,48 @@ def for_host() -> int:
     """Run what the host asks for, and tell it over the channel."""
     wait_until_ready()
     port = channel.Channel(channel.find())
-    port.send("hello", protocol=1, release=platform.release(), python=platform.python_version())
+    port.send(
+        "hello", protocol=PROTOCOL, release=platform.release(), python=platform.python_version()
+    )
     try:
-        message = port.receive()
+        asked = JobMessage.read(port.receive())
         machine = json.loads(MACHINE.read_text())
-        mechanism = message["mechanism"]
-        if message["detect"]:
+        mechanism = asked.mechanism
+        if asked.detect:
             found = detected(machine, mechanism)
             port.send("detected", mechanism=found.mechanism, how=found.how)
             mechanism = found.mechanism if mechanism == UNDETECTED else mechanism
         job = Job(
             mechanism=mechanism,
             machine=machine,
-            expression=message["expression"],
-            done=frozenset(message["done"]),
+            expression=asked.expression,
+            done=frozenset(asked.done),
             requirements=json.loads(REQUIREMENTS.read_text()),
-            limit=message["limit"],
+            limit=asked.limit,
         )
         arguments = options(without=(*WITHOUT, *WITHOUT_FOR_HOST))
         status = pytest.main(arguments, plugins=[Recorder(job, port)])
         leaks.look()
         return int(status)
+    except ContractError as error:
+        print(f"vfio-acpi: {error}", file=sys.stderr, flush=True)
+        return REFUSED
     finally:
         # Also when this fails: the host need not wait for what will not come.
-        mark(KMSG, "through")
+        mark(KMSG, THROUGH)
         port.send("done")
 
 
 def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
     """Return the mechanism that the kernel shows; what the kernel says meanwhile is marked."""
-    mark(KMSG, f"begin {DETECTION}")
+    mark(KMSG, f"{BEGIN} {DETECTION}")
     try:
         with detection.site(machine) as site:
             return detection.detect(site, declared)
     except (OSError, RuntimeError) as error:
         return detection.Detection(UNKNOWN, f"no device can be looked at: {error}")
     finally:
-        mark(KMSG, f"end {DETECTION}")
+        mark(KMSG, f"{END} {DETECTION}")
 
 
 def by_hand(arguments: list[str]) -> int:

@@ -22,13 +22,14 @@ import pytest
 from ktests import cpu, fdinfo
 from ktests.acpi import Firmware
 from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm
-from ktests.exchange import KEPT, one_by_one, overflow, take_full
-from ktests.intake import EventfdIntake, Intake, NetlinkIntake, words
+from ktests.exchange import one_by_one
+from ktests.intake import Intake
 from ktests.kernellog import KernelLog
+from ktests.mechanism import Mechanism
+from ktests.mechanisms.eventfd import KEPT, EventfdVmm, overflow, take_full, words
 from ktests.pci import Device
 from ktests.reader import Reader
 from ktests.task import SECONDS, Task
-from ktests.vmm import EventfdVmm, NetlinkVmm, Vmm
 from uapi import probe
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
@@ -43,26 +44,13 @@ WARNING = "ACPI notifications lost, user does not read them"
 WARNINGS_AT_ONCE, WARNINGS_SECONDS = 10, 5.0  # DEFAULT_RATELIMIT_BURST, _INTERVAL
 
 
-def descriptor(vmm: Vmm) -> EventFd | probe.Listener:
-    """What the VMM polls."""
-    if isinstance(vmm, EventfdVmm):
-        return vmm.eventfd
-    assert isinstance(vmm, NetlinkVmm)
-    return vmm.listener
-
-
 @pytest.fixture
-def intake(
-    mechanism: str, bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmware
-) -> Iterator[Open]:
+def intake(mechanism: Mechanism, bind: Bind, firmware: Firmware) -> Iterator[Open]:
     """Open an intake on a device; for netlink with ``buffer`` bytes for the socket."""
     with ExitStack() as stack:
 
         def start(name: str, *, buffer: int | None = None) -> Intake:
-            if mechanism == "eventfd":
-                return EventfdIntake(eventfd_vmm(name), firmware)
-            listener = stack.enter_context(probe.Listener(buffer=buffer))
-            return NetlinkIntake(bind(name), firmware, listener)
+            return stack.enter_context(mechanism.intake(bind(name), firmware, buffer=buffer))
 
         yield start
 
@@ -290,7 +278,7 @@ def test_zero(vmm: OpenVmm, firmware: Firmware) -> None:
     alpha = vmm("alpha")
     # ACPICA picks the handler by all of the value, and passes on 16 bits of it.
     one_by_one(firmware, alpha.device, [0x10000])
-    assert select.select([descriptor(alpha)], [], [], 0)[0], "not readable"
+    assert select.select([alpha], [], [], 0)[0], "not readable"
     one_by_one(firmware, alpha.device, [0x81, 0x10000, 0x10000, 0x82])
     assert alpha.values() == [0, 0x81, 0, 0, 0x82]
 
@@ -312,14 +300,10 @@ def test_between(vmm: OpenVmm, firmware: Firmware) -> None:
     second = vmm("alpha")
     firmware.notify(second.device.method, 0x83)
     values = second.values()
-    if isinstance(second, EventfdVmm):
-        second.vfio.disarm()
-        one_by_one(firmware, second.device, [0x84])
-        second.vfio.arm(second.eventfd)
+    for value, pause in enumerate(second.pauses(), 0x84):
+        with pause:
+            one_by_one(firmware, second.device, [value])
         values += second.values()
-        second.vfio.teardown()
-        one_by_one(firmware, second.device, [0x85])
-        second.vfio.arm(second.eventfd)
     firmware.notify(second.device.method, 0x86)
     assert values + second.values() == [0x83, 0x86]
 

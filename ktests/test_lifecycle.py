@@ -8,7 +8,7 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from itertools import chain, count
 
@@ -18,15 +18,25 @@ from ktests import fdinfo
 from ktests.acpi import Firmware
 from ktests.channel import Channel
 from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm, Watch
-from ktests.exchange import KEPT, one_by_one, overflow, take, take_all, take_full
+from ktests.exchange import one_by_one
 from ktests.hotplug import plugged
-from ktests.intake import FIRST, tally_words, words
+from ktests.intake import FIRST
+from ktests.mechanism import Mechanism
+from ktests.mechanisms.eventfd import (
+    KEPT,
+    EventfdVmm,
+    overflow,
+    take,
+    take_all,
+    take_full,
+    tally_words,
+    words,
+)
 from ktests.pci import Device, Port
 from ktests.reader import Reader
 from ktests.stress import Stress
 from ktests.task import SECONDS, Task
 from ktests.victim import Say, Victim
-from ktests.vmm import EventfdVmm, NetlinkVmm, Vmm
 from uapi import probe, vfio
 from uapi.errors import UapiError
 from uapi.eventfd import EventFd
@@ -42,7 +52,7 @@ VALID, LOOPBACK = 1 << 32, 1 << 33
 
 @pytest.mark.requirement("REQ-LIF-01")
 def test_unregistered(
-    mechanism: str,
+    mechanism: Mechanism,
     vmm: OpenVmm,
     bind: Bind,
     devices: dict[str, Device],
@@ -59,7 +69,7 @@ def test_unregistered(
     beta.unbind()
     notify_both(0x81)
     expected = [0x81]
-    if mechanism == "eventfd":
+    if not mechanism.registered_by_binding:
         bind("beta")
         notify_both(0x82)
         with vfio.Device.open(beta.bdf):
@@ -109,25 +119,21 @@ def test_again(vmm: OpenVmm, firmware: Firmware, rebind: bool) -> None:
 
 @pytest.mark.requirement("REQ-LIF-04")
 def test_hotplug(
-    mechanism: str,
+    mechanism: Mechanism,
     port: Port,
     host: Channel,
     firmware: Firmware,
     family: probe.Family,
     watch: Watch,
 ) -> None:
-    def start(device: Device) -> Vmm:
-        device.bind()
-        if mechanism == "eventfd":
-            return EventfdVmm(device, firmware, None)
-        return NetlinkVmm(device, firmware, family)
-
     heard = []
     # A handler that is left behind would make the second round hear twice, or fail.
     for value in (0x86, 0x88):
-        with plugged(host, port) as device, closing(start(device)) as one:
-            firmware.notify_path(port.path, value)
-            heard.append(one.values())
+        with plugged(host, port) as device:
+            device.bind()
+            with mechanism.vmm(device, firmware, family) as one:
+                firmware.notify_path(port.path, value)
+                heard.append(one.values())
         # Pulled while bound; the firmware's object stays.
         assert port.plugged is None
         watch.vfio()

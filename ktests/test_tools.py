@@ -17,6 +17,7 @@ import pytest
 
 from ktests.acpi import Firmware, Unrelated
 from ktests.conftest import Measure
+from ktests.mechanism import Mechanism
 from ktests.pci import Device
 from uapi import checks, conformance, vfio
 
@@ -83,12 +84,10 @@ def uapi(*arguments: str) -> Iterator[Program]:
 
 @pytest.mark.requirement("REQ-EVT-12")
 def test_listen(
-    mechanism: str, bind: Bind, firmware: Firmware, unrelated: dict[str, Unrelated]
+    mechanism: Mechanism, bind: Bind, firmware: Firmware, unrelated: dict[str, Unrelated]
 ) -> None:
     alpha, beta = bind("alpha"), bind("beta")
-    devices = ("--device", alpha.bdf, "--device", beta.bdf)
-    sources = devices if mechanism == "eventfd" else ("--netlink",)
-    with uapi("listen", "--json", *sources) as program:
+    with uapi("listen", "--json", *mechanism.listen([alpha, beta])) as program:
         assert program.line(START_SECONDS).startswith("listening")
         for device, value in ((alpha, 0x81), (beta, 0xD2)):
             firmware.notify(device.method, value)

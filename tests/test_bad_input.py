@@ -25,7 +25,7 @@ from kpatch.lib import cache
 from kpatch.series import catalog as series_table
 from kpatch.tables import bases, mechanisms
 from kpatch.tables.outcomes import ExitCode
-from ktests import detection
+from ktests.mechanisms import RECORDS
 from tests import commandline, kerneltree
 from tests.commandline import FAULTS, HEAD, PATCH, Ended
 
@@ -456,7 +456,7 @@ def test_mechanism_is_detected(tmp_path: Path, name: str) -> None:
     assert (ended.code, ended.verdict) == (ExitCode.PASS, "pass")
     assert {test.outcome for test in ended.result.tests} == {"pass"}
     [info] = ended.result.series
-    sign = next(sign for sign in detection.SIGNS if sign.mechanism == name)
+    sign = RECORDS[name].sign
     assert (info.mechanism, info.detected) == (name, sign.text)
     other = next(other for other in mechanisms.MECHANISMS if other != name)
     refused = commandline.run("test", *options, "--mechanism", other, out=tmp_path / "out")

@@ -6,20 +6,21 @@ On real kernels, carried series given as mailboxes: tests/test_bad_input.py.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from kpatch.tables.mechanisms import MECHANISMS
-from ktests import detection
-from ktests.detection import SIGNS, Detection, Sign, conclude, detect
+from ktests.detection import Detection, conclude, detect, signs
+from ktests.mechanism import Sign, Site
 
 INDEX = "index 5 has flags 0x9 and count 1, and its loopback reads 0x300000000"
 EVENT = "acpi_event has class vfio_pci and type 0x81"
 
 
-def test_every_mechanism_has_one_sign() -> None:
-    assert sorted(sign.mechanism for sign in SIGNS) == sorted(MECHANISMS)
+def test_what_touches_the_least_is_looked_at_first() -> None:
+    assert list(signs()) == ["eventfd", "netlink"]
+    assert [sign.rank for sign in signs().values()] == [0, 1]
 
 
 @pytest.mark.parametrize(
@@ -53,21 +54,21 @@ def test_conclude(seen: dict[str, str], mechanism: str, how: str | None) -> None
 SITE: Any = object()
 
 
-def signs(index: str, event: str) -> tuple[list[str], tuple[Sign, ...]]:
+def made_up(index: str, event: str) -> tuple[list[str], dict[str, Sign]]:
     """Signs that keep the names of those that were looked at."""
     looked: list[str] = []
 
-    def sign(of: Sign, text: str) -> Sign:
-        def look(site: detection.Site) -> str:
+    def sign(name: str, text: str) -> Sign:
+        def look(site: Site) -> str:
             assert site is SITE
-            looked.append(of.mechanism)
+            looked.append(name)
             if text == "breaks":
                 raise OSError(22, "Invalid argument")
             return text
 
-        return Sign(of.mechanism, look, of.text, of.absent)
+        return replace(signs()[name], look=look)
 
-    return looked, tuple(sign(of, text) for of, text in zip(SIGNS, (index, event), strict=True))
+    return looked, {"eventfd": sign("eventfd", index), "netlink": sign("netlink", event)}
 
 
 @pytest.mark.parametrize(
@@ -84,20 +85,13 @@ def signs(index: str, event: str) -> tuple[list[str], tuple[Sign, ...]]:
     ],
 )
 def test_looks(declared: str, index: str, event: str, looked: list[str], mechanism: str) -> None:
-    made, table = signs(index, event)
+    made, table = made_up(index, event)
     assert detect(SITE, declared, table).mechanism == mechanism
     assert made == looked
 
 
-def test_a_mechanism_is_a_row_of_the_table() -> None:
-    other = Sign("eventq", lambda site: "it is there", "it is there", "it is not there")
-    assert detect(SITE, "undetected", [other]) == Detection("eventq", "it is there")
-    absent = Sign("eventq", lambda site: "", "it is there", "it is not there")
-    assert detect(SITE, "undetected", [absent]) == Detection("undetected", "it is not there")
-
-
 def test_a_look_that_fails_is_told() -> None:
-    _, table = signs("breaks", "")
+    _, table = made_up("breaks", "")
     assert detect(SITE, "undetected", table) == Detection(
         "unknown", "the look for eventfd fails: [Errno 22] Invalid argument"
     )

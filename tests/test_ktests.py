@@ -26,8 +26,18 @@ import pytest
 
 from kpatch.run import protocol
 from kpatch.tables import bases
-from kpatch.vm import qemu
-from ktests import acpi, channel, debugger, errors, later, pci, recorder, release, session
+from ktests import (
+    acpi,
+    channel,
+    contract,
+    debugger,
+    errors,
+    later,
+    pci,
+    recorder,
+    release,
+    session,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -80,7 +90,7 @@ class Told:
     @property
     def transcript(self) -> protocol.Transcript:
         """The host's view, behind a hello."""
-        state = protocol.Transcript().add(protocol.Hello(protocol.PROTOCOL, "7.3.4", "3.11"))
+        state = protocol.Transcript().add(protocol.Hello(contract.PROTOCOL, "7.3.4", "3.11"))
         for one in self.records:
             state = state.add(protocol.parse(json.dumps(one).encode()))
         return state
@@ -335,10 +345,6 @@ def test_request(answer: dict[str, object], refusal: str | None) -> None:
     assert asked == protocol.Request(1, "plug", {"model": "edu"})
 
 
-def test_port_has_one_name() -> None:
-    assert channel.PORT == qemu.RECORDS_PORT
-
-
 def test_port_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(channel, "PORT_SECONDS", 0.1)
     monkeypatch.setattr(channel, "PORT", "no such port")
@@ -502,14 +508,14 @@ def test_hotplug_port(sysfs: Path) -> None:
 
 
 def test_the_suite_knows_the_newest_base() -> None:
-    assert max(map(release.line, bases.BASES)) == release.NEWEST
+    assert max(map(contract.release_line, bases.BASES)) == release.NEWEST
 
 
 @pytest.mark.parametrize(
     ("running", "bits"), [((7, 3), range(6, 32)), ((6, 1), range(6, 32)), ((7, 4), range(31, 32))]
 )
 def test_a_later_kernel_may_have_more_flags(
-    monkeypatch: pytest.MonkeyPatch, running: release.Line, bits: range
+    monkeypatch: pytest.MonkeyPatch, running: contract.Line, bits: range
 ) -> None:
     monkeypatch.setattr(release, "running", lambda: running)
     assert [call.name for call in errors._unknown_flags(errors.NONE)] == [f"bit {n}" for n in bits]

@@ -28,6 +28,7 @@ from kpatch.run.protocol import (
     parse,
 )
 from kpatch.tables.outcomes import Outcome
+from ktests.contract import PROTOCOL
 
 RUN = (Path(__file__).parent / "data" / "records" / "run.jsonl").read_bytes()
 
@@ -234,7 +235,7 @@ def test_a_flood_of_rubbish_is_bounded() -> None:
 def test_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each is kept and acted on: without end they would take all memory and time."""
     monkeypatch.setattr(grammar, "REQUESTS_LIMIT", 3)
-    state = Transcript().add(Hello(grammar.PROTOCOL, "7.3.4", "3.11"))
+    state = Transcript().add(Hello(PROTOCOL, "7.3.4", "3.11"))
     for serial in range(20):
         state = state.add(Request(serial, "plug"))
     assert [request.serial for request in state.requests] == [0, 1, 2]

@@ -183,6 +183,7 @@ def test_done(tmp_path: Path) -> None:
     assert guest.seen(1) == [
         {
             "type": "job",
+            "protocol": 1,
             "mechanism": "netlink",
             "detect": False,
             "expression": "burst or layout",

@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 
 from ktests import fdinfo
-from ktests.intake import FIRST, tally_words, words
+from ktests.intake import FIRST
+from ktests.mechanisms.eventfd import tally_words, words
 from ktests.reader import Reader
 from ktests.tally import Tally, tally
 from ktests.task import Task

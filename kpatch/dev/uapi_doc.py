@@ -15,6 +15,7 @@ from pathlib import Path
 
 from kpatch.lib import template
 from kpatch.tables import bases
+from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.paths import KTESTS, PROJECT
 from kpatch.verdict import requirements
 from kpatch.verdict.requirements import Requirement
@@ -57,7 +58,8 @@ class Entry:
         """The kernels that break it; "" if there is none, which no requirement may have."""
         kernels = [] if {ANY, "none"} & set(self.requirement.needs) else ["the unpatched kernel"]
         if "none" in self.requirement.needs:
-            kernels.append("a kernel with the eventfd series")
+            others = (name for name in MECHANISMS if name not in self.requirement.needs)
+            kernels += [f"a kernel with the {name} series" for name in others]
         return ", ".join([*kernels, *(f"`{name}`" for name in self.faults)])
 
 

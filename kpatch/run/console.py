@@ -32,9 +32,8 @@ from operator import itemgetter
 from kpatch.lib import sanitize
 from kpatch.run import title
 from kpatch.tables import known_issues
+from ktests.contract import BEGIN, END, MARKER, THROUGH
 
-MARKER = "vfio_acpi: "
-THROUGH = f"{MARKER}through"
 EXCERPT_LINES = 120
 GAP_SECONDS = 5.0
 BUSY_SECONDS = 0.25
@@ -397,7 +396,7 @@ _MESSAGE = re.compile(
 _NOTE = re.compile(r"\*\* (?:replaying previous printk message|\d+ printk messages dropped) \*\*")
 _BROKEN_STAMP = re.compile(r"\[[ \d.]*\]?(?:\[ *(?:[TC]\d*)?)?")
 _REMOTE = re.compile(r"Sending NMI from CPU \d+ to CPUs ")
-_MARK = re.compile(re.escape(MARKER) + r"(begin|end) (.+)")
+_MARK = re.compile(rf"{re.escape(MARKER)}({BEGIN}|{END}) (.+)")
 _RULE = re.compile(r"={20,}")
 _ENDS = {
     Until.LINE: re.compile(""),
@@ -744,7 +743,7 @@ class Console:
         state, text_ = self._state, message.text.rstrip()
         match = _MARK.fullmatch(text_)
         if match is None:
-            state.through = state.through or text_ == THROUGH
+            state.through = state.through or text_ == f"{MARKER}{THROUGH}"
             return
         # A report without an end of its own would swallow the messages of the next test. One
         # that has an end, or is just being written by another CPU, goes on.

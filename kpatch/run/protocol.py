@@ -24,8 +24,8 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 from kpatch.tables.outcomes import Outcome
+from ktests.contract import PROTOCOL
 
-PROTOCOL = 1
 LINE_LIMIT = 1 << 20
 TEXT_LIMIT = 1000  # of an id, a name: whatever ends up in a table or a file
 TESTS_LIMIT = 100_000

@@ -19,14 +19,22 @@ from kpatch.errors import HarnessError
 from kpatch.lib import process
 from kpatch.lib.stage import Stage
 from kpatch.run.console import Console, Fault, Place
-from kpatch.run.protocol import Begin, Decoder, Detected, Record, Request, Transcript
+from kpatch.run.protocol import Begin, Decoder, Detected, Hello, Record, Request, Transcript
 from kpatch.run.symbols import Symbols
 from kpatch.run.vm_run import Ending, VmRun, begun, repeats
 from kpatch.tables.limits import DEFAULTS, Limits
 from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import ExitCode
 from kpatch.vm import emulator, qemu, virtme
-from ktests.contract import DETECTION, NONE, UNDETECTED, UNKNOWN
+from ktests import contract
+from ktests.contract import (
+    DETECTION,
+    NONE,
+    UNDETECTED,
+    UNKNOWN,
+    ContractError,
+    JobMessage,
+)
 
 Write = Callable[[bytes], object]
 
@@ -212,18 +220,11 @@ class Follower:
 
     def _add(self, it: qemu.VM, record: Record) -> None:
         before = self._transcript
+        if isinstance(record, Hello) and before.hello is None:
+            _refuse_other_protocol(record)
         self._transcript = now = before.add(record)
         if now.hello is not before.hello:
-            it.send(
-                {
-                    "type": "job",
-                    "mechanism": self._selection.mechanism,
-                    "detect": self._selection.detect,
-                    "expression": self._selection.expression,
-                    "done": sorted(self._done),
-                    "limit": self._selection.limits.test,
-                }
-            )
+            it.send(self._job().message())
         if now.detected is not None and now.detected is not before.detected:
             self._refuse_contradiction(now.detected)
         if now.requests != before.requests:
@@ -237,6 +238,16 @@ class Follower:
         if now.collected:
             over = len(self._done | set(now.ended))
             self._stage.advance(over, len(now.collected))
+
+    def _job(self) -> JobMessage:
+        """Return what the guest shall run."""
+        return JobMessage(
+            mechanism=self._selection.mechanism,
+            detect=self._selection.detect,
+            expression=self._selection.expression,
+            done=tuple(self._done),
+            limit=self._selection.limits.test,
+        )
 
     def _refuse_contradiction(self, found: Detected) -> None:
         """Refuse a declared mechanism (exit 2) if the kernel shows another one of the table."""
@@ -299,6 +310,19 @@ class Follower:
         end = time.monotonic() + seconds
         while it.alive and not self._console.through and (left := end - time.monotonic()) > 0:
             self._take(it, write, left)
+
+
+def _refuse_other_protocol(hello: Hello) -> None:
+    """Refuse a guest whose suite is of another version (exit 7): it would wait for ever."""
+    try:
+        contract.refuse_other_protocol("guest", hello.protocol, "host")
+    except ContractError as error:
+        raise HarnessError(
+            "the suite in the guest",
+            str(error),
+            mend="have host and guest run the suite of one checkout; `make clean` drops old images",
+            code=ExitCode.LOST,
+        ) from error
 
 
 def _write(file: FileIO, data: bytes) -> None:

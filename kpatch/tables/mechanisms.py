@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mechanisms by which a value can reach user space: data, no logic.
 
-How each is recognised in a running kernel stands in ktests/detection.py.
+The guest's side of each, with how a kernel shows it, is its record: ktests/mechanisms/NAME.py.
 """
 
 from __future__ import annotations

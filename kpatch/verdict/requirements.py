@@ -22,8 +22,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from packaging.version import InvalidVersion, Version
-
 from kpatch.errors import HarnessError
 from kpatch.tables import paths
 from kpatch.tables.outcomes import ExitCode, Outcome
@@ -34,6 +32,7 @@ PATH = paths.REQUIREMENTS
 
 _ID = re.compile(r"REQ-[A-Z]{2,}-\d{2,}")
 _MECHANISM = re.compile(r"[a-z][a-z0-9-]*")
+_LINE = re.compile(r"\d+\.\d+")
 
 
 @dataclass(frozen=True)
@@ -48,11 +47,11 @@ class Requirement:
     needs: tuple[str, ...]
     limits: Mapping[str, str] = field(default_factory=dict)
     skips: Mapping[str, str] = field(default_factory=dict)
-    first: Version | None = None
+    first: str | None = None
 
     def testable_on(self, base: str) -> bool:
         """Whether kernels of the release line ``base`` ("7.3") can be tested for it."""
-        return self.first is None or Version(base) >= self.first
+        return contract.testable(self.first, base)
 
     def promised_by(self, mechanism: str) -> bool:
         """Whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
@@ -82,7 +81,7 @@ def asked(
     return frozenset(
         name
         for name, entry in table.items()
-        if (base is None or entry.testable_on(base)) and contract.applies(entry.needs, mechanism)
+        if contract.applies(entry.needs, mechanism, entry.first, base)
     )
 
 
@@ -120,7 +119,7 @@ def _requirement(path: Path, name: str, table: object) -> Requirement:
         needs=tuple(table["needs"]),
         limits=table.get("limits", {}),
         skips=table.get("skips", {}),
-        first=Version(table["from"]) if "from" in table else None,
+        first=table.get("from"),
     )
     for mechanism in made.limits:
         if not made.promised_by(mechanism):
@@ -147,11 +146,8 @@ def _reasons(value: object) -> str:
 
 
 def _base(value: object) -> str:
-    try:
-        Version(value if isinstance(value, str) else "")
-    except InvalidVersion:
-        return "is no release line like 7.3"
-    return ""
+    known = isinstance(value, str) and _LINE.fullmatch(value)
+    return "" if known else "is no release line like 7.3"
 
 
 _KEYS: dict[str, Callable[[object], str]] = {

@@ -33,11 +33,11 @@ from kpatch.tables.outcomes import ExitCode
 from kpatch.vm import accel, machine, virtme
 from kpatch.vm.accel import Accel
 from kpatch.vm.guest_image import Images
+from ktests import contract
 
 if TYPE_CHECKING:
     from kpatch.vm.qmp import Monitor
 
-RECORDS_PORT = "vfio_acpi.records"
 # A guest that reads nothing for so long gets no more messages.
 SEND_SECONDS = 5.0
 # More than a socket holds: one read takes all that is there.
@@ -272,7 +272,7 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
         *_device_arguments(setup),
         *("-chardev", f"socket,id=records,fd={fds['records']}"),
         *("-device", f"virtio-serial-pci,bus={BUS},id=records-bus"),
-        *("-device", f"virtserialport,bus=records-bus.0,chardev=records,name={RECORDS_PORT}"),
+        *("-device", f"virtserialport,bus=records-bus.0,chardev=records,name={contract.PORT}"),
         *("-chardev", f"socket,id=qmp,fd={fds['qmp']}"),
         *("-mon", "chardev=qmp,mode=control"),
     ]
@@ -281,7 +281,7 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
 def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
     """QEMU's argv for an interactive shell in the test kernel, with the devices present."""
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
-    mode = f"shell vfio_acpi.mechanism={mechanism}"
+    mode = f"shell {contract.MECHANISM_ARGUMENT}={mechanism}"
     argv = _with_kernel_arguments(argv, kernel_arguments(setup), mode=mode)
     return confined(setup, [*argv, *_device_arguments(setup)])
 
