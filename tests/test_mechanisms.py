@@ -19,13 +19,14 @@ from typing import Any
 import pytest
 
 from kpatch.run import protocol
+from kpatch.run.vm_run import Ending, VmRun
 from kpatch.series import catalog
 from kpatch.tables import bases
 from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.tables.paths import KTESTS, PROJECT
 from kpatch.verdict import requirements
-from kpatch.verdict.judge import Ending, Judgement, SeriesRun, VmRun, judge
+from kpatch.verdict.judge import Judgement, SeriesRun, judge
 from ktests import mechanisms
 from ktests.contract import ANY, NONE, PROTOCOL, UNDETECTED, JobMessage
 from ktests.detection import Detection, detect
