@@ -50,8 +50,9 @@ class Origin(Enum):
 class Series:
     """Ordered patches for one base. The negative control is the series without patches.
 
-    ``mailboxes`` are the files given to ``git am``, in order; ``mechanism`` is netlink,
-    eventfd, …, "none" for the control, "undetected" where it is to be found out.
+    ``mailboxes`` are the files or folders of its mail, in order; ``mechanism`` is netlink,
+    eventfd, …, "none" for the control, "undetected" where it is to be found out. ``base_commit``
+    and ``prerequisites`` (git patch-ids) are what the mail of an applied series says of its base.
     """
 
     name: str
@@ -59,6 +60,8 @@ class Series:
     mechanism: str
     mailboxes: tuple[Path, ...]
     origin: Origin
+    base_commit: str = ""
+    prerequisites: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -109,7 +109,7 @@ class Request:
         """The series that run before ``one``."""
         names = self.names()
         paths = [
-            str(Path(name).resolve()) if catalog.origin(name) is Origin.MBOX else name
+            str(catalog.place(name)) if catalog.origin(name) is Origin.MBOX else name
             for name in names
         ]
         itself = {one.name, *map(str, one.mailboxes)}

@@ -19,7 +19,7 @@ from packaging.version import Version
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Origin, Series, Tree
-from kpatch.series import apply, catalog, mailbox
+from kpatch.series import apply, catalog, intake, mailbox
 from kpatch.tables.outcomes import ExitCode
 
 LINES = "".join(f"line {number}\n" for number in range(1, 61))
@@ -478,7 +478,7 @@ def test_binary_patches_are_refused(author: Author, applier: Applier) -> None:
 def test_too_much_mail(applier: Applier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huge = tmp_path / "huge.mbox"
     with huge.open("wb") as file:
-        file.truncate(mailbox.SIZE_LIMIT + (1 << 20))
+        file.truncate(intake.SIZE_LIMIT + (1 << 20))
     assert "33 MiB of mail" in str(refused(lambda: applier(huge)))
     monkeypatch.setattr(mailbox, "PATH_LIMIT", 2)
     many = tmp_path / "many.mbox"
@@ -596,12 +596,14 @@ def test_a_series_from_a_file(carried: Path, tmp_path: Path, file: str, name: st
     [
         ("../absent/netlink", "no such file"),
         ("absent.mbox", "no such file"),
-        ("./", "is not a file"),
+        ("/dev/null", "is not a file"),
     ],
 )
 def test_files_that_are_not_there(carried: Path, name: str, cause: str) -> None:
     error = refused(lambda: catalog.load(name, "7.3", folder=carried))
-    assert str(error) == f"SERIES={Path(name)}: {cause}; name an mbox file"
+    assert str(error) == (
+        f"SERIES={Path(name)}: {cause}; name an mbox file, a maildir or a folder of patches"
+    )
 
 
 ONE = '[[variant]]\npatches = ["0001-b.patch"]\n'

@@ -64,11 +64,12 @@ SERIES = option(
     "--series",
     "SERIES",
     multiple=True,
-    metavar="NAME|MBOX",
-    help="Series to take; the unpatched kernel is 'base'.  [default: base and all carried ones]",
+    metavar="NAME|MAIL",
+    help="Series to take: a name, an mbox, maildir or folder of patches, or - for standard input; "
+    "the unpatched kernel is 'base'.  [default: base and all carried ones]",
 )
 ONE_SERIES = option(
-    "--series", "SERIES", default="base", metavar="NAME|MBOX", help="The series to take."
+    "--series", "SERIES", default="base", metavar="NAME|MAIL", help="The series to take."
 )
 FLAVOR = option(
     "--flavor",

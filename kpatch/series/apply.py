@@ -12,14 +12,15 @@ import hashlib
 import re
 import stat
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Stage
-from kpatch.model import Applied, Change, Series, Tree
-from kpatch.series import mailbox
-from kpatch.series.mailbox import Patch
+from kpatch.model import Applied, Change, Origin, Series, Tree
+from kpatch.series import intake, mailbox
+from kpatch.series.mailbox import Patch, Posting
 from kpatch.series.scratch_index import Sandbox, sandbox
 from kpatch.tables.outcomes import ExitCode
 
@@ -41,10 +42,15 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
     """
     if not series.mailboxes:
         return Applied(tree, series, (), (), delta_id(()))
-    # Not `git am` in the tree, which must stay as it is; this checks the same there.
-    stage.command(["git", "apply", "--check", "-v", *map(str, series.mailboxes)], cwd=tree.path)
     with sandbox() as box:
-        subjects = tuple(patch.subject for patch in steps(tree, series, box, stage=stage))
+        posting = mailbox.read(series, box)
+        series = replace(
+            series, base_commit=posting.base_commit, prerequisites=posting.prerequisites
+        )
+        _tell(posting, tree, stage)
+        _record(series, posting, tree, stage)
+        taken = _steps(tree, series, posting.patches, box, stage=stage)
+        subjects = tuple(patch.subject for patch in taken)
         changes = _changes(box)
     return Applied(tree, series, subjects, changes, delta_id(changes))
 
@@ -54,12 +60,43 @@ def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator
 
     HarnessError as `apply` has it.
     """
-    patches = mailbox.patches(series, box)
+    yield from _steps(tree, series, mailbox.read(series, box).patches, box, stage=stage)
+
+
+def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
+    """Say which mails are left out, and that the series was made for another base."""
+    for note in posting.notes:
+        stage.say(note)
+    commit = tree.origin.get("commit", "")
+    if posting.base_commit and posting.base_commit != commit:
+        stage.say(
+            f"base-commit {posting.base_commit[:12]} of the series is not the tree's "
+            f"({commit[:12] or f'{tree.version}, from a {tree.provider}'})"
+        )
+    if posting.prerequisites:
+        stage.say(f"wants {len(posting.prerequisites)} other patches first (prerequisite-patch-id)")
+
+
+def _record(series: Series, posting: Posting, tree: Tree, stage: Stage) -> None:
+    """Record the command that tries the same by hand: a check, for the tree stays as it is."""
+    files = series.mailboxes
+    if series.origin is Origin.MBOX:
+        # The mail may be packed, encoded, out of order, and of more than the series.
+        content = b"".join(patch.diff.read_bytes() for patch in posting.patches)
+        name = f"{series.name}-{hashlib.sha256(content).hexdigest()[:12]}.diff"
+        files = (intake.keep(name, content),)
+    strip = {f"-p{patch.strip}" for patch in posting.patches if patch.strip != 1}
+    stage.command(["git", "apply", "--check", "-v", *strip, *map(str, files)], cwd=tree.path)
+
+
+def _steps(
+    tree: Tree, series: Series, patches: tuple[Patch, ...], box: Sandbox, *, stage: Stage
+) -> Iterator[Patch]:
     what = f"series {series.name}"
     box.fill(_pristine(f"{what} on {tree.version}", tree, patches))
     for patch in patches:
         stage.note(f"{patch.number}/{patch.total} {patch.subject}")
-        _apply_one(f"{what}, {patch}", patch, box, tree)
+        _apply_one(f"{what}, {patch}", patch, box, tree, series)
         stage.advance(patch.number, patch.total)
         yield patch
 
@@ -85,7 +122,7 @@ def _identity(change: Change) -> tuple[str, str, str]:
     return change.path, mode, hashlib.sha256(change.content).hexdigest()
 
 
-def _pristine(what: str, tree: Tree, patches: list[Patch]) -> dict[str, tuple[bytes, bool]]:
+def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tuple[bytes, bool]]:
     """The files of ``tree`` that the patches name, as far as it has them."""
     files = {}
     for path in sorted({path for patch in patches for path in patch.paths}):
@@ -123,11 +160,11 @@ def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
     raise AssertionError("a path has at least one part")
 
 
-def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree) -> None:
+def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series) -> None:
     """Apply one patch to the index of ``box``."""
-    done = box.git("apply", "--cached", "--whitespace=nowarn", str(patch.diff))
+    done = box.git("apply", f"-p{patch.strip}", "--cached", "--whitespace=nowarn", str(patch.diff))
     if done.status:
-        raise _refusal(where, patch, box, tree, done.stderr)
+        raise _refusal(where, patch, box, tree, series, done.stderr)
     for entry in box.entries():
         if entry.mode not in _REGULAR or entry.mode_before not in _REGULAR:
             kind = "submodule" if entry.mode == "160000" else "symbolic link"
@@ -136,9 +173,12 @@ def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree) -> None:
             )
 
 
-def _refusal(where: str, patch: Patch, box: Sandbox, tree: Tree, stderr: str) -> HarnessError:
+def _refusal(
+    where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series, stderr: str
+) -> HarnessError:
     """Say why a patch does not apply."""
-    if box.git("apply", "-R", "--check", "--cached", str(patch.diff)).status == 0:
+    strip = f"-p{patch.strip}"
+    if box.git("apply", strip, "-R", "--check", "--cached", str(patch.diff)).status == 0:
         return HarnessError(
             where,
             f"is in {tree.version} already",
@@ -146,13 +186,30 @@ def _refusal(where: str, patch: Patch, box: Sandbox, tree: Tree, stderr: str) ->
             code=ExitCode.APPLY,
         )
     cause, details = _diagnosis(patch, box, stderr)
+    mend = _mend(series)
+    loose = ("--check", "--cached", "--ignore-whitespace", str(patch.diff))
+    if box.git("apply", strip, *loose).status == 0:
+        cause += ", differs from the tree in white space alone, as if mail had changed it"
+        mend = "send it by git send-email or b4, which leave white space alone"
+    elif patch.flowed:
+        cause += " (it came as format=flowed, which damages patches)"
+        mend = "send it by git send-email or b4"
     return HarnessError(
         where,
         f"does not apply to {tree.version}: {cause}",
-        mend="rebase the series, or choose the KERNEL it was written for",
+        mend=mend,
         code=ExitCode.APPLY,
         details=details,
     )
+
+
+def _mend(series: Series) -> str:
+    """What to do about a series that does not apply: it may say itself on what it does."""
+    if not series.base_commit:
+        return "rebase the series, or choose the KERNEL it was written for"
+    others = len(series.prerequisites)
+    more = f", with the {others} patches of its prerequisite-patch-id lines" if others else ""
+    return f"choose the KERNEL it was written for: base-commit {series.base_commit}{more}"
 
 
 def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
@@ -175,7 +232,9 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
     work.mkdir()
     env = {"GIT_WORK_TREE": str(work)}
     box.git("checkout-index", "--all", cwd=work, env=env)
-    done = box.git("apply", "--reject", "--verbose", str(patch.diff), cwd=work, env=env)
+    done = box.git(
+        "apply", f"-p{patch.strip}", "--reject", "--verbose", str(patch.diff), cwd=work, env=env
+    )
     rejected: list[str] = []
     file = None
     for line in done.stderr.splitlines():

@@ -26,6 +26,7 @@ from packaging.version import InvalidVersion, Version
 
 from kpatch.errors import HarnessError
 from kpatch.model import Origin, Series
+from kpatch.series.intake import NAME, PACKED, STDIN, is_mail, standard_input
 from kpatch.tables import paths
 from ktests.contract import NONE, UNDETECTED
 
@@ -36,8 +37,6 @@ BASE = "base"
 """Name of the negative control: the kernel as it is, without a patch."""
 
 CONTROL = Series(BASE, "the unpatched kernel (negative control)", NONE, (), Origin.CONTROL)
-
-_MAIL_SUFFIXES = (".mbox", ".mbx", ".patch", ".eml")
 
 
 @dataclass(frozen=True)
@@ -87,13 +86,18 @@ def ready(*, folder: Path = FOLDER) -> list[str]:
 def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
     """Return where `load` gets the series ``name`` from; None if it knows none of that name.
 
-    A word without a slash and without a mailbox's suffix is a name, all else a path.
+    "-", a word with a slash and one with a mailbox's suffix are places of mail, all else is a name.
     """
     if name == BASE:
         return Origin.CONTROL
     if name in carried(folder=folder):
         return Origin.CARRIED
-    return Origin.MBOX if "/" in name or name.endswith(_MAIL_SUFFIXES) else None
+    return Origin.MBOX if name == STDIN or "/" in name or is_mail(name) else None
+
+
+def place(name: str) -> Path:
+    """Return where the mail of the series ``name`` lies, whose `origin` is a mailbox."""
+    return standard_input() if name == STDIN else Path(name).resolve()
 
 
 def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FOLDER) -> Series:
@@ -110,7 +114,8 @@ def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FO
         case Origin.CARRIED:
             return _load_carried(folder / name, base)
         case Origin.MBOX:
-            return load_file(Path(name), mechanism=mechanism, reserved=names)
+            at = place(name) if name == STDIN else Path(name)
+            return load_file(at, mechanism=mechanism, reserved=names)
     raise HarnessError(
         f"SERIES={name}",
         "no series of this name",
@@ -121,11 +126,15 @@ def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FO
 def load_file(
     path: Path, *, mechanism: str = UNDETECTED, reserved: tuple[str, ...] = (BASE,)
 ) -> Series:
-    """The series in the mailbox ``path``, named after it; ``reserved`` names are not taken."""
-    if not path.is_file():
+    """The series in the mail at ``path``, named after it; ``reserved`` names are not taken.
+
+    ``path`` is a mailbox or a folder, see kpatch.series.intake.
+    """
+    if not path.is_file() and not path.is_dir():
         cause = "is not a file" if path.exists() else "no such file"
-        raise HarnessError(f"SERIES={path}", cause, mend="name an mbox file")
-    stem = path.stem if path.stem not in reserved else path.name
+        raise HarnessError(f"SERIES={path}", cause, mend=NAME)
+    inner = Path(path.name).stem if path.suffix in PACKED else path.name
+    stem = Path(inner).stem if Path(inner).stem not in reserved else path.name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:80]
     return Series(name or "series", path.name, mechanism, (path.resolve(),), Origin.MBOX)
 

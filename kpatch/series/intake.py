@@ -1,0 +1,212 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The mail of a series as bytes, from wherever it lies.
+
+Taken are an mbox, one bare mail, a maildir, an MH folder, a folder of patches, standard input
+(``-``), and any of these files packed by gzip (lore's ``t.mbox.gz``) or xz. A folder is read
+flat: its files that end like mail (`SUFFIXES`) in the order of their names, as
+``git format-patch`` numbers them.
+"""
+
+from __future__ import annotations
+
+import functools
+import gzip
+import hashlib
+import io
+import lzma
+import os
+import re
+import stat
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.lib import cache
+
+SIZE_LIMIT = 32 << 20
+"""Bytes of all mail of a series, unpacked; ten times the largest series on the kernel's lists."""
+
+COUNT_LIMIT = 4096
+"""Files of one folder."""
+
+STDIN = "-"
+"""The name of the series that comes by standard input."""
+
+EXPORT = "export the series with git format-patch --stdout"
+
+NAME = "name an mbox file, a maildir or a folder of patches"
+
+PACKED = (".gz", ".xz")
+SUFFIXES = (".mbox", ".mbx", ".patch", ".eml")
+
+_MEMORY_LIMIT = 256 << 20
+_BOM = b"\xef\xbb\xbf"
+_MAIL_START = re.compile(rb"\s*(?:From |>?From:|[!-9;-~]+:[ \t])")
+
+
+@dataclass(frozen=True)
+class Post:
+    """The content of one file: an mbox, or (``single``) one mail whatever is in its lines."""
+
+    name: str
+    content: bytes
+    single: bool = False
+
+
+def is_mail(name: str) -> bool:
+    """Whether a file of this name is taken for mail without being asked."""
+    return name.removesuffix(".gz").removesuffix(".xz").endswith(SUFFIXES)
+
+
+@functools.cache
+def standard_input() -> Path:
+    """Keep what comes by standard input as a file of the cache, so that it can be read again.
+
+    HarnessError (exit 2): nothing came, or too much.
+    """
+    what = f"SERIES={STDIN}"
+    content = sys.stdin.buffer.read(SIZE_LIMIT + 1)
+    if not content.strip():
+        raise HarnessError(what, "nothing came by standard input", mend=EXPORT)
+    _limit(what, len(content))
+    return keep(f"stdin-{hashlib.sha256(content).hexdigest()[:12]}.mbox", content)
+
+
+def keep(name: str, content: bytes) -> Path:
+    """Write ``content`` to the cache, for commands that repeat a run; its path."""
+    path = cache.folder("mail") / name
+    with cache.explained():
+        partial = path.with_name(f".{name}.{os.getpid()}")
+        partial.write_bytes(content)
+        partial.replace(path)
+    return path
+
+
+def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
+    """The content of the files at ``paths``, and of those in the folders at ``paths``.
+
+    HarnessError (exit 2) names the file that is not there, no mail, damaged or too large.
+    """
+    files = [file for path in paths for file in _files(what, path)]
+    _limit(what, sum(_size(what, path) for path, _ in files))
+    found, total = [], 0
+    for path, single in files:
+        content = _unpacked(what, path, _read(what, path)).removeprefix(_BOM)
+        total += len(content)
+        _limit(what, total)
+        flaw = _flaw(content)
+        if flaw is not None:
+            raise HarnessError(what, f"{path} {flaw[0]}", mend=flaw[1])
+        found.append(Post(path.name, content, single))
+    return found
+
+
+def _files(what: str, path: Path) -> list[tuple[Path, bool]]:
+    """The files at ``path``, each with whether it is one mail."""
+    if not path.is_dir():
+        return [(path, False)]
+    try:
+        maildir = [path / name for name in ("cur", "new") if (path / name).is_dir()]
+        if len(maildir) == 2:
+            found = [(file, True) for part in maildir for file in _visible(part)]
+        else:
+            found = [
+                (file, file.name.isdigit())
+                for file in _visible(path)
+                if (is_mail(file.name) or file.name.isdigit()) and not file.is_dir()
+            ]
+    except OSError as error:
+        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", mend=NAME) from None
+    if not found:
+        ends = ", ".join(SUFFIXES)
+        raise HarnessError(
+            what,
+            f"{path} is a folder without mail: no maildir, and no file ends in {ends}",
+            mend=NAME,
+        )
+    if len(found) > COUNT_LIMIT:
+        raise HarnessError(
+            what, f"{path} has more than {COUNT_LIMIT} files", mend="take the series out of it"
+        )
+    return found
+
+
+def _visible(folder: Path) -> Iterator[Path]:
+    return (file for file in sorted(folder.iterdir()) if not file.name.startswith("."))
+
+
+def _size(what: str, path: Path) -> int:
+    try:
+        info = path.stat()
+    except OSError as error:
+        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", mend=NAME) from None
+    if not stat.S_ISREG(info.st_mode):
+        raise HarnessError(what, f"{path} is not a file", mend=NAME)
+    return info.st_size
+
+
+def _read(what: str, path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", mend=NAME) from None
+
+
+def _limit(what: str, size: int) -> None:
+    if size > SIZE_LIMIT:
+        raise HarnessError(
+            what,
+            f"{size >> 20} MiB of mail, more than {SIZE_LIMIT >> 20}",
+            mend="take out what is not part of the series",
+        )
+
+
+def _gunzip(content: bytes) -> bytes:
+    with gzip.GzipFile(fileobj=io.BytesIO(content)) as file:
+        return file.read(SIZE_LIMIT + 1)
+
+
+def _unxz(content: bytes) -> bytes:
+    unpacker = lzma.LZMADecompressor(format=lzma.FORMAT_XZ, memlimit=_MEMORY_LIMIT)
+    unpacked = unpacker.decompress(content, max_length=SIZE_LIMIT + 1)
+    if not unpacker.eof and len(unpacked) <= SIZE_LIMIT:
+        raise EOFError
+    return unpacked
+
+
+_MAGIC: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
+    b"\x1f\x8b": ("gzip", _gunzip),
+    b"\xfd7zXZ\0": ("xz", _unxz),
+}
+
+
+def _unpacked(what: str, path: Path, content: bytes) -> bytes:
+    """``content`` without its packing, told by the first bytes and not by the name."""
+    for magic, (name, unpack) in _MAGIC.items():
+        if content.startswith(magic):
+            try:
+                return unpack(content)
+            except (OSError, EOFError, zlib.error, lzma.LZMAError):
+                raise HarnessError(
+                    what, f"{path} is compressed by {name}, and damaged", mend="fetch it again"
+                ) from None
+    return content
+
+
+def _flaw(content: bytes) -> tuple[str, str] | None:
+    """Why ``content`` is no mail and what to do about it; None for one that may be."""
+    start = content.lstrip()
+    if not start:
+        return "is empty", EXPORT
+    if b"\0" in content:
+        return "is not an mbox: it has binary data", EXPORT
+    if start.startswith((b"diff ", b"--- ", b"Index: ")):
+        return "is not an mbox: it is a bare diff without a mail's header", EXPORT
+    if re.match(rb"commit [0-9a-f]{40}\b", start):
+        return "is not an mbox: it is what git show or git log prints", EXPORT
+    if not _MAIL_START.match(content):
+        return "is not an mbox: it does not begin like a mail", EXPORT
+    return None
