@@ -81,6 +81,7 @@ def bind(devices: dict[str, Device]) -> Iterator[Callable[[str], Device]]:
     def bind(name: str) -> Device:
         if devices[name].driver != VFIO:
             devices[name].bind()
+            devices[name].forgo_reset()
         return devices[name]
 
     yield bind

@@ -16,7 +16,7 @@ from ktests.task import SECONDS, Task
 
 READ_SIZE = 1 << 12
 # How long a thread waits before it looks whether it shall stop.
-LOOK_SECONDS = 0.02
+LOOK_SECONDS = 0.005
 
 
 class Reader:

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import itertools
+import operator
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 
@@ -58,9 +60,4 @@ def tally(sent: int, marks: Sequence[int], reported: int = 0) -> Tally:
 
 
 def _reordered(marks: Sequence[int]) -> int:
-    latest = -1
-    late = 0
-    for mark in marks:
-        late += mark < latest
-        latest = max(latest, mark)
-    return late
+    return sum(map(operator.lt, marks[1:], itertools.accumulate(marks, max)))
