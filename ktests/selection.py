@@ -18,8 +18,8 @@ NAME = re.compile(r"[\w:+.\[\]\\/-]+")
 OPERATORS = frozenset({"and", "or", "not"})
 BESIDES = re.compile(r"[\s()]*")
 
-# No parameter is called like a requirement.
-REQUIREMENT = "req-"
+# No parameter is called like a requirement or a test.
+REQUIREMENT, TEST = "req-", "test_"
 # Each name that is not known doubles what has to be tried.
 MOST_UNKNOWN = 4
 
@@ -57,7 +57,8 @@ class Selection:
         """Whether the name matches, by the rule of pytest; None if a parameter may decide."""
         if any(name.lower() in keyword.lower() for keyword in keywords):
             return True
-        return False if name.lower().startswith(REQUIREMENT) else None
+        known = name.lower().startswith((REQUIREMENT, TEST)) and "[" not in name
+        return False if known else None
 
     def _selects(self, values: Collection[bool]) -> bool:
         assert self._code is not None

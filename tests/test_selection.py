@@ -31,6 +31,10 @@ KEYWORDS = {"test_value", "ktests/test_format.py", "REQ-EVT-07", "parametrize"}
         ("REQ-DEL and (0x1 or 0x2 or 0x3 or 0x4 or 0x5)", True),  # too many to try
         ("REQ-DEL and (0x1 or 0x2 or 0x3 or 0x4)", False),
         ("test_value[netlink-0x80] or REQ-DEL", True),
+        # No parameter is called like a test, so that these are not tried.
+        ("test_burst", False),
+        ("test_burst and 64 or test_a or test_b or test_c or test_d or test_e", False),
+        ("test_burst or test_value and 0x81", True),
         # pytest says what is wrong with it.
         ("and and", True),
         ("REQ-DEL > REQ-EVT-07", True),  # Python would take it
