@@ -64,10 +64,10 @@ test-host: ready
 test-vm: ready
 	$(VENV)python -m pytest -m "vm and not faults"
 
-## make faults        see every planted fault break its requirements, and nothing else
+## make faults        see every planted fault break its requirements; WHOLE=1: by the whole suite
 .PHONY: faults
 faults: ready
-	$(VENV)python -m pytest -m faults tests/test_faults.py
+	$(VENV)python -m pytest -m faults tests/test_faults.py $(if $(WHOLE),--whole)
 
 ## make bench         what a run costs, as ratios to make and to virtme-ng alone
 .PHONY: bench

@@ -12,6 +12,8 @@ from kpatch.lib.stage import Silent
 from kpatch.source import resolve
 from kpatch.tables.bases import BASES
 
+pytest_plugins = ["pytester", "tests.faultreport"]
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C through: a shell has what it starts with `&` ignore it, and that is inherited."""

@@ -3,16 +3,23 @@
 
 What the table says is held against the patches and the requirements here; that a fault shows
 takes a kernel of its own each, which is marked ``faults`` and run by ``make faults``.
+
+All faults of a series are built in one worktree, one after the other: a worktree belongs to the
+path of a mailbox, so that each series has one path in the cache. What is left to make is the file
+that the fault changes, and the link.
 """
 
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from kpatch.lib import cache
 from kpatch.lib.stage import Silent
 from kpatch.model import Tree
 from kpatch.series import apply, catalog
@@ -23,6 +30,7 @@ from kpatch.verdict import requirements
 from ktests.contract import UNDETECTED
 from tests import commandline
 from tests.commandline import FAULTS
+from tests.faultreport import WHOLE, FaultSeconds
 
 # Of the harness itself, not of a requirement; tests/test_bad_input.py runs these.
 OTHERS = {
@@ -31,6 +39,13 @@ OTHERS = {
 }
 
 BASE = "7.3"
+KIND = "faults"
+
+SAMPLE = "sample"
+"""The table's one key that is no fault."""
+
+
+SUITE = commandline.ROOT / "ktests"
 
 
 @dataclass(frozen=True)
@@ -41,6 +56,8 @@ class Fault:
     series: str
     breaks: tuple[str, ...]
     tests: str
+    spoils: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
     ends: str = "fail"
     flavor: str = flavors.DEFAULT_FLAVOR
 
@@ -63,14 +80,28 @@ class Fault:
             return UNDETECTED
         return catalog.load(self.series, BASE).mechanism
 
+    @property
+    def selection(self) -> str:
+        """The tests that show it, and those of the sample that it does not spoil.
 
-def load() -> list[Fault]:
-    """The table."""
+        Where the kernel hangs or crashes the tests that follow have nothing to say.
+        """
+        sample = [f"({test})" for area, test in AREAS.items() if area not in self.spoils]
+        return " or ".join([self.tests, *(sample if self.ends == "fail" else ())])
+
+
+def load() -> tuple[dict[str, str], list[Fault]]:
+    """Return the table: the sample's tests by area, and the faults."""
     table = tomllib.loads((FAULTS / "faults.toml").read_text(encoding="utf-8"))
-    return [Fault(name, **{**row, "breaks": tuple(row["breaks"])}) for name, row in table.items()]
+    areas = table.pop(SAMPLE)
+    return areas, [Fault(name, **_frozen(row)) for name, row in table.items()]
 
 
-TABLE = load()
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+
+
+AREAS, TABLE = load()
 each_fault = pytest.mark.parametrize("fault", TABLE, ids=lambda fault: fault.name)
 
 
@@ -83,10 +114,18 @@ def test_every_patch_is_in_the_table() -> None:
 def test_row(fault: Fault) -> None:
     known = requirements.load()
     assert fault.breaks
-    for name in fault.breaks:
+    for name in (*fault.breaks, *fault.also):
         assert known[name].promised_by(fault.mechanism), f"{name} is not promised there"
     assert ExitCode[fault.ends.upper()] in (ExitCode.FAIL, ExitCode.CRASH, ExitCode.HANG)
     assert fault.flavor in flavors.FLAVORS
+    assert AREAS.keys() > set(fault.spoils)
+
+
+@pytest.mark.parametrize("test", AREAS.values(), ids=AREAS)
+def test_sample(test: str) -> None:
+    """Each is a test of the suite: one that is not would select nothing, and nobody would see."""
+    name = test.partition(" ")[0]
+    assert any(f"def {name}(" in path.read_text() for path in SUITE.glob("test_*.py"))
 
 
 @pytest.fixture(scope="session")
@@ -105,22 +144,31 @@ def test_every_fault_applies(base_tree: Tree, tmp_path: Path, fault: Fault) -> N
     assert apply.apply(base_tree, planted, stage=Silent()).delta_id != alone.delta_id
 
 
+@pytest.fixture
+def planted(fault: Fault) -> Iterator[Path]:
+    """The series with the fault, at the path that all faults of the series have in turn."""
+    name = f"faults-in-{fault.series}"
+    with cache.locked(name):
+        yield commandline.mailbox(cache.folder(KIND) / f"{name}.mbox", *fault.patches)
+
+
 @pytest.mark.vm
 @pytest.mark.faults
 @each_fault
-def test_fault_shows(tmp_path: Path, fault: Fault) -> None:
-    mbox = commandline.mailbox(tmp_path / f"{fault.name}.mbox", *fault.patches)
-    options = {
-        "--kernel": BASE,
-        "--series": str(mbox),
-        "--flavor": fault.flavor,
-        "--tests": fault.tests,
-    }
+def test_fault_shows(
+    request: pytest.FixtureRequest, tmp_path: Path, planted: Path, fault: Fault
+) -> None:
+    whole = request.config.getoption(WHOLE)
+    options = {"--kernel": BASE, "--series": str(planted), "--flavor": fault.flavor}
+    if not whole:
+        options["--tests"] = fault.selection
     if fault.mechanism != UNDETECTED:
         options["--mechanism"] = fault.mechanism
     words = ["--no-control", *(word for option in options.items() for word in option)]
     ended = commandline.run("test", *words, out=tmp_path / "out")
+    FaultSeconds.of(fault.name, ended).put(request.node)
     assert ended.verdict == fault.ends, ended.stdout
     results = ended.result.tests
-    assert {test.requirement for test in results if not test.ok} == set(fault.breaks)
-    assert {test.requirement for test in results if test.ok} - set(fault.breaks)
+    broken = {test.requirement for test in results if not test.ok}
+    assert broken == {*fault.breaks, *(fault.also if whole else ())}, ended.stdout
+    assert {test.requirement for test in results if test.ok} - broken
