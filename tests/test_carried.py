@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +29,32 @@ def test_applies(kernel_tree: tuple[str, Path], name: str) -> None:
     applied = apply.apply(tree, catalog.load(name, base), stage=Silent())
     assert len(applied.subjects) == len(catalog.load(name, base).mailboxes)
     assert applied.changes
+
+
+# Within a base stable changes lines near those of a patch. 6.1.176, which is what Debian 12 has
+# outside its security archive, asks for the module's parameter; 6.1.192 and 6.12.117 ask for the
+# device's copy of it.
+CORE = "drivers/vfio/pci/vfio_pci_core.c"
+LATCH = ("(!disable_idle_d3)", "(!vdev->disable_idle_d3)")
+
+
+@pytest.mark.parametrize("form", LATCH)
+@pytest.mark.parametrize("base", ["6.1", "6.12"])
+@pytest.mark.parametrize("name", catalog.carried())
+def test_applies_before_and_after_the_latch(
+    base: str, name: str, form: str, tmp_path: Path
+) -> None:
+    tree = resolve.resolve(base, stage=Silent())
+    series = catalog.load(name, base)
+    files = {change.path for change in apply.apply(tree, series, stage=Silent()).changes}
+    for file in filter(lambda file: (tree.path / file).is_file(), files):
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(tree.path / file, tmp_path / file)
+    text = (tmp_path / CORE).read_text()
+    (has,) = (one for one in LATCH if one in text)
+    (tmp_path / CORE).write_text(text.replace(has, form))
+    other = apply.apply(replace(tree, path=tmp_path), series, stage=Silent())
+    assert {change.path for change in other.changes} == files
 
 
 @pytest.mark.parametrize("name", catalog.carried())
