@@ -4,6 +4,8 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
+import os
 import shutil
 import struct
 import subprocess
@@ -18,6 +20,7 @@ import pytest
 from kpatch.lib.stage import Silent
 from kpatch.tables.paths import PROJECT
 from kpatch.vm import guest_image, machine
+from tests import commandline
 
 MINOR = f"python3.{sys.version_info.minor}"
 CLIENT = b"\x7fELF\xff"
@@ -31,6 +34,8 @@ class Unpacked:
     images: guest_image.Images
     runtime: Path
     suite: Path
+    left: list[str]
+    """What still ran when they were made."""
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the interpreter of the image as ktests/start.sh does, with nothing of the host's."""
@@ -54,12 +59,18 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
     at = tmp_path_factory.mktemp("images")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("VFIO_ACPI_CACHE", str(at / "cache"))
+        # What the default is since Python 3.14, and compileall's own choice before.
+        method = multiprocessing.get_start_method()
+        multiprocessing.set_start_method("forkserver", force=True)
+        before = set(commandline.children(os.getpid()))
         clients = at / "clients"
         clients.mkdir()
         (clients / "acpid").write_bytes(CLIENT)
         (clients / "acpid").chmod(0o755)
         images = guest_image.images(machine.load(), clients=clients, stage=Silent())
         assert not images.cached
+        left = set(commandline.children(os.getpid())) - before
+        multiprocessing.set_start_method(method, force=True)
         start = time.monotonic()
         again = guest_image.images(machine.load(), clients=clients, stage=Silent())
         assert again.cached and again.runtime == images.runtime
@@ -67,7 +78,11 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
     for name, image in {"runtime": images.runtime, "suite": images.suite}.items():
         argv = ["fsck.erofs", f"--extract={at / name}", str(image)]
         subprocess.run(argv, check=True, capture_output=True)
-    return Unpacked(images, at / "runtime", at / "suite")
+    return Unpacked(images, at / "runtime", at / "suite", [*map(commandline.command, left)])
+
+
+def test_nothing_is_left_running(unpacked: Unpacked) -> None:
+    assert unpacked.left == []
 
 
 def test_interpreter_runs_with_the_packages(unpacked: Unpacked) -> None:

@@ -15,12 +15,10 @@ use the uAPI.
 
 from __future__ import annotations
 
-import compileall
 import hashlib
 import importlib.metadata
 import json
 import os
-import py_compile
 import re
 import shutil
 import subprocess
@@ -163,7 +161,7 @@ def _runtime(folder: Path, stage: Stage) -> None:
         (site / module).write_text("")
     for shared in _shared_libraries(interpreter, root):
         shutil.copy2(shared, root / "lib" / shared.name)
-    _compile(root, MOUNT / "runtime")
+    _compile(root, MOUNT / "runtime", stage)
     _bundle(root, site, stage)
     erofs.pack(root, folder / "image.erofs", stage)
     shutil.rmtree(root)
@@ -181,7 +179,7 @@ def _suite(folder: Path, facts: str, clients: Path | None, stage: Stage) -> None
     if clients is not None:
         shutil.copytree(clients, root / "clients")
     # First what pytest takes as it is: it would compile that itself, by time stamp, and stale.
-    _compile(root, MOUNT / "suite", skip=re.compile(r"/(test_[^/]*|conftest)\.py$"))
+    _compile(root, MOUNT / "suite", stage, skip=r"/(test_[^/]*|conftest)\.py$")
     _compile_tests(root, stage)
     erofs.pack(root, folder / "image.erofs", stage)
     shutil.rmtree(root)
@@ -234,17 +232,16 @@ def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
                 yield path
 
 
-def _compile(root: Path, seen_as: Path, *, skip: re.Pattern[str] | None = None) -> None:
-    """Compile all modules under ``root``, which the guest sees at ``seen_as``."""
-    compileall.compile_dir(
-        root,
-        quiet=2,
-        stripdir=str(root),
-        prependdir=str(seen_as),
-        workers=os.cpu_count() or 1,
-        rx=skip,
-        invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH,
-    )
+def _compile(root: Path, seen_as: Path, stage: Stage, *, skip: str | None = None) -> None:
+    """Compile all modules under ``root`` but ``skip``; the guest sees them at ``seen_as``.
+
+    In a process of its own: compileall's workers have a server that stays as long as who called it
+    (multiprocessing's forkserver, since Python 3.13), and before that they were forks of ours.
+    """
+    argv = [sys.executable, "-I", "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)]
+    argv += ["-s", str(root), "-p", str(seen_as), "--invalidation-mode", "unchecked-hash"]
+    argv += [*(("-x", skip) if skip is not None else ()), str(root)]
+    _run(argv, "the guest's Python", "cannot be compiled", stage=stage)
 
 
 def _compile_tests(root: Path, stage: Stage) -> None:
