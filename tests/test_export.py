@@ -121,7 +121,9 @@ def test_authors(repository: Path, applied: Applied, tmp_path: Path) -> None:
     """The placeholder's place is taken; nobody's authorship is."""
     files = mails(applied)
     cover, *patches = files.values()
-    assert f"\nFrom: {ME}\n" in cover.decode()
+    # git 2.39 leaves the cover letter's as 8-bit text, git 2.47 encodes it as the others.
+    head = email.message_from_string(cover.decode(), policy=email.policy.default)
+    assert str(head["From"]) == str(ME)
     assert all(str(parsed(patch)["From"]) == str(ME) for patch in patches)
     taken(repository, files, tmp_path / "out")
     assert log(repository, "%an <%ae>") == [str(ME), "Ann Other <ann@example.net>"]
