@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Config fragments, and the resolver on kconfiglib that explains what the kernel made of them.
+"""Read config fragments, make a .config of them, and explain symbols that it lacks.
 
 The kernel tree's own ``conf`` decides a config (kpatch/build/conf.py runs it); this package reads
 and renders what is asked for (``fragment``), reads what came out (``dotconfig``), and says why the

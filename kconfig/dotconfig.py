@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The .config format: ``CONFIG_X=value`` and ``# CONFIG_X is not set``, everything else a comment.
+"""Read and write the .config format: ``CONFIG_X=value`` and ``# CONFIG_X is not set``.
 
-Values stay as they are written (strings with their quotes); "is not set" is the value n.
+All other lines are comments. Values are kept as written (strings with their quotes); "is not set"
+is the value n.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ _UNSET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set")
 
 
 def assignment(line: str) -> tuple[str, str] | None:
-    """The symbol and the value that ``line`` gives it, or None if it gives none."""
+    """Return symbol and value of ``line``; None if the line assigns no value."""
     if match := _SET.fullmatch(line):
         return match[1], match[2]
     if match := _UNSET.fullmatch(line):
@@ -25,12 +26,12 @@ def assignment(line: str) -> tuple[str, str] | None:
 
 
 def parse(text: str) -> dict[str, str]:
-    """Every symbol of ``text`` with its value; a later line overrides an earlier one."""
+    """Return the values of all symbols in ``text``; a later line overrides an earlier one."""
     return dict(filter(None, (assignment(line.rstrip()) for line in text.splitlines())))
 
 
 def render(values: Iterable[tuple[str, str]]) -> str:
-    """The lines that give ``values``, in the form in which the kernel writes them."""
+    """Return the lines of ``values`` (symbol, value), in the form that the kernel writes."""
     return "".join(
         f"# CONFIG_{symbol} is not set\n" if value == OFF else f"CONFIG_{symbol}={value}\n"
         for symbol, value in values
@@ -38,7 +39,7 @@ def render(values: Iterable[tuple[str, str]]) -> str:
 
 
 def same(asked: str, got: str) -> bool:
-    """Whether two written values mean the same: 0x10 is 0x0010, 08 is 8."""
+    """Return whether two values are equal as texts or as numbers: 0x10 and 0x0010, 08 and 8."""
     return asked == got or (_number(asked) is not None and _number(asked) == _number(got))
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Why a symbol has the value that it has, and what to set to give it another."""
+"""Explain why a symbol has its value, and which settings give it another one."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kconfig.tree import (
     written,
 )
 
-# How many selects and implies without effect are shown; those with effect always are.
+# Number of inactive selects and implies to print; active ones are always printed.
 MAX_IDLE = 8
 
 _NUMBER = re.compile(r"-?[0-9]+|0[xX][0-9A-Fa-f]+")
@@ -57,7 +57,7 @@ def _near(kconfig: KernelKconfig, name: str) -> str:
 def explanation(
     kconfig: KernelKconfig, name: str, *, asked: Mapping[str, Request] | None = None
 ) -> str:
-    """What the tree says of one symbol, for reading.
+    """Return an explanation of one symbol for a reader: definition, value, reason, dependencies.
 
     ``kconfig`` has its values; ``asked`` says which of them a fragment gave, None that they are
     a .config's. RequestError if there is no such symbol.
@@ -78,9 +78,9 @@ def explanation(
 def stuck(
     kconfig: KernelKconfig, request: Request, *, got: str | None, asked: Mapping[str, Request]
 ) -> str:
-    """Why ``request`` did not stick: its definition, prompt, what failed, and what to set.
+    """Return why the .config lacks the value of ``request``: definition, cause, and remedy.
 
-    ``got`` is what the .config has instead, None if it does not mention the symbol.
+    ``got`` is the value in the .config, None if it does not have the symbol.
     """
     head = f"{_line(request.symbol, request.value)} ({request.where})"
     if not defined(kconfig, request.symbol):
@@ -138,7 +138,7 @@ def _dependencies(symbol: Symbol) -> Iterator[str]:
 
 
 def _tree(expr: Expr, indent: str) -> Iterator[str]:
-    """One line for each operand with its value, the operands of ``||`` under "any of"."""
+    """Yield a line for each operand of ``expr`` with its value; those of ``||`` under "any of"."""
     for part in dict.fromkeys(kconfiglib.split_expr(expr, kconfiglib.AND)):
         operands = kconfiglib.split_expr(part, kconfiglib.OR)
         if len(operands) == 1:
@@ -189,7 +189,10 @@ def _line(symbol: str, value: str) -> str:
 
 
 def _reason(kconfig: KernelKconfig, symbol: Symbol, asked: Mapping[str, Request] | None) -> str:
-    """Where the value comes from, in the order in which conf looks."""
+    """Return the source of the symbol's value: the first that applies in the order of conf.
+
+    Order: select, choice, user value, default, imply.
+    """
     if kconfiglib.expr_value(symbol.rev_dep):
         active = _active(symbol.rev_dep)
         return f"selected by {', '.join(active)}"
@@ -215,7 +218,7 @@ def _reason(kconfig: KernelKconfig, symbol: Symbol, asked: Mapping[str, Request]
 
 
 def _held(symbol: Symbol, value: str) -> str:
-    """How the range that counts changes ``value``; "" if it does not."""
+    """Return in words how the range in force changes ``value``; "" if it does not."""
     span, held = active_range(symbol), nearest(symbol, value)
     if span is None or held is None or held == value:
         return ""
@@ -245,7 +248,7 @@ def _invisible(kconfig: KernelKconfig, symbol: Symbol) -> str:
 
 
 def _failing(expr: Expr) -> list[str]:
-    """The operands of ``expr`` that are n, each with its value."""
+    """Return those operands of the ``&&`` expression that are n, as texts with their values."""
     return [
         _expr(part)
         for part in dict.fromkeys(kconfiglib.split_expr(expr, kconfiglib.AND))
@@ -254,7 +257,10 @@ def _failing(expr: Expr) -> list[str]:
 
 
 def _active(expr: Expr) -> list[str]:
-    """The symbols that select or imply, whose condition holds."""
+    """Return the names of the symbols that select or imply, according to ``expr``, at present.
+
+    ``expr`` is a symbol's rev_dep or weak_rev_dep: one operand of ``||`` for each select or imply.
+    """
     return [
         kconfiglib.split_expr(part, kconfiglib.AND)[0].name
         for part in kconfiglib.split_expr(expr, kconfiglib.OR)
@@ -326,5 +332,5 @@ def _with_value(item: Symbol) -> str:
     if isinstance(item, kconfiglib.Choice):
         return f'choice "{item.nodes[0].prompt[0]}" [={item.str_value}]'
     if item.is_constant or (not item.nodes and _NUMBER.fullmatch(item.name)):
-        return plain  # an unquoted number is a symbol to kconfiglib
+        return plain  # kconfiglib treats an unquoted number as a symbol
     return f"{plain} [={item.str_value}]" if item.nodes else f"{plain} [undefined]"

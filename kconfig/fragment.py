@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Config fragments: what is asked for, for which kernels. fragments/README.md has the grammar."""
+"""Read config fragments: requested symbols, and the releases they are for.
+
+fragments/README.md has the grammar.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,13 @@ _DIRECTIVE = re.compile(r"#:\s*(?:from (?P<first>\S+))?\s*(?:before (?P<end>\S+)
 
 @dataclass(frozen=True)
 class Span:
-    """The releases from ``first`` on and before ``end``; None leaves that side open."""
+    """The releases in [first, end); None means no bound on that side."""
 
     first: Release | None = None
     end: Release | None = None
 
     def __contains__(self, it: Release) -> bool:
-        """Whether the release lies in the span."""
+        """Return whether the release is in the span."""
         return (self.first is None or self.first <= it) and (self.end is None or it < self.end)
 
 
@@ -35,7 +38,7 @@ ALWAYS = Span()
 
 @dataclass(frozen=True)
 class Request:
-    """One symbol asked for: its value as in a .config, where, and for which releases."""
+    """A request for one symbol: value as in a .config, place (file:line), and releases."""
 
     symbol: str
     value: str
@@ -99,15 +102,18 @@ def _bad(where: str, line: str, wanted: str) -> RequestError:
 
 
 def stack(names: Iterable[str], version: str) -> tuple[Request, ...]:
-    """What the fragments ``names`` ask of a kernel of ``version``: one request for each symbol.
+    """Return the requests of the fragments ``names`` for a kernel of ``version``.
 
-    The last request for a symbol counts. Errors as in ``path_of`` and ``read``.
+    One for each symbol: the last in order. Errors as in ``path_of`` and ``read``.
     """
     return settle((request for name in names for request in read(path_of(name))), version)
 
 
 def settle(requests: Iterable[Request], version: str) -> tuple[Request, ...]:
-    """Those of ``requests`` that hold for ``version``, the last one for each symbol."""
+    """Return the requests that apply to ``version``, for each symbol the last one.
+
+    HarnessError (exit 2) if ``version`` is no kernel version.
+    """
     try:
         of = release(version)
     except ValueError as error:
@@ -116,5 +122,5 @@ def settle(requests: Iterable[Request], version: str) -> tuple[Request, ...]:
 
 
 def render(requests: Iterable[Request]) -> str:
-    """The fragment for the kernel's own tools (``KCONFIG_ALLCONFIG``)."""
+    """Return the requests as a file for the kernel's own tools (``KCONFIG_ALLCONFIG``)."""
     return dotconfig.render((request.symbol, request.value) for request in requests)

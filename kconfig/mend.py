@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which symbols to set so that another one can have the value asked for.
+"""Find settings of symbols with which another symbol can have a requested value.
 
-The search goes from an expression to the symbols in it, from a symbol to its prompt's
-condition or, when it has no prompt, to what selects it or gives its default. It answers with
-the shortest list of settings it finds, or None. It looks at values as they are: settings that
-contradict each other may be proposed for expressions that are contradictory themselves.
+The search goes from an expression to its symbols, and from a symbol to the condition of its prompt
+or, without a prompt, to the symbols that select it and to its defaults. The result is the shortest
+list of settings found, or None. The search uses the current values of symbols: for an expression
+that contradicts itself it may propose settings that contradict each other.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ from kconfig.tree import Expr, KernelKconfig, Symbol, defaults
 Settings = tuple[tuple[str, str], ...]
 Seen = tuple[Symbol, ...]
 
-# A symbol like CRC32 is selected by hundreds, and each of them depends on many.
+# Limits of the search. A symbol like CRC32 is selected by hundreds of others, and each of these
+# depends on many symbols.
 MAX_SELECTORS = 25
 MAX_DEPTH = 6
 
@@ -28,7 +29,10 @@ _SWITCHES = (kconfiglib.BOOL, kconfiglib.TRISTATE)
 
 
 def settings(kconfig: KernelKconfig, symbol: Symbol, value: str) -> Settings | None:
-    """What to set, in order, the symbol itself last; None if no way was found."""
+    """Return the settings for ``symbol`` to be ``value``, in order, the symbol itself last.
+
+    None if none were found.
+    """
     if symbol.orig_type not in _SWITCHES:
         return _with(_prompts(kconfig, symbol, 2, ()), (symbol.name, value))
     wanted = kconfiglib.STR_TO_TRI[value]
@@ -40,7 +44,7 @@ def settings(kconfig: KernelKconfig, symbol: Symbol, value: str) -> Settings | N
 
 
 def _raise(kconfig: KernelKconfig, expr: Expr, to: int, seen: Seen) -> Settings | None:
-    """What makes ``expr`` at least ``to``."""
+    """Return settings that make ``expr`` at least ``to`` (0 n, 1 m, 2 y); None if none found."""
     if kconfiglib.expr_value(expr) >= to:
         return ()
     if not isinstance(expr, tuple):
@@ -71,7 +75,7 @@ def _raise_symbol(kconfig: KernelKconfig, symbol: Symbol, to: int, seen: Seen) -
 
 
 def _prompts(kconfig: KernelKconfig, item: Symbol, to: int, seen: Seen) -> Settings | None:
-    """What makes a prompt of ``item`` visible; None if it has none."""
+    """Return settings that make a prompt of ``item`` visible; None if it has no prompt."""
     if item in kconfig.transitional:
         return None
     return _shortest(
@@ -80,7 +84,7 @@ def _prompts(kconfig: KernelKconfig, item: Symbol, to: int, seen: Seen) -> Setti
 
 
 def _lower(kconfig: KernelKconfig, expr: Expr, to: int, seen: Seen) -> Settings | None:
-    """What makes ``expr`` at most ``to``."""
+    """Return settings that make ``expr`` at most ``to`` (0 n, 1 m, 2 y); None if none found."""
     if kconfiglib.expr_value(expr) <= to:
         return ()
     if not isinstance(expr, tuple):
@@ -112,7 +116,10 @@ def _lower_symbol(kconfig: KernelKconfig, symbol: Symbol, to: int, seen: Seen) -
 def _compare(
     kconfig: KernelKconfig, operator: int, left: Symbol, right: Symbol, seen: Seen
 ) -> Settings | None:
-    """What makes ``left = right`` or ``left != n`` true; other comparisons are left to the user."""
+    """Return settings that make ``left = right`` or ``left != n`` true.
+
+    None for other comparisons, which are left to the user.
+    """
     if right.is_constant and left.orig_type in _SWITCHES:
         value = kconfiglib.STR_TO_TRI.get(right.name)
         if operator is kconfiglib.UNEQUAL and value == 0:

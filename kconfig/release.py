@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel releases as pairs that compare: (6, 12) for 6.12, 6.12.3 and 6.12.0-rc3."""
+"""Kernel releases as comparable pairs: (6, 12) for 6.12, 6.12.3 and 6.12.0-rc3."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _VERSION = re.compile(r"(\d+)\.(\d+)(?![0-9])")
 
 
 def release(version: str) -> Release:
-    """The release that ``version`` belongs to; ValueError if it does not begin with X.Y."""
+    """Return the release of ``version``; ValueError if it does not begin with X.Y."""
     match = _VERSION.match(version)
     if match is None:
         raise ValueError(f"{version!r} is no kernel version")

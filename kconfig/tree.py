@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The Kconfig files of a kernel tree, parsed by kconfiglib and evaluated like the tree's ``conf``.
+"""Parse the Kconfig files of a kernel tree with kconfiglib; evaluate them as the tree's ``conf``.
 
-kconfiglib 14.1.0 does not know three things that today's trees use; ``KernelKconfig`` adds
-them where its parser looks at a line, so that locations stay right and no file is touched:
+kconfiglib 14.1.0 does not support three constructs of current trees. ``KernelKconfig`` adds them in
+its tokenizer, so that locations stay correct and no file is changed:
 
 - ``modules`` is the old ``option modules`` (since v6.1 at least; scripts/kconfig/parser.y);
 - ``transitional`` (in 7.3): a symbol without a prompt whose value in an old .config counts
   when that is read, and which is never written;
 - ``depends on A if B`` (in 7.3): ``A || (B = n)``. That is not ``A || !B``: for B=m it demands A.
 
-And ``conf`` itself changed its mind about three things, for which see ``CHOICE_HONOURS_N``,
-``UNSET_NUMBER_IS_ZERO`` and ``OLD_NUMBER_IS_HELD``. Known to differ still, and of no consequence
-without modules: an ``imply`` of y makes a tristate y where conf lets its dependencies hold it at m.
+``conf`` itself has changed in three points: see ``CHOICE_HONOURS_N``, ``UNSET_NUMBER_IS_ZERO`` and
+``OLD_NUMBER_IS_HELD``. One difference is left, which has no effect without modules: for a tristate
+with an ``imply`` of y and dependencies that are m, kconfiglib gives y and conf gives m.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ import kconfiglib
 from kconfig import dotconfig
 from kconfig.release import Release, release
 
-# conf does not care for encodings: a byte that is no UTF-8 is shown as the letter of Latin-1.
+# Name of the error handler by which bytes that are no UTF-8 are decoded as Latin-1: conf accepts
+# any bytes.
 LATIN_1 = "vfio-acpi-latin-1"
 
 
@@ -41,17 +42,18 @@ def _latin_1(error: UnicodeError) -> tuple[str, int]:
 
 codecs.register_error(LATIN_1, _latin_1)
 
-# Untyped: kconfiglib's symbols, choices, menu nodes, and expressions (tuples of these).
+# kconfiglib has no types: these stand for its symbols, choices, and expressions (nested tuples).
 Symbol = Any
 Choice = Any
 Expr = Any
 
-# Since these releases (seen in 6.12, not yet in 6.1) conf does not pick a choice's member that
-# is explicitly n while another can be picked, and …
+# Changes of conf between 6.1 (without them) and 6.12 (with them). conf does not pick a member of a
+# choice that is explicitly n while another member can be picked.
 CHOICE_HONOURS_N: Release = (6, 11)
-# … takes an int or hex symbol that nothing gives a value for 0 instead of the empty string.
+# An int or hex symbol without a value is 0 instead of the empty string.
 UNSET_NUMBER_IS_ZERO: Release = (6, 11)
-# … and moves a number in an old .config to the nearest end of its range, instead of dropping it.
+# A number in an old .config that is out of its range is moved to the nearest end of the range,
+# instead of dropped.
 OLD_NUMBER_IS_HELD: Release = (6, 11)
 
 DECIMAL, HEXADECIMAL = 10, 16
@@ -63,7 +65,7 @@ _process_state = threading.Lock()
 def _shell(kconf: Any, name: str, command: str) -> str:
     """Expand ``$(shell,COMMAND)`` as kconfiglib does, but with the caller's `Shell`.
 
-    Returns the output with newlines as spaces, without those at its end.
+    Returns the output with newlines replaced by spaces, without trailing newlines.
     """
     printed = kconf.shell(command, source=Path(kconf.srctree or ".").resolve())
     return "\n".join(printed.splitlines()).rstrip("\n").replace("\n", " ")
@@ -83,10 +85,10 @@ class Shell(Protocol):
 
 
 class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is untyped
-    """kconfiglib with the three constructs.
+    """kconfiglib.Kconfig with the three additional constructs.
 
-    ``transitional`` holds the symbols marked so; ``held`` has, of each number that its range has
-    moved, the value that was given.
+    ``transitional`` has the symbols with that mark. ``zeroed`` has the numbers that got the default
+    0. ``held`` has the numbers that were moved into their range, with the value given before.
     """
 
     def __init__(self, top: str, *, of: Release, shell: Shell) -> None:
@@ -110,7 +112,7 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
     def _tokenize(self, s: str) -> Any:
         word = s.partition("#")[0].strip()
         if word == "modules":
-            # kconfiglib takes the symbol for granted; set it, should it not be MODULES.
+            # kconfiglib assumes that the symbol is MODULES; set it in case it is another one.
             self.modules = self._entry.item
             return super()._tokenize(s.replace(word, "option modules", 1))
         if word == "transitional":
@@ -119,7 +121,7 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
         return super()._tokenize(s)
 
     def _mark_transitional(self, node: Any) -> None:
-        """Give the symbol a prompt, which is what makes kconfiglib count its user value."""
+        """Give the symbol a prompt: kconfiglib ignores user values of symbols without one."""
         node.prompt = (f"{node.item.name} (transitional)", self.y)
         self.transitional.add(node.item)
 
@@ -132,10 +134,11 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
         return self._make_or(expr, self._is_no(self._parse_cond()))
 
     def _is_no(self, expr: Expr) -> Expr:
-        """``expr = n``; only symbols can be compared, so the comparison moves inwards.
+        """Return the expression ``expr = n``.
 
-        What conf does with it (scripts/kconfig/expr.c, expr_trans_compare), quirk included:
-        ``!A`` is taken to be n when A is not n, although !m is m.
+        Only symbols can be compared, so the comparison is moved to the operands, as conf does
+        (scripts/kconfig/expr.c, expr_trans_compare). Its quirk is kept: ``!A`` counts as n if A is
+        not n, although !m is m.
         """
         if not isinstance(expr, tuple):
             return (kconfiglib.EQUAL, expr, self.n)
@@ -193,9 +196,9 @@ def _process(environment: Mapping[str, str], cwd: Path) -> Iterator[None]:
 
 
 def assign(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Give symbols their user values, as reading a .config does: unknown symbols are passed over.
+    """Set the user values of symbols, as reading a .config does; unknown symbols are skipped.
 
-    The order of ``values`` is that of the lines: in a choice the last y wins.
+    The order of ``values`` is that of the lines: in a choice the last y is picked.
     """
     for name, value in values.items():
         if defined(kconfig, name):
@@ -213,7 +216,7 @@ def _plain(value: str) -> str:
 
 
 def allnoconfig(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
-    """What ``make allnoconfig`` does: ``asked`` counts, every other symbol with a prompt is off."""
+    """Set ``asked``, and every other symbol with a prompt to n, as ``make allnoconfig`` does."""
     for symbol in kconfig.unique_defined_syms:
         if symbol.orig_type in (kconfiglib.BOOL, kconfiglib.TRISTATE) and not symbol.choice:
             symbol.set_value(0)
@@ -222,9 +225,9 @@ def allnoconfig(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
 
 
 def _hold_to_ranges(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
-    """Move numbers to the nearest end of their range (symbol.c, sym_validate_range).
+    """Move numbers out of range to the nearest end (symbol.c, sym_validate_range).
 
-    kconfiglib drops them. A range may depend on another number.
+    kconfiglib drops such values. The loop repeats because a range may depend on another number.
     """
     numbers = {kconfig.syms[name]: value for name, value in asked.items() if name in kconfig.syms}
     for _ in range(len(numbers) + 1):
@@ -241,9 +244,10 @@ def _hold_to_ranges(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Range:
-    """A range of an int or hex symbol, where it is given, and its conditions.
+    """A range of an int or hex symbol.
 
-    ``written`` is the condition of its own line, ``condition`` has those around it too.
+    ``written`` is the condition in the range's line, ``condition`` also includes those of the
+    enclosing blocks. ``where`` is file:line.
     """
 
     low: Expr
@@ -254,7 +258,7 @@ class Range:
 
 
 def ranges(symbol: Symbol) -> list[Range]:
-    """The ranges that the Kconfig files give the symbol, in the order in which conf looks."""
+    """Return the symbol's ranges in the Kconfig files, in the order in which conf checks them."""
     return [
         Range(low, high, written, condition, f"{node.filename}:{node.linenr}")
         for node in symbol.nodes
@@ -265,13 +269,16 @@ def ranges(symbol: Symbol) -> list[Range]:
 
 
 def active_range(symbol: Symbol) -> Range | None:
-    """The range that counts: the first whose condition holds."""
+    """Return the range in force: the first whose condition is not n; None if there is none."""
     holding = (it for it in ranges(symbol) if kconfiglib.expr_value(it.condition))
     return next(holding, None)
 
 
 def nearest(symbol: Symbol, value: str) -> str | None:
-    """``value``, or the end of the symbol's range next to it; None if it is no such number."""
+    """Return ``value``, or the nearest end of the symbol's range if it is outside.
+
+    None if the symbol is no int or hex, or ``value`` is no number of that type.
+    """
     base = _BASES.get(symbol.orig_type)
     number = None if base is None else _number(value, base)
     if base is None or number is None:
@@ -294,7 +301,10 @@ def _number(text: str, base: int) -> int | None:
 
 
 def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:
-    """Pick in every choice the member that conf picks; one choice may depend on another."""
+    """Select in every choice the member that conf picks.
+
+    The loop repeats because one choice may depend on another.
+    """
     for _ in range(len(kconfig.unique_choices) + 1):
         moved = False
         for choice in kconfig.unique_choices:
@@ -308,7 +318,7 @@ def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:
 
 
 def _pick(choice: Choice, order: list[str]) -> Symbol | None:
-    """The member that conf picks (scripts/kconfig/symbol.c, sym_calc_choice)."""
+    """Return the member that conf picks (scripts/kconfig/symbol.c, sym_calc_choice), or None."""
     if not choice.visibility:
         return None
     visible = [member for member in choice.syms if member.visibility]
@@ -328,7 +338,7 @@ def _pick(choice: Choice, order: list[str]) -> Symbol | None:
 
 
 def values(kconfig: KernelKconfig) -> dict[str, str]:
-    """Every symbol that would be written to the .config, with its value."""
+    """Return the symbols that conf would write to the .config, with their values."""
     text = "".join(
         symbol.config_string for symbol in kconfig.unique_defined_syms if written(kconfig, symbol)
     )
@@ -336,7 +346,7 @@ def values(kconfig: KernelKconfig) -> dict[str, str]:
 
 
 def written(kconfig: KernelKconfig, symbol: Symbol) -> bool:
-    """Whether the symbol has a line in the .config."""
+    """Return whether conf would write a line for the symbol to the .config."""
     if symbol in kconfig.transitional:
         return False
     if symbol in kconfig.zeroed and not symbol.visibility:
@@ -345,16 +355,16 @@ def written(kconfig: KernelKconfig, symbol: Symbol) -> bool:
 
 
 def defaults(kconfig: KernelKconfig, symbol: Symbol) -> list[tuple[Expr, Expr]]:
-    """The defaults that the Kconfig files give, each with its condition."""
+    """Return the symbol's defaults in the Kconfig files, each with its condition."""
     return list(symbol.defaults[:-1] if symbol in kconfig.zeroed else symbol.defaults)
 
 
 def defined(kconfig: KernelKconfig, name: str) -> bool:
-    """Whether a Kconfig file defines the symbol; one that is only mentioned is n for ever."""
+    """Return whether a Kconfig file defines the symbol; one that is only referenced is always n."""
     symbol = kconfig.syms.get(name)
     return symbol is not None and bool(symbol.nodes)
 
 
 def locations(symbol: Symbol) -> Iterable[str]:
-    """Where the symbol is defined, as file:line in the tree."""
+    """Return the places where the symbol is defined, as file:line relative to the tree."""
     return [f"{node.filename}:{node.linenr}" for node in symbol.nodes]

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mirror in uapi against the headers of kernels."""
+"""Compare the mirror of the uAPI in `uapi` with the headers of kernels."""

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The drift gate: the mirror in `uapi` against the headers of every base with every series.
+"""Compare the mirror of the uAPI in `uapi` with the headers of every base with every series.
 
-cffi's ABI mode believes what it is told, and its API mode adapts silently to a header that says
-otherwise. So every size, offset, type and constant of the mirror becomes a static assertion that
-gcc checks against the headers, for 64 and for 32 bit; and the names of both sides are compared,
-within what `kpatch.build.headers.HEADERS` is interested in.
+cffi cannot find differences: its ABI mode does not read the headers, and its API mode silently
+adapts to a header that differs. So every size, offset, type and constant of the mirror becomes a
+static assertion, which gcc checks against the headers for 64 and for 32 bit. The names on both
+sides are compared as well, as far as the patterns of `kpatch.build.headers.HEADERS` match them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from uapi import names, structures
 
 MODULE = Path(structures.__file__).with_name("_mirror.py")
 
-# cffi's names of types: the kernel's, which assertions are about, and short ones for the JSON.
+# cffi's type name: the kernel's name, for assertions, and a short name, for the golden JSON.
 TYPES = {
     "uint8_t": ("__u8", "u8"),
     "uint16_t": ("__u16", "u16"),
@@ -43,7 +43,11 @@ TYPES = {
 
 @dataclass(frozen=True)
 class Field:
-    """A member as the mirror has it; ``kind`` is its type in the kernel's words."""
+    """A member of a structure of the mirror of the uAPI.
+
+    ``offset`` is in bytes, ``kind`` the kernel's name of its type ("__u32"), ``short`` that of the
+    golden JSON ("u32").
+    """
 
     offset: int
     kind: str
@@ -52,7 +56,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Struct:
-    """A structure as the mirror has it."""
+    """A structure of the mirror of the uAPI: its size in bytes, and its fields by name."""
 
     size: int
     fields: dict[str, Field]
@@ -60,9 +64,10 @@ class Struct:
 
 @dataclass(frozen=True)
 class Mirror:
-    """What the mirror says that a kernel has. ``elsewhere``: what it has for other kernels.
+    """The constants and structures that a kernel should have according to the mirror.
 
-    A kernel may have more than the number of a constant in ``least``.
+    ``elsewhere`` are names that the mirror has for other kernels. For constants in ``least`` the
+    kernel's number may be larger.
     """
 
     constants: Mapping[str, int | str]
@@ -72,14 +77,14 @@ class Mirror:
 
     @classmethod
     def of(cls, constants: Mapping[str, int | str], declarations: Mapping[str, str]) -> Mirror:
-        """A mirror of ``constants``, and of structures as C declarations for cffi."""
+        """Build a Mirror of constants (name: value) and structures (name: C declaration)."""
         ffi = FFI()
         ffi.cdef("".join(declarations.values()))
         return cls(constants, {name: _struct(ffi, name) for name in declarations})
 
     @classmethod
     def for_kernel(cls, release: str, mechanism: str) -> Mirror:
-        """`uapi.mirror`, as far as a kernel of ``release`` with a ``mechanism``'s series has it."""
+        """Return the part of the uapi mirror for a kernel of ``release`` with ``mechanism``."""
         there = cls.of(names.constants(release, mechanism), names.structures(release, mechanism))
         known = {*names.everything(), *structures.STRUCTURES, *names.GATES}
         least = (name for name, gate in names.GATES.items() if gate.least)
@@ -88,13 +93,13 @@ class Mirror:
 
 @dataclass(frozen=True)
 class Report:
-    """What was found of one kernel at all widths; ``findings`` are lines, each with its widths."""
+    """The result for one kernel: ``findings`` maps each difference, one line, to its ABI widths."""
 
     findings: Mapping[str, tuple[int, ...]]
     abis: golden.Abis
 
     def lines(self, kernel: str) -> list[str]:
-        """The findings for a reader."""
+        """Return the findings as lines for a reader."""
         return [
             f"{kernel}, {' and '.join(map(str, widths))} bit: {text}"
             for text, widths in self.findings.items()
@@ -103,7 +108,7 @@ class Report:
 
 @dataclass
 class Outcome:
-    """What a run of the gate found: lines, and how many kernels it looked at."""
+    """The result of a run: differences as lines, written files, and number of kernels compared."""
 
     findings: list[str] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
@@ -116,9 +121,9 @@ def check(
     wanted: Sequence[Header],
     widths: Iterable[int] = probe.WIDTHS,
 ) -> Report:
-    """Compare ``mirror`` with the headers ``wanted`` in ``folders``.
+    """Compare ``mirror`` with the headers ``wanted`` in ``folders``, at each ABI width.
 
-    HarnessError (exit 1) if they do not compile at all.
+    HarnessError (exit 1) if the headers do not compile.
     """
     findings: dict[str, tuple[int, ...]] = {}
     abis = {}
@@ -151,7 +156,7 @@ def run(
     write: bool = False,
     folder: Path = golden.FOLDER,
 ) -> Outcome:
-    """The whole gate: ``series`` (none: all) on ``kernels``, and the golden JSON.
+    """Compare the mirror and the golden JSON with all ``kernels`` with all ``series``.
 
     ``applier`` returns, for a kernel, the function that applies a series, given by name, to it. The
     mechanism of the applied series decides which names its headers should have.
@@ -179,7 +184,7 @@ def run(
                 report = check_kernel(applied, installed)
             outcome.kernels += 1
             outcome.findings += report.lines(f"{applied.tree.version} {name}")
-            # A tree of the user's own is held against the mirror, not against a base's file.
+            # The golden JSON has files for bases only; a user's tree is compared with the mirror.
             if kernel in bases.BASES and name in every:
                 measured[name] = report.abis
         if not write:
@@ -191,7 +196,7 @@ def run(
 
 
 def _module(outcome: Outcome, *, write: bool, path: Path = MODULE) -> None:
-    """See to it that cffi's module is made from the structures as they are now."""
+    """Compare cffi's generated module with uapi/structures.py; with ``write`` update it."""
     text = structures.module()
     if path.is_file() and path.read_text() == text:
         return
@@ -213,7 +218,7 @@ def _struct(ffi: FFI, name: str) -> Struct:
 
 
 def _field(offset: int, cname: str) -> Field:
-    """A member of type ``cname`` ("uint32_t", "char[20]", "uint8_t[]")."""
+    """Return the member at ``offset`` of the type ``cname`` ("uint32_t", "char[20]")."""
     word, bracket, length = cname.partition("[")
     kernel, short = TYPES[word]
     return Field(offset, kernel + bracket + length, short + bracket + length)
@@ -222,7 +227,7 @@ def _field(offset: int, cname: str) -> Field:
 def _measure(
     compiler: Compiler, wanted: Sequence[Header], declared: Names, mirror: Mirror
 ) -> Measured:
-    """What the headers say of the names that both sides have."""
+    """Measure the constants and structures that are both in the headers and in the mirror."""
     common = [name for name in declared.constants if name in mirror.constants]
     texts = compiler.texts(wanted, common)
     numbers = compiler.values(wanted, {name: name for name in common if name not in texts})
@@ -243,7 +248,7 @@ def _measure(
 
 
 def _unmatched(mirror: Mirror, declared: Names) -> Iterator[str]:
-    """The names that only one side has."""
+    """Yield a line for each name that is only in the mirror or only in the headers."""
     yield from _compare_names("", mirror.constants, declared.constants, mirror.elsewhere)
     there = {name: one.header for name, one in declared.structures.items()}
     yield from _compare_names("struct ", mirror.structs, there, mirror.elsewhere)
@@ -283,7 +288,10 @@ def _refuted(
     declared: Names,
     measured: Measured,
 ) -> Iterator[str]:
-    """What gcc finds wrong of what the mirror says of the names that both sides have."""
+    """Yield a line for each value, size, offset or type in which mirror and headers differ.
+
+    gcc checks an assertion for each; names that only one side has are left out.
+    """
     claims: dict[str, tuple[str, str]] = {}
     for name, theirs in measured.constants.items():
         ours = mirror.constants[name]
@@ -317,10 +325,13 @@ def _refuted(
 
 
 def _equal(name: str, ours: int | str, theirs: int | str, *, than: str) -> str:
-    """The assertion that a constant is (``than`` "==") what the mirror says, or more (">=")."""
+    """Return the C assertion that the constant is equal to (``than`` "==") or at least ``ours``.
+
+    It is "0", which always fails, if one side is a text and the other a number.
+    """
     if isinstance(ours, str) and isinstance(theirs, str):
         return probe.same_text(name, ours)
     if isinstance(ours, int) and isinstance(theirs, int):
-        # Without the suffix a number of 64 bits would do, but one with bit 63 would not.
+        # ULL is needed for numbers with bit 63 set, which do not fit a signed type.
         return f"({name}) {than} {ours}{'ULL' if ours > 0x7FFFFFFF else ''}"
     return "0"

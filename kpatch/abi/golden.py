@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The golden JSON: what the compiler measured, for whoever has a mirror in another language.
+"""Write and compare the golden JSON: the measured uAPI, for bindings in other languages.
 
-One file for each base and each set of series whose headers say the same, in ``uapi/golden``;
-``schema.json`` beside them describes it, ``docs/vectors.md`` what to do with it.
+``uapi/golden`` has one file for each base and each set of series with equal headers. The format is
+described by ``schema.json`` in that folder, the use by ``docs/vectors.md``.
 """
 
 from __future__ import annotations
@@ -24,14 +24,17 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Measured:
-    """The headers' constants and structures for one ABI. ``types`` are the members' in C."""
+    """Constants and structures of the headers for one ABI.
+
+    ``types`` has the type of each member, by structure and member.
+    """
 
     constants: dict[str, int | str]
     structures: dict[str, Layout]
     types: dict[str, dict[str, str]]
 
     def document(self) -> dict[str, Any]:
-        """It as JSON."""
+        """Return the data as JSON objects."""
         return {
             "constants": dict(sorted(self.constants.items())),
             "structures": {
@@ -49,13 +52,13 @@ class Measured:
 
 
 Abis = Mapping[int, Measured]
-"""What was measured, by the ABI's width."""
+"""The measured data by ABI width in bits."""
 
 
 def documents(release: str, measured: Mapping[str, Abis]) -> dict[str, dict[str, Any]]:
-    """The files of a base, by name: what was ``measured`` for each of its series.
+    """Return the content of the files of a base, by name; ``measured`` has the data by series.
 
-    A file is named after the first series that it is of.
+    Series with equal data share a file, which is named after the first of them.
     """
     found: dict[str, dict[str, Any]] = {}
     for series, abis in measured.items():
@@ -78,12 +81,12 @@ def documents(release: str, measured: Mapping[str, Abis]) -> dict[str, dict[str,
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """A file's text."""
+    """Return the JSON text of a file."""
     return json.dumps(document, indent=1) + "\n"
 
 
 def write(release: str, measured: Mapping[str, Abis], *, folder: Path = FOLDER) -> list[Path]:
-    """Write the files of a base, remove those that it no longer has; those that changed."""
+    """Write the files of a base and remove its obsolete files; return the paths that changed."""
     wanted = {name: render(one) for name, one in documents(release, measured).items()}
     changed = []
     for path in sorted(folder.glob(f"{release}-*.json")):
@@ -99,7 +102,7 @@ def write(release: str, measured: Mapping[str, Abis], *, folder: Path = FOLDER) 
 
 
 def differences(release: str, series: str, abis: Abis, *, folder: Path = FOLDER) -> Iterator[str]:
-    """What the golden JSON says otherwise than what was measured, a line each."""
+    """Yield a line for each difference between the golden JSON and the measured data."""
     found = [(path, one) for path, one in _files(release, folder) if series in one["series"]]
     if not found:
         yield f"no {release}-*.json in uapi/golden is of the series {series}"
@@ -129,7 +132,7 @@ def _damaged(path: Path, cause: str) -> HarnessError:
 
 
 def _compare(where: tuple[str, ...], old: Any, new: Any) -> Iterator[tuple[str, str, str]]:
-    """The leaves in which two documents differ."""
+    """Yield path, old and new value of each leaf in which two JSON documents differ."""
     if isinstance(old, dict) and isinstance(new, dict):
         for key in _union(old, new):
             yield from _compare((*where, str(key)), old.get(key, ...), new.get(key, ...))

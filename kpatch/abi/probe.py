@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the C compiler says of headers: which names they have, what these are, and what is not so.
+"""Query C headers with gcc: names, values of constants, layouts of structures, assertions.
 
-Nothing is run that was compiled, so that the ABI of 32 bit needs no library of it. Values are read
-from the assembler's input (as the kernel's own asm-offsets are), assertions fail in the parser.
+The compiled code is never run, so the 32-bit ABI needs no 32-bit libraries. Values are read from
+gcc's assembler output (as for the kernel's own asm-offsets); a false assertion is a compile error.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from kpatch.tables.outcomes import ExitCode
 
 WIDTHS = (64, 32)
 
-# gcc's words that are not C, for a parser that only looks for names.
+# Definitions that hide gcc's extensions from pycparser, which is used only to find names.
 PLAIN_C = (
     "-D__attribute__(x)=",
     "-D__extension__=",
@@ -45,7 +45,7 @@ HALF = 1 << 32
 
 @dataclass(frozen=True)
 class Member:
-    """A member of a structure, ``size`` 0 for an array without a length; in bytes."""
+    """Offset and size of a member in bytes; ``size`` is 0 for an array without a length."""
 
     offset: int
     size: int
@@ -53,7 +53,7 @@ class Member:
 
 @dataclass(frozen=True)
 class Layout:
-    """A structure, in bytes; its members by name, in order."""
+    """Size and alignment of a structure in bytes, and its members by name, in order."""
 
     size: int
     alignment: int
@@ -62,7 +62,7 @@ class Layout:
 
 @dataclass(frozen=True)
 class Declared:
-    """A structure as a header declares it: its members, and which are arrays without a length."""
+    """A structure in a header; ``members`` tells for each whether it is an array without length."""
 
     header: str
     members: dict[str, bool]
@@ -70,7 +70,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Names:
-    """What headers declare: constants, each with its header, and structures."""
+    """Constants that headers declare, each with its header's name, and structures."""
 
     constants: dict[str, str]
     structures: dict[str, Declared]
@@ -78,13 +78,16 @@ class Names:
 
 @dataclass(frozen=True)
 class Compiler:
-    """gcc for one ABI (``width`` 64 or 32), with ``folders`` as the only place for headers."""
+    """gcc for one ABI (``width`` is 64 or 32 bit); it searches headers only in ``folders``."""
 
     folders: tuple[Path, ...]
     width: int
 
     def names(self, headers: Iterable[Header]) -> Names:
-        """The names that ``headers`` declare, as far as their patterns are interested."""
+        """Return the names that ``headers`` declare and their patterns match.
+
+        HarnessError (exit 1) if a header does not compile.
+        """
         found = Names({}, {})
         for header in headers:
             text = self._preprocess(_include([header]), "-dD", *PLAIN_C)
@@ -100,14 +103,14 @@ class Compiler:
         return found
 
     def values(self, headers: Iterable[Header], expressions: Mapping[str, str]) -> dict[str, int]:
-        """What constant expressions of C are, by whatever name they are asked under (no blanks)."""
+        """Return the values of constant C expressions; keys are any names without blanks."""
         lines = [f'SAY("{key}", {text})' for key, text in expressions.items()]
         source = f"{_include(headers)}{SAY}void say(void)\n{{\n{_lines(lines)}}}\n"
         text = self._gcc(source, "-S")
         return {key: _number(*map(int, words)) for key, *words in _VALUE.findall(text)}
 
     def texts(self, headers: Iterable[Header], names: Iterable[str]) -> dict[str, str]:
-        """What macros are that stand for a text; others are left out."""
+        """Return the values of those macros ``names`` that are string literals."""
         lines = [f'"{MARK}" "{name}" {name}' for name in names]
         text = self._preprocess(_include(headers) + _lines(lines), "-P")
         return {name: str(ast.literal_eval(words)) for name, words in _TEXT.findall(text)}
@@ -115,7 +118,7 @@ class Compiler:
     def layouts(
         self, headers: Iterable[Header], structures: Mapping[str, Declared]
     ) -> dict[str, Layout]:
-        """The layouts of structures."""
+        """Return the layouts of structures by name."""
         asked: dict[str, str] = {}
         for name, declared in structures.items():
             asked[f"sizeof:{name}"] = f"sizeof(struct {name})"
@@ -139,7 +142,7 @@ class Compiler:
         return {name: layout(name, declared.members) for name, declared in structures.items()}
 
     def broken(self, headers: Iterable[Header], assertions: Mapping[str, str]) -> list[str]:
-        """Which assertions fail, by the names they have."""
+        """Return the keys of the assertions that fail; HarnessError (exit 1) for other errors."""
         lines = [f'_Static_assert({text}, "{key}");' for key, text in assertions.items()]
         status, output = self._run(_include(headers) + _lines(lines), "-fsyntax-only")
         found = _BROKEN.findall(output)
@@ -179,8 +182,8 @@ class Compiler:
         )
 
 
-# asm() takes what is constant, and prints it into the assembler's input; halves, as an operand
-# of i386 has no more than 32 bits.
+# asm() with an "i" operand prints a constant into the assembler output. The value is printed in two
+# halves, since an operand has at most 32 bits on i386; the third number is 1 if it is negative.
 SAY = f"""\
 #define SAY(key, x) __asm__ volatile("\\n{MARK} " key " %c0 %c1 %c2" :: \\
 	"i" ((int)((unsigned long long)(x) >> 32)), "i" ((int)(unsigned long long)(x)), \\
@@ -189,45 +192,51 @@ SAY = f"""\
 
 
 def offset(structure: str, member: str) -> str:
-    """The expression for a member's offset."""
+    """Return the C expression for a member's offset."""
     return f"__builtin_offsetof(struct {structure}, {member})"
 
 
 def size(structure: str, member: str) -> str:
-    """The expression for a member's size."""
+    """Return the C expression for a member's size."""
     return f"sizeof(((struct {structure} *)0)->{member})"
 
 
 def same_type(structure: str, member: str, kind: str) -> str:
-    """The expression for a member being of a type, whatever its alignment."""
+    """Return the C expression that is 1 if the member has the type ``kind``, else 0.
+
+    Alignment is not compared.
+    """
     return f"__builtin_types_compatible_p(__typeof__(((struct {structure} *)0)->{member}), {kind})"
 
 
 def same_text(name: str, text: str) -> str:
-    """The expression for a macro being a text of printable ASCII without quotes."""
+    """Return the C expression that is 1 if the macro ``name`` is the string ``text``.
+
+    ``text`` has to be printable ASCII without quotes.
+    """
     return f'!__builtin_strcmp({name}, "{text}")'
 
 
 class _Collector(c_ast.NodeVisitor):  # type: ignore[misc]
-    """Enumerators, and structures with the names of their members."""
+    """Collects enumerators, and structures with their members, from a syntax tree."""
 
     def __init__(self) -> None:
         self.enumerators: list[str] = []
         self.structures: dict[str, dict[str, bool]] = {}
 
     def visit_Enumerator(self, node: c_ast.Enumerator) -> None:  # noqa: N802
-        """One value of an enum."""
+        """Add the name of an enum's constant."""
         self.enumerators.append(node.name)
 
     def visit_Struct(self, node: c_ast.Struct) -> None:  # noqa: N802
-        """A structure where it is declared, not where it is only named."""
+        """Add a structure at its declaration; mere uses of its name are skipped."""
         if node.name and node.decls is not None:
             self.structures[node.name] = dict(_members(node))
         self.generic_visit(node)
 
 
 def _parse(code: str, header: Header) -> c_ast.Node:
-    """Preprocessed code as a tree; HarnessError (exit 1) if it is not C as in its standard."""
+    """Parse preprocessed code; HarnessError (exit 1) if pycparser does not accept it."""
     try:
         return pycparser.CParser().parse(code, header.name)
     except pycparser.c_parser.ParseError as error:
@@ -242,7 +251,7 @@ def _parse(code: str, header: Header) -> c_ast.Node:
 
 
 def _members(node: c_ast.Node) -> Iterator[tuple[str, bool]]:
-    """A structure's members, as in `Declared`; those of one without a name are its own."""
+    """Yield a structure's members as in `Declared`; those of anonymous members are included."""
     for member in node.decls or ():
         if member.name:
             yield member.name, isinstance(member.type, c_ast.ArrayDecl) and member.type.dim is None
@@ -251,7 +260,7 @@ def _members(node: c_ast.Node) -> Iterator[tuple[str, bool]]:
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """The macros with a value in preprocessed text, and the code."""
+    """Split output of gcc -E -dD into the names of macros with a value, and the code."""
     lines = text.splitlines()
     defines = [match[1] for line in lines if (match := _MACRO.match(line))]
     return defines, "\n".join("" if line.startswith("#") else line for line in lines)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernels, headers and selftests, built from a tree with a series."""
+"""Build kernels, headers and selftests from a tree with a series."""

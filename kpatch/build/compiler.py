@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The compiler and its cache: what builds a kernel, as far as the result depends on it."""
+"""Find compiler, linker and ccache; make's settings and environment for them."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from kpatch.lib import cache
 from kpatch.lib.process import capture, need
 from kpatch.tables import packages
 
-# make's, expanded where it calls the compiler: assembler sources go past ccache. In depend mode it
-# does not see what they include by .incbin. The kernel's piggy.S names the compressed kernel that
-# way, so that another kernel whose compressed size happens to be the same would boot in its place.
+# Expanded by make where it calls the compiler: assembler sources are compiled without ccache. In
+# depend mode ccache does not see files that they include by .incbin. The kernel's piggy.S includes
+# the compressed kernel that way: ccache would return the object with an older kernel if both have
+# the same compressed size.
 _CC = "$(if $(filter %.S,$<),gcc,ccache gcc)"
 
-TEMPORARY = "/tmp/ccache"  # noqa: S108 - of the confined build, and its own
+TEMPORARY = "/tmp/ccache"  # noqa: S108 - in the private /tmp of the confined build
 
 CCACHE_DIR = "CCACHE_DIR"
-"""The only setting of ccache that a user has: the folder of the objects."""
+"""The only setting of ccache that is taken from the user: the folder of the cached objects."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """``identity`` names compiler and linker exactly; ``settings`` are make's, for using them."""
+    """Compiler and linker.
+
+    ``identity`` is the version line of both, part of a kernel's id; ``settings`` are arguments for
+    make; ``cached`` tells whether ccache is used.
+    """
 
     identity: str
     settings: tuple[str, ...]
@@ -33,9 +38,9 @@ class Compiler:
 
 
 def detect() -> Compiler:
-    """The gcc and the GNU ld in PATH, through ccache when that is installed.
+    """Return gcc and GNU ld of PATH, with ccache if that is installed.
 
-    HarnessError (exit 2) for a tool that the kernel's build needs and that is missing.
+    HarnessError (exit 2) if a tool that the kernel's build needs is missing.
     """
     found = {tool: need(tool, package=package) for tool, package in packages.BUILD.items()}
     identity = "; ".join(_version(found[tool]) for tool in ("gcc", "ld"))
@@ -45,7 +50,7 @@ def detect() -> Compiler:
 
 
 def ccache() -> Path:
-    """Return the folder of the project's objects: CCACHE_DIR, else one of the cache."""
+    """Return ccache's folder, and make it: CCACHE_DIR if set, else a folder in the cache."""
     own = os.environ.get(CCACHE_DIR)
     path = Path(own).absolute() if own else cache.folder("ccache")
     path.mkdir(parents=True, exist_ok=True)
@@ -53,19 +58,19 @@ def ccache() -> Path:
 
 
 def environment(base: Path, *, trusted: bool) -> dict[str, str]:
-    """Environment for ccache, so that trees built under different folders share what is the same.
+    """Return ccache's environment variables, set so that slots in different folders share objects.
 
-    A build that is not ``trusted`` takes objects and adds none.
+    A build that is not ``trusted`` reads cached objects and adds none.
 
-    Paths under ``base`` are hashed relative to the folder that the compiler works in, and that
-    folder is not hashed: it would only matter for debug information.
+    ccache hashes paths under ``base`` relative to the compiler's working folder, and does not hash
+    that folder itself, which would only matter for debug information.
     """
     settings = {CCACHE_DIR: str(ccache()), "CCACHE_CONFIGPATH": os.devnull}
     if not trusted:
-        # Its folder is read-only for the build, too.
+        # The build also has no write access to ccache's folder.
         settings |= {"CCACHE_READONLY": "1", "CCACHE_NOSTATS": "1", "CCACHE_TEMPDIR": TEMPORARY}
-    # Depend mode: a miss runs the compiler once instead of the preprocessor before it, which is a
-    # fourth of a cold build. The kernel's -Wp,-MMD gives what it needs.
+    # Depend mode: on a miss ccache does not run the preprocessor before the compiler, which saves a
+    # fourth of a cold build. It needs dependency files, which kbuild's -Wp,-MMD writes.
     return settings | {"CCACHE_BASEDIR": str(base), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
 
 

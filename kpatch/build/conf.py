@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel tree's own ``conf``, run by the tree's own Makefile, out of tree: it decides."""
+"""Make a .config with the kernel tree's own Makefile and ``conf``, outside of the tree."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from kpatch.tables.outcomes import ExitCode
 
 @dataclass(frozen=True)
 class Cause:
-    """A kind of line that says why a config could not be made, and the mend.
+    """A kind of error line in the output of make or conf, and its remedy.
 
-    ``last``: of several lines the last one counts. conf ends at an error of ``$(error-if)``, and
-    what ``$(warning-if)`` says before looks the same.
+    ``last``: if several lines match, the last one is the cause. conf ends at an ``$(error-if)``;
+    the lines of ``$(warning-if)`` before it look the same.
     """
 
     pattern: re.Pattern[str]
@@ -29,11 +29,13 @@ class Cause:
     last: bool = False
 
 
-# conf has no columns in its messages, gcc has; conf warns with and without a space.
+# file:line: without a column, which is the format of conf, not of gcc; warnings of conf are
+# excluded, which come with and without a space.
 _PLACE = r"[^\s:]+:\d+:(?!\d| ?[Ww]arning| note|\t| location of) ?"
 
-# In this order. Of conf: scripts/kconfig/lexer.l, parser.y, preprocess.c, symbol.c, util.c of 6.1
-# to 7.3. What only says that it failed ("make: *** [Makefile:5: x] Error 2") is none of them.
+# The first row with a matching line is used. Formats of conf: scripts/kconfig/lexer.l, parser.y,
+# preprocess.c, symbol.c, util.c of 6.1 to 7.3. Lines that only report a failure of make ("make: ***
+# [Makefile:5: x] Error 2") are removed before.
 _CAUSES = (
     Cause(
         re.compile(r"(?P<text>(?P<tool>flex|bison): (?:command )?not found)"),
@@ -75,16 +77,17 @@ ENVIRONMENT_PROBE = "environment.Kconfig"
 
 
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
-    """``make O=out settings… target`` in ``source``, which is not written to."""
+    """Return the argv of ``make O=out settings… target`` in ``source``; it does not write there."""
     make = need("make", package="make")
-    jobs = f"-j{os.cpu_count() or 1}"  # conf itself is built first
+    jobs = f"-j{os.cpu_count() or 1}"  # make compiles conf itself first
     return [make, "-s", jobs, "-C", str(source), f"O={out}", *settings, target]
 
 
 def commands(asked: Path, *, source: Path, out: Path) -> tuple[list[str], ...]:
-    """What makes ``out``/.config of the fragment file ``asked``.
+    """Return the commands that make ``out``/.config from the fragment file ``asked``.
 
-    Everything that it does not ask for is off; what only became visible by that has its default.
+    allnoconfig sets the other symbols to n; olddefconfig then gives symbols that became visible
+    their defaults.
     """
     return (
         command("allnoconfig", f"KCONFIG_ALLCONFIG={asked}", source=source, out=out),
@@ -93,11 +96,9 @@ def commands(asked: Path, *, source: Path, out: Path) -> tuple[list[str], ...]:
 
 
 def run(argv: list[str], *, source: Path, out: Path, asked: Path | None = None) -> None:
-    """Run one of the commands; HarnessError (exit 4) with all that make said if it fails.
+    """Run one of the commands; HarnessError (exit 4) with make's whole output if it fails.
 
-    ``asked`` is the fragment file, if the command reads one.
-
-    OSError (ENOSPC) if it was for want of space.
+    ``asked`` is the fragment file, if the command reads one. OSError (ENOSPC) if the disk is full.
     """
     readable = () if asked is None else (asked,)
     status, output = confine.make(argv, source=source, out=out, readable=readable)
@@ -114,7 +115,7 @@ def run(argv: list[str], *, source: Path, out: Path, asked: Path | None = None) 
 
 
 def _cause(output: str) -> tuple[str, str]:
-    """Why conf or its build failed, as the output has it, and the mend."""
+    """Return the line of the output that is the cause of the failure, and its remedy."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     said = [line for line in lines if not _FAILED.search(line)]
     for cause in _CAUSES:
@@ -126,7 +127,10 @@ def _cause(output: str) -> tuple[str, str]:
 
 
 def resolve(asked: Path, *, source: Path, out: Path) -> str:
-    """The .config that the tree makes of the fragment file ``asked``."""
+    """Return the .config that the tree's conf makes from the fragment file ``asked``.
+
+    HarnessError (exit 4) if make fails, or the .config is no UTF-8.
+    """
     for argv in commands(asked, source=source, out=out):
         run(argv, source=source, out=out, asked=asked)
     try:
@@ -142,10 +146,10 @@ def resolve(asked: Path, *, source: Path, out: Path) -> str:
 
 
 def variables(*, source: Path, out: Path) -> dict[str, str]:
-    """The environment in which the tree's Makefile runs conf: CC, RUSTC, PAHOLE_VERSION, ….
+    """Return the environment in which the tree's Makefile runs conf: CC, RUSTC, PAHOLE_VERSION, ….
 
-    What the top Makefile exports differs between releases, so conf is asked: it is given a
-    Kconfig file (``KBUILD_KCONFIG``) whose one macro writes the environment down.
+    The variables that the top Makefile exports differ between releases. So conf is run on a
+    Kconfig file (``KBUILD_KCONFIG``) whose only macro writes its environment to a file.
     """
     probe, answer = out / ENVIRONMENT_PROBE, out / ENVIRONMENT_FILE
     probe.write_text(f"written := $(shell,env -0 >{ENVIRONMENT_FILE})\n", encoding="utf-8")

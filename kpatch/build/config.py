@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The .config of a flavor: the tree's own conf makes it, and every symbol asked for is checked."""
+"""Make the .config of a flavor with the kernel tree's own conf; check every requested symbol."""
 
 from __future__ import annotations
 
@@ -23,21 +23,21 @@ from kpatch.model import Config
 from kpatch.tables.flavors import Flavor
 from kpatch.tables.outcomes import ExitCode
 
-# Part of the key of every entry: raised when what an entry holds changes.
+# Part of the key of every cache entry. Increase it if the content of an entry changes.
 FORMAT = "2"
 
 CONFIG, FRAGMENT, VARIABLES = "config", "fragment.config", "variables"
 
-# Tools that Kconfig files ask for their version or presence, besides compiler and linker.
+# Tools whose version or presence Kconfig files test, besides compiler and linker.
 PROBED_TOOLS = ("rustc", "bindgen", "pahole")
 
 
 @once
 def toolchain() -> tuple[str, ...]:
-    """What of this machine a .config depends on; takes milliseconds.
+    """Return the identities of this machine's tools that a .config depends on; takes milliseconds.
 
-    rustc may be a shim that takes long to answer, so such tools are told by file and time.
-    HarnessError (exit 2) if a tool is missing.
+    The tools of PROBED_TOOLS are identified by path, size and time, not by their version output:
+    rustc may be a shim that takes long to answer. HarnessError (exit 2) if a tool is missing.
     """
     probed = (path for tool in PROBED_TOOLS if (path := shutil.which(tool)) is not None)
     return (compiler.detect().identity, *map(_stamp, probed))
@@ -49,11 +49,11 @@ def _stamp(path: str) -> str:
 
 
 def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage: Stage) -> Config:
-    """The .config of ``flavor`` for the kernel in ``source``, which is not written to.
+    """Return the .config of ``flavor`` for the kernel in ``source``; ``source`` is not written to.
 
-    ``source`` has the series applied, ``source_id`` names its content, ``version`` is the
-    kernel's ("7.3.4"). HarnessError: exit 4 if a symbol asked for did not stick, with the
-    reasons in ``details``, or if the tree cannot be configured; exit 2 for a bad fragment.
+    ``source`` has the series applied, ``source_id`` identifies its content, ``version`` is the
+    kernel's ("7.3.4"). HarnessError: exit 4 if the .config lacks a requested value (the reasons
+    are in ``details``), or if the tree cannot be configured; exit 2 for a bad fragment.
     """
     source = source.absolute()
     requests = _requests(flavor, version)
@@ -97,7 +97,7 @@ def _translated() -> Iterator[None]:
 
 
 def unmet(text: str, requests: Iterable[Request]) -> list[Request]:
-    """Those of ``requests`` that the .config ``text`` does not grant."""
+    """Return the requests whose value the .config ``text`` does not have."""
     got = dotconfig.parse(text)
     return [it for it in requests if not dotconfig.same(it.value, got.get(it.symbol, "n"))]
 
@@ -114,8 +114,8 @@ def _check(
 ) -> None:
     """Raise HarnessError (exit 4) if a request is unmet, or is for a symbol that does not exist.
 
-    "off" is granted to a symbol that does not exist as well, but nobody asks for that on
-    purpose. Only then, or when something is unmet, the Kconfig files are parsed.
+    A request for "n" looks met if the symbol does not exist, but then its name is a mistake. The
+    Kconfig files are parsed, which takes seconds, only if a request is unmet or in doubt.
     """
     failed, got = unmet(text, requests), dotconfig.parse(text)
     doubtful = [it for it in requests if it.value == dotconfig.OFF and it.symbol not in got]
@@ -163,10 +163,11 @@ def explanations(
     text: str | None = None,
     stage: Stage,
 ) -> str:
-    """What the kernel in ``source`` says of ``symbols``, each with or without CONFIG_; 5–10 s.
+    """Return explanations of ``symbols`` for a reader: value, its reason, dependencies; 5–10 s.
 
-    Values are those of ``flavor``, or of the .config ``text`` if there is one. HarnessError:
-    exit 2 for an unknown symbol, with near names; exit 4 if the tree cannot be parsed.
+    Symbols are given with or without CONFIG_. Values are those of ``flavor`` on the kernel in
+    ``source``, or those of the .config ``text`` if given. HarnessError: exit 2 for an unknown
+    symbol, with similar names; exit 4 if kconfiglib cannot parse the Kconfig files.
     """
     source = source.absolute()
     stage.note("parsing the Kconfig files")
@@ -202,7 +203,7 @@ def explanations(
 
 
 def _variables(source: Path, source_id: str) -> Mapping[str, str]:
-    """What the tree's Makefile exports to conf, from the cache when it has been asked before."""
+    """Return the environment in which the tree's Makefile runs conf; it is kept in the cache."""
 
     def fill(folder: Path) -> None:
         out = folder / "out"

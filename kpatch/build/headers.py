@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The headers that user space compiles against: those of a tree with a series, installed by make.
+"""Install the uAPI headers of a tree with a series, and extract declarations that they lack.
 
-``headers/<key>`` in the cache holds ``include``, what ``make headers`` installs for x86 (which is
-what ``make headers_install`` copies, with rsync), and ``excerpts``: declarations that user space
-depends on although no installed header has them, cut out of the kernel's own sources.
+``headers/<key>`` in the cache holds ``include``, the headers that ``make headers`` makes for x86
+(``make headers_install`` copies the same with rsync), and ``excerpts``: declarations that user
+space depends on although no installed header has them, copied from the kernel's own sources.
 """
 
 from __future__ import annotations
@@ -25,24 +25,24 @@ from kpatch.tables.outcomes import ExitCode
 KIND = "headers"
 
 RECIPE = "2"
-"""To be counted up when a change here installs other headers from the same input."""
+"""Part of the cache key. Increase it if a change here installs other headers of the same input."""
 
 MISSING = "missing.json"
-"""What of an excerpt was not found, for `Installed.check`."""
+"""File with the error about a declaration that was not found; `Installed.check` raises it."""
 
 SLOT = "headers"
-"""The slot to install from: not a flavor's, whose objects a change of series would make old."""
+"""Name of the slot to install from. A flavor's slot is not used: its objects would be rebuilt."""
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Declarations in a kernel source: all that matches ``pattern`` in ``path``."""
+    """Declarations in a kernel source: all matches of the regex ``pattern`` in ``path``."""
 
     path: str
     pattern: str
 
     def cut(self, source: Path) -> str:
-        """The text; HarnessError (exit 1) if there is none."""
+        """Return the text of the declarations; HarnessError (exit 1) if nothing matches."""
         path = source / self.path
         text = path.read_text(errors="replace") if path.is_file() else ""
         found = re.findall(self.pattern, text, re.MULTILINE | re.DOTALL)
@@ -58,10 +58,10 @@ class Piece:
 
 @dataclass(frozen=True)
 class Header:
-    """A header and what in it the mirror has to have: patterns for whole names.
+    """A header, and regexes for the full names that the mirror (`uapi`) has to have of it.
 
-    One with ``pieces`` is an excerpt that begins with ``prelude``, made for kernels that do not
-    have ``include/uapi/`` ``instead`` of it.
+    A header with ``pieces`` is an excerpt: ``prelude`` followed by the pieces. If ``instead`` is
+    given, the excerpt is made only for kernels without ``include/uapi/<instead>``.
     """
 
     name: str
@@ -93,7 +93,7 @@ HEADERS: tuple[Header, ...] = (
         structures=r"iommu_(?:destroy|ioas_alloc)",
     ),
     Header("linux/eventfd.h", constants=_EFD),
-    # 6.1 has no such header: user space has these numbers from its C library.
+    # 6.1 does not have linux/eventfd.h; user space takes these numbers from its C library.
     Header(
         "excerpt/eventfd.h",
         constants=_EFD,
@@ -103,8 +103,8 @@ HEADERS: tuple[Header, ...] = (
     ),
     Header("linux/netlink.h", structures=r"nlmsghdr|nlattr"),
     Header("linux/genetlink.h", structures=r"genlmsghdr"),
-    # No header declares what the acpi_event family sends. The kernel's u32 is the only word in
-    # these lines that is not the kernel's own.
+    # No uAPI header declares the messages of the acpi_event family. The prelude defines u32, the
+    # only type in the pieces that user space does not have.
     Header(
         "excerpt/acpi_event.h",
         constants=r"ACPI_GENL_\w+",
@@ -124,7 +124,7 @@ HEADERS: tuple[Header, ...] = (
     ),
 )
 
-# What the installation, or an excerpt, can depend on.
+# Files that the installed headers or the excerpts can depend on.
 _SOURCES = re.compile(
     r"(?:include/uapi|arch|usr|scripts)/.*|Makefile|Kbuild|"
     + "|".join(re.escape(piece.path) for header in HEADERS for piece in header.pieces)
@@ -133,15 +133,15 @@ _SOURCES = re.compile(
 
 @dataclass(frozen=True)
 class Installed:
-    """The headers of one kernel: ``folders`` are to be searched in this order."""
+    """The installed headers of one kernel in the cache entry ``path``."""
 
     path: Path
     cached: bool
 
     def check(self) -> None:
-        """HarnessError (exit 1) if a declaration for an excerpt is not where it was.
+        """Raise HarnessError (exit 1) if a declaration of an excerpt was not found in the sources.
 
-        A tree that has moved one can still be built and tested.
+        `install` does not raise it: a kernel that has moved a declaration can be built and tested.
         """
         missing = self.path / MISSING
         if missing.exists():
@@ -150,12 +150,12 @@ class Installed:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """The include path."""
+        """Return the include path, in the order to search."""
         return self.path / "include", self.path / "excerpts"
 
     @property
     def headers(self) -> tuple[Header, ...]:
-        """Those that this kernel has."""
+        """Return the rows of HEADERS that this kernel has."""
         return tuple(
             header
             for header in HEADERS
@@ -164,7 +164,7 @@ class Installed:
 
 
 def install(applied: Applied, *, jobs: int, stage: Stage) -> Installed:
-    """The headers of ``applied``, from the cache or installed by ``jobs`` processes.
+    """Return the headers of ``applied``; install them with ``jobs`` jobs if not cached.
 
     HarnessError: exit 4 if make fails, exit 2 for a missing tool, exit 7 if the disk is full.
     """
@@ -180,9 +180,9 @@ def install(applied: Applied, *, jobs: int, stage: Stage) -> Installed:
 
 
 def headers_id(applied: Applied) -> str:
-    """The name of the headers that ``applied`` has.
+    """Return the cache key of the headers of ``applied``.
 
-    A series that changes nothing that they are made from shares them with the pristine tree.
+    A series that changes no source of the headers has the same key as the pristine tree.
     """
     compiled = compiler.detect().identity  # version.h and the like are none of ours
     sources = apply.selected_id(applied, _SOURCES)
@@ -203,7 +203,7 @@ def _fill(partial: Path, applied: Applied, held: worktree.Slot, jobs: int, stage
         ignore=lambda folder, names: [
             name
             for name in names
-            # A link may lead to any file of the user's.
+            # The build may have made a symlink to any file of the user.
             if Path(folder, name).is_symlink()
             or (Path(name).suffix != ".h" and not Path(folder, name).is_dir())
         ],
@@ -216,7 +216,7 @@ def _fill(partial: Path, applied: Applied, held: worktree.Slot, jobs: int, stage
 
 
 def excerpts(source: Path, folder: Path) -> None:
-    """Write the excerpts of the kernel in ``source``; HarnessError as `Piece.cut`."""
+    """Write the excerpts of the kernel in ``source`` to ``folder``; HarnessError as `Piece.cut`."""
     for header in HEADERS:
         superfluous = header.instead and (source / "include/uapi" / header.instead).is_file()
         if header.pieces and not superfluous:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A kernel from a tree, a series and a config: built once, then found by what went into it.
+"""Build a kernel from a tree, a series and a config, and keep it in the cache.
 
 ``kernels/<kernel id>`` in the cache holds bzImage, System.map, config, build.log and meta.json
-(ids, kernel release, compiler, seconds). The id is also the
-build's number in the kernel's banner (``#<first 12 digits>``, ``uname -v``), so that a guest
-can tell which kernel it runs.
+(ids, kernel release, compiler, seconds). The id is a digest of all input. Its first 12 digits are
+also the build number in the kernel's banner (``#<12 digits>``, ``uname -v``), so that a guest can
+tell which kernel it runs.
 
-A kernel's build runs what its Makefiles say, and a series may change those: see
+A series may change Makefiles, which run arbitrary commands: the build is confined, see
 `kpatch.lib.confine`.
 """
 
@@ -35,12 +35,12 @@ KIND = "kernels"
 META = "meta.json"
 
 RECIPE = "2"
-"""To be counted up when a change here makes other kernels from the same input."""
+"""Part of the kernel id. Increase it if a change here makes other kernels from the same input."""
 
 IMAGE = Path("arch/x86/boot/bzImage")
 
 PACKED = Path("arch/x86/boot/compressed/vmlinux.bin.gz")
-"""The kernel in the image; gzip is what Kconfig takes if nothing is asked for."""
+"""The compressed kernel inside the image; gzip is the default of Kconfig."""
 
 FIXED = (
     "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
@@ -49,27 +49,27 @@ FIXED = (
 )
 
 COLD_STEPS = 1350
-"""Steps that make prints for a plain kernel from nothing; a slot's own count replaces it."""
+"""Number of steps of a full build of the plain flavor; a slot's own count replaces it later."""
 
 TORN_SECONDS = 10.0
-"""How long before a kill a file may have been begun that was still being written then."""
+"""After a killed build, files modified in the last seconds before the kill may be incomplete."""
 
 _SOURCE = re.compile(r".+\.[cS]|(?:.*/)?Kconfig[^/]*")
 _SYMBOL = re.compile(r"(?:# )?CONFIG_\w+[ =].*")
 
 
 def kernel_id(applied: Applied, config: Config, compiler: Compiler) -> str:
-    """The name of the kernel that these make."""
+    """Return the id of the kernel: a digest of tree, series' changes, config and compiler."""
     parts = (applied.tree.tree_id, applied.delta_id, config.config_id, compiler.identity)
     return cache.digest((RECIPE, *parts))
 
 
 def build(applied: Applied, config: Config, *, jobs: int, stage: Stage) -> Kernel:
-    """The kernel of ``applied`` with ``config``, from the cache or made by ``jobs`` processes.
+    """Return the kernel of ``applied`` with ``config``; build it with ``jobs`` jobs if not cached.
 
-    HarnessError: exit 4 when it does not build, with the first error's file and line; exit 2
-    for a missing tool; exit 7 when the disk is full. The log of a failed or interrupted build
-    stays in ``logs``; an interrupted build goes on where it was.
+    HarnessError: exit 4 if it does not build, with file and line of the first error; exit 2
+    for a missing tool; exit 7 if the disk is full. The log of a failed or interrupted build
+    stays in the cache's folder ``logs``. The next call continues an interrupted build.
     """
     tools = compiler.detect()
     name = kernel_id(applied, config, tools)
@@ -88,21 +88,21 @@ def build(applied: Applied, config: Config, *, jobs: int, stage: Stage) -> Kerne
 
 
 def meta(kernel: Kernel) -> dict[str, Any]:
-    """What is recorded of ``kernel``."""
+    """Return the content of the kernel's meta.json."""
     found: dict[str, Any] = json.loads((kernel.path / META).read_text())
     return found
 
 
 def warnings(kernel: Kernel) -> list[log.Finding]:
-    """Return what the build of ``kernel`` warned of, in the files of its series."""
+    """Return the warnings that the build of ``kernel`` printed for the files of its series."""
     return _warnings(kernel, {change.path for change in kernel.applied.changes})
 
 
 def base_warnings(kernel: Kernel, base: Kernel | None) -> dict[str, list[str]]:
-    """Return what the unpatched kernel's build warns of in the files of the series, by file.
+    """Return the texts of the warnings of the unpatched kernel's build, by file of the series.
 
-    A file is left out where nothing tells: ``base`` is None, or its build had no need to compile
-    that file. One that only the series has has no warnings.
+    A file has no entry if its warnings are unknown: ``base`` is None, or the base's build did not
+    compile the file. A file that the series adds has an empty list.
     """
     text = "" if base is None else base.log.read_text(errors="replace")
     paths = [change.path for change in kernel.applied.changes]
@@ -145,7 +145,10 @@ def _fill(
     argv: list[str],
     stage: Stage,
 ) -> None:
-    """Build in the slot and lay what is to be kept into ``partial``."""
+    """Build the kernel in the locked slot and copy image, symbols, config and log to ``partial``.
+
+    HarnessError as in `build`.
+    """
     begun = time.monotonic()
     name = argv[-2].partition("=")[2]
     log_file = make.log_file("build", name)
@@ -176,9 +179,10 @@ def _fill(
 
 
 def _configure(held: Slot, config: Config) -> bool:
-    """Put the .config in place, and tell if it is another: then all is to be built.
+    """Write the .config into the objects' folder if it differs; return whether it did.
 
-    An unchanged one keeps its time, or make would look at every file.
+    A new .config means a full build. An equal one is not written again: with a new time stamp make
+    would check every file.
     """
     path = held.obj / ".config"
     if path.is_file() and path.read_text(errors="replace") == config.text:
@@ -188,7 +192,10 @@ def _configure(held: Slot, config: Config) -> bool:
 
 
 def _check_config(held: Slot, config: Config, log_file: Path) -> None:
-    """A build that silently took another config would make every result a lie."""
+    """Raise HarnessError (exit 4) if the build changed symbols of the .config.
+
+    Every result would be wrong if the kernel had another config than the one reported.
+    """
     asked, got = (
         {line for line in text.splitlines() if _SYMBOL.fullmatch(line)}
         for text in (config.text, product(held.obj, ".config").read_text())
@@ -205,7 +212,10 @@ def _check_config(held: Slot, config: Config, log_file: Path) -> None:
 
 
 def _check_image(held: Slot, log_file: Path) -> None:
-    """An image that boots another kernel than was linked would make every result a lie."""
+    """Raise HarnessError (exit 7) if the image does not contain the kernel that was linked.
+
+    Every result would be wrong if another kernel booted.
+    """
     image = product(held.obj, IMAGE)
     if product(held.obj, PACKED).read_bytes() not in image.read_bytes():
         raise HarnessError(
@@ -217,7 +227,10 @@ def _check_image(held: Slot, log_file: Path) -> None:
 
 
 def _make(held: Slot, argv: list[str], log_file: Path, steps: _Steps, *, trusted: bool) -> None:
-    """Run make; ``log_file`` gets what it prints."""
+    """Run make and write its output to ``log_file``; HarnessError (exit 4) if it fails.
+
+    ``held.building`` exists meanwhile; it stays if make was killed.
+    """
     objects = [compiler.ccache()]
     make.run(
         argv,
@@ -235,11 +248,11 @@ def _make(held: Slot, argv: list[str], log_file: Path, steps: _Steps, *, trusted
 
 
 def _mend(held: Slot, applied: Applied, stage: Stage) -> None:
-    """After a build that was killed: drop the files it may have been writing.
+    """If the last build of the slot was killed, remove the objects that may be incomplete.
 
-    make removes what it was making when it is told to end, but not when it is killed, and
-    then takes half an object for a whole one. The files of the series become new again, so that
-    their warnings are not lost with the log of that build.
+    make removes unfinished targets on SIGTERM, but not when it is killed; the next make would take
+    an incomplete object for a finished one. The files of the series get a new time stamp, so that
+    they are compiled again: their warnings were in the log of the killed build.
     """
     if not held.building.exists():
         return
@@ -258,16 +271,16 @@ def _mend(held: Slot, applied: Applied, stage: Stage) -> None:
 
 
 def _renew(held: Slot, applied: Applied) -> None:
-    """Have make look at every source of the series, so that the log has its warnings.
+    """Give the C, assembler and Kconfig files of the series a new time stamp.
 
-    An earlier build may have compiled the same file, and only its log tells what gcc said. Headers
-    keep their time: half the kernel may include one.
+    make compiles them again, so that the log has their warnings; without that they may be in the
+    log of an earlier build only. Headers keep their time: half of the kernel may include one.
     """
     _touch(held, (change for change in applied.changes if _SOURCE.fullmatch(change.path)))
 
 
 def _touch(held: Slot, changes: Iterable[Change]) -> None:
-    """Make the files of a series new again, but none that is a hard link to the pristine tree."""
+    """Set the time stamp of the changed files to now, except of hard links to the pristine tree."""
     for change in changes:
         path = held.src / change.path
         if change.content is not None and path.lstat().st_nlink == 1:
@@ -275,7 +288,10 @@ def _touch(held: Slot, changes: Iterable[Change]) -> None:
 
 
 class _Steps:
-    """Counts the steps that make prints, against those of the last build of the same kind."""
+    """Report the progress of make: steps printed, out of those of the last build of this kind.
+
+    Kinds: "cold" for a full build, "again" for a build on existing objects.
+    """
 
     def __init__(self, held: Slot, stage: Stage, *, whole: bool) -> None:
         self._path = held.folder / "steps.json"
@@ -291,7 +307,7 @@ class _Steps:
         elif (held.obj / IMAGE).exists():
             self._kind, self._total = "again", self._known.get("again")
         else:
-            # The rest of an interrupted build; most steps that are done have left a .cmd file.
+            # An interrupted build continues. Most finished steps have left a .cmd file.
             done = sum(1 for _ in held.obj.rglob(".*.cmd"))
             self._kind, self._total = None, max(cold - done, 1)
 
@@ -303,7 +319,7 @@ class _Steps:
         return {str(key): int(value) for key, value in found.items()}
 
     def line(self, line: str) -> None:
-        """Take one line of make's."""
+        """Count one line of make's output if it is a step, and report it."""
         found = log.step(line)
         if found is None:
             return
@@ -316,6 +332,6 @@ class _Steps:
         self._stage.advance(self._done, total)
 
     def keep(self) -> None:
-        """Remember the number for the next build of this slot."""
+        """Store the number of steps for the next build in this slot."""
         if self._kind is not None:
             self._path.write_text(json.dumps({**self._known, self._kind: self._done}) + "\n")

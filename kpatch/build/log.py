@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel build printed: how far it is, what broke it, what it warns of."""
+"""Parse the output of a kernel build: its steps, its first error, its warnings."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass, replace
 
 _STEP = re.compile(r"  (?P<verb>[A-Z][A-Z0-9_]*(?: \[[A-Z]\])?) +(?P<target>\S+)")
 
-# In this order by trust: what names the cause; what names the place; what only says that it
-# failed. Within one rank the first line of the log wins, since the rest follows from it.
+# Three ranks, the most informative first: lines with cause and place; errors of make itself; lines
+# that only report a failure. Within a rank the first line of the log is taken, since later errors
+# are mostly consequences.
 _ERRORS: tuple[tuple[re.Pattern[str], ...], ...] = (
     tuple(
         map(
@@ -18,7 +19,7 @@ _ERRORS: tuple[tuple[re.Pattern[str], ...], ...] = (
             (
                 # gcc and as: FILE:LINE:COLUMN: error: … (as: FILE:LINE: Error: …)
                 r"(?P<file>[^\s:]+):(?P<line>\d+):(?:\d+:)? (?:fatal error|[Ee]rror): (?P<text>.+)",
-                # gcc killed, for want of memory mostly: gcc: fatal error: Killed signal …
+                # gcc was killed, mostly by the OOM killer: gcc: fatal error: Killed signal …
                 r"(?P<file>(?:\S*-)?(?:gcc|g\+\+|cc1)): (?:fatal error|internal compiler error):"
                 r" (?P<text>.+)",
                 # ld: [ld: ]OBJECT: in function `f': | FILE:LINE: | FILE:(.text+0x1): undefined …
@@ -71,7 +72,7 @@ BEFORE, AFTER = 3, 14
 
 @dataclass(frozen=True)
 class Finding:
-    """An error or a warning: file (in the tree) and line as far as known, and the message."""
+    """An error or a warning: its message, and file (relative to the tree) and line if known."""
 
     file: str | None
     line: int | None
@@ -85,15 +86,15 @@ class Finding:
 
 
 def step(line: str) -> tuple[str, str] | None:
-    """The verb and the target of a line of kbuild's ("CC", "drivers/vfio/vfio_main.o")."""
+    """Return verb and target of a kbuild step ("CC", "drivers/vfio/vfio_main.o"), else None."""
     match = _STEP.fullmatch(line)
     return None if match is None else (match["verb"], match["target"])
 
 
 def first_error(log: str, *, source: str) -> tuple[Finding, str] | None:
-    """What broke the build, and the lines around it; None if nothing looks like an error.
+    """Return the first error of the build and the lines around it; None if no line is an error.
 
-    ``source`` is the folder of the source, taken off the front of paths.
+    ``source`` is the folder of the source, which is removed from the front of paths.
     """
     lines = log.splitlines()
     for patterns in _ERRORS:
@@ -109,7 +110,10 @@ def first_error(log: str, *, source: str) -> tuple[Finding, str] | None:
 
 
 def warnings(log: str, *, source: str, paths: Collection[str]) -> list[Finding]:
-    """The warnings in files among ``paths`` (as in the tree), each once, in the log's order."""
+    """Return the warnings in the files ``paths``, without duplicates, in the order of the log.
+
+    ``paths`` are relative to the tree; ``source`` is as in `first_error`.
+    """
     found: dict[Finding, None] = {}
     stems = {path.rpartition(".")[0]: path for path in paths if "." in path}
     for line in log.splitlines():
@@ -129,8 +133,9 @@ def warnings(log: str, *, source: str, paths: Collection[str]) -> list[Finding]:
 def compiled(log: str, path: str) -> bool:
     """Return whether the build compiled the file ``path`` of the tree.
 
-    A header has no step of its own. Only a build from nothing certainly compiled what includes it:
-    one that begins with the tool that every other step needs.
+    A header has no step in the log. It counts as compiled if the build began from an empty folder,
+    because only then all files that include it were compiled: such a build makes fixdep, which
+    every other step needs.
     """
     targets = {found[1] for found in map(step, log.splitlines()) if found is not None}
     return "scripts/basic/fixdep" in targets or f"{path.rpartition('.')[0]}.o" in targets
@@ -146,7 +151,10 @@ def _finding(match: re.Match[str], source: str) -> Finding:
 
 
 def _located(found: Finding, before: list[str]) -> Finding:
-    """``found`` with its folder, that ld only tells with the object, in the line ``before``."""
+    """Add the folder to the file name of ``found``.
+
+    ld prints the folder only in the line before, with the object's name ("in function").
+    """
     match = _IN_FUNCTION.match(before[0]) if before else None
     if match is None or found.file is None or "/" in found.file:
         return found
@@ -154,6 +162,6 @@ def _located(found: Finding, before: list[str]) -> Finding:
 
 
 def _around(lines: list[str], index: int) -> str:
-    """The lines around ``index``, without kbuild's steps: with -j they are somebody else's."""
+    """Return the lines around ``index`` without kbuild's steps, which come from parallel jobs."""
     near = lines[max(0, index - BEFORE) : index + AFTER]
     return "\n".join(line for line in near if step(line) is None and not _NOISE.match(line))

@@ -1,11 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own VFIO selftests, built from the tree that is tested, for its guest.
+"""Build the kernel's own VFIO selftests from the tested tree, as an image for the guest.
 
-``tools/testing/selftests/vfio`` of the tree with the series in place is compiled against the
-headers that this very source installs. A tree that is older than the suite has none, and then
-there is nothing to build. The programs are linked statically: they go into an image of their own
-(``selftests/KEY/image.erofs`` in the cache, build.log beside it), and the guest has nothing to look
-libraries up in but the host's file system.
+``tools/testing/selftests/vfio`` of the tree with the series applied is compiled against the headers
+that the same source installs. Older trees do not have the suite; see `present`. The programs are
+linked statically, since the guest would have to take shared libraries from the host's file system.
+They are packed into an image (``selftests/KEY/image.erofs`` in the cache, build.log beside it).
 """
 
 from __future__ import annotations
@@ -27,13 +26,13 @@ KIND = "selftests"
 WORK = "selftests"
 
 RECIPE = "1"
-"""To be counted up when a change here makes other programs from the same source."""
+"""Part of the cache key. Increase it if a change here makes other programs of the same source."""
 
 SUITE = Path("tools/testing/selftests/vfio")
 
-# What of a series can change the programs: the suite itself with what is around it, what makes
-# and installs the headers, and the drivers whose register headers the suite borrows. All else
-# of the kernel is not compiled into a program of user space.
+# Files whose change by a series can change the programs: tools/, the sources of the installed
+# headers and the scripts that install them, and drivers whose register headers the suite includes.
+# No other file of the kernel is compiled into these programs.
 _COMPILED = re.compile(
     r"[^/]+|(?:tools|scripts|usr)/.*|(?:arch/\w+/)?include/uapi/.*|include/asm-generic/.*"
     r"|arch/\w+/(?:Makefile|entry/syscalls/.*|tools/.*)"
@@ -43,7 +42,7 @@ _COMPILED = re.compile(
 
 @dataclass(frozen=True)
 class Selftests:
-    """The programs, in ``image``'s top folder, and all that make printed."""
+    """The built programs: ``image`` has them in its top folder, ``log`` is make's output."""
 
     image: Path
     log: Path
@@ -51,7 +50,7 @@ class Selftests:
 
 
 def present(applied: Applied) -> bool:
-    """Whether the tree with the series has the suite."""
+    """Return whether the tree with the series applied has the VFIO selftests."""
     makefile = str(SUITE / "Makefile")
     for change in applied.changes:
         if change.path == makefile:
@@ -60,26 +59,26 @@ def present(applied: Applied) -> bool:
 
 
 def key(kernel: Kernel) -> str:
-    """Name the programs by what they are made from.
+    """Return the cache key of the programs: a digest of the sources and tools they are made from.
 
-    Series that differ in the kernel alone share them, so that a change of a driver is tested as
-    fast as before.
+    Series that differ only in kernel code share the programs, so that a change of a driver does
+    not rebuild them.
     """
     sources = apply.selected_id(kernel.applied, _COMPILED)
     return cache.digest((RECIPE, kernel.applied.tree.tree_id, kernel.compiler, sources))
 
 
 def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
-    """The selftests of the tree that ``kernel`` is built from, from the cache or made now.
+    """Return the selftests of the tree that ``kernel`` is built from; build them if not cached.
 
-    HarnessError (exit 4) with the first error if they do not build; the log is kept either way.
+    HarnessError (exit 4) with the first error if the build fails. The log is kept in both cases.
     """
     name = key(kernel)
     what = f"selftests of series {kernel.applied.series.name}"
 
     def fill(partial: Path) -> None:
         installed = headers.install(kernel.applied, jobs=jobs, stage=stage)
-        # In the slot of the kernel, whose source has the series in place already.
+        # In the kernel's own slot: its source has the series applied already.
         with worktree.hold(kernel.applied, kernel.config.flavor, stage=stage) as held:
             work = held.folder / WORK
             shutil.rmtree(work, ignore_errors=True)
@@ -117,7 +116,7 @@ def _pack(programs: Sequence[Path], partial: Path, stage: Stage) -> None:
 
 
 def _programs(folder: Path) -> Iterator[Path]:
-    """What was linked: the executables beside the objects."""
+    """Yield the linked programs: the executable files in ``folder``, sorted."""
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.is_symlink() and os.access(path, os.X_OK):
             yield path

@@ -1,22 +1,23 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A slot: a tree's private copy to build in, where one series after another takes its place.
+"""A slot: a writable copy of a kernel tree, with its objects.
 
+Series are applied to a slot one at a time, so that make rebuilds only what differs between them.
 ``slots/<tree id>-<flavor>`` in the cache holds
 
-    src          the tree, its files hard links to the pristine one (seconds, no space)
-    src/.obj     the objects (``make O=``). Inside src, because only then kbuild calls the
-                 source "..": an absolute path would be part of every compiler command and
-                 ccache would miss for the same file in another slot
-    delta.json   which files of src may differ from the pristine tree
-    building     there while make runs (kpatch.build.kernel)
+    src          the tree; its files are hard links to the pristine tree (seconds, no space)
+    src/.obj     the objects (``make O=``). The folder is inside src, because only then kbuild
+                 refers to the source as "..": an absolute path would be part of every compiler
+                 command, and ccache would miss for the same file in another slot
+    delta.json   the files of src that may differ from the pristine tree
+    building     exists while make runs (kpatch.build.kernel)
 
-A series from a file gets a slot of its own, ``<tree id>-<flavor>-<digest of its path>``, which
-starts as a copy of that slot: what its Makefiles leave among the objects reaches no other series.
-The newest STRANGERS of these are kept.
+A series from a file has its own slot, ``<tree id>-<flavor>-<digest of its path>``, which starts as
+a copy of the shared slot: objects that its Makefiles write reach no other series. The newest
+STRANGERS of these slots are kept.
 
-A change of series writes the files that differ and no other, so that make rebuilds what depends
-on those. They get the present as their time stamp, reverted ones too: with the pristine one
-they would look older than the objects of the series before.
+A change of series writes only the files that differ. All of them get the current time as time
+stamp, also those that are reverted: with the pristine file's time they would look older than the
+objects that the previous series left, and make would not rebuild them.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ from kpatch.series import apply
 KIND = "slots"
 
 STRANGERS = 3
-"""Slots of series from files that are kept for each tree and flavor, 0.3 GB each."""
+"""Number of slots of series from files to keep for each tree and flavor; 0.3 GB each."""
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]+")
 _CONFIGURES = re.compile(r"(?:.*/)?Kconfig[^/]*|Makefile|scripts/.*|arch/[^/]+/Makefile")
@@ -49,33 +50,33 @@ _CONFIGURES = re.compile(r"(?:.*/)?Kconfig[^/]*|Makefile|scripts/.*|arch/[^/]+/M
 
 @dataclass(frozen=True)
 class Slot:
-    """The folders of one slot; only who holds it may use them."""
+    """The folders of one slot. Use them only while the slot is locked by `hold`."""
 
     folder: Path
 
     @property
     def src(self) -> Path:
-        """The source with the delta in place."""
+        """Return the folder of the source with the series applied."""
         return self.folder / "src"
 
     @property
     def obj(self) -> Path:
-        """The folder for ``make O=``."""
+        """Return the folder of the objects, for ``make O=``."""
         return self.src / ".obj"
 
     @property
     def building(self) -> Path:
-        """Marks objects that make is at work on; left over, make did not end by itself."""
+        """Return the path of the mark that exists while make runs; it stays if make is killed."""
         return self.folder / "building"
 
     @property
     def delta(self) -> Path:
-        """The record of what is in place."""
+        """Return the path of the record of the applied series: its id, and the changed files."""
         return self.folder / "delta.json"
 
 
 def slot(applied: Applied, flavor: str) -> Slot:
-    """Where the slot of the series with ``flavor`` is, there or not."""
+    """Return the slot of the series with ``flavor``; its folder need not exist."""
     return Slot(cache.root() / KIND / _key(applied, flavor))
 
 
@@ -87,7 +88,7 @@ def _key(applied: Applied, flavor: str) -> str:
 
 
 def _shared_key(tree: Tree, flavor: str) -> str:
-    """The key of the slot that the unpatched kernel and the carried series share."""
+    """Return the key of the slot that the unpatched kernel and the carried series share."""
     key = f"{tree.tree_id}-{flavor}"
     if not _SAFE.fullmatch(key):
         raise ValueError(f"no file name: {key!r}")
@@ -96,10 +97,10 @@ def _shared_key(tree: Tree, flavor: str) -> str:
 
 @contextmanager
 def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Slot]:
-    """The slot for ``flavor`` with ``applied`` in place, locked against other runs.
+    """Lock the slot for ``flavor``, apply the series to its source, and yield the slot.
 
-    Waits, and says so, while another run has it. HarnessError: the cache's disk is full (exit 7)
-    or cannot be written (exit 2).
+    Waits, and reports it to ``stage``, while another run has the lock. HarnessError: exit 7 if the
+    cache's disk is full, exit 2 if the cache cannot be written.
     """
     key = _key(applied, flavor)
 
@@ -109,7 +110,7 @@ def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Slot]:
     with cache.locked(f"slot-{key}", waiting=waiting):
         held = slot(applied, flavor)
         if held.folder.is_dir() and _recorded(held) is None:
-            shutil.rmtree(held.folder)  # damaged: nothing says what lies in there
+            shutil.rmtree(held.folder)  # without a record the content of src is unknown
         cache.entry(KIND, key, lambda partial: _fill(applied, flavor, Slot(partial), stage))
         if not applied.series.origin.trusted:
             os.utime(held.folder)
@@ -120,10 +121,10 @@ def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Slot]:
 
 
 def config_id(applied: Applied) -> str:
-    """Names what a .config is resolved against: the tree, and the Kconfig part of the delta.
+    """Return an id of the sources that determine a .config.
 
-    A series that touches no Kconfig file, and none of the scripts and Makefiles that Kconfig
-    calls, shares its config with the pristine tree.
+    These are the tree and those changes of the series that touch Kconfig files, or scripts and
+    Makefiles that Kconfig calls. A series without such changes has the pristine tree's id.
     """
     if not _configuring(applied):
         return applied.tree.tree_id
@@ -132,9 +133,9 @@ def config_id(applied: Applied) -> str:
 
 @contextmanager
 def config_source(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Path]:
-    """A source to resolve the config of ``applied`` in, named by ``config_id``.
+    """Yield the source folder to resolve the config of ``applied`` in; `config_id` identifies it.
 
-    It is the pristine tree when the series does not touch Kconfig, else the slot, held.
+    It is the pristine tree if the series does not touch Kconfig, else the locked slot's source.
     """
     if not _configuring(applied):
         yield applied.tree.path
@@ -148,9 +149,10 @@ def _configuring(applied: Applied) -> bool:
 
 
 def _fill(applied: Applied, flavor: str, partial: Slot, stage: Stage) -> None:
-    """Make a new slot: for a series from a file a copy of the shared one, if that is there.
+    """Make a new slot in ``partial``.
 
-    Else a copy of the pristine tree, without a delta.
+    For a series from a file it is a copy of the shared slot, if that exists and no build of it was
+    interrupted; else a copy of the pristine tree without objects.
     """
     key = _shared_key(applied.tree, flavor)
     shared = Slot(cache.root() / KIND / key)
@@ -158,7 +160,7 @@ def _fill(applied: Applied, flavor: str, partial: Slot, stage: Stage) -> None:
         with cache.locked(f"slot-{key}"):
             if _recorded(shared) is not None and not shared.building.exists():
                 stage.note("copying the objects of the unpatched kernel")
-                # Objects are never hard links: the assembler writes into the file that is there.
+                # Objects are not hard-linked: the assembler overwrites an existing file in place.
                 _copy(shared.src, partial.src, "--link", leave_out=shared.obj.name)
                 _copy(shared.obj, partial.obj, "--reflink=auto")
                 shutil.copy2(shared.delta, partial.delta)
@@ -170,10 +172,15 @@ def _fill(applied: Applied, flavor: str, partial: Slot, stage: Stage) -> None:
 
 
 def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
-    """Copy a folder ``how`` cp can, else as real copies, with all times."""
+    """Copy the content of the folder ``source`` to the new folder ``target`` with its time stamps.
+
+    ``how`` is cp's option ("--link", "--reflink=auto"); if cp fails with it, the files are copied
+    by "--reflink=auto". ``leave_out`` is the name of an entry to skip. OSError (ENOSPC) if the disk
+    is full.
+    """
     target.mkdir()
     names = [str(path) for path in source.iterdir() if path.name != leave_out]
-    # Hard links end at a file system's border and, on some, at a number of links.
+    # Hard links fail across file systems, and on some file systems above a number of links.
     for option in dict.fromkeys((how, "--reflink=auto")):
         argv = ["cp", "-a", option, "--", *names, str(target)]
         status, output = capture(argv, env=environment.clean())
@@ -188,7 +195,7 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
 
 
 def _remove_old(applied: Applied, flavor: str, *, keep: Slot) -> None:
-    """Remove all but the newest slots of series from files, if nobody uses them."""
+    """Remove all but the newest STRANGERS slots of series from files; skip locked slots."""
     pattern = f"{_shared_key(applied.tree, flavor)}-*"
     found = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
     for path in found[:-STRANGERS]:
@@ -198,10 +205,11 @@ def _remove_old(applied: Applied, flavor: str, *, keep: Slot) -> None:
 
 
 def _place(held: Slot, applied: Applied, stage: Stage) -> None:
-    """Put ``applied`` into the slot's source; what the last series left is taken back.
+    """Apply the series to the slot's source, and revert the files of the series before.
 
-    The record names every path that may differ before the first is touched: an interrupted
-    change is seen by its missing id, and done again from the pristine files.
+    The record names every path that may differ before the first file is written, without an id. If
+    the change is interrupted, the next call sees that the id is missing and writes all the files
+    again.
     """
     recorded = _recorded(held)
     assert recorded is not None
@@ -213,14 +221,17 @@ def _place(held: Slot, applied: Applied, stage: Stage) -> None:
     changes = [wanted.get(path) or _pristine(applied.tree, path) for path in every]
     _record(held, None, every)
     stage.note(f"putting {applied.series.name} in place")
-    # A folder may have to make room for a file of its name, so deletions come first.
+    # Deletions come first: a new file may have the name of a folder that becomes empty.
     for change in sorted(changes, key=lambda change: change.content is not None):
         _put(held.src, change)
     _record(held, applied.delta_id, list(wanted))
 
 
 def _recorded(held: Slot) -> tuple[str | None, list[str]] | None:
-    """The id in place (None: in between) and the paths that may differ; None: no good record."""
+    """Return the applied series' delta id and the paths that may differ from the pristine tree.
+
+    The id is None after an interrupted change. Returns None if the record is missing or damaged.
+    """
     try:
         record = json.loads(held.delta.read_text())
         delta_id, paths = record["delta_id"], record["paths"]
@@ -235,7 +246,7 @@ def _record(held: Slot, delta_id: str | None, paths: list[str]) -> None:
 
 
 def _pristine(tree: Tree, path: str) -> Change:
-    """``path`` as the pristine tree has it."""
+    """Return ``path`` with the content of the pristine tree, None if it has no such file."""
     try:
         info = (tree.path / path).lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -244,7 +255,7 @@ def _pristine(tree: Tree, path: str) -> Change:
 
 
 def _put(src: Path, change: Change) -> None:
-    """Make one file of ``src`` what ``change`` says, and leave it alone if it is."""
+    """Write or delete one file of ``src``; do not touch a file that has the content already."""
     path = src / change.path
     if change.content is None:
         if path.is_file():
@@ -265,7 +276,10 @@ def _same(path: Path, change: Change) -> bool:
 
 
 def _replace(path: Path, content: bytes, *, executable: bool) -> None:
-    """Write a new file and let it take the name: never through a hard link to a pristine file."""
+    """Write a new file and rename it to ``path``.
+
+    An existing file is not written to: it may be a hard link to the file of the pristine tree.
+    """
     fresh = path.with_name(f".{path.name[:200]}.kpatch")
     fresh.unlink(missing_ok=True)
     with fresh.open("xb") as file:
@@ -277,14 +291,17 @@ def _replace(path: Path, content: bytes, *, executable: bool) -> None:
 
 
 def _openly(folder: Path) -> None:
-    """Let us write into a folder that was copied read-only; folders are never hard links."""
+    """Make a folder writable that was copied read-only.
+
+    This does not change the pristine tree: only files are hard links, folders are real copies.
+    """
     mode = folder.stat().st_mode
     if not mode & stat.S_IWUSR:
         folder.chmod(mode | stat.S_IWUSR)
 
 
 def _prune(src: Path, folder: Path) -> None:
-    """Remove the folders that a deletion left empty, as git does."""
+    """Remove ``folder`` and its parents below ``src`` as long as they are empty, as git does."""
     with suppress(OSError):
         while folder != src:
             folder.rmdir()

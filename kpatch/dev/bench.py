@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run costs, as ratios made in one go on one machine.
+"""Measure how long runs take, as ratios to a reference measured on the same machine.
 
-    cold      all stages on an empty cache, control and netlink, against `make bzImage` alone; from
-              the kernel's tarball, since packages are not counted; then both whole suites again
-    series    the build of a further series on a built base, in seconds
-    edit      one line of a carried patch changed, to verdict, in seconds
-    warm      nothing changed, to the verdict of one series, against a boot that runs `true`; the
-              same with its whole suite, and with the whole suites of all series
+    cold      all stages for control and netlink on an empty cache, compared with `make bzImage`
+              alone; the kernel comes from a tarball, so that downloads are not counted. Also gives
+              the build time of the second series, in seconds
+    edit      a run after one line of a carried patch was changed, in seconds
+    warm      a run of one series after no change, compared with a boot that runs `true`; the same
+              with its whole suite, and with the whole suites of all series
 
-They are measured on TURNAROUND, what somebody who writes a series runs again and again; the whole
-suite, with its bursts of 32768 and its namespaces, is a figure of its own.
-Every figure is a whole process as a user starts it. Nothing is asserted: figures of a shared
-machine are for people to read.
+Unless "whole suite" is mentioned, the tests are those of TURNAROUND, which the author of a series
+runs again and again. Each figure is the time of a complete command as a user starts it. Nothing is
+asserted, since figures of a shared machine vary.
 """
 
 from __future__ import annotations
@@ -39,20 +38,24 @@ from kpatch.vm import acpid, virtme
 
 SERIES = "netlink"
 
-# The 64 tests that the aims were set for: the message byte by byte, values, identity, companions,
-# unrelated events, bursts, unbinding. Not those of the library's programs, which start Python anew.
+# The 64 tests to which the aims apply: bytes of a message, values, identity, companions, unrelated
+# events, bursts, unbinding. Tests of the library's programs are excluded: each starts a Python.
 TURNAROUND = (
     "(REQ-EVT or REQ-INT-01 or REQ-INT-02 or REQ-ISO-07 or REQ-ISO-08 or REQ-DEL-01 or REQ-DEL-02 "
     "or REQ-LIF-01 or REQ-LIF-02) and not test_tools"
 )
 
-# vng exits with 255 where no udev names the ports of its script; its init says how that ended.
+# Without udev, vng does not find the ports of its script and exits with 255, although the script
+# succeeded. Its init prints this line then.
 VNG_DONE = "script exited with code 0"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measurement: the seconds of each run, of what it is held against (if any), and the aim."""
+    """A measurement: seconds of each run, seconds of the reference's runs (if any), and the aim.
+
+    ``against`` is the name of the reference, ``aim`` the wanted ratio or time as a text.
+    """
 
     name: str
     runs: tuple[float, ...]
@@ -62,7 +65,7 @@ class Figure:
 
     @property
     def seconds(self) -> str:
-        """The median; of several runs the least and the most as well."""
+        """Return the median in seconds as a text; for several runs also minimum and maximum."""
         median = f"{statistics.median(self.runs):.1f} s"
         if len(self.runs) == 1:
             return median
@@ -70,7 +73,7 @@ class Figure:
 
     @property
     def ratio(self) -> str:
-        """The median by that of the reference, or the median's seconds where there is none."""
+        """Return the median divided by the reference's; without a reference, the seconds."""
         median = statistics.median(self.runs)
         if not self.references:
             return f"{median:.1f} s"
@@ -79,9 +82,10 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bench:
-    """Where the measurements are made: a scratch folder, and a cache that may be empty.
+    """The settings of the measurements: a temporary folder, and a cache, which may be empty.
 
-    ``kernel`` is what every run is given as KERNEL=.
+    ``kernel`` is the value of KERNEL= for every run, ``runs`` the number of repetitions. ``say``
+    prints a line.
     """
 
     folder: Path
@@ -93,21 +97,24 @@ class Bench:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Ours, with the cache; an empty one has an empty ccache beside it."""
+        """Return our environment with the cache's path.
+
+        If the cache is in the temporary folder, ccache's is too, so that both start empty.
+        """
         ours = {**os.environ, cache.ENVIRONMENT: str(self.cache)}
         if self.cache.is_relative_to(self.folder):
             ours["CCACHE_DIR"] = str(self.folder / "ccache")
         return ours
 
     def kpatch(self, *words: str) -> float:
-        """Seconds of ``python -m kpatch test …`` on the kernel."""
+        """Run ``python -m kpatch test`` with ``words`` on the kernel; return its seconds."""
         argv = [sys.executable, "-m", "kpatch", "test", "--out", str(self.out), *words]
         common = ["--kernel", self.kernel, "--jobs", str(self.jobs)]
         return self._time([*argv, *common], environment=self.environment)
 
     @property
     def out(self) -> Path:
-        """The folder of the latest result."""
+        """Return the output folder of the latest run."""
         return self.folder / "out"
 
     def cold(self) -> list[Figure]:
@@ -124,7 +131,7 @@ class Bench:
         ]
 
     def edit(self) -> list[Figure]:
-        """Change one line of the series, each time to something new, and nothing else."""
+        """Measure runs after one line of the series was changed, to a new text each time."""
         return [
             Figure(
                 "one line changed, to verdict",
@@ -134,7 +141,7 @@ class Bench:
         ]
 
     def _edited(self, word: str) -> float:
-        """Seconds to the verdict on the series with ``word`` in one of its messages."""
+        """Put ``word`` into a message of the series, run it, and return the seconds."""
         mailbox = self.folder / "edited.mbox"
         patches = catalog.load(SERIES, bases.DEFAULT_BASE).mailboxes
         text = "".join(path.read_text() for path in patches)
@@ -151,7 +158,7 @@ class Bench:
         return self.kpatch("--series", str(mailbox), *options)
 
     def warm(self) -> list[Figure]:
-        """Nothing changed, in turn with the bare boot, so that both meet the same machine."""
+        """Measure runs after no change, alternating with a bare boot, so that load affects both."""
         self.kpatch()
         result = json.loads((self.out / "result.json").read_text())
         kernels = {one["name"]: one["kernel_id"] for one in result["series"]}
@@ -177,7 +184,7 @@ class Bench:
         ]
 
     def _make(self) -> float:
-        """Seconds of a plain build of the same config, without any cache."""
+        """Return the seconds of ``make bzImage`` with the same config, without ccache."""
         result = json.loads((self.out / "result.json").read_text())
         kernel = self.cache / "kernels" / result["series"][0]["kernel_id"]
         objects = self.folder / "make"
@@ -191,7 +198,10 @@ class Bench:
     def _time(
         self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None, said: str = ""
     ) -> float:
-        """Seconds of a command that has to succeed: by its status, or by what it ``said``."""
+        """Run a command and return its seconds.
+
+        HarnessError (exit 7) unless its status is 0, or its output contains ``said``.
+        """
         begin = time.monotonic()
         run = subprocess.run(
             argv,
@@ -215,7 +225,7 @@ class Bench:
 
 
 def tarball(folder: Path) -> Path:
-    """The tarball in Debian's source package of the default base, put into ``folder``."""
+    """Download Debian's source package of the default base; return its tarball in ``folder``."""
     base = bases.BASES[bases.DEFAULT_BASE]
     name, what = f"linux-source-{base.name}", f"KERNEL={base.name}"
     package = debian.find(name, base.suites, what=what, stage=Silent())
@@ -244,10 +254,10 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Figure]]] = {
 
 
 def run(names: Sequence[str], *, jobs: int, runs: int, say: Callable[[str], None]) -> list[Figure]:
-    """Make the measurements of MEASUREMENTS named, in a scratch folder that goes afterwards.
+    """Run the measurements ``names`` (keys of MEASUREMENTS) in a temporary folder.
 
-    With ``cold`` all are made in a cache of their own, else in the user's, where a kernel that
-    is not built yet is built first and not counted.
+    If "cold" is among them, all use a new cache. Otherwise they use the user's cache; a kernel that
+    is missing there is built first, and that time is not counted.
     """
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache.folder("bench")) as scratch:
         folder = Path(scratch)

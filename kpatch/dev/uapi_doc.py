@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/uapi.md, made from what it is the reference of: the requirements and the suite.
+"""Generate docs/uapi.md from the table of requirements, the test suite, and the planted faults.
 
-The prose is the template's (docs/uapi.md.j2); sentences, mechanisms, limits, tests and faults come
-from where they are used, so that the document cannot say what is not so.
+The prose is in the template (docs/uapi.md.j2). Sentences, mechanisms, limits, tests and faults are
+read from the files that the harness uses, so that the document cannot differ from them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ DOCUMENT = PROJECT / "docs" / "uapi.md"
 SUITE = KTESTS
 FAULTS = PROJECT / "tests" / "data" / "faults" / "faults.toml"
 
-# The middle of an id, and what the requirements under it are about; in the document's order.
+# The middle part of a requirement's id, and the title of its section, in the document's order.
 AREAS: dict[str, str] = {
     "EVT": "Format",
     "INT": "Introspection",
@@ -39,7 +39,7 @@ AREAS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A requirement with the tests that show it, and how each was seen to fail."""
+    """A requirement, its tests, and the planted faults that make them fail."""
 
     requirement: Requirement
     tests: tuple[str, ...]
@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def promised(self) -> str:
-        """Who is held to it, in words."""
+        """Return in words which kernels have to meet it."""
         if ANY in self.requirement.needs:
             return "every kernel"
         words = ["no mechanism" if name == "none" else name for name in self.requirement.needs]
@@ -55,7 +55,10 @@ class Entry:
 
     @property
     def seen_failing(self) -> str:
-        """The kernels that break it; "" if there is none, which no requirement may have."""
+        """Return in words the kernels on which its tests fail; "" if there is none.
+
+        Every requirement has to have one.
+        """
         kernels = [] if {ANY, "none"} & set(self.requirement.needs) else ["the unpatched kernel"]
         if "none" in self.requirement.needs:
             others = (name for name in MECHANISMS if name not in self.requirement.needs)
@@ -64,7 +67,7 @@ class Entry:
 
 
 def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[Entry]]:
-    """The requirements by the title of their area."""
+    """Return the requirements by the title of their section."""
     table = table or requirements.load()
     shown, broken = tests(), faults()
     made: dict[str, list[Entry]] = {title: [] for title in AREAS.values()}
@@ -77,7 +80,7 @@ def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[En
 
 
 def tests(suite: Path = SUITE) -> dict[str, list[str]]:
-    """The tests by the requirement that they are marked with: "test_format.py::test_value"."""
+    """Return the tests ("test_format.py::test_value") by the requirement in their mark."""
     found: dict[str, list[str]] = {}
     for path in sorted(suite.glob("test_*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -89,7 +92,7 @@ def tests(suite: Path = SUITE) -> dict[str, list[str]]:
 
 
 def faults(path: Path = FAULTS) -> dict[str, list[str]]:
-    """The planted faults by the requirement that they break."""
+    """Return the names of the planted faults by the requirement that they break."""
     found: dict[str, list[str]] = {}
     for name, fault in tomllib.loads(path.read_text(encoding="utf-8")).items():
         for requirement in fault["breaks"]:
@@ -105,7 +108,7 @@ def render() -> str:
 
 
 def _marked(test: ast.FunctionDef) -> Iterator[str]:
-    """The ids in ``@pytest.mark.requirement("…")``."""
+    """Yield the ids in the test's ``@pytest.mark.requirement("…")``."""
     for decorator in test.decorator_list:
         if not isinstance(decorator, ast.Call):
             continue

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What knows nothing of kernels: the cache, processes, stages, confinement."""
+"""General helpers that do not depend on kernels: cache, processes, stages, confinement."""

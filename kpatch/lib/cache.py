@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cache: everything expensive, kept by content, written atomically, locked."""
+"""The cache folder: entries are named by a digest of their input, written atomically, locked."""
 
 from __future__ import annotations
 
@@ -29,37 +29,44 @@ TAG_TEXT = "Signature: 8a477f597d28d172789f06886806bc55\n# made by vfio-acpi; sa
 
 FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
-# How tools say that the disk is full, in English. tar may only notice that a write was short;
-# apt looks before it downloads.
+# Messages by which tools report a full disk in the C locale. "Wrote only" is tar's for a short
+# write; "enough free space" is apt's, which checks before it downloads.
 FULL_SIGNS = (*map(os.strerror, FULL), "Wrote only ", "enough free space")
 
 
-# The kernel's Makefile takes no folder with a space or a colon, its rules put the rest unquoted
-# into shell commands, and QEMU's options end at a comma.
+# Characters that the path of the cache must not have: the kernel's Makefile refuses spaces and
+# colons, its rules use paths unquoted in shell commands, and a comma ends a value in QEMU's
+# options.
 UNFIT = re.compile(r"""[\s:,$()'"&;|<>*?`\\\[\]]""")
 NAMES = {" ": "a space", ":": "a colon", ",": "a comma"}
 
 
 class CacheError(HarnessError):
-    """The cache folder itself is in the way: nothing else that could go there helps."""
+    """The cache folder itself cannot be used (path, permission, full disk).
+
+    The caller must not try another way to fill an entry: it would fail for the same reason.
+    """
 
 
 @dataclass(frozen=True)
 class Freed:
-    """One thing that clean() frees, and how many bytes of the disk it takes."""
+    """A file or folder that clean() removes, and its size on the disk in bytes."""
 
     path: Path
     size: int
 
 
 def root() -> Path:
-    """The cache folder: ``$VFIO_ACPI_CACHE``, else ``vfio-acpi`` under the XDG cache folder."""
+    """Return the cache folder: $VFIO_ACPI_CACHE, else ``vfio-acpi`` in the XDG cache folder."""
     override = os.environ.get(ENVIRONMENT)
     return Path(override).absolute() if override else user_cache_path("vfio-acpi")
 
 
 def digest(parts: Iterable[str]) -> str:
-    """A 16-hex-digit key of ``parts``; no two different sequences of strings share one."""
+    """Return a key of 16 hex digits for ``parts``.
+
+    The length of each part is hashed too, so that ("ab", "c") and ("a", "bc") have different keys.
+    """
     sha = hashlib.sha256()
     for part in parts:
         data = part.encode()
@@ -69,7 +76,10 @@ def digest(parts: Iterable[str]) -> str:
 
 @contextmanager
 def explained(only: frozenset[int] | None = None) -> Iterator[None]:
-    """Make a CacheError of an OSError (of those numbers only) that the cache folder gave."""
+    """Convert an OSError of the block to a CacheError; with ``only``, just those errno values.
+
+    The exit code is 7 for a full disk, else 2.
+    """
     try:
         yield
     except OSError as error:
@@ -86,7 +96,7 @@ def explained(only: frozenset[int] | None = None) -> Iterator[None]:
 
 
 def folder(kind: str) -> Path:
-    """The folder of all entries of ``kind``, made when it is not there."""
+    """Return the folder of all entries of ``kind``; make it if needed, with its CACHEDIR.TAG."""
     with explained():
         path = root() / kind
         path.mkdir(parents=True, exist_ok=True)
@@ -98,9 +108,10 @@ def folder(kind: str) -> Path:
 
 @contextmanager
 def using() -> Iterator[None]:
-    """Keep clean() away for as long as the block runs; any number of runs may.
+    """Hold a shared lock on the cache, so that clean() refuses to run.
 
-    HarnessError (exit 2) where nothing could be built. Every command comes by here.
+    Every command uses it, so the path is checked here: HarnessError (exit 2) if it has a
+    character with which builds fail.
     """
     if unfit := UNFIT.search(str(root())):
         raise CacheError(
@@ -122,9 +133,10 @@ def using() -> Iterator[None]:
 def locked(
     name: str, *, waiting: Callable[[], None] | None = None, wait: bool = True
 ) -> Iterator[None]:
-    """Hold the lock ``name`` against other runs; ``waiting`` is called once if somebody has it.
+    """Hold the exclusive lock ``name``; other runs wait for it.
 
-    HarnessError if somebody has it and it is not waited for.
+    ``waiting`` is called once if another run has the lock. HarnessError (exit 2) if another run has
+    it and ``wait`` is false.
     """
     with using():
         path = folder("locks") / f"{name}.lock"
@@ -154,13 +166,13 @@ def entry(
     *,
     waiting: Callable[[], None] | None = None,
 ) -> tuple[Path, bool]:
-    """The folder ``kind/key``, made by ``fill`` when it is not there; and whether it was.
+    """Return the folder ``kind/key`` and whether it existed; if not, ``fill`` makes it.
 
-    ``fill`` gets an empty folder beside the final one; only when it returns does the folder
-    take its name, in one rename, so that an interrupted run leaves nothing that looks whole.
-    What an interrupted run did leave is removed by the next one that makes the same entry.
-    Holds the lock of the entry meanwhile; ``waiting`` is called once if another run has it.
-    Errors of ``fill`` pass through, except that a full disk becomes a HarnessError.
+    ``fill`` writes to an empty temporary folder beside the final one, which is renamed when
+    ``fill`` returns: an interrupted run leaves no entry that looks complete. The next run that
+    makes the same entry removes the rest of an interrupted one. The entry is locked meanwhile;
+    ``waiting`` is called once if another run has the lock. Exceptions of ``fill`` pass through,
+    but a full disk becomes a CacheError (exit 7).
     """
     final = root() / kind / key
     if final.is_dir():
@@ -178,7 +190,7 @@ def entry(
                 try:
                     fill(partial)
                 except shutil.Error as error:
-                    # copytree() goes on after an error, and then has them all in words.
+                    # copytree() continues after an error and raises all of them as one text.
                     raise_if_full(str(error))
                     raise
             with explained():
@@ -191,9 +203,9 @@ def entry(
 
 
 def raise_if_full(complaint: str) -> None:
-    """OSError (ENOSPC) if a full disk is what a tool, run with LC_ALL=C, complains about.
+    """Raise OSError (ENOSPC) if the tool's message ``complaint`` (LC_ALL=C) reports a full disk.
 
-    Out of a ``fill``, entry() makes the one clear line of it.
+    If a ``fill`` raises it, entry() converts it to a CacheError.
     """
     if any(sign in complaint for sign in FULL_SIGNS):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
@@ -202,7 +214,7 @@ def raise_if_full(complaint: str) -> None:
 def clean() -> tuple[Freed, ...]:
     """Remove every entry of every kind; return what was freed.
 
-    HarnessError if another run uses the cache, and then nothing is removed.
+    HarnessError (exit 2) if another run uses the cache; nothing is removed then.
     """
     if not root().is_dir():
         return ()
@@ -231,14 +243,18 @@ def _opened(path: Path) -> int:
 
 
 def _gate(operation: int) -> int:
-    """A descriptor that holds the lock of the whole cache: shared by users, exclusive to clean."""
+    """Lock the whole cache and return the file descriptor that holds the lock.
+
+    ``operation`` is that of flock(2): shared for runs, exclusive for clean(). HarnessError (exit 2)
+    if a non-blocking lock is held by another run.
+    """
     path = root() / "in-use"
     try:
         gate = _opened(path)
     except OSError as error:
         if error.errno != errno.EROFS:
             raise
-        # Nobody can clean what is read-only, and a whole entry can be used from there.
+        # A read-only cache needs no lock: clean() cannot remove its entries.
         return os.open(root(), os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         fcntl.flock(gate, operation)
@@ -253,7 +269,7 @@ def _gate(operation: int) -> int:
 
 
 def _size(path: Path) -> int:
-    """Bytes of disk that ``path`` and all below it take; a hard link counts each time."""
+    """Return the disk space of a folder or file in bytes; each hard link counts."""
     blocks = path.lstat().st_blocks
     if path.is_dir() and not path.is_symlink():
         for parent, folders, files in os.walk(path):

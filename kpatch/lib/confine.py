@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Confinement of what a series can make run: builds, and QEMU with the kernel built of it.
+"""Confine the programs that run a series' code: builds, and QEMU with the built kernel.
 
-bubblewrap (bwrap) gives the program namespaces of its own: no network, no processes but its own, a
-file system of /usr, a few files of /etc and the folders that are named, of which only the writable
-ones can be written to. There is no home, and nothing of the user's but what is named.
+bubblewrap (bwrap) runs a program in its own namespaces: without network, without access to other
+processes, with a file system of /usr, a few files of /etc, and the named files and folders. It can
+write only to those named as writable. The user's home and other files are not visible.
 
-How many processes and how much memory it gets is bounded by a control group, which binds root as
-well, where one can be made (cgroup v2 with its controllers delegated, or v1). A size is no
-property of a folder: a watcher ends what fills the disk (`kpatch.lib.process.capture`).
+A control group limits the number of processes and the memory, also for root, if one can be made
+(cgroup v2 with delegated controllers, or v1). Disk use cannot be limited by folder, so a watcher
+ends a program that fills the disk (`kpatch.lib.process.capture`).
 
 Source: bwrap(1); Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/{pids,memory}.rst.
 """
@@ -34,28 +34,31 @@ from kpatch.tables.outcomes import ExitCode
 PACKAGE = "bubblewrap"
 
 NO_SPACE = os.strerror(errno.ENOSPC)
-"""How every tool words a full disk in the C locale; as an OSError the cache explains it."""
+"""The message of tools about a full disk, in the C locale.
 
-# Of /etc: what the dynamic linker and Debian's alternatives need, and names of users.
+Raised as an OSError, `kpatch.lib.cache.explained` makes an error for the user of it.
+"""
+
+# Visible files of /etc: those of the dynamic linker and of Debian's alternatives; names of users.
 ETC = ("alternatives", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "passwd")
 
-# Folders at the top that lead into /usr where that is merged, and are folders where it is not.
+# Top folders that are symlinks into /usr on a system with merged /usr, and folders on others.
 TOP = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 
-# What a build may take from elsewhere. No others: a rustc or pahole that needs files of the user's
-# home would change the .config.
+# Tools of a build that may be outside of /usr. rustc and pahole are left out: they could need files
+# of the user's home, and would change the .config.
 TOOLS = ("make", "gcc", "ld", "flex", "bison", "bc", "ccache")
 
-# More than any build here uses (some 20 processes for each job), far less than a machine bears.
+# A build has about 20 processes for each job, so this limit ends fork bombs only.
 MOST_PROCESSES = 1000
 
-# Of the machine's memory; what is left lets the harness say what happened.
+# Share of the machine's memory for a build. The harness needs the rest to report a failure.
 SHARE_OF_MEMORY = 0.75
 
 CGROUPS = Path("/sys/fs/cgroup")
 
-# Of cgroup v2, and what is set where it is there: who is over the bound swaps nothing, and the
-# whole group is ended, not one compiler of it.
+# Controllers of cgroup v2, and settings that are written if the file exists: no swap, and the OOM
+# killer ends the whole group instead of one compiler.
 CONTROLLERS = ("pids", "memory")
 MORE_LIMITS = {"memory.swap.max": 0, "memory.oom.group": 1}
 
@@ -64,7 +67,7 @@ REMOVE_SECONDS = 2.0
 
 @functools.cache
 def fault() -> str:
-    """Return why nothing can be confined here, "" if it can."""
+    """Return why bwrap does not work on this system; "" if it works."""
     program = shutil.which("bwrap")
     if program is None:
         return f"bwrap is not in PATH; {system.install([PACKAGE])}"
@@ -82,7 +85,7 @@ def fault() -> str:
 
 
 def require(*, asked: bool) -> None:
-    """HarnessError (exit 2) if confinement is ``asked`` for and cannot be had."""
+    """Raise HarnessError (exit 2) if confinement is ``asked`` for and does not work here."""
     if asked and fault():
         raise HarnessError(
             "--untrusted",
@@ -99,7 +102,10 @@ def wrap(
     devices: Sequence[Path] = (),
     empty: Sequence[Path] = (),
 ) -> list[str]:
-    """Return ``argv`` confined, or as it is where nothing can be confined (see `fault`)."""
+    """Return the argv that runs ``argv`` confined; ``argv`` itself if bwrap does not work.
+
+    The program sees ``readable`` and ``writable`` at their own paths; the rest is as in `command`.
+    """
     if fault():
         return list(argv)
     return command(
@@ -112,7 +118,7 @@ def wrap(
 
 
 def _same(paths: Sequence[Path]) -> dict[Path, Path | str]:
-    """Map each path to itself: the confined program sees it where it is."""
+    """Map each path to itself: the confined program sees it at the same path."""
     return {path: path for path in paths}
 
 
@@ -126,16 +132,16 @@ def command(
 ) -> list[str]:
     """Return bwrap's argv for ``argv``.
 
-    ``readable`` and ``writable`` map files and folders to where the program sees them; a folder
-    of the latter may lie inside one of the former. ``devices`` are nodes of /dev, ``empty`` folders
-    that are there and hold nothing.
+    ``readable`` and ``writable`` map files and folders of the host to their paths inside; a
+    writable folder may be inside a readable one. ``devices`` are nodes of /dev. ``empty`` are
+    folders that exist inside and are empty.
     """
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
-    # bwrap leaves root its capabilities, of the namespaces alone: enough to mount what is bound
-    # read-only once more, writable.
+    # bwrap leaves root its capabilities within the namespaces. With these a program could remount
+    # a read-only bind mount writable.
     words += ["--cap-drop", "ALL"]
     words += ["--proc", "/proc", *_proc(), "--dev", "/dev"]
-    words += ["--tmpfs", "/tmp"]  # noqa: S108 - its own
+    words += ["--tmpfs", "/tmp"]  # noqa: S108 - private to the confined program
     words += ["--ro-bind", "/usr", "/usr", *_top(), *_etc(), *_tools()]
     words += [word for path in empty for word in ("--dir", str(path))]
     for option, paths in (
@@ -149,10 +155,10 @@ def command(
 
 
 def _proc() -> list[str]:
-    """Bind what can be written to in /proc, processes apart, read-only.
+    """Return bwrap's options that make the writable files of /proc read-only, except of processes.
 
-    It is the whole machine's, and owned by its root, who needs no capability to write there: to
-    sys/kernel/core_pattern (a program that the kernel runs, outside of all namespaces), or to
+    These files belong to the whole machine. Root needs no capability to write to them, for example
+    to sys/kernel/core_pattern (a program that the kernel runs outside of all namespaces) or to
     sysrq-trigger.
     """
     paths = (path for path in sorted(Path("/proc").iterdir()) if not path.name.isdecimal())
@@ -181,7 +187,7 @@ def _etc() -> list[str]:
 
 
 def _tools() -> list[str]:
-    """Bind the folders of the tools of a build that are not in /usr: a compiler of the user's."""
+    """Return bwrap's options for the folders of TOOLS outside of /usr (a user's compiler)."""
     return [word for folder in _folders() for word in ("--ro-bind", str(folder), str(folder))]
 
 
@@ -196,7 +202,7 @@ def _in_usr(folder: Path) -> bool:
 
 
 def path() -> str:
-    """Return PATH for a confined program: that of the user, without the folders that it lacks."""
+    """Return PATH for a confined program: the user's, without folders that are not visible."""
     there = set(_folders())
     folders = map(Path, os.environ.get("PATH", os.defpath).split(os.pathsep))
     return os.pathsep.join(str(it) for it in folders if it in there or _in_usr(it))
@@ -204,16 +210,18 @@ def path() -> str:
 
 # ---- builds --------------------------------------------------------------------------------------
 
-# Where a build sees its source, wherever that is: objects whose commands hold absolute paths, those
-# of objtool for one, are good for every copy of a tree then, and ccache finds them.
+# Path of the source inside of a confined build, wherever it is on the host. Some commands have
+# absolute paths (objtool's for one); with a fixed path their objects are the same for every copy
+# of a tree, and ccache finds them.
 PLACE = "/build/source"
 
-# A cold build of the largest flavor takes a tenth of each.
+# Limits of a build: time, disk space and output. A cold build of the largest flavor uses a tenth.
 BUILD_SECONDS = 3600.0
 BUILD_DISK = 20 << 30
 BUILD_OUTPUT = 256 << 20
 
-# Enters the control groups, then becomes the program. Only file names and argv are put in.
+# Shell script: write the shell's pid to the cgroup.procs files given before "--", then exec the
+# rest. Its arguments are file names and argv, so no text is interpreted by the shell.
 ENTER = 'while [ "$1" != -- ]; do echo $$ > "$1" || exit 125; shift; done; shift; exec "$@"'
 
 
@@ -228,17 +236,18 @@ def make(
     line: Callable[[str], None] | None = None,
     log: IO[bytes] | None = None,
 ) -> tuple[int, str]:
-    """Run make on ``source``, which it can read, into ``out``; return its status and output.
+    """Run make confined; return its exit status and output.
 
-    ``more`` is added to its environment. OSError (ENOSPC) if it failed for want of space;
-    HarnessError (exit 4) if it had to be ended: it took too long, filled the disk, or printed
-    without end.
+    ``source`` is readable, ``out`` is writable, ``more`` is added to the environment; ``readable``
+    and ``writable`` are further paths. ``line`` is called with each line of output, ``log`` gets
+    its bytes. OSError (ENOSPC) if the disk was full. HarnessError (exit 4) if make exceeded a
+    limit (BUILD_SECONDS, BUILD_DISK, BUILD_OUTPUT) and was ended.
     """
     env = environment.clean(**more)
     words = list(argv)
     if not fault():
         env = {name: value.replace(str(source), PLACE) for name, value in env.items()}
-        env |= {"HOME": "/tmp", "TMPDIR": "/tmp", "PATH": path()}  # noqa: S108 - its own
+        env |= {"HOME": "/tmp", "TMPDIR": "/tmp", "PATH": path()}  # noqa: S108 - private
         seen = [word.replace(str(source), PLACE) for word in argv]
         inside = PLACE + str(out).removeprefix(str(source)) if out.is_relative_to(source) else out
         words = command(
@@ -265,7 +274,10 @@ def make(
 
 
 class _Watch:
-    """Ends a program that takes too long, fills the disk of ``out``, or prints without end."""
+    """Decides whether to end a program: by time, by disk space used on ``out``, and by output.
+
+    ``ended`` is the reason in words, "" as long as no limit is exceeded.
+    """
 
     def __init__(self, out: Path) -> None:
         self.ended = ""
@@ -274,7 +286,7 @@ class _Watch:
         self._free = self._available()
 
     def __call__(self, printed: int) -> bool:
-        """Whether it is to be ended now, after so many bytes of output."""
+        """Return whether to end the program now; ``printed`` is its output so far in bytes."""
         if time.monotonic() > self._end:
             self.ended = f"took longer than {BUILD_SECONDS:.0f} s"
         elif self._free - self._available() > BUILD_DISK:
@@ -289,10 +301,10 @@ class _Watch:
 
 
 def product(folder: Path, name: str | Path) -> Path:
-    """Return the path of a file that a build has made, resolved.
+    """Return the resolved path of a file that a build has made in ``folder``.
 
-    HarnessError (exit 4) if it is no regular file inside ``folder``: a symbolic link to a file of
-    the user's, or a pipe that is never written to.
+    HarnessError (exit 4) if it is no regular file inside ``folder``. A hostile build could leave a
+    symbolic link to a file of the user, or a pipe that blocks the reader.
     """
     path = (folder / name).resolve()
     if not path.is_relative_to(folder.resolve()) or not path.is_file():
@@ -310,9 +322,10 @@ def product(folder: Path, name: str | Path) -> Path:
 
 @contextmanager
 def bounded() -> Iterator[list[Path]]:
-    """Make control groups with bounds for processes and memory; yield their files of members.
+    """Make control groups that limit processes and memory; yield their cgroup.procs files.
 
-    Write the process's number into each. There are none where no group can be made.
+    A process enters the groups by writing its pid to each file. The list is empty if no group can
+    be made. The groups are removed at the end of the block, and processes in them are killed.
     """
     made: list[Path] = []
     try:
@@ -326,7 +339,7 @@ def bounded() -> Iterator[list[Path]]:
 
 
 def _group(parent: Path, limits: Mapping[str, int]) -> Path:
-    """Make a group with these limits; OSError, and no group, if one of them cannot be set."""
+    """Make a group below ``parent`` and set its limits; OSError, and no group, if that fails."""
     group = Path(tempfile.mkdtemp(prefix="vfio-acpi-", dir=parent))
     try:
         for name, value in limits.items():
@@ -342,9 +355,10 @@ def _group(parent: Path, limits: Mapping[str, int]) -> Path:
 
 
 def _try_entering(group: Path) -> None:
-    """OSError if no process can enter: who is delegated a group may not move into it from outside.
+    """Raise OSError if our processes cannot enter ``group``.
 
-    cgroup-v2.rst, "Delegation Containment": that takes write access to the common ancestor.
+    Moving a process needs write access to the common ancestor of both groups, which the owner of a
+    delegated group may lack (cgroup-v2.rst, "Delegation Containment").
     """
     argv = ["sh", "-c", ENTER, "sh", str(group / "cgroup.procs"), "--", "true"]
     if subprocess.run(argv, env=environment.clean(), capture_output=True, check=False).returncode:
@@ -352,7 +366,7 @@ def _try_entering(group: Path) -> None:
 
 
 def _remove(group: Path) -> None:
-    """End what is left in a group, and remove it; what was killed takes a moment to go."""
+    """Kill the processes left in a group (cgroup v2), and remove it within REMOVE_SECONDS."""
     if (group / "cgroup.kill").exists():  # since v5.14, with cgroup v2 alone
         with suppress(OSError):
             (group / "cgroup.kill").write_text("1")
@@ -365,7 +379,10 @@ def _remove(group: Path) -> None:
 
 
 def _groups() -> list[tuple[Path, dict[str, int]]]:
-    """The groups to make: the parent, and the limits to write."""
+    """Return the groups to make, each as its parent folder and the limits to write (file: value).
+
+    One group for cgroup v2, one for each controller of v1.
+    """
     memory = int(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") * SHARE_OF_MEMORY)
     if (CGROUPS / "cgroup.controllers").exists():
         return [(_parent(), {"pids.max": MOST_PROCESSES, "memory.max": memory})]
@@ -376,11 +393,12 @@ def _groups() -> list[tuple[Path, dict[str, int]]]:
 
 
 def _parent() -> Path:
-    """Return the group of cgroup v2 to make ours in: the nearest that hands out what we need.
+    """Return the cgroup v2 folder to make our group in: the nearest that enables CONTROLLERS.
 
-    Our own holds processes, us for one, and such a group hands out no controllers ("No Internal
-    Process Constraint"); a user's own slice does, and its parent, where systemd has delegated it.
-    The root is exempt, and the last to try; it may have to be told to hand them out.
+    Our own group cannot be used: a group with processes cannot enable controllers for its children
+    ("No Internal Process Constraint"). The user's slice and its parent can, if systemd has
+    delegated them. The root is exempt from the rule and is tried last; the controllers are enabled
+    there if need be.
     """
     for folder in _ancestors():
         handed_out = (folder / "cgroup.subtree_control").read_text().split()
@@ -393,17 +411,17 @@ def _parent() -> Path:
 
 
 def _ancestors() -> list[Path]:
-    """The groups above our own, the nearest first; the root, if that is our own."""
+    """Return the groups above our own, the nearest first; the root only, if that is our own."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     own = next((line[3:] for line in lines if line.startswith("0::/")), "/")
     names = [name for name in own.split("/") if name]
-    if ".." in names:  # outside of what our name space shows
+    if ".." in names:  # our group is outside of the cgroup namespace
         return [CGROUPS]
     return [CGROUPS.joinpath(*names[:count]) for count in range(len(names) - 1, 0, -1)] + [CGROUPS]
 
 
 def described() -> str:
-    """Return how builds and VMs are confined here, in one line for a reader."""
+    """Return one line for a reader about how builds and VMs are confined on this system."""
     if fault():
         return f"none: {fault()}"
     return f"bubblewrap; processes and memory of a build are bounded by {_bound()}"

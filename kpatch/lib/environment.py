@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The environment of builds, of gcc, of virtme-ng and of QEMU: a short list, and nothing beside.
+"""Make the environment of builds, gcc, virtme-ng and QEMU: a few variables of the user's.
 
-What else a user has set (MAKEFLAGS, KBUILD_*, CC, CPATH, CCACHE_*, GIT_*, PYTHON*, LD_PRELOAD,
-BASH_ENV, …) would change a build or a run without anybody having asked for it in the command that
-is recorded; and a guest sees the /proc that its QEMU sees, QEMU's environment included. Programs
-that fetch, and git where it is asked for the user's name, have the user's environment.
+All other variables (MAKEFLAGS, KBUILD_*, CC, CPATH, CCACHE_*, GIT_*, PYTHON*, LD_PRELOAD, BASH_ENV,
+…) are left out: they would change a build or a run, and the recorded command would not show it. A
+guest can also read QEMU's environment in /proc. Programs that download, and git if it is asked for
+the user's name, get the user's whole environment.
 """
 
 from __future__ import annotations
 
 import os
 
-# Who and where the user is. HOME is for programs that keep state there; see `kpatch.lib.confine`
-# for those that run what a series says.
+# Variables that are passed on. HOME is for programs that keep state there; programs that run code
+# of a series get another HOME (`kpatch.lib.confine`).
 PASSED_ON = ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Child processes that never outlive their parent."""
+"""Run child processes that end when the harness ends, also if it is killed."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from kpatch.lib import system
 
 GRACE_SECONDS = 5.0
 WATCH_SECONDS = 0.5
-# More than a pipe holds.
+# Larger than a pipe's buffer.
 CHUNK = 1 << 17
 
 
 def need(tool: str, *, package: str) -> str:
-    """The path of ``tool``; HarnessError (exit 2) naming its package if it is missing.
+    """Return the path of ``tool``; HarnessError (exit 2) if it is not in PATH.
 
-    ``package`` is Debian's name of it.
+    ``package`` is the Debian package that the error names.
     """
     path = shutil.which(tool)
     if path is None:
@@ -34,9 +34,11 @@ def need(tool: str, *, package: str) -> str:
 
 
 def ending_with_us(argv: Sequence[str], parent_death: str = "TERM") -> list[str]:
-    """``argv`` so that the kernel sends it ``parent_death`` when we are gone, however we went.
+    """Return an argv that runs ``argv`` with a parent-death signal (prctl(2), PR_SET_PDEATHSIG).
 
-    Ctrl-C may come while subprocess is still starting the child, and then nobody knows it.
+    The kernel sends the signal ``parent_death`` to the program when our process has ended, for
+    whatever reason. This also covers a Ctrl-C that arrives while subprocess is starting the child,
+    when no Popen object exists yet.
     """
     return [need("setpriv", package="util-linux"), "--pdeathsig", parent_death, "--", *argv]
 
@@ -53,16 +55,16 @@ def child(
     pass_fds: Sequence[int] = (),
     parent_death: str = "TERM",
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run ``argv`` in a session of its own; whatever ends the block ends the whole group.
+    """Start ``argv`` in its own session; end its process group at the end of the block.
 
-    Its environment is ``env``, or ours: see `kpatch.lib.environment` for what is to decide a run.
+    Its environment is ``env``, or ours if None; see `kpatch.lib.environment` for programs that
+    decide a result.
 
-    One that gets our terminal (``stdin`` None) stays in our session, the only one that may read
-    from it.
+    A program that gets our terminal (``stdin`` None) stays in our session, since only processes of
+    that session may read from the terminal.
 
-    A parent that is killed outright cannot clean up, so the kernel is asked to send the child
-    ``parent_death`` then (prctl(2), PR_SET_PDEATHSIG). For make that is TERM, on which it takes
-    its own children down; for QEMU it is KILL.
+    If the harness is killed it cannot clean up; the kernel then sends the child ``parent_death``.
+    That is TERM for make, which ends its own children, and KILL for QEMU.
     """
     process = subprocess.Popen(
         ending_with_us(argv, parent_death),
@@ -81,9 +83,9 @@ def child(
 
 
 def stop(process: subprocess.Popen[bytes], send: Callable[[int, int], None] = os.killpg) -> None:
-    """End the process and everything in its group: TERM, and after a while KILL.
+    """End the process and its group: SIGTERM, and SIGKILL after GRACE_SECONDS.
 
-    ``send`` is os.kill for a process that is in our own group.
+    For a process in our own group pass os.kill as ``send``, so that only the process is ended.
     """
     with suppress(ProcessLookupError):
         for action in (signal.SIGTERM, signal.SIGKILL):
@@ -92,7 +94,7 @@ def stop(process: subprocess.Popen[bytes], send: Callable[[int, int], None] = os
             send(process.pid, action)
             with suppress(subprocess.TimeoutExpired):
                 process.wait(GRACE_SECONDS)
-        # What the process left behind in its group.
+        # Processes that the program has left behind in its group.
         if send is os.killpg:
             send(process.pid, signal.SIGKILL)
     for stream in (process.stdin, process.stdout, process.stderr):
@@ -101,7 +103,7 @@ def stop(process: subprocess.Popen[bytes], send: Callable[[int, int], None] = os
 
 
 def ending(status: int) -> str:
-    """Say how a program ended; bwrap and shells tell of a signal by 128 and its number."""
+    """Describe an exit status in words; bwrap and shells report a signal N as status 128 + N."""
     number = -status if status < 0 else status - 128
     if status < 0 or number in set(signal.Signals):
         return f"was killed by signal {number}"
@@ -117,11 +119,11 @@ def capture(
     log: IO[bytes] | None = None,
     watch: Callable[[int], bool] | None = None,
 ) -> tuple[int, str]:
-    """Run ``argv`` to its end; the exit status and all it printed (both streams, as UTF-8).
+    """Run ``argv`` to its end; return exit status and output (stdout and stderr as UTF-8).
 
-    ``line`` is called with each line as it comes, ``log`` gets the bytes unchanged. ``watch`` is
-    called with the number of bytes that were printed, every WATCH_SECONDS and with all output; the
-    program is ended when it returns true.
+    ``line`` is called with each line as it arrives; ``log`` gets the unchanged bytes. ``watch`` is
+    called with the number of bytes printed so far, at least every WATCH_SECONDS; if it returns
+    true, the program is ended.
     """
     output, rest, printed = [], b"", 0
     with child(argv, cwd=cwd, env=env) as process:

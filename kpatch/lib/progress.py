@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tells what a run is doing, on stderr: live on a terminal, in plain lines anywhere else.
+"""Report the progress of a run on stderr: a live display on a terminal, else plain lines.
 
-A stage that is over at once gives one line. A longer one gives a line with the time it is
-expected to take, as learned from earlier runs; on a terminal that line then lives, elsewhere (the
-log of a CI system) a line follows every half minute, so that nobody takes the run for dead.
+A stage that ends within QUICK_SECONDS prints one line. A longer stage also shows the time that it
+is expected to take, as measured in earlier runs: on a terminal in a line that is updated, in a log
+(of a CI system) in a line at its start and one every half minute.
 """
 
 from __future__ import annotations
@@ -33,21 +33,22 @@ KEPT_TIMINGS = 5
 
 
 class Timings:
-    """How long stages took in earlier runs: the median of the last few, by kind of stage.
+    """Store how long the stages of the last runs took, by kind of stage.
 
-    A file that is missing, broken or cannot be written costs the expectation and nothing else.
+    If the file is missing, damaged or not writable, stages have no expected time; no error is
+    raised.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = cache.root() / "timings.json" if path is None else path
 
     def expected(self, key: str) -> float | None:
-        """Seconds that ``key`` should take, None if it was never seen."""
+        """Return the median of the last durations of ``key`` in seconds, None if unknown."""
         seen = self._read().get(key)
         return statistics.median(seen) if seen else None
 
     def learn(self, key: str, seconds: float) -> None:
-        """Remember that ``key`` took ``seconds``."""
+        """Store that ``key`` took ``seconds``; the last KEPT_TIMINGS durations are kept."""
         known = self._read()
         known[key] = [*known.get(key, []), round(seconds, 2)][-KEPT_TIMINGS:]
         with suppress(OSError):
@@ -77,9 +78,10 @@ class Timings:
 
 
 class LiveStage:
-    """A stage that is going on: the `kpatch.lib.stage.Stage` that the stages get.
+    """A running stage; implements `kpatch.lib.stage.Stage`.
 
-    Set ``cached`` when there was nothing to do. ``record`` is there when the stage is over.
+    The stage's code sets ``cached`` if its result was in the cache. ``record`` is None until the
+    stage has ended.
     """
 
     def __init__(
@@ -106,20 +108,20 @@ class LiveStage:
         self._commands: list[str] = []
 
     def note(self, text: str) -> None:
-        """Say in a few words what is being done now."""
+        """Set the description of the current step, which `status` shows."""
         self._note = text
 
     def say(self, text: str) -> None:
-        """Say it at once, and while the stage lives."""
+        """Print a line at once, and keep the text as the note."""
         self.note(text)
         self._progress.say(f"{self.title}: {text}")
 
     def advance(self, done: float, total: float | None) -> None:
-        """Tell how much of the stage is done."""
+        """Report that ``done`` of ``total`` units are finished; None if the total is unknown."""
         self._share = min(1.0, max(0.0, done / total)) if total else None
 
     def command(self, argv: Sequence[str], *, cwd: Path | None = None) -> None:
-        """Record a command that repeats (part of) this stage."""
+        """Record a command that repeats this stage or a part of it; print it with ``echo``."""
         line = shell_line(argv, cwd=cwd)
         self._commands.append(line)
         if self._echo:
@@ -127,16 +129,16 @@ class LiveStage:
 
     @property
     def title(self) -> str:
-        """The stage's name, and its series if it is for one."""
+        """Return the stage's name, followed by its series if it has one."""
         return f"{self.name} {self.series}" if self.series else self.name
 
     @property
     def elapsed(self) -> float:
-        """Seconds since it began."""
+        """Return the seconds since the stage began."""
         return time.monotonic() - self.began
 
     def status(self) -> str:
-        """One line: elapsed and expected time, share, what is being done."""
+        """Return one line with elapsed and expected time, percentage, and the current step."""
         about = f" of about {sanitize.duration(self.expected)}" if self.expected else ""
         share = f", {self._share:.0%}" if self._share is not None else ""
         note = sanitize.line(self._note)
@@ -144,12 +146,12 @@ class LiveStage:
         return f"{self.title}: {sanitize.duration(self.elapsed)}{about}{share}{doing}"
 
     def opening(self) -> str:
-        """The line that a stage starts with in a log."""
+        """Return the line that is printed to a log when the stage has started."""
         about = f", about {sanitize.duration(self.expected)}" if self.expected else ""
         return f"{self.title}: started{about}"
 
     def finish(self) -> StageRecord:
-        """The stage is over."""
+        """Set and return the record of the stage, which has ended."""
         self.record = StageRecord(
             self.name, self.series, round(self.elapsed, 3), self.cached, tuple(self._commands)
         )
@@ -157,10 +159,10 @@ class LiveStage:
 
 
 class Progress:
-    """Follows the stages of a run; several may go on at once, in threads of their own.
+    """Display the stages of a run; several may run at the same time, in different threads.
 
-    ``records`` are the stages that are over, those included that failed. ``echo`` shows every
-    command. Nothing that happens to ``file`` (a closed pipe) disturbs the run.
+    ``records`` are the stages that have ended, also those that failed. ``echo`` prints every
+    command. Errors in writing to ``file`` (a closed pipe) are ignored.
     """
 
     def __init__(
@@ -183,9 +185,10 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, *, series: str | None = None, kind: str = "") -> Iterator[LiveStage]:
-        """A stage while the block lasts. ``kind`` tells apart what takes a different time.
+        """Run the block as a stage; the yielded object takes its reports.
 
-        Names that go together: ``build``, series ``netlink``, kind ``7.3 plain``.
+        Stages of one name with a different ``kind`` have separate expected times. Example: name
+        ``build``, series ``netlink``, kind ``7.3 plain``.
         """
         key = f"{name} {kind}".strip()
         expected = self._timings.expected(key)
@@ -202,7 +205,7 @@ class Progress:
             self._timings.learn(key, stage.record.seconds)
 
     def say(self, line: str) -> None:
-        """Print a line of its own, above whatever lives on the terminal."""
+        """Print a line, above the live display if there is one."""
         with self._lock, suppress(OSError, ValueError):
             if self._live is not None:
                 self._live.console.print(_text(line), soft_wrap=True)
@@ -234,7 +237,7 @@ class Progress:
             ticker.stop()
 
     def tick(self) -> None:
-        """Bring what is shown up to date; called a few times a second."""
+        """Update the display; called every TICK_SECONDS."""
         with self._lock, suppress(OSError, ValueError):
             if self._file.isatty():
                 self._show()
@@ -256,7 +259,7 @@ class Progress:
         if not old:
             return
         if self._live is None:
-            # Only now: a warm run is over before it is worth loading this.
+            # Imported here: a warm run ends before it needs this, and loading it takes time.
             from rich.console import Console
             from rich.live import Live
 
@@ -272,7 +275,7 @@ class Progress:
 
 
 class _Ticker(threading.Thread):
-    """Calls `Progress.tick` until it is stopped."""
+    """A thread that calls `Progress.tick` until it is stopped."""
 
     def __init__(self, progress: Progress) -> None:
         super().__init__(name="progress", daemon=True)
@@ -284,7 +287,10 @@ class _Ticker(threading.Thread):
             self._progress.tick()
 
     def stop(self) -> None:
-        """End the thread; it may be in the middle of a tick, so the caller holds no lock."""
+        """End the thread and wait for it.
+
+        The caller must not hold the lock of `Progress`: the thread may wait for it in a tick.
+        """
         self._over.set()
         self.join()
 

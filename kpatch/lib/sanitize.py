@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Text that comes from a test kernel or its guest, made safe for a terminal, XML and one line."""
+"""Make text from a test kernel or its guest safe for a terminal, for XML, and for one line."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ _ESCAPES = re.compile(
     r"|\x1b[\]PX^_][^\x07\x1b\x9c\n]*(?:\x07|\x1b\\|\x9c)?"
     r"|\x1b[ -/]*[0-~]?"
 )
-# What is left of C0 and C1, what turns the direction of writing around (a line could be made
-# to read as another), surrogates, and what XML 1.0 cannot hold even as a reference.
+# Control characters of C0 and C1 that are no escape sequence, characters that change the direction
+# of writing (with them a line could be displayed as another), surrogates, and characters that XML
+# 1.0 does not allow.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ufeff\ufffe\uffff"
     "\ud800-\udfff]"
@@ -23,12 +24,15 @@ _UNSAFE = re.compile(
 
 
 def clean(text: str) -> str:
-    """``text`` without escape sequences and control characters; tab and newline stay."""
+    """Return ``text`` without escape sequences and control characters; tab and newline stay."""
     return _UNSAFE.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
 
 
 def line(text: str, *, limit: int = LINE_LIMIT) -> str:
-    """The first line of ``text`` that says something, cleaned, cut at ``limit`` characters."""
+    """Return the first line of ``text`` that is not blank, cleaned, cut at ``limit`` characters.
+
+    White space is reduced to single spaces. Returns "" if there is no such line.
+    """
     for candidate in clean(text).splitlines():
         flat = " ".join(candidate.split())
         if flat:
@@ -37,7 +41,7 @@ def line(text: str, *, limit: int = LINE_LIMIT) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds for a reader: ``0.4s``, ``12s``, ``5m12s``, ``1h02m``."""
+    """Format seconds for a reader: ``0.4s``, ``12s``, ``5m12s``, ``1h02m``."""
     if seconds < 9.95:
         return f"{seconds:.1f}s"
     whole = round(seconds)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a stage may tell while it works, whoever listens (a terminal, a log, a test)."""
+"""The interface by which a stage reports its progress to a listener (terminal, log, test)."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from typing import Protocol
 
 
 class Stage(Protocol):
-    """The listener that every stage gets."""
+    """The listener that every stage gets as an argument."""
 
     def note(self, text: str) -> None:
-        """Say in a few words what is being done now."""
+        """Set the description of the current step; it is shown only if the step takes long."""
 
     def say(self, text: str) -> None:
-        """Say it at once, also in a log, where a note may never be seen."""
+        """Print a line at once, on a terminal and in a log."""
 
     def advance(self, done: float, total: float | None) -> None:
-        """Tell how much of the stage is done; ``total`` is None while unknown."""
+        """Report that ``done`` of ``total`` units are finished; None if the total is unknown."""
 
     def command(self, argv: Sequence[str], *, cwd: Path | None = None) -> None:
-        """Record a command that repeats (part of) this stage."""
+        """Record a command that repeats this stage or a part of it."""
 
 
 class Silent:
-    """A stage's listener that keeps the commands and drops the rest."""
+    """A listener that stores the commands and ignores everything else."""
 
     def __init__(self) -> None:
         self.commands: list[str] = []
 
     def note(self, text: str) -> None:
-        """Drop it."""
+        """Ignore the note."""
 
     def say(self, text: str) -> None:
-        """Take it for a note."""
+        """Treat the line as a note."""
         self.note(text)
 
     def advance(self, done: float, total: float | None) -> None:
-        """Drop it."""
+        """Ignore the progress."""
 
     def command(self, argv: Sequence[str], *, cwd: Path | None = None) -> None:
-        """Keep the command as a line for a shell."""
+        """Store the command as a shell line in ``commands``."""
         self.commands.append(shell_line(argv, cwd=cwd))
 
 
@@ -59,6 +59,9 @@ class StageRecord:
 
 
 def shell_line(argv: Sequence[str], *, cwd: Path | None = None) -> str:
-    """``argv`` quoted for a reader's shell; the harness itself never gives it to one."""
+    """Return ``argv`` as a line that a reader can paste into a shell.
+
+    The harness itself never passes it to a shell.
+    """
     line = shlex.join(argv)
     return line if cwd is None else f"cd {shlex.quote(str(cwd))} && {line}"

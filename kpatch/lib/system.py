@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The Linux distribution that this runs on, and how a package is installed there.
+"""Detect the Linux distribution, and tell how to install a package on it.
 
-`kpatch.bootstrap` needs it before there is a virtual environment: standard library only.
+`kpatch.bootstrap` imports this module before there is a virtual environment, so it uses the
+standard library only.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from kpatch.tables.distributions import DISTRIBUTIONS, Distribution
 
 
 def release() -> Mapping[str, str]:
-    """Return what os-release(5) says of this system; nothing if there is no such file."""
+    """Return the fields of this system's os-release(5); empty if there is no such file."""
     try:
         return platform.freedesktop_os_release()
     except OSError:
@@ -21,9 +22,10 @@ def release() -> Mapping[str, str]:
 
 
 def distribution(told: Mapping[str, str] | None = None) -> Distribution | None:
-    """Return the row of the system that ``told`` is the os-release of, or of one it is like.
+    """Return the table's row for the distribution with the os-release fields ``told``.
 
-    None for a system that no row knows; ``told`` is this system's if left out.
+    ID is looked up first, then the words of ID_LIKE; None if no row has any of them. Without
+    ``told``, this system's os-release is used.
     """
     told = release() if told is None else told
     for name in (told.get("ID", ""), *told.get("ID_LIKE", "").split()):
@@ -34,7 +36,7 @@ def distribution(told: Mapping[str, str] | None = None) -> Distribution | None:
 
 
 def install(packages: Sequence[str], told: Mapping[str, str] | None = None) -> str:
-    """Return what to do about missing packages, which are given by Debian's names."""
+    """Return an instruction to install ``packages`` (Debian's names), for an error message."""
     row = distribution(told)
     if row is None or any(name not in row.packages for name in packages if not row.tried):
         return f"install what your system calls {', '.join(packages)} (Debian's names)"

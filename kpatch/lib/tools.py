@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The programs and files that a run needs (kpatch/tables/packages.py).
 
-All are looked for before the first stage: minutes of building are no way to find out that there
-is nothing to run the kernel with.
+The check runs before the first stage, so that a missing QEMU is not found after minutes of
+building.
 """
 
 from __future__ import annotations

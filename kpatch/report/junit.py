@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""JUnit XML: one suite a series, an unexpected outcome a failure, a broken test an error."""
+"""Write JUnit XML: one suite for each series.
+
+An unexpected outcome is a failure; a crash, a hang, and a lost or broken test is an error.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ _SKIPPED = frozenset({Outcome.SKIP, Outcome.XFAIL})
 
 
 def render(result: RunResult) -> bytes:
-    """The whole document."""
+    """Return the result as a JUnit XML document, encoded."""
     import junitparser
 
     document = junitparser.JUnitXml("vfio-acpi")
@@ -55,7 +58,7 @@ def _properties(result: RunResult, series: SeriesInfo) -> dict[str, str]:
 
 
 def _output(words: str) -> junitparser.SystemOut:
-    """What a suite as a whole has to say."""
+    """Return the element for the output of a whole suite (the build's warnings)."""
     import junitparser
 
     return junitparser.SystemOut(sanitize.clean(words))

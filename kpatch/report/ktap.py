@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""KTAP version 1 (Documentation/dev-tools/ktap.rst): one test a series, with the tests nested.
+"""Write KTAP version 1 (Documentation/dev-tools/ktap.rst): a test for each series, tests nested.
 
-A guest's words stand on diagnostic lines only, behind the test's id: after a "#" on a result line
-they could be taken for a directive.
+Text from a guest is written to diagnostic lines only, after the test's id: on a result line a
+parser could take text after a "#" for a directive.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from kpatch.verdict.judge import Incident, TestResult
 
 MESSAGE_LINES = 40
 
-# What a parser may know of an outcome beside ok and not ok.
+# Directives of KTAP, which give a parser more than "ok" and "not ok".
 _DIRECTIVES = {
     Outcome.SKIP: "SKIP",
     Outcome.XFAIL: "XFAIL a documented limit",
@@ -28,7 +28,10 @@ _DIRECTIVES = {
 
 
 def render(result: RunResult) -> str:
-    """The whole document; a run that ended before it had any series is one test that failed."""
+    """Return the result as KTAP text.
+
+    A run that ended before it had a series becomes one failed test, "run".
+    """
     names = [series.name for series in result.series] or ["run"]
     lines = ["KTAP version 1", f"1..{len(names)}"]
     for number, name in enumerate(names, 1):
@@ -60,7 +63,7 @@ def _test(test: TestResult) -> tuple[bool, str, str, list[str]]:
     else:
         directive = _DIRECTIVES.get(test.outcome, "")
         if not test.ok and test.outcome in (Outcome.SKIP, Outcome.XFAIL):
-            directive = f"ERROR unexpected {test.outcome.value}"  # parsers take SKIP for no failure
+            directive = f"ERROR unexpected {test.outcome.value}"  # a parser takes SKIP for harmless
     diagnostics = [f"# {name}: requirement {sanitize.line(test.requirement)}"]
     return test.ok, name, _tail(directive), diagnostics + _diagnostic(name, test.message)
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The folder OUT that a run leaves its results in.
+"""The output folder OUT of a run.
 
-It holds the results of one run: what an earlier run left is removed when the next one claims
-the folder, so that no old verdict outlives a run that is killed. The names of our files are kept
-in a file of their own, ``.vfio-acpi``; nothing else is ever removed or overwritten. That file is
-also locked, so that two runs do not write into one folder.
+It has the results of one run: the files of an earlier run are removed when the next run claims the
+folder, so that no old verdict is left if the run is killed. The file ``.vfio-acpi`` has the names
+of our files; no other file is ever removed or overwritten. It is also locked, so that two runs
+cannot write to one folder.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ class Output:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """The files of this run so far."""
+        """Return the names of the files that this run has written so far."""
         return tuple(self._names)
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Put a whole file there, atomically; HarnessError (exit 7) if the disk does not take it.
+        """Write the file ``name`` atomically and return its path.
 
-        Text is written as UTF-8; what UTF-8 cannot hold as "?".
+        Text is encoded as UTF-8, lone surrogates as "?". HarnessError: exit 7 if it cannot be
+        written; exit 2 as in `file`.
         """
         final = self.file(name)
         data = content.encode(errors="replace") if isinstance(content, str) else content
@@ -61,9 +62,9 @@ class Output:
         return final
 
     def file(self, name: str) -> Path:
-        """The path of a file of ours that grows while the run goes on (a log).
+        """Register the file ``name`` as ours and return its path, for a log that grows.
 
-        HarnessError (exit 2) if there is one of that name that is not from here.
+        HarnessError (exit 2) if a file of that name exists that is not ours.
         """
         if not _NAME.fullmatch(name):
             raise HarnessError(f"OUT={self.path}", f"{name!r} is no file name", mend="rename it")
@@ -78,7 +79,7 @@ class Output:
         return self.path / name
 
     def reserve(self, names: Iterable[str]) -> None:
-        """Refuse early if a name that will be needed is taken by somebody else's file."""
+        """Raise HarnessError (exit 2) if one of ``names`` exists and is not ours."""
         for name in names:
             if name not in self._names and os.path.lexists(self.path / name):
                 raise HarnessError(
@@ -90,10 +91,10 @@ class Output:
 
 @contextmanager
 def claim(path: Path, *, names: Iterable[str] = ()) -> Iterator[Output]:
-    """The folder ``path``, made if needed, empty of earlier results, locked against other runs.
+    """Make the folder ``path`` if needed, lock it, remove earlier results, and yield it.
 
-    ``names`` are the files that will be written for certain. HarnessError (exit 2) if the folder
-    cannot be written, another run has it, or a file of somebody else is in the way.
+    ``names`` are files that the run will certainly write. HarnessError (exit 2) if the folder
+    cannot be written, another run has locked it, or a foreign file has one of ``names``.
     """
     with _locked(path) as manifest:
         _remove_earlier(path, manifest)
@@ -123,7 +124,7 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _remove_earlier(path: Path, manifest: IO[str]) -> None:
-    """Remove the files named in the manifest, and start it anew."""
+    """Remove the files that the manifest names, and empty the manifest."""
     try:
         for name in manifest.read().splitlines():
             if _NAME.fullmatch(name):

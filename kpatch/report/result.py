@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The result of a run: plain data, and its JSON form (result.schema.json describes every field)."""
+"""The result of a run as dataclasses, and its JSON form (result.schema.json has every field)."""
 
 from __future__ import annotations
 
@@ -36,10 +36,10 @@ class KernelInfo:
 
 @dataclass(frozen=True)
 class WarningInfo:
-    """A warning of a build: file, line (None: not told) and text.
+    """A warning of a build: file, line (None if unknown) and text.
 
-    ``new``: the build of the unpatched kernel does not give it; None if nothing tells, as where
-    that kernel was not built.
+    ``new`` is true if the build of the unpatched kernel does not print it, None if that is unknown
+    because that kernel, or the file in it, was not built.
     """
 
     file: str
@@ -61,11 +61,11 @@ _AGE = {
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """A series that was tested; ``patches`` are their titles, none for the negative control.
+    """A tested series; ``patches`` are the titles of its patches, none for the negative control.
 
-    ``delta_id`` names what they change, ``config_id`` the .config; see `kpatch.model`. ``detected``
-    is how its mechanism was detected, "" if it was not looked for. ``warnings`` are the build's, in
-    the files that the series changes.
+    ``delta_id`` is the digest of its changes, ``config_id`` that of the .config; see
+    `kpatch.model`. ``detected`` is the sign by which its mechanism was detected, "" without
+    detection. ``warnings`` are the build's, in the files that the series changes.
     """
 
     name: str
@@ -81,7 +81,7 @@ class SeriesInfo:
 
 @dataclass(frozen=True)
 class ErrorInfo:
-    """Why a run ended before its verdict: see `kpatch.errors.HarnessError`."""
+    """The error that ended a run before its verdict: see `kpatch.errors.HarnessError`."""
 
     what: str
     cause: str
@@ -91,11 +91,11 @@ class ErrorInfo:
 
 @dataclass(frozen=True)
 class RunResult:
-    """Everything that one run of the harness has to say.
+    """The complete result of one run of the harness.
 
-    ``started`` is UTC in ISO 8601 to the second. ``kernel`` and ``accel`` are None
-    when the run ended before it knew. ``confinement`` is how builds and VMs were
-    confined. ``requirements`` maps ids to their sentences.
+    ``started`` is UTC in ISO 8601, to the second; ``seconds`` is the duration. ``kernel`` and
+    ``accel`` are None if the run ended before they were known. ``confinement`` describes how
+    builds and VMs were confined. ``requirements`` maps ids to their sentences.
     """
 
     exit_code: ExitCode
@@ -117,24 +117,24 @@ class RunResult:
 
     @property
     def verdict(self) -> str:
-        """The exit code as a word."""
+        """Return the exit code as a word."""
         return self.exit_code.word
 
 
 def warnings_of(
     series: Sequence[Finding], base: Mapping[str, Sequence[str]]
 ) -> tuple[WarningInfo, ...]:
-    """Return the warnings of a series' build as they go into a result.
+    """Convert the warnings of a series' build to their form in a result.
 
-    ``base`` has the texts of the unpatched kernel's by file; of a file that it lacks nothing is
-    known. Lines may have moved, so that file and text are compared, and how often they come.
+    ``base`` has the texts of the unpatched kernel's warnings by file; for a file that it lacks they
+    are unknown. Lines may have moved, so only file, text and number of occurrences are compared.
     """
     left = {file: Counter(texts) for file, texts in base.items()}
     return tuple(_warning(found, left.get(found.file or "")) for found in series)
 
 
 def _warning(found: Finding, left: Counter[str] | None) -> WarningInfo:
-    """Return the warning, and take it off what is ``left`` of the base's."""
+    """Convert one warning, and remove it from ``left``, the base's warnings not matched yet."""
     old = left is not None and left[found.text] > 0
     if left is not None and old:
         left[found.text] -= 1
@@ -144,12 +144,12 @@ def _warning(found: Finding, left: Counter[str] | None) -> WarningInfo:
 
 
 def error_of(error: HarnessError) -> ErrorInfo:
-    """The harness's own error as it goes into a result."""
+    """Convert an error of the harness to its form in a result."""
     return ErrorInfo(error.what, error.cause, error.mend, error.details)
 
 
 def dump(result: RunResult) -> str:
-    """The JSON text, keys in the order of the dataclass."""
+    """Return the result as JSON text, keys in the order of the dataclass."""
     data = {
         "schema_version": SCHEMA_VERSION,
         "verdict": result.verdict,
@@ -161,7 +161,10 @@ def dump(result: RunResult) -> str:
 
 
 def load(path: Path) -> RunResult:
-    """The result in ``path``; HarnessError (exit 7) if it is none of this version."""
+    """Read a result from the JSON file ``path``.
+
+    HarnessError (exit 7) if it cannot be read, or does not fit the schema of this version.
+    """
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -187,7 +190,7 @@ def load(path: Path) -> RunResult:
 
 
 def check(data: object) -> str:
-    """What is wrong with ``data`` by the schema; empty if nothing is."""
+    """Return the first violation of the schema by ``data``; "" if it is valid."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 

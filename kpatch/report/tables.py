@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tables for a reader: one of a run, one of several runs side by side.
+"""Print tables of results for a reader: of one run, or of several runs side by side.
 
-On a terminal coloured and cut at its width; anywhere else plain text of whatever width it needs.
-A word in capitals is an outcome that must not be.
+On a terminal they have colours and are cut at its width; otherwise they are plain text of any
+width. An outcome in capitals is not the expected one.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ if TYPE_CHECKING:
 
 PLAIN_WIDTH = 10_000
 MESSAGE_WIDTH = 160
-WARNINGS = 20  # lines of one series
+WARNINGS = 20  # largest number of warnings to print for one series
 
 _WORST_FIRST = (*(outcome for outcome, _ in EXIT_BY_OUTCOME), Outcome.XFAIL, Outcome.PASS)
 
-# Between columns; and the width below which a sentence says nothing.
+# Blanks between columns; and the least width of a sentence, below which it is left out.
 GAP = 2
 LEAST_SENTENCE = 24
 
-# What looks harmless in a cell.
+# Outcomes that look harmless: a cell marks them as unexpected if another one was expected.
 _HARMLESS = frozenset({Outcome.PASS, Outcome.XFAIL, Outcome.SKIP})
 
 _COLOURS = {Outcome.PASS: "green", Outcome.XFAIL: "yellow", Outcome.FAIL: "dim"}
 
 
 def show(result: RunResult, file: IO[str]) -> None:
-    """Print requirements × series, what went wrong, and a summary line."""
+    """Print the table requirements × series, the failures and notes, and a summary line."""
     series = [item.name for item in result.series]
     rows: list[list[str | Text]] = [
         [name, *(cell(result, name, column) for column in series)]
@@ -51,7 +51,7 @@ def show(result: RunResult, file: IO[str]) -> None:
 
 
 def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
-    """Print requirements and series × kernels, what went wrong, and a summary line for each."""
+    """Print the table requirements and series × kernels, the notes, and a summary of each run."""
     names = list(dict.fromkeys(item.name for result in results for item in result.series))
     rows: list[list[str | Text]] = [
         [requirement, name, *(cell(result, requirement, name) for result in results)]
@@ -76,7 +76,7 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
 
 
 def summary(result: RunResult) -> str:
-    """One line: the verdict, what it is of, and how the tests ended."""
+    """Return one line with verdict, kernel, flavor, accelerator, counts of tests, and exit code."""
     counts = Counter(_counted(test) for test in result.tests)
     told = [f"{counts[word]} {word}" for word in _COUNTED if counts[word]]
     accel = result.accel.used if result.accel else "not booted"
@@ -88,7 +88,7 @@ def summary(result: RunResult) -> str:
 
 
 def render(result: RunResult) -> str:
-    """What `show` prints, as plain text."""
+    """Return the output of `show` as plain text."""
     import io
 
     file = io.StringIO()
@@ -106,16 +106,17 @@ _WORDS = {
 
 
 def _counted(test: TestResult) -> str:
-    """The summary's word for a test."""
+    """Return the word of _COUNTED under which the summary counts the test."""
     if not test.ok:
         return "NOT OK"
     return _WORDS[test.expected]
 
 
 def _requirements(results: Iterable[RunResult]) -> list[str]:
-    """The requirements in the table's order, then those that are tested and not in it.
+    """Return the ids of the rows: in the order of the requirements' table, then unknown ids.
 
-    Of a selection only what was tested; of a whole suite also what these kernels are too old for.
+    If only a selection of tests ran, requirements without a test are left out. For a whole suite
+    they are included: the tested kernels are too old for them.
     """
     results = list(results)
     tested = dict.fromkeys(test.requirement for result in results for test in result.tests)
@@ -127,7 +128,7 @@ def _requirements(results: Iterable[RunResult]) -> list[str]:
 
 
 def cell(result: RunResult, requirement: str, series: str) -> Text:
-    """The cell of a requirement on a series."""
+    """Return the table's cell for a requirement on a series."""
     return _cell(
         [test for test in result.tests if (test.requirement, test.series) == (requirement, series)]
     )
@@ -151,7 +152,7 @@ def _cell(tests: Sequence[TestResult]) -> Text:
 
 
 def _detected(result: RunResult) -> list[str]:
-    """A line for each series whose mechanism was looked for, and judged."""
+    """Return a line for each series whose mechanism was detected and judged."""
     return [
         f"{series.name}: mechanism {series.mechanism}, detected: {series.detected}"
         for series in result.series
@@ -160,10 +161,11 @@ def _detected(result: RunResult) -> list[str]:
 
 
 def _warnings(result: RunResult) -> list[str]:
-    """A line for each warning of a build, the new ones first."""
+    """Return a line for each warning of the builds; those that the base has too come last."""
     lines = []
     for series in result.series:
-        # False, of the base too, comes last.
+        # Warnings that the base's build has too (``new`` is False) have the key True: they come
+        # last.
         told = sorted(series.warnings, key=lambda warning: warning.new is False)
         lines += [
             f"{series.name}: {sanitize.line(str(warning), limit=MESSAGE_WIDTH)}"
@@ -175,7 +177,7 @@ def _warnings(result: RunResult) -> list[str]:
 
 
 def _known(result: RunResult) -> list[str]:
-    """A line for each kind of complaint that is none of a series'."""
+    """Return a line for each kind of kernel report that does not count against a series."""
     known = Counter((fault.kind, fault.known) for fault in result.faults if fault.known)
     of_base = Counter(
         (fault.series, fault.title) for fault in result.faults if fault.of_base and not fault.known
@@ -187,7 +189,7 @@ def _known(result: RunResult) -> list[str]:
 
 
 def _troubles(result: RunResult) -> list[str]:
-    """A line for everything that keeps the run from passing."""
+    """Return a line for each unexpected test outcome, each incident, and the run's error."""
     lines = [
         f"{test.series}: {test.id}: {test.outcome.value}"
         f" ({test.requirement} expects {test.expected.value})"
@@ -226,9 +228,9 @@ def print_grid(
     *,
     width: int = PLAIN_WIDTH,
 ) -> None:
-    """Print aligned columns; ``sentences`` stand behind the rows, as far as there is room.
+    """Print aligned columns; each row is followed by its sentence, cut to the remaining width.
 
-    ``width`` is that of a file that is no terminal.
+    ``width`` applies if ``file`` is no terminal.
     """
     from rich.console import Console
     from rich.table import Table
@@ -247,7 +249,7 @@ def print_grid(
         table.add_column(Text(sanitize.line(header)), no_wrap=True, overflow="ignore")
         widths = [row[index].cell_len for row in cells]
         room -= max([len(header), *widths]) + GAP
-    # Only the sentences may be cut: what rich would cut is anything.
+    # The width of the sentences is limited here: rich would shorten any column.
     told = any(sentences) and room >= LEAST_SENTENCE
     if told:
         table.add_column("", no_wrap=True, overflow="ellipsis", max_width=room, style="dim")

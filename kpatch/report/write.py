@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Writes a run's result into its folder, so that others can read, parse and repeat it.
+"""Write the result of a run to its output folder.
 
 ``FORMATS`` has a row for each file. The stages put the consoles, configs and build logs beside
 these as they get them.
@@ -35,20 +35,20 @@ def write(output: Output, run: RunResult) -> None:
 
 
 def console_name(series: str, vm: int) -> str:
-    """The file of the console of a series' VM; ``vm`` counts from 1."""
+    """Return the name of the console log of a series' VM; ``vm`` counts from 1."""
     return f"console-{series}-{vm}.log"
 
 
 def config_name(series: str) -> str:
-    """The file of the .config that a series was built with."""
+    """Return the name of the copy of the series' .config."""
     return f"{series}.config"
 
 
 def build_log_name(series: str) -> str:
-    """The file of the log of a series' build."""
+    """Return the name of the series' build log."""
     return f"build-{series}.log"
 
 
 def selftests_log_name(series: str) -> str:
-    """The file of the log of the build of the kernel's own selftests."""
+    """Return the name of the build log of the kernel's own selftests."""
     return f"selftests-{series}.log"

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run of the suite in VMs: what the guest tells, and what its console says."""
+"""Run the suite in VMs, and parse the guest's records and its kernel's console."""

@@ -1,24 +1,25 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Faults on a test kernel's console: which kind, the whole report, and the test it happened in.
+"""Find kernel reports on a test kernel's console: their kind, text, and the test they belong to.
 
-The console is a serial line. Kernel messages stand on it one a line behind a time stamp and,
-with CONFIG_PRINTK_CALLER, a task or CPU (info_print_prefix() in kernel/printk/printk.c):
+The console is a serial line. A kernel message is a line with a time stamp and, with
+CONFIG_PRINTK_CALLER, a task or CPU (info_print_prefix() in kernel/printk/printk.c):
 
     [    1.234567] text        [    1.234567][  T123] text        [    1.234567][    C0] text
 
-Tasks and CPUs that are named are read apart, so that reports may interleave. Anything else there
-is user space, but may stand in front of a message on the same line, as may another message.
-Between the messages, the kernel says of the console itself (kernel/printk/printk.c, nbcon.c):
+Messages of different tasks and CPUs are read separately, so that reports may interleave. Text
+without a time stamp is from user space; it may stand in front of a message on the same line, as
+may another message. The kernel also prints notes about the console itself (kernel/printk/printk.c,
+nbcon.c):
 
-    ** replaying previous printk message **      the message before was cut off and comes again
-    ** 57 printk messages dropped **             so that "no fault" is not known
+    ** replaying previous printk message **      the message before was cut off and is repeated
+    ** 57 printk messages dropped **             a report may be missing
 
-The guest writes its markers through /dev/kmsg, so that they keep their place among the messages:
+The guest writes its markers to /dev/kmsg, so that they are in order with the kernel's messages:
 
     vfio_acpi: begin TEST          vfio_acpi: end TEST
 
-The kernel has to show all of its messages for this (ignore_loglevel), and must not rate-limit
-the guest's (printk.devkmsg=on).
+This needs a kernel that prints all messages (ignore_loglevel) and does not rate-limit the guest's
+(printk.devkmsg=on).
 """
 
 from __future__ import annotations
@@ -37,15 +38,15 @@ from ktests.contract import BEGIN, END, MARKER, THROUGH
 EXCERPT_LINES = 120
 GAP_SECONDS = 5.0
 BUSY_SECONDS = 0.25
-UNDO_LIMIT = 64  # lines of one printk() call; LOG_LINE_MAX characters in 7.3 are no more
+UNDO_LIMIT = 64  # lines of one printk() call to remember; a call is at most LOG_LINE_MAX characters
 LINE_LIMIT = 1 << 14
-MESSAGE_LIMIT = 1 << 11  # the kernel's have LOG_LINE_MAX, 1 kB; what is longer is a program's
-REPORTS_LIMIT = 16  # that are being written at a time, each by another task or CPU
-FAULTS_LIMIT = 200  # the first ones tell; a kernel that complains in a loop fills no disk
+MESSAGE_LIMIT = 1 << 11  # the kernel's own have at most LOG_LINE_MAX, 1 kB
+REPORTS_LIMIT = 16  # unfinished reports at a time, each by another task or CPU
+FAULTS_LIMIT = 200  # the first ones suffice; bounds memory if a kernel makes reports in a loop
 
 
 class Place(str, Enum):
-    """Where in the run a fault happened; AFTER means after the end of the test it is given to."""
+    """When a fault happened. AFTER: after the end of its test, before the next test began."""
 
     BOOT = "boot"
     DURING = "during"
@@ -53,7 +54,7 @@ class Place(str, Enum):
 
 
 class Until(Enum):
-    """How a report ends. Every report also ends with a gap in time, or when it is too long."""
+    """How a report ends. A report also ends at a gap in time, or if it gets too long."""
 
     LINE = "it is a single line"
     TRACE = "---[ end trace …]---"
@@ -63,12 +64,12 @@ class Until(Enum):
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of fault: what its headline looks like from the start of the message.
+    """A kind of fault; ``pattern`` matches its headline from the start of the message.
 
-    ``part_of`` names the kinds whose reports contain such a line themselves; there it
-    starts no report of its own. ``stall`` marks what a kernel says of something that does not
-    go on; when the host has found the test hung as well, that is the better word for it.
-    ``infra`` marks what is no fault of the kernel's: it says that faults may not have been seen.
+    ``part_of`` names kinds whose reports contain such a line themselves; within them the line
+    starts no new report. ``stall`` marks reports about something that does not make progress: if
+    the host found the test hung as well, the outcome is a hang, not a crash. ``infra`` marks
+    messages that are no faults of the kernel, but mean that faults may have been missed.
     """
 
     name: str
@@ -80,7 +81,7 @@ class Kind:
     infra: bool = False
 
     def is_part_of(self, other: Kind) -> bool:
-        """Whether a line of this kind starts no report of its own within one of the other."""
+        """Return whether a line of this kind belongs to a report of kind ``other``."""
         return other.name in self.part_of
 
 
@@ -97,15 +98,15 @@ def _kind(
     return Kind(name, re.compile(pattern), meaning, until, frozenset(part_of), stall, infra)
 
 
-# What the kernel itself puts before such a message: the pr_fmt() of kernel/watchdog.c,
+# Prefixes that the kernel itself puts before such a message: the pr_fmt() of kernel/watchdog.c,
 # watchdog_hld.c (watchdog_perf.c), rcu/tree.c, workqueue.c, arch/x86/kernel/traps.c; "CPU1: " in
-# the text of the hard lockup. Any other name in front is a program that wrote to /dev/kmsg.
+# the text of the hard lockup. A message with another prefix is a program's, written to /dev/kmsg.
 _FMT = r"(?:(?:(?:NMI )?watchdog|rcu|workqueue|traps|CPU\d+): )*"
 
-# lockdep's headline; kernels before 4.13 put it into brackets.
+# Start of lockdep's headlines; kernels before 4.13 have them in brackets.
 _LOCKDEP = r"(?:WARNING: |\[ INFO: )"
 
-# What runs into an oops: the lines that BUG(), a bad access and a full stack print before it.
+# Kinds whose headline is printed before an oops: by BUG(), a bad access, a stack overflow.
 _BEFORE_OOPS = (
     "bug",
     "null",
@@ -119,8 +120,8 @@ _BEFORE_OOPS = (
 )
 _BEFORE_WARNING = ("refcount", "list", "odebug", "vfs", "kobject")
 
-# The first row that matches names the kind. Formats as in 6.1, 6.12 and 7.3, source file given
-# where the message is made.
+# The first row that matches decides. Formats are those of 6.1, 6.12 and 7.3; the comments name the
+# kernel's source files.
 KINDS: tuple[Kind, ...] = (
     # kernel/panic.c
     _kind("panic", r"Kernel panic - not syncing", "the kernel gave up", Until.TRACE),
@@ -149,7 +150,8 @@ KINDS: tuple[Kind, ...] = (
     ),
     # lib/ubsan.c; 6.1 encloses the report in rules, kernels before 5.9 have the second wording
     _kind("ubsan", r"UBSAN: (?:[\w-]+|Undefined behaviour) in ", "undefined behaviour", Until.RULE),
-    # report_ubsan_failure() there, with CONFIG_UBSAN_TRAP; arch/x86/kernel/traps.c makes it an oops
+    # lib/ubsan.c, report_ubsan_failure() with CONFIG_UBSAN_TRAP; arch/x86/kernel/traps.c turns it
+    # into an oops
     _kind("ubsan", r"UBSAN: [\w/ ]+ at ", "undefined behaviour", Until.TRACE),
     # kernel/locking/lockdep.c
     _kind(
@@ -216,7 +218,7 @@ KINDS: tuple[Kind, ...] = (
         infra=True,
     ),
     _kind("workqueue", _FMT + r"BUG: workqueue lockup", "a work item does not end", stall=True),
-    # lib/list_debug.c, lib/refcount.c, lib/debugobjects.c, mm/usercopy.c: above a WARNING or BUG
+    # lib/list_debug.c, lib/refcount.c, lib/debugobjects.c, mm/usercopy.c: before a WARNING or BUG
     _kind("list", r"list_(?:add|del)(?: corruption|,? double add)", "list broken", Until.TRACE),
     _kind("refcount", r"refcount_t: ", "reference count broken", Until.TRACE),
     _kind(
@@ -283,7 +285,7 @@ KINDS: tuple[Kind, ...] = (
         Until.LINE,
         infra=True,
     ),
-    # mm/oom_kill.c; the line that says who was killed, not the one that says who asked for memory
+    # mm/oom_kill.c; the line about the killed process, not the one about the allocating process
     _kind(
         "oom",
         r"(?:Out of memory|Memory cgroup out of memory)[^:]*: Killed process",
@@ -291,7 +293,7 @@ KINDS: tuple[Kind, ...] = (
         Until.LINE,
     ),
     _kind("oom", r"Out of memory and no killable processes", "no memory is left", Until.LINE),
-    # fs/open.c (alone up to 6.2 or so, since then above a WARNING or BUG), fs/super.c
+    # fs/open.c (alone up to about 6.2, since then before a WARNING or BUG), fs/super.c
     _kind("vfs", r"VFS: Close: file count is 0", "closed a file that is gone", Until.TRACE),
     _kind("vfs", r"VFS: Busy inodes after unmount", "unmounted what is in use", Until.TRACE),
     # net/core/dev.c: every 10 s
@@ -302,7 +304,7 @@ KINDS: tuple[Kind, ...] = (
         Until.LINE,
         stall=True,
     ),
-    # drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c: of what the device was not to touch
+    # drivers/iommu/intel/dmar.c, drivers/iommu/amd/iommu.c: an access outside the device's mappings
     _kind(
         "iommu",
         r"DMAR: \[(?:DMA (?:Read|Write)|INTR-REMAP)\b.*\] Request device ",
@@ -367,28 +369,29 @@ KINDS: tuple[Kind, ...] = (
     _kind("kobject", r"kobject: .* yet kobject_", "kobject misused", Until.TRACE),
     _kind("kobject", r"kobject.* something is seriously wrong", "kobject misused"),
     _kind("kobject", r"sysfs: cannot create duplicate filename", "registered twice"),
-    # everything else that the kernel itself calls a bug
+    # any other message of the kernel that begins with "BUG: "
     _kind("bug", _FMT + r"BUG: ", "what the kernel calls a bug"),
     # arch/x86/boot/compressed/error.c (on the bare line)
     _kind("halted", r"-- System halted", "the kernel image does not unpack", Until.LINE),
 )
 
-# A report whose start was seen and whose headline never came: the machine died over it.
+# A report whose "cut here" line came, but no headline: the machine died in between.
 CUT = _kind(
     "cut",
     r"-+\[ cut here \]-+",
     "the start of a report, then nothing",
     Until.TRACE,
-    part_of=("list", "usercopy", "vfs"),  # these say what is wrong, then call BUG()
+    part_of=("list", "usercopy", "vfs"),  # these print their headline before they call BUG()
 )
 
-# Kinds that are printed without a time stamp, before or without printk.
+# Kinds that may come without a time stamp, because printk is not used or not yet ready.
 _BARE = frozenset({"early", "halted", "dropped"})
-_ONLY_BARE = frozenset({"dropped"})  # with a time stamp, a program said so
+_ONLY_BARE = frozenset({"dropped"})  # with a time stamp such a line is a program's
 
 _FATAL = frozenset({"panic", "early", "halted"})
 
-# print_time() pads the seconds to five places: a number in brackets in a text is no time stamp.
+# print_time() pads the seconds to five places. The pattern requires that, so that another number in
+# brackets is not taken for a time stamp.
 _MESSAGE = re.compile(
     r"\[(?=[ \d]{5,}\.) *(?P<time>\d+\.\d{6})\](?:\[ *(?P<caller>[TC]\d+)\])? ?"
     r"(?P<text>(?:(?!\[[ \d]{5,}\.\d{6}\]).)*)"
@@ -410,13 +413,13 @@ _ENDS = {
 class Fault:
     """One report of the kernel.
 
-    ``line`` is its headline, ``excerpt`` all of it with time stamps, ``test`` the test it is
-    given to (None before the first one), ``time`` the kernel's clock in seconds, None where a
-    line carries none. ``known`` is why it says nothing of a series
-    (`kpatch.tables.known_issues`), "" if it does. ``title`` and ``fingerprint`` are the same for
-    the same fault in another run (`kpatch.run.title`).
-    ``infra`` says that this is no fault of the kernel's, but that faults may not have been seen:
-    a detector has switched itself off, or messages were lost.
+    ``line`` is its headline, ``excerpt`` the whole report with time stamps. ``test`` is the test
+    that ran, or had run last (None before the first one). ``time`` is the kernel's clock in
+    seconds, None if the line has no time stamp. ``known`` is the reason why the report does not
+    count against a series (`kpatch.tables.known_issues`), "" if it counts. ``title`` and
+    ``fingerprint`` are the same for the same fault in another run (`kpatch.run.title`). ``infra``
+    means that it is no fault of the kernel, but faults may have been missed: a detector has
+    switched itself off, or messages were lost.
     """
 
     kind: str
@@ -433,13 +436,17 @@ class Fault:
 
     @property
     def fatal(self) -> bool:
-        """Whether the kernel says that it does not go on after this."""
+        """Return whether the kernel stops after this report (panic, halt)."""
         return self.kind in _FATAL
 
 
 @dataclass(frozen=True)
 class _Message:
-    """A message: as shown, without time stamp and caller, and these two (None and "" if none)."""
+    """A console message: ``shown`` as printed, ``text`` without time stamp and caller.
+
+    ``time`` is in seconds, None without a time stamp. ``caller`` is the task or CPU ("T123", "C0"),
+    "" without CONFIG_PRINTK_CALLER.
+    """
 
     shown: str
     text: str
@@ -447,22 +454,22 @@ class _Message:
     caller: str = ""
 
     def continues(self, other: _Message) -> bool:
-        """Whether both can be lines of one printk() call: these all carry the same stamp."""
+        """Return whether both can be lines of one printk() call, which have the same time stamp."""
         return (self.time, self.caller) == (other.time, other.caller)
 
 
 @dataclass
 class _Report:
-    """A report that is being read; ``kind`` is CUT until its headline came."""
+    """An unfinished report; ``kind`` is CUT until its headline has come."""
 
     kind: Kind
-    number: int  # in the order in which reports begin
+    number: int  # counts the reports in the order in which they begin
     test: str | None
     place: Place
     first: float | None
     last: float | None
     messages: list[_Message]
-    head: int  # which of the messages is the headline
+    head: int  # index of the headline in messages
 
     def copy(self) -> _Report:
         return replace(self, messages=[*self.messages])
@@ -473,7 +480,7 @@ class _Report:
             self.last = message.time
 
     def name(self, kind: Kind, message: _Message) -> None:
-        """The headline of a report that so far is a CUT."""
+        """Add the headline ``message`` to a report of kind CUT, and set its kind."""
         self.kind, self.head = kind, len(self.messages)
         self.add(message)
 
@@ -481,7 +488,7 @@ class _Report:
         excerpt = "\n".join(message.shown for message in self.messages) + "\n"
         head = self.head
         if self.kind is CUT and len(self.messages) > head + 1:
-            head += 1  # what WARN() says; the best there is if no headline comes
+            head += 1  # without a headline the line after "cut here" (WARN()'s text) is the best
         texts = [message.text for message in self.messages[head:]]
         return Fault(
             kind=self.kind.name,
@@ -500,16 +507,16 @@ class _Report:
 
 @dataclass
 class _State:
-    """What is known of the console up to a line, beside the faults and tests found so far."""
+    """The parser's state after a line, except for the lists of faults and tests found so far."""
 
     test: str | None = None
     place: Place = Place.BOOT
     dead: bool = False
     through: bool = False
     begun: int = 0
-    leads: dict[str, _Message] = field(default_factory=dict)  # lines that open a report
+    leads: dict[str, _Message] = field(default_factory=dict)  # the last rule (=====) by caller
     reports: dict[str, _Report] = field(default_factory=dict)
-    remote: str | None = None  # the caller whose report has stacks of other CPUs
+    remote: str | None = None  # caller whose report is followed by stacks of other CPUs (NMI)
 
     def copy(self) -> _State:
         return replace(
@@ -521,7 +528,10 @@ class _State:
 
 @dataclass(frozen=True)
 class _Point:
-    """Where to return to if ``message`` comes again: all that was known before it."""
+    """The parser's state before ``message``, to return to if the message is replayed.
+
+    ``found`` and ``seen`` are the lengths of the lists of faults and tests at that time.
+    """
 
     message: _Message
     state: _State
@@ -530,44 +540,44 @@ class _Point:
 
 
 class Console:
-    """Reads a console as it comes, in pieces of any size."""
+    """Parse a console's bytes as they arrive, in pieces of any size."""
 
     def __init__(self) -> None:
         self._state = _State()
         self._found: list[tuple[int, Fault]] = []
         self._seen: list[str] = []
         self._rest = b""
-        self._undo: list[_Point] = []  # of the lines with the last time stamp
+        self._undo: list[_Point] = []  # states before the lines with the last time stamp
         self._replay = False
-        self._notes: list[_Message] = []  # between the word of a replay and its message
+        self._notes: list[_Message] = []  # notes between that about a replay and the replay
 
     @property
     def faults(self) -> list[Fault]:
-        """The reports that are complete, in the order in which they began."""
+        """Return the complete reports, in the order in which they began."""
         return [fault for _, fault in sorted(self._found, key=itemgetter(0))]
 
     @property
     def seen(self) -> list[str]:
-        """The tests of the markers, in order."""
+        """Return the tests whose begin markers were seen, in order."""
         return self._seen
 
     @property
     def test(self) -> str | None:
-        """The test that runs, None between two tests."""
+        """Return the running test, None between two tests."""
         return self._state.test
 
     @property
     def dead(self) -> bool:
-        """Whether the kernel has said its last word."""
+        """Return whether the kernel has printed a fatal report (panic, halt)."""
         return self._state.dead
 
     @property
     def through(self) -> bool:
-        """Whether a marker has said that the suite is through."""
+        """Return whether the marker for the end of the suite was seen."""
         return self._state.through
 
     def feed(self, data: bytes) -> None:
-        """Take the next bytes of the console."""
+        """Parse the next bytes of the console."""
         *lines, rest = (self._rest + data).split(b"\n")
         for line in lines:
             self._line(line)
@@ -577,7 +587,7 @@ class Console:
         self._rest = rest
 
     def close(self) -> tuple[Fault, ...]:
-        """The console has ended: all faults, those included that it breaks off in."""
+        """End the parsing; return all faults, also the unfinished reports at the end."""
         if self._rest:
             self._line(self._rest)
             self._rest = b""
@@ -603,9 +613,13 @@ class Console:
             self._stamped(message)
 
     def _bare(self, shown: str, *, alone: bool) -> None:
-        """What stands on a line before a time stamp: of user space, or of the console itself."""
+        """Parse the part of a line before its first time stamp.
+
+        It is user space's output, or a note of the kernel about the console. ``alone``: the line
+        has no time stamp.
+        """
         if alone and _BROKEN_STAMP.fullmatch(shown):
-            self._undo = []  # the message that may come again had not got as far as its text
+            self._undo = []  # the message that will be replayed was cut off before its text began
         for note in _NOTE.findall(shown):
             if "replaying" in note:
                 self._replay = True
@@ -634,9 +648,9 @@ class Console:
             self._message(note)
 
     def _take_back(self, message: _Message) -> None:
-        """Return to the state before the message that comes again with ``message``.
+        """Return to the state before the message of which ``message`` is the replay.
 
-        It had been cut off anywhere; if it has several lines, in any of these.
+        The first copy may have been cut off at any place, and in any of its lines.
         """
         for index in reversed(range(len(self._undo))):
             point = self._undo[index]
@@ -661,7 +675,7 @@ class Console:
         if kind is None or (open_ is not None and kind.is_part_of(open_.kind)):
             self._continue(message)
         elif kind.until is Until.LINE:
-            self._continue(message)  # of a report that goes on behind it
+            self._continue(message)  # the report around it continues after this line
             self._single(kind, message)
         else:
             self._open(kind, message)
@@ -682,7 +696,7 @@ class Console:
                 state.remote = owner
 
     def _open(self, kind: Kind, message: _Message) -> None:
-        """A headline: of the report that "cut here" began, or of a new one."""
+        """Handle a headline: name the caller's report of kind CUT, or begin a new report."""
         state, caller = self._state, message.caller
         report = state.reports.get(caller)
         if report is None or report.kind is not CUT or kind is CUT:
@@ -696,7 +710,7 @@ class Console:
         state.dead = state.dead or kind.name in _FATAL
 
     def _single(self, kind: Kind, message: _Message) -> None:
-        """A report of one line; it may stand in the middle of another."""
+        """Add a report of one line, which may be in the middle of another report."""
         self._keep(self._begin(kind, message, []))
         self._state.dead = self._state.dead or kind.name in _FATAL
 
@@ -715,7 +729,7 @@ class Console:
         )
 
     def _end(self, message: _Message) -> None:
-        """Finish the reports that ``message`` is the last line of."""
+        """Finish the reports of which ``message`` is the last line."""
         state, caller = self._state, message.caller
         for owner in {caller, state.remote if state.remote is not None else caller}:
             report = state.reports.get(owner)
@@ -745,8 +759,8 @@ class Console:
         if match is None:
             state.through = state.through or text_ == f"{MARKER}{THROUGH}"
             return
-        # A report without an end of its own would swallow the messages of the next test. One
-        # that has an end, or is just being written by another CPU, goes on.
+        # A report without a closing line would take in the messages of the next test, so it ends
+        # here. A report with a closing line, or that another CPU is writing now, continues.
         for caller, report in [*state.reports.items()]:
             if report.kind.until is Until.STACK and not _busy(report, message):
                 self._finish(caller)
@@ -758,7 +772,7 @@ class Console:
 
 
 def read(data: bytes | str) -> tuple[Fault, ...]:
-    """All faults of a whole console."""
+    """Return all faults of a complete console."""
     console = Console()
     console.feed(data.encode(errors="replace") if isinstance(data, str) else data)
     return console.close()
@@ -774,7 +788,7 @@ def _gap(before: float | None, now: float | None) -> bool:
 
 
 def _busy(report: _Report, message: _Message) -> bool:
-    """Whether another task or CPU than the message's own has only just written to the report."""
+    """Return whether another task or CPU has written to the report within BUSY_SECONDS."""
     if report.messages[-1].caller == message.caller or report.last is None or message.time is None:
         return False
     return message.time - report.last < BUSY_SECONDS

@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-r"""What the guest tells the host: one JSON object a line, over a channel of its own.
+r"""Parse the records that the guest sends to the host: one JSON object a line, on its own channel.
 
-The grammar is the dataclasses below: ``{"type": NAME, FIELD: VALUE, …}\n`` in UTF-8, every
-field present unless it has a default, none beside them. The guest runs the kernel under test
-and is not trusted: whatever else it sends becomes a `Broken` record, and that makes the run
-infra; nothing it sends can raise anything but `RecordError`.
+The dataclasses below are the grammar: ``{"type": NAME, FIELD: VALUE, …}\n`` in UTF-8. Every field
+without a default has to be present; other fields are not allowed. The guest runs the kernel under
+test and is not trusted: any other line becomes a `Broken` record, which makes the run's outcome
+infra. No input raises an exception other than `RecordError`.
 
-    hello      first of all                     protocol, release (uname -r), python
-    detected   the mechanism that the kernel shows, if the host has asked for it
-    collected  every test of the suite, also those that this VM will not run
-    begin      a test starts; hung after ``limit`` seconds
-    end        it ended
+    hello      the first record: protocol, release (uname -r), python
+    detected   the mechanism that the kernel shows, if the host has asked for detection
+    collected  all tests of the suite, also those that this VM will not run
+    begin      a test starts; it counts as hung after ``limit`` seconds
+    end        the test ended
     request    the guest asks the host for an action on the machine
-    done       the suite is through; the VM is about to power off
+    done       the suite has ended; the VM will power off
 """
 
 from __future__ import annotations
@@ -27,19 +27,20 @@ from kpatch.tables.outcomes import Outcome
 from ktests.contract import PROTOCOL
 
 LINE_LIMIT = 1 << 20
-TEXT_LIMIT = 1000  # of an id, a name: whatever ends up in a table or a file
+TEXT_LIMIT = 1000  # characters of an id or a name, which are printed in tables and files
 TESTS_LIMIT = 100_000
 BROKEN_LIMIT = 10
-REQUESTS_LIMIT = 10_000  # a hundred times what a whole suite asks for; all of them are kept
+REQUESTS_LIMIT = 10_000  # all requests are kept; a whole suite sends a hundredth of this
 
 Scalar: TypeAlias = str | int | float | bool
 
-# The guest knows these; that a test crashed, hung or was lost only the host can tell.
+# The outcomes that a guest may report. Only the host can find that a test crashed, hung or was
+# lost.
 REPORTABLE = (Outcome.PASS, Outcome.FAIL, Outcome.SKIP, Outcome.XFAIL, Outcome.INFRA)
 
 
 class RecordError(ValueError):
-    """A line that is no record; the text says what is wrong with it."""
+    """A line is no record; the text is the reason."""
 
 
 def _text(value: object) -> str:
@@ -117,13 +118,16 @@ def _tests(value: object) -> tuple[Collected.Test, ...]:
 
 
 def _by(read: Callable[[object], object]) -> dict[str, object]:
-    """Metadata of a field whose JSON value ``read`` takes or refuses."""
+    """Return a field's metadata with ``read``, which converts its JSON value.
+
+    ``read`` raises RecordError for a value of the wrong type or range.
+    """
     return {"read": read}
 
 
 @dataclass(frozen=True)
 class Hello:
-    """The guest is up and speaks ``protocol``."""
+    """The guest has started; ``protocol`` is the version that it uses."""
 
     protocol: int = field(metadata=_by(_count))
     release: str = field(metadata=_by(_name))
@@ -132,7 +136,10 @@ class Hello:
 
 @dataclass(frozen=True)
 class Detected:
-    """The kernel shows this mechanism (see ktests/detection.py); ``how`` says by what."""
+    """The mechanism that the kernel shows, and the sign by which it was detected (``how``).
+
+    See ktests/detection.py.
+    """
 
     mechanism: str = field(metadata=_by(_name))
     how: str = field(metadata=_by(_name))
@@ -144,7 +151,7 @@ class Collected:
 
     @dataclass(frozen=True)
     class Test:
-        """A test and the requirement that it tests."""
+        """A test's id and the id of the requirement that it tests."""
 
         id: str = field(metadata=_by(_name))
         requirement: str = field(metadata=_by(_name))
@@ -162,7 +169,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class End:
-    """Test ``id`` ended; ``values`` are what it measured."""
+    """Test ``id`` ended after ``seconds``; ``values`` are its measurements by name."""
 
     id: str = field(metadata=_by(_name))
     outcome: Outcome = field(metadata=_by(_outcome))
@@ -182,12 +189,12 @@ class Request:
 
 @dataclass(frozen=True)
 class Done:
-    """The suite is through."""
+    """The suite has ended."""
 
 
 @dataclass(frozen=True)
 class Broken:
-    """A line that is no record; ``reason`` says why. Never sent, made by the `Decoder`."""
+    """A line that is no record, and the reason. The guest never sends it; `Decoder` makes it."""
 
     reason: str
 
@@ -206,7 +213,7 @@ TYPES: dict[str, type[Any]] = {
 
 
 def parse(line: bytes) -> Record:
-    """The record in ``line`` (with or without its newline); RecordError if it holds none."""
+    """Return the record in ``line`` (with or without newline); RecordError if it is no record."""
     if len(line) > LINE_LIMIT:
         raise RecordError(f"a line of {len(line)} bytes, more than {LINE_LIMIT}")
     value = _json(line)
@@ -277,11 +284,11 @@ def _shown(value: object) -> str:
 
 
 class Decoder:
-    """Bytes of the channel, in pieces of any size, to records in order.
+    """Convert the bytes of the channel, in pieces of any size, to records.
 
-    A line that is no record comes out as `Broken`, and reading goes on with the next line. An
-    unfinished line at the end is not reported: the VM ended while it wrote, which shows by
-    the records that are missing.
+    A line that is no record becomes `Broken`; decoding continues with the next line. An unfinished
+    line at the end is ignored: the VM ended while it was writing, and the missing records (end,
+    done) show that.
     """
 
     def __init__(self) -> None:
@@ -289,7 +296,7 @@ class Decoder:
         self._skipping = False
 
     def feed(self, data: bytes) -> list[Record]:
-        """The records that ``data`` completes."""
+        """Add ``data`` and return the records that are complete now."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         records = [record for line in lines for record in self._line(line)]
         if len(self._rest) > LINE_LIMIT:
@@ -300,7 +307,7 @@ class Decoder:
         return records
 
     def _line(self, line: bytes) -> list[Record]:
-        if self._skipping:  # the end of a line that was too long
+        if self._skipping:  # this is the rest of a line that was too long
             self._skipping = False
             return []
         if not line.strip():
@@ -313,10 +320,11 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Transcript:
-    """What one VM has told so far: the records folded into a state.
+    """The state of one VM's suite according to the records received so far.
 
-    ``running`` is the test that was begun and has not ended; ``ended`` maps ids to their last
-    word, in order. ``broken`` lists what was no record or came when it made no sense.
+    ``running`` is the test that has begun and not ended; ``ended`` maps test ids to their end
+    records, in order. ``broken`` has the reasons for lines that are no records, and for records
+    that came at the wrong time (at most BROKEN_LIMIT).
     """
 
     hello: Hello | None = None
@@ -329,7 +337,7 @@ class Transcript:
     broken: tuple[str, ...] = ()
 
     def add(self, record: Record) -> Transcript:
-        """The state after ``record``; one that makes no sense changes only ``broken``."""
+        """Return the state after ``record``; a record at the wrong time only adds to ``broken``."""
         objection = _objection(self, record)
         if objection:
             return replace(self, broken=(*self.broken, objection)[:BROKEN_LIMIT])
@@ -351,12 +359,12 @@ class Transcript:
 
     @property
     def ids(self) -> frozenset[str]:
-        """The ids of the collected tests."""
+        """Return the ids of the collected tests."""
         return frozenset(test.id for test in self.collected or ())
 
 
 def _objection(state: Transcript, record: Record) -> str:
-    """Why ``record`` cannot come now; empty if it can."""
+    """Return why ``record`` is not allowed in ``state``; "" if it is allowed."""
     match record:
         case Broken(reason=reason):
             return reason

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite on one kernel: in one VM, and after a crash or a hang in further fresh ones.
+"""Run the suite on one kernel: in one VM, and after a crash or a hang in further, fresh VMs.
 
-What a VM tells is followed and kept, not judged: that is kpatch.verdict.judge's.
+This module receives and stores records and console output. `kpatch.verdict.judge` computes the
+verdict from them.
 """
 
 from __future__ import annotations
@@ -38,24 +39,25 @@ from ktests.contract import (
 
 Write = Callable[[bytes], object]
 
-# How long the VM is listened to after its last word, until its kernel's log has the last marker,
-# and after it was asked for stacks.
+# Seconds to go on reading the console: after the last record, until the last marker has arrived;
+# and after a SysRq for stacks.
 DRAIN_SECONDS = 0.2
 STACKS_SECONDS = 5.0
 
-# Between two looks at a hung machine: a sound one has a timer's interrupt by then.
+# Seconds between the two queries of a hung machine. On a sound machine a timer interrupt comes in
+# that time.
 APART_SECONDS = 2.0
 
-# As much of a console has a boot in it.
+# The messages of a boot are in this many bytes from the start of the console log.
 BOOT_BYTES = 1 << 18
 
-# SysRq keys that tell where a kernel hangs: blocked tasks, and what each CPU does.
+# SysRq keys for a hung kernel: w prints blocked tasks, l the backtraces of all CPUs.
 STACK_KEYS = "wl"
 
-# What QEMU's monitor is asked of a hung machine: where the CPUs are, and what they wait for.
+# "info" commands of QEMU's monitor for a hung machine: CPU registers and interrupt controllers.
 INFOS = ("registers -a", *(f"lapic {number}" for number in range(virtme.CPUS)), "pic")
 
-# What a test may ask of the machine: a QMP command and its arguments.
+# Actions that a test may request: the QMP command and its arguments.
 ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "powerdown": ("system_powerdown", {}),
     "plug": ("device_add", {"driver": "@model@", "id": "plugged", "bus": "@port@"}),
@@ -65,11 +67,12 @@ ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class Selection:
-    """Which tests to run on what: ``expression`` is pytest's -k, "" for all.
+    """Which tests to run: ``expression`` is pytest's -k, "" for all tests.
 
-    ``slowness`` is the flavor's; it stretches the limits, those of tests with their own included.
-    ``detect``: the guest is to look for the mechanism's signs first. ``excused`` are titles of
-    complaints that no fresh VM is started for: the base makes them by itself.
+    All time limits, also those of single tests, are multiplied by ``slowness``, which is the
+    flavor's. If ``detect`` is set, the guest looks for the signs of a mechanism first. ``excused``
+    are titles of kernel reports after which no fresh VM is started: the unpatched kernel makes the
+    same reports.
     """
 
     mechanism: str
@@ -81,10 +84,10 @@ class Selection:
 
 
 class Boot(Protocol):
-    """Starts a VM that runs the suite, and ends it with the block."""
+    """A function like `kpatch.vm.qemu.boot`; tests pass another one."""
 
     def __call__(self, setup: qemu.Setup, *, stage: Stage) -> AbstractContextManager[qemu.VM]:
-        """Start it."""
+        """Start a VM that runs the suite; kill it at the end of the block."""
 
 
 def run(
@@ -95,7 +98,12 @@ def run(
     stage: Stage,
     boot: Boot = qemu.boot,
 ) -> list[VmRun]:
-    """Run the selected tests; one entry a VM, counted from 1, its console in ``console(N)``."""
+    """Run the selected tests and return one entry for each VM that was started.
+
+    The console of the Nth VM (from 1) is written to the file ``console(N)``. A fresh VM runs the
+    tests that the earlier ones did not begin. HarnessError (exit 2) if the kernel shows another
+    mechanism than the declared one.
+    """
     runs: list[VmRun] = []
     done: frozenset[str] = frozenset()
     end = time.monotonic() + selection.limits.run * selection.slowness
@@ -116,15 +124,16 @@ def run(
 
 
 def detected(vms: Sequence[VmRun]) -> Detected | None:
-    """Return what the guest has detected; None if no VM came to tell."""
+    """Return the first detection result of the VMs; None if no VM has reported one."""
     return next((vm.transcript.detected for vm in vms if vm.transcript.detected), None)
 
 
 def _learnt(selection: Selection, vm: VmRun) -> Selection:
-    """Return the selection for a next VM, after what this one has shown.
+    """Return the selection for the next VM, updated by the results of ``vm``.
 
-    A mechanism is detected once: a kernel that crashed at that is tested without. The negative
-    control may complain of the same thing in each VM, and its tests run all the same.
+    The mechanism is detected only once: if the kernel crashed during detection, the next VM runs
+    without it. Reports of the negative control's kernel become ``excused``, since it may make them
+    again in every VM.
     """
     if selection.mechanism == NONE:
         titles = {fault.title for fault in vm.faults if not fault.known}
@@ -138,7 +147,7 @@ def _learnt(selection: Selection, vm: VmRun) -> Selection:
 
 
 class Follower:
-    """Follows one VM from its boot to its end."""
+    """Run one VM from its boot to its end, and collect its records and kernel reports."""
 
     def __init__(
         self,
@@ -161,12 +170,12 @@ class Follower:
         self._limit = time.monotonic() + self._between
 
     def follow(self, log: Path, boot: Boot) -> VmRun:
-        """Run the VM to its end; its console goes to ``log`` as it comes."""
+        """Boot the VM and run it to its end; write its console to ``log`` as it arrives."""
         self._stage.note("booting")
         with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
             ending, detail = self._until_end(it, functools.partial(_write, console))
         faults = self._console.close()
-        # The signs of the emulator's are words of the boot.
+        # emulator.fault looks for messages of the boot.
         lost = emulator.fault(self._looks, _beginning(log)) if self._looks else ""
         if lost:
             faults = (*faults, _of_emulator(lost, self._transcript.running))
@@ -187,10 +196,10 @@ class Follower:
 
     @property
     def _tainted(self) -> bool:
-        """The kernel has complained, and the test that it happened in is over.
+        """Return whether the kernel has made a report in a test (or the boot) that is over.
 
-        Lockdep is off after its first report, and memory that was overwritten stays so: what is
-        left is for a fresh VM.
+        The remaining tests need a fresh VM then: lockdep is off after its first report, and memory
+        may be corrupted.
         """
         over = {None, *self._transcript.ended}  # None: the boot
         if self._transcript.detected is not None:
@@ -209,11 +218,11 @@ class Follower:
                 self._console.feed(output.data)
             else:
                 for record in self._decoder.feed(output.data):
-                    if not self._tainted:  # what it begins now is begun again in a fresh VM
+                    if not self._tainted:  # a test that begins now will run in a fresh VM
                         self._add(it, self._stretched(record))
 
     def _stretched(self, record: Record) -> Record:
-        """The record; a test's limit is multiplied by the flavor's slowness."""
+        """Return the record; the limit of a begin record is multiplied by the slowness."""
         if isinstance(record, Begin):
             return replace(record, limit=record.limit * self._selection.slowness)
         return record
@@ -250,7 +259,10 @@ class Follower:
         )
 
     def _refuse_contradiction(self, found: Detected) -> None:
-        """Refuse a declared mechanism (exit 2) if the kernel shows another one of the table."""
+        """Raise HarnessError (exit 2) if the kernel shows another mechanism than the declared one.
+
+        Only mechanisms of the table are compared.
+        """
         declared = self._selection.mechanism
         if declared in MECHANISMS and found.mechanism in MECHANISMS and declared != found.mechanism:
             raise HarnessError(
@@ -260,7 +272,7 @@ class Follower:
             )
 
     def _act(self, it: qemu.VM, request: Request) -> None:
-        """Do what a test asks, if it is one of ACTIONS; the guest is not trusted with more."""
+        """Perform the requested action and send the answer; refuse an action not in ACTIONS."""
         answer: dict[str, object] = {"type": "answer", "serial": request.serial}
         action = ACTIONS.get(request.action)
         if action is None:
@@ -284,10 +296,10 @@ class Follower:
         return Ending.TEST_LIMIT if self._transcript.running is not None else Ending.BOOT_LIMIT
 
     def _dump_stacks(self, it: qemu.VM, write: Write) -> list[dict[str, str]]:
-        """Have the hung kernel show where it is, and QEMU, in case the kernel is too far gone.
+        """Write the state of a hung kernel to the log: its stacks by SysRq, its CPUs by QEMU.
 
-        The monitor is asked twice: a CPU that runs in a loop is not where it was. Returns the
-        answers to INFOS of each time, as far as they came.
+        QEMU's monitor is queried twice, so that a CPU in a loop shows different addresses. Returns
+        the answers to INFOS of both rounds, as far as QEMU has answered.
         """
         self._stage.note("hung: dumping stacks")
         symbols = Symbols.of(self._setup.image)
@@ -326,7 +338,10 @@ def _refuse_other_protocol(hello: Hello) -> None:
 
 
 def _write(file: FileIO, data: bytes) -> None:
-    """Write all of ``data`` at once, so that it is there whatever becomes of us."""
+    """Write all of ``data`` without buffering, so that the log is complete if we are killed.
+
+    HarnessError (exit 7) if it cannot be written.
+    """
     try:
         while data:
             data = data[file.write(data) :]
@@ -340,7 +355,7 @@ def _write(file: FileIO, data: bytes) -> None:
 
 
 def _of_emulator(lost: str, running: Begin | None) -> Fault:
-    """The emulator's fault among those that a result lists, known to say nothing of a series."""
+    """Return the emulator's fault as an entry for the result's list; marked as no series' fault."""
     return Fault(
         kind="emulator",
         line=lost,
@@ -354,13 +369,13 @@ def _of_emulator(lost: str, running: Begin | None) -> Fault:
 
 
 def _beginning(log: Path) -> str:
-    """What the guest's console said first, as far as BOOT_BYTES go."""
+    """Return the first BOOT_BYTES of the console log as text."""
     with log.open("rb") as console:
         return console.read(BOOT_BYTES).decode(errors="replace")
 
 
 def _exited(it: qemu.VM) -> tuple[Ending, str]:
-    """QEMU is gone: by itself (a panic, a power-off), or because it failed."""
+    """Return how QEMU ended: EXIT for status 0 (panic, power-off), else KILLED with its message."""
     status = it.qemu.wait()
     assert it.qemu.stdout is not None
     said = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()

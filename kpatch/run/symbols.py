@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Addresses in a kernel as names, by its System.map: the VMs boot with ``nokaslr``."""
+"""Translate kernel addresses to symbols by System.map; valid because VMs boot with ``nokaslr``."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _RIP = re.compile(r"RIP=([0-9a-f]{16})")
 
 
 class Symbols:
-    """The symbols of one kernel. Layout of a line: address in hex, type letter, name."""
+    """The symbols of one kernel. A line of System.map has address (hex), type letter and name."""
 
     def __init__(self, system_map: str) -> None:
         rows = [line.split() for line in system_map.splitlines()]
@@ -21,15 +21,15 @@ class Symbols:
 
     @classmethod
     def of(cls, image: Path) -> Symbols:
-        """Those of a kernel image of the cache; none if there is no System.map beside it."""
+        """Read System.map in the folder of ``image``; without that file there are no symbols."""
         path = image.with_name("System.map")
         return cls(path.read_text() if path.is_file() else "")
 
     def name(self, address: int) -> str:
-        """The symbol at or before the address and the distance, "f+0x1c"; "" before the first."""
+        """Return symbol and offset of ``address``, "f+0x1c"; "" if it is below the first symbol."""
         index = bisect.bisect_right(self._addresses, address) - 1
         return f"{self._names[index]}+{address - self._addresses[index]:#x}" if index >= 0 else ""
 
     def annotated(self, registers: str) -> str:
-        """QEMU's ``info registers`` with a name behind each instruction pointer."""
+        """Return QEMU's output of ``info registers`` with the symbol added after each RIP value."""
         return _RIP.sub(lambda found: f"{found[0]} ({self.name(int(found[1], 16))})", registers)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A kernel report's title and fingerprint: one name for the same fault in every run.
+"""Compute title and fingerprint of a kernel report, which are the same in every run.
 
-A title has the form that syzbot made customary: what is wrong and the function it is wrong in, no
-address, size, task or CPU. The function is the first one that can be at fault: not the
-detector's own, nor an allocator, a lock, or a helper that every caller uses alike.
+A title has the form that syzbot uses: the kind of fault and the function it occurred in, without
+addresses, sizes, tasks or CPUs. The function is the first one on the stack that can be at fault:
+functions of the detector, allocators, locks and generic helpers are skipped.
 
     KASAN: slab-use-after-free Read in vfio_pci_acpi_notify       WARNING in vfio_pci_acpi_notify
     BUG: unable to handle kernel NULL pointer dereference in …     possible deadlock in …
 
-A fingerprint also tells apart reports of one title that come by different ways.
+A fingerprint also distinguishes reports of one title that have different call chains.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from enum import Enum
 
 FINGERPRINT_FRAMES = 3
 _FINGERPRINT_DIGITS = 12
-_MESSAGE_LIMIT = 500  # characters of each message; a kernel that is hostile may write any text
+_MESSAGE_LIMIT = 500  # characters of each message; a hostile kernel may print any text
 
 
 class Source(Enum):
-    """Where in a report a function is named."""
+    """The place in a report to take the function's name from."""
 
     HEAD = "behind the headline's ' in ' or ' at '"
     LOCK = "the first lock that a task takes: '…, at: f+0x1/0x2'"
@@ -36,10 +36,11 @@ class Source(Enum):
 
 @dataclass(frozen=True)
 class _Title:
-    """How reports whose headline has ``pattern``, and whose text has ``more``, are called.
+    """A row of the table: the title of reports whose headline matches ``pattern``.
 
-    In ``form``, ``{f}`` is the function and ``{0}``, … the groups of both; ``skip`` names further
-    functions that are not at fault. Where ``more`` is found the stack begins.
+    ``more``, if given, has to match the text after the headline; the stack begins behind the match.
+    In ``form``, ``{f}`` is the function and ``{0}``, ``{1}``, … are the groups of both regexes.
+    ``skip`` matches further functions that are not at fault.
     """
 
     pattern: re.Pattern[str]
@@ -65,7 +66,7 @@ def _title(
     )
 
 
-# The first row that fits counts.
+# The first row that matches is used.
 _TITLES: tuple[_Title, ...] = (
     _title(
         r"BUG: +KASAN: (?:double-free|invalid-free)",
@@ -89,7 +90,7 @@ _TITLES: tuple[_Title, ...] = (
     _title(r"BUG: +KMSAN: ([a-z-]+)", "KMSAN: {0} in {f}", (Source.HEAD, Source.TRACE)),
     _title(r"UBSAN: Undefined behaviour in ", "UBSAN: undefined-behaviour in {f}", (Source.TRACE,)),
     _title(r"UBSAN: ([\w-]+) in ", "UBSAN: {0} in {f}", (Source.TRACE,)),
-    # CONFIG_UBSAN_TRAP: the words of report_ubsan_failure() in lib/ubsan.c
+    # CONFIG_UBSAN_TRAP: the texts of report_ubsan_failure() in lib/ubsan.c
     _title(r"UBSAN: ([\w/ ]+?) at ", "UBSAN: {0} in {f}", (Source.HEAD, *_OOPS)),
     _title(
         r"possible circular locking dependency",
@@ -263,14 +264,14 @@ _RIP = re.compile(
 _LOCK = re.compile(r", at: (?:\[<[0-9a-f]+>\] )?([A-Za-z_][\w.]*)\+0x")
 _HEAD = re.compile(r" ([A-Za-z_][\w.]*)\+0x| (?:in|at) ([A-Za-z_][\w.]*)(?= at addr|\(\)| *$)")
 
-# What the compiler puts behind a function's name where it makes several out of one.
+# Suffixes that the compiler adds to the names of clones and parts of a function.
 _SUFFIX = re.compile(r"\.(?:constprop|isra|part|cold|llvm)\b.*|\.\d+$")
-# The same system call by its several entries (arch/x86/include/asm/syscall_wrapper.h).
+# Prefixes of the entry points of one system call (arch/x86/include/asm/syscall_wrapper.h).
 _SYSCALL = re.compile(
     r"^(?:__x64_|__ia32_|__se_|__do_|_+)?(?:compat_)?(?:sys|SyS|SYSC)_(?=\w)|^ksys_"
 )
 
-# Functions that are not at fault, whatever the report is: those that found the fault, and helpers.
+# Functions that are never at fault: those that detect faults, and generic helpers.
 _HELPER = re.compile(
     "|".join(
         (
@@ -293,7 +294,7 @@ _HELPER = re.compile(
             r"^_*(?:alloc|get_free|free)_(?:pages?|frozen|unref)|^_*mem(?:cpy|move|set|cmp|chr|dup)",
             r"^_*str(?:n|l|s)?(?:cpy|cmp|len|str|chr|cat|dup)|^(?:sn|scn|vsn|vscn|kas|kvas)printf",
             r"^_*v?printk|^_*copy_(?:to|from)_|^_*(?:get|put)_user|^(?:hex_)?string(?:_nocheck)?$",
-            # what everybody calls
+            # generic helpers
             r"^_*list_(?:add|del|replace|move)|^_*rb_(?:insert|erase|next|prev)|^_*refcount_|^kref_",
             r"^_*kobject_|^(?:get|put)_device$|^device_(?:add|del|unregister|destroy|remove)",
             r"^(?:arch_|raw_)?atomic\d*_|^_*(?:set|clear|test|change)_(?:and_\w+_)?bit|^add_uevent",
@@ -304,7 +305,7 @@ _HELPER = re.compile(
     )
 )
 
-# Generic entries from which work is dispatched: what they call is what stalls.
+# Generic functions that dispatch work: the function that they call is the one that stalls.
 _ENTRY = re.compile(
     "|".join(
         (
@@ -317,19 +318,19 @@ _ENTRY = re.compile(
         )
     )
 )
-# An interrupt's own frames, in which a stalled CPU is caught.
+# Frames of the interrupt that found the CPU stalled.
 _INTERRUPT = re.compile(
     r"interrupt|^(?:hrtimer|tick|update_process|watchdog|nmi|trigger)|_irq$|rcu_"
 )
 
 
 def name(function: str) -> str:
-    """A function's name as in the source: without what compiler and system call entries add."""
+    """Return a function's name as in the source, without the compiler's and syscalls' affixes."""
     return _SYSCALL.sub("", _SUFFIX.sub("", function)) or function
 
 
 def title(messages: Sequence[str]) -> str:
-    """The title of a report, given its messages from the headline on, without time stamps."""
+    """Return the title of a report; ``messages`` begin with the headline, without time stamps."""
     if not messages:
         return ""
     head, *rest = (message[:_MESSAGE_LIMIT] for message in messages)
@@ -347,7 +348,7 @@ def title(messages: Sequence[str]) -> str:
 
 
 def fingerprint(kind: str, messages: Sequence[str]) -> str:
-    """A short digest of a report's kind, its title, and the functions on top of its stack."""
+    """Return a digest (12 hex digits) of the report's kind, title and topmost functions."""
     text = "\n".join(message[:_MESSAGE_LIMIT] for message in messages)
     top = [frame for frame in _stack(text) if not _HELPER.search(frame)]
     what = [kind, title(messages), *top[:FINGERPRINT_FRAMES]]
@@ -355,7 +356,7 @@ def fingerprint(kind: str, messages: Sequence[str]) -> str:
 
 
 def _function(row: _Title, head: str, body: str) -> str:
-    """The first function that can be at fault, "" if the report names none."""
+    """Return the first function that can be at fault; "" if the report names none."""
     for source in row.sources:
         for found in _named(source, head, body):
             if not (_HELPER.search(found) or (row.skip is not None and row.skip.search(found))):
@@ -376,19 +377,22 @@ def _named(source: Source, head: str, body: str) -> list[str]:
 
 
 def _stack(text: str) -> list[str]:
-    """The functions on a report's stacks, most recent first; the guesses ("? f") left out."""
+    """Return the functions on a report's stacks, most recent first, without guesses ("? f")."""
     return [name(found) for found in _FRAME.findall(text)]
 
 
 def _stalled(stack: list[str]) -> list[str]:
-    """The stack from the function on that the most recent generic entry called."""
+    """Return the part of ``stack`` that begins with the function called by a generic dispatcher.
+
+    The most recent dispatcher (_ENTRY) counts; frames of interrupts are removed.
+    """
     quiet = [frame for frame in stack if not _INTERRUPT.search(frame)]
     entry = next((index for index, frame in enumerate(quiet) if _ENTRY.search(frame)), 0)
     return quiet[max(entry - 1, 0) :]
 
 
 def _flat(words: str) -> str:
-    """One line without what differs between two runs: numbers become NUM, addresses ADDR."""
+    """Return ``words`` as one line with numbers replaced by NUM and addresses by ADDR."""
     words = re.sub(r"\b(?:0x)?[0-9a-f]{8,16}\b", "ADDR", words)
     words = re.sub(r"\+0x[0-9a-f]+/0x[0-9a-f]+", "", words)
     words = re.sub(r"(?<![\w.-])\d+\b", "NUM", words)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Patch series: found, decoded, applied, exported."""
+"""Find patch series, decode their mailboxes, apply them to a tree, and export them as mails."""

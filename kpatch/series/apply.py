@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A series applied to a tree that stays as it is: the steps of ``git am`` in a git index alone.
+"""Apply a series in a git index, without changing the tree.
 
 ``git am`` splits a mailbox (git mailsplit), decodes each mail (git mailinfo) and applies its
-diff to the work tree and the index (git apply --index), with no fuzz. The same is done here
-with the index only, which holds no more of the tree than the files that the series names.
+diff to the work tree and the index (git apply --index), with no fuzz. This module runs the same
+steps on an index alone, which contains only the files that the series names.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ _REJECTED = re.compile(r"Rejected hunk #(?P<hunk>\d+)\.$")
 
 
 def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
-    """Apply ``series`` to ``tree`` and give the files that it changes.
+    """Apply ``series`` to ``tree`` and return the new content of the files that it changes.
 
-    HarnessError: exit 2 for mail that is not acceptable (see kpatch.series.mailbox) or a path that
-    the tree cannot have, exit 3 for a patch that does not apply, naming patch, file and hunk.
+    HarnessError: exit 2 for a mail that is refused (see kpatch.series.mailbox) or a path that the
+    tree cannot have; exit 3 for a patch that does not apply, with patch, file and hunk.
     """
     if not series.mailboxes:
         return Applied(tree, series, (), (), delta_id(()))
@@ -56,9 +56,9 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
 
 
 def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator[Patch]:
-    """Apply the patches in the index of ``box`` one by one; each is given when it is in there.
+    """Apply the patches to the index of ``box`` one by one; yield each after it was applied.
 
-    HarnessError as `apply` has it.
+    HarnessError as in `apply`.
     """
     yield from _steps(tree, series, mailbox.read(series, box).patches, box, stage=stage)
 
@@ -133,7 +133,11 @@ def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tu
 
 
 def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
-    """Content and exec bit of ``path``, followed through directories only; None: not there."""
+    """Return content and executable bit of ``path``; None if it does not exist.
+
+    HarnessError (exit 2) if the path leads through a symbolic link, or if a file stands where the
+    path needs a folder, or the other way round.
+    """
     here = root
     parts = path.split("/")
     for part in parts:
@@ -213,7 +217,7 @@ def _mend(series: Series) -> str:
 
 
 def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
-    """The first thing that ``git apply`` objects to, in words, and the hunks it rejects."""
+    """Return the first objection of ``git apply`` as a text, and the hunks that it rejects."""
     if match := _ABSENT.search(stderr):
         return f"{match['file']} is not in the tree", stderr
     if match := _PRESENT.search(stderr):
@@ -227,7 +231,10 @@ def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
 
 
 def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
-    """Let git apply what it can of ``patch`` to files on the side, for the sake of its rejects."""
+    """Apply ``patch`` with ``git apply --reject`` to temporary files.
+
+    Returns "hunk N" for the first rejected hunk and the beginning of the .rej file.
+    """
     work = box.folder / "work"
     work.mkdir()
     env = {"GIT_WORK_TREE": str(work)}
@@ -252,7 +259,7 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
 
 
 def _changes(box: Sandbox) -> tuple[Change, ...]:
-    """The index's difference from the base as files."""
+    """Return the files in which the index differs from the base, sorted by path."""
     entries = sorted(box.entries(), key=lambda entry: entry.path)
     blobs = box.blobs(entry.blob for entry in entries if entry.blob is not None)
     return tuple(

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The series: those that the project carries, the negative control, and other people's mboxes.
+"""Find a series by name: one that the project carries, the negative control, or an mbox file.
 
 A carried series is a folder ``kpatch/series/carried/NAME`` with its patches and ``series.toml``:
 
     title = "…"                      # one line for reports
     mechanism = "netlink"            # how a value reaches user space
-    draft = true                     # run only when named; left out: false
-    [[variant]]                      # one for each run of bases that take the same patches
-    from = "6.1"                     # first base, inclusive; left out: from the oldest
-    before = "6.12"                  # first base that needs another variant; left out: no end
+    draft = true                     # optional, default false: run only if it is named
+    [[variant]]                      # one for each range of bases that take the same patches
+    from = "6.1"                     # optional: first base, inclusive; default: the oldest
+    before = "6.12"                  # optional: end of the range, exclusive; default: no end
     patches = ["6.1/0001-….patch"]   # for git am, in order, relative to the folder
 
 The ranges of one series do not overlap. A folder without series.toml is no series.
@@ -34,27 +34,27 @@ FOLDER = paths.CARRIED
 TABLE = "series.toml"
 
 BASE = "base"
-"""Name of the negative control: the kernel as it is, without a patch."""
+"""Name of the negative control: the unpatched kernel."""
 
 CONTROL = Series(BASE, "the unpatched kernel (negative control)", NONE, (), Origin.CONTROL)
 
 
 @dataclass(frozen=True)
 class Variant:
-    """The patches for the bases in [first, before); None: no bound on that side."""
+    """The patches for the bases in [first, before); None means no bound on that side."""
 
     first: Version | None
     before: Version | None
     patches: tuple[Path, ...]
 
     def covers(self, base: Version) -> bool:
-        """Whether these are the patches for ``base``."""
+        """Return whether ``base`` is in the range."""
         return (self.first is None or self.first <= base) and (
             self.before is None or base < self.before
         )
 
     def overlaps(self, other: Variant) -> bool:
-        """Whether there is a base that both cover."""
+        """Return whether the two ranges have a base in common."""
         return (self.first is None or other.before is None or self.first < other.before) and (
             other.first is None or self.before is None or other.first < self.before
         )
@@ -65,7 +65,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Table:
-    """A series.toml. A draft is run only when it is named: no requirements hold it to yet."""
+    """The content of a series.toml.
+
+    A draft runs only if the user names it: no requirements apply to it yet.
+    """
 
     title: str
     mechanism: str
@@ -74,12 +77,12 @@ class Table:
 
 
 def carried(*, folder: Path = FOLDER) -> list[str]:
-    """The names of the carried series, sorted; the negative control is not one of them."""
+    """Return the names of the carried series, sorted, without the negative control."""
     return sorted(path.parent.name for path in folder.glob(f"*/{TABLE}"))
 
 
 def ready(*, folder: Path = FOLDER) -> list[str]:
-    """The carried series that a run takes when none is named: all but drafts."""
+    """Return the carried series that a run takes if the user names none: all except drafts."""
     return [name for name in carried(folder=folder) if not _table(folder / name).draft]
 
 
@@ -101,7 +104,7 @@ def place(name: str) -> Path:
 
 
 def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FOLDER) -> Series:
-    """The series ``name`` for ``base`` ("7.3"): "base", a carried one, or the path of an mbox.
+    """Return the series ``name`` for the release line ``base`` ("7.3").
 
     ``mechanism`` is that of a series from a file; a carried one knows its own. HarnessError
     (exit 2): unknown name, no such file, no variant for the base, a series.toml that breaks the
@@ -160,7 +163,10 @@ def _load_carried(folder: Path, base: str) -> Series:
 
 
 def _table(folder: Path) -> Table:
-    """What series.toml in ``folder`` says, all checked."""
+    """Return the checked content of series.toml in ``folder``.
+
+    HarnessError (exit 2) if it breaks the grammar, or ranges overlap.
+    """
     path = folder / TABLE
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A series as files for ``git send-email``, in the name of whoever sends it.
+"""Write a series as files for ``git send-email``, with the user as sender.
 
 The patches become commits in a throw-away repository (their steps are those of
 `kpatch.series.apply`). git format-patch writes these out, so that numbering, encoding, diffstat and
 shortlog are git's. The cover letter's title and body are given (`kpatch.report.cover_letter` writes
 them); what the series applies to is added here.
 
-Nobody can certify the origin of a patch for somebody else. The carried patches have no author but
-a placeholder, which the exporter takes the place of, and no sign-off, which the exporter adds; the
-author and the sign-offs of a patch that has them stay.
+Nobody can certify the origin of a patch for somebody else. The carried patches have a placeholder
+as author and no sign-off: the export replaces the placeholder by the user and adds the user's
+sign-off. Authors and sign-offs that a patch already has stay.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Cover:
 
 
 def exporter() -> Person:
-    """Whoever runs this, as git knows them; HarnessError (exit 2) if it does not."""
+    """Return user.name and user.email from git's configuration; HarnessError (exit 2) if unset."""
     found = []
     for key, check in (("user.name", _NAME), ("user.email", _EMAIL)):
         argv = (process.need("git", package="git"), "config", "--get", key)
@@ -117,7 +117,7 @@ def export(applied: Applied, wish: Wish, cover: Cover, *, stage: Stage) -> dict[
 
 
 def write(files: Mapping[str, bytes], out: Path) -> None:
-    """Write all the files as the new or empty folder ``out``, or none."""
+    """Write the files to ``out``, which is new or an empty folder: either all of them or none."""
     refuse_taken(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -136,7 +136,7 @@ def write(files: Mapping[str, bytes], out: Path) -> None:
 
 
 def refuse_taken(out: Path) -> None:
-    """HarnessError (exit 2) if there is anything at ``out`` that is not an empty folder."""
+    """Raise HarnessError (exit 2) if ``out`` exists and is not an empty folder."""
     if out.is_dir() and not any(out.iterdir()):
         return
     if out.exists() or out.is_symlink():
@@ -148,7 +148,7 @@ def refuse_taken(out: Path) -> None:
 
 
 def advice(files: Mapping[str, bytes], tree: Tree, out: Path) -> str:
-    """What is left to do before the mails can be sent."""
+    """Return the steps, one a line, that the user has to take before sending the mails."""
     open_points = sum(content.count(TO_FILL_IN.encode()) // 2 for content in files.values())
     lines = [
         f"who it goes to: {tree.path}/scripts/get_maintainer.pl {out}/*.patch",
@@ -169,7 +169,7 @@ def _identity(person: Person) -> dict[str, str]:
 
 
 def _commit(box: Sandbox, patch: Patch, parent: str | None, wish: Wish) -> str:
-    """Commit what is in the index of ``box`` as ``patch``; the commit."""
+    """Commit the index of ``box`` with the message of ``patch``; return the commit's id."""
     env = _identity(wish.person)
     name, email = patch.author
     if email != PLACEHOLDER:
@@ -183,7 +183,7 @@ def _commit(box: Sandbox, patch: Patch, parent: str | None, wish: Wish) -> str:
     parents = ("-p", "base" if parent is None else parent)
     commit = box.must("commit-tree", tree, *parents, stdin=message, env=env).decode().strip()
     if wish.version > 1:
-        # Below the "---" of the mail, where it does not become part of the commit.
+        # format-patch --notes prints it below "---", where it does not become part of the commit.
         changes = f"Changes in v{wish.version}:\n- {TO_FILL_IN} CHANGES HERE {TO_FILL_IN}"
         box.must("notes", "add", "-m", changes, commit, env=env)
     return commit
@@ -213,9 +213,9 @@ def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
 
 
 def _with_base(cover: bytes, tree: Tree) -> bytes:
-    """``cover`` with what the series applies to, where git puts it and tools look for it.
+    """Add the base of the series to the cover letter, in the place where git puts base-commit.
 
-    git's own option wants the commit in the repository, with all that came before it.
+    `git format-patch --base` cannot be used: it needs the commit and its history in the repository.
     """
     base = f"base: {describe(tree.version, tree.provider, tree.origin)}, which is no commit"
     if tree.provider == "git":

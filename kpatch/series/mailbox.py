@@ -24,7 +24,7 @@ from kpatch.series.mail import Mail, mails
 from kpatch.series.scratch_index import Sandbox
 
 PATH_LIMIT = 4096
-"""Files that one series may touch."""
+"""Largest number of files that one patch may name."""
 
 WHOLE = "give all in one file: git format-patch --stdout BASE.. > series.mbox, or cat the files"
 
@@ -34,7 +34,7 @@ _NAMES = re.compile(rb"^--- (\S+)[^\n]*\n\+\+\+ (\S+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Patch:
-    """One patch of a series: its place in it, title, diff, and every path the diff names.
+    """One patch: its number in the series, title, diff, and every path that the diff names.
 
     ``message`` is the file of the commit message below the title, ``author`` a name and address.
     ``strip`` is the -p of git apply; ``flowed``: it came as format=flowed, which harms patches.
@@ -123,7 +123,7 @@ def _strip(diff: bytes) -> int:
 def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tuple[str, ...]:
     """Every path that ``diff`` names, old and new ones, each checked."""
     found: dict[str, None] = {}
-    # --numstat gives the new name of a file that is renamed; of the reversed patch, the old one.
+    # --numstat prints the new name of a renamed file; with -R it prints the old name.
     for direction in ([], ["-R"]):
         done = box.git("apply", f"-p{strip}", *direction, "--numstat", "-z", str(diff))
         if done.status:
@@ -161,7 +161,7 @@ def _damaged(where: str, mail: Mail, diff: Path, stderr: str) -> HarnessError:
 
 
 def _checked(where: str, raw: bytes) -> str:
-    """``raw`` as a path inside the tree."""
+    """Return ``raw`` as text; HarnessError (exit 2) if it is no path inside a kernel tree."""
     shown = ascii(raw.decode(errors="surrogateescape"))
     try:
         path = raw.decode()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A throw-away git repository without a work tree, deaf to the user's and the system's set-up.
+"""A temporary bare git repository that ignores the configuration of the user and the system.
 
-Patches come from anywhere. In an index nothing they do can touch a file: no symbolic link is
-followed, no hook runs, no path leaves the repository.
+Patches are untrusted. Applied to an index they cannot touch files: git follows no symbolic link,
+runs no hook and writes to no path outside the repository.
 """
 
 from __future__ import annotations
@@ -19,12 +19,12 @@ from kpatch.errors import HarnessError
 from kpatch.lib.process import ending_with_us, need
 
 TIME_LIMIT = 120.0
-"""Seconds for one git command: thousands of times what the largest honest series takes."""
+"""Seconds for one git command; the largest real series takes a thousandth of that."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What one git command gave back."""
+    """Exit status, standard output and standard error of one git command."""
 
     status: int
     stdout: bytes
@@ -33,7 +33,11 @@ class Output:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of the index that differs from the base; None: it is not there on that side."""
+    """One file of the index that differs from the base.
+
+    ``mode_before`` is None for a new file; ``mode`` and ``blob`` (an object id) are None for a
+    deleted file. Modes are git's, in octal ("100644").
+    """
 
     path: str
     mode_before: str | None
@@ -42,7 +46,7 @@ class Entry:
 
 
 class Sandbox:
-    """An index that starts as a few files of a kernel tree, and the git commands on it."""
+    """A git index with some files of a kernel tree, and the git commands that work on it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -67,7 +71,10 @@ class Sandbox:
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
     ) -> Output:
-        """Run ``git arguments`` on the sandbox and give its status and output."""
+        """Run ``git arguments`` on the repository; return exit status and output.
+
+        HarnessError (exit 2) if it takes longer than TIME_LIMIT.
+        """
         argv = [self._git, "-c", "core.hooksPath=" + os.devnull, "-c", "core.symlinks=false"]
         try:
             done = subprocess.run(
@@ -91,7 +98,10 @@ class Sandbox:
     def must(
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> bytes:
-        """Run a command that only a broken set-up makes fail; its output."""
+        """Run ``git arguments`` and return its output; HarnessError (exit 2) if it fails.
+
+        For commands that fail only if git is broken or the disk is full.
+        """
         done = self.git(*arguments, stdin=stdin, env=env)
         if done.status:
             cause = done.stderr.strip().splitlines() or [f"exit status {done.status}"]
@@ -101,7 +111,7 @@ class Sandbox:
         return done.stdout
 
     def fill(self, files: Mapping[str, tuple[bytes, bool]]) -> None:
-        """Make ``files`` (path: content, executable) the base, and the index."""
+        """Commit ``files`` (path: content, executable) as "base"; read them into the index."""
         stream = [b"commit refs/heads/base\ncommitter kpatch <> 0 +0000\ndata 0\n"]
         for path, (content, executable) in sorted(files.items()):
             quoted = path.replace("\\", "\\\\").replace('"', '\\"').encode()
@@ -112,7 +122,7 @@ class Sandbox:
         self.must("read-tree", "base")
 
     def entries(self) -> list[Entry]:
-        """What the index has that the base has not, and the other way round, by path."""
+        """Return the files in which index and base differ, by path."""
         raw = self.must(
             "diff-index", "--cached", "--raw", "-z", "--no-renames", "--full-index", "base"
         )
@@ -120,7 +130,7 @@ class Sandbox:
         return [_entry(head, path) for head, path in zip(fields, fields, strict=False)]
 
     def blobs(self, names: Iterable[str]) -> dict[str, bytes]:
-        """The content of each blob."""
+        """Return the content of each blob, by object id."""
         wanted = list(dict.fromkeys(names))
         rest = self.must("cat-file", "--batch", stdin="".join(f"{n}\n" for n in wanted).encode())
         found: dict[str, bytes] = {}
@@ -144,6 +154,6 @@ def _entry(head: str, path: str) -> Entry:
 
 @contextmanager
 def sandbox() -> Iterator[Sandbox]:
-    """A sandbox that is gone at the end of the block."""
+    """Yield a sandbox in a temporary folder, which is removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="kpatch-apply-") as folder:
         yield Sandbox(Path(folder))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel trees: from what KERNEL= names to an unpacked tree in the cache."""
+"""Find, download and unpack the kernel tree that KERNEL= names; keep it in the cache."""

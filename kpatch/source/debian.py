@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The system's own Debian archive, reached through a private apt directory.
+"""Find and download packages of the Debian archives that this system's apt is configured for.
 
-Nothing of the system's apt is touched and no privilege is needed. Which archives there are, and
-which keys are trusted for them, is what the system is configured for; apt verifies everything.
+apt-get runs on a private directory in the cache: it changes nothing in the system's own apt
+directories and needs no privilege. The archives and their trusted keys are taken from the
+system's apt sources. apt verifies all signatures and checksums.
 """
 
 from __future__ import annotations
@@ -24,14 +25,16 @@ from kpatch.lib.stage import Stage
 from kpatch.source.download import public
 from kpatch.tables.outcomes import ExitCode
 
-# Holds the keys of all current releases, so that a later suite than the system's verifies too.
+# Has the keys of all current releases. With it apt can also verify a suite that is newer than the
+# system.
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 SECURITY = "-security"
 
-# Read after the system's own configuration, whose proxies and credentials stay. Whatever that
-# allows: nothing unsigned, a failure is a failure, and the system's hooks are not for us. What
-# is installed does not count: its version would be wanted, also where the archive has another.
+# apt reads this after the system's configuration, so proxies and credentials of the system stay in
+# force. These settings override the system's: unsigned data is refused, every failed download is
+# an error, and the system's hooks do not run. Dir::State::status hides the installed packages: apt
+# would otherwise ask for the installed version, which the archive may not have.
 CONFIGURATION = """\
 APT::Get::AllowUnauthenticated "false";
 Acquire::AllowInsecureRepositories "false";
@@ -50,7 +53,7 @@ Dir::State::status "/dev/null";
 Dir::Cache "{folder}/cache";
 """
 
-# How apt sources may name a suite of Debian's other than by the system's code name.
+# Names that apt sources may use for a suite of Debian instead of the system's code name.
 ALIASES = ("stable", "oldstable", "oldoldstable", "testing", "unstable", "sid")
 
 INDEX_FORMAT = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SOURCESENTRY)"
@@ -58,7 +61,7 @@ INDEX_FORMAT = "$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(SOURCESENTRY)"
 # dlstatus:<number of the file>:<percent>:<text>, see README.progress-reporting of apt.
 STATUS = re.compile(r"dlstatus:\d+:(?P<percent>[\d.]+):")
 
-# What `apt-get download --print-uris` says: 'URI' file size SHA256:hex.
+# A line that `apt-get download --print-uris` prints: 'URI' file size SHA256:hex.
 PRINTED = re.compile(
     r"^'(?P<uri>[^']+)' (?P<file>[^/\s]+\.deb) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})$", re.M
 )
@@ -66,9 +69,9 @@ PRINTED = re.compile(
 
 @dataclass(frozen=True)
 class Archive:
-    """One archive of the system: its address, whether it is a security archive, and its keys.
+    """One Debian archive: its address, whether it is a security archive, and its keyrings.
 
-    No ``keyrings``: whatever apt trusts by default.
+    If ``keyrings`` is empty, apt uses the keys that it trusts by default.
     """
 
     uri: str
@@ -78,7 +81,10 @@ class Archive:
 
 @dataclass(frozen=True)
 class Package:
-    """One package in one suite of one archive; ``size`` in bytes, ``sha256`` signed for."""
+    """One package in one suite of one archive.
+
+    ``size`` is in bytes. ``sha256`` comes from the suite's signed index.
+    """
 
     name: str
     version: str
@@ -90,7 +96,11 @@ class Package:
 
 
 class _AbsentError(Exception):
-    """Why one suite does not give the package; ``certain``: because it does not have it."""
+    """A package was not found in one suite; the text is the reason.
+
+    ``certain`` is true if the suite does not have the package, or does not exist. It is false if
+    the suite could not be read or verified.
+    """
 
     def __init__(self, reason: str, *, certain: bool) -> None:
         super().__init__(reason)
@@ -98,8 +108,9 @@ class _AbsentError(Exception):
 
 
 def archives() -> tuple[Archive, ...]:
-    """The Debian archives that the system's apt is configured for, each address once."""
-    # Without the system's package lists, which only cost time here (and may not be there).
+    """Return the Debian archives that the system's apt is configured for, each address once."""
+    # A private list folder: reading the system's package lists would only cost time here, and they
+    # may be missing.
     lists = f"-oDir::State::lists={cache.folder('apt')}"
     status, output = capture(
         ("apt-get", lists, "indextargets", "--no-release-info", "--format", INDEX_FORMAT)
@@ -108,7 +119,8 @@ def archives() -> tuple[Archive, ...]:
         raise HarnessError(
             "apt-get indextargets", _first_error(output), mend="mend the system's apt sources"
         )
-    # Third parties' archives are not Debian's; they seldom name their suites as Debian does.
+    # An archive counts as Debian's if it names its suites as Debian does; archives of third
+    # parties seldom do.
     targets = [target for line in output.splitlines() if len(target := line.split("|")) == 4]
     for names in ((_codename(),), ALIASES):
         found: dict[str, Archive] = {}
@@ -122,10 +134,10 @@ def archives() -> tuple[Archive, ...]:
 
 
 def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Package:
-    """The package ``name`` in the first of ``suites`` that has it.
+    """Return the package ``name`` from the first of ``suites`` that has it.
 
-    HarnessError if none has it (exit 2), or if one could not be read or verified and no other
-    has it (exit 7).
+    HarnessError: exit 2 if no suite has it; exit 7 if a suite could not be read or verified and
+    no other suite has it.
     """
     if shutil.which("apt-get") is None:
         raise HarnessError(
@@ -160,7 +172,10 @@ def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Packag
 
 
 def download(package: Package, into: Path, *, what: str, stage: Stage) -> Path:
-    """The verified .deb of ``package``, downloaded into the folder ``into``."""
+    """Download ``package`` into the folder ``into`` and return the path of the .deb.
+
+    apt verifies the file. HarnessError (exit 7) if the download fails.
+    """
     stage.note(f"downloading {package.name} {package.version} from {package.suite}")
 
     def progress(percent: float) -> None:
@@ -189,7 +204,7 @@ def _places(suites: Sequence[str], known: Sequence[Archive]) -> Iterator[tuple[s
 
 
 def _codename() -> str:
-    """The code name of the system's release ("bookworm"); see os-release(5)."""
+    """Return the code name of the system's release ("bookworm"), "" if os-release(5) has none."""
     try:
         return platform.freedesktop_os_release().get("VERSION_CODENAME", "")
     except OSError:
@@ -197,7 +212,10 @@ def _codename() -> str:
 
 
 def _locate(name: str, suite: str, archive: Archive, *, stage: Stage) -> Package:
-    """The package in that suite, after reading the suite's current list, or _AbsentError."""
+    """Update the package list of ``suite`` and return the package ``name`` from it.
+
+    _AbsentError if the suite cannot be read or does not have the package.
+    """
     folder = _folder(suite, archive)
 
     def waiting() -> None:
@@ -210,7 +228,8 @@ def _locate(name: str, suite: str, archive: Archive, *, stage: Stage) -> Package
             missing = "does not have a Release file" in output and "404" in output
             reason = "no such suite" if missing else _first_error(output)
             raise _AbsentError(reason, certain=missing)
-        # In a folder of no debs: apt prints no address for a file that is there already.
+        # Run in a folder without .deb files: apt prints no address for a file that is in its
+        # working directory already.
         _, output = _apt(folder, ("--print-uris", "download", name), stage=stage, cwd=folder)
     printed = PRINTED.search(output)
     if printed is None:
@@ -222,12 +241,12 @@ def _locate(name: str, suite: str, archive: Archive, *, stage: Stage) -> Package
 
 
 def _folder(suite: str, archive: Archive) -> Path:
-    """The private apt directory for one suite of one archive."""
+    """Return the path of the private apt directory for one suite of one archive."""
     return cache.folder("apt") / cache.digest((archive.uri, suite, *archive.keyrings))
 
 
 def _prepare(folder: Path, suite: str, archive: Archive) -> None:
-    """Make ``folder`` an apt directory whose one source is that suite; see sources.list(5)."""
+    """Write an apt directory to ``folder``; its only source is ``suite`` (sources.list(5))."""
     options = ["target=Packages", "lang=none"]
     if archive.keyrings:
         options.append(f"signed-by={','.join(archive.keyrings)}")
@@ -246,7 +265,10 @@ def _apt(
     cwd: Path,
     progress: Callable[[float], None] = lambda percent: None,
 ) -> tuple[int, str]:
-    """Run apt-get on the private directory ``folder``; its status and all that it said."""
+    """Run apt-get on the private directory ``folder``; return its exit status and its output.
+
+    ``progress`` is called with the percentage of a download. OSError (ENOSPC) if the disk is full.
+    """
 
     def line(text: str) -> None:
         if status := STATUS.match(text):
@@ -266,10 +288,11 @@ def _first_error(output: str) -> str:
 
 
 def _keyrings(entry: str) -> tuple[str, ...]:
-    """The keyrings that the system trusts for the apt source at ``file:number``.
+    """Return the keyring files that the system trusts for the apt source ``entry``.
 
-    ``number`` counts lines in a .list and paragraphs in a .sources, see apt-get(8) on
-    indextargets. An entry that names keys otherwise, or none, leaves it to Debian's own keyring.
+    ``entry`` is ``file:number``; the number counts lines in a .list file and paragraphs in a
+    .sources file (apt-get(8), indextargets). Debian's own keyring is always added if it is
+    installed: it is the only one for an entry whose Signed-By names no file.
     """
     path, _, number = entry.rpartition(":")
     try:

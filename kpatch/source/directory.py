@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A kernel tree in a plain folder of the user's: named by its content, and copied."""
+"""Identify a kernel tree in a plain folder by its content, and copy it."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from kpatch.lib.stage import Stage
 
 
 def fingerprint(top: Path, *, what: str) -> str:
-    """The sha256 of all names, kinds, executable bits and contents below ``top``.
+    """Return the sha256 of all names, kinds, executable bits and contents below ``top``.
 
-    HarnessError (exit 2) for what cannot be read, is neither file, folder nor symlink, or is a
-    symlink that leads out of ``top``.
+    HarnessError (exit 2) if an entry cannot be read, is neither file, folder nor symlink, or is a
+    symlink to a place outside ``top``.
     """
     whole = hashlib.sha256()
     inside = top.resolve()
@@ -35,9 +35,10 @@ def fingerprint(top: Path, *, what: str) -> str:
 
 
 def copy(top: Path, into: Path, *, what: str, stage: Stage) -> None:
-    """Copy the folder ``top`` to the new folder ``into``; the disk's blocks may be shared.
+    """Copy the folder ``top`` to the new folder ``into``, as reflinks where the file system can.
 
-    Never by hard links: editing in place must not reach the copy. OSError if the disk is full.
+    Hard links are not used: a user who edits a file in place would change the copy too. OSError
+    (ENOSPC) if the disk is full; HarnessError (exit 2) if cp fails otherwise.
     """
     need("cp", package="coreutils")
     options = ("--recursive", "--no-dereference", "--preserve=mode,timestamps", "--reflink=auto")
@@ -52,7 +53,7 @@ def copy(top: Path, into: Path, *, what: str, stage: Stage) -> None:
 
 
 def _walk(top: Path) -> Iterator[tuple[str, str, os.stat_result]]:
-    """Everything below ``top``, in an order that depends on the names alone."""
+    """Yield path, relative name and lstat of every entry below ``top``, in an order by name."""
     pending = [""]
     while pending:
         parent = pending.pop()
@@ -66,7 +67,12 @@ def _walk(top: Path) -> Iterator[tuple[str, str, os.stat_result]]:
 
 
 def _content(path: str, status: os.stat_result, inside: Path, *, what: str) -> tuple[str, str]:
-    """The kind of one thing, and its content or the hash of that."""
+    """Return the kind of an entry and its content.
+
+    Kinds: ``f`` file, ``x`` executable file (content: sha256), ``d`` folder (content: empty), ``l``
+    symlink (content: its target). HarnessError (exit 2) for any other kind, and for a symlink to a
+    place outside ``inside``.
+    """
     if stat.S_ISREG(status.st_mode):
         with Path(path).open("rb", buffering=0) as file:
             content = hashlib.sha256(file.read()).hexdigest()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Downloading a file that the user named by its address and its sha256."""
+"""Download a file by HTTP and check its sha256; remove secrets from URLs."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ CHUNK = 1 << 18
 TICK_SECONDS = 0.1
 
 
-# Of a URL: a user's name and password, up to the last @ of the authority; the same where a password
-# with a slash in it was not quoted, which ends the authority at what is no port; and a query,
-# which may be a token.
+# Secret parts of a URL and their replacements: user name and password, up to the last @ of the
+# authority; the same if the password has an unquoted slash, so that a parser would take its
+# beginning for a port; and the query, which may hold a token.
 _SECRETS = (
     (re.compile(r"(?<=://)[^/?#\s]*@"), ""),
     (re.compile(r"(?<=://)[^/?#\s@\[\]]*:[^/?#\s@]*[^/?#\s@\d][/?#]\S*@"), ""),
@@ -34,19 +34,19 @@ _SECRETS = (
 
 
 def public(text: str) -> str:
-    """Return a URL, or a text with URLs, without secrets: what may be recorded and printed."""
+    """Return ``text`` without the secrets of its URLs, so that it may be stored and printed."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
 
 
 def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
-    """Write what ``url`` gives to the new file ``to``.
+    """Download ``url`` to the new file ``to``.
 
-    HarnessError if it does not have that ``sha256`` (exit 2), or cannot be had (exit 2 if the
-    server says so, exit 7 if the network does); the caller's folder then holds a useless file.
+    HarnessError: exit 2 if the sha256 differs, or the server answers with an error; exit 7 if the
+    network fails. The incomplete or wrong file stays in place then; the caller removes it.
     """
-    # Here, as both take 0.1 s to import and most runs download nothing.
+    # Imported here: both take 0.1 s to import and most runs download nothing.
     import requests
     import urllib3
 
@@ -66,7 +66,7 @@ def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
 
 
 def check(found: str, wanted: str, *, what: str) -> None:
-    """HarnessError (exit 2) unless the two sha256 are one."""
+    """Raise HarnessError (exit 2) if the two sha256 differ; the case of ``wanted`` is ignored."""
     if found != wanted.lower():
         raise HarnessError(
             what, f"the sha256 is {found}", mend="get the file again, or correct the sha256"
@@ -74,13 +74,14 @@ def check(found: str, wanted: str, *, what: str) -> None:
 
 
 def _stream(url: str, to: Path, *, what: str, stage: Stage) -> str:
-    """Download to ``to``; the sha256 of what came."""
+    """Download ``url`` to the new file ``to`` and return the sha256 of its bytes."""
     import requests
 
     sha = hashlib.sha256()
     done = 0
     ticked = 0.0
-    # The bytes as they lie on the server: a .tar.gz may be announced as an encoding.
+    # Ask for the bytes as stored: some servers declare a .tar.gz as a content encoding, and the
+    # client would unpack it.
     headers = {"Accept-Encoding": "identity"}
     timeout = (CONNECT_SECONDS, SILENCE_SECONDS)
     with requests.get(url, headers=headers, stream=True, timeout=timeout) as answer:

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A kernel tree out of somebody's git repository: the files of one commit, byte by byte.
+"""Export the files of one commit of a git repository, byte by byte.
 
 The repository's settings decide what counts as an uncommitted change, as for ``git status``
-(``RESPECTED``). They decide nothing of the tree: no attribute converts, expands or leaves out a
-file. Nothing that the repository names is run: no hook, filter, fsmonitor or remote.
+(``RESPECTED``). They have no influence on the exported files: no attribute converts, expands or
+leaves out a file. Programs that the repository names (hooks, filters, fsmonitor, remotes) do not
+run.
 """
 
 from __future__ import annotations
@@ -25,23 +26,24 @@ from kpatch.source import unpack
 
 SHOWN_CHANGES = 3
 
-# Protocols by which git may fetch what a partial clone lacks: none, as a repository's own
-# configuration says which program to run for that.
+# No protocol is allowed, so git does not fetch the missing objects of a partial clone: the
+# repository's configuration would decide which program runs for that.
 NO_FETCH = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINAL_PROMPT": "0"}
 
-# A commit is what its id says: refs/replace/ is a repository's own business.
+# Ignore refs/replace/: the exported files have to be those that the commit's id stands for.
 NO_REPLACEMENT = {"GIT_NO_REPLACE_OBJECTS": "1"}
 
-# With the variables GIT_CONFIG* left out too, git has no settings but those that it is given.
-# HEAD is a file only in the format of refs that git before 3.0 has by default.
+# If the variables GIT_CONFIG* are unset as well, git uses no settings except those on its command
+# line. The ref format "files" makes HEAD a plain file, which `_shadow` writes; it is the default of
+# git before 3.0.
 NO_SETTINGS = {
     "GIT_CONFIG_NOSYSTEM": "1",
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_DEFAULT_REF_FORMAT": "files",
 }
 
-# Settings by which ``git status`` tells a change: how a file system or a tool keeps files, and
-# what is to be left out. None of them names a program. As `git config --list` writes them.
+# Settings, in the spelling of `git config --list`, by which ``git status`` decides whether a file
+# is changed: how the file system stores files, and which files are ignored. None names a program.
 RESPECTED = (
     "core.attributesfile",
     "core.autocrlf",
@@ -56,15 +58,15 @@ RESPECTED = (
     "status.showuntrackedfiles",
 )
 
-# In info/attributes these win over every .gitattributes (gitattributes(5)): files come out of
-# git archive as committed. "-text": no end of line is converted, whatever core.autocrlf says.
+# Written to info/attributes, which overrides every .gitattributes (gitattributes(5)): git archive
+# then writes files as committed. "-text": line ends are not converted, whatever core.autocrlf is.
 AS_COMMITTED = """\
 * -text !eol !crlf !ident !filter !working-tree-encoding !export-ignore !export-subst
 """
 
 PARTIAL = re.compile(r"extensions\.partialclone|remote\..*\.(promisor|partialclonefilter)", re.S)
 
-# A whole line: git may warn of an ambiguous name beside it.
+# Matches a whole line: git may print a warning about an ambiguous name on another line.
 OBJECT_ID = re.compile(r"^[0-9a-f]{40,64}$", re.M)
 
 ADVICE = re.compile(r"^\s*(git config --global --add safe\.directory .+)$", re.M)
@@ -72,11 +74,11 @@ ADVICE = re.compile(r"^\s*(git config --global --add safe\.directory .+)$", re.M
 
 @dataclass(frozen=True)
 class Checkout:
-    """One commit of a repository: ``tree`` is the id of its content.
+    """One commit of a repository; ``tree`` is the id of its tree object.
 
-    ``worktree`` is None for a bare repository, or for the .git of another; ``git_dir`` is the
-    work tree's own, ``objects`` is shared by all; ``object_format`` is sha1 or sha256.
-    ``settings`` are git's, of the repository and of its user, names in lower case.
+    ``worktree`` is None for a bare repository, and if the path is a .git folder. ``git_dir`` is
+    the one of this work tree, ``objects`` is shared by all work trees. ``object_format`` is sha1 or
+    sha256. ``settings`` are git's settings for the repository and its user, names in lower case.
     """
 
     path: Path
@@ -90,9 +92,10 @@ class Checkout:
 
 
 def find(path: Path, ref: str, *, what: str) -> Checkout | None:
-    """The commit ``ref`` of the repository at ``path``; None if there is no repository.
+    """Return the commit ``ref`` of the repository at ``path``; None if it is no repository.
 
-    HarnessError if git does not trust the repository, or has no such commit.
+    HarnessError (exit 2) if git does not trust the repository, it is damaged, it has no such
+    commit, or it lacks the commit's tree object.
     """
     need("git", package="git")
     query = (
@@ -103,7 +106,7 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
         "objects",
         "--show-object-format",
     )
-    # Only a repository that begins at path, not one that path happens to lie in.
+    # Accept a repository whose top is path, not one that contains path.
     ceiling = {"GIT_CEILING_DIRECTORIES": str(path.resolve().parent)}
     status, output = _git(("-C", str(path.resolve()), "rev-parse", *query), ceiling)
     if status != 0:
@@ -133,7 +136,7 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
 
 
 def refuse_changes(checkout: Checkout, *, what: str) -> None:
-    """HarnessError (exit 2) if the work tree holds anything that the commit does not."""
+    """Raise HarnessError (exit 2) if the work tree has uncommitted changes."""
     if checkout.worktree is None:
         return
     respected = [
@@ -164,10 +167,13 @@ def refuse_changes(checkout: Checkout, *, what: str) -> None:
 
 
 def export(checkout: Checkout, into: Path, *, what: str, stage: Stage) -> None:
-    """Write the files of the commit as the new folder ``into``."""
+    """Write the files of the commit to the new folder ``into``.
+
+    HarnessError (exit 2) if the repository lacks some of the files.
+    """
     stage.note(f"exporting commit {checkout.commit[:12]}")
-    # The archive of the tree, not of the commit, as the tree's id is what the cache goes by:
-    # nothing of the commit (time, export-subst) may get into the files.
+    # Archive the tree, not the commit: the tree's id is the key in the cache, so data of the commit
+    # (its time, export-subst) must not get into the files.
     archive = ("git", "archive", "--format=tar", checkout.tree)
     with _shadow(checkout) as environment:
         (Path(environment["GIT_DIR"]) / "info" / "attributes").write_text(AS_COMMITTED)
@@ -182,10 +188,10 @@ def export(checkout: Checkout, into: Path, *, what: str, stage: Stage) -> None:
 
 @contextmanager
 def _shadow(checkout: Checkout) -> Iterator[dict[str, str]]:
-    """An environment in which git sees the repository's objects without its configuration.
+    """Yield an environment in which git uses the repository's objects, not its configuration.
 
-    What a repository configures (fsmonitor, filters, hooks, remotes) can run programs; here
-    an empty repository stands in for it, with the objects and a copy of the index.
+    A repository's configuration (fsmonitor, filters, hooks, remotes) can run programs. So git gets
+    an empty temporary repository with the objects of ``checkout`` and a copy of its index.
     """
     alone = {
         name: value
@@ -211,7 +217,7 @@ def _shadow(checkout: Checkout) -> Iterator[dict[str, str]]:
 
 
 def _take_info(checkout: Checkout, folder: Path) -> None:
-    """Copy what the repository keeps of excludes and attributes beside its configuration."""
+    """Copy info/exclude and info/attributes of the repository to the git directory ``folder``."""
     for name in ("exclude", "attributes"):
         file = checkout.objects.parent / "info" / name
         if file.is_file():
@@ -219,18 +225,18 @@ def _take_info(checkout: Checkout, folder: Path) -> None:
 
 
 def _settings(path: Path, environment: dict[str, str]) -> dict[str, str]:
-    """All of git's settings at ``path``; of one that is given more than once the last."""
+    """Return git's settings at ``path``; if a setting is given more than once, the last value."""
     status, output = _git(("-C", str(path.resolve()), "config", "--null", "--list"), environment)
     pairs = (item.partition("\n") for item in output.split("\0") if item and status == 0)
-    # A name alone means true.
+    # A name without "=" means true (git-config(1)).
     return {name: value if equals else "true" for name, equals, value in pairs}
 
 
 def _id(path: Path, expression: str, environment: dict[str, str]) -> str:
-    """The id of the object that ``expression`` names; "" if there is none."""
+    """Return the id of the object that ``expression`` names; "" if there is none."""
     if expression.startswith("-"):
         return ""
-    # Not --quiet: that says nothing, and then a warning would be all of the output.
+    # --quiet is not needed: OBJECT_ID finds the id among the messages.
     argv = ("-C", str(path.resolve()), "rev-parse", "--verify", "--end-of-options", expression)
     status, output = _git(argv, environment)
     found = OBJECT_ID.search(output)
@@ -238,14 +244,14 @@ def _id(path: Path, expression: str, environment: dict[str, str]) -> str:
 
 
 def _lost(checkout: Checkout, environment: dict[str, str]) -> int:
-    """How many objects of the commit's tree the repository does not have."""
+    """Return the number of objects of the commit's tree that the repository lacks."""
     argv = ("git", "rev-list", "--objects", "--missing=print", checkout.tree)
     output = capture(argv, env=environment)[1]
     return sum(line.startswith("?") for line in output.splitlines())
 
 
 def _distrusted(path: Path, output: str, *, what: str) -> HarnessError:
-    """The error for a repository of another user; git's own advice names the folder it means."""
+    """Return the error for a repository of another user, with the git command that git advises."""
     found = ADVICE.search(output)
     own = f"git config --global --add safe.directory {shlex.quote(str(path.resolve()))}"
     command = found[1].strip() if found else own
@@ -267,7 +273,7 @@ def _no_commit(path: Path, ref: str, environment: dict[str, str], *, what: str) 
 
 
 def _lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str) -> HarnessError:
-    """The error for a repository that has a commit and not all that it holds."""
+    """Return the error for a repository that has the commit, but lacks objects of it."""
     git = f"git -C {shlex.quote(str(path.resolve()))}"
     if any(map(PARTIAL.fullmatch, settings)):
         return HarnessError(
@@ -287,10 +293,10 @@ def _git(arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, st
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
-    """The user's environment without what points git elsewhere, and with ``more``.
+    """Return the user's environment without the GIT_ variables, and with ``more``.
 
-    The variables that hold settings stay: git's rule for whom to trust may be among them.
-    GIT_CONFIG alone names the one file that ``git config`` reads.
+    The variables GIT_CONFIG_* stay, since they may hold safe.directory settings. GIT_CONFIG itself
+    is removed: it names the file that ``git config`` reads.
     """
     mine = {
         name: value

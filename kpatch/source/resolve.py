@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel trees: what KERNEL= names, found, checked and kept in the cache.
+"""Find the kernel tree that KERNEL= names, check it, and keep it in the cache.
 
 A specification is one of
 
@@ -30,13 +30,14 @@ from kpatch.source import debian, directory, download, git, unpack
 from kpatch.tables.bases import BASES, Base
 from kpatch.tables.outcomes import ExitCode
 
-# Of every kernel tree that VFIO series are for.
+# Paths that every kernel tree with VFIO has.
 LANDMARKS = ("Makefile", "Kconfig", "drivers/vfio")
 
-# Of a tree that was built in place: an out-of-tree build refuses it.
+# Paths that an in-place build leaves behind; make refuses an out-of-tree build (O=) of such a tree.
 BUILT = (".config", "include/config", "include/generated")
 
-# Of the folders in which modules are built, and of every tree. Only a tree has sources beside.
+# FOR_MODULES: paths of a package of kernel headers, and of a built tree. SOURCES: folders with .c
+# files in a tree, but not in a package of headers.
 FOR_MODULES = ("Module.symvers", "include/linux", "include/generated")
 SOURCES = ("init", "kernel", "drivers/vfio")
 
@@ -45,15 +46,16 @@ ASSIGNMENT = re.compile(rf"^({'|'.join(VERSION_FIELDS)})[ \t]*=[ \t]*([\w.+~-]*)
 
 SHA256_MARK = "#sha256="
 
-# What a linux-source package holds the tree in.
+# The tarball of the tree in Debian's linux-source package.
 MEMBER = "./usr/src/{name}.tar.xz"
 
 
 @dataclass(frozen=True)
 class Recipe:
-    """How to make one tree: ``fill`` is given a folder and makes ``tree`` in it.
+    """How to make one tree: ``fill(folder)`` writes the tree to ``folder/tree``.
 
-    ``tree_id`` names the content and is known before: it decides whether to make it at all.
+    ``tree_id`` identifies the content (commit's tree, sha256). It is known before ``fill`` runs:
+    if the cache has a tree of that id, ``fill`` is not called.
     """
 
     what: str
@@ -64,11 +66,11 @@ class Recipe:
 
 
 def resolve(spec: str, *, stage: Stage, refresh: bool = False) -> Tree:
-    """The tree that ``spec`` names (see the module), from the cache or put there.
+    """Return the tree that ``spec`` names (grammar: see the module), from the cache or made now.
 
-    A base that is in the cache is taken from there without any network; ``refresh`` asks the
-    archive for a newer one first. HarnessError (exit 2) for what a user got wrong, (exit 7) for
-    a network, an archive or a disk that failed.
+    A base that is in the cache is used without network access, unless ``refresh`` is set: then the
+    archive is asked for a newer package first. HarnessError: exit 2 for bad input; exit 7 if the
+    network, the archive or the disk fails.
     """
     shown = download.public(spec) if "://" in spec else spec
     what = f"KERNEL={shown if shown.isprintable() else repr(shown)}"
@@ -78,7 +80,7 @@ def resolve(spec: str, *, stage: Stage, refresh: bool = False) -> Tree:
 
 
 def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
-    """The exact version ("7.3.4") and release line ("7.3") that the tree's Makefile states.
+    """Return the exact version ("7.3.4") and release line ("7.3") from the tree's Makefile.
 
     HarnessError (exit 2) if ``tree`` is no kernel tree.
     """
@@ -108,9 +110,9 @@ def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
 
 
 def _headers_only(tree: Path) -> bool:
-    """Return whether ``tree`` is what a distribution has for building modules against.
+    """Return whether ``tree`` is a distribution's package of kernel headers, for building modules.
 
-    Debian's and Fedora's have no drivers/vfio, Ubuntu's has its Kconfig and Makefile.
+    Debian's and Fedora's have no drivers/vfio; Ubuntu's has Kconfig and Makefile there, no .c file.
     """
     return (
         (tree / "Makefile").is_file()
@@ -120,7 +122,10 @@ def _headers_only(tree: Path) -> bool:
 
 
 def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
-    """How to make the tree that ``spec`` names, unless it is a base."""
+    """Return the recipe for the tree that ``spec`` names, which is no base.
+
+    HarnessError (exit 2) for a specification that names no tree.
+    """
     location, mark, sha256 = spec.partition(SHA256_MARK)
     if not location:
         raise HarnessError(what, "names nothing", mend=f"give one of {', '.join(BASES)}, or a path")
@@ -135,7 +140,7 @@ def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
     if "://" in location:
         return _url(location, sha256.lower(), what=what, stage=stage)
     path = Path(location)
-    with suppress(RuntimeError):  # no such user: then it is no such path either
+    with suppress(RuntimeError):  # "~user" for an unknown user; _mode reports that there is no path
         path = path.expanduser()
     path, ref = _split_ref(path)
     mode = _mode(path, what=what)
@@ -166,7 +171,11 @@ def _unknown(spec: str, *, what: str) -> HarnessError:
 
 
 def _split_ref(path: Path) -> tuple[Path, str]:
-    """``path`` as it is if that exists; else the folder before an @, and the ref behind it."""
+    """Split ``folder@ref`` into folder and ref.
+
+    The ref is "" if ``path`` exists as it stands, or if no part before an @ exists. The last @
+    with an existing path before it counts.
+    """
     text = str(path)
     for at in (len(text), *(found.start() for found in reversed([*re.finditer("@", text)]))):
         if os.path.lexists(text[:at]):
@@ -175,7 +184,7 @@ def _split_ref(path: Path) -> tuple[Path, str]:
 
 
 def _mode(path: Path, *, what: str) -> int:
-    """The type of what is at ``path``; 0 if nothing is."""
+    """Return st_mode of ``path``; 0 if it does not exist. HarnessError (exit 2) otherwise."""
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):
@@ -185,7 +194,7 @@ def _mode(path: Path, *, what: str) -> int:
 
 
 def _make(recipe: Recipe, *, stage: Stage) -> Tree:
-    """The tree of ``recipe``, from the cache or put there."""
+    """Return the tree of ``recipe`` from the cache; make it first if it is not there."""
 
     def fill(partial: Path) -> None:
         recipe.fill(partial)
@@ -214,7 +223,7 @@ def _make(recipe: Recipe, *, stage: Stage) -> Tree:
 
 
 def _load(place: Path, *, cached: bool) -> Tree | None:
-    """The tree in a cache entry; None if it is not all there."""
+    """Return the tree of the cache entry ``place``; None if its record is missing or damaged."""
     try:
         record = json.loads((place / "origin.json").read_text())
         return Tree(path=place / "tree", cached=cached, **record)
@@ -223,7 +232,7 @@ def _load(place: Path, *, cached: bool) -> Tree | None:
 
 
 def _base(base: Base, *, what: str, stage: Stage, refresh: bool) -> Tree:
-    """Debian's source package of ``base``: the newest in the cache, or from the archive."""
+    """Return the tree of ``base``: the last one fetched, or a new one from Debian's archive."""
     if not refresh and (tree := _newest(base)):
         return tree
 
@@ -241,7 +250,7 @@ def _base(base: Base, *, what: str, stage: Stage, refresh: bool) -> Tree:
 
 
 def _newest(base: Base) -> Tree | None:
-    """The tree that was last got for ``base``, if it is still there."""
+    """Return the tree that was last fetched for ``base``; None if the cache does not have it."""
     try:
         entry = (cache.root() / "bases" / base.name).readlink().name
     except OSError:
@@ -250,7 +259,7 @@ def _newest(base: Base) -> Tree | None:
 
 
 def _remember(base: Base, tree: Tree) -> None:
-    """Point the name of ``base`` at the cache entry of ``tree``, in one step."""
+    """Point the symlink ``bases/NAME`` at the cache entry of ``tree``, atomically."""
     link = cache.folder("bases") / base.name
     fresh = link.with_name(f".{base.name}")
     with cache.explained():
@@ -295,7 +304,7 @@ def _commit(repository: git.Checkout, path: Path, ref: str, *, what: str, stage:
 
 
 def _folder(path: Path, *, what: str, stage: Stage) -> Recipe:
-    kernel_version(path, what=what)  # before all of somebody's disk is read
+    kernel_version(path, what=what)  # fail before the whole folder is read, which may be a disk
     for name in BUILT:
         if (path / name).exists():
             raise HarnessError(

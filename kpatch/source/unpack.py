@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Unpacking somebody else's tarball into a folder, so that nothing lands beside it."""
+"""Unpack an untrusted tarball into a folder; nothing is written outside of it."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from kpatch.lib import cache
 from kpatch.lib.process import child, need
 from kpatch.lib.stage import Stage
 
-# A kernel tree unpacks to 1.4–1.8 GB; what goes on for longer than this is a bomb.
+# A kernel tree unpacks to 1.4–1.8 GB; a stream longer than this is taken for a bomb.
 MAX_BYTES = 8 << 30
 
 CHUNK = 1 << 20
 TICK_SECONDS = 0.1
 
-# GNU tar drops a leading slash, refuses "..", and makes a symlink that could lead out only
-# after everything else is in place; owners and special bits of the archive are not wanted.
+# GNU tar drops a leading slash, refuses "..", and creates a symlink that could lead outside only
+# after all other members. The options ignore the archive's owners and special permission bits.
 TAR = ("tar", "--extract", "--no-same-owner", "--no-same-permissions")
 
 Command = Sequence[str]
@@ -36,7 +36,10 @@ Command = Sequence[str]
 
 @dataclass(frozen=True)
 class Format:
-    """A kind of tarball: known by the bytes ``magic`` at ``offset``, unpacked by ``command``."""
+    """A compression format: ``magic`` at ``offset`` identifies it, ``command`` decompresses it.
+
+    ``package`` is the Debian package of the command. An uncompressed tar has no command.
+    """
 
     magic: bytes
     offset: int
@@ -44,7 +47,7 @@ class Format:
     package: str
 
 
-# xz -T0: a tarball made by a threaded xz has many blocks, which decode in parallel.
+# --threads=0: a tarball made by a threaded xz has many blocks, which xz can decode in parallel.
 XZ = ("xz", "--decompress", "--stdout", "--threads=0")
 
 FORMATS = (
@@ -57,9 +60,9 @@ FORMATS = (
 
 
 def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
-    """Unpack the tarball ``archive`` as the new folder ``into``, without its one top folder.
+    """Unpack the tarball ``archive`` to the new folder ``into``; drop a single top folder.
 
-    HarnessError (exit 2) if it is none, is truncated, or holds what would leave the folder.
+    HarnessError (exit 2) if it is no tarball, is damaged, or has members that lead outside.
     """
     found = _format(archive, what=what)
     if found.command:
@@ -68,7 +71,7 @@ def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
 
 
 def package(deb: Path, member: str, into: Path, *, what: str, stage: Stage) -> None:
-    """Unpack the .tar.xz that is ``member`` of the Debian package ``deb``; see tarball()."""
+    """Unpack the .tar.xz ``member`` of the Debian package ``deb``, as `tarball` does."""
     need("dpkg-deb", package="dpkg")
     need("xz", package="xz-utils")
     commands = (
@@ -88,14 +91,15 @@ def stream(
     source: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Unpack the tar stream that the pipe of ``commands`` gives as the new folder ``into``.
+    """Run ``commands`` as a pipe and unpack the tar stream that it writes to the folder ``into``.
 
-    The first command reads ``source``, if given, as its standard input. No intermediate is
-    written. OSError (ENOSPC) if the disk is full, HarnessError for anything else.
+    The first command reads ``source``, if given, as standard input. No intermediate file is
+    written. OSError (ENOSPC) if the disk is full; HarnessError (exit 2) for any other failure.
     """
     raw = into.with_name(f"{into.name}.unpacking")
     raw.mkdir()
-    # What lies beside the tree to be is gone afterwards: its name alone tells more.
+    # A source beside the new tree is a temporary file: the recorded command has its name without
+    # a path that will not exist any more.
     shown = source.name if source is not None and source.parent == into.parent else source
     stage.command(("sh", "-c", _shell(commands, shown)))
     with ExitStack() as stack:
@@ -112,21 +116,25 @@ def stream(
 
 @dataclass(frozen=True)
 class _Running:
-    """One process of the pipe, and the file that takes what it complains about."""
+    """One process of the pipe, and the temporary file with its stderr."""
 
     argv: Command
     process: subprocess.Popen[bytes]
     stderr: IO[bytes]
 
     def complaint(self) -> str:
-        """The first of what it wrote to stderr."""
+        """Return the first MiB that the process wrote to stderr."""
         self.stderr.seek(0)
         return self.stderr.read(CHUNK).decode(errors="replace")
 
 
 @dataclass(frozen=True)
 class _Pipe:
-    """The running processes, tar last; ``reader`` to ``writer`` is the gap in front of tar."""
+    """The running processes, tar last.
+
+    ``reader`` is the output of the last command (or the source file), ``writer`` is tar's standard
+    input; `_pump` copies from one to the other.
+    """
 
     processes: tuple[_Running, ...]
     reader: IO[bytes]
@@ -161,7 +169,7 @@ def _start(
         running.append(_Running(argv, process, complaints))
         if not last:
             if running[:-1] and reader is not None:
-                reader.close()  # or the command before would never learn that its reader died
+                reader.close()  # so that the writing command gets SIGPIPE if its reader dies
             reader = process.stdout
     assert reader is not None
     assert process.stdin is not None
@@ -169,11 +177,14 @@ def _start(
 
 
 def _pump(pipe: _Pipe, source: IO[bytes] | None, *, what: str, stage: Stage) -> None:
-    """Move everything to tar, counting it; ends when either side does."""
+    """Copy the stream to tar until one side ends, and report progress to ``stage``.
+
+    HarnessError (exit 2) if it has more than MAX_BYTES.
+    """
     total = None if source is None else os.fstat(source.fileno()).st_size
     moved = 0
     ticked = 0.0
-    with suppress(BrokenPipeError):  # then tar's own status says why
+    with suppress(BrokenPipeError):  # tar has ended; _judge reports its error
         while chunk := os.splice(pipe.reader.fileno(), pipe.writer.fileno(), CHUNK):
             moved += chunk
             if moved > MAX_BYTES:
@@ -182,7 +193,7 @@ def _pump(pipe: _Pipe, source: IO[bytes] | None, *, what: str, stage: Stage) -> 
                 )
             if time.monotonic() - ticked > TICK_SECONDS:
                 ticked = time.monotonic()
-                # The first command reads through the same open file, so its offset is ours too.
+                # The first command shares our open file description, and so its offset.
                 done = moved if source is None else os.lseek(source.fileno(), 0, os.SEEK_CUR)
                 stage.advance(done, total)
     pipe.writer.close()
@@ -190,7 +201,11 @@ def _pump(pipe: _Pipe, source: IO[bytes] | None, *, what: str, stage: Stage) -> 
 
 
 def _judge(pipe: _Pipe, *, what: str) -> None:
-    """Raise what the first command that failed of its own accord complained about."""
+    """Wait for all processes; raise HarnessError (exit 2) if one failed.
+
+    The error names the first command that failed by itself, not by SIGPIPE as a consequence of
+    another failure. OSError (ENOSPC) if the disk is full.
+    """
     failed = [running for running in pipe.processes if running.process.wait() != 0]
     if not failed:
         return
@@ -225,14 +240,14 @@ def _format(archive: Path, *, what: str) -> Format:
 
 
 def _shell(commands: Sequence[Command], source: Path | str | None) -> str:
-    """The whole pipe as one line that a reader can repeat in a folder of their own."""
+    """Return the whole pipe as one shell line that a reader can run in an empty folder."""
     first, *others = (shlex.join(argv) for argv in (*commands, TAR))
     given = first if source is None else f"{first} < {shlex.quote(str(source))}"
     return " | ".join((given, *others))
 
 
 def _top(raw: Path) -> Path:
-    """The tree in what was unpacked: its only folder, or all of it."""
+    """Return the top of the unpacked tree: the only folder in ``raw``, else ``raw`` itself."""
     items = list(raw.iterdir())
     if len(items) == 1 and items[0].is_dir() and not items[0].is_symlink():
         return items[0]
@@ -240,7 +255,7 @@ def _top(raw: Path) -> Path:
 
 
 def _refuse_escapes(top: Path, *, what: str) -> None:
-    """HarnessError if ``top`` holds a symlink that leads out of it, or anything special."""
+    """Raise HarnessError (exit 2) if ``top`` has a symlink to outside, or a special file."""
     inside = top.resolve()
     for parent, folders, files in os.walk(top, onerror=_raise):
         for name in (*folders, *files):

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tables: pure data, and nothing but it. They import no other module of the project."""
+"""Tables of pure data. They import no module of the project outside of this package."""

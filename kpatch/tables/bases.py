@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Base:
-    """A kernel release line and the Debian suites that may carry its source package.
+    """A kernel release line and the Debian suites that may have its source package.
 
-    ``suites`` are tried in order, relative to the archive the system is configured for;
-    the first that has ``linux-source-<name>`` wins.
+    ``suites`` are tried in order in the archives of the system's apt sources; the first that has
+    ``linux-source-<name>`` is used.
     """
 
     name: str

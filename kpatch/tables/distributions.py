@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How Linux distributions call the packages that a run needs, and how they install them: data.
+"""Package names and install commands of Linux distributions: data, no logic.
 
-The rows but Debian's are untried: their names are from the distributions' own lists of packages
-(packages.fedoraproject.org, archlinux.org/packages), and what is said with them says so.
+Only Debian's row was tried. The names in the other rows are from the distributions' own package
+lists (packages.fedoraproject.org, archlinux.org/packages); messages with these names mention that.
 
 A row is found by the ID and ID_LIKE of os-release(5).
 """
@@ -14,9 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Distribution:
-    """``packages`` maps Debian's name of a package to the distribution's own.
+    """One distribution; ``packages`` maps Debian's name of a package to the distribution's own.
 
-    ``signs`` are those of `kpatch.bootstrap.PACKAGES` that are others there, by Debian's name.
+    ``signs`` overrides `kpatch.bootstrap.PACKAGES`: by Debian's package name, the sign by which the
+    package is recognised as installed. ``tried`` is true if the install command was tested.
     """
 
     ids: tuple[str, ...]
@@ -27,7 +28,7 @@ class Distribution:
     tried: bool = False
 
 
-# What Debian calls the packages, in the one list that every row below is complete against.
+# Packages that have the same name as in Debian.
 _SAME = (
     *("acpid", "bc", "binutils", "bison", "bubblewrap", "bzip2", "ccache", "coreutils", "dpkg"),
     *("erofs-utils", "flex", "gcc", "git", "gzip", "kmod", "make", "perl", "qemu-system-x86"),
@@ -77,7 +78,7 @@ DISTRIBUTIONS = (
             "uuid-dev": "util-linux-libs",
             "xz-utils": "xz",
         },
-        # One package, whose corelist is in a folder that only login shells have in PATH.
+        # Perl is one package there. Only login shells have the folder of its corelist in PATH.
         signs={"perl": "perl"},
     ),
 )

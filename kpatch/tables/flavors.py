@@ -8,11 +8,12 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Flavor:
-    """A named config: its fragments in order, a later one overriding an earlier one.
+    """A named config: its fragments in order; a later one overrides an earlier one.
 
-    ``slowness`` is how much longer than with the plain flavor a boot or a test may take: the limits
-    (`kpatch.tables.limits`) are multiplied by it. ``arguments`` are for the kernel's command line:
-    what a kernel without the flavor's options does not know, it would hand to init.
+    ``slowness`` is the factor by which a boot or a test may be slower than with the plain flavor;
+    the limits (`kpatch.tables.limits`) are multiplied by it. ``arguments`` are words for the
+    kernel's command line. They belong to the flavor because a kernel without its options does not
+    recognise them and would pass them to init.
     """
 
     name: str
@@ -35,8 +36,8 @@ FLAVORS: dict[str, Flavor] = {
             "slow and strict: KASAN, lockdep, kmemleak, DEBUG_OBJECTS",
             ("core", "guest", "acpi", "vfio", "debug"),
             slowness=6,
-            # KASAN reports once in a boot otherwise, and what a test does wrong after that is
-            # not seen (mm/kasan/report.c, since 4.11).
+            # Without it KASAN makes one report in a boot, and later faults are not seen
+            # (mm/kasan/report.c, since 4.11).
             arguments=("kasan_multi_shot",),
         ),
     )

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What unpatched kernels complain of because of how the harness drives them.
+"""Kernel reports that the harness itself provokes on unpatched kernels.
 
-Such a report says nothing of a series. It is shown and recorded with its reason, and is no crash.
-A row has to name the place in the kernel so closely that nothing of a series can pass for it.
+Such a report does not count against a series: it is shown and recorded with its reason, and is no
+crash. A row has to match one place in the kernel so narrowly that no report about a series' code
+matches it.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Known:
-    """A known report: its kind, what every one of the patterns is found in, and why it comes."""
+    """A known report: its kind, patterns that all have to match its text, and its cause."""
 
     kind: str
     patterns: tuple[re.Pattern[str], ...]
@@ -22,7 +23,7 @@ class Known:
 
 KNOWN: tuple[Known, ...] = (
     # acpi_aml_kern_readable() and acpi_aml_kern_writable() in drivers/acpi/acpi_dbg.c take a mutex
-    # and are the condition of a wait_event(). Seen by CONFIG_DEBUG_ATOMIC_SLEEP, once in a boot.
+    # and are the condition of a wait_event(). CONFIG_DEBUG_ATOMIC_SLEEP reports it once in a boot.
     Known(
         "warning",
         (
@@ -38,7 +39,7 @@ KNOWN: tuple[Known, ...] = (
 
 
 def why(kind: str, excerpt: str) -> str:
-    """Why a report of that kind and text was to be expected, "" if it was not."""
+    """Return the cause of a known report of ``kind`` with the text ``excerpt``, "" if unknown."""
     for known in KNOWN:
         if known.kind == kind and all(pattern.search(excerpt) for pattern in known.patterns):
             return known.why

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How long things may take before they count as hung: data, no logic."""
+"""Time limits after which a boot, a test or a run counts as hung: data, no logic."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Seconds.
+    """Time limits in seconds, multiplied by the flavor's slowness.
 
-    ``boot`` bounds every time in which no test runs: a kernel of the plain flavor is up in 5 s
-    under emulation on an idle machine. ``test`` bounds a test that has no mark of its own,
-    ``run`` all VMs of one series together. All are multiplied by the flavor's slowness.
+    ``boot`` is for every interval in which no test runs; a kernel of the plain flavor boots in 5 s
+    under emulation on an idle machine. ``test`` is for a test without a limit of its own, ``run``
+    for all VMs of one series together.
     """
 
     boot: float = 150

@@ -10,4 +10,4 @@ MECHANISMS: dict[str, str] = {
     "netlink": "vfio-pci forwards notifications to the acpi_event family of generic netlink",
     "eventfd": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX, whose counter holds the value",
 }
-"""Name and one line on each."""
+"""Name of each mechanism, and a description in one line."""

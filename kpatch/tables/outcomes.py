@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a test can end as, and what a run can exit with: data, no logic."""
+"""The outcomes of a test, and the exit codes of every command: data, no logic."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from enum import Enum, IntEnum
 
 
 class Outcome(str, Enum):
-    """How one test ended. A test that was begun and never ended is never a pass.
+    """How one test ended. A test that began and did not end is never a pass.
 
-    NOT_JUDGED is said of a series, not of a test: see `kpatch.verdict.judge`.
+    NOT_JUDGED applies to a series, not to a test: see `kpatch.verdict.judge`.
     """
 
     PASS = "pass"
@@ -24,7 +24,7 @@ class Outcome(str, Enum):
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command; the documentation's table is checked against this one."""
+    """Exit codes of every command. A test compares the documentation's table with this one."""
 
     PASS = 0
     FAIL = 1
@@ -35,11 +35,11 @@ class ExitCode(IntEnum):
     HANG = 6
     LOST = 7
     NOT_JUDGED = 8
-    INTERRUPTED = 130  # 128 + SIGINT, as shells have it
+    INTERRUPTED = 130  # 128 + SIGINT, the convention of shells
 
     @property
     def word(self) -> str:
-        """The verdict that the code stands for."""
+        """Return the verdict as a word: "pass", "not-judged", …."""
         return self.name.lower().replace("_", "-")
 
 
@@ -56,7 +56,7 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 
-# What every command can end with, and the stages on top: those before them can fail too.
+# Exit codes by command: _ANY for every command; the others add those of the stages that it runs.
 _ANY = (ExitCode.PASS, ExitCode.USAGE, ExitCode.LOST, ExitCode.INTERRUPTED)
 _APPLIED = (*_ANY, ExitCode.APPLY)
 _BUILT = (*_APPLIED, ExitCode.BUILD)
@@ -77,7 +77,7 @@ COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
     "clean": _ANY,
 }
 
-# What 0 means of a command that gives no verdict, and what 1 means where that is no run's.
+# Meaning of 0 for a command that gives no verdict, and of 1 for commands other than test.
 DONE = "done"
 FINDING: dict[str, str] = {
     "drift": "the mirror in uapi and a kernel's headers differ",
@@ -86,7 +86,7 @@ FINDING: dict[str, str] = {
 
 
 def meanings(command: str) -> dict[ExitCode, str]:
-    """Return what each exit code of a command means, by number; of no known one, a run's."""
+    """Return the meaning of each exit code of ``command``; all of test's if it is unknown."""
     codes = sorted(COMMAND_CODES.get(command, ExitCode))
     own = {} if command not in COMMAND_CODES or command == "test" else {ExitCode.PASS: DONE}
     if command in FINDING:
@@ -94,8 +94,8 @@ def meanings(command: str) -> dict[ExitCode, str]:
     return {code: own.get(code, EXIT_MEANING[code]) for code in codes}
 
 
-# Of several failed outcomes in one run the first in this list names the verdict: what
-# makes the other results untrustworthy comes first.
+# If a run has several bad outcomes, the first in this list is the verdict. Outcomes that make other
+# results untrustworthy come first.
 EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
     (Outcome.CRASH, ExitCode.CRASH),
     (Outcome.HANG, ExitCode.HANG),

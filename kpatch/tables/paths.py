@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where the project's own folders and files are, as absolute paths: data, no logic."""
+"""Absolute paths of the project's own folders and files: data, no logic."""
 
 from __future__ import annotations
 

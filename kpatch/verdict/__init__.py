@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Requirements, and the verdict on what a run has shown."""
+"""Read the table of requirements, and compute the verdict of a run."""

@@ -1,14 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""From what the VMs told to a verdict: pure, no I/O.
+"""Compute the verdict from the VMs' transcripts. Pure functions, no I/O.
 
-A test's outcome is "lost" until something says otherwise, so that silence is never success. In
-order: a report of the kernel during a test or right after it is a crash, whatever the test
-says of itself; a test that was begun and did not end is a hang if its limit ended the VM, and
-lost otherwise; one that was never begun is lost; else it is what the guest reports. What does
-not belong to a test (a boot that fails, a guest that talks nonsense) is an incident. A hang that
-the emulator is to blame for is infra; the test runs once more in a fresh VM, and that counts.
+A test's outcome is "lost" until there is evidence for another one, so that silence is never
+success. The first rule that applies decides:
 
-Then the outcome is held against the requirement: see `Requirement.expected`.
+1. a kernel report during the test or right after it: crash, whatever the guest reports (but a
+   report of a stall during a hang leaves it a hang, and a lost detector makes it infra)
+2. the test began and did not end: hang if a time limit ended the VM, crash if the kernel
+   panicked, else lost
+3. the test never began: lost
+4. otherwise the outcome that the guest reports
+
+A failure outside of tests (a failed boot, records that make no sense) is an incident. A hang caused
+by the emulator is infra: the test runs once more in a fresh VM, and that result counts.
+
+Then the outcome is compared with the requirement's: see `Requirement.expected`.
 """
 
 from __future__ import annotations
@@ -27,9 +33,9 @@ from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN
 
 @dataclass(frozen=True)
 class SeriesRun:
-    """The VMs that ran one series' suite, in order; a later one ran what an earlier one left.
+    """The VMs that ran one series' suite, in order; each ran the tests that the earlier ones left.
 
-    ``detected`` is how the mechanism was detected, "" if nobody looked.
+    ``detected`` is the sign by which the mechanism was detected, "" without detection.
     """
 
     series: str
@@ -42,10 +48,10 @@ class SeriesRun:
 class TestResult:
     """One test on one series; ``ok`` if ``outcome`` is what the requirement expects.
 
-    ``seconds`` is None where nobody knows: the VM died in it, or it never ran.
+    ``seconds`` is None if unknown: the VM died during the test, or it never ran.
     """
 
-    __test__ = False  # for pytest, which would take this for a class of tests
+    __test__ = False  # pytest would otherwise collect this class as tests
 
     id: str
     requirement: str
@@ -60,7 +66,7 @@ class TestResult:
 
 @dataclass(frozen=True)
 class Incident:
-    """Something that went wrong outside of any test; ``vm`` counts from 1, 0 is the series."""
+    """A failure outside of any test; ``vm`` counts from 1, 0 means the whole series."""
 
     series: str
     vm: int
@@ -72,7 +78,7 @@ class Incident:
 class SeenFault(Fault):
     """A fault with the series and the VM (from 1) that it was seen on.
 
-    ``of_base``: the unpatched kernel makes the same complaint, so that it says nothing of a series.
+    ``of_base``: the unpatched kernel makes the same report, so it does not count against a series.
     """
 
     series: str
@@ -82,7 +88,7 @@ class SeenFault(Fault):
 
 @dataclass(frozen=True)
 class Judgement:
-    """All that a run says."""
+    """The complete verdict of a run: tests, incidents, kernel reports, and exit code."""
 
     tests: tuple[TestResult, ...]
     incidents: tuple[Incident, ...]
@@ -91,13 +97,13 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """The exit code as a word."""
+        """Return the exit code as a word."""
         return self.exit_code.word
 
 
 @dataclass(frozen=True)
 class _Word:
-    """What is known of a test from one VM."""
+    """The outcome of a test in one VM, with duration, message and measurements."""
 
     outcome: Outcome
     seconds: float | None = None
@@ -107,7 +113,7 @@ class _Word:
 
 _NEVER = _Word(Outcome.LOST, message="was never begun")
 
-# Of several words on one test the worst counts.
+# If a test has several outcomes, the worst is kept: the first in this list.
 _WORST_FIRST = (*(outcome for outcome, _ in EXIT_BY_OUTCOME), Outcome.XFAIL, Outcome.PASS)
 
 
@@ -118,9 +124,11 @@ def judge(
     complete: bool = True,
     base: str | None = None,
 ) -> Judgement:
-    """The verdict on ``runs``. ``complete``: the whole suite was to run, not a selection.
+    """Compute the verdict of ``runs``.
 
-    ``base`` is the release line of the kernels; not given, every requirement has to have a test.
+    ``complete``: the whole suite was to run, not a selection, so a requirement without a test is an
+    incident. ``base`` is the release line of the kernels ("7.3"); requirements that cannot be
+    tested on it need no test. Without ``base`` all of them do.
     """
     excused = excused_titles(runs)
     tests = tuple(result for run in runs for result in _tests(requirements, run, excused))
@@ -147,28 +155,29 @@ def judge(
 
 
 def excused_titles(runs: Sequence[SeriesRun]) -> frozenset[str]:
-    """Return the titles of complaints that nobody is blamed for: those of the negative control.
+    """Return the titles of kernel reports that do not count: those of the negative control.
 
-    They come of the base. There are none when the control runs alone: then the base is judged.
+    Their cause is in the base. If only the control runs, nothing is excused: the base itself is
+    judged then.
     """
     return frozenset() if all(run.mechanism == NONE for run in runs) else control_titles(runs)
 
 
 def control_titles(runs: Iterable[SeriesRun]) -> frozenset[str]:
-    """Return the titles of all complaints of the negative control."""
+    """Return the titles of all kernel reports of the negative control."""
     control = [vm for run in runs if run.mechanism == NONE for vm in run.vms]
     return frozenset(fault.title for vm in control for fault in vm.faults)
 
 
 def exit_code(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> ExitCode:
-    """The one exit code of many outcomes; without a single test it is never PASS."""
+    """Return the exit code for all outcomes together; LOST if there is no test and no incident."""
     tests = tuple(tests)
     bad = {test.outcome for test in tests if not test.ok}
     bad |= {incident.outcome for incident in incidents}
     for outcome, code in EXIT_BY_OUTCOME:
         if outcome in bad:
             return code
-    if bad:  # a pass or an expected failure where there must be none
+    if bad:  # an unexpected pass or xfail
         return ExitCode.FAIL
     return ExitCode.PASS if tests else ExitCode.LOST
 
@@ -182,7 +191,7 @@ def _tests(
 
 
 def _worst(vms: Sequence[VmRun], name: str, excused: AbstractSet[str]) -> _Word:
-    """Return the worst word on a test; of one that was run once more, only the repetition's."""
+    """Return the worst outcome of a test; if it was repeated, the outcome of the repetition."""
     told = [word for vm in vms for word in _words(vm, name, excused)]
     lost = [vm.emulator for vm in vms if vm.emulator and vm.place == name]
     words = [word for word in told if not lost or word.outcome is not Outcome.INFRA] or told
@@ -194,12 +203,15 @@ def _worst(vms: Sequence[VmRun], name: str, excused: AbstractSet[str]) -> _Word:
 
 
 def _collected(run: SeriesRun) -> dict[Collected.Test, None]:
-    """Every test that any VM collected, in order; a test in two versions is in it twice."""
+    """Return the tests that any VM collected, in order, as keys.
+
+    If two VMs report different requirements for a test, it is there twice.
+    """
     return {test: None for vm in run.vms for test in vm.transcript.collected or ()}
 
 
 def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
-    """What ``vm`` says of the test: nothing if it did not begin it."""
+    """Yield the outcome of the test ``name`` in ``vm``; nothing if the VM did not begin it."""
     faults = [fault for fault in vm.complaints(excused) if fault.test == name]
     end = vm.transcript.ended.get(name)
     running = vm.transcript.running
@@ -207,7 +219,7 @@ def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
         word = _Word(end.outcome, end.seconds, end.message, end.values)
     elif running is not None and running.id == name:
         word = _broken_off(vm, running.limit)
-    elif faults:  # its marker came through, its record did not
+    elif faults:  # the begin marker came on the console, the begin record did not arrive
         word = _Word(Outcome.LOST)
     else:
         return
@@ -217,7 +229,7 @@ def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
 
 
 def _broken_off(vm: VmRun, limit: float) -> _Word:
-    """A test that was running when the VM ended."""
+    """Return the outcome of the test that was running when ``vm`` ended."""
     if vm.emulator:
         return _Word(Outcome.INFRA, limit, vm.emulator)
     if vm.ending is Ending.TEST_LIMIT:
@@ -231,7 +243,7 @@ def _broken_off(vm: VmRun, limit: float) -> _Word:
 
 
 def _complained(word: _Word, faults: Sequence[Fault]) -> _Word:
-    """``word`` with what the kernel complained of meanwhile."""
+    """Return ``word`` changed by the kernel's reports during the test: crash, hang or infra."""
     lines = [
         f"after the test: {fault.line}" if fault.place is Place.AFTER else fault.line
         for fault in faults
@@ -239,7 +251,7 @@ def _complained(word: _Word, faults: Sequence[Fault]) -> _Word:
     stalled = word.outcome is Outcome.HANG and all(fault.stall for fault in faults)
     outcome = Outcome.HANG if stalled else Outcome.CRASH
     if all(fault.infra for fault in faults):
-        # Nothing that the kernel did wrong; but what it did may not have been seen.
+        # These are no faults of the kernel, but faults may have been missed.
         outcome = min(word.outcome, Outcome.INFRA, key=_WORST_FIRST.index)
     return _Word(
         outcome=outcome,
@@ -264,7 +276,7 @@ def _held_against(
         series=run.series,
         outcome=word.outcome,
         expected=expected,
-        # Where nobody promises it, any honest failure will do.
+        # If the mechanism does not promise it, an xfail is as good as a failure.
         ok=word.outcome is expected or (expected, word.outcome) == (Outcome.FAIL, Outcome.XFAIL),
         seconds=word.seconds,
         message="\n".join(part for part in (objection, word.message) if part),
@@ -275,7 +287,7 @@ def _held_against(
 def _objection(
     requirement: Requirement | None, mechanism: str, expected: Outcome, outcome: Outcome
 ) -> str:
-    """Why an outcome that looks harmless is not."""
+    """Return why a pass, skip or xfail is not the expected outcome; "" in other cases."""
     match expected, outcome:
         case Outcome.FAIL, Outcome.PASS:
             return "passes without the series"
@@ -289,7 +301,7 @@ def _objection(
 
 
 def _incidents(run: SeriesRun, excused: AbstractSet[str]) -> Iterator[Incident]:
-    """What went wrong outside of the tests of a series."""
+    """Yield the incidents of a series: failures outside of its tests."""
     if not run.vms:
         yield Incident(run.series, 0, Outcome.INFRA, "no VM was started")
     first = next((vm.transcript.collected for vm in run.vms if vm.transcript.collected), ())
@@ -305,7 +317,7 @@ def _incidents(run: SeriesRun, excused: AbstractSet[str]) -> Iterator[Incident]:
 
 
 def _again(run: SeriesRun, number: int) -> bool:
-    """Whether VM ``number`` hung by the emulator's fault, and another one went on from there."""
+    """Return whether VM ``number`` (from 1) hung because of the emulator and another followed."""
     return bool(run.vms[number - 1].emulator) and number < len(run.vms)
 
 
@@ -323,7 +335,7 @@ def _faults_of_nobody(
 ) -> Iterator[tuple[Outcome, str]]:
     for fault in vm.complaints(excused):
         if fault.test is None:
-            # What does not get any further than its boot hangs, and the kernel may notice first.
+            # A kernel that hangs in its boot may report the stall before the host's limit.
             hung = fault.stall and vm.transcript.hello is None
             outcome = Outcome.HANG if hung else _blamed(fault)
             yield outcome, f"before the first test: {fault.line}"
@@ -338,15 +350,16 @@ def _blamed(fault: Fault) -> Outcome:
 
 
 def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tuple[Outcome, str]]:
-    """Return an ending that no test accounts for.
+    """Yield an incident if the VM's ending is not explained by a test or a kernel report.
 
-    A selection may leave no test of a kernel whose mechanism is not ``judged``.
+    If the mechanism is not ``judged``, it is no incident that no test was collected: the selection
+    may have left none.
     """
     told = vm.transcript
     if told.running is not None or (vm.ending is Ending.DONE and told.done and told.collected):
         return
     if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.complaints(excused)):
-        return  # that fault is reported, with its test or as an incident
+        return  # the fault is reported already, with its test or as an incident
     if vm.emulator:
         yield Outcome.INFRA, f"{progress(told)}: {vm.emulator}"
     elif vm.ending in LIMITS:
@@ -366,7 +379,7 @@ def _ended(vm: VmRun) -> str:
 def _not_judged(
     requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None
 ) -> Iterator[Incident]:
-    """Say of a series without a known mechanism how much was not judged."""
+    """Yield an incident for a series without a known mechanism: the requirements left out."""
     if run.mechanism not in UNJUDGED:
         return
     left = asked(requirements, NONE, base) - asked(requirements, run.mechanism, base)
@@ -384,7 +397,7 @@ def _not_judged(
 
 
 def _coverage(due: Iterable[str], run: SeriesRun) -> Iterator[Incident]:
-    """Requirements that no test of a whole suite names."""
+    """Yield an incident for each requirement of ``due`` that no collected test names."""
     tests = _collected(run)
     tested = {test.requirement for test in tests}
     for name in sorted(due) if tests else ():

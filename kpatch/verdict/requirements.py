@@ -1,17 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The table of requirements (ktests/requirements.toml), and what each promises of which kernel.
+"""Read the table of requirements (ktests/requirements.toml), and which kernel has to meet which.
 
-Grammar: a table for each requirement, its id the name.
+Grammar: one table for each requirement; its name is the id.
 
     [REQ-EVT-05]
     text = "one sentence that can be false"
-    needs = ["netlink"]     # the mechanisms that promise it; ["any"]: every kernel does, patched
-                            # or not
-    from = "7.3"            # optional: the first base whose trees it can be tested on; on an older
-                            # one it has no test, and the table shows "-"
-    [REQ-EVT-05.limits]     # optional: mechanism = why it is known not to meet it
+    needs = ["netlink"]     # the mechanisms that promise it; ["any"]: every kernel, patched or not
+    from = "7.3"            # optional: the first base that it can be tested on; on an older base
+                            # it has no test, and the results show "-"
+    [REQ-EVT-05.limits]     # optional: mechanism = reason why it is known to fail there
     netlink = "the type argument of acpi_bus_generate_netlink_event() is u8"
-    [REQ-EVT-05.skips]      # optional: mechanism = why its test cannot run there
+    [REQ-EVT-05.skips]      # optional: mechanism = reason why its test cannot run there
 """
 
 from __future__ import annotations
@@ -37,9 +36,9 @@ _LINE = re.compile(r"\d+\.\d+")
 
 @dataclass(frozen=True)
 class Requirement:
-    """One testable promise; the mechanisms that make it, and where they are known to fall short.
+    """One testable promise, the mechanisms that make it, and their known limits.
 
-    ``first`` is the first base that it can be tested on, None for any.
+    ``first`` is the first base that it can be tested on, None for every base.
     """
 
     id: str
@@ -54,14 +53,15 @@ class Requirement:
         return contract.testable(self.first, base)
 
     def promised_by(self, mechanism: str) -> bool:
-        """Whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
+        """Return whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
         return contract.promised(self.needs, mechanism)
 
     def expected(self, mechanism: str) -> Outcome:
-        """How its tests have to end on a kernel with ``mechanism``, for which it `applies`.
+        """Return the outcome that its tests must have on a kernel with ``mechanism``.
 
-        FAIL on the negative control alone, of what it does not promise: a test that passes there
-        as well proves nothing.
+        Call it only if `ktests.contract.applies`. FAIL is expected only on the negative control,
+        for a requirement that the unpatched kernel does not promise: a test that passes there
+        proves nothing.
         """
         if mechanism in self.skips:
             return Outcome.SKIP
@@ -74,9 +74,10 @@ class Requirement:
 def asked(
     table: Mapping[str, Requirement], mechanism: str, base: str | None = None
 ) -> frozenset[str]:
-    """Return the requirements whose tests run on a kernel of the release line ``base``.
+    """Return the ids of the requirements whose tests run on a kernel with ``mechanism``.
 
-    The rule is `ktests.contract.applies`. Without ``base``, every requirement can be tested.
+    The rule is `ktests.contract.applies`. Requirements that cannot be tested on the release line
+    ``base`` are left out; without ``base`` none is.
     """
     return frozenset(
         name
@@ -86,7 +87,10 @@ def asked(
 
 
 def load(path: Path = PATH) -> dict[str, Requirement]:
-    """The requirements by id; HarnessError (exit 7: the harness itself is broken) if it is bad."""
+    """Return the requirements by id; HarnessError (exit 7) if the table breaks the grammar.
+
+    It is exit 7 because the table is a part of the harness, not input.
+    """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:

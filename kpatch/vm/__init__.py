@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The virtual machine: its devices, its guest image, QEMU and its monitor."""
+"""Set up and start the virtual machine: devices, guest image, QEMU and its monitor."""

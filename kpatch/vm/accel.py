@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Acceleration: KVM when it really runs a guest, else QEMU's own emulation (TCG)."""
+"""Choose the accelerator: KVM if it can boot a guest, else QEMU's emulation (TCG)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ CPUINFO = Path("/proc/cpuinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROBE_SECONDS = 10.0
 
-# The CPU's flag of Intel or AMD, not svm_lock and the like.
+# The CPU flag vmx (Intel) or svm (AMD) as a whole word: svm_lock and others do not count.
 VIRTUALIZATION = re.compile(r"^flags\b.*\b(vmx|svm)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Accel:
-    """What is used, what was asked for, and why they differ, if they do."""
+    """The accelerator in use, the requested one, and the reason for the choice."""
 
     used: str
     requested: str
@@ -34,18 +34,17 @@ class Accel:
 
     @property
     def kvm(self) -> bool:
-        """Whether guests run under KVM."""
+        """Return whether guests run under KVM."""
         return self.used == "kvm"
 
 
 def choose(requested: str, image: Path) -> Accel:
-    """Settle ``auto``, ``kvm`` or ``tcg``; ``image`` is a kernel to try KVM with.
+    """Return the accelerator for ``auto``, ``kvm`` or ``tcg``; ``image`` is a kernel to try KVM.
 
-    A /dev/kvm that opens proves nothing: on a nested host without vmx or svm KVM_CREATE_VM
-    succeeds, and the guest then spins in its firmware for ever. So the CPU's flags are looked
-    at first, and then a real boot has to print something within PROBE_SECONDS; its answer
-    holds until the host is booted again. Raises HarnessError (exit 2) when ``kvm`` was asked
-    for and is not to be had.
+    That /dev/kvm can be opened proves nothing: on a nested host without vmx or svm KVM_CREATE_VM
+    succeeds, and the guest then loops in its firmware for ever. So the CPU's flags are checked
+    first; then a real boot has to print its banner within PROBE_SECONDS. The result is cached
+    until the host is rebooted. HarnessError (exit 2) if ``kvm`` is requested and cannot be used.
     """
     if requested == "tcg":
         return Accel("tcg", requested, "asked for")
@@ -58,7 +57,7 @@ def choose(requested: str, image: Path) -> Accel:
 
 
 def _fault(image: Path) -> str | None:
-    """Why KVM cannot be used, or None."""
+    """Return why KVM cannot be used; None if it can."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return f"{DEVICE} cannot be opened"
     if VIRTUALIZATION.search(CPUINFO.read_text()) is None:
@@ -73,7 +72,7 @@ def _fault(image: Path) -> str | None:
 
 
 def _boot_fault(image: Path) -> str | None:
-    """Why a real boot under KVM failed, or None if the kernel spoke."""
+    """Boot ``image`` under KVM; return why that failed, None if the kernel printed its banner."""
     argv = [
         process.need("qemu-system-x86_64", package="qemu-system-x86"),
         *("-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256M", "-nodefaults"),

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""An independent client of acpi_event for the guest: Debian's acpid, and its acpi_listen.
+"""Fetch Debian's acpid and acpi_listen, independent clients of acpi_event, for the guest.
 
-The package comes from the system's own archive into the cache, and is unpacked, not installed:
-an acpid that is installed is also started, and would act on this machine's buttons. Its programs
-need the C library and nothing else.
+The package comes from the system's own Debian archive. It is unpacked into the cache, not
+installed: Debian starts an installed acpid, which would react to this machine's buttons. The
+programs need no library except the C library.
 """
 
 from __future__ import annotations
@@ -20,26 +20,26 @@ from kpatch.tables.outcomes import ExitCode
 
 PACKAGE = "acpid"
 
-# The programs, and where in the package they are.
+# The programs, and their paths in the package.
 PROGRAMS = {"acpid": "usr/sbin/acpid", "acpi_listen": "usr/bin/acpi_listen"}
 
-# The oldest first: what was linked with an older C library runs with a newer one.
+# The oldest suite first: a program that was linked with an older C library runs with a newer one.
 SUITES = ("bookworm", "trixie", "sid")
 
-# What of the programs is known of where they come from.
+# File with one line: version and suite of the package, or "installed".
 ORIGIN = "origin"
 
-# Where administrators' programs are, which need not be in a user's PATH.
+# Folders of administrators' programs, which may be missing in a user's PATH.
 ADMINISTRATORS = ("/usr/sbin", "/sbin")
 
 
 def folder(*, stage: Stage) -> Path | None:
-    """The folder that holds PROGRAMS, from the cache or put there, and their ORIGIN.
+    """Return the folder in the cache with PROGRAMS and ORIGIN; fetch the package if needed.
 
-    Where the archive cannot give the package (no network, another distribution) programs that
-    are installed are taken. Where there are none of these either: None if this system can never
-    get the package that way, which is said, and the tests that need it are skipped;
-    HarnessError (exit 7) if it might at another time.
+    If the archive cannot provide the package (no network, another distribution), installed programs
+    are copied instead. If there are none: returns None, and reports it, if this system has no
+    archive with the package, so that its tests are skipped; HarnessError (exit 7) if the failure
+    may be temporary.
     """
     key = cache.digest((PACKAGE, *SUITES, *PROGRAMS.values()))
 
@@ -60,7 +60,7 @@ def _fill(at: Path, stage: Stage) -> None:
     try:
         origin = _fetch(at, stage)
     except cache.CacheError:
-        raise  # installed ones would have to go into the same folder
+        raise  # installed programs would be copied to the same folder, so that cannot help
     except HarnessError as error:
         there = _installed()
         if len(there) < len(PROGRAMS):
@@ -81,7 +81,7 @@ def _fill(at: Path, stage: Stage) -> None:
 
 
 def _fetch(at: Path, stage: Stage) -> str:
-    """Put the archive's programs into ``at``; their version and suite in words."""
+    """Download the package and put its programs into ``at``; return "VERSION from SUITE"."""
     package = debian.find(PACKAGE, SUITES, what=PACKAGE, stage=stage)
     deb = debian.download(package, at, what=PACKAGE, stage=stage)
     root = at / "root"
@@ -106,7 +106,7 @@ def _fetch(at: Path, stage: Stage) -> str:
 
 
 def _installed() -> dict[str, Path]:
-    """Those of the programs that this system has."""
+    """Return the paths of those PROGRAMS that are installed, by name."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *ADMINISTRATORS])
     found = {name: shutil.which(name, path=path) for name in PROGRAMS}
     return {name: Path(at) for name, at in found.items() if at is not None}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Faults of the emulator itself, told from a VM that hangs. Pure functions, no I/O.
+"""Find out whether a VM hangs because of a fault of QEMU itself. Pure functions, no I/O.
 
 Source of the formats: QEMU 7.2 and 10.0, target/i386/cpu-dump.c ("info lapic", "info registers").
 """
@@ -10,14 +10,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# What a kernel says of timers that QEMU gave it and that do not work; no kernel under test can
-# change what it measures there. Seen with QEMU 7.2 on a busy machine.
+# Messages of a kernel about emulated timers that do not work. They report measurements of QEMU's
+# timers, so a series under test is not their cause. Seen with QEMU 7.2 on a busy machine.
 CONSOLE_SIGNS = (
     # kernel/time/tick-oneshot.c: the local APIC's timer failed its calibration
     "Clockevents: could not switch to one-shot mode: lapic is not functional",
 )
 
-# Of EFLAGS: interrupts are on.
+# Bit IF of EFLAGS: interrupts are enabled.
 INTERRUPTS_ON = 0x200
 
 _LVTT = re.compile(r"^LVTT\s+0x\w+ (?P<words>.*)$", re.MULTILINE)
@@ -29,7 +29,11 @@ _FLAGS = re.compile(r"\b[RE]FL=([0-9a-f]+) .*\bHLT=([01])")
 
 @dataclass(frozen=True)
 class Timer:
-    """The timer of a CPU's local APIC; ``pending``: an interrupt is on its way or being handled."""
+    """State of a CPU's local APIC timer; counts in ticks.
+
+    ``armed_once``: the timer is in one-shot mode and not masked. ``pending``: an interrupt is
+    requested (IRR) or in service (ISR).
+    """
 
     armed_once: bool
     initial: int
@@ -38,22 +42,24 @@ class Timer:
 
     @property
     def overdue(self) -> bool:
-        """Whether it was armed, has run out, and no interrupt came of it or is to come.
+        """Return whether the timer has run out and its interrupt is lost.
 
-        Linux arms a one-shot timer anew after each interrupt, or stops it (count 0, masked).
+        Linux arms a one-shot timer again after each interrupt, or stops it (count 0, masked). So a
+        timer that is armed, at 0, and without a pending interrupt has lost its interrupt.
         """
         return self.armed_once and self.initial > 0 and self.current == 0 and not self.pending
 
 
 def fault(rounds: Sequence[Mapping[str, str]], console: str) -> str:
-    """Describe what the emulator did wrong, "" if nothing shows.
+    """Return a description of the emulator's fault; "" if there is no sign of one.
 
-    ``rounds`` are what the monitor answered to "registers -a" and "lapic N", asked some time apart:
-    in a single round a sound machine may look alike for the moment between count and interrupt.
+    ``rounds`` are the monitor's answers to "registers -a" and "lapic N", by question, asked several
+    times some seconds apart: in one round a sound machine may look the same for the moment between
+    the end of the count and the interrupt. ``console`` is the text of the boot.
     """
     lost = list(_lost_timers(rounds))
-    # Without a lost interrupt a sign says only that the machine was busy when it booted: the kernel
-    # does without that timer, and a series may hang there as anywhere else.
+    # Without a lost interrupt a sign only means that the host was busy during the boot: the kernel
+    # then works without that timer, and the series may be the cause of the hang.
     signs = [sign for sign in CONSOLE_SIGNS if lost and sign in console]
     return "; ".join([*lost, *signs])
 
@@ -71,7 +77,7 @@ def _lost_timers(rounds: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 def _overdue(answers: Mapping[str, str]) -> dict[int, Timer]:
-    """The CPUs that wait for a timer that is overdue."""
+    """Return the timers of the halted CPUs whose timer interrupt is lost, by CPU number."""
     waiting = halted(answers.get("registers -a", ""))
     found = {}
     for what, text in answers.items():
@@ -84,7 +90,7 @@ def _overdue(answers: Mapping[str, str]) -> dict[int, Timer]:
 
 
 def parse(text: str) -> Timer | None:
-    """Read the answer to "info lapic N"; None if it is not one."""
+    """Parse the answer to "info lapic N"; None if it has another format."""
     lvtt, counts = _LVTT.search(text), _TIMER.search(text)
     if lvtt is None or counts is None:
         return None
@@ -98,7 +104,7 @@ def parse(text: str) -> Timer | None:
 
 
 def halted(text: str) -> frozenset[int]:
-    """Read from the answer to "info registers -a" the CPUs that wait with interrupts on."""
+    """Parse the answer to "info registers -a"; return the CPUs halted with interrupts enabled."""
     parts = _CPU.split(text)
     found = set()
     for number, registers in zip(parts[1::2], parts[2::2], strict=True):

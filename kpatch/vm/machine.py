@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The test machine: its devices as QEMU options, as firmware, and as facts for the tests.
+"""Describe the test machine: QEMU options, firmware (ASL), and facts for the tests.
 
-All three come from one table, ``ktests/machine.toml``.
+All three are made from one table, ``ktests/machine.toml``.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ TEMPLATE = KTESTS / "firmware" / "ssdt.asl.j2"
 
 @dataclass(frozen=True)
 class Island:
-    """A root bus of its own with one port; QEMU's DSDT describes the bus, and nothing on it."""
+    """An extra PCI root bus (pxb-pcie) with one port.
+
+    QEMU's DSDT describes the bus, but no device on it.
+    """
 
     name: str
     slot: int
@@ -31,25 +34,25 @@ class Island:
 
     @property
     def inner(self) -> int:
-        """The number of the bus behind the port, as firmware hands them out."""
+        """Return the number of the bus behind the port, as firmware assigns it."""
         return self.bus + 1
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The values of QEMU's ``-device``."""
+        """Return the values of the QEMU options ``-device`` for the bus and its port."""
         return (
             f"pxb-pcie,id={self.name}-root,bus=pcie.0,addr={self.slot:#x},bus_nr={self.bus:#x}",
-            # Nothing is ever plugged into it: without a slot the kernel has less to set up.
+            # No test plugs a device into it: without hot-plug the kernel has less to set up.
             f"pcie-root-port,id={self.name},bus={self.name}-root,addr=0,chassis=2,slot=2,hotplug=off",
         )
 
 
 @dataclass(frozen=True)
 class Device:
-    """One PCI function of the machine, on the root bus or behind the port of the island.
+    """One PCI function, on the root bus or behind the port of the island.
 
-    ``described``: whether QEMU's DSDT has an object for it: True, False, or "varies" with QEMU's
-    version. The test firmware notifies the devices that are described by every version.
+    ``described`` tells whether QEMU's DSDT has an object for it: True, False, or "varies" (with
+    QEMU's version). The test firmware notifies the devices with True.
     """
 
     name: str
@@ -62,28 +65,28 @@ class Device:
 
     @property
     def devfn(self) -> int:
-        """Slot and function in one byte, as in PCI configuration requests."""
+        """Return slot (bits 7:3) and function (bits 2:0) in one byte, as PCI_DEVFN does."""
         return self.slot << 3 | self.function
 
     @property
     def bdf(self) -> str:
-        """The address as sysfs spells it."""
+        """Return the PCI address in the form of sysfs, "0000:01:00.0"."""
         bus = self.island.inner if self.island else 0
         return f"0000:{bus:02x}:{self.slot:02x}.{self.function}"
 
     @property
     def path(self) -> str:
-        """The object that every QEMU's DSDT has for the device, "" where there is none."""
+        """Return the ACPI path of the device in QEMU's DSDT, "" if not every QEMU has one."""
         return f"\\_SB.PCI0.S{self.devfn:02X}" if self.described is True else ""
 
     @property
     def method(self) -> str:
-        """The control method of the test firmware that notifies the device."""
+        """Return the name of the test firmware's control method that notifies the device."""
         return f"N{self.devfn:03X}"
 
     @property
     def option(self) -> str:
-        """The value of QEMU's ``-device``."""
+        """Return the value of QEMU's ``-device`` option."""
         bus = self.island.name if self.island else "pcie.0"
         more = ",multifunction=on" if self.multifunction else ""
         return f"{self.model},id={self.name},bus={bus},addr={self.slot:#x}.{self.function}{more}"
@@ -91,7 +94,7 @@ class Device:
 
 @dataclass(frozen=True)
 class Port:
-    """An empty hot-plug port; ``model`` is what the tests may plug into it."""
+    """An empty hot-plug port; ``model`` is the device model that the tests plug into it."""
 
     name: str
     slot: int
@@ -99,25 +102,25 @@ class Port:
 
     @property
     def bdf(self) -> str:
-        """The port's own address as sysfs spells it."""
+        """Return the port's own PCI address in the form of sysfs."""
         return f"0000:00:{self.slot:02x}.0"
 
     @property
     def path(self) -> str:
-        """The object that a device plugged here has in QEMU's DSDT."""
+        """Return the ACPI path that QEMU's DSDT has for a device in this port."""
         return f"\\_SB.PCI0.S{self.slot << 3:02X}.S00"
 
     @property
     def option(self) -> str:
-        """The value of QEMU's ``-device``."""
+        """Return the value of QEMU's ``-device`` option."""
         return f"pcie-root-port,id={self.name},bus=pcie.0,addr={self.slot:#x},chassis=1,slot=1"
 
 
 @dataclass(frozen=True)
 class Unrelated:
-    """A device that the test firmware adds, an AC adapter or a lid; its events are no VMM's.
+    """An ACPI device that the test firmware adds (AC adapter, lid); no VMM owns its events.
 
-    ``state`` is the method that its driver evaluates for its state; it returns one.
+    ``state`` is the method from which its driver reads the device's state; it returns 1.
     """
 
     name: str
@@ -128,18 +131,18 @@ class Unrelated:
 
     @property
     def path(self) -> str:
-        """The object in the test firmware."""
+        """Return the ACPI path of the device in the test firmware."""
         return f"\\_SB.{self.acpi_name}"
 
     @property
     def method(self) -> str:
-        """The control method of the test firmware that notifies the device."""
+        """Return the name of the test firmware's control method that notifies the device."""
         return f"N{self.acpi_name[:3]}"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The whole table."""
+    """The content of ktests/machine.toml."""
 
     devices: tuple[Device, ...]
     port: Port
@@ -148,11 +151,11 @@ class Machine:
 
     @property
     def sources(self) -> tuple[Device, ...]:
-        """The devices that the firmware notifies: those with a companion on every QEMU."""
+        """Return the devices that the firmware notifies: those that every QEMU's DSDT describes."""
         return tuple(device for device in self.devices if device.path)
 
     def options(self) -> list[str]:
-        """QEMU's arguments for the machine, the firmware's table excepted."""
+        """Return QEMU's arguments for the machine, without the option for the firmware's table."""
         devices = [device.option for device in self.devices]
         options = [*self.island.options, *devices, self.port.option]
         return [
@@ -164,9 +167,10 @@ class Machine:
         ]
 
     def facts(self) -> dict[str, Any]:
-        """What the tests get to know, as JSON-able data.
+        """Return the facts for the tests as JSON data: addresses, ACPI paths, and methods.
 
-        An empty path means that not every QEMU describes the device, ``bare`` that none does.
+        An empty path means that some QEMU versions do not describe the device; ``bare`` means that
+        no version does.
         """
         return {
             "devices": {
@@ -187,7 +191,7 @@ class Machine:
 
 
 def load(table: Path = TABLE) -> Machine:
-    """Read the table; a key that is not known there raises TypeError."""
+    """Read the table; TypeError if it has an unknown key."""
     data = tomllib.loads(table.read_text())
     island = Island(**data["island"])
     return Machine(
@@ -208,7 +212,10 @@ def asl(machine: Machine) -> str:
 
 
 def aml(machine: Machine, *, stage: Stage) -> Path:
-    """The test firmware, compiled by iasl, from the cache when it is there."""
+    """Return the path of the compiled test firmware (AML); compile it with iasl if not cached.
+
+    HarnessError: exit 7 if iasl fails, exit 2 if it is not installed.
+    """
     key = cache.digest([TEMPLATE.read_text(), repr(machine)])
 
     def fill(folder: Path) -> None:

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One VM: QEMU with a test kernel, the devices, and three channels.
+"""Run one VM: QEMU with a test kernel, the test devices, and three channels.
 
 records   a virtio-serial port: JSON lines from the guest, and answers to it (kpatch.run.protocol)
-console   the serial port: kernel messages, to a file and to whoever follows
+console   the serial port: kernel messages
 qmp       QEMU's monitor
 
-The channels are inherited sockets, not paths: nobody else can connect, and nothing is left
-behind. The guest's root file system is what its confined QEMU sees, read-only; there is no other
-way from it to the host.
+The channels are inherited sockets without a path: no other process can connect, and no file is
+left behind. The guest's root file system is the read-only view of its confined QEMU; the guest has
+no other access to the host.
 """
 
 from __future__ import annotations
@@ -40,58 +40,59 @@ if TYPE_CHECKING:
 
 # A guest that reads nothing for so long gets no more messages.
 SEND_SECONDS = 5.0
-# More than a socket holds: one read takes all that is there.
+# Larger than a socket's buffer: one recv() returns everything that is queued.
 CHUNK = 1 << 18
 
 KERNEL_ARGUMENTS = (
-    "acpi.aml_debug_output=1",  # the firmware's methods tell that they have run
-    # Whatever level virtme-ng asks for: nothing may be missing on the console. lockdep says with
+    "acpi.aml_debug_output=1",  # the firmware's methods print a line when they run
+    # Overrides virtme-ng's loglevel: the console has to show all messages. lockdep reports with
     # KERN_DEBUG that it switches itself off.
     "ignore_loglevel",
     "intel_iommu=on",
-    # While PCI is enumerated one CPU alone runs; ktests/init.sh starts the others. An emulating
-    # QEMU 7.2 died then, once in some 400 boots, of a write to a device by a map that was gone,
-    # as it would be if another CPU had just changed it. It is also the faster boot.
+    # One CPU during the enumeration of PCI; ktests/init.sh starts the others. With more CPUs QEMU
+    # 7.2 (TCG) crashed in about one of 400 boots: it wrote to a device through a memory map that
+    # was gone, probably changed by another CPU. The boot is also faster.
     "maxcpus=1",
-    "mitigations=off",  # under emulation they cost an eighth of all time and guard nothing
+    "mitigations=off",  # under emulation they take an eighth of the time and protect nothing
     "no_timer_check",
-    "nokaslr",  # addresses in reports fit System.map
-    "oops=panic",  # what happens after an oops is not worth measuring
+    "nokaslr",  # so that addresses in reports match System.map
+    "oops=panic",  # results after an oops would be worthless
     "panic=-1",
-    "printk.devkmsg=on",  # no marker of a test may fall to rate limiting
+    "printk.devkmsg=on",  # no rate limit: it would drop the tests' markers
     "sysctl.kernel.hung_task_timeout_secs=30",
-    "tsc=reliable",  # emulated, it is read too late for the clocks' watchdog on a busy machine
+    "tsc=reliable",  # on a busy host the clocksource watchdog would reject the emulated TSC
 )
 
-# Of an emulated machine. QEMU on a busy host loses a timer interrupt at times (kpatch.vm.emulator):
-# a periodic tick comes again, one-shot timers that wait for one another stand still for ever.
+# For emulated machines. QEMU on a busy host sometimes loses a timer interrupt (kpatch.vm.emulator).
+# A periodic tick recovers at its next interrupt; a one-shot timer would never fire again.
 EMULATED_ARGUMENTS = ("highres=off", "nohz=off")
 
-# Where our devices go: without a bus named, QEMU may choose the root bus of the machine's island.
+# Bus of our devices. Without a named bus QEMU may choose the root bus of the machine's island.
 BUS = "pcie.0"
 
-# Of 9p: nobody changes the host's files while the guest runs, and reading each page of a program
-# once more whenever it is started takes seconds.
+# Mount option of 9p: the guest may cache files, since the host's files do not change during a run.
+# Without it the pages of a program are read again at every start, which takes seconds.
 CACHE = ",cache=loose"
 
-# Where the guest mounts something: virtme-ng's init its overlays, ktests/init.sh the images.
+# Mount points of the guest: virtme-ng's init mounts overlays there, ktests/init.sh the images.
 MOUNT_POINTS = tuple(
     Path("/", name)
     for name in ("etc", "home", "lib", "mnt", "opt", "root", "run", "srv", "sys", "var")
 )
 
-# The kernel opens it for its first program, before there is a devtmpfs.
+# The kernel opens this file for init before devtmpfs is mounted.
 CONSOLE = Path("/dev/console")
 
-# What virtme-ng's init runs when it is through: the suite waits for this line.
+# Script that virtme-ng's init runs at its end; the suite waits for the file /mnt/ready.
 WHEN_READY = "echo ready > /mnt/ready; exec sleep infinity"
 
 
 @dataclass(frozen=True)
 class Setup:
-    """All that a VM is made of; ``selftests`` is the image of the kernel's own, if it has any.
+    """All parts of a VM.
 
-    ``arguments`` are the flavor's for the kernel.
+    ``selftests`` is the image of the kernel's own selftests, None if the tree has none.
+    ``arguments`` are the flavor's words for the kernel's command line.
     """
 
     image: Path
@@ -105,14 +106,14 @@ class Setup:
 
 @dataclass(frozen=True)
 class Output:
-    """Bytes that came out of the VM: of the channel ``records`` or ``console``."""
+    """Bytes that the VM sent on the channel ``records`` or ``console``."""
 
     channel: str
     data: bytes
 
 
 class VM:
-    """A running VM. Use `boot`, which ends it whatever happens."""
+    """A running VM. Create it with `boot`, which kills it at the end of its block."""
 
     def __init__(
         self,
@@ -129,20 +130,23 @@ class VM:
         self._monitor: Monitor | None = None
 
     def output(self, seconds: float) -> Iterator[Output]:
-        """Yield what the VM says within ``seconds``: nothing at all after that time.
+        """Wait up to ``seconds`` for output of the VM, and yield it; nothing after a timeout.
 
-        What the kernel printed before a record was sent comes before that record. Ends early when
-        all that could come has come. A VM that is gone is told by `alive`.
+        Returns as soon as a channel has data. Console output that was printed before a record was
+        sent is yielded before that record. To see whether the VM has ended, use `alive`.
         """
         ready = {key.data for key, _ in self._selector.select(seconds)}
         records = self._receive("records") if "records" in ready else b""
-        # Read after the records, so that nothing of before is still on its way.
+        # The console is read after the records, so that it has everything printed before them.
         if "console" in ready or records:
             yield from self._outputs("console", self._receive("console"))
         yield from self._outputs("records", records)
 
     def _receive(self, name: str) -> bytes:
-        """What the channel holds now; at its end it is watched no more."""
+        """Return the data that the channel has queued, without blocking.
+
+        At its end (QEMU has closed it) the channel is removed from the selector.
+        """
         channel = self._channels[name]
         try:
             data = channel.recv(CHUNK, socket.MSG_DONTWAIT)
@@ -161,14 +165,15 @@ class VM:
 
     @property
     def alive(self) -> bool:
-        """Whether QEMU runs or has something left to say."""
+        """Return whether QEMU runs, or a channel has unread output."""
         return bool(self._selector.get_map())
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Send the guest a message, a JSON object a line.
+        """Send ``message`` to the guest as one line of JSON.
 
-        A guest that is gone gets none. One that asks and never reads would block us for ever:
-        after SEND_SECONDS nothing is sent to it any more, and its tests end by their limits.
+        Does nothing if the guest is gone. A guest that sends requests and never reads would block
+        the harness: after SEND_SECONDS no more messages are sent, and its tests end by their time
+        limits.
         """
         if self._deaf:
             return
@@ -178,30 +183,30 @@ class VM:
             self._deaf = True
 
     def qmp(self, command: str, **arguments: object) -> object:
-        """Run a command of QEMU's monitor; HarnessError (exit 7) when QEMU refuses."""
+        """Run a command of QEMU's monitor, return its answer; HarnessError (exit 7) on failure."""
         if self._monitor is None:
-            # Late: most VMs never need it, and asyncio takes a while to load.
+            # Imported here: most VMs do not need it, and asyncio takes time to load.
             from kpatch.vm.qmp import Monitor
 
             self._monitor = Monitor(self._channels["qmp"])
         return self._monitor.command(command, arguments)
 
     def info(self, what: str) -> str:
-        """What QEMU's monitor for people says of ``what`` ("registers -a", "lapic 0", …)."""
+        """Return the answer of QEMU's human monitor to "info WHAT" ("registers -a", "lapic 0")."""
         asked = {"command-line": f"info {what}"}
         return str(self.qmp("human-monitor-command", **asked)).replace("\r\n", "\n")
 
     def sysrq(self, keys: str) -> None:
-        """Press magic SysRq keys on the serial console: a break, then the key."""
+        """Send magic SysRq keys to the serial console: a break, then the key, for each key."""
         for key in keys:
             self.qmp("chardev-send-break", id="console")
             with suppress(ConnectionError):
                 self._channels["console"].sendall(key.encode())
-            # The UART takes one break at a time; sent together they would be lost.
+            # The UART handles one break at a time; without a pause the next one would be lost.
             time.sleep(0.2)
 
     def close(self) -> None:
-        """Let go of the monitor; `started` ends the process."""
+        """Close monitor and selector. The process is killed by `started`."""
         if self._monitor is not None:
             self._monitor.close()
         self._selector.close()
@@ -209,16 +214,16 @@ class VM:
 
 @contextmanager
 def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
-    """Start a VM that runs the suite, and end it with the block."""
+    """Start a VM that runs the suite, and yield it; kill it at the end of the block."""
     with started(lambda fds: confined(setup, command(setup, fds, stage))) as vm:
         yield vm
 
 
 def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
-    """Return QEMU's command so that it, and by 9p its guest, sees only what a run needs.
+    """Return QEMU's command confined by bubblewrap.
 
-    That is /usr, the images, the guest's init, and empty folders where virtme-ng's init puts its
-    overlays.
+    QEMU, and by 9p its guest, can read /usr, a few files of /etc, the images, the guest's init and
+    programs, and has empty folders as mount points; no other files.
     """
     images = (setup.images.runtime, setup.images.suite, setup.selftests)
     readable = [setup.image, setup.firmware, *(image for image in images if image is not None)]
@@ -226,7 +231,7 @@ def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
     devices = [path for path in (CONSOLE, accel.DEVICE if setup.accel.kvm else None) if path]
     return confine.wrap(
         argv,
-        # virtme-ng names its init by the path behind all links.
+        # virtme-ng names its init by the path with symlinks resolved.
         readable=[*readable, paths.KTESTS, guest_programs, guest_programs.resolve()],
         devices=[path for path in devices if path.exists()],
         empty=[path for path in MOUNT_POINTS if not path.is_symlink()],
@@ -235,7 +240,10 @@ def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
 
 @contextmanager
 def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[VM]:
-    """Run the command that is given QEMU's ends of the channels, and end it with the block."""
+    """Start QEMU with three channels and yield the VM; kill it at the end of the block.
+
+    ``command_for`` gets the file descriptors of QEMU's ends by channel name; it returns the argv.
+    """
     pairs = {name: socket.socketpair() for name in ("records", "console", "qmp")}
     try:
         with process.child(
@@ -260,7 +268,7 @@ def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[V
 
 
 def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
-    """QEMU's argv for a run of the suite; ``fds`` are its ends of the channels."""
+    """Return QEMU's argv for a run of the suite; ``fds`` are its ends of the channels, by name."""
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage)
     argv = virtme.without_script_ports(argv)
     argv = virtme.replaced(
@@ -279,7 +287,7 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
 
 
 def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
-    """QEMU's argv for an interactive shell in the test kernel, with the devices present."""
+    """Return the confined argv of QEMU for an interactive shell in the test kernel."""
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
     mode = f"shell {contract.MECHANISM_ARGUMENT}={mechanism}"
     argv = _with_kernel_arguments(argv, kernel_arguments(setup), mode=mode)
@@ -287,7 +295,10 @@ def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
 
 
 def shell(argv: list[str]) -> int:
-    """Give the terminal to a VM until it powers off, or is left with Ctrl-A X; QEMU's status."""
+    """Connect the terminal to the VM.
+
+    Returns QEMU's exit status when the VM powers off or the user presses Ctrl-A X.
+    """
     env = environment.clean()
     with process.child(
         argv, env=env, stdin=None, stdout=None, stderr=None, parent_death="KILL"
@@ -296,7 +307,7 @@ def shell(argv: list[str]) -> int:
 
 
 def kernel_arguments(setup: Setup) -> list[str]:
-    """Return what the kernel's command line says beside the mode: of us, and of the flavor."""
+    """Return the words for the kernel's command line: the harness's own and the flavor's."""
     emulated = () if setup.accel.kvm else EMULATED_ARGUMENTS
     return [*KERNEL_ARGUMENTS, *emulated, *setup.arguments]
 
@@ -304,7 +315,11 @@ def kernel_arguments(setup: Setup) -> list[str]:
 def _with_kernel_arguments(
     argv: list[str], ours: Sequence[str], *, mode: str, ready: str = ""
 ) -> list[str]:
-    """Put our init before virtme-ng's, and our kernel arguments before theirs."""
+    """Return ``argv`` with our init and kernel arguments in the value of ``-append``.
+
+    Our init runs first and gets the path of virtme-ng's init as argument. ``ready`` is a shell
+    script for virtme-ng's init to run at its end. HarnessError (exit 7) if there is no "init=".
+    """
     append = virtme.value_of(argv, "-append")
     words = shlex.split(append, posix=False)
     init = next((word for word in words if word.startswith("init=")), None)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""QEMU's monitor (QMP) over a socket, for a caller that must never wait without end.
+"""Client of QEMU's monitor (QMP) over a socket, with a time limit for every step.
 
-qemu.qmp's own synchronous client has a limit for commands, but none for the greeting and the
-negotiation: on a QEMU that is stopped or stuck it waits for ever.
+qemu.qmp's own synchronous client has a time limit for commands, but none for the greeting and the
+negotiation: it waits for ever if QEMU is stopped or stuck.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ CLOSE_SECONDS = 1.0
 
 
 class Monitor:
-    """A monitor; connects with the first command. ``seconds`` bound each command."""
+    """A QMP client. It connects at the first command; ``seconds`` is the limit for each command."""
 
     def __init__(self, channel: socket.socket, *, seconds: float = SECONDS) -> None:
         self._channel = channel
@@ -31,7 +31,10 @@ class Monitor:
         self._client: QMPClient | None = None
 
     def command(self, name: str, arguments: Mapping[str, object]) -> object:
-        """Run a command and give its answer; HarnessError (exit 7) if QEMU refuses or is mute."""
+        """Run a command and return its answer.
+
+        HarnessError (exit 7) if QEMU reports an error, or does not answer in time.
+        """
         try:
             return self._runner.run(self._execute(name, arguments))
         except (QMPError, OSError, EOFError) as error:  # TimeoutError is an OSError
@@ -49,7 +52,7 @@ class Monitor:
             return await self._client.execute(name, dict(arguments))
 
     def close(self) -> None:
-        """Let go of the monitor, whatever state it is in."""
+        """Disconnect if connected, within CLOSE_SECONDS; errors of the connection are ignored."""
         client = self._client
         if client is not None:
             with suppress(QMPError, OSError, EOFError):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What virtme-ng would run: its QEMU command for a kernel, adapted to the harness.
+"""Get the QEMU command of virtme-ng for a kernel, check it, and edit it.
 
-virtme-ng knows how to give a kernel the host's file system as its root, read-only, and brings
-the init for it. It is asked for its command (``vng --dry-run``); the harness then owns the
-QEMU process itself, so that it can time, stop and talk to it.
+virtme-ng provides the options by which a kernel has the host's file system as its read-only root,
+and the init program for that. ``vng --dry-run`` prints its QEMU command; the harness starts QEMU
+itself, so that it can limit its time, stop it, and connect to its channels.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from kpatch.lib.environment import clean
 from kpatch.lib.stage import Stage
 from kpatch.tables.outcomes import ExitCode
 
-# The image's name stands in the cached command until the real one is put in.
+# Placeholder for the path of the kernel image in the cached command.
 IMAGE = "@bzImage@"
 
-# To be counted up when a change here makes another command of the same input.
+# Part of the cache key. Increase it if a change here makes another command of the same input.
 RECIPE = "2"
 
-# What virtme-ng 1.42 puts into the command, and how the values of some begin.
+# The options that virtme-ng 1.42 uses (FLAGS), and for some the allowed beginnings of their values
+# (VALUES). `check` refuses all others.
 FLAGS = frozenset(
     {
         *("-accel", "-append", "-chardev", "-cpu", "-display", "-echr", "-enable-kvm", "-kernel"),
@@ -49,7 +50,7 @@ VALUES = {
     ),
 }
 
-# What the kernel has to be told: in every VM, and where its console is followed.
+# Words that the kernel's command line has to have: in every VM, and in a VM that runs the suite.
 WORDS = ("ro", "rootfstype=9p")
 WORDS_OF_A_RUN = ("console=ttyS0", "loglevel=7")
 
@@ -58,17 +59,20 @@ CPUS = 2
 
 
 def vng() -> str:
-    """The path of vng: beside the interpreter in the project's environment, else in PATH."""
+    """Return the path of vng: in the folder of the interpreter (virtual environment), else in PATH.
+
+    HarnessError (exit 2) if it is missing.
+    """
     beside = Path(sys.executable).parent / "vng"
     return str(beside) if beside.exists() else process.need("vng", package="virtme-ng")
 
 
 def environment(home: Path) -> dict[str, str]:
-    """Return vng's environment: its parts are in PATH, and ``home`` decides nothing.
+    """Return an environment for vng in which no configuration of the user or the system applies.
 
-    vng reads the first configuration that it finds: in the user's home, then in /etc. Its
-    default_opts go before the options of its command line, ``"rw": true`` among them. So it gets a
-    home of its own, with a configuration that says nothing.
+    vng reads the first configuration file that it finds: in the user's home, then in /etc. The file
+    may have default options such as ``"rw": true``. So HOME is set to ``home``, where an empty
+    configuration is written. vng's folder comes first in PATH.
     """
     folder = home / ".config" / "virtme-ng"
     folder.mkdir(parents=True, exist_ok=True)
@@ -78,7 +82,10 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def vng_command(image: Path, *, kvm: bool, interactive: bool = False) -> list[str]:
-    """The ``vng`` command for ``image``; interactive: a shell on this terminal."""
+    """Return the ``vng`` command that boots ``image``.
+
+    The guest runs a shell on this terminal if ``interactive``, else ``true``, and then ends.
+    """
     return [
         vng(),
         "--run",
@@ -96,15 +103,16 @@ def vng_command(image: Path, *, kvm: bool, interactive: bool = False) -> list[st
 
 
 def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = False) -> list[str]:
-    """QEMU's argv as virtme-ng has it for ``image``.
+    """Return the QEMU command that virtme-ng uses for ``image``.
 
-    vng needs half a second to say so, the same every time: its answer is kept in the cache. It
-    never depends on the image but for its name (the kernel has no modules to look for).
+    ``vng --dry-run`` takes half a second, so its answer is cached. The answer depends on the name
+    of the image only, not on its content, since the kernel has no modules. HarnessError (exit 7) if
+    vng fails, or its command is not as expected (`check`).
     """
     qemu = process.need("qemu-system-x86_64", package="qemu-system-x86")
     words = vng_command(Path(IMAGE), kvm=kvm, interactive=interactive)
     version = importlib.metadata.version("virtme-ng")
-    # The terminal of an interactive VM is told to its kernel.
+    # virtme-ng puts TERM on the kernel's command line of an interactive VM.
     terminal = os.environ.get("TERM", "") if interactive else ""
     key = cache.digest([RECIPE, version, qemu, *words, str(os.getuid()), terminal])
 
@@ -135,17 +143,17 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
 
 
 def guest_folder() -> Path:
-    """Return the folder of the programs that virtme-ng runs in the guest, its init among them."""
+    """Return the folder of the programs that virtme-ng runs in the guest; its init is in it."""
     import virtme
 
     return Path(virtme.__file__).parent / "guest"
 
 
 def check(argv: Sequence[str], *, interactive: bool = False) -> None:
-    """HarnessError (exit 7) if QEMU's command is not what the harness asked for.
+    """Raise HarnessError (exit 7) if the QEMU command is not as expected.
 
-    Every file system of the host has to be read-only, the console ours and complete, CPUs and
-    memory as asked for, and nothing there that is not known.
+    Every file system of the host has to be read-only, the console has to show all messages, CPUs
+    and memory have to be CPUS and MEMORY, and every option has to be in FLAGS or VALUES.
     """
     objection = next(_objections(argv, interactive=interactive), None)
     if objection is not None:
@@ -178,9 +186,9 @@ def _objections(argv: Sequence[str], *, interactive: bool) -> Iterator[str]:
 
 
 def without_script_ports(argv: list[str]) -> list[str]:
-    """Drop the virtio-serial ports through which virtme-ng drives a script, with their buses.
+    """Remove the virtio-serial ports by which virtme-ng runs a script, and their buses.
 
-    The harness brings a channel of its own, and five PCI devices less is a faster boot.
+    The harness has its own channel, and the kernel boots faster with five PCI devices less.
     """
     chardevs = {
         option.split("chardev=")[1]
@@ -199,9 +207,9 @@ def without_script_ports(argv: list[str]) -> list[str]:
 
 
 def replaced(argv: list[str], flag: str, start: str, value: str) -> list[str]:
-    """``argv`` with the value of ``flag`` that begins with ``start`` replaced.
+    """Return ``argv`` with the value of ``flag`` that begins with ``start`` replaced by ``value``.
 
-    Raises HarnessError (exit 7) when there is none: a virtme-ng that this does not know.
+    HarnessError (exit 7) if there is no such value: the version of virtme-ng is not supported.
     """
     for index, (word, following) in enumerate(pairwise(argv)):
         if word == flag and following.startswith(start):
@@ -215,12 +223,12 @@ def replaced(argv: list[str], flag: str, start: str, value: str) -> list[str]:
 
 
 def value_of(argv: list[str], flag: str) -> str:
-    """The value of ``flag`` in ``argv``; ValueError if it is not there."""
+    """Return the value of ``flag`` in ``argv``; ValueError if the flag is not there."""
     return argv[argv.index(flag) + 1]
 
 
 def _pairs(argv: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Each word with the value that follows it, or with nothing (``-no-reboot``)."""
+    """Yield each option of ``argv`` with its value, "" if it has none (``-no-reboot``)."""
     index = 0
     while index < len(argv):
         has_value = (
