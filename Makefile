@@ -1,18 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
 #
-# The front door: every target only calls `python -m kpatch` or a checker. Variables are options:
+# The main commands. Each target only calls `python -m kpatch` or a checker. Variables are options:
 #
 #   make kernel-test KERNEL=6.12 SERIES=netlink TESTS=burst OUT=out ACCEL=tcg JOBS=8
 #
 # `.venv/bin/python -m kpatch test --help` describes them.
 
-# Debian's own Python first: the guest runs the same one, and it is built with its profile, which
-# makes it a third faster there than one from a plain ./configure.
+# Prefer Debian's Python. The guest runs the same interpreter, and Debian builds it with profile-
+# guided optimization, which makes it a third faster there than a build with a plain ./configure.
 PYTHON ?= $(or $(wildcard /usr/bin/python3),python3)
 VENV := .venv/bin/
 KPATCH := $(VENV)python -m kpatch
 
-# Settings of the user's Python are no option of ours.
+# The user's PYTHON* variables must not affect the harness.
 unexport $(filter PYTHON%,$(.VARIABLES))
 export KERNEL SERIES FLAVOR ACCEL OUT TESTS JOBS MECHANISM UNTRUSTED BOOT_LIMIT TEST_LIMIT RUN_LIMIT
 
@@ -42,7 +42,7 @@ lint: ready
 	$(VENV)mypy
 	$(VENV)lint-imports --no-cache --no-logo
 
-# To judge somebody else's series by more than its tests; says what there is until then.
+# Not implemented yet (judging a series patch by patch); prints the available commands.
 .PHONY: check
 check: ready
 	@$(KPATCH) check
@@ -54,8 +54,8 @@ test: lint
 	@$(MAKE) --no-print-directory --output-sync=line --jobs=2 test-host test-vm
 	$(KPATCH) test --kernel 7.3 --kernel 6.12 --kernel 6.1
 
-# The harness's own tests in two halves, which leave each other room: one thread, and what builds
-# kernels and boots them.
+# The harness's own tests in two halves that run in parallel: one needs a single CPU, the other
+# builds and boots kernels.
 .PHONY: test-host
 test-host: ready
 	$(VENV)python -m pytest -m "not vm"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``python -m kpatch`` as its users run it: a process, what it prints, what it leaves behind."""
+"""Run ``python -m kpatch`` as a user does: as a process, with its output and its result files."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ FAULTS = Path(__file__).parent / "data" / "faults"
 
 KPATCH = (sys.executable, "-m", "kpatch")
 
-# Of the command line; what the caller of the tests has set there is no part of a test.
+# The command line's variables. Tests remove those that the caller of the tests has set.
 VARIABLES = (
     *("KERNEL", "SERIES", "FLAVOR", "ACCEL", "OUT", "TESTS", "JOBS", "MECHANISM"),
     "UNTRUSTED",
     *("BOOT_LIMIT", "TEST_LIMIT", "RUN_LIMIT"),
 )
 
-# A kernel may have to be built from nothing first, on a slow machine.
+# Seconds that a command may take: it may have to build a kernel first, on a slow machine.
 PATIENCE = 3600.0
-# From a signal to the end of everything; children are given 5 s before they are killed.
+# Seconds from a signal to the end of all processes; children get 5 s before they are killed.
 PROMPT = 20.0
 
 PR_SET_CHILD_SUBREAPER = 36
@@ -49,7 +49,7 @@ _RUNNING: set[int] = set()
 
 @dataclass(frozen=True)
 class Ended:
-    """A command that has ended."""
+    """A command that has ended: its exit code, output, duration and OUT folder."""
 
     code: int
     stdout: str
@@ -58,13 +58,13 @@ class Ended:
     out: Path
 
     def told(self, pattern: str) -> bool:
-        """Whether a whole line of what was printed is like that."""
+        """Return whether a whole line of stdout or stderr matches ``pattern``."""
         lines = f"{self.stdout}\n{self.stderr}".splitlines()
         return any(re.fullmatch(pattern, line) for line in lines)
 
     @property
     def result(self) -> result.RunResult:
-        """OUT's result.json, which has to be valid and to agree with the exit code."""
+        """Return OUT's result.json, which has to be valid and to have the command's exit code."""
         found = result.load(self.out / "result.json")
         assert found.exit_code == self.code
         return found
@@ -76,16 +76,16 @@ class Ended:
         return verdict
 
     def outcomes(self) -> dict[str, str]:
-        """Each test's outcome, by its name without the file."""
+        """Return the outcome of each test, by the test's name without the file."""
         return {test.id.partition("::")[2]: test.outcome.value for test in self.result.tests}
 
     def console(self, series: str, vm: int = 1) -> str:
-        """A VM's console log."""
+        """Return the console log of a VM."""
         return (self.out / f"console-{series}-{vm}.log").read_text(errors="replace")
 
 
 class Run:
-    """A command that runs. Use `running` or `run`, which see to it that it ends."""
+    """A running command. Use `running` or `run`, which make sure that it ends."""
 
     def __init__(
         self, command: Sequence[str], arguments: Sequence[str], out: Path, env: Mapping[str, str]
@@ -115,7 +115,7 @@ class Run:
             reader.start()
 
     def wait_for(self, there: Callable[[], object], *, seconds: float = PATIENCE) -> None:
-        """Wait until ``there`` gives something true; fails if the command ends before."""
+        """Wait until ``there`` returns a true value. Fails if the command ends before."""
         end = time.monotonic() + seconds
         while not there():
             assert self.process.poll() is None, f"ended early: {''.join(self._lines)}"
@@ -123,7 +123,7 @@ class Run:
             time.sleep(0.02)
 
     def wait_for_line(self, pattern: str) -> None:
-        """Wait for a line on stderr."""
+        """Wait until stderr has a line that matches."""
         self.wait_for(lambda: any(re.search(pattern, line) for line in [*self._lines]))
 
     def wait_for_console(self, text: str, series: str, vm: int = 1) -> None:
@@ -132,17 +132,17 @@ class Run:
         self.wait_for(lambda: log.is_file() and text in log.read_text(errors="replace"))
 
     def wait_for_program(self, name: str) -> None:
-        """Wait until a program of that name runs for the command."""
+        """Wait until a descendant of the command runs a program of that name."""
         self.wait_for(lambda: any(named(pid) == name for pid in descendants(self.process.pid)))
 
     def signal(self, number: signal.Signals) -> None:
-        """Send a signal, the way a terminal does: to the whole process group."""
+        """Send a signal to the whole process group, as a terminal does."""
         os.killpg(self.process.pid, number)
 
     def end(self, *, seconds: float = PATIENCE, clean: bool = True) -> Ended:
-        """Wait for the end. No traceback is ever shown, and no child is left behind.
+        """Wait for the end. Fails if a traceback was printed or a child is left.
 
-        ``clean``: the command could clean up; otherwise its children get a moment to notice.
+        ``clean`` False: the command could not clean up, so its children get time to end.
         """
         self.process.wait(seconds)
         took = time.monotonic() - self._began
@@ -167,9 +167,9 @@ def running(
     kpatch: Sequence[str] = KPATCH,
     **env: str,
 ) -> Iterator[Run]:
-    """Start ``python -m kpatch`` with its result in ``out``; killed with the block.
+    """Start ``python -m kpatch`` with its result in ``out``. Killed at the end of the block.
 
-    ``prefix`` is what it is started by, ``kpatch`` another way to call it.
+    ``prefix`` is a command that starts it; ``kpatch`` replaces ``python -m kpatch``.
     """
     words = [*arguments, "--out", str(out)] if arguments[0] == "test" else [*arguments]
     _adopt_orphans(True)
@@ -191,30 +191,30 @@ def run(
     kpatch: Sequence[str] = KPATCH,
     **env: str,
 ) -> Ended:
-    """Run ``python -m kpatch`` to its end."""
+    """Run ``python -m kpatch`` and wait for its end."""
     with running(*arguments, out=out, prefix=prefix, kpatch=kpatch, **env) as started:
         return started.end()
 
 
 def expect_known_code(arguments: Sequence[str], code: int) -> None:
-    """Fail if the command tells of no such exit code; the first of its arguments names it."""
+    """Fail if ``--help`` of the command, the first argument, does not list the exit code."""
     assert code in meanings(arguments[0] if arguments else ""), (arguments, code)
 
 
 def environment(**more: str) -> dict[str, str]:
-    """The caller's environment without the options of the command line."""
+    """Return the caller's environment without the variables that are options of kpatch."""
     kept = {name: value for name, value in os.environ.items() if name not in VARIABLES}
     return {**kept, **more}
 
 
 def _adopt_orphans(adopt: bool) -> None:
-    """Have children whose parents die become ours (prctl(2)), where they can be seen."""
+    """Become the parent of orphaned descendants (prctl(2)), so that they can be found."""
     libc = ctypes.CDLL(None, use_errno=True)
     assert libc.prctl(PR_SET_CHILD_SUBREAPER, int(adopt), 0, 0, 0) == 0
 
 
 def expect_no_children(*, seconds: float) -> None:
-    """Fail if we have children after ``seconds``, other than commands that still run."""
+    """Fail if this process has children after ``seconds``, except running commands."""
     end = time.monotonic() + seconds
     while left := orphans():
         assert time.monotonic() < end, f"left behind: {', '.join(map(command, left))}"
@@ -222,7 +222,7 @@ def expect_no_children(*, seconds: float) -> None:
 
 
 def orphans() -> list[int]:
-    """Processes that a command has left to us; those that have ended are reaped."""
+    """Return the processes that commands have left. Reaps those that have ended."""
     found = []
     for pid in set(children(os.getpid())) - _RUNNING:
         if state(pid) == "Z":
@@ -234,21 +234,21 @@ def orphans() -> list[int]:
 
 
 def children(parent: int) -> list[int]:
-    """The direct children of a process."""
+    """Return the direct children of a process."""
     found: list[int] = []
-    with suppress(OSError):  # it may end at any moment
+    with suppress(OSError):  # the process may end at any time
         for task in Path(f"/proc/{parent}/task").iterdir():
             found += map(int, (task / "children").read_text().split())
     return found
 
 
 def descendants(parent: int) -> list[int]:
-    """Children, their children, and so on."""
+    """Return the children of a process, their children, and so on."""
     return [pid for child in children(parent) for pid in (child, *descendants(child))]
 
 
 def command(pid: int) -> str:
-    """The command line of a process; empty when it is gone."""
+    """Return the command line of a process, empty if it has ended."""
     try:
         words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
@@ -257,12 +257,12 @@ def command(pid: int) -> str:
 
 
 def named(pid: int) -> str:
-    """The name of the program that a process runs; empty when it is gone."""
+    """Return the name of the program that a process runs, "" if it has ended."""
     return Path(command(pid).partition(" ")[0]).name
 
 
 def state(pid: int) -> str:
-    """The state of a process as in proc(5); empty when it is gone."""
+    """Return the state of a process as in proc(5), "" if it has ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0]
     except OSError:
@@ -270,24 +270,24 @@ def state(pid: int) -> str:
 
 
 def qemu_of(run: Run) -> int | None:
-    """The QEMU that a run has started, once it is there."""
+    """Wait for the QEMU of a run, and return its pid."""
     pids = descendants(run.process.pid)
     return next((pid for pid in pids if named(pid).startswith("qemu-system")), None)
 
 
 def mailbox(path: Path, *patches: Path) -> Path:
-    """A mailbox of these patches."""
+    """Write the patches as a mailbox, and return its path."""
     path.write_bytes(b"\n".join(patch.read_bytes() for patch in patches))
     return path
 
 
 def netlink() -> tuple[Path, ...]:
-    """The patches of the netlink series."""
+    """Return the patches of the netlink series."""
     return catalog.load("netlink", bases.DEFAULT_BASE).mailboxes
 
 
 def on_netlink(path: Path, fault: str) -> Path:
-    """A mailbox of the netlink series and a fault in it."""
+    """Write a mailbox of the netlink series with a planted fault."""
     return mailbox(path, *netlink(), FAULTS / f"{fault}.patch")
 
 
@@ -300,7 +300,7 @@ Subject: [PATCH] vfio: Change a line
 ---
 """
 
-# For the tiny tree of tests.kerneltree.
+# A patch to the tiny tree of tests.kerneltree.
 PATCH = f"""\
 {HEAD}diff --git a/drivers/vfio/vfio_main.c b/drivers/vfio/vfio_main.c
 --- a/drivers/vfio/vfio_main.c
@@ -332,9 +332,9 @@ diff --git a/drivers/vfio/vfio_main.c b/drivers/vfio/vfio_main.c
 
 @contextmanager
 def unique(path: Path, *, kconfig: bool = False) -> Iterator[Path]:
-    """A mailbox that no run has ever seen: its kernel, and if asked its config, is to be made.
+    """Write a mailbox of a new series, so that its kernel (and config) has to be built.
 
-    Whatever of these is in the cache then goes with the block.
+    ``kconfig``: the config too. At the end of the block both are removed from the cache.
     """
     before = {kind: _entries(kind) for kind in ("config", "kernels")}
     diff = KCONFIG + SOURCE if kconfig else SOURCE
@@ -355,7 +355,7 @@ def _entries(kind: str) -> set[Path]:
 
 
 def path_without(folder: Path, *tools: str) -> str:
-    """A PATH with everything of ours but these tools."""
+    """Return a PATH with all programs of ours except these tools."""
     folder.mkdir()
     for part in reversed(os.environ["PATH"].split(os.pathsep)):
         if Path(part).is_dir():
@@ -368,7 +368,7 @@ def path_without(folder: Path, *tools: str) -> str:
 
 
 def path_with(folder: Path, tool: str, script: str) -> str:
-    """Our PATH with a script in the place of a tool."""
+    """Return our PATH with a script in place of a tool."""
     folder.mkdir()
     (folder / tool).write_text(f"#!/bin/sh\n{script}\n")
     (folder / tool).chmod(0o755)
@@ -376,7 +376,7 @@ def path_with(folder: Path, tool: str, script: str) -> str:
 
 
 def which(tool: str) -> str:
-    """The path of a tool, which has to be there."""
+    """Return the path of a tool, which has to exist."""
     path = shutil.which(tool)
     assert path is not None, tool
     return path

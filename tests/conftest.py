@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What tests share: the pristine kernel trees, for the tests marked ``trees``."""
+"""Shared fixtures: the pristine kernel trees, for the tests marked ``trees``."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ pytest_plugins = ["pytester", "tests.faultreport"]
 
 
 def pytest_configure() -> None:
-    """Let Ctrl-C through: a shell has what it starts with `&` ignore it, and that is inherited."""
+    """Restore SIGINT: a shell makes commands started with `&` ignore it, and children inherit."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run what takes minutes last: what is cheap to find should show first."""
+    """Move the tests marked ``vm``, which take minutes, to the end."""
     items.sort(key=lambda item: item.get_closest_marker("vm") is not None)
 
 
 @pytest.fixture(scope="session", params=BASES)
 def kernel_tree(request: pytest.FixtureRequest) -> tuple[str, Path]:
-    """Each base and its pristine tree, fetched into the cache if it is not there."""
+    """Return each base and its pristine tree. Fetches the tree into the cache if needed."""
     base = str(request.param)
     return base, resolve.resolve(base, stage=Silent()).path

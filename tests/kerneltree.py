@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Small kernel trees for tests: the files that are looked at, as folder, repository, tarball."""
+"""Small kernel trees for tests, with the files that the harness reads.
+
+As a folder, a git repository, or a tarball.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-# Mounts of its own for one process; anybody but root needs a user namespace for that.
+# Runs a process in its own mount namespace. Without root this needs a user namespace.
 UNSHARE = ("unshare", *(() if os.getuid() == 0 else ("--map-root-user",)), "--mount")
 
 MAKEFILE = """\
@@ -26,7 +29,7 @@ NAME = Test
 
 
 def make(folder: Path, version: str = "9.9.1") -> Path:
-    """A tree of ``version`` in the new ``folder``, with an executable and a symlink."""
+    """Write a tree of ``version`` into the new ``folder``, with an executable and a symlink."""
     files = {
         "Makefile": MAKEFILE.format(*version.split(".")),
         "Kconfig": 'mainmenu "Test"\n',
@@ -44,7 +47,7 @@ def make(folder: Path, version: str = "9.9.1") -> Path:
 
 
 def pack(tree: Path, archive: Path, *, top: str = "linux-9.9") -> str:
-    """``tree`` as the tarball ``archive``, compressed as its suffix says; its sha256."""
+    """Pack ``tree`` into ``archive``, compressed according to its suffix. Returns its sha256."""
     kind = archive.suffix.removeprefix(".")
     mode = "w" if kind == "tar" else f"w:{kind}"
     with tarfile.open(archive, mode) as tar:  # type: ignore[call-overload]
@@ -53,14 +56,14 @@ def pack(tree: Path, archive: Path, *, top: str = "linux-9.9") -> str:
 
 
 def git(folder: Path, *arguments: str) -> str:
-    """Run git in ``folder`` as a user that no configuration of this machine disturbs."""
+    """Run git in ``folder`` with a fixed user name and address. Returns its output."""
     who = ("-c", "user.name=T", "-c", "user.email=t@example.org", "-c", "init.defaultBranch=main")
     argv = ("git", "-C", str(folder), *who, *arguments)
     return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.strip()
 
 
 def repository(folder: Path) -> Path:
-    """A tree under git with one commit."""
+    """Write a tree into ``folder``, as a git repository with one commit."""
     make(folder)
     git(folder, "init", "--quiet")
     git(folder, "add", ".")
@@ -84,17 +87,17 @@ except HarnessError as error:
 
 
 def resolver(spec: str) -> list[str]:
-    """The command of a process that resolves ``spec``; prints notes and the path, or the error."""
+    """Return a command that resolves ``spec`` and prints notes and the path, or the error."""
     return [sys.executable, "-c", RESOLVE, spec]
 
 
 def environment(cache: Path, **more: str) -> dict[str, str]:
-    """The environment of such a process."""
+    """Return the environment for the command of `resolver`."""
     return {**os.environ, "PYTHONPATH": str(ROOT), "VFIO_ACPI_CACHE": str(cache), **more}
 
 
 def leftovers(cache: Path) -> list[str]:
-    """What in the folder of trees is not a whole entry."""
+    """Return the names in the cache's folder of trees that are not complete entries."""
     folder = cache / "trees"
     if not folder.exists():
         return []

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hold the console reader against the public crash logs of syzkaller.
+"""Compare the console reader's results with the public crash logs of syzkaller.
 
     git clone --depth 1 https://github.com/google/syzkaller
     python -m tests.oracle syzkaller/pkg/report/testdata/linux/report [--titles]
 
-Each of syzkaller's files is a log behind a few lines "KEY: value"; TITLE names the crash, a file
-without one is clean. Only logs with time stamps are read, because the test kernels always have
-them. Their text is not part of this project; nothing of it is copied.
+Each file of syzkaller has a few lines "KEY: value" and then a log. TITLE names the crash; a file
+without TITLE is clean. Only logs with time stamps are read, because the test kernels always print
+them. The logs are not part of this project; nothing is copied from them.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _STAMP = re.compile(rb"\[ *\d+\.\d{6}\]")
 
 @dataclass(frozen=True)
 class Sample:
-    """A file of syzkaller's: its name, the titles it accepts (none: a clean log), the log."""
+    """A file of syzkaller: its name, the accepted titles (none for a clean log), the log."""
 
     name: str
     titles: tuple[str, ...]
@@ -33,7 +33,7 @@ class Sample:
 
 
 def samples(folder: Path) -> Iterator[Sample]:
-    """Read the logs with time stamps in a folder, in order of their numbers."""
+    """Yield the logs with time stamps in a folder, in the order of their numbers."""
     for path in sorted(folder.iterdir(), key=lambda path: (len(path.name), path.name)):
         head, _, rest = path.read_bytes().partition(b"\n\n")
         lines = head.decode(errors="replace").splitlines()
@@ -48,9 +48,9 @@ def samples(folder: Path) -> Iterator[Sample]:
 
 @dataclass(frozen=True)
 class Answer:
-    """What the console reader makes of a sample; ``title`` is that of the first fault, "" if none.
+    """The console reader's result for a sample: the ``title`` of the first fault, or "".
 
-    ``clean`` says that the sample is a clean log; a title is a false alarm then.
+    ``clean``: the sample is a clean log, so a title is a false alarm.
     """
 
     name: str
@@ -67,7 +67,7 @@ class Answer:
 
 
 def answer(sample: Sample) -> Answer:
-    """Read a sample's log. What says that faults may not have been seen is no fault found."""
+    """Read a sample's log. Reports of kind infra (faults may have been missed) do not count."""
     faults = [fault for fault in console.read(sample.log) if not fault.infra]
     return Answer(
         sample.name,
@@ -78,7 +78,7 @@ def answer(sample: Sample) -> Answer:
 
 
 def main() -> None:
-    """Print the logs in which nothing is found, false alarms, and the share of equal titles."""
+    """Print the logs without a fault found, the false alarms, and the number of equal titles."""
     parser = argparse.ArgumentParser(description=main.__doc__)
     parser.add_argument("folder", type=Path)
     parser.add_argument("--titles", action="store_true", help="print the titles that differ")

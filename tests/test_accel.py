@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which acceleration is chosen, and what is said when it is not the one asked for."""
+"""The choice of acceleration, and the message if it is not the requested one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGE = Path("/nonexistent/bzImage")
 
 @pytest.fixture(autouse=True)
 def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A host whose /dev/kvm opens and whose CPU has vmx; the files can be changed."""
+    """A host whose /dev/kvm opens and whose CPU has vmx. Tests can change both files."""
     monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
     files = {"DEVICE": "", "CPUINFO": "flags\t\t: fpu vmx sse\n", "BOOT_ID": "b\n"}
     for name, text in files.items():
@@ -28,7 +28,7 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def remember(fault: str) -> None:
-    """Let a probing boot have ended with ``fault`` since the host was booted."""
+    """Record that a probing boot has ended with ``fault`` since the host was booted."""
 
     def fill(folder: Path) -> None:
         (folder / "fault").write_text(fault)
@@ -86,7 +86,7 @@ def test_kvm_that_boots_is_taken(requested: str) -> None:
 
 
 def test_probing_boot_that_qemu_refuses() -> None:
-    # A kernel that is not there: QEMU says so at once, with or without KVM.
+    # The kernel file does not exist: QEMU reports it at once, with or without KVM.
     fault = accel._boot_fault(IMAGE)
     assert fault is not None and fault.startswith("QEMU gave up: ")
 

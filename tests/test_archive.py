@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's source packages, from a small archive of our own that real apt reads and verifies."""
+"""Debian source packages, from a small archive that these tests make; apt is real."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ NAME = "linux-source-9.9"
 
 
 class Keys:
-    """Two signing keys: ``trusted`` by the sources that the tests write, and ``other``."""
+    """Two signing keys: the tests' sources trust ``trusted`` and not ``other``."""
 
     def __init__(self, home: Path) -> None:
         process.need("gpg", package="gnupg")
@@ -46,14 +46,14 @@ class Keys:
         self.keyring.write_bytes(self.gpg("--export", "trusted@example.org"))
 
     def gpg(self, *arguments: str, data: bytes = b"") -> bytes:
-        """Run gpg on these keys."""
+        """Run gpg with these keys."""
         argv = ("gpg", "--homedir", str(self.home), "--batch", "--quiet", *arguments)
         return subprocess.run(argv, input=data, check=True, capture_output=True).stdout
 
 
 @pytest.fixture(scope="module")
 def keys() -> Iterator[Keys]:
-    # Not below pytest's folder: the agent's socket has to have a short path.
+    # Not in pytest's folder, because the path of the agent's socket has to be short.
     with tempfile.TemporaryDirectory(prefix="keys-") as home:
         yield Keys(Path(home))
         subprocess.run(["gpgconf", "--homedir", home, "--kill", "all"], check=True)
@@ -73,7 +73,7 @@ class Debian:
         self.asked: Callable[[str], None] = lambda _: None
 
     def deb(self, version: str, kernel: str, *, member: str = f"{NAME}.tar.xz") -> Path:
-        """A source package in the pool: ``kernel`` is the version of the tree in it."""
+        """Add a source package to the pool. ``kernel`` is the version of the tree in it."""
         build = self.folder / "build"
         source = kerneltree.make(build / "tree", kernel)
         (source / "random").write_bytes(os.urandom(1 << 16))
@@ -92,21 +92,21 @@ class Debian:
 
     @staticmethod
     def control(version: str) -> str:
-        """The package's own description."""
+        """Return the control file of the package."""
         return (
             f"Package: {NAME}\nVersion: {version}\nArchitecture: all\n"
             "Maintainer: T <t@example.org>\nDescription: test\n"
         )
 
     def suite(self, name: str, *debs: Path, signer: str = "trusted@example.org") -> Path:
-        """Publish ``debs`` as the suite ``name``; no ``signer``: unsigned."""
+        """Publish ``debs`` as the suite ``name``, signed by ``signer`` or not signed."""
         entries = [
             self.control(deb.name.split("_")[1])
             + f"Filename: pool/{deb.name}\nSize: {deb.stat().st_size}\n"
             + f"SHA256: {hashlib.sha256(deb.read_bytes()).hexdigest()}\n"
             for deb in debs
         ]
-        # A minute apart: what is published twice within a second has not changed for HTTP.
+        # Advance a minute: HTTP does not see a second change within one second.
         self.clock += 60
         plain = "\n".join(entries).encode()
         packages = lzma.compress(plain)
@@ -115,7 +115,7 @@ class Debian:
         suite = self.folder / "www/dists" / name
         (suite / path).parent.mkdir(parents=True, exist_ok=True)
         (suite / f"{path}.xz").write_bytes(packages)
-        # apt looks for the plain list's line even where only a compressed one is there.
+        # apt needs the line of the uncompressed list even if only a compressed list exists.
         release = (
             f"Origin: Test\nSuite: {name}\nCodename: {name}\nComponents: main\n"
             f"Architectures: {arch}\nDate: {formatdate(self.clock, usegmt=True)}\nSHA256:\n"
@@ -132,17 +132,17 @@ class Debian:
         return suite
 
     def downloads(self) -> int:
-        """How often a .deb was asked for."""
+        """Return the number of requests for .deb files."""
         return sum(path.endswith(".deb") for path in self.requests)
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves the archive; a .deb stops half-way when told to."""
+    """An HTTP handler that serves the archive. On request it sends only half of a .deb."""
 
     debian: Debian
 
     def do_GET(self) -> None:
-        """Answer, and keep count."""
+        """Answer the request and count it."""
         self.debian.requests.append(self.path)
         self.debian.asked(self.path)
         if not (self.path.endswith(".deb") and self.debian.stall.is_set()):
@@ -157,12 +157,12 @@ class Handler(SimpleHTTPRequestHandler):
         time.sleep(30)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Print nothing."""
 
 
 @pytest.fixture
 def debian_system(tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -> Iterator[Debian]:
-    """A system whose apt knows a main and a security archive, both empty."""
+    """A system with a main and a security archive for apt, both empty."""
     www = tmp_path / "www"
     www.mkdir()
 
@@ -197,7 +197,7 @@ def debian_system(tmp_path: Path, keys: Keys, monkeypatch: pytest.MonkeyPatch) -
 def system_apt(
     folder: Path, monkeypatch: pytest.MonkeyPatch, sources: dict[str, str], more: str = ""
 ) -> None:
-    """Have apt take ``sources`` (name and text) for what the system is configured for."""
+    """Configure apt with ``sources`` (file name and text) as the system's archives."""
     parts = folder / "sources.list.d"
     parts.mkdir(exist_ok=True)
     for name, text in sources.items():
@@ -210,19 +210,19 @@ def system_apt(
 
 
 class Listener(Silent):
-    """Keeps the progress."""
+    """A listener that records the progress."""
 
     def __init__(self) -> None:
         super().__init__()
         self.progress: list[tuple[float, float | None]] = []
 
     def advance(self, done: float, total: float | None) -> None:
-        """Keep it."""
+        """Record the progress."""
         self.progress.append((done, total))
 
 
 def refused(code: ExitCode) -> str:
-    """The one line that KERNEL=9.9 is refused with; nothing may be left of it."""
+    """Resolve KERNEL=9.9, which has to fail. Returns the error's line; no file may be left."""
     with pytest.raises(HarnessError) as caught:
         resolve.resolve("9.9", stage=Silent())
     assert caught.value.code is code, caught.value
@@ -233,7 +233,7 @@ def refused(code: ExitCode) -> str:
     return line
 
 
-# Which archives there are
+# The choice of archives
 
 
 def test_archives_of_the_system(debian_system: Debian, keys: Keys) -> None:
@@ -280,7 +280,7 @@ def test_system_without_apt(debian_system: Debian, monkeypatch: pytest.MonkeyPat
     )
 
 
-# The way of a package
+# From a package to a tree
 
 
 def test_package_becomes_a_tree(debian_system: Debian) -> None:
@@ -364,7 +364,7 @@ def test_damaged_index_is_made_again(debian_system: Debian) -> None:
     assert (again.path, again.cached) == (first.path, True)
 
 
-# What can be wrong with an archive
+# Faulty archives
 
 
 def test_missing_package_names_the_suites(debian_system: Debian) -> None:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bad input from end to end: each has its one clear line, its exit code and a whole result.
+"""Bad input from end to end: each case gives one clear line, an exit code and a valid result.
 
-What is cheap runs on tiny trees; what needs a kernel (marked ``vm``) takes the planted faults of
+Cheap cases run on tiny trees. Cases that need a kernel (marked ``vm``) use the planted faults of
 ``data/faults``, on 7.3.
 """
 
@@ -45,12 +45,12 @@ HcmV?d00001
 
 @dataclass(frozen=True)
 class Bad:
-    """What is given to ``test``, and what it has to say."""
+    """Input of ``kpatch test``, and the expected message."""
 
     name: str
     arguments: Callable[[Path], list[str]]
     code: ExitCode
-    line: str  # a pattern for the whole of the last line, after "vfio-acpi: "
+    line: str  # a pattern for the whole last line after "vfio-acpi: "
 
 
 def tree(folder: Path) -> Path:
@@ -59,12 +59,12 @@ def tree(folder: Path) -> Path:
 
 
 def kernel(make: Callable[[Path], str]) -> Callable[[Path], list[str]]:
-    """KERNEL= what ``make`` makes."""
+    """Return input with the KERNEL= that ``make`` makes."""
     return lambda folder: ["--kernel", make(folder), "--series", "base"]
 
 
 def series(content: str | bytes, name: str = "x.mbox") -> Callable[[Path], list[str]]:
-    """SERIES= a mailbox with that content, for a tiny tree."""
+    """Return input with SERIES= a mailbox of this content, for a tiny tree."""
 
     def arguments(folder: Path) -> list[str]:
         data = content.encode() if isinstance(content, str) else content
@@ -75,14 +75,14 @@ def series(content: str | bytes, name: str = "x.mbox") -> Callable[[Path], list[
 
 
 def changed_repository(folder: Path) -> str:
-    """A repository with a change that is not committed."""
+    """Make a repository with an uncommitted change."""
     repository = kerneltree.repository(folder / "linux")
     (repository / "Kconfig").write_text("changed\n")
     return str(repository)
 
 
 def truncated(folder: Path) -> str:
-    """A tarball without its end."""
+    """Make a truncated tarball."""
     archive = folder / "linux.tar.xz"
     kerneltree.pack(tree(folder), archive)
     archive.write_bytes(archive.read_bytes()[:-100])
@@ -90,7 +90,7 @@ def truncated(folder: Path) -> str:
 
 
 def namesakes(folder: Path) -> list[str]:
-    """SERIES= two mailboxes of one name."""
+    """Return input with SERIES= two mailboxes of the same name."""
     arguments = ["--kernel", str(tree(folder))]
     for version in ("v1", "v2"):
         (folder / version).mkdir()
@@ -100,7 +100,7 @@ def namesakes(folder: Path) -> list[str]:
 
 
 def other_sum(folder: Path) -> str:
-    """A tarball and the sha256 of another one."""
+    """Make a tarball, and give the sha256 of another one."""
     kerneltree.pack(tree(folder), folder / "linux.tar.xz")
     return f"{folder}/linux.tar.xz#sha256={'0' * 64}"
 
@@ -202,7 +202,7 @@ TOOLS = {
 
 
 def test_secrets_of_a_url_are_kept_nowhere(tmp_path: Path) -> None:
-    """Neither in the result's files and their names, nor in the cache, nor in what is printed."""
+    """Not in the result's files or their names, the cache, or the output."""
     sha256 = kerneltree.pack(tree(tmp_path), tmp_path / "linux.tar.gz")
     handler = functools.partial(SimpleHTTPRequestHandler, directory=str(tmp_path))
     with ThreadingHTTPServer(("127.0.0.1", 0), handler) as http:
@@ -227,7 +227,7 @@ def test_secrets_of_a_url_are_kept_nowhere(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("tool", TOOLS)
 def test_missing_tool(tmp_path: Path, tool: str) -> None:
-    """Told before anything is done: the kernel that is asked for is not even looked at."""
+    """The message comes before any work; the requested kernel is not resolved."""
     path = commandline.path_without(tmp_path / "bin", tool)
     place = str(tmp_path / "cache")
     ended = commandline.run("test", out=tmp_path / "out", PATH=path, VFIO_ACPI_CACHE=place)
@@ -242,7 +242,7 @@ UNFIT = {"a cache": "a space", "a:cache": "a colon", "a,cache": "a comma", "a$ca
 
 @pytest.mark.parametrize("command", ["source", "apply", "config", "build", "boot", "test", "drift"])
 def test_cache_that_no_command_can_use(tmp_path: Path, command: str) -> None:
-    """Told in the one line of every command; no make is asked."""
+    """Every command prints one line; make is not run."""
     place = tmp_path / "my cache"
     ended = subprocess.run(
         [*commandline.KPATCH, command],
@@ -260,7 +260,7 @@ def test_cache_that_no_command_can_use(tmp_path: Path, command: str) -> None:
 
 @pytest.mark.parametrize("name", UNFIT)
 def test_cache_that_make_and_qemu_cannot_use(tmp_path: Path, name: str) -> None:
-    """Told before anything is done, and nothing is put there."""
+    """The message comes before any work, and no file is written there."""
     place = tmp_path / name
     ended = commandline.run("test", out=tmp_path / "out", VFIO_ACPI_CACHE=str(place))
     assert ended.code == ExitCode.USAGE
@@ -280,7 +280,7 @@ def test_out_that_is_a_file(tmp_path: Path) -> None:
 
 
 def test_out_that_is_read_only(tmp_path: Path) -> None:
-    """A read-only mount, since root may write into a read-only folder."""
+    """A read-only mount, because root can write into a read-only folder."""
     (tmp_path / "out").mkdir()
     mount = 'mount -t tmpfs -o ro none "$1"; shift; exec "$@"'
     prefix = (*kerneltree.UNSHARE, "sh", "-c", mount, "sh", str(tmp_path / "out"))
@@ -300,13 +300,13 @@ def test_out_with_somebody_elses_result(tmp_path: Path) -> None:
     assert (tmp_path / "out" / "result.json").read_text() == "{}\n"
 
 
-# In a test kernel: 7.3 and one planted fault.
+# Tests in a VM: 7.3 with one planted fault.
 
 VALUES = "test_value and not of_32 and netlink and (0x80 or 0x81 or 0xbf)"
 
 
 def fault(name: str, *arguments: str, out: Path) -> Ended:
-    """Run ``test`` on a kernel with a fault of its own, and on no other."""
+    """Run ``kpatch test`` on a kernel with one planted fault, without the control."""
     mbox = str(FAULTS / f"{name}.patch")
     return commandline.run("test", "--no-control", "--series", mbox, *arguments, out=out)
 
@@ -341,21 +341,21 @@ def test_patch_that_hangs_at_boot(tmp_path: Path) -> None:
         "the guest did not come up in time"
     )
     assert "Linux version" in ended.console("hangs-at-boot")
-    # Where it hangs, in each of two looks: at the one CPU that runs until the boot is over. And
-    # what interrupts both have.
+    # The log has two looks at the hang. Each has the registers of the only CPU that is up during
+    # boot, and the local APIC state of both CPUs.
     for sign, count in {r"RIP=[0-9a-f]{16} \(\w+\+0x": 2, "local APIC state for CPU": 4}.items():
         assert len(re.findall(sign, ended.console("hangs-at-boot"))) == count, sign
 
 
 @dataclass(frozen=True)
 class Notified:
-    """A fault in the handler that shows on 0x81, in the second of three tests."""
+    """A fault in the Notify handler that appears with 0x81, in the second of three tests."""
 
     name: str
     code: ExitCode
     outcome: str
-    line: str  # in the table
-    console: str  # of the VM that it happened in
+    line: str  # a pattern for the reason, in the report on stdout or stderr
+    console: str  # a pattern for the console of the VM with the fault
 
 
 NOTIFIED = (
@@ -371,9 +371,9 @@ NOTIFIED = (
         "hangs-in-notify",
         ExitCode.HANG,
         "hang",
-        # Where the machine itself stood still, the kernel has noticed, too.
+        # If the VM itself stood still, the kernel reports a stall or lockup instead.
         "(did not end within 10 s|.*stall.*|.*lockup.*)",
-        # The answer to SysRq, asked for over the serial line.
+        # The kernel's answer to SysRq over the serial line.
         r"sysrq: Show Blocked State[\s\S]*kacpi_notify[\s\S]*vfio_pci_acpi_notify",
     ),
 )
@@ -398,7 +398,7 @@ def test_patch_that_breaks_one_test(tmp_path: Path, case: Notified) -> None:
     assert ended.result.incidents == ()
 
 
-# A base that has the netlink series already: what passes on it then proves nothing.
+# A base that already has the netlink series, so the control passes and proves nothing.
 PATCHED_CONTROL = """
 from dataclasses import replace
 from kpatch import cli
@@ -425,7 +425,7 @@ def test_negative_control_that_passes(tmp_path: Path) -> None:
 
 @pytest.mark.vm
 def test_series_that_does_nothing(tmp_path: Path) -> None:
-    """All that it promises is what every kernel does: that passes, and is no verdict."""
+    """Only the requirements on every kernel are tested. They pass, and there is no verdict."""
     mbox = tmp_path / "noop.mbox"
     mbox.write_text(HEAD + commandline.SOURCE.format("nothing"))
     tests = ("--tests", "REQ-EVT or REQ-INT-01")
@@ -483,8 +483,8 @@ def test_qemu_killed_from_outside(tmp_path: Path) -> None:
     assert (again.code, again.verdict) == (ExitCode.PASS, "pass")
 
 
-# A small disk for the cache, with what earlier stages make in the real one. Whatever is left
-# there is printed, since the disk goes with its name space.
+# Mounts a small disk as the cache, with links to the results of earlier stages in the real cache.
+# Prints the files that are left, because the disk vanishes with its mount namespace.
 SMALL_DISK = """mount -t tmpfs -o size="$1" none "$2" && cd "$2" || exit 99
 for kind in $4; do ln -s "$3/$kind" "$kind"; done
 shift 4

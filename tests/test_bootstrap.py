@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the project brings, and what it says when it cannot; and that the lock holds it all."""
+"""The installation of the project's packages, its messages, and the lock file."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ ROOT = Path(__file__).parent.parent
 SCRIPT = ROOT / "kpatch" / "bootstrap.py"
 OURS = {"kconfig", "kpatch", "ktests", "tests", "uapi"}
 
-# Of modules that are not called like their distribution.
+# The distributions of modules whose names differ from their distribution's.
 DISTRIBUTIONS = {"_cffi_backend": "cffi", "qemu": "qemu.qmp", "virtme": "virtme-ng"}
 
 
 @pytest.fixture
 def nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A user who is not root, where sudo wants a password or is not there."""
+    """A user without root, where sudo asks for a password or does not exist."""
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
     which = shutil.which
     monkeypatch.setattr(shutil, "which", lambda *a, **k: None if a[0] == "sudo" else which(*a, **k))
@@ -55,7 +55,7 @@ def test_administrators_commands_count(tmp_path: Path, monkeypatch: pytest.Monke
 
 @pytest.mark.skipif(not Path("/var/lib/dpkg/info").is_dir(), reason="a system without dpkg")
 def test_signs_are_of_their_packages() -> None:
-    """dpkg knows which package a sign came with; links between folders are followed."""
+    """dpkg names the package that owns each sign; links between folders are followed."""
     path = f"{os.environ['PATH']}:/usr/sbin:/sbin"
     signs: dict[str, set[str]] = {}
     for package, sign in bootstrap.PACKAGES.items():
@@ -67,7 +67,7 @@ def test_signs_are_of_their_packages() -> None:
     owners = dict(line.rsplit(": ", 1)[::-1] for line in said.splitlines())
     for package, names in signs.items():
         found = {owners[name] for name in names if name in owners}
-        # gcc is a link into gcc-12, libelf-dev:amd64 names its architecture.
+        # gcc is a link to a file of gcc-12; libelf-dev:amd64 includes an architecture.
         assert any(re.match(rf"{re.escape(package)}(-\d+)?(:|,|$)", owner) for owner in found), (
             found
         )
@@ -81,7 +81,7 @@ def test_nothing_to_do_is_quick_and_silent(
     monkeypatch.setattr(bootstrap, "PACKAGES", {"dash": "sh"})
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
     stamp.write_text(bootstrap.wanted())
-    # Without a single process, which is what takes time.
+    # No process may be started, because that takes time.
     monkeypatch.setattr(subprocess, "run", lambda *a, **k: pytest.fail(str(a)))
     start = time.monotonic()
     assert bootstrap.main() == 0
@@ -152,7 +152,7 @@ def test_system_without_apt(
 def test_apt_of_another_distribution_is_not_used(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    """Fedora packages apt; it would look for Debian's names in vain."""
+    """Fedora packages apt, which does not find packages by Debian's names there."""
     (tmp_path / "apt-get").symlink_to(shutil.which("false") or "")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(bootstrap, "PACKAGES", {"bc": "no-such-tool"})
@@ -163,7 +163,7 @@ def test_apt_of_another_distribution_is_not_used(
 
 
 def test_signs_of_another_distribution(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Arch's corelist is in no folder of PATH."""
+    """On Arch, corelist is not in a folder of PATH."""
     (tmp_path / "perl").symlink_to(shutil.which("true") or "")
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr(bootstrap, "PACKAGES", {"perl": "no-corelist"})
@@ -181,7 +181,7 @@ def test_failed_environment_is_made_again(
     monkeypatch.setattr(bootstrap, "LOCK", lock)
     monkeypatch.setattr(bootstrap, "STAMP", stamp)
     monkeypatch.setattr(bootstrap, "VENV", tmp_path / "venv")
-    # In place of pip, which would need a second to fail.
+    # A program in place of pip, which takes a second to fail.
     pip = tmp_path / "venv" / "bin" / "python"
     pip.parent.mkdir(parents=True)
     pip.symlink_to(shutil.which("false") or "")
@@ -207,7 +207,7 @@ proxy = http://proxy.example.org:3128
 target = {0}/target
 """
 
-# And of the environment: each would have pip, or Python itself, fail or install elsewhere.
+# Variables that make pip or Python fail, or install elsewhere.
 HOSTILE_VARIABLES = {
     "PIP_CONSTRAINT": "/no/such/constraints",
     "PIP_DRY_RUN": "1",
@@ -229,7 +229,7 @@ HOSTILE_VARIABLES = {
 
 @pytest.fixture
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A user whose settings of pip and Python are all over the place."""
+    """A user with hostile settings of pip and Python."""
     for name in [name for name in os.environ if name.startswith(("PIP_", "PYTHON"))]:
         monkeypatch.delenv(name)
     for name, value in HOSTILE_VARIABLES.items():
@@ -243,7 +243,7 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def wheel(folder: Path) -> str:
-    """A wheel of nothing; its line for a lock file."""
+    """Write an empty wheel. Returns its line for a lock file."""
     path, info = folder / "tiny-1-py3-none-any.whl", "tiny-1.dist-info"
     with zipfile.ZipFile(path, "w") as file:
         file.writestr("tiny.py", "")
@@ -259,7 +259,7 @@ def wheel(folder: Path) -> str:
 def test_the_users_settings_choose_the_index_and_nothing_else(
     settings: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A real venv and a real pip, of a wheel that is there."""
+    """A real venv and pip install a local wheel."""
     lock = settings / "requirements.lock"
     lock.write_text(wheel(settings))
     place = settings / "venv"
@@ -271,7 +271,7 @@ def test_the_users_settings_choose_the_index_and_nothing_else(
     pip = [str(place / "bin" / "python"), "-I", "-m", "pip"]
     taken = bootstrap.settings(pip, {"HOME": str(settings), "PATH": os.environ["PATH"]})
     assert taken["PIP_CONFIG_FILE"] == os.devnull
-    # By pip's own word.
+    # pip itself lists the settings that it uses.
     argv = [*pip, "config", "list"]
     listed = subprocess.run(argv, env=taken, capture_output=True, text=True, check=True).stdout
     assert set(listed.splitlines()) >= {
@@ -282,7 +282,7 @@ def test_the_users_settings_choose_the_index_and_nothing_else(
         ":env:.proxy='http://proxy.example.org:3128'",
         ":env:.trusted-host='one.example.org two.example.org'",
     }
-    # The system's own settings may add to these.
+    # The system's settings may add further names.
     names = {line.partition("=")[0].removeprefix(":env:.") for line in listed.splitlines()}
     ours = {"config-file", "disable-pip-version-check"}
     assert names <= ours | bootstrap.PIP_LISTS | bootstrap.PIP_WORDS
@@ -331,7 +331,7 @@ def test_script_needs_the_standard_library_only() -> None:
 
 
 def locked() -> dict[str, str]:
-    """Each package of the lock file with all that stands with it."""
+    """Return each package of the lock file with its version and hashes."""
     text = re.sub(r"\\\n", " ", (ROOT / "requirements.lock").read_text())
     lines = [
         line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
@@ -362,7 +362,7 @@ def test_lock_has_every_requirement() -> None:
 
 
 def third_party(path: Path) -> set[str]:
-    """The packages that a module imports, but for ours and the standard library."""
+    """Return the packages that a module imports, except ours and the standard library's."""
 
     def imports() -> Iterator[str]:
         for node in ast.walk(ast.parse(path.read_text())):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Slots and builds on a small tree, with real make, gcc and ld."""
+"""Worktrees and builds on a small tree, with real make, gcc and ld."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from kpatch.model import Applied, Change, Config, Kernel, Origin, Series, Tree
 from kpatch.series import apply
 from kpatch.tables.outcomes import ExitCode
 
-# Enough of kbuild's manners: O=, steps, a .config, a release, a banner, targets by time stamp.
+# The parts of kbuild that the harness uses: O=, steps, .config, release, banner, time stamps.
 MAKEFILE = """\
 CC = gcc
 objects := $(patsubst %.c,$(O)/%.o,$(wildcard drivers/*.c))
@@ -78,7 +78,7 @@ def tree(tmp_path: Path) -> Iterator[Tree]:
 
 
 def fingerprint(root: Path) -> dict[str, tuple[int, int, str]]:
-    """Mode, mtime and content of every file under ``root``."""
+    """Return mode, mtime and content of every file under ``root``."""
     return {
         str(path.relative_to(root)): (
             path.stat().st_mode,
@@ -91,7 +91,7 @@ def fingerprint(root: Path) -> dict[str, tuple[int, int, str]]:
 
 
 def contents(root: Path) -> dict[str, tuple[bool, str]]:
-    """Exec bit and content of every file under ``root``."""
+    """Return the executable bit and content of every file under ``root``."""
     found = fingerprint(root)
     return {path: (bool(mode & stat.S_IXUSR), sha) for path, (mode, _, sha) in found.items()}
 
@@ -113,13 +113,13 @@ def built(what: Applied, config: Config = CONFIG, stage: Silent | None = None) -
 
 
 def rebuilt(what: Applied, config: Config = CONFIG) -> Kernel:
-    """Build although the cache may have it."""
+    """Build even if the cache has the kernel."""
     shutil.rmtree(cache.root() / kernel.KIND, ignore_errors=True)
     return built(what, config)
 
 
 def kernels() -> list[Path]:
-    """All kernels of the cache, half ones too."""
+    """Return all kernels in the cache, incomplete ones too."""
     return [path for path in (cache.root() / kernel.KIND).iterdir() if path.is_dir()]
 
 
@@ -395,7 +395,7 @@ def test_warnings_of_the_series_are_kept(tree: Tree) -> None:
     made = built(applied(tree, Change("drivers/a.c", unused)))
     (warning,) = map(str, kernel.warnings(made))
     assert warning.startswith("drivers/a.c:3: unused variable")
-    # Nothing of the file changes in the next version, so that make could leave it out.
+    # The next version does not change this file, so make does not compile it again.
     another = built(applied(tree, Change("drivers/a.c", unused), c_file("b", 2)))
     assert list(map(str, kernel.warnings(another))) == [warning]
 
@@ -424,7 +424,7 @@ def test_warnings_of_the_base_are_those_of_what_it_compiled(
 
 
 def test_a_file_that_the_series_leaves_as_it_is_keeps_its_time(tree: Tree) -> None:
-    """It is a hard link to the pristine one; the fixture looks at that one's time."""
+    """The file is a hard link to the pristine one; the fixture checks that file's time."""
     built(applied(tree, Change("drivers/a.c", (tree.path / "drivers/a.c").read_bytes())))
 
 
@@ -544,7 +544,7 @@ def test_an_image_of_another_kernel_is_refused(tree: Tree) -> None:
 
 @pytest.mark.skipif(not shutil.which("ccache"), reason="without ccache there is nothing to go past")
 def test_a_binary_that_assembler_includes_is_never_an_older_one(tmp_path: Path) -> None:
-    """As the compressed kernel is by piggy.S; in ccache's depend mode its content goes unseen."""
+    """As piggy.S includes the compressed kernel. ccache's depend mode does not see the content."""
     tools = compiler.detect()
     (tmp_path / "Makefile").write_text(
         "piggy.o: piggy.S data\n\t$(CC) -Wp,-MMD,.piggy.o.d -c -o $@ $<\n"

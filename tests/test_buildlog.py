@@ -79,7 +79,7 @@ def test_warnings_of_the_files_asked_for() -> None:
     "line",
     [
         f"{CORE}:7:3: warning: unused [-Wunused]",
-        f"../{CORE}:7: Warning: no such insn",  # as, whose words 7.3's assembler.log has for errors
+        f"../{CORE}:7: Warning: no such insn",  # printed by as, like the errors of assembler.log
         f"{SOURCE}/{CORE}:7:warning: config symbol defined without type",  # scripts/kconfig/menu.c
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cache: whole entries or none, one filler at a time, and cleaning that harms nobody."""
+"""The cache: entries are complete, one process fills each, cleaning waits for users."""
 
 from __future__ import annotations
 
@@ -166,7 +166,7 @@ def test_clean_refuses_while_another_run_uses_the_cache(held: object) -> None:
 
 
 def in_tmpfs(folder: Path, options: str, program: str) -> subprocess.CompletedProcess[str]:
-    """Run a Python program with a tmpfs of its own mounted at ``folder``."""
+    """Run a Python program with a private tmpfs mounted at ``folder``."""
     mount = 'mount -t tmpfs -o "$1" none "$2" && shift 2 && exec "$@"'
     argv = (*UNSHARE, "sh", "-c", mount, "sh", options, str(folder))
     return subprocess.run(

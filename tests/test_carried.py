@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The carried series against the trees that they claim: they apply, and checkpatch agrees."""
+"""The carried series apply to the trees in their ranges, and checkpatch accepts them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from kpatch.lib.stage import Silent
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
 
-# Nobody can certify a patch's origin for somebody else, so there is no Signed-off-by; and
+# Nobody can certify the origin of a patch for another person, so there is no Signed-off-by.
 # MAINTAINERS covers new files of drivers/vfio/ by its pattern for the folder.
 IGNORED = "MISSING_SIGN_OFF,FILE_PATH_CHANGES"
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cells that the suite measures isolation with: that they confine, and miss nothing."""
+"""The cells of the isolation tests: they confine a process, and lose no message."""
 
 from __future__ import annotations
 
@@ -34,13 +34,13 @@ ALL = pytest.mark.parametrize(
 
 
 class Handed:
-    """A source that is a bare descriptor."""
+    """A source that consists of a descriptor only."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
         return self._fd
 
 
@@ -95,7 +95,7 @@ def test_failing_read_is_told() -> None:
     ],
 )
 def test_filter_kills(eventfd: EventFd, calls: tuple[int, ...], status: int) -> None:
-    """Without one of the calls that it makes the cell dies: nothing else is allowed."""
+    """The cell dies if the filter lacks a call that it makes: no other call is allowed."""
     cell = Cell(lambda: eventfd, Confinement(calls=calls), handed=[eventfd.fileno()])
     assert cell.close() == status
 
@@ -127,7 +127,7 @@ def test_may_do_nothing(action: Callable[[], object], message: str) -> None:
 
 
 def test_network_of_its_own_has_no_events() -> None:
-    """Only the loopback device is there, as in any new network namespace."""
+    """The namespace has only the loopback device, as every new network namespace."""
 
     def register() -> Handed:
         names = [name for _, name in socket.if_nameindex()]

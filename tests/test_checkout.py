@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel trees from git repositories: which commit, and its files as committed."""
+"""Kernel trees from git repositories: the right commit, with its files as committed."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def test_uncommitted_changes_are_refused(tmp_path: Path) -> None:
 
 def test_asking_changes_nothing_in_the_repository(tmp_path: Path) -> None:
     repository = kerneltree.repository(tmp_path / "linux")
-    (repository / "Makefile").touch()  # git would refresh its index for this
+    (repository / "Makefile").touch()  # git would write its index after this
     before = {
         path: (path.stat().st_mtime_ns, path.read_bytes())
         for path in repository.rglob("*")
@@ -159,7 +159,7 @@ def test_a_file_system_without_symlinks(tmp_path: Path) -> None:
 
 
 def as_committed(repository: Path, tree: Path) -> None:
-    """Every file of HEAD, and no other, is in the tree as the blob that it is."""
+    """Check that the tree has exactly the files of HEAD, with the content of their blobs."""
     kerneltree.git(repository, "config", "core.quotePath", "false")
     listed = kerneltree.git(repository, "ls-tree", "-r", "HEAD").splitlines()
     wanted = {name: head.split()[::2] for head, name in (line.split("\t") for line in listed)}
@@ -193,7 +193,7 @@ def test_no_attribute_changes_the_tree(tmp_path: Path, attribute: str, where: st
     kerneltree.git(repository, "commit", "--quiet", "--message", "file")
     place = tmp_path / "home/attributes" if where == "the user's" else repository / where
     place.parent.mkdir(parents=True, exist_ok=True)
-    # A folder that is left out takes all below it along.
+    # If a folder is excluded, all files below it are excluded too.
     place.write_text(f"*.c {attribute}\nvfio {attribute}\n")
     settings(
         repository,
@@ -213,7 +213,7 @@ def test_the_user_s_ends_of_lines_change_nothing(tmp_path: Path) -> None:
     repository = kerneltree.repository(tmp_path / "linux")
     (tmp_path / "home").mkdir()
     (tmp_path / "home/.gitconfig").write_text("[core]\n\tautocrlf = true\n[tar]\n\tumask = 0777\n")
-    # As a checkout with this setting has it: not a change, and not what was committed.
+    # The file as a checkout with this setting writes it: not modified, but not as committed.
     (repository / "Kconfig").unlink()
     kerneltree.git(repository, "checkout", "--quiet", "Kconfig")
     assert (repository / "Kconfig").read_bytes() == b'mainmenu "Test"\r\n'
@@ -396,7 +396,7 @@ def test_hostile_repository_runs_nothing(tmp_path: Path) -> None:
         "remote.evil.uploadpack",
     ):
         kerneltree.git(repository, "config", name, str(trap))
-    # A partial clone fetches what it lacks, by whatever program its configuration names.
+    # A partial clone fetches missing objects with a program that its configuration names.
     kerneltree.git(repository, "config", "extensions.partialClone", "evil")
     kerneltree.git(repository, "config", "remote.evil.url", str(tmp_path))
     kerneltree.git(repository, "config", "remote.evil.promisor", "true")
@@ -413,7 +413,7 @@ def test_hostile_repository_runs_nothing(tmp_path: Path) -> None:
     assert "is a partial clone that lacks 1 of the files" in refused(f"{repository}@HEAD")
     assert "has no commit" in refused(f"{repository}@{'0' * 39}1")
     assert not ran.exists()
-    # The trap works: without precautions git steps into it.
+    # Check that the trap works: plain git runs the program.
     lost.write_bytes(kept)
     kerneltree.git(repository, "status")
     assert ran.exists()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command line as a user has it: a process of its own, with a cache and an OUT of its own."""
+"""The command line as a process, with its own cache and OUT."""
 
 from __future__ import annotations
 
@@ -38,9 +38,9 @@ COMMANDS = sorted(cli.main.commands)
 def kpatch(
     tmp_path: Path, *arguments: str, together: bool = False, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run it; no variable of the caller's reaches it but the path.
+    """Run kpatch. Of the caller's variables it gets only PATH.
 
-    ``together``: stdout has what goes to stderr too, in the order in which it came.
+    ``together``: stdout and stderr are one stream, in the order of printing.
     """
     env = {"PATH": os.environ["PATH"], "VFIO_ACPI_CACHE": str(tmp_path / "cache"), **variables}
     run = subprocess.run(
@@ -100,7 +100,7 @@ def test_help_names_what_there_is(tmp_path: Path) -> None:
 
 
 def help_codes(tmp_path: Path, *arguments: str) -> dict[str, str]:
-    """The exit codes that --help tells."""
+    """Return the exit codes in --help, with their meanings."""
     shown = " ".join(kpatch(tmp_path, *arguments, "--help").stdout.split())
     return dict(re.findall(r"(\d+) ([^;]+)(?:;|$)", shown.partition("Exit codes: ")[2]))
 
@@ -116,7 +116,7 @@ def test_each_command_tells_its_exit_codes(tmp_path: Path, command: str) -> None
     told = help_codes(tmp_path, command)
     assert told == {str(code.value): text for code, text in meanings(command).items()}
     assert set(COMMAND_CODES) == set(COMMANDS)
-    # What a verdict means of a run is no word on a command that gives none.
+    # A command without a verdict must not list the meanings of verdicts.
     assert (told["0"] == EXIT_MEANING[ExitCode.PASS]) == (command == "test")
     assert ("1" in told) == (command in ("test", *FINDING))
 
@@ -144,7 +144,7 @@ def test_findings_say_their_code(
 
 @contextmanager
 def in_process() -> Iterator[None]:
-    """Keep the handlers of signals that a command sets."""
+    """Restore the signal handlers that a command replaces."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
@@ -221,7 +221,7 @@ def test_make_check_is_not_the_linters(tmp_path: Path) -> None:
 
 
 def ends(folder: Path) -> dict[str, list[str]]:
-    """A command for each way in which one ends early."""
+    """Return a command for each way to end early."""
     (folder / "x.mbox").write_text(commandline.PATCH.replace("int vfio", "int other"))
     tree = str(kerneltree.make(folder / "tree"))
     (folder / "file").touch()
@@ -290,7 +290,7 @@ NETLINK = Series("netlink", "", "netlink", (), Origin.CARRIED)
         (replace(FULL, control=True), FILE, replace(FULL, control=True)),
         (replace(FULL, series=("base", X)), FILE, replace(FULL, series=("base", X))),
         (replace(FULL, series=("netlink", X)), FILE, FULL),
-        # What the control's kernel complains of is not blamed on a series that runs after it.
+        # The control comes first, so that its complaints are not blamed on the series.
         (Request(), NETLINK, Request(series=("base", "netlink"))),
         (Request(), catalog.CONTROL, Request(series=("base",))),
         (Request(series=("netlink",)), NETLINK, Request(series=("netlink",))),
@@ -318,7 +318,7 @@ def test_the_repeat_command_asks_for_the_same(
 
 
 def test_every_field_of_a_request_is_in_the_repeat_command() -> None:
-    """The two that FULL leaves as they are: nothing new is looked for, and this series is told."""
+    """FULL differs from the default in every field except ``refresh``."""
     default = Request()
     same = [name for name in vars(FULL) if getattr(FULL, name) == getattr(default, name)]
     assert same == ["refresh"]

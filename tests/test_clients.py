@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The client's package, from a small archive of our own that real apt reads and verifies."""
+"""The client's Debian package, from a small archive that these tests make; apt is real."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ VERSION = "2.0.33-2"
 
 
 def control(version: str) -> str:
-    """The package's own description."""
+    """Return the control file of the package."""
     return (
         f"Package: {acpid.PACKAGE}\nVersion: {version}\nArchitecture: all\n"
         "Maintainer: T <t@example.org>\nDescription: test\n"
@@ -37,7 +37,7 @@ def control(version: str) -> str:
 
 
 def folder_of(stage: Stage) -> Path:
-    """The folder, which has to be there."""
+    """Return the folder of the client, which has to exist."""
     folder = acpid.folder(stage=stage)
     assert folder is not None
     return folder
@@ -46,9 +46,9 @@ def folder_of(stage: Stage) -> Path:
 def publish(
     debian_system: Debian, monkeypatch: pytest.MonkeyPatch, *, without: str = "", suite: str = ""
 ) -> None:
-    """Put a package into the first of the suites; each program in it is only its own name.
+    """Publish a package in the first suite. Each program's content is only its name.
 
-    Nothing is ever run: what came out might be the real one, which is a daemon.
+    The programs are never run: a fault might give the real program, a daemon.
     """
     monkeypatch.setattr(debian_system, "control", control)
     root = debian_system.folder / "root"
@@ -75,7 +75,7 @@ def program(path: Path, text: str) -> None:
 
 
 def programs(folder: Path) -> list[bytes]:
-    """The content of each program; all have to be executable."""
+    """Return the content of each program, which has to be executable."""
     assert all(os.access(folder / name, os.X_OK) for name in acpid.PROGRAMS)
     return [(folder / name).read_bytes() for name in acpid.PROGRAMS]
 
@@ -115,7 +115,7 @@ def test_installed_ones_where_the_archive_has_none(
 
 @pytest.fixture
 def strange(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Programs of names that no system has, so that the one this test runs on does not matter."""
+    """Programs with names that no system has, so that the host does not matter."""
     names = {f"strange-{name}": path for name, path in acpid.PROGRAMS.items()}
     monkeypatch.setattr(acpid, "PROGRAMS", names)
 
@@ -135,14 +135,14 @@ def test_package_without_its_programs(
 
 
 class Said(Silent):
-    """Keeps the lines."""
+    """A stage that records the lines."""
 
     def __init__(self) -> None:
         super().__init__()
         self.lines: list[str] = []
 
     def say(self, text: str) -> None:
-        """Keep it."""
+        """Record the line."""
         self.lines.append(text)
 
 
@@ -189,7 +189,7 @@ def test_full_disk_is_no_reason_to_look_elsewhere(
 
 
 def test_package_of_somebody_else(debian_system: Debian, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A list that an untrusted key has signed is not taken."""
+    """A package list that an untrusted key has signed is refused."""
     strange = {f"strange-{name}": path for name, path in acpid.PROGRAMS.items()}
     monkeypatch.setattr(acpid, "PROGRAMS", strange)
     publish(debian_system, monkeypatch)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Companions told by the firmware's addresses, on a sysfs of our own."""
+"""The companion of a device, found by the firmware's addresses, on a simulated sysfs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = r"\_SB_.PCI0"
 
 
 class Sysfs:
-    """Folders as /sys has them: PCI devices, ACPI devices, and the links from one to the other."""
+    """Folders as in /sys: PCI devices, ACPI devices, and the links between them."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -29,7 +29,7 @@ class Sysfs:
         return made
 
     def acpi(self, path: str, address: int | None = None) -> Path:
-        """Make the device of an ACPI object."""
+        """Make the folder of an ACPI device."""
         made = self.folder / "acpi" / path.replace("\\", "")
         made.mkdir()
         (made / "path").write_text(f"{path}\n")
@@ -38,7 +38,7 @@ class Sysfs:
         return made
 
     def pci(self, bdf: str, above: Path | None = None) -> Path:
-        """Make a PCI device below a bridge, or else below the host bridge."""
+        """Make a PCI device below a bridge, by default below the host bridge."""
         made = self._device(bdf, above or self.host)
         (self.folder / "pci" / "devices" / bdf).symlink_to(made)
         return made
@@ -73,7 +73,7 @@ def device(bdf: str, path: str = "", *, bare: bool = False) -> Device:
 def test_address_on_the_root_bus(sysfs: Sysfs, bdf: str, expected: str) -> None:
     for name, address in (("S80", 0x100000), ("S90", 0x120000), ("S91", 0x120001)):
         sysfs.acpi(rf"{ROOT}.{name}_", address)
-    sysfs.acpi(rf"{ROOT}.S80_.S00_", 0)  # of a device behind a port
+    sysfs.acpi(rf"{ROOT}.S80_.S00_", 0)  # the companion of a device behind a port
     sysfs.pci(bdf)
     assert acpi.described(device(bdf)) == expected
 
@@ -106,11 +106,11 @@ def test_machine_that_differs(sysfs: Sysfs) -> None:
         conftest.check_description(device("0000:00:10.0", bare=True))
     with pytest.raises(RuntimeError, match=r"as nothing, and .* says \\_SB.PCI0.S88"):
         conftest.check_description(device("0000:00:11.0", r"\_SB.PCI0.S88"))
-    conftest.check_description(device("0000:00:10.0"))  # varies, and is right either way
+    conftest.check_description(device("0000:00:10.0"))  # its companion varies; both ways are right
 
 
 def test_kernel_that_differs_is_for_the_tests(sysfs: Sysfs) -> None:
-    """A companion that the kernel lost or gave away is no fault of the machine."""
+    """If the kernel lost a companion or gave it to another device, the machine is not at fault."""
     sysfs.pci("0000:00:10.0")
     described = sysfs.acpi(rf"{ROOT}.S80_", 0x100000)
     conftest.check_description(device("0000:00:10.0", r"\_SB.PCI0.S80"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""kpatch.build.config: a flavor's .config, cached, and checked against what was asked for."""
+"""kpatch.build.config: a flavor's .config, cached, and compared with the request."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def private_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The fragment of the flavor ``TEST``, to be written by the test."""
+    """The fragment of the flavor ``TEST``, which each test writes."""
     folder = tmp_path / "fragments"
     folder.mkdir()
     monkeypatch.setattr(fragment, "FOLDER", folder)
@@ -40,7 +40,7 @@ def asking(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def tiny(tmp_path: Path) -> Path:
-    """A tree whose Makefile grants whatever is asked for, except DRIVER; nothing may change it."""
+    """A tree whose Makefile grants every symbol except DRIVER. Nothing may change the tree."""
     return Path(shutil.copytree(DATA / "stuck", tmp_path / "tiny"))
 
 
@@ -141,7 +141,7 @@ LINE = "mend that line; the whole output is above"
             "drivers/vfio/Kconfig:12: syntax error",
             LINE,
         ),
-        # A file that is sourced may have any name.
+        # A sourced file may have any name.
         (
             f'drivers/in.config:3: can\'t open file "x"\n{MAKE}',
             'drivers/in.config:3: can\'t open file "x"',
@@ -217,7 +217,7 @@ def test_the_cause_is_told_in_the_line(
     (tmp_path / "Makefile").write_text("%onfig:\n\t@cat said; false\n")
     with pytest.raises(HarnessError) as error:
         resolve(tmp_path)
-    # The last of what is said is make's own here too: "make: *** [Makefile:2: allnoconfig] Error 1"
+    # The last line is make's own: "make: *** [Makefile:2: allnoconfig] Error 1"
     if said == MAKE:
         told = "make: *** [Makefile:2: allnoconfig] Error 1"
     assert str(error.value) == f"make allnoconfig: exit status 2: {told}; {mend}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hostile series: what their Makefiles try to do to the machine that builds them.
+"""Hostile series: their Makefiles attack the machine that builds them.
 
-The trees are tiny, make and bubblewrap are real. Each series is built as one from a file is;
-nothing outside of its own objects may have changed, and the build ends with its exit code.
+The trees are tiny, make and bubblewrap are real. Each series is built like a series from a file.
+Nothing outside its own objects may change, and the build has to end with its exit code.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ pytestmark = pytest.mark.skipif(bool(confine.fault()), reason=confine.fault() or
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A home with a secret in it, and nothing else changed in it afterwards."""
+    """A home with a secret. Checks afterwards that nothing in it has changed."""
     folder = tmp_path / "home"
     (folder / ".ssh").mkdir(parents=True)
     (folder / ".ssh" / "id").write_text("secret\n")
@@ -43,7 +43,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
 
 
 def stranger(tree: Tree, recipe: str) -> Applied:  # noqa: F811
-    """A series from a file whose Makefile runs ``recipe`` before it builds anything."""
+    """Return a series from a file whose Makefile runs ``recipe`` before it builds."""
     makefile = test_build.MAKEFILE.replace("\t@echo '  SYNC", f"\t{recipe}\n\t@echo '  SYNC", 1)
     assert recipe in makefile
     series = replace(
@@ -70,7 +70,7 @@ HOSTILE = {
     "root": "echo owned > /usr/owned",
     "mounted again": "mount -o remount,bind,rw /usr && echo owned > /usr/owned",
     "source mounted again": "mount -o remount,bind,rw . && echo '#' >> drivers/b.c",
-    # Its own value; the file belongs to the machine's root, who needs no capability for it.
+    # Write the file's own value. The file belongs to root, who needs no capability to write it.
     "kernel's settings": "cat {pattern} > {pattern}",
 }
 
@@ -113,7 +113,7 @@ def test_what_is_not_there_cannot_be_reached(tree: Tree, home: Path, name: str) 
 
 
 def test_nothing_of_the_kernel_can_be_opened_for_writing() -> None:
-    """Opened, not written to: were it there, sysrq-trigger would answer at once."""
+    """The files are only opened: writing to sysrq-trigger would act on the host."""
     argv = confine.command(["python3", "-S", "-c", OPENING])
     done = subprocess.run(argv, capture_output=True, text=True, check=True)
     tried, *opened = done.stdout.splitlines()
@@ -122,14 +122,14 @@ def test_nothing_of_the_kernel_can_be_opened_for_writing() -> None:
 
 
 def test_the_pristine_tree_is_not_written_to_by_a_hard_link(tree: Tree) -> None:  # noqa: F811
-    """The fixture compares the tree afterwards; here the link is tried from where it can be."""
+    """The Makefile makes a hard link to a source file and writes to it."""
     before = (tree.path / "drivers/b.c").stat()
     assert before.st_nlink == 1
     refused(stranger(tree, "ln drivers/b.c $(O)/b.c && echo '#' >> $(O)/b.c"))
 
 
 def test_objects_of_the_project_are_not_those_of_a_stranger(tree: Tree) -> None:  # noqa: F811
-    """A poisoned object among a stranger's reaches neither the control nor the next stranger."""
+    """A poisoned object of a series from a file reaches neither control nor another series."""
     control = test_build.applied(tree)
     clean = test_build.built(control).image.read_bytes()
     poison = "mkdir -p $(O)/drivers; echo 'int evil;' | gcc -x c -c -o $(O)/drivers/b.o -"
@@ -157,7 +157,7 @@ def test_forks_are_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_time_is_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811
     monkeypatch.setattr(confine, "BUILD_SECONDS", 1.0)
-    # A time that nobody else on this machine sleeps.
+    # A sleep time that no other process on this machine uses.
     seconds = f"600.{os.getpid()}"
     assert "took longer than 1 s" in str(refused(stranger(tree, f"sleep {seconds}")))
     assert test_build.processes_with(f"sleep {seconds}") == []
@@ -188,7 +188,7 @@ def test_untrusted_needs_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_group_whose_limits_cannot_be_set_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of cgroup v2 where the controllers are not delegated: it would bound nothing."""
+    """As with cgroup v2 without delegated controllers: such a group would limit nothing."""
     parent = tmp_path / "groups"
     parent.mkdir()
     monkeypatch.setattr(confine, "_groups", lambda: [(parent, {"no/such/limit": 1})])
@@ -209,7 +209,7 @@ UNIFIED = next(
 
 @pytest.mark.skipif(UNIFIED is None, reason="no cgroup v2 to write to")
 def test_a_group_of_v2_is_entered_and_emptied(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of cgroup v2 itself; its controllers may all be with v1, as where these tests were made."""
+    """Sets cgroup.max.depth of the group, because all controllers may belong to cgroup v1."""
     assert UNIFIED is not None
     monkeypatch.setattr(confine, "_groups", lambda: [(UNIFIED, {"cgroup.max.depth": 0})])
     with confine.bounded() as members:
@@ -224,7 +224,7 @@ def test_a_group_of_v2_is_entered_and_emptied(monkeypatch: pytest.MonkeyPatch) -
 
 
 def tree_of_v2(root: Path, **handed_out: str) -> None:
-    """Groups as systemd has them, by path with _ for /: what each hands out to those below."""
+    """Make groups as systemd does, by path (_ for /), with the controllers that each delegates."""
     for name, controllers in {"": "", **handed_out}.items():
         folder = root / name.replace("_", "/")
         folder.mkdir(parents=True, exist_ok=True)
@@ -234,22 +234,22 @@ def tree_of_v2(root: Path, **handed_out: str) -> None:
 @pytest.mark.parametrize(
     ("own", "handed_out", "parent"),
     [
-        # In a scope of the user's own manager: beside it, not in it.
+        # In a scope of the user's service manager: the group is made in the parent of the scope.
         (
             "user/me/app/run",
             {"user": "memory pids", "user_me": "pids", "user_me_app": "memory pids cpu"},
             "user/me/app",
         ),
-        # One of the controllers is not delegated so far down.
+        # One of the controllers is not delegated down to here.
         (
             "user/me/app/run",
             {"user": "memory pids", "user_me": "pids", "user_me_app": "pids"},
             "user",
         ),
-        # Of the root and of nobody.
+        # Only the root group delegates the controllers; the run may be in the root group.
         ("system/sshd", {"system": "", "": "memory pids"}, ""),
         ("", {"": "memory pids"}, ""),
-        # Another cgroup name space's.
+        # A group of another cgroup namespace.
         ("../../x", {"": "memory pids"}, ""),
     ],
 )
@@ -286,7 +286,7 @@ def test_the_root_is_told_to_hand_them_out(tmp_path: Path, monkeypatch: pytest.M
 def test_a_group_that_nobody_can_enter_is_none(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of one that is delegated, for a process that comes from outside."""
+    """As for a process that tries to enter a delegated subtree from outside."""
     monkeypatch.setattr(confine, "_groups", lambda: [(tmp_path, {})])
     monkeypatch.setattr(confine, "ENTER", "exit 125")
     with confine.bounded() as members:

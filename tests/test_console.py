@@ -19,7 +19,7 @@ CRASH = "test_crash.py::test_"
 END = "---[ end trace"
 BOOT, DURING, AFTER = Place.BOOT, Place.DURING, Place.AFTER
 
-# name: the kind, test, place and headline of each fault, and the end of its excerpt
+# name: for each fault its kind, test, place, headline, and the last line of its excerpt
 EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
     "6.1-gpf-kasan": [
         ("oops", A, DURING, "general protection fault, probably", "---[ end trace"),
@@ -292,7 +292,7 @@ def golden(name: str) -> bytes:
 
 
 def message(line: str) -> str:
-    """A console line without its time stamp and caller."""
+    """Return a console line without its time stamp and caller."""
     match = console._MESSAGE.search(line)
     return line if match is None else match["text"]
 
@@ -335,7 +335,7 @@ def test_a_console_cut_anywhere_never_loses_a_fault_that_was_whole(name: str) ->
         for early, late in zip(some, whole, strict=False):
             if early.excerpt == late.excerpt:
                 assert early == late
-            else:  # it is being written, as another one may be
+            else:  # the fault is still being written, like possibly another one
                 assert late.excerpt.startswith(early.excerpt)
                 assert END not in early.excerpt
 
@@ -465,7 +465,7 @@ def test_escape_sequences_never_come_through() -> None:
 )
 @pytest.mark.parametrize("head", ["", "INFO: task ", "BUG: KASAN: a in f"])
 def test_a_hostile_kernel_cannot_hold_up_the_reader(noise: str, head: str) -> None:
-    """No pattern takes more than linear time: a hundred such lines once took 5 s."""
+    """Every pattern takes linear time; a hundred such lines once took 5 s."""
     line = noise * (console.LINE_LIMIT // len(noise) - 2)
     log = "".join(f"[    1.{number:06}] {head}{line}\n" for number in range(100))
     start = time.process_time()
@@ -500,7 +500,7 @@ def test_a_fault_is_plain_data() -> None:
     )
 
 
-# Formats of the kernel's source that no golden console holds, filled in by hand.
+# Formats from the kernel's source that no golden console has, filled in by hand.
 HEADLINES = [
     ("kcsan", "BUG: KCSAN: data-race in vfio_pci_set_acpi / vfio_pci_acpi_notify"),
     ("kmsan", "BUG: KMSAN: uninit-value in vfio_pci_acpi_notify+0x1/0x2"),
@@ -623,8 +623,8 @@ def kinds(*lines: str) -> list[str]:
     return [fault.kind for fault in console.read("\n".join([*lines, ""]))]
 
 
-# Headlines of the kernel's that no golden console holds and that say nothing of a series by
-# themselves: a detector that has switched itself off, messages that are lost.
+# Headlines from the kernel's source that no golden console has and that do not blame a series: a
+# detector has switched itself off, or messages are lost.
 INFRA = [
     ("disabled-detector", "BUG: MAX_LOCKDEP_ENTRIES too low!"),
     ("disabled-detector", "BUG: MAX_LOCK_DEPTH too low!"),
@@ -695,7 +695,7 @@ def test_dropped_messages_are_infra_and_cut_no_report() -> None:
 
 
 def test_dropped_messages_in_front_of_a_message() -> None:
-    """As kernels before 4.15 had it."""
+    """The form of kernels before 4.15."""
     assert kinds(f"** 57 printk messages dropped ** {STAMP} BUG: x") == ["dropped", "bug"]
 
 
@@ -711,7 +711,7 @@ REPLAY = "** replaying previous printk message **"
 
 @pytest.mark.parametrize("length", range(0, 57, 4))
 def test_a_message_that_comes_again_is_one(length: int) -> None:
-    """Wherever the headline was cut off, in its time stamp included."""
+    """Wherever the headline was cut off, also inside its time stamp."""
     headline = f"{STAMP}[  T121] BUG: KASAN: slab-use-after-free in f"
     lines = [f"{STAMP}[  T121] {'=' * 66}", headline[:length], REPLAY, headline]
     (fault,) = console.read("\n".join([*lines, ""]))
@@ -740,7 +740,7 @@ def test_a_report_of_one_line_that_comes_again() -> None:
 
 
 def test_a_message_that_comes_again_after_others_were_dropped() -> None:
-    """In the order of nbcon_emit_next_record() in kernel/printk/nbcon.c."""
+    """The order is that of nbcon_emit_next_record() in kernel/printk/nbcon.c."""
     line = f"{STAMP} BUG: Bad page state in process python3"
     notes = f"{REPLAY}\n** 5 printk messages dropped **\n"
     dropped, bug = sorted(
@@ -759,7 +759,7 @@ def test_a_marker_that_comes_again_is_one() -> None:
 
 
 def test_a_replay_takes_nothing_else_back() -> None:
-    """The message was cut off in its time stamp; the one before it is whole, and stays."""
+    """The message was cut off in its time stamp. The one before it is complete and stays."""
     assert kinds(f"{STAMP} BUG: x", "[    1.0", REPLAY, f"{STAMP} BUG: y") == ["bug", "bug"]
     assert kinds(f"{STAMP} BUG: x", "[    1.0", REPLAY, f"{STAMP} BUG: x") == ["bug", "bug"]
     assert kinds(f"{STAMP} BUG: x", REPLAY, f"{STAMP} something else") == ["bug"]
@@ -851,7 +851,7 @@ def test_a_task_with_a_newline_in_its_name() -> None:
 
 
 def test_what_hung_task_adds_is_no_hung_task() -> None:
-    """kernel/hung_task.c of 7.3 also says who holds what the task waits for."""
+    """kernel/hung_task.c of 7.3 also prints the owner of the lock that the task waits for."""
     owner = "INFO: task a:1 is blocked on a mutex likely owned by task b:2."
     assert kinds(f"{STAMP} {owner}") == []
 
@@ -865,11 +865,11 @@ def test_with_and_without_the_caller(stamp: str) -> None:
 
 
 def test_memory_that_cannot_be_had_is_no_fault() -> None:
-    """A large kmalloc() fails where memory is in pieces; who cannot bear that is told otherwise."""
+    """A large kmalloc() may fail, as memory may be fragmented; the caller has to handle it."""
     text = "python3: page allocation failure: order:7, mode:0x40cc0(GFP_KERNEL|__GFP_COMP)"
     assert kinds(f"{STAMP} {text}") == []
 
 
 def test_a_headline_behind_a_space() -> None:
-    """Seen with CONFIG_PRINTK_CALLER; the lines of a report are indented by one then."""
+    """Seen with CONFIG_PRINTK_CALLER: the lines of a report are indented by one space."""
     assert kinds(f"{STAMP}[    C4]  BUG: KCSAN: data-race in f+0x1/0x2") == ["kcsan"]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The detection of the mechanism: what the signs amount to, and which looks are made for it.
+"""The detection of the mechanism: the result for each set of signs, and the signs examined.
 
 On real kernels, carried series given as mailboxes: tests/test_bad_input.py.
 """
@@ -35,7 +35,7 @@ def test_what_touches_the_least_is_looked_at_first() -> None:
         ({"eventfd": "", "netlink": EVENT}, "netlink", EVENT),
         ({"eventfd": INDEX}, "eventfd", INDEX),
         ({"eventfd": INDEX, "netlink": EVENT}, "unknown", f"{INDEX}; {EVENT}"),
-        # What no mechanism has is an unknown uAPI, whatever else is there.
+        # A sign that no mechanism has means an unknown uAPI, whatever other signs there are.
         (
             {"eventfd": INDEX.replace("0x300000000", "0x1"), "netlink": ""},
             "unknown",
@@ -76,7 +76,7 @@ def made_up(index: str, event: str) -> tuple[list[str], dict[str, Sign]]:
     [
         ("undetected", INDEX, "", ["eventfd", "netlink"], "eventfd"),
         ("undetected", "", "", ["eventfd", "netlink"], "undetected"),
-        # Nothing is notified where that cannot show a contradiction.
+        # No notification is sent if it cannot show a contradiction.
         ("eventfd", INDEX, EVENT, ["eventfd"], "eventfd"),
         ("netlink", "", EVENT, ["eventfd"], "undetected"),
         ("eventfd", "", EVENT, ["eventfd", "netlink"], "netlink"),

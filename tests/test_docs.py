@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the documents say of the code."""
+"""The documents agree with the code."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The drift gate: each way in which a mirror can differ from a header is seen, in one line."""
+"""The drift gate: it reports each difference between mirror and header in one line."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ def found(
     elsewhere: frozenset[str] = frozenset(),
     least: frozenset[str] = frozenset(),
 ) -> list[str]:
-    """What the gate says of a mirror and a header."""
+    """Return the gate's report for a mirror and a header."""
     (folder / "toy").mkdir()
     (folder / "toy/types.h").write_text(TYPES)
     (folder / "toy/toy.h").write_text(header)
@@ -193,7 +193,7 @@ def test_a_layout_that_is_wrong_on_one_abi(tmp_path: Path) -> None:
 )
 def test_missing_name(tmp_path: Path, old: str, new: str, line: str | None) -> None:
     assert old in HEADER
-    if line is None:  # what another name is made from is missing: that is no C any more
+    if line is None:  # the name defines another one, so the header is no longer valid C
         with pytest.raises(HarnessError, match="TOY_BASE") as caught:
             found(tmp_path, header=HEADER.replace(old, new))
         assert caught.value.code == ExitCode.FAIL
@@ -441,7 +441,7 @@ MOVED = f"""\
 
 @pytest.mark.trees
 def test_a_series_that_moves_a_declaration(kernel_tree: tuple[str, Path], tmp_path: Path) -> None:
-    """The gate says so, and who needs the installed headers alone has them."""
+    """The gate reports it; a caller that only needs the installed headers gets them."""
     base, _ = kernel_tree
     mbox = tmp_path / "moved.mbox"
     mbox.write_text(MOVED)
@@ -458,7 +458,7 @@ def test_a_series_that_moves_a_declaration(kernel_tree: tuple[str, Path], tmp_pa
 
 @pytest.mark.trees
 def test_drift_of_the_real_mirror_shows(kernel_tree: tuple[str, Path]) -> None:
-    """Faults planted in the mirror, on the headers of each base with the eventfd series."""
+    """Differences planted in the mirror, for each base with the eventfd series."""
     base, _ = kernel_tree
     one = catalog.load("eventfd", base)
     kernel = apply.apply(resolve.resolve(base, stage=Silent()), one, stage=Silent())

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The emulator's own faults, told from what QEMU's monitor says of a VM that hangs.
+"""The emulator's own faults, found in the answers of QEMU's monitor about a hung VM.
 
-``data/monitor/real-*.log`` were recorded, two looks each at a guest that sleeps and wakes; the
-registers that nobody reads here are left out. What a lost timer looks like is made of them with
-the numbers that were seen of one.
+``data/monitor/real-*.log`` are recordings: two looks each at a guest that sleeps and wakes, without
+the registers that the harness does not read. The looks with a lost timer are made from them, with
+the numbers of a real case.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ VERSIONS = pytest.mark.parametrize("version", REAL)
 
 
 def looks(version: str) -> list[dict[str, str]]:
-    """The two looks of a recording."""
+    """Return the two looks of a recording."""
     found: list[dict[str, str]] = []
     for part in REAL[version].split("\nvfio-acpi: info ")[1:]:
         what, _, answer = part.partition("\n")
@@ -33,7 +33,7 @@ def looks(version: str) -> list[dict[str, str]]:
 
 
 def lost(version: str, cpu: int = 1) -> list[dict[str, str]]:
-    """A CPU that was seen to wait for ever, in both looks."""
+    """Return two looks in which a CPU waits for ever, as seen in a real case."""
     found = looks(version)
     for answers in found:
         timer = answers[f"lapic {cpu}"]
@@ -100,7 +100,7 @@ def test_what_is_no_lost_timer(version: str, what: str, pattern: str, instead: s
 
 
 def test_one_look_shows_nothing() -> None:
-    """The monitor fell silent after the first: a sound machine may look like that for a moment."""
+    """The monitor gave only one look. A sound VM may look like that for a moment."""
     first, _ = lost("7.2")
     assert emulator.fault([first], "") == ""
     assert emulator.fault([first, {}], "") == ""

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The examples that people will copy, compiled and run: what they relay to a guest.
+"""The documents' examples for VMMs, compiled and run: the values that they relay to a guest.
 
 The C examples are compiled with the headers of each base with the eventfd series. The device is
-simulated: an ioctl(2) of the test's own, and a socket that gives one word for each read(2). The
-Python ones run with a real eventfd that is written to.
+simulated: the test has its own ioctl(2), and a socket that returns one word for each read(2). The
+Python examples run with a real eventfd, to which the test writes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,8 @@ from tests.commandline import ROOT
 
 SECONDS = 20.0
 
-# What a kernel may give: a loopback, some day with a value; values below 0x80 that ACPICA made of
-# larger ones; a gap.
+# Words that a kernel may return: loopbacks, in future perhaps with a value; values below 0x80 that
+# ACPICA cut from larger ones; a gap.
 VALID, LOOPBACK, LOST = 1 << 32, 3 << 32, 5 << 48
 WORDS = (
     LOOPBACK,
@@ -81,7 +81,8 @@ static int prepare(const char *fd)
 }
 """
 
-# The whole example: arms an eventfd, and relays. First of a device without a companion.
+# The program around the complete example, which arms an eventfd and relays notifications. The first
+# device has no companion.
 WHOLE = """
 static unsigned int companions;
 
@@ -124,7 +125,7 @@ int main(int argc, char **argv)
 }
 """
 
-# The kernel's documentation has the part that reads, and leaves the event loop to the VMM.
+# The program around the example of the kernel's documentation, which reads but has no event loop.
 PART = """
 #define resynchronize_guest() notifications_lost(n >> VFIO_PCI_ACPI_NOTIFY_LOST_SHIFT)
 
@@ -146,13 +147,13 @@ int main(int argc, char **argv)
 
 
 def documented() -> str:
-    """The example of docs/uapi.md: all its C."""
+    """Return the example of docs/uapi.md: all of its C code."""
     blocks = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "uapi.md").read_text(), re.DOTALL)
     return PRELUDE + WHOLE.replace("{example}", "".join(blocks))
 
 
 def added(base: str) -> list[str]:
-    """The lines that the eventfd series adds to the documentation of ``base``."""
+    """Return the lines that the eventfd series adds to the documentation of ``base``."""
     [patch] = [
         path.read_text()
         for path in catalog.load("eventfd", base).mailboxes
@@ -162,7 +163,7 @@ def added(base: str) -> list[str]:
 
 
 def of_kernel(base: str) -> str:
-    """The example in the kernel's documentation."""
+    """Return the example in the kernel's documentation."""
     [example] = re.findall(r"::\n\n((?:\t.*\n|\n)+)", "\n".join(added(base)))
     return PRELUDE + PART.replace("{example}", example)
 
@@ -176,7 +177,7 @@ def test_the_documentation_of_all_bases_is_the_same() -> None:
 def compiled(
     folder: Path, source: str, headers: Sequence[Path]
 ) -> Iterator[tuple[subprocess.Popen[str], socket.socket, int]]:
-    """A process of the program, the other end of what it reads from, and its own descriptor."""
+    """Start the program. Returns the process, our end of its socket, and its descriptor."""
     (folder / "example.c").write_text(source)
     flags = ("-Wall", "-Wextra", "-Werror", "-O1", "-o", "example", "example.c")
     argv = ["gcc", *flags, *(f"-isystem{path}" for path in headers)]
@@ -211,7 +212,7 @@ def test_c(tmp_path: Path, kernel_tree: tuple[str, Path], whole: bool) -> None:
         for word in (*WORDS, LAST):
             wait_until_asleep(process.pid)
             process.send_signal(signal.SIGUSR1)
-            time.sleep(0.02)  # for the signal alone to wake it
+            time.sleep(0.02)  # so that only the signal wakes it
             ours.send(word.to_bytes(8, sys.byteorder))
         for line in lines(process.stdout.fileno()):
             got.append(line)
@@ -223,7 +224,7 @@ def test_c(tmp_path: Path, kernel_tree: tuple[str, Path], whole: bool) -> None:
 
 
 def wait_until_asleep(pid: int) -> None:
-    """Return when the process waits in a system call; AssertionError if it never does."""
+    """Wait until the process sleeps in a system call. Raises AssertionError if it does not."""
     end = time.monotonic() + SECONDS
     while Path(f"/proc/{pid}/stat").read_text().rpartition(") ")[2][0] != "S":
         assert time.monotonic() < end, "does not wait"
@@ -231,7 +232,7 @@ def wait_until_asleep(pid: int) -> None:
 
 
 def lines(fd: int) -> Iterator[str]:
-    """The lines that come on a descriptor, for SECONDS."""
+    """Yield the lines that arrive on a descriptor within SECONDS."""
     end, rest = time.monotonic() + SECONDS, b""
     while True:
         assert select.select([fd], [], [], max(0.0, end - time.monotonic()))[0], rest
@@ -243,8 +244,8 @@ def lines(fd: int) -> Iterator[str]:
 
 # ---- Python --------------------------------------------------------------------------------------
 
-# Stands before an example: devices without a kernel, whose eventfds are written to one word after
-# the other, as the kernel does, with a signal before each.
+# Code that runs before an example: simulated devices. It writes one word after the other to their
+# eventfds, as the kernel does, with a signal before each.
 SIMULATED = """
 import os, signal, sys, threading, time
 from uapi import vfio

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Series as mails: git takes them back as they were, in the right name, with honest evidence."""
+"""Series as mails: git am restores the patches; names and evidence are right."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ OTHER = ("Ann Other", "ann@example.net")
 
 
 def commit(repository: Path, name: str, content: str, title: str, author: tuple[str, str]) -> None:
-    """Commit one file in somebody's name."""
+    """Commit one file with the given author."""
     path = repository / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(content)
@@ -48,7 +48,7 @@ def commit(repository: Path, name: str, content: str, title: str, author: tuple[
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A tree under git, on branch "main", and two patches to it on the branch "work"."""
+    """Make a git repository: a tree on the branch "main", two patches on the branch "work"."""
     folder = kerneltree.repository(tmp_path / "linux")
     kerneltree.git(folder, "checkout", "--quiet", "-b", "work")
     one = "vfio: Add a number\n\nIt was missing.\n\nüber 8 bit."
@@ -60,7 +60,7 @@ def repository(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def applied(repository: Path, tmp_path: Path) -> Applied:
-    """The two patches, as a series on the tree of "main"."""
+    """Return the two patches, as a series on the tree of "main"."""
     mailbox = tmp_path / "mine.mbox"
     mailbox.write_text(kerneltree.git(repository, "format-patch", "--stdout", "main..work") + "\n")
     tree = Tree(kerneltree.make(tmp_path / "tree"), "9.9.1", "9.9", "folder", {}, "t", cached=True)
@@ -88,7 +88,7 @@ def body(content: bytes) -> str:
 
 
 def taken(repository: Path, files: dict[str, bytes], folder: Path) -> None:
-    """Have git take the patches back on a new branch of "main"."""
+    """Apply the mails with git am, on a new branch from "main"."""
     export.write(files, folder)
     kerneltree.git(repository, "checkout", "--quiet", "-b", "again", "main")
     patches = [str(folder / name) for name in files if "cover-letter" not in name]
@@ -96,7 +96,7 @@ def taken(repository: Path, files: dict[str, bytes], folder: Path) -> None:
 
 
 def log(repository: Path, form: str) -> list[str]:
-    """Of each of the patches that git took back, oldest first, what ``form`` asks for."""
+    """Return the log of the applied patches in the format ``form``, oldest first."""
     argv = ("log", "-z", "--reverse", f"--format={form}", "main..again")
     return [entry.strip() for entry in kerneltree.git(repository, *argv).strip("\0").split("\0")]
 
@@ -118,7 +118,7 @@ def test_git_takes_it_back(
 
 
 def test_authors(repository: Path, applied: Applied, tmp_path: Path) -> None:
-    """The placeholder's place is taken; nobody's authorship is."""
+    """The exporter replaces the placeholder author; real authors are kept."""
     files = mails(applied)
     cover, *patches = files.values()
     # git 2.39 leaves the cover letter's as 8-bit text, git 2.47 encodes it as the others.
@@ -210,12 +210,12 @@ def test_control_has_nothing_to_export(applied: Applied) -> None:
     assert refused.value.code is ExitCode.USAGE
 
 
-# Who exports.
+# The exporter's name.
 
 
 @pytest.fixture
 def git_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The only configuration that git has."""
+    """The only configuration that git reads."""
     config = tmp_path / "gitconfig"
     config.touch()
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", str(config))
@@ -247,7 +247,7 @@ def test_nobody(git_config: Path, config: str, cause: str, mend: str) -> None:
     assert refused.value.code is ExitCode.USAGE
 
 
-# Where to.
+# The output folder.
 
 
 def test_write(tmp_path: Path) -> None:
@@ -283,7 +283,7 @@ def test_folder_that_cannot_be_written(tmp_path: Path) -> None:
     assert refused.value.code is ExitCode.USAGE
 
 
-# What was tested.
+# The evidence.
 
 
 def case(name: str, of: str, outcome: Outcome, expected: Outcome, requirement: str) -> TestResult:
@@ -295,7 +295,7 @@ PASS, FAIL, XFAIL = Outcome.PASS, Outcome.FAIL, Outcome.XFAIL
 
 @pytest.fixture
 def run(applied: Applied) -> RunResult:
-    """A run of the series and the control on the tree."""
+    """Return the result of a run of the series and the control on the tree."""
     return RunResult(
         exit_code=ExitCode.PASS,
         flavor="plain",
@@ -380,7 +380,7 @@ def test_evidence_of_something_else(applied: Applied, run: RunResult, tmp_path: 
     assert refused.value.code is ExitCode.USAGE
 
 
-# As a command.
+# The command.
 
 
 def command(

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Planted faults (data/faults/faults.toml): each breaks the requirements that it should, alone.
+"""Planted faults (data/faults/faults.toml): each breaks exactly its requirements.
 
 What the table says is held against the patches and the requirements here; that a fault shows
 takes a kernel of its own each, which is marked ``faults`` and run by ``make faults``.
@@ -32,7 +32,7 @@ from tests import commandline
 from tests.commandline import FAULTS
 from tests.faultreport import WHOLE, FaultSeconds
 
-# Of the harness itself, not of a requirement; tests/test_bad_input.py runs these.
+# Patches that break no requirement but test the harness; tests/test_bad_input.py uses them.
 OTHERS = {
     *("does-not-compile", "hangs-at-boot", "hangs-in-notify"),
     *("oopses-in-notify", "panics-at-boot", "warns-in-notify"),
@@ -63,19 +63,19 @@ class Fault:
 
     @property
     def patch(self) -> Path:
-        """The patch that plants it."""
+        """Return the patch that plants the fault."""
         return FAULTS / f"{self.name}.patch"
 
     @property
     def patches(self) -> tuple[Path, ...]:
-        """The series' patches, and the one that plants it."""
+        """Return the patches of the series and the patch that plants the fault."""
         if self.series == catalog.BASE:
             return (self.patch,)
         return (*catalog.load(self.series, BASE).mailboxes, self.patch)
 
     @property
     def mechanism(self) -> str:
-        """What the kernel is held against; nothing is to be detected in a changed base."""
+        """Return the mechanism to judge by, because a changed base must not be detected."""
         if self.series == catalog.BASE:
             return UNDETECTED
         return catalog.load(self.series, BASE).mechanism
@@ -130,14 +130,14 @@ def test_sample(test: str) -> None:
 
 @pytest.fixture(scope="session")
 def base_tree() -> Tree:
-    """The tree that the faults are planted in."""
+    """Return the tree in which the faults are planted."""
     return resolve.resolve(BASE, stage=Silent())
 
 
 @pytest.mark.trees
 @each_fault
 def test_every_fault_applies(base_tree: Tree, tmp_path: Path, fault: Fault) -> None:
-    """And changes something: the tree with it is not that of the series alone."""
+    """And changes the tree: the result differs from that of the series alone."""
     mbox = commandline.mailbox(tmp_path / f"{fault.name}.mbox", *fault.patches)
     planted = catalog.load_file(mbox, mechanism=fault.mechanism)
     alone = apply.apply(base_tree, catalog.load(fault.series, BASE), stage=Silent())

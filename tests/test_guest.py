@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's images: what is in them, and that the interpreter in them runs."""
+"""The guest's images: their content, and that their interpreter runs."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests import commandline
 
 MINOR = f"python3.{sys.version_info.minor}"
 CLIENT = b"\x7fELF\xff"
-UNCHECKED_HASH = 0b01  # PEP 552: the flags' lowest bit, without the next one
+UNCHECKED_HASH = 0b01  # PEP 552: bit 0 (hash-based) of the flags without bit 1 (check_source)
 
 
 @dataclass(frozen=True)
 class Unpacked:
-    """Both images as folders, as the guest has them below /mnt."""
+    """Both images, unpacked into folders as the guest mounts them below /mnt."""
 
     images: guest_image.Images
     runtime: Path
@@ -38,7 +38,7 @@ class Unpacked:
     """What still ran when they were made."""
 
     def python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        """Run the interpreter of the image as ktests/start.sh does, with nothing of the host's."""
+        """Run the image's interpreter as ktests/start.sh does, without the host's modules."""
         return subprocess.run(
             [str(self.runtime / "bin" / "python3"), "-S", "-s", "-P", *arguments],
             env={
@@ -109,7 +109,7 @@ def test_no_library_is_missing(unpacked: Unpacked) -> None:
 
 
 def test_suite_is_collected_by_the_image_alone(unpacked: Unpacked) -> None:
-    """All of the suite's imports are in the images; only the paths of /mnt differ."""
+    """The images contain all modules that the suite imports; only the paths of /mnt differ."""
     site = f"{unpacked.runtime}/lib/{MINOR}/site-packages"
     program = f"""
 import re, sys
@@ -162,7 +162,7 @@ except ValueError as error:
 
 
 def test_bundled_modules(unpacked: Unpacked) -> None:
-    """What pytest needs comes from the bundle, and says that it is where it always was."""
+    """pytest's modules come from the bundle, and have their usual ``__file__``."""
     site = f"{unpacked.runtime}/lib/{MINOR}/site-packages"
     path = unpacked.runtime / "lib" / "bundle"
     run = unpacked.python("-c", BUNDLED, str(unpacked.suite), site, str(path))
@@ -196,7 +196,7 @@ def test_unused_parts_are_left_out(unpacked: Unpacked) -> None:
 
 
 def test_byte_code_is_taken_as_it_is(unpacked: Unpacked) -> None:
-    # pytest keeps byte code of its own, by its own rules, for the modules that it rewrites.
+    # pytest has its own byte code files, with its own rules, for the modules that it rewrites.
     codes = [
         code
         for root in (unpacked.runtime, unpacked.suite)

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest whose root writes to all that leads to the host: file systems, disks, ports, devices.
+"""A guest whose root attacks the host through file systems, disks, ports and devices.
 
-The kernel, QEMU and its confinement are a run's own; only the suite's image is another one
-(data/hostile). The guest tells on its console what worked; the host looks for itself.
+The kernel, QEMU and its confinement are those of a normal run; only the suite's image is replaced
+(data/hostile). The guest prints on its console what it could do; the test also checks the host.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ from kpatch.vm import guest_image, qemu, virtme
 
 HOSTILE = Path(__file__).parent / "data" / "hostile"
 
-# Of the cache, what a VM is made of; of /usr, folders with a bit of everything.
+# The kinds of cache entries that a VM uses, and folders of /usr with files of every type.
 KINDS = ("clients", "firmware", "kernels", "runtime", "selftests", "suite", "virtme")
 USR = ("/usr/bin", "/usr/lib/x86_64-linux-gnu", "/usr/local", "/etc")
 
 
 def state(folders: Iterable[Path]) -> dict[str, tuple[object, ...]]:
-    """Every file below the folders: its mode, owner, size and time; of what is small, its hash."""
+    """Return mode, owner, size and time of every file, and the hash of small files."""
     found: dict[str, tuple[object, ...]] = {}
     for folder in folders:
         for path in (folder, *folder.rglob("*")):
@@ -53,7 +53,7 @@ def state(folders: Iterable[Path]) -> dict[str, tuple[object, ...]]:
 
 @pytest.fixture
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home and an environment with secrets in them; the cache stays where it is."""
+    """A home and an environment with secrets. The cache stays where it is."""
     monkeypatch.setenv("VFIO_ACPI_CACHE", str(cache.root()))
     folder = tmp_path / "home"
     (folder / ".ssh").mkdir(parents=True)
@@ -64,7 +64,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def take_the_suites_place(parts: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the guest start tests/data/hostile where it would start the suite."""
+    """Make the guest start tests/data/hostile instead of the suite."""
     root = folder / "suite"
     shutil.copytree(HOSTILE, root / "ktests", ignore=shutil.ignore_patterns("__pycache__"))
     (root / "ktests" / "parts").write_text(parts)
@@ -77,7 +77,7 @@ def take_the_suites_place(parts: str, folder: Path, monkeypatch: pytest.MonkeyPa
 
 
 def warm(request: pipeline.Request) -> None:
-    """Have everything in the cache that a run puts there."""
+    """Fill the cache with everything that a run puts there."""
     through = pipeline.Pipeline(request, Progress())
     kernel = through.build(through.apply("base"))
     setup = through.machine(kernel, through.selftests(kernel))
@@ -85,7 +85,7 @@ def warm(request: pipeline.Request) -> None:
 
 
 def lines(console: str) -> Mapping[str, list[dict[str, Any]]]:
-    """What the guest has said, by its subject; a kernel's message may have broken a line."""
+    """Return the guest's lines by subject. A kernel message may have broken a line."""
     found: dict[str, list[dict[str, Any]]] = defaultdict(list)
     for line in re.findall(r"^hostile: (\{.*\})\s*$", console, re.MULTILINE):
         fact = json.loads(line)
@@ -93,8 +93,8 @@ def lines(console: str) -> Mapping[str, list[dict[str, Any]]]:
     return found
 
 
-# What the guest does, and the exit codes that this may end with. Devices whose registers hold
-# nonsense may end QEMU, or leave the guest hanging.
+# The guest's attacks, and the exit codes that a run may end with. Invalid values in device
+# registers may end QEMU, or make the guest hang.
 PARTS = {
     "what is shared": ("shares mounts disks records done", {ExitCode.LOST}),
     "devices": ("records devices", {ExitCode.LOST, ExitCode.HANG}),
@@ -109,7 +109,8 @@ def test_hostile_guest_changes_nothing(
 ) -> None:
     parts, codes = PARTS[name]
     take_the_suites_place(parts, tmp_path, monkeypatch)
-    # A hostile kernel would read what has no size, as files of /proc; this one has to be told.
+    # Without cache=loose the guest can read files of size 0, such as those of /proc. A hostile
+    # kernel can do that in any cache mode.
     monkeypatch.setattr(qemu, "CACHE", "")
     request = pipeline.Request(
         series=("base",), tests="test_forged", jobs=os.cpu_count() or 1, limits=Limits(60, 30, 200)
@@ -128,7 +129,7 @@ def test_hostile_guest_changes_nothing(
     assert told["records"], "the guest came that far"
     judged(name, told)
 
-    # Forged passes among nonsense are no pass.
+    # Forged passes among invalid records do not count as passes.
     assert outcome.exit_code in codes
     assert any("make no sense" in it.message for it in outcome.incidents)
     shown = io.StringIO()
@@ -137,7 +138,7 @@ def test_hostile_guest_changes_nothing(
 
 
 def judged(name: str, told: Mapping[str, list[dict[str, Any]]]) -> None:
-    """Hold what the guest has told against what it may see and do."""
+    """Compare the guest's lines with what it may see and do."""
     assert not told["broke"], told["broke"]
     if name == "devices":
         assert len(told["registers"]) + len(told["config"]) > 10

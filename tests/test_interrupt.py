@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run that is stopped at any stage, or not alone: nothing left behind, and the next one works."""
+"""A run that is stopped in any stage, and runs in parallel: nothing is left, the next run works."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ INTERRUPTED = (
 )
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
-# How a run of a series ends that changes nothing but a comment.
+# The end of a run of a series that only changes a comment.
 NOTHING_JUDGED = (ExitCode.NOT_JUDGED, "not-judged")
 
-# In the place of a tool: tells that it runs, and then runs for long.
+# A script in place of a tool: it writes its pid to a file, then sleeps for 600 s.
 SLOW = 'case "$*" in *{word}*) echo $$ > {reached}; exec sleep 600 ;; esac\nexec {tool} "$@"'
 
-# What Python runs at its start: one module is never found, and takes for ever.
+# Code that Python runs at its start: the import of one module takes for ever.
 SLOW_IMPORT = """\
 import pathlib, sys, time
 
@@ -46,14 +46,14 @@ sys.meta_path.insert(0, Slow)
 
 
 def expect_interrupted(ended: Ended, stage: str) -> None:
-    """What every interrupted ``test`` looks like; ``stage`` is the one it was stopped in."""
+    """Check the result of an interrupted ``kpatch test``. ``stage`` is the interrupted stage."""
     assert (ended.code, ended.verdict) == (ExitCode.INTERRUPTED, "interrupted"), ended.stderr
     assert ended.told(INTERRUPTED)
     assert ended.result.stages[-1].name == stage
 
 
 def slow(folder: Path, tool: str, word: str) -> tuple[str, Path]:
-    """A PATH in which ``tool`` takes for ever when an argument has ``word``; what it then makes."""
+    """Return a PATH whose ``tool`` hangs if an argument has ``word``, and the file it writes."""
     real = commandline.which(tool)
     script = SLOW.format(word=word, reached=folder / "reached", tool=real)
     return commandline.path_with(folder / "bin", tool, script), folder / "reached"
@@ -95,14 +95,14 @@ def test_apply(tmp_path: Path, number: signal.Signals) -> None:
 @pytest.mark.parametrize(
     ("module", "code", "told"),
     [
-        # Nothing runs yet: it dies of the signal, and has nothing to say.
+        # No handler is set yet: the signal kills the process, which prints nothing.
         ("click", -signal.SIGINT, ""),
         ("kpatch.cli", -signal.SIGINT, ""),
         ("kpatch.source.resolve", ExitCode.INTERRUPTED, INTERRUPTED),
     ],
 )
 def test_start(tmp_path: Path, module: str, code: int, told: str) -> None:
-    """Before there is a run: while a module is loaded, which takes for ever here."""
+    """The signal arrives before the run, during the import of a module, which hangs here."""
     reached = tmp_path / "reached"
     (tmp_path / "sitecustomize.py").write_text(SLOW_IMPORT.format(module, str(reached)))
     options = ("--kernel", str(tmp_path / "nothing"))
@@ -117,7 +117,7 @@ def test_start(tmp_path: Path, module: str, code: int, told: str) -> None:
 
 @dataclass(frozen=True)
 class Stop:
-    """Where to stop a run with which signal."""
+    """A stage in which to stop a run, and the signal."""
 
     stage: str
     number: signal.Signals
@@ -125,16 +125,16 @@ class Stop:
 
 
 def started(stage: str) -> Callable[[Run], None]:
-    """The stage has begun and has not been over at once."""
+    """Return a condition: the stage has begun and takes some time."""
     return lambda run: run.wait_for_line(f"^{stage} stop: started")
 
 
 def printed(text: str) -> Callable[[Run], None]:
-    """The first VM has printed that."""
+    """Return a condition: the first VM has printed the text."""
     return lambda run: run.wait_for_console(text, "stop")
 
 
-# Each run takes up what the one before has left, and comes further.
+# Each run continues from the cache of the one before, and gets further.
 STOPS = (
     Stop("config", signal.SIGINT, started("config")),
     Stop("config", signal.SIGTERM, started("config")),
@@ -161,7 +161,7 @@ def test_every_later_stage(tmp_path: Path) -> None:
 
 @pytest.mark.vm
 def test_machine(tmp_path: Path) -> None:
-    """While the guest's image is made: with a cache that has all but this."""
+    """Stop while the guest's image is made. The cache has everything else."""
     options = ("test", "--series", "base", "--tests", "test_family")
     assert commandline.run(*options, out=tmp_path / "before").code == ExitCode.PASS
     (tmp_path / "cache").mkdir()
@@ -180,7 +180,7 @@ def test_machine(tmp_path: Path) -> None:
 
 @pytest.mark.vm
 def test_impatience(tmp_path: Path) -> None:
-    """Ctrl-C again and again, as people do."""
+    """The user presses Ctrl-C again and again."""
     options = ("--series", "base", "--tests", "test_companion")
     with commandline.running("test", *options, out=tmp_path / "out") as run:
         run.wait_for_console("Linux version", "base")
@@ -193,7 +193,7 @@ def test_impatience(tmp_path: Path) -> None:
 
 @pytest.mark.vm
 def test_killed_outright(tmp_path: Path) -> None:
-    """Nothing can clean up after a SIGKILL, and still nothing is left running."""
+    """After SIGKILL nothing can clean up, but no process may be left."""
     with commandline.unique(tmp_path / "stop.mbox") as mbox:
         options = ("--series", str(mbox), "--no-control", "--tests", "test_companion")
         stops = (lambda run: run.wait_for_program("cc1"), printed("vfio_acpi: begin"))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The judge: every way a VM can end, and every expectation, to an outcome and an exit code."""
+"""The judge: outcome and exit code for every end of a VM and every expectation."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_a_fixture_that_breaks_is_no_honest_failure_of_the_control() -> None:
 
 
 def test_only_the_control_fails_as_expected() -> None:
-    """A test that runs for a series has to pass, also where another mechanism promises it."""
+    """A test that runs for a series has to pass, even if another mechanism promises it."""
     outcomes = {"layout": Outcome.FAIL, "wide": Outcome.PASS, "basic": Outcome.PASS}
     judgement = judged(vm(outcomes), mechanism="eventfd")
     assert outcome(judgement) == (Outcome.FAIL, False)
@@ -159,7 +159,7 @@ def test_a_series_without_a_known_mechanism_is_not_judged(mechanism: str, why: s
 
 
 def test_a_selection_of_nothing_that_can_be_judged_is_not_judged() -> None:
-    """TESTS may select requirements of mechanisms alone."""
+    """TESTS may select only requirements of mechanisms."""
     nothing = Transcript(hello=Hello(1, "7.3.4", "3.11.2"), collected=(), done=True)
     run = SeriesRun("x", "undetected", (VmRun(nothing, (), Ending.DONE),))
     assert judge(TABLE, [run], complete=False).exit_code is ExitCode.NOT_JUDGED
@@ -207,7 +207,7 @@ def test_what_hides_faults_is_infra_and_no_crash() -> None:
     assert outcome(both_kinds) == (Outcome.CRASH, False), "a fault that was seen counts more"
 
 
-# ---- what the base complains of by itself --------------------------------------------------------
+# ---- complaints of the unpatched kernel ---------------------------------------------------------
 
 
 def both(base: tuple[Fault, ...], series: tuple[Fault, ...]) -> Judgement:
@@ -243,8 +243,8 @@ def test_the_base_alone_is_judged_by_its_complaints() -> None:
     assert [seen.of_base for seen in judgement.faults] == [False]
 
 
-# For every expectation, every outcome that a guest can report: whether it is as it has to be.
-# limits gives an expectation of xfail, skips one of skip, "none" one of fail.
+# For every expectation and every outcome that a guest can report: whether the outcome is right.
+# An entry in limits gives the expectation xfail, one in skips gives skip, "none" gives fail.
 @pytest.mark.parametrize(
     ("expected", "reported"),
     list(
@@ -610,7 +610,7 @@ def test_every_ending_is_explained() -> None:
     assert set(ENDING_MEANING) == set(Ending)
 
 
-# ---- what the emulator is to blame for -----------------------------------------------------------
+# ---- faults of the emulator ---------------------------------------------------------------------
 
 LOST_TIMER = "the emulator lost a timer interrupt: CPU 1 is halted"
 

@@ -146,8 +146,8 @@ def test_written_values_are_compared_by_meaning(asked: str, got: str, same: bool
 
 # The three constructs
 
-# What PLAIN and its like are when asked for as y, by the value of B; A is n, m, y in turn. That
-# is conf's own answer, as the test further down asks it.
+# The values of PLAIN and similar symbols if y is requested, for each value of B. The three letters
+# are for A=n, m and y. They are conf's answers; a test below asks conf for them.
 LIMITS = {
     "PLAIN": {"n": "yyy", "m": "nmy", "y": "nmy"},
     "NEGATED": {"n": "nmy", "m": "yyy", "y": "yyy"},
@@ -167,7 +167,7 @@ def test_depends_on_a_if_b_means_a_or_b_is_n(symbol: str, b: str, tmp_path: Path
 
 
 def test_a_condition_of_b_does_not_become_not_b(tmp_path: Path) -> None:
-    """A || !B would let PLAIN be m with A=n and B=m, since !m is m."""
+    """With A || !B, PLAIN could be m if A=n and B=m, because !m is m."""
     asked = {"MODULES": "y", "A": "n", "B": "m", "PLAIN": "m"}
     assert "PLAIN" not in evaluate("conditional", asked, tmp_path)
 
@@ -243,7 +243,7 @@ STUCK = (
 
 
 def stuck(lines: tuple[str, ...], tmp_path: Path) -> str:
-    """What is said of all that did not stick."""
+    """Return the explanation of every symbol that did not stick."""
     kconfig, asked = parse("stuck", tmp_path), requests(*lines)
     tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
     got = tree.values(kconfig)
@@ -297,7 +297,7 @@ def test_the_cause_and_the_mend(line: str, cause: str, mend: str, tmp_path: Path
         ("A=y", "IS_M", "y", "A=m IS_M=y"),
         ("A=y", "IS_N", "y", "A=n IS_N=y"),
         ("", "IS_SET", "y", "A=m IS_SET=y"),
-        # Other comparisons are left to the user.
+        # The user has to solve other comparisons.
         ("A=y", "IS_NOT_Y", "y", None),
         ("", "IS_NAMED", "y", None),
         ("A=y B=y", "NOT_BOTH", "y", "A=n NOT_BOTH=y"),
@@ -329,7 +329,7 @@ def test_what_there_is_to_set(
 
 
 def _but_choice(given: Mapping[str, str]) -> dict[str, str]:
-    """What was set, without the choice, of which one symbol alone can be y."""
+    """Return the values that were set, without the choice (only one of its symbols can be y)."""
     return {name: value for name, value in given.items() if name not in ("FIRST", "SECOND")}
 
 
@@ -354,7 +354,7 @@ def test_an_explanation_shows_the_dependencies_with_their_values(tmp_path: Path)
 
 
 def test_explanations_of_all_kinds(tmp_path: Path) -> None:
-    """Defaults, choices, comparisons, selections: what is off is counted beyond some."""
+    """Defaults, choices, comparisons, selections. A long list of unset symbols is cut."""
     kconfig, asked = parse("mend", tmp_path), requests("CONFIG_B=y", "CONFIG_EITHER=y")
     given = {"MODULES": "y", "FIRST": "y", **{it.symbol: it.value for it in asked.values()}}
     tree.allnoconfig(kconfig, given)
@@ -374,8 +374,8 @@ def test_an_unknown_symbol_is_an_error_that_names_near_ones(tmp_path: Path) -> N
         explain.explanation(kconfig, "COMPILE_TEST")
 
 
-# What is asked for, of which symbol, and what is said of its value. Line 6 of the data is the
-# definition of INSIDE, and so on.
+# The requests, the symbol that is asked about, and the explanation of its value. The numbers are
+# lines of the data file: line 6 defines INSIDE, and so on.
 HELD = (
     ((), "INSIDE", "20: the default is 20"),
     ((), "ABOVE", "64: the default is 100; the range 1 to 64 (Kconfig:11) makes it 64"),
@@ -463,7 +463,7 @@ def test_a_file_in_latin_1_is_read_as_conf_does(tmp_path: Path) -> None:
 
 @dataclass(frozen=True)
 class Parsed:
-    """A kernel tree's Kconfig files, parsed once, and a folder in which its conf is built."""
+    """A kernel tree's Kconfig files, parsed once, and the folder in which its conf is built."""
 
     base: str
     source: Path
@@ -471,7 +471,7 @@ class Parsed:
     kconfig: KernelKconfig
 
     def conf(self, asked: Mapping[str, str], *settings: str) -> dict[str, str]:
-        """What the tree's conf makes of ``asked``."""
+        """Return the .config that the tree's conf makes of the requests ``asked``."""
         file = self.out / "asked.config"
         file.write_text(dotconfig.render(asked.items()))
         settings = (*settings, f"KCONFIG_ALLCONFIG={file}")
@@ -480,7 +480,7 @@ class Parsed:
         return dotconfig.parse((self.out / ".config").read_text())
 
     def ours(self, asked: Mapping[str, str]) -> dict[str, str]:
-        """What the resolver makes of it."""
+        """Return the .config that the resolver makes of the same requests."""
         for item in (*self.kconfig.unique_defined_syms, *self.kconfig.unique_choices):
             item.unset_value()
         tree.allnoconfig(self.kconfig, asked)
@@ -507,7 +507,7 @@ def test_the_resolver_agrees_with_conf_on_every_symbol_of_every_flavor(parsed: P
 
 @pytest.mark.trees
 def test_the_resolver_agrees_with_conf_on_choices_and_modules(parsed: Parsed) -> None:
-    """What no flavor does: modules, members of choices that are n, another default."""
+    """Cases that no flavor has: modules, members of choices that are n, another default."""
     asked = dotconfig.parse((DATA / "odd.config").read_text())
     assert parsed.ours(asked) == parsed.conf(asked)
 
@@ -565,10 +565,10 @@ EVERYWHERE = (
 
 @pytest.mark.trees
 def test_conf_itself_means_the_same_by_the_three_constructs(parsed: Parsed, tmp_path: Path) -> None:
-    """Two of them, and the order of n in a choice, only where the release knows them."""
+    """Two constructs, and the order of n in a choice, are tested only if the release has them."""
     new = (*CONDITIONAL, *TRANSITIONAL) if release(parsed.base) >= (7, 3) else ()
     for name, asked in (*EVERYWHERE, *new):
-        # Where the confined conf can read it.
+        # Copy the file to a folder that the confined conf can read.
         copy = parsed.out / f"{name}.Kconfig"
         copy.write_text((DATA / name / "Kconfig").read_text())
         real = parsed.conf(asked, f"KBUILD_KCONFIG={copy}")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Reports that say nothing of a series are told from all others, and from what looks like them."""
+"""Known reports that do not blame a series, and reports that only look like them."""
 
 from __future__ import annotations
 
@@ -52,6 +52,6 @@ def test_every_row_says_why_and_names_a_place(row: known_issues.Known) -> None:
 
 
 def test_with_the_writer_of_each_message() -> None:
-    """As with CONFIG_PRINTK_CALLER."""
+    """The form with CONFIG_PRINTK_CALLER."""
     [fault] = console.read(re.sub(r"^(\[ *[\d.]+\])", r"\1[   T63]", REPORT, flags=re.MULTILINE))
     assert fault.known

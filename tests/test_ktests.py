@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest side's own machinery, on the host.
+"""The modules of the guest side, tested on the host.
 
-The recorder runs a real pytest over small suites and speaks to a real channel: a raw terminal
-pair in place of the virtio-serial port. Where the kernel's debugger or sysfs is needed it is
-simulated, by a script at the other end and by a folder.
+The recorder runs a real pytest with small suites and writes to a real channel: a raw terminal pair
+in place of the virtio-serial port. The kernel's debugger is simulated by a script at the other end
+of a terminal, sysfs by a folder.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from ktests import (
 
 ROOT = Path(__file__).parent.parent
 
-# The guest's end of a run, but for the kernel's log and the tests.
+# The guest's end of a run, without the kernel's log and the tests.
 GUEST = """
 import sys
 from pathlib import Path
@@ -80,7 +80,7 @@ pytestmark = pytest.mark.requirement("REQ-ANY")
 
 @dataclass(frozen=True)
 class Told:
-    """What a run of the recorder came to."""
+    """The result of a run of the recorder."""
 
     status: int
     records: list[dict[str, Any]]
@@ -96,7 +96,7 @@ class Told:
         return state
 
     def ends(self) -> dict[str, tuple[str, str]]:
-        """Each test's outcome and the first line of its message, by the test's short name."""
+        """Return each test's outcome and the first line of its message, by its short name."""
         return {
             one["id"].split("::")[1]: (one["outcome"], one["message"].split("\n")[0])
             for one in self.records
@@ -106,7 +106,7 @@ class Told:
 
 @contextmanager
 def terminal() -> Iterator[tuple[int, Path]]:
-    """A raw terminal pair: our end, and the path of the other."""
+    """Open a raw terminal pair. Returns our end, and the path of the other end."""
     ours, theirs = pty.openpty()
     tty.setraw(theirs)
     try:
@@ -191,7 +191,7 @@ def test_outcomes(tmp_path: Path) -> None:
     assert "the first fault" in ends["test_both"][1]
     assert ends["test_limit"][1] == "cannot"
     assert "[XPASS(strict)] cannot" in ends["test_limit_gone"][1]
-    # All of it is what the host takes, in an order that makes sense to it.
+    # The host accepts every message, in this order.
     assert told.transcript.broken == ()
     assert len(told.transcript.ended) == 9
     assert told.transcript.running is None
@@ -317,7 +317,7 @@ def test_channel_carries_whole_messages(size: int) -> None:
         port.send("end", message="x" * size)
         reader.join(10)
         assert json.loads(b"".join(got)) == {"type": "end", "message": "x" * size}
-        # Two messages in one piece, the second in two.
+        # The first write has two messages, the second one incomplete.
         os.write(ours, b'{"n": 1}\n{"n"')
         assert port.receive() == {"n": 1}
         os.write(ours, b": 2}\n")
@@ -356,7 +356,7 @@ def test_port_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def acpi_debugger(
     monkeypatch: pytest.MonkeyPatch, answers: dict[str, bytes]
 ) -> Iterator[tuple[debugger.Debugger, list[str]]]:
-    """A simulated kernel debugger: a prompt, then of each command the answer and a prompt."""
+    """A simulated kernel debugger: a prompt, then for each command its answer and a prompt."""
     commands: list[str] = []
     with terminal() as (ours, path):
         monkeypatch.setattr(debugger, "FILE", path)
@@ -368,7 +368,7 @@ def acpi_debugger(
                 if command == "quit":
                     return
                 commands.append(command)
-                # In two pieces, as the kernel's ring buffer gives it.
+                # In two pieces, as the kernel's ring buffer returns it.
                 answer = answers.get(command, b"") + b"- "
                 os.write(ours, answer[:3])
                 os.write(ours, answer[3:])
@@ -403,7 +403,7 @@ def test_debugger(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_method_has_run_before_the_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What else the debugger says of the first command is not the answer to the second."""
+    """Further output of the first command is not taken for the answer to the second."""
     answers = [
         b"Evaluating \\NALP\nACPI Debug:  " + debugger.RAN,
         b"No object was returned from evaluation of \\NALP\n\n- ",
@@ -421,7 +421,7 @@ def test_a_method_has_run_before_the_prompt(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_debugger_whose_thread_is_too_fast(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """It ends at once, then its prompt is lost, then all is well."""
+    """First its thread ends at once, then its prompt is lost, then it works."""
     ended = tmp_path / "ended"
     ended.touch()
     monkeypatch.setattr(debugger, "PROMPT_SECONDS", 0.1)
@@ -439,7 +439,7 @@ def test_debugger_whose_thread_is_too_fast(monkeypatch: pytest.MonkeyPatch, tmp_
 
 @dataclass(frozen=True)
 class Files:
-    """A path that leads to another file each time."""
+    """A path that is another file each time it is opened."""
 
     paths: Iterator[Path]
 
@@ -461,7 +461,7 @@ def test_short_path(path: str, short: str) -> None:
 
 @pytest.fixture
 def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder in place of /sys/bus/pci; nothing reacts to what is written there."""
+    """A folder in place of /sys/bus/pci. Writing to its files has no effect."""
     monkeypatch.setattr(pci, "BUS", tmp_path)
     (tmp_path / "devices").mkdir()
     return tmp_path
@@ -472,7 +472,7 @@ def test_pci_device(sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     device = pci.Device("alpha", "0000:00:10.0", r"\_SB.PCI0.S80", "N080")
     device.folder.mkdir()
     assert (device.companion, device.driver) == ("", "")
-    device.unbind()  # from nothing
+    device.unbind()  # it is not bound
     (device.folder / "firmware_node").mkdir()
     (device.folder / "firmware_node" / "path").write_text("\\_SB_.PCI0.S80_\n")
     assert device.companion == r"\_SB_.PCI0.S80_"

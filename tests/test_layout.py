@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Who may import whom, and what every file says or must not say."""
+"""The allowed imports, and the text that every file must or must not contain."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ THIRD_PARTIES = {
 }
 OURS = {"kconfig", "kpatch", "ktests", "tests", "uapi"}
 
-# Patches keep the kernel's own form, a transcript is as it came, and some files take no comment.
+# Files without an SPDX tag: patches, transcripts, and files that cannot have comments.
 UNTAGGED = re.compile(
     r"\.(patch|mbox|json|lock)$|^LICENSES/|^tests/data/|(^|/)(\.gitignore|\.gitkeep|py\.typed)$"
 )
 TAG = re.compile(r"SPDX-License-Identifier: (.+?)\s*(?:\*/|-->)?$", re.MULTILINE)
 
-# Homes, temporary files, and where packages come from: all of it is somebody's own.
+# Private text: home folders, temporary files, addresses of package registries.
 PRIVATE = re.compile(
     r"/(?:home|Users)/\w|/root/|/tmp/w\b|/work/|"
     r"(?:deb|security|ftp|snapshot)\.debian\.org|pypi\.org|pythonhosted\.org"
@@ -52,7 +52,7 @@ def imports(path: Path) -> Iterator[str]:
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and not node.level:
-            # A package's own name says nothing: its modules are what is imported.
+            # `from package import module`: the modules are imported, not the package alone.
             module = node.module or ""
             names = [f"{module}.{alias.name}" for alias in node.names]
             yield from [module] if "." in module else names
@@ -173,7 +173,7 @@ def test_nothing_private_is_tracked() -> None:
     assert not found
 
 
-# Lines. Longer, and a part has to go.
+# The largest number of lines in a module. A longer one has to be split.
 LONGEST = 900
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the suite asks of kmemleak, on files in its place."""
+"""The suite's use of kmemleak, with files in its place."""
 
 from __future__ import annotations
 
@@ -19,21 +19,21 @@ def test_kernel_without_it(tmp_path: Path) -> None:
 
 
 class Kmemleak(PosixPath):
-    """The kernel's file: what is written is a command, what is read is what scans have found.
+    """The kernel's file: writing runs a command, reading returns the results of scans.
 
-    An object is reported if two scans in a row have found it unchanged (update_checksum() in
+    An object is reported if two consecutive scans have found it unchanged (update_checksum() in
     mm/kmemleak.c).
     """
 
     commands: ClassVar[list[str]]
 
     def write_text(self, data: str, *_: object, **__: object) -> int:
-        """Obey."""
+        """Run the command."""
         self.commands.append(data)
         return len(data)
 
     def read_text(self, *_: object, **__: object) -> str:
-        """Tell what was found."""
+        """Return the results of the scans."""
         return LEAK if self.commands.count("scan") > 1 else ""
 
 

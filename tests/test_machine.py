@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The machine's table as addresses, firmware and QEMU options; with real iasl and QEMU."""
+"""The machine's table turned into addresses, firmware and QEMU options; iasl and QEMU are real."""
 
 from __future__ import annotations
 
@@ -143,7 +143,7 @@ def test_firmware_that_does_not_compile_is_refused() -> None:
     with pytest.raises(HarnessError, match="iasl does not compile the test firmware") as refused:
         machine.aml(table, stage=Silent())
     assert "NAAA" in refused.value.details
-    # Nothing half-made is left for the next run.
+    # No incomplete file is left for the next run.
     with pytest.raises(HarnessError):
         machine.aml(table, stage=Silent())
 
@@ -155,7 +155,7 @@ def test_firmware_follows_the_table() -> None:
 
 
 def test_qemu_has_the_devices_where_the_table_says() -> None:
-    # -S: its CPUs never start; this is no boot.
+    # -S: the CPUs never start, so this is not a boot.
     aml = machine.aml(TABLE, stage=Silent())
 
     def command(fds: Mapping[str, int]) -> list[str]:
@@ -168,7 +168,7 @@ def test_qemu_has_the_devices_where_the_table_says() -> None:
         ]
 
     with qemu.started(command) as running:
-        # What is behind a bridge is told when firmware has numbered its bus, and none has run.
+        # QEMU lists devices behind a bridge after firmware has numbered the bus; no firmware ran.
         buses = listed(running.qmp("query-pci"))
         found = {
             device["qdev_id"]: f"0000:{bus['bus']:02x}:{device['slot']:02x}.{device['function']}"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mirror by itself, and the golden JSON: what can be said of them without a kernel tree."""
+"""Tests of the mirror and the golden JSON that need no kernel tree."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_the_tracked_module_is_what_cffi_makes() -> None:
 
 
 def test_import_needs_no_parser() -> None:
-    """It happens in an emulated guest, where a parser would take seconds."""
+    """An emulated guest imports it; a parser takes seconds there."""
     told = subprocess.run(
         [sys.executable, "-c", "import sys; from uapi import mirror; print(*sys.modules)"],
         check=True,
@@ -80,7 +80,7 @@ def test_eventfd_flags_are_those_of_python(flag: str) -> None:
 
 
 def test_an_event_made_of_the_mirrors_structures_is_decoded() -> None:
-    """Of 68 bytes, as drivers/acpi/event.c sends it."""
+    """The event has 68 bytes, as drivers/acpi/event.c sends it."""
     parts = (
         ("nlmsghdr", (68, 30, 0, 7, 0)),
         ("genlmsghdr", (mirror.ACPI_GENL_CMD_EVENT, mirror.ACPI_GENL_VERSION, 0)),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The comparison with syzkaller's logs, on a folder of its form that is made here."""
+"""The comparison with syzkaller's logs, on logs in the same form that the test writes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What ``pip install .`` installs: uapi, all of it, and nothing else."""
+"""``pip install .`` installs all of uapi, and nothing else."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def pip(*arguments: str, cwd: Path) -> None:
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built from a copy: setuptools leaves things beside what it builds."""
+    """Build the wheel from a copy, because setuptools writes files beside the source."""
     folder = tmp_path_factory.mktemp("wheel")
     for name in SOURCES:
         if (ROOT / name).is_dir():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Children end with their parent, however that ends. Real processes."""
+"""Child processes end with their parent, however the parent ends. The processes are real."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from kpatch.tables.outcomes import ExitCode
 ROOT = Path(__file__).parent.parent
 SECONDS = 10.0
 
-# Starts a child in the way the harness does, and tells its pid.
+# Starts a child as the harness does, and prints its pid.
 PARENT = """
 import sys, time
 from kpatch.lib import process
@@ -30,12 +30,12 @@ with process.child(["sleep", "60"], parent_death=sys.argv[1]) as child:
     time.sleep(60)
 """
 
-# A process with a child of its own in its group; both pids, then silence.
+# A process with a child in the same group. It prints both pids, then nothing.
 FAMILY = ("sh", "-c", "sleep 60 & echo $$ $!; wait")
 
 
 def gone(pid: int) -> bool:
-    """Whether the process has ended, a zombie that nobody has waited for included."""
+    """Return whether the process has ended; a zombie counts as ended."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
@@ -62,7 +62,7 @@ def test_parent_that_is_killed_takes_the_child_along(parent_death: str) -> None:
     with subprocess.Popen(argv, cwd=ROOT, stdout=subprocess.PIPE) as parent:
         [pid] = pids(parent)
         assert not gone(pid)
-        # The parent's death counts once setpriv has asked for it and become sleep.
+        # The child only ends with its parent after setpriv has called prctl(2) and executed sleep.
         cmdline = Path(f"/proc/{pid}/cmdline")
         assert within(SECONDS, lambda: cmdline.read_bytes().startswith(b"sleep"))
         parent.send_signal(signal.SIGKILL)
@@ -106,7 +106,7 @@ def test_child_that_ignores_term_is_killed(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_child_has_a_session_of_its_own() -> None:
-    # Ctrl-C on the terminal reaches us only, and we end the child in order.
+    # Ctrl-C on the terminal reaches only this process, which then ends the child.
     with process.child(("sleep", "60")) as child:
         assert os.getsid(child.pid) == child.pid != os.getsid(0)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What is told while a run goes on."""
+"""The messages during a run."""
 
 from __future__ import annotations
 
@@ -165,7 +165,7 @@ with progress.stage("build", series="netlink") as stage:
 
 def test_a_terminal(tmp_path: Path) -> None:
     master, slave = pty.openpty()
-    process = subprocess.Popen(  # the terminal is only its stderr
+    process = subprocess.Popen(  # only its stderr is a terminal
         [sys.executable, "-c", SCRIPT, str(tmp_path / "t.json")],
         stderr=slave,
         stdout=subprocess.PIPE,

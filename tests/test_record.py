@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's records: what is taken, what is refused, and that nothing else ever happens."""
+"""The guest's records: every input is either accepted or refused."""
 
 from __future__ import annotations
 
@@ -233,7 +233,7 @@ def test_a_flood_of_rubbish_is_bounded() -> None:
 
 
 def test_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each is kept and acted on: without end they would take all memory and time."""
+    """The host keeps requests and acts on them: without a limit they take all memory and time."""
     monkeypatch.setattr(grammar, "REQUESTS_LIMIT", 3)
     state = Transcript().add(Hello(PROTOCOL, "7.3.4", "3.11"))
     for serial in range(20):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/uapi.md says what the requirements and the suite say."""
+"""docs/uapi.md agrees with the requirements and the suite."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a run leaves in OUT, and the table at its end."""
+"""The files that a run leaves in OUT, and the table at its end."""
 
 from __future__ import annotations
 
@@ -186,7 +186,7 @@ def test_the_table_says_by_what_a_mechanism_was_detected() -> None:
 @pytest.mark.parametrize(
     ("outcomes", "expected", "shown"),
     [
-        # The worst comes first whatever its place, and however it is spelt.
+        # The worst outcome comes first, at any position.
         (("pass", "fail", "crash"), Outcome.PASS, "CRASH 2/3"),
         (("lost", "hang"), Outcome.PASS, "HANG 2/2"),
         (("infra", "fail"), Outcome.PASS, "INFRA 2/2"),
@@ -253,7 +253,7 @@ def test_the_table_tells_new_warnings_from_those_of_the_base() -> None:
             (
                 "warning, of the base too: drivers/a.c:7: unused x",
                 "new warning: drivers/a.c:9: unused y",
-                "new warning: drivers/a.c:11: unused x",  # the base's is one, these are two
+                "new warning: drivers/a.c:11: unused x",  # one in the base, two in the series
             ),
         ),
     ):
@@ -280,7 +280,7 @@ WARNED = dataclasses.replace(
 
 
 def test_every_report_has_the_warnings(tmp_path: Path) -> None:
-    """And they are no verdict: what is "ok" without them is so with them."""
+    """Warnings do not change the verdict: tests that are "ok" without them stay "ok"."""
     assert result.check(json.loads(result.dump(WARNED))) == ""
     (tmp_path / "result.json").write_text(result.dump(WARNED))
     assert result.load(tmp_path / "result.json") == WARNED
@@ -454,10 +454,10 @@ def test_table_of_several_runs_golden() -> None:
 
 
 class Terminal(io.StringIO):
-    """What says that it is a terminal."""
+    """A text stream that claims to be a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True
 
 
@@ -467,7 +467,7 @@ def test_no_escape_of_the_guest_reaches_a_terminal(monkeypatch: pytest.MonkeyPat
     monkeypatch.setenv("TERM", "xterm-256color")
     file = Terminal()
     tables.show(BAD, file)
-    left = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())  # colours are our own
+    left = re.sub(r"\x1b\[[0-9;]*m", "", file.getvalue())  # the colours are ours
     assert "CRASH" in left
     assert unsafe(left) == set()
     assert "\x1b[2J" not in file.getvalue()
@@ -557,7 +557,7 @@ def test_an_earlier_result_goes_and_nothing_else(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_goes_too(tmp_path: Path) -> None:
     with output_dir.claim(tmp_path) as out:
         out.file("console-netlink-1.log").write_text("half")
-        # as if killed here: nothing more is written
+        # as if the run was killed here: nothing more is written
         with pytest.raises(HarnessError, match="another run"), output_dir.claim(tmp_path):
             pass
     with output_dir.claim(tmp_path):
@@ -636,7 +636,7 @@ def test_a_folder_that_cannot_be_written(where: str, tmp_path: Path) -> None:
 
 
 def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
-    """A limit on the size of files stands for the full disk: both fail in write(2)."""
+    """A limit on the file size simulates a full disk: both make write(2) fail."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     with output_dir.claim(tmp_path) as out:

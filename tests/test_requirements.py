@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The loader of the table of requirements."""
+"""The loader of the requirements' table."""
 
 from __future__ import annotations
 

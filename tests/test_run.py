@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run's frame: whatever ends it, there is a result that says so. No kernel is built here."""
+"""The frame of a run: however it ends, result.json records it. No kernel is built."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def test_interrupted_run_leaves_a_result(
         patch.setattr(resolve, "resolve", interrupted)
         pipeline.run(pipeline.Request(), tmp_path / "out", progress)
     assert written(tmp_path / "out")["exit_code"] == ExitCode.INTERRUPTED
-    # And the folder is free for the next run.
+    # The folder is free for the next run.
     outcome = pipeline.run(pipeline.Request(kernel="9.9"), tmp_path / "out", progress)
     assert written(tmp_path / "out")["exit_code"] == outcome.exit_code == ExitCode.USAGE
 
@@ -140,7 +140,7 @@ def test_folder_name(kernel: str, name: str) -> None:
     [
         ("undetected", Detected("eventfd", "by its sign"), "eventfd", "by its sign"),
         ("undetected", None, "unknown", "the guest did not come to tell"),
-        # The guest looks only for what contradicts it, and has found nothing.
+        # The guest only looked for contradictions, and found none.
         ("netlink", Detected("undetected", "index 5 is not there"), "netlink", ""),
     ],
 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a selection can select, before the tests are made."""
+"""Which tests a selection can match, computed before the tests are collected."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ KEYWORDS = {"test_value", "ktests/test_format.py", "REQ-EVT-07", "parametrize"}
         ("not REQ-EVT", False),
         ("value", True),
         ("format and not REQ-EVT-07", False),
-        # A parameter may be called so.
+        # A test parameter may have this name.
         ("0x81", True),
         ("not 0x81", True),
         ("0x81 and REQ-DEL", False),
         ("REQ-EVT and not test_tools", True),
         ("REQ-DEL and not test_tools", False),
-        ("REQ-DEL and (0x1 or 0x2 or 0x3 or 0x4 or 0x5)", True),  # too many to try
+        ("REQ-DEL and (0x1 or 0x2 or 0x3 or 0x4 or 0x5)", True),  # too many names to try all values
         ("REQ-DEL and (0x1 or 0x2 or 0x3 or 0x4)", False),
         ("test_value[netlink-0x80] or REQ-DEL", True),
         # No parameter is called like a test, so that these are not tried.
@@ -37,7 +37,7 @@ KEYWORDS = {"test_value", "ktests/test_format.py", "REQ-EVT-07", "parametrize"}
         ("test_burst or test_value and 0x81", True),
         # pytest says what is wrong with it.
         ("and and", True),
-        ("REQ-DEL > REQ-EVT-07", True),  # Python would take it
+        ("REQ-DEL > REQ-EVT-07", True),  # valid Python
         ("REQ-DEL(", True),
     ],
 )

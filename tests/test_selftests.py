@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own selftests: when they are built anew, how they fail to, and what they say."""
+"""The kernel's own selftests: when they are rebuilt, how a build fails, and their output."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from tests import kerneltree
 TAP = Path(__file__).parent / "data" / "selftests"
 SUITE = "tools/testing/selftests/vfio"
 
-# As much of the top Makefile as installs a header.
+# The part of the top Makefile that installs a header.
 TOP = """
 headers:
 \tmkdir -p $(O)/usr/include/linux
 \tcp include/uapi/linux/vfio.h $(O)/usr/include/linux
 """
 
-# What kpatch.build.headers cuts declarations out of.
+# The files from which kpatch.build.headers takes declarations.
 EXCERPTS = {
     "include/uapi/linux/eventfd.h": "",
     "include/acpi/acpi_bus.h": "typedef char acpi_device_class[20];\n",
@@ -37,7 +37,7 @@ EXCERPTS = {
     "static const struct genl_multicast_group acpi_event_mcgrps[] = {\n",
 }
 
-# As much of the suite's as compiles and links with what lib.mk is told.
+# The part of the suite's Makefile that compiles and links with the variables of lib.mk.
 MAKEFILE = """
 all: $(OUTPUT)/vfio_test
 $(OUTPUT)/%: %.c
@@ -60,7 +60,7 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def tree(tmp_path: Path) -> Tree:
-    """A tree that has a suite of one program."""
+    """A tree with a suite of one program."""
     folder = kerneltree.make(tmp_path / "linux")
     with (folder / "Makefile").open("a") as makefile:
         makefile.write(TOP)
@@ -94,7 +94,7 @@ def build(kernel: Kernel) -> selftests.Selftests:
 
 
 def said(built: selftests.Selftests, at: Path) -> str:
-    """What the one program in the image prints."""
+    """Return the output of the program in the image."""
     argv = ["fsck.erofs", f"--extract={at}", str(built.image)]
     subprocess.run(argv, check=True, capture_output=True)
     assert [path.name for path in at.iterdir()] == ["vfio_test"], "no object, no folder"
@@ -116,7 +116,7 @@ def test_programs_are_of_the_tree_with_the_series(tree: Tree, tmp_path: Path) ->
 
 
 def test_library_is_in_the_program(tree: Tree, tmp_path: Path) -> None:
-    """The guest has none of the host's."""
+    """The library is linked statically: the guest does not have the host's libraries."""
     built = build(kernel(tree))
     said(built, tmp_path / "out")
     argv = ["ldd", str(tmp_path / "out" / "vfio_test")]
@@ -231,7 +231,7 @@ def test_trees_that_have_the_suite(kernel_tree: tuple[str, Path]) -> None:
     assert selftests.present(kernel(tree).applied) is (base == "7.3")
 
 
-# What they print.
+# The output of selftests.
 
 
 def test_a_failure_has_its_lines() -> None:
@@ -266,7 +266,7 @@ def test_a_failure_has_its_lines() -> None:
         ("ok 1 a.b # Skip: no reset", "a.b", "SKIP", "no reset", "skipped"),
         ("ok 1 a.b #SKIP no reset", "a.b", "SKIP", "no reset", "skipped"),
         ("not ok 1 a.b # SKIP no reset", "a.b", "SKIP", "no reset", "skipped"),
-        # ksft_test_result_skip() writes what it is given behind the directive, a name or not.
+        # ksft_test_result_skip() writes its text after the directive, whether it is a name or not.
         ("ok 1 # SKIP no device", "no device", "SKIP", "no device", "skipped"),
         ("ok 1 # SKIP", "test 1", "SKIP", "", "skipped"),
         ("ok 1", "test 1", "", "", "passed"),
@@ -277,7 +277,7 @@ def test_a_failure_has_its_lines() -> None:
         ("ok 1 # XPASS a.b", "a.b", "XPASS", "a.b", "bad"),
         ("not ok 1 # error a.b", "a.b", "ERROR", "a.b", "bad"),
         ("ok 1 a.b # TIMEOUT 45 seconds", "a.b", "TIMEOUT", "45 seconds", "bad"),
-        # ksft_test_result_code() writes two spaces before what is no directive.
+        # ksft_test_result_code() writes two spaces before a text that is not a directive.
         ("ok 1 a.b #  error is as expected", "a.b", "", "", "passed"),
         ("ok 1 a.b # rcode=0", "a.b", "", "", "passed"),
         ("ok 1 a.b # SKIPPED is no directive", "a.b", "", "", "passed"),
@@ -355,7 +355,7 @@ def test_results_that_are_not_all_there(output: str, flaws: tuple[str, ...]) -> 
 
 
 def test_a_whole_program_that_is_skipped() -> None:
-    """ksft_exit_skip() before any test."""
+    """The program calls ksft_exit_skip() before any test."""
     report = ktap.parse("TAP version 13\n1..0 # SKIP SR-IOV is not there\n")
     assert (report.planned, report.cases, report.flaws) == (0, (), ())
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Loading and applying series: real git, a small tree, and mail that nobody should trust."""
+"""Loading and applying series: real git, a small tree, and hostile mail."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ HEADER = "From: A Tester <a@example.org>\nSubject: [PATCH] a: change\n\nWhy.\n--
 
 
 def fingerprint(root: Path) -> dict[str, tuple[int, int, str]]:
-    """Mode, mtime and content of all that is under ``root``."""
+    """Return mode, mtime and content of everything under ``root``."""
     found = {}
     for path in sorted(root.rglob("*")):
         info = path.lstat()
@@ -55,7 +55,7 @@ def tree(tmp_path: Path) -> Tree:
 
 
 class Author:
-    """Somebody with a git clone of the tree who writes patches."""
+    """An author with a git clone of the tree, who writes patches."""
 
     def __init__(self, tree: Tree, home: Path) -> None:
         self.clone = home / "clone"
@@ -73,17 +73,17 @@ class Author:
         return done.stdout.decode()
 
     def commit(self, subject: str) -> None:
-        """Commit all there is."""
+        """Commit all changes."""
         self.git("add", "-A")
         self.git("commit", "-q", "-m", subject)
 
     def write(self, path: str, text: str) -> None:
-        """Write a file of the clone."""
+        """Write a file in the clone."""
         (self.clone / path).parent.mkdir(parents=True, exist_ok=True)
         (self.clone / path).write_text(text)
 
     def export(self, count: int, *options: str) -> Path:
-        """The last ``count`` commits as an mbox."""
+        """Return the last ``count`` commits as an mbox."""
         out = self.home / "series.mbox"
         out.write_text(self.git("format-patch", "--stdout", *options, f"-{count}"))
         return out
@@ -99,7 +99,7 @@ Applier = Callable[..., Applied]
 
 @pytest.fixture
 def applier(tree: Tree) -> Applier:
-    """Applies mailboxes and insists that the tree stays as it was."""
+    """Return a function that applies mailboxes and checks that the tree is unchanged."""
 
     def run(*mailboxes: Path) -> Applied:
         before = fingerprint(tree.path)
@@ -115,7 +115,7 @@ def applier(tree: Tree) -> Applier:
 
 @pytest.fixture
 def mail(tmp_path: Path) -> Callable[[str], Path]:
-    """Writes a mail with the diff given."""
+    """Return a function that writes a mail with the given diff."""
 
     def write(diff: str) -> Path:
         path = tmp_path / "hand.mbox"

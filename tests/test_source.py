@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel trees from folders, repositories and tarballs; real ones, but small."""
+"""Kernel trees from folders, repositories and tarballs; they are small, but real."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests import kerneltree
 
 
 class Listener(Silent):
-    """Keeps everything that a stage tells."""
+    """A stage that records all notes and progress."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -36,11 +36,11 @@ class Listener(Silent):
         self.progress: list[tuple[float, float | None]] = []
 
     def note(self, text: str) -> None:
-        """Keep it."""
+        """Record the note."""
         self.notes.append(text)
 
     def advance(self, done: float, total: float | None) -> None:
-        """Keep it."""
+        """Record the progress."""
         self.progress.append((done, total))
 
 
@@ -52,7 +52,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def refused(spec: str | Path, *, code: ExitCode = ExitCode.USAGE) -> str:
-    """The one line that ``spec`` is refused with; nothing may be left of it."""
+    """Resolve ``spec``, which has to fail. Returns the error's line; no file may be left."""
     with pytest.raises(HarnessError) as caught:
         resolve.resolve(str(spec), stage=Silent())
     assert caught.value.code is code
@@ -70,7 +70,7 @@ def assert_whole(tree: Path) -> None:
     assert str((tree / "include/scripts").readlink()) == "../scripts"
 
 
-# What names no kernel
+# Names that are not a kernel
 
 
 @pytest.mark.parametrize("spec", ["7.4", "v6.13-rc1", "7.3.4"])
@@ -182,7 +182,7 @@ def test_makefile_without_a_version(tmp_path: Path) -> None:
     assert "its Makefile states no VERSION" in refused(tree)
 
 
-# What three distributions install for building modules: files, and the folders' own names.
+# The files and folders that three distributions install for building modules.
 HEADERS = {
     "Debian, common": ("Makefile", "Kconfig", "include/linux/pci.h", "scripts/mod/modpost.c"),
     "Debian, amd64": ("Makefile", ".config", "Module.symvers", "include/generated/autoconf.h"),
@@ -373,10 +373,10 @@ def test_bomb_is_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 class Handler(SimpleHTTPRequestHandler):
-    """Serves files; /cut promises more than it gives, /slow never ends."""
+    """An HTTP handler that serves files. /cut sends less than it announces, /slow never ends."""
 
     def do_GET(self) -> None:
-        """Answer with a file, or misbehave."""
+        """Answer with a file, or fail as the path demands."""
         name = self.path.rpartition("/")[2]
         if name not in ("cut", "slow"):
             super().do_GET()
@@ -390,7 +390,7 @@ class Handler(SimpleHTTPRequestHandler):
             time.sleep(60)
 
     def log_message(self, format: str, *args: object) -> None:
-        """Keep quiet."""
+        """Print nothing."""
 
 
 @pytest.fixture
@@ -470,7 +470,7 @@ def wait_for(condition: object, *, seconds: float = 20) -> None:
 
 @pytest.fixture
 def slow_xz(tmp_path: Path) -> tuple[str, Path]:
-    """A PATH whose xz stops half-way, and the file that it then writes its pid to."""
+    """Return a PATH whose xz stops half-way, and the file to which it then writes its pid."""
     tools = tmp_path / "tools"
     tools.mkdir()
     reached = tmp_path / "reached"

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite's follower: endings, fresh VMs, and a guest that does what it likes.
+"""The runner of the suite: ends of VMs, fresh VMs, and hostile guests.
 
-The guest is simulated: a child process in QEMU's place plays a script on the very sockets that
-QEMU would have. Processes, sockets and limits are real, and where a script asks for the monitor
-it is that of a real QEMU, whose CPUs never start.
+The guest is simulated: a child process in QEMU's place runs a script, on the sockets that QEMU
+would have. Processes, sockets and limits are real. If a script uses the monitor, it is that of a
+real QEMU whose CPUs never start.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests import commandline, test_emulator
 
 NOWHERE = Path("/nonexistent")
 
-# What every script can use; argv holds the descriptors and what QEMU is started with.
+# Code that every script can use. argv has the descriptors and QEMU's command line.
 PRELUDE = """
 import json, os, signal, socket, subprocess, sys, time
 records, console, qmp = (socket.socket(fileno=int(word)) for word in sys.argv[1:4])
@@ -95,24 +95,24 @@ REPORT = f"[    1.000000] {WARNING}\n[    1.000001] ---[ end trace 0000000000000
 
 @dataclass
 class Machine:
-    """Plays one script a VM, in order; keeps when each was ended."""
+    """A machine that runs one script per VM, in order, and records when each was ended."""
 
     scripts: tuple[str, ...]
     logs: Path
     pids: list[int] = field(default_factory=list)
 
     def log(self, number: int) -> Path:
-        """The file of a VM's console."""
+        """Return the file of a VM's console."""
         return self.logs / f"console-{number}.log" if self.logs.is_dir() else self.logs
 
     def seen(self, number: int) -> list[dict[str, object]]:
-        """The messages that the guest of VM ``number`` got and wrote to its console."""
+        """Return the messages that the guest of VM ``number`` received and wrote to its console."""
         lines = self.log(number).read_text().splitlines()
         return [json.loads(line) for line in lines if line.startswith("{")]
 
     @contextmanager
     def boot(self, setup: qemu.Setup, *, stage: Stage) -> Iterator[qemu.VM]:
-        """Play the next script."""
+        """Run the next script."""
         script = PRELUDE + textwrap.dedent(self.scripts[len(self.pids)])
 
         def command(fds: dict[str, int]) -> list[str]:
@@ -124,7 +124,7 @@ class Machine:
             yield started
 
     def run(self, **selection: object) -> list[VmRun]:
-        """Have the suite followed, with these fields of `suite.Selection`."""
+        """Run the suite, with these fields of `Selection`."""
         setup = qemu.Setup(
             image=NOWHERE,
             machine=machine.load(),
@@ -314,7 +314,7 @@ def test_the_control_runs_its_tests_though_it_complains_in_each_boot(tmp_path: P
 
 
 def jobs(guest: Machine, count: int) -> list[tuple[object, object]]:
-    """Of the job that each VM got, the mechanism and whether to detect it."""
+    """Return, for the job of each VM, its mechanism and whether to detect it."""
     seen = [guest.seen(number)[0] for number in range(1, count + 1)]
     return [(job["mechanism"], job["detect"]) for job in seen]
 
@@ -370,7 +370,7 @@ def test_a_crash_in_the_detection_is_followed_by_a_vm_without(tmp_path: Path) ->
     [("netlink", "netlink"), ("netlink", "unknown"), ("eventfd", "undetected")],
 )
 def test_a_declared_mechanism_may_show_no_sign(tmp_path: Path, declared: str, shown: str) -> None:
-    """Its tests say more of that."""
+    """The tests of the declared mechanism find out whether it works."""
     script = f'hello("a", detected={shown!r})\nrun("a")\ntell("done")'
     runs, _ = play(tmp_path, script, mechanism=declared, detect=True)
     assert endings(runs) == [Ending.DONE]
@@ -388,7 +388,7 @@ def test_a_declared_mechanism_that_the_kernel_contradicts_is_refused(tmp_path: P
 
 
 def test_complaint_ends_the_vm_though_the_guest_goes_on_at_once(tmp_path: Path) -> None:
-    """What it begins after the test that its kernel complained in does not count."""
+    """Tests that the guest begins after the kernel's complaint do not count."""
     runs, _ = play(
         tmp_path,
         f"""
@@ -440,7 +440,7 @@ def test_silence_in_a_test_is_a_hang(tmp_path: Path) -> None:
     assert f"keys {runner.STACK_KEYS.encode()!r}" in guest.log(1).read_text(), "SysRq was pressed"
 
 
-# ---- what the emulator is to blame for -----------------------------------------------------------
+# ---- faults of the emulator ---------------------------------------------------------------------
 
 HANGS = """
     monitor()
@@ -462,7 +462,7 @@ GOES_ON = """
 
 
 def timer_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have the monitor say what it said of a VM whose CPU 1 waits for ever."""
+    """Make the monitor answer as for a VM whose CPU 1 waits for ever."""
     answers = test_emulator.lost("10.0")[0]
     monkeypatch.setattr(qemu.VM, "info", lambda _, what: answers.get(what, ""))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Addresses as names."""
+"""Kernel addresses translated to names."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What distributions call the packages: other systems are simulated by what os-release says."""
+"""The distributions' names of packages. Other systems are simulated by their os-release."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from kpatch.vm import acpid
 
 ROOT = Path(__file__).parent.parent
 
-# As these systems have them in /etc/os-release.
+# The fields of /etc/os-release on these systems.
 DEBIAN = {"ID": "debian", "VERSION_ID": "13"}
 UBUNTU = {"ID": "ubuntu", "ID_LIKE": "debian"}
 FEDORA = {"ID": "fedora", "VERSION_ID": "43"}
@@ -28,7 +28,7 @@ GENTOO = {"ID": "gentoo"}
 
 
 def asked_for() -> set[str]:
-    """Debian's names of all packages that the sources ask for."""
+    """Return Debian's names of all packages that the sources ask for."""
     names = {*bootstrap.PACKAGES, "python3-venv", acpid.PACKAGE, confine.PACKAGE}
     names |= {*packages.BUILD.values(), *packages.RUN.values(), *packages.FILES.values()}
     names |= {form.package for form in unpack.FORMATS}

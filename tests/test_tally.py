@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the delivery and life-cycle tests count with, on the host: it must see what it counts."""
+"""The counter of the delivery and life-cycle tests, tested on the host."""
 
 from __future__ import annotations
 
@@ -60,13 +60,13 @@ def test_verdict(marks: list[int], reported: int, whole: bool, accounted: bool) 
 def test_words() -> None:
     one, two = VALID | FIRST, VALID | FIRST + 1
     assert tally_words(2, [one, two, VALID | LOOPBACK]).whole
-    # Added up, as a counter does it: a bit in the place of LOOPBACK, and a value.
+    # The sum of two words: the VALID bits add up to LOOPBACK, and the values to a value.
     assert tally_words(2, [one + two]) == tally(2, [-1])
     assert tally_words(2, [two | 1 << 48]).accounted
 
 
 def has_taken(reader: Reader, number: int) -> bool:
-    """Whether it has read that often."""
+    """Return whether the reader has read that many times."""
     return len(reader.taken) == number
 
 
@@ -111,7 +111,7 @@ def test_contexts() -> None:
         assert fdinfo.counter(eventfd) == 0x123
         double = os.dup(eventfd.fileno())
         assert fdinfo.free_contexts() != before
-    # Closed, and still there.
+    # The eventfd is closed, but its context still exists.
     assert fdinfo.free_contexts() != before
     os.close(double)
     assert fdinfo.free_contexts() == before

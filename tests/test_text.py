@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A guest's text never reaches a terminal or an XML file as it is."""
+"""Text from a guest is sanitized before it reaches a terminal or an XML file."""
 
 from __future__ import annotations
 

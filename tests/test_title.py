@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Titles and fingerprints: the same for the same fault, whatever differs between two runs."""
+"""Titles and fingerprints: equal for the same fault, whatever else differs between two runs."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from kpatch.run import console, title
 from tests.test_console import DATA
 
-# name of the golden console: the titles of its faults
+# The titles of the faults in each golden console.
 TITLES = {
     "6.1-gpf-kasan": ["general protection fault in vfio_pci_acpi_close"],
     "6.12-list-bug": ["BUG: corrupted list in vfio_pci_acpi_close"],
@@ -106,7 +106,7 @@ def test_every_real_console_has_its_titles() -> None:
 
 
 def changed(log: str) -> str:
-    """The log of another run: other addresses, offsets, times, tasks, CPUs, and compiler."""
+    """Return the log with other addresses, offsets, times, tasks, CPUs and compiler."""
     log = re.sub(r"^\[ *(\d+)\.(\d{6})\]", r"[   9\1.\2]", log, flags=re.MULTILINE)
     log = re.sub(r"\[ *T\d+\]", "[  T977]", log)
     log = re.sub(r"\b(PID: |[a-z]/|task )\d+", r"\g<1>977", log)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The acpi_event message from bytes written by hand, and the probe on the running kernel."""
+"""The acpi_event message, from hand-written bytes; the probe, on the running kernel."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from uapi.acpi_event import Event, FormatError, decode
 
 
 class GenericMessage(genlmsg):  # type: ignore[misc]
-    """pyroute2's view of the message, with the payload as bytes: its own class lacks a byte."""
+    """pyroute2's class of the message, with the payload as bytes, because its own lacks a byte."""
 
     nla_map = (("ACPI_GENL_ATTR_UNSPEC", "none"), ("ACPI_GENL_ATTR_EVENT", "cdata"))
 
 
-# A message as drivers/acpi/event.c makes it, on a little-endian host: family 0x1c, event 7.
+# A message as drivers/acpi/event.c builds it on a little-endian host: family 0x1c, event 7.
 MESSAGE = bytes.fromhex(
     "44000000 1c00 0000 07000000 00000000"  # length 68, type, flags, sequence, port id
     "01 01 0000"  # command, version, reserved
@@ -49,12 +49,12 @@ def test_message() -> None:
         (60, "ffffffff", Event(7, "vfio_pci", "0000:00:10.0", 0xFFFFFFFF, 0)),
         (60, "01020304", Event(7, "vfio_pci", "0000:00:10.0", 0x04030201, 0)),
         (64, "01000000", Event(7, "vfio_pci", "0000:00:10.0", 0xD1, 1)),
-        # Text ends at the first NUL; a field that is full has none.
+        # Text ends at the first NUL. A full field has no NUL.
         (24, "00", Event(7, "", "0000:00:10.0", 0xD1, 0)),
         (24, "61" * 20, Event(7, "a" * 20, "0000:00:10.0", 0xD1, 0)),
         (44, "62" * 15, Event(7, "vfio_pci", "b" * 15, 0xD1, 0)),
         (24, "ff", Event(7, "\\xfffio_pci", "0000:00:10.0", 0xD1, 0)),
-        # What the padding holds is nobody's.
+        # The padding is ignored.
         (59, "ff", Event(7, "vfio_pci", "0000:00:10.0", 0xD1, 0)),
     ],
 )

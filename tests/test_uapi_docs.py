@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The examples of docs/python.md are code that type-checks and names what there is."""
+"""The examples of docs/python.md type-check, and the methods and options that it names exist."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def test_every_option_is_there(line: str) -> None:
 
 
 class Eventfd(Device):
-    """A descriptor on which every ioctl fails, as if it were a device of the eventfd series."""
+    """A device of the eventfd series on which every ioctl fails."""
 
     def info(self, argsz: int | None = None) -> DeviceInfo:
-        """As the kernel would tell."""
+        """Return the answer of a kernel with the eventfd series."""
         return DeviceInfo(0, 9, 6, 0)
 
 

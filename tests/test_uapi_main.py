@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``python -m uapi`` as its user sees it, as far as there is no device."""
+"""``python -m uapi`` as its user sees it, without a device."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def test_listen_ends_by_a_signal(number: signal.Signals) -> None:
 
 def test_no_family_in_another_namespace() -> None:
     alone = ["unshare", "-rn"]
-    # Asked apart: a traceback of ours ends with 1 as well.
+    # Tried separately, because a traceback of ours also ends with 1.
     possible = subprocess.run([*alone, "true"], capture_output=True, text=True, check=False)
     if possible.returncode != 0:
         pytest.skip(f"no user namespaces here: {possible.stderr.strip()}")
@@ -111,7 +111,7 @@ def test_help_names_every_option() -> None:
 
 
 class Given:
-    """A source that has some lines, and is over then."""
+    """A source that gives some lines and then ends."""
 
     def __init__(self, *texts: str) -> None:
         self._texts = list(texts)
@@ -145,7 +145,7 @@ def test_lines_of_several_sources_until_all_are_over() -> None:
 
 
 class Armed:
-    """Stands in for a device that is open."""
+    """A simulated open device."""
 
     bdf = "0000:00:10.0"
     closed = False
@@ -245,7 +245,7 @@ def test_readers_see_what_is_wrong() -> None:
             reader.write(word)
             with pytest.raises(BrokenError, match=wrong):
                 reader.loopbacks(1)
-        # Two that were added up, and one more than were sent.
+        # Two loopbacks that were added up, and one more than was sent.
         reader.write(loopback)
         with pytest.raises(BrokenError, match="more than were sent"):
             reader.loopbacks(0)
@@ -266,7 +266,7 @@ def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -> None
         restored = 0
 
         def restore(self) -> None:
-            """As the real one."""
+            """Like `Bench.restore`."""
             self.restored += 1
 
     def fail(bench: object) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The word that a read of the eventfd gives, and the eventfd."""
+"""The word that a read of the eventfd returns, and the eventfd."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from uapi.notification import RESERVED, Notification, decode, encode
 @pytest.mark.parametrize(
     ("word", "notification"),
     [
-        # As the header's comment has it, written out by hand.
+        # Words built by hand from the comment in the header.
         (0x0000_0001_0000_0081, Notification(0x81, False, 0)),
         (0x0000_0001_0000_0000, Notification(0, False, 0)),
         (0x0000_0001_FFFF_FFFF, Notification(0xFFFF_FFFF, False, 0)),

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The listener on a real netlink socket, which overruns for real; and what is lost by that.
+"""The listener on a real netlink socket that really overruns, and the count of lost events.
 
-Another protocol than generic netlink lets a test send the messages. It takes CAP_NET_ADMIN to
-join a group of it, so that some of these tests are for root.
+The tests use another protocol than generic netlink, so that they can send the messages. Joining its
+groups needs CAP_NET_ADMIN, so some of these tests need root.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def send() -> Iterator[Send]:
 
         def send(*messages: bytes) -> None:
             for data in messages:
-                # The group gets it; port 0, which a send names as well, is nobody's.
+                # The group receives the message. A send also needs a port; port 0 has no receiver.
                 with contextlib.suppress(ConnectionRefusedError):
                     sender.sendto(data, (0, 1 << GROUP - 1))
 
@@ -93,7 +93,7 @@ def test_overrun_is_told_once(listener: Listener, send: Send) -> None:
 def test_each_loss_is_counted(listener: Listener, send: Send) -> None:
     for first in (0, 100):
         send(*map(message, range(first, first + 98)))
-        # What was in the buffer comes first; that something is missing shows behind it.
+        # The messages in the buffer come first, the loss after them.
         kept = read_all(listener)
         assert kept == [event(first + number) for number in range(len(kept))]
         assert 0 < len(kept) < 98
@@ -158,13 +158,13 @@ def test_nothing_stays_open() -> None:
         ([OVERRUN, 7, 8], []),
         ([1, OVERRUN, 2, 3, 10], [6]),
         ([1, OVERRUN, 10, OVERRUN, 11, 13], [8, 1]),
-        # The counter wraps.
+        # The counter wraps around.
         ([0xFFFFFFFE, OVERRUN, 0xFFFFFFFF, 3], [3]),
-        # Late, twice, or missing without an overrun: events that raced, nothing lost.
+        # Late, twice, or missing without an overrun: the events raced, and none is lost.
         ([1, 3, 2, 4], []),
         ([1, 1, 2, 2, 3], []),
         ([1, 5, 6], []),
-        # The gap of a race was taken for the one of the overrun; the sum is right in the end.
+        # The gap of a race was taken for that of the overrun; in the end the sum is right.
         ([1, OVERRUN, 2, 4, 3, 5, 50], [1, 43]),
         ([1, OVERRUN, 3, 2, 4], [1]),
     ],

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Devices, as far as they can be had without one: descriptors, errors, rules, streams."""
+"""Devices, tested without hardware: descriptors, errors, rules, streams."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from uapi.vfio import Device
 
 @pytest.fixture
 def null() -> Iterator[Device]:
-    """A descriptor that knows no ioctl at all."""
+    """A device whose descriptor supports no ioctl."""
     with Device.from_fd(os.open(os.devnull, os.O_RDWR), "0000:00:10.0") as device:
         yield device
 
@@ -101,7 +101,7 @@ def test_numbers_that_do_not_fit(null: Device) -> None:
 
 # ---- which rule was broken ----
 
-# SET_IRQS of an eventfd, as it should be, on the index of a device with a companion.
+# Valid facts: SET_IRQS with an eventfd, on the ACPI index of a device with a companion.
 GOOD = {
     "argsz": 24,
     "index": 5,
@@ -137,9 +137,9 @@ TRIGGER = mirror.VFIO_IRQ_SET_ACTION_TRIGGER
         ({"data": struct.pack("=i", -2)}, errno.EINVAL, "descriptor -2 is below -1"),
         ({"data": struct.pack("=i", 999)}, errno.EBADF, "descriptor 999 is not open"),
         ({}, errno.EBUSY, "another open device has used the index for the same ACPI companion"),
-        # The first one in the kernel's order counts.
+        # The first broken rule in the kernel's order counts.
         ({"argsz": 12, "index": 7, "flags": 0}, errno.EINVAL, "argsz 12 is below 20"),
-        # What is not known is not claimed.
+        # Without facts no rule is named.
         ({}, errno.ENOMEM, ""),
     ],
 )
@@ -157,7 +157,7 @@ def test_rules_that_look_at_descriptors(tmp_path: Path) -> None:
     with (tmp_path / "file").open("w") as file:
         assert told(file.fileno()) == f"descriptor {file.fileno()} is no eventfd"
     with EventFd() as eventfd:
-        # A good eventfd and EINVAL: what is left is what cannot be seen from outside.
+        # EINVAL for a valid eventfd: only the flag that cannot be read from outside is left.
         assert told(eventfd.fileno()) == (
             f"the eventfd of descriptor {eventfd.fileno()} is EFD_SEMAPHORE"
         )
@@ -222,7 +222,7 @@ def test_no_such_device() -> None:
 
 
 class Sysfs:
-    """A device's files, in a folder: the files are real, only the place is not."""
+    """The files of a device in sysfs and /dev, in a temporary folder."""
 
     bdf = "0000:00:10.0"
 
@@ -236,19 +236,19 @@ class Sysfs:
         monkeypatch.setattr(pci, "IOMMUFD", root / "iommu")
 
     def bind(self, driver: str) -> None:
-        """Bind it to a driver."""
+        """Bind the device to a driver."""
         (self.root / driver).mkdir()
         (self.folder / "driver").symlink_to(self.root / driver)
 
     def group(self) -> None:
-        """Offer its group."""
+        """Create the file of its group."""
         (self.root / "groups" / "7").mkdir(parents=True)
         (self.folder / "iommu_group").symlink_to(self.root / "groups" / "7")
         for name in ("7", "vfio"):
             (self.root / "vfio" / name).touch()
 
     def cdev(self) -> None:
-        """Offer its own file."""
+        """Create the device's own file."""
         (self.folder / "vfio-dev" / "vfio3").mkdir(parents=True)
         (self.root / "vfio" / "devices" / "vfio3").touch()
         (self.root / "iommu").touch()
@@ -286,7 +286,7 @@ def test_a_device_that_cannot_be_opened(sysfs: Sysfs, driver: str, cause: str) -
 
 
 def test_a_group_of_somebody_else_is_not_opened(sysfs: Sysfs) -> None:
-    # Another device of the group is bound, this one has a driver of the host.
+    # Another device of the group is bound to vfio-pci, this one to a host driver.
     sysfs.group()
     sysfs.bind("e1000e")
     with pytest.raises(OpenError, match="bound to e1000e"):
@@ -309,7 +309,7 @@ def test_nothing_stays_open_when_an_ioctl_fails(sysfs: Sysfs, way: str, ioctl: s
     sysfs.group()
     before = os.listdir("/proc/self/fd")  # noqa: PTH208 - the folder is not listed twice
     for _ in range(2):
-        with pytest.raises(UapiError, match=ioctl) as caught:  # plain files know no ioctl
+        with pytest.raises(UapiError, match=ioctl) as caught:  # plain files support no ioctl
             Device.open(sysfs.bdf, way)
         assert caught.value.errno == errno.ENOTTY
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
@@ -318,7 +318,7 @@ def test_nothing_stays_open_when_an_ioctl_fails(sysfs: Sysfs, way: str, ioctl: s
 
 @contextmanager
 def nobody() -> Iterator[None]:
-    """Be somebody who is not root."""
+    """Run as a user without root."""
     before = os.geteuid()
     if before == 0:
         os.seteuid(65534)
@@ -329,7 +329,7 @@ def nobody() -> Iterator[None]:
 
 
 def test_permission(monkeypatch: pytest.MonkeyPatch) -> None:
-    # A folder of its own: those of pytest are their owner's alone.
+    # A separate folder, because other users cannot access pytest's.
     with tempfile.TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)
         sysfs = Sysfs(Path(folder), monkeypatch)
@@ -345,7 +345,7 @@ def test_permission(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 class Signalled:
-    """Stands in for a device: gives notifications the way the kernel does, one at a time."""
+    """A simulated device: it writes one notification at a time, as the kernel does."""
 
     def __init__(self) -> None:
         self.closed = False
@@ -360,7 +360,7 @@ class Signalled:
         self.armed = None
 
     def send(self, *values: int) -> None:
-        """Each when the one before was read."""
+        """Write each word after the one before was read."""
         for value in values:
             assert self.armed is not None
             while self.armed.wait(0):
@@ -398,7 +398,7 @@ def test_stream_in_asyncio(device: Signalled) -> None:
         with Notifications(device) as stream:
             sender = asyncio.to_thread(device.send, *range(0x80, 0x90))
             got, _ = await asyncio.wait_for(asyncio.gather(collect(stream), sender), 10)
-            # Cancelling leaves nothing behind: it can be waited for again.
+            # After a cancellation the stream can be waited for again.
             with pytest.raises(TimeoutError):
                 await asyncio.wait_for(anext(stream), 0.01)
             device.send(0x90)
@@ -427,7 +427,7 @@ def test_a_foreign_write_is_no_notification(device: Signalled) -> None:
             stream.read(1)
         device.send(0x81)
         assert stream.read(1) == Notification(0x81)
-        # A kernel to come may set bits that are reserved today.
+        # A later kernel may set the reserved bits.
         stream.eventfd.write(encode(Notification(0x82)) | 1 << 40)
         assert stream.read(1) == Notification(0x82)
 

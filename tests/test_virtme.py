@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""virtme-ng's QEMU command: what is taken from it, and that it is still the one we know."""
+"""virtme-ng's QEMU command: the parts that are used, and that it has the known form."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def golden(name: str) -> list[str]:
 
 
 def known(argv: list[str]) -> list[str]:
-    """What does not depend on the host, its folders, its user or the project's place."""
+    """Return the parts that do not depend on the host, its user, or the project's path."""
     append = virtme.value_of(argv, "-append")
     words = [
         re.sub(r"=/\S*/virtme/guest/bin/", "=/venv/virtme/guest/bin/", word)
@@ -80,7 +80,7 @@ def test_installed_version_has_the_known_command(
     expected = [str(image) if word == "@bzImage@" else word for word in golden(name)]
     assert Path(argv[0]).name == "qemu-system-x86_64"
     assert known(argv) == known(expected)
-    # The second time it comes from the cache, with the name of another image.
+    # The second call takes the command from the cache, with the name of another image.
     other = tmp_path / "other"
     again = virtme.qemu_command(other, kvm=False, stage=stage, interactive=interactive)
     assert [str(image) if word == str(other) else word for word in again] == argv
@@ -149,7 +149,7 @@ def test_hardware_keeps_its_own_timers(setup: qemu.Setup) -> None:
 def test_kasan_reports_more_than_once(
     setup: qemu.Setup, monkeypatch: pytest.MonkeyPatch, flavor: str, told: bool
 ) -> None:
-    """In the flavor that has KASAN; another kernel would hand the word to init."""
+    """Only in the flavor with KASAN: a kernel without KASAN passes the unknown word to init."""
     through = pipeline.Pipeline(pipeline.Request(flavor=flavor), Progress())
     monkeypatch.setattr(guest_image, "images", lambda *a, **k: setup.images)
     monkeypatch.setattr(acpid, "folder", lambda **k: None)
@@ -243,7 +243,7 @@ def test_another_command_is_refused(before: str, after: str, objection: str) -> 
 def test_the_users_configuration_decides_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With this one, virtme-ng makes the host's file system writable and the kernel silent."""
+    """The hostile configuration makes the host's file system writable and the kernel silent."""
     monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
     conf = tmp_path / "home" / ".config" / "virtme-ng" / "virtme-ng.conf"
     conf.parent.mkdir(parents=True)

@@ -56,7 +56,7 @@ def test_quit_ends_it(machine: qemu.VM) -> None:
         list(machine.output(1.0))
     assert not machine.alive
     assert machine.qemu.wait() == 0
-    machine.send({"type": "job"})  # nobody is there; nothing happens
+    machine.send({"type": "job"})  # no guest is connected; nothing happens
 
 
 def test_output_ends_in_time(machine: qemu.VM) -> None:
@@ -89,10 +89,10 @@ def test_frozen_qemu_is_ended() -> None:
 
 
 def test_nothing_of_the_users_environment_is_qemus(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A guest can read it."""
+    """A guest can read QEMU's environment."""
     monkeypatch.setenv("A_TOKEN_OF_MINE", "secret")
     with qemu.started(stopped_machine) as started:
-        started.qmp("query-status")  # setpriv is QEMU by now
+        started.qmp("query-status")  # setpriv has executed QEMU by now
         raw = Path(f"/proc/{started.qemu.pid}/environ").read_bytes()
     names = {word.partition(b"=")[0].decode() for word in raw.split(b"\0") if word}
     assert {"PATH"} <= names <= {*environment.PASSED_ON, "LC_ALL"}
@@ -113,7 +113,7 @@ def test_what_was_printed_before_a_record_comes_before_it() -> None:
 
 
 def saying(fds: Mapping[str, int], script: str) -> list[str]:
-    """The command of a process that is no QEMU and has its channels."""
+    """Return the command of a process that has QEMU's channels but is not QEMU."""
     prelude = "import socket, sys; records, console = (socket.socket(fileno=int(word)) "
     prelude += "for word in sys.argv[1:]); "
     return [sys.executable, "-S", "-c", prelude + script, str(fds["records"]), str(fds["console"])]

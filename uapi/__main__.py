@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""``python -m uapi``: listen to notifications, check the running kernel.
+"""Command line ``python -m uapi``: print notifications, check the running kernel.
 
-Exit codes: 0 as it should be, 1 a check failed, 2 usage, or it cannot be done here, 130 stopped
-by Ctrl-C or SIGTERM. `listen`, which is ended that way, then exits with 0.
+Exit codes: 0 success, 1 a check failed, 2 wrong usage or the command cannot run on this host, 130
+stopped by Ctrl-C or SIGTERM. `listen` exits with 0 when Ctrl-C or SIGTERM stops it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ PASS, FAIL, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command line; its exit code."""
+    """Run a command line and return its exit code."""
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -26,7 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         code = PASS if options.command == "listen" else INTERRUPTED
     except BrokenPipeError:
-        # Whoever read this has had enough. Nothing is to be written when Python exits, either.
+        # The reader of stdout has closed it. Redirect it, so that Python's flush at exit succeeds.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = PASS
     except OSError as error:

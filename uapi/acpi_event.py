@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-r"""The ``acpi_event`` generic netlink family's one message (drivers/acpi/event.c).
+r"""The only message of the generic netlink family ``acpi_event`` (drivers/acpi/event.c).
 
 A message has 68 bytes, in the byte order of the host::
 
@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from uapi import mirror
-from uapi.errors import FormatError as FormatError  # decode() raises it
+from uapi.errors import FormatError as FormatError  # raised by decode()
 
 FAMILY = mirror.ACPI_GENL_FAMILY_NAME
 GROUP = mirror.ACPI_GENL_MCAST_GROUP_NAME
@@ -38,20 +38,20 @@ PAYLOAD = mirror.ffi.typeof("struct acpi_genl_event *")
 GENL_OFFSET = mirror.sizeof("nlmsghdr")
 ATTRIBUTES_OFFSET = GENL_OFFSET + mirror.sizeof("genlmsghdr")
 ATTRIBUTE_SIZE = mirror.sizeof("nlattr")
-# Of nla_type, include/uapi/linux/netlink.h: what the two flags above it leave.
+# The bits of nla_type without its two flags (NLA_TYPE_MASK, include/uapi/linux/netlink.h).
 NLA_TYPE_MASK = 0x3FFF
 NLA_ALIGNTO = 4
 
 PAYLOAD_SIZE = mirror.sizeof("acpi_genl_event")
 MESSAGE_SIZE = ATTRIBUTES_OFFSET + ATTRIBUTE_SIZE + PAYLOAD_SIZE
 
-# What the netlink series puts into device_class for the device of a VMM.
+# The device_class that the netlink series sends for a device that is bound to vfio-pci.
 VFIO_CLASS = "vfio_pci"
 
 
 @dataclass(frozen=True)
 class Event:
-    """One event. ``type`` is the notification's value where the sender does not truncate it."""
+    """One event. ``type`` is the value of the notification, which some senders truncate."""
 
     sequence: int
     device_class: str
@@ -61,7 +61,7 @@ class Event:
 
 
 def decode(message: bytes) -> Event:
-    """Read one netlink message; FormatError if it is no event of this family."""
+    """Decode one netlink message. Raises FormatError if it is not an event of this family."""
     if len(message) < ATTRIBUTES_OFFSET:
         raise FormatError(f"no generic netlink message: {len(message)} bytes")
     header = mirror.ffi.from_buffer(HEADER, message)
@@ -84,7 +84,7 @@ def decode(message: bytes) -> Event:
 
 
 def _attributes(message: bytes) -> Iterator[tuple[int, int]]:
-    """The type of each attribute that has PAYLOAD_SIZE bytes, and where these begin."""
+    """Yield the type and payload offset of each attribute that has PAYLOAD_SIZE bytes."""
     offset = ATTRIBUTES_OFFSET
     while offset + ATTRIBUTE_SIZE <= len(message):
         attribute = _at(message, offset, ATTRIBUTE)
@@ -97,11 +97,11 @@ def _attributes(message: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _at(message: bytes, offset: int, structure: Any) -> Any:
-    """The structure at ``offset``, which has to lie within the message."""
+    """Return the structure at ``offset``. The message has to contain all of it."""
     return mirror.ffi.from_buffer(structure, memoryview(message)[offset:])
 
 
 def _text(field: Any) -> str:
-    """What stands before the first NUL, or the whole field."""
+    """Return the text before the first NUL, or the whole field if it has no NUL."""
     text: bytes = mirror.ffi.string(field)
     return text.decode("utf-8", "backslashreplace")

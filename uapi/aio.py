@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Waiting for a descriptor in asyncio.
+"""Wait for a file descriptor in asyncio.
 
-A module of its own, imported by who waits that way: asyncio takes long to import in an emulated
-machine, and most programs here do without it.
+This is a separate module because importing asyncio takes long in an emulated machine, and most
+programs of this project do not use it.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-# A loop keeps one reader per descriptor: a second one would replace the first without a word.
+# An event loop keeps one reader per descriptor: a second add_reader() silently replaces the first.
 _waiting: set[int] = set()
 
 
 async def readable(fd: int) -> None:
-    """Wait until a descriptor can be read from; RuntimeError if another task does already."""
+    """Wait until ``fd`` is readable. Raises RuntimeError if another task already waits for it."""
     if fd in _waiting:
         raise RuntimeError(f"another task waits for descriptor {fd}")
     loop = asyncio.get_running_loop()

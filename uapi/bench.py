@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""A device on which `uapi.checks` try things, and which they leave as it was."""
+"""The device that `uapi.checks` run on. After each check it is restored."""
 
 from __future__ import annotations
 
@@ -12,27 +12,27 @@ from uapi.notification import Notification, decode
 from uapi.support import open_device
 from uapi.vfio import ACPI, REQ
 
-# A limit, no figure: what is queued comes at once, and emulation may be slow.
+# Seconds until a missing notification counts as lost. Generous, because emulation may be slow.
 SECONDS = 10.0
-# How long nothing has to come for it to count as nothing.
+# Seconds without a notification after which the eventfd counts as silent.
 QUIET = 0.05
 
 
 class BrokenError(Exception):
-    """A promise was not kept; the text says in which way."""
+    """The kernel broke a promise; the text says which one and how."""
 
 
 def expect(what: str, got: object, wanted: object) -> None:
-    """Raise BrokenError if they differ."""
+    """Raise BrokenError if ``got`` and ``wanted`` differ."""
     if got != wanted:
         raise BrokenError(f"{what}: {got}, where it should be {wanted}")
 
 
 class Reader(EventFd):
-    """An eventfd whose loopbacks are counted; what firmware sends meanwhile is passed over."""
+    """An eventfd from which loopbacks are read. Notifications by firmware are skipped."""
 
     def word(self) -> int:
-        """Wait for the next word, whatever it is."""
+        """Wait for the next 64-bit word and return it. BrokenError after SECONDS without one."""
         if not self.wait(SECONDS):
             raise BrokenError(f"nothing to read after {SECONDS:g} s")
         word = self.read()
@@ -41,28 +41,28 @@ class Reader(EventFd):
         return word
 
     def loopback(self) -> Notification:
-        """Wait for the next loopback."""
+        """Wait for the next loopback and return it."""
         while not (got := decode(self.word())).loopback:
             pass
         return got
 
     def loopbacks(self, count: int) -> None:
-        """BrokenError unless exactly ``count`` loopbacks come, each by itself and none lost."""
+        """Raise BrokenError unless ``count`` loopbacks arrive, one per read, none lost, no more."""
         for number in range(1, count + 1):
             expect(f"loopback {number} of {count}", self.loopback(), Notification(0, True, 0))
         self.silent()
 
     def silent(self) -> None:
-        """BrokenError if one more loopback comes."""
+        """Raise BrokenError if another loopback arrives."""
         while self.wait(QUIET):
             if (word := self.read()) is not None and decode(word).loopback:
                 raise BrokenError("a loopback more than were sent")
 
 
 class Bench(Closing):
-    """The open device, and the eventfds that a check has made.
+    """The open device and the eventfds of the current check.
 
-    OpenError as `support.open_device`.
+    Raises OpenError like `support.open_device`.
     """
 
     def __init__(self, bdf: str, via: str | None = None) -> None:
@@ -70,38 +70,38 @@ class Bench(Closing):
         self._made: list[EventFd] = []
 
     def close(self) -> None:
-        """Close the eventfds, and the device."""
+        """Close the eventfds and the device."""
         self._close_eventfds()
         self.device.close()
 
     def reader(self, *, nonblocking: bool = True, semaphore: bool = False) -> Reader:
-        """A new eventfd, open until the check has ended."""
+        """Return a new eventfd. It is closed when the check ends."""
         reader = Reader(nonblocking=nonblocking, semaphore=semaphore)
         self._made.append(reader)
         return reader
 
     def armed(self, index: int = ACPI, *, nonblocking: bool = True) -> Reader:
-        """A new eventfd that the index signals."""
+        """Return a new eventfd that is set for the interrupt index."""
         reader = self.reader(nonblocking=nonblocking)
         self.device.arm(reader, index)
         return reader
 
     def send(self, count: int = 1) -> None:
-        """Queue loopbacks."""
+        """Send ``count`` loopbacks."""
         for _ in range(count):
             self.device.loopback()
 
     def reopen(self) -> None:
-        """Close the device, if it is not closed yet, and open it again."""
+        """Close the device if it is open, and open it again."""
         self.device.close()
         self.device = open_device(self.device.bdf, self.device.via)
 
     def restore(self) -> None:
-        """Disarm what a check may have armed, and close its eventfds."""
+        """Disarm the indices that a check may have armed, and close its eventfds."""
         if self.device.closed:
             self.reopen()
         for index in (ACPI, REQ):
-            # Without a companion there is nothing to disarm.
+            # A device without a companion refuses to disarm the ACPI index.
             with contextlib.suppress(UapiError):
                 self.device.disarm(index)
         self._close_eventfds()

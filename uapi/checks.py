@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""What `uapi.conformance` checks, as a list.
+"""The checks of `uapi.conformance`, as a list.
 
-Each check has the id of the requirement in docs/uapi.md that it belongs to, and raises BrokenError,
-or lets UapiError pass, if that is not kept.
+Each check has the id of its requirement in docs/uapi.md. It raises BrokenError or UapiError if the
+kernel does not meet the requirement.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ GET: int = mirror.VFIO_DEVICE_FEATURE_GET
 SET: int = mirror.VFIO_DEVICE_FEATURE_SET
 EVENTFD_NORESIZE: int = mirror.VFIO_IRQ_INFO_EVENTFD | mirror.VFIO_IRQ_INFO_NORESIZE
 
-# Numbers that nobody has, nor will soon.
+# Numbers that no kernel knows now or in the near future.
 NO_FEATURE = 0xFFFF
 NO_FLAG = 1 << 31
 BEYOND = 0xFFFF_FFFF
 
-# How many notifications a check queues: a few, far below what the queue holds.
+# The number of notifications that a check queues, far below the size of the kernel's queue.
 SEVERAL = 8
 
 LOOPBACK_WORD = VALID | LOOPBACK
@@ -53,7 +53,7 @@ LOOPBACK_WORD = VALID | LOOPBACK
 
 @dataclass(frozen=True)
 class Item:
-    """A check. ``companion``: only with a device that has one (True), has none, or any (None)."""
+    """A check. ``companion``: the device must have one (True), must not (False), may (None)."""
 
     requirement: str
     title: str
@@ -67,7 +67,7 @@ ALL: list[Item] = []
 def check(
     requirement: str, title: str, *, companion: bool | None = True
 ) -> Callable[[Callable[[Bench], None]], Callable[[Bench], None]]:
-    """Put the function into `ALL`, in the order of this file."""
+    """Return a decorator that appends the function to `ALL`."""
 
     def enter(function: Callable[[Bench], None]) -> Callable[[Bench], None]:
         ALL.append(Item(requirement, title, companion, function))
@@ -77,7 +77,7 @@ def check(
 
 
 def result(call: Callable[[], object]) -> str:
-    """What came of an ioctl, as text to compare: the errno's name, or "success"."""
+    """Call ``call`` and return the name of its errno, or "success"."""
     try:
         call()
     except UapiError as error:
@@ -146,7 +146,7 @@ def _larger_argsz(bench: Bench) -> None:
     for argsz in (32, 4096, BEYOND):
         expect(f"GET_IRQ_INFO, argsz {argsz}", device.irq_info(ACPI, argsz=argsz), irq_info)
         answer = device.info(argsz=argsz)
-        # Capabilities come where there is room for them.
+        # cap_offset may differ: the kernel appends capabilities if argsz leaves room for them.
         counts = answer.flags, answer.num_regions, answer.num_irqs
         expect(f"GET_INFO, argsz {argsz}", counts, (info.flags, info.num_regions, info.num_irqs))
 
@@ -160,7 +160,7 @@ def _no_overflow(bench: Bench) -> None:
         request = Structure(name, tail=b"\xa5" * 4096)
         request.call(bench.device.fileno(), ioctl)
         if request.view.flags & mirror.VFIO_DEVICE_FLAGS_CAPS and name == "vfio_device_info":
-            continue  # these come behind it
+            continue  # the capabilities follow the structure
         expect(f"what stands behind struct {name}", request.tail.strip(b"\xa5"), b"")
 
 
@@ -243,7 +243,7 @@ def _epoll(bench: Bench, events: int) -> None:
         while got < SEVERAL:
             if not epoll.poll(SECONDS):
                 raise BrokenError(f"no wakeup after {got} of {SEVERAL}")
-            # One read per wakeup: what comes later has to wake up by itself.
+            # Read once per wakeup: the next notification has to cause a wakeup of its own.
             if (word := reader.read()) is not None:
                 got += word == LOOPBACK_WORD
 
@@ -259,7 +259,7 @@ def _blocking(bench: Bench) -> None:
     bench.send(SEVERAL)
     thread.join(SECONDS)
     stuck = thread.is_alive()
-    while thread.is_alive():  # it must not read from a descriptor that means something else later
+    while thread.is_alive():  # or it might later read a reused descriptor
         reader.write(1)
         thread.join(0.01)
     if stuck:
@@ -301,7 +301,7 @@ def _swap_closed(bench: Bench) -> None:
 def _disarm(bench: Bench) -> None:
     _ends(bench, lambda: bench.device.disarm())
     bench.device.disarm()
-    bench.device.disarm()  # fine a second time
+    bench.device.disarm()  # a second call succeeds
 
 
 @check("REQ-LIF-07", "DATA_NONE with count 0 ends delivery, discards the queue, leaves the rest")
@@ -322,7 +322,7 @@ def _ends(bench: Bench, end: Callable[[], None]) -> None:
     end()
     old.loopbacks(1)
     _refused("loopback while nothing is set", "EINVAL", bench.device.loopback)
-    bench.device.loopback_bool(1)  # succeeds, and is kept for nobody
+    bench.device.loopback_bool(1)  # succeeds without an eventfd; nothing is kept
     new = bench.armed()
     bench.send()
     new.loopbacks(1)
@@ -341,7 +341,7 @@ def _closed_eventfd(bench: Bench) -> None:
 
 @dataclass(frozen=True)
 class Bad:
-    """Input to SET_IRQS that is to fail. ``fd`` is put into the data, ``index`` None is ACPI."""
+    """Input to SET_IRQS that has to fail with ``errno``. ``data`` follows the header."""
 
     title: str
     errno: str
@@ -352,7 +352,7 @@ class Bad:
     argsz: int | None = None
 
     def send(self, device: Device, index: int) -> str:
-        """What came of it."""
+        """Call SET_IRQS with this input on ``index``. Returns the result as `result` does."""
         return result(
             lambda: device.set_irqs(
                 index,
@@ -390,7 +390,7 @@ BAD: tuple[Bad, ...] = (
 
 
 def _bad_descriptors() -> Iterator[Bad]:
-    """Descriptors of wrong kinds; each is closed when the next one is asked for."""
+    """Yield input with a descriptor that is not an eventfd. Each is closed before the next one."""
     for path, title in ((Path("/"), "a folder"), (Path(os.devnull), "a device")):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:
@@ -408,7 +408,7 @@ def _bad_set_irqs(bench: Bench) -> None:
         _fails_alike(bench, bad)
     for bad in _bad_descriptors():
         _fails_alike(bench, bad)
-    # What was pending still is, and the eventfd is armed.
+    # The pending notifications are still there, and the eventfd is still armed.
     reader.loopbacks(2)
     bench.send()
     reader.loopbacks(1)
@@ -417,7 +417,7 @@ def _bad_set_irqs(bench: Bench) -> None:
 @check("REQ-ERR-03", "a descriptor below -1 gives what it gives on the REQ index")
 def _below_minus_one(bench: Bench) -> None:
     reader, _ = bench.armed(), bench.armed(REQ)
-    # EINVAL, and success up to Linux 6.1; neither changes anything.
+    # The result is EINVAL, or success up to Linux 6.1; neither changes the armed eventfd.
     bad = Bad("fd -2", "", DATA_EVENTFD | TRIGGER, data=_fd(-2))
     expect(bad.title, bad.send(bench.device, ACPI), bad.send(bench.device, REQ))
     bench.send()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""What is closed at the end of its ``with`` block, whatever ended that."""
+"""A base class for objects that are closed at the end of their ``with`` block."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from typing import Self
 
 
 class Closing(ABC):
-    """A context manager for a class that has ``close``."""
+    """A context manager that calls ``close`` at its end, also after an exception."""
 
     @abstractmethod
     def close(self) -> object:
-        """Give back what is held."""
+        """Release the resources of the object."""
 
     def __enter__(self) -> Self:
         return self

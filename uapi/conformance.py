@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """Check the running kernel with one device: ``python -m uapi conformance``.
 
-Runs on any host with a device that is bound to vfio-pci and that nobody has open. The source of
-notifications is loopback; what firmware sends meanwhile is told apart from that and ignored. The
-device is opened and closed, which resets it as it always does, and left disarmed; nothing of the
-host is changed.
+Runs on any host that has a device bound to vfio-pci and not in use. The checks cause loopbacks;
+notifications by firmware are recognized and ignored. The device is opened and closed, which resets
+it, and left disarmed. Nothing else on the host is changed.
 
-The requirements are those of docs/uapi.md, as far as they can be shown that way.
+The checks cover those requirements of docs/uapi.md that loopbacks can test.
 """
 
 from __future__ import annotations
@@ -27,7 +26,7 @@ FAIL = "fail"
 
 @dataclass(frozen=True)
 class Check:
-    """How one check ended. ``message`` says what was wrong if ``outcome`` is "fail"."""
+    """The outcome of one check. ``message`` gives the reason if ``outcome`` is "fail"."""
 
     requirement: str
     title: str
@@ -37,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """What `report` found out."""
+    """The result of `report`."""
 
     device: str
     via: str
@@ -47,11 +46,11 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether every check passed, of which there was one at least."""
+        """Whether at least one check ran and all passed."""
         return bool(self.checks) and all(check.outcome == PASS for check in self.checks)
 
     def json(self) -> str:
-        """As a JSON object; its keys are the fields of this class and of `Check`."""
+        """Return a JSON object. Its keys are the fields of this class and of `Check`."""
         return json.dumps(asdict(self) | {"passed": self.passed}, indent=2)
 
     def __str__(self) -> str:
@@ -63,14 +62,14 @@ class Report:
 
 
 def run(bdf: str, via: str | None = None) -> list[Check]:
-    """Run every check that the device allows; see `report`."""
+    """Return the checks of `report`."""
     return list(report(bdf, via).checks)
 
 
 def report(bdf: str, via: str | None = None) -> Report:
-    """Run every check that the device allows: with or without a companion.
+    """Run every check that applies to the device (which may lack a companion).
 
-    OpenError if it cannot be opened, or (ENOTSUP) if the kernel does not have the index.
+    Raises OpenError if the device cannot be opened, with ENOTSUP if the kernel lacks the index.
     """
     with Bench(bdf, via) as bench:
         support.require_index(bench.device)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""What goes wrong: an ioctl, a device that cannot be opened, a word that is no notification."""
+"""The exceptions: a failed ioctl, a device that cannot be opened, bytes of a wrong format."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ import os
 
 
 class UapiError(OSError):
-    """An ioctl that failed.
+    """A failed ioctl.
 
-    ``ioctl`` is its name as in the kernel's headers, ``errno`` the number, ``rule`` the rule that
-    was broken, as far as the arguments show it, else "".
+    ``ioctl`` is its name in the kernel's headers, ``errno`` the error number, ``rule`` the rule of
+    `uapi.rules` that the arguments broke, or "" if none was found.
     """
 
     def __init__(self, ioctl: str, number: int, rule: str = "") -> None:
@@ -28,10 +28,11 @@ class UapiError(OSError):
 
 
 class OpenError(OSError):
-    """A device that cannot be opened, or asked what it was to be asked: what, why, and the remedy.
+    """A device or family that cannot be opened or used: ``what`` it is, ``cause``, and ``mend``.
 
-    ``errno`` is ENODEV if there is no such device, ENOENT if it does not offer the way, EACCES or
-    EPERM if this user may not, EBUSY if somebody else has it, ENOTSUP if the kernel lacks it.
+    ``mend`` is the remedy, or "". ``errno`` is ENODEV if the device does not exist, ENOENT if it
+    cannot be opened that way, EACCES or EPERM if the user lacks permission, EBUSY if it is in use,
+    ENOTSUP if the kernel lacks the feature.
     """
 
     def __init__(self, number: int, what: str, cause: str, mend: str = "") -> None:
@@ -48,4 +49,4 @@ class OpenError(OSError):
 
 
 class FormatError(ValueError):
-    """The bytes are no notification; the text says what is wrong with them."""
+    """Bytes that are not a notification or event; the text says why."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""An eventfd(2): a counter of 64 bits behind a descriptor that can be polled."""
+"""An eventfd(2): a 64-bit counter with a descriptor that can be polled."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import sys
 from uapi.closing import Closing
 
 SIZE = 8
-# What a counter can hold; one more is what write(2) refuses (fs/eventfd.c).
+# The largest value of the counter; write(2) refuses a larger number with EINVAL (fs/eventfd.c).
 MAX = 0xFFFF_FFFF_FFFF_FFFE
 
 
 class EventFd(Closing):
     """A new eventfd, closed at the end of the ``with`` block.
 
-    ``initial`` has 32 bits. With ``semaphore`` each read gives 1. Unless ``nonblocking``, a read
-    of a counter that is 0 waits.
+    ``initial`` is the initial count, 32 bits. With ``semaphore`` (EFD_SEMAPHORE) each read returns
+    1. If the counter is 0, a read blocks unless ``nonblocking`` is set.
     """
 
     def __init__(
@@ -34,32 +34,32 @@ class EventFd(Closing):
         return f"EventFd({'closed' if self._fd < 0 else self._fd})"
 
     def fileno(self) -> int:
-        """The descriptor; ValueError if it is closed."""
+        """Return the descriptor. Raises ValueError if it is closed."""
         if self._fd < 0:
             raise ValueError("the eventfd is closed")
         return self._fd
 
     def close(self) -> None:
-        """Close the descriptor; a second time does nothing."""
+        """Close the descriptor. A second call does nothing."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
 
     def write(self, n: int) -> None:
-        """Add ``n``, at most `MAX`. BlockingIOError if the sum would be more than that."""
+        """Add ``n`` to the counter. Raises BlockingIOError if the sum would exceed `MAX`."""
         os.write(self.fileno(), n.to_bytes(SIZE, sys.byteorder))
 
     def read(self) -> int | None:
-        """The counter, which becomes 0; None if it was 0 (EAGAIN)."""
+        """Return the counter and reset it to 0. Returns None if it is 0 (EAGAIN)."""
         try:
             return int.from_bytes(os.read(self.fileno(), SIZE), sys.byteorder)
         except BlockingIOError:
             return None
 
     def wait(self, seconds: float | None) -> bool:
-        """Whether the counter is, or within ``seconds`` becomes, other than 0; None: wait on."""
+        """Wait until the counter is not 0. Returns False after ``seconds``; None waits for ever."""
         poll = select.poll()
         poll.register(self.fileno(), select.POLLIN)
-        # Up, not down: the last part of a millisecond is no reason to spin.
+        # Round up: rounding down to 0 ms would make callers poll in a busy loop.
         ready = poll.poll(None if seconds is None else math.ceil(max(0.0, seconds) * 1000))
         return any(events & select.POLLIN for _, events in ready)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""How many acpi_event messages are missing, told from their sequence numbers.
+"""Compute the number of lost acpi_event messages from their sequence numbers.
 
-The kernel numbers the events of all devices with one counter. When a listener's buffer is full it
-says so (ENOBUFS), but not how much was dropped: everything until the listener has emptied the
-buffer, so that the gap stands behind what was still in it.
+The kernel numbers the events of all devices with one counter. If a listener's buffer is full, recv
+fails with ENOBUFS, which does not tell how many events were dropped. The kernel drops all events
+until the listener has emptied the buffer. So the gap is after the events that were in the buffer.
 
-Events can be sent from several CPUs at once, so that numbers come late, and a gap alone proves
-nothing. So only a gap that follows an overrun counts, and what comes late out of it is taken off.
-The counter of an unpatched kernel is not atomic (the netlink series makes it so): numbers come
-twice there, and the count can be off by how many did.
+Several CPUs can send events at the same time, so an event can arrive after one with a higher
+number, and a gap alone does not prove a loss. Therefore only a gap after an overrun counts, and an
+event that arrives late from inside the gap is subtracted. The counter of an unpatched kernel is not
+atomic (the netlink series makes it atomic): two events can have the same number there, and the
+count is off by the number of such pairs.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ MASK = (1 << 32) - 1
 
 
 class Gaps:
-    """The account of one listener."""
+    """The sequence numbers that one listener has received."""
 
     def __init__(self) -> None:
         self._highest: int | None = None
@@ -28,11 +29,11 @@ class Gaps:
         self._credit = 0
 
     def overrun(self) -> None:
-        """The kernel has said that something was dropped."""
+        """Record that the kernel reported an overrun (ENOBUFS)."""
         self._overrun = True
 
     def take(self, sequence: int) -> int:
-        """How many events were lost between those before and this one."""
+        """Record an event. Returns the number of events lost just before it."""
         if self._highest is None:
             self._highest = sequence
             return 0
@@ -49,7 +50,11 @@ class Gaps:
         return lost
 
     def _late(self, sequence: int) -> None:
-        """It was reported as lost and is not, so the gap of the overrun is another one."""
+        """Handle an event that arrives late.
+
+        If it was counted as lost, take it off the next count. The gap that it belongs to was then
+        not that of the overrun, so the next gap counts too.
+        """
         first, length = self._reported
         if (sequence - first) & MASK < length:
             self._credit += 1

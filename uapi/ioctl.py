@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""ioctl(2) on the mirror's structures, with errors that tell the rule that was broken."""
+"""ioctl(2) with the mirror's structures. Errors name the rule that was broken."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from uapi import mirror, rules
 from uapi.errors import UapiError
 
-# The kernel writes no more than argsz allows, and has nothing to tell that is longer than this.
-# Where argsz promises more memory than that, the promise is not kept.
+# Upper limit of the memory for a structure, in bytes. The kernel writes at most argsz bytes, and no
+# answer is longer than this. A larger argsz is passed on without the memory that it promises.
 ROOM = 1 << 16
 
 
 class Structure:
-    """A zeroed ``struct name`` followed by ``tail``, in memory that the kernel may write to.
+    """A zeroed ``struct name`` followed by ``tail``, in memory that the kernel may write.
 
-    It starts with its argsz: the length of it all, unless another one is given. However small
-    that is, the memory holds the whole structure, and however large, what the kernel may write.
-    ``view`` is the structure with its fields.
+    Its first field, argsz, is the length of structure and tail, unless ``argsz`` is given. The
+    memory holds the whole structure even if argsz is smaller. If argsz is larger, the memory is
+    as large, up to `ROOM`. ``view`` gives access to the fields.
     """
 
     def __init__(self, name: str, *, argsz: int | None = None, tail: bytes = b"") -> None:
@@ -35,7 +35,7 @@ class Structure:
 
     @property
     def tail(self) -> bytes:
-        """What stands behind the structure."""
+        """The bytes after the structure."""
         return bytes(self.memory[self.size :])
 
     def call(
@@ -45,7 +45,7 @@ class Structure:
         facts: Mapping[str, Any] | None = None,
         more: Callable[[], Mapping[str, Any]] = dict,
     ) -> int:
-        """The ioctl ``name`` with this structure; its result. UapiError as `call`."""
+        """Call the ioctl ``name`` with this structure. Returns and raises like `call`."""
         own = {"argsz": self.argsz, "size": self.size}
         return call(fd, name, self.memory, own | dict(facts or {}), more)
 
@@ -57,9 +57,10 @@ def call(
     facts: Mapping[str, Any] | None = None,
     more: Callable[[], Mapping[str, Any]] = dict,
 ) -> int:
-    """The ioctl ``name`` on ``fd``; its result. UapiError if it fails.
+    """Call the ioctl ``name`` on ``fd`` and return its result. Raises UapiError if it fails.
 
-    ``facts`` are what `rules` looks at to tell why, ``more`` finds further ones if they matter.
+    ``facts`` are the arguments from which `rules` finds the reason of a failure. ``more`` returns
+    further facts; it is only called after a failure.
     """
     if fd < 0:
         raise UapiError(name, errno.EBADF, "the descriptor is closed")

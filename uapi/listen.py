@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Print notifications as they come: ``python -m uapi listen``."""
+"""Print notifications when they arrive: ``python -m uapi listen``."""
 
 from __future__ import annotations
 
@@ -21,10 +21,9 @@ from uapi.vfio import REQ, Device
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the output: an event, or what there is to say instead.
+    """One line of the output: an event, a loss, or a message.
 
-    ``facts`` are the keys of a line of JSON besides "time", ``text`` is what stands behind the
-    time otherwise.
+    With ``--json``, ``facts`` are the keys besides "time"; without, ``text`` follows the time.
     """
 
     text: str
@@ -35,26 +34,26 @@ class Line:
         return f"{self.time:%H:%M:%S.%f} {self.text}"
 
     def json(self) -> str:
-        """The line as a JSON object."""
+        """Return the line as a JSON object."""
         return json.dumps({"time": self.time.isoformat(timespec="microseconds")} | self.facts)
 
 
 class Source(Protocol):
-    """What lines come from."""
+    """A source of lines: a descriptor to poll, and a method that reads it."""
 
     def fileno(self) -> int:
-        """Readable when there are lines."""
+        """Return the descriptor, which is readable when there are lines."""
 
     def lines(self) -> Iterator[Line]:
-        """What there is now; StopIteration at once if it was a false alarm."""
+        """Yield the available lines. Does not block, and yields nothing if there are none."""
 
     @property
     def over(self) -> bool:
-        """Nothing will come any more."""
+        """Whether the source has ended: it will give no more lines."""
 
 
 class DeviceSource:
-    """A device's eventfd. It is open from here on until the stack is closed."""
+    """The notifications of a device. Arms an eventfd; `close` disarms it."""
 
     over = False
 
@@ -67,7 +66,7 @@ class DeviceSource:
         return self._notifications.fileno()
 
     def close(self) -> None:
-        """Disarm."""
+        """Disarm and close the eventfd."""
         self._notifications.close()
 
     def lines(self) -> Iterator[Line]:
@@ -89,7 +88,7 @@ class DeviceSource:
 
 
 class ReleaseSource:
-    """Closes a device that the host wants back: unbinding it waits for its user to do so."""
+    """Closes a device when the host asks for it (REQ): unbinding it waits until it is closed."""
 
     def __init__(self, device: Device, notifications: DeviceSource) -> None:
         self._device = device
@@ -124,12 +123,12 @@ class ReleaseSource:
 
 
 class NetlinkSource:
-    """The acpi_event family."""
+    """The events of the acpi_event family."""
 
     over = False
 
     def __init__(self) -> None:
-        # pyroute2 is needed for this source only, and not small.
+        # Imported here because only this source needs pyroute2, which takes long to import.
         from uapi import probe
 
         self._lost = probe.Lost
@@ -152,7 +151,7 @@ class NetlinkSource:
         return self._listener.fileno()
 
     def close(self) -> None:
-        """Leave the group."""
+        """Close the socket, and leave the multicast group with it."""
         self._listener.close()
 
     def lines(self) -> Iterator[Line]:
@@ -180,12 +179,12 @@ class NetlinkSource:
 
 
 def printable(text: str) -> str:
-    """A name for a terminal: firmware chose it, and may have chosen anything."""
+    """Escape unprintable characters of a name, which firmware chooses, for the terminal."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) or "-"
 
 
 def lines(sources: Sequence[Source]) -> Iterator[Line]:
-    """Yield the lines of all sources as they come, until all are over."""
+    """Yield the lines of all sources when they arrive, until all sources have ended."""
     while alive := {source.fileno(): source for source in sources if not source.over}:
         poll = select.poll()
         for fd in alive:
@@ -196,10 +195,10 @@ def lines(sources: Sequence[Source]) -> Iterator[Line]:
 
 
 def listen(devices: Sequence[str], *, netlink: bool, as_json: bool, via: str | None = None) -> None:
-    """Print what the devices and, if asked for, ``acpi_event`` have to tell, until interrupted.
+    """Print the notifications of ``devices`` and, if ``netlink``, the events of ``acpi_event``.
 
-    OSError (mostly `OpenError`) if a source cannot be had. Returns only when the host took
-    back all devices and there is nothing else to listen to.
+    Runs until interrupted. Returns only when the host has taken back all devices and ``netlink``
+    is False. Raises OSError (mostly `OpenError`) if a source cannot be opened.
     """
     with ExitStack() as stack:
         sources: list[Source] = []
@@ -215,7 +214,7 @@ def listen(devices: Sequence[str], *, netlink: bool, as_json: bool, via: str | N
             family = NetlinkSource()
             stack.callback(family.close)
             sources.append(family)
-        # For whoever starts this and has to know from when on nothing is missed.
+        # Tells the program that started this one that no later notification is missed.
         print("listening; Ctrl-C ends it", file=sys.stderr, flush=True)
         for line in lines(sources):
             print(line.json() if as_json else line, flush=True)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The kernel's numbers and structures that a VMM needs for ACPI notifications, as Python has them.
+"""A Python copy of the kernel's constants and structures for ACPI notifications.
 
-Constants are attributes; structures are cffi's, in ABI mode, so that nothing here needs a
-compiler or a header::
+Constants are attributes. Structures are cffi's, in ABI mode, so that neither a compiler nor headers
+are needed::
 
     info = mirror.ffi.new("struct vfio_irq_info *", {"argsz": mirror.sizeof("vfio_irq_info")})
 
-It mirrors the newest kernel with all series, on x86: `uapi.names` tells which kernels and which
-series have what, and `python -m kpatch drift` compares all of it with the headers of each. ABI
-mode checks nothing by itself.
+The copy is that of the newest kernel with all series, on x86. `uapi.names` lists which kernels and
+series have which name. cffi does not check the layout in ABI mode; `python -m kpatch drift`
+compares everything with the headers of each kernel.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from uapi._mirror import ffi as ffi
 
 
 def sizeof(structure: str) -> int:
-    """The bytes of ``struct structure``, without what its last member has no number for."""
+    """Return the size of ``struct structure`` in bytes, without a flexible array at its end."""
     size: int = ffi.sizeof(f"struct {structure}")
     return size
 
 
 def _io(kind: int, number: int) -> int:
-    """_IO() of include/uapi/asm-generic/ioctl.h; powerpc, mips, sparc and alpha have others."""
+    """Return _IO() of include/uapi/asm-generic/ioctl.h (not as powerpc, mips, sparc and alpha)."""
     return kind << 8 | number
 
 
@@ -96,9 +96,9 @@ VFIO_PCI_MSIX_IRQ_INDEX = 2
 VFIO_PCI_ERR_IRQ_INDEX = 3
 VFIO_PCI_REQ_IRQ_INDEX = 4
 VFIO_PCI_ACPI_IRQ_INDEX = 5
-VFIO_PCI_NUM_IRQS = 6  # a kernel tells its own: num_irqs of VFIO_DEVICE_GET_INFO
+VFIO_PCI_NUM_IRQS = 6  # use num_irqs of VFIO_DEVICE_GET_INFO instead
 
-# What one read(2) of the eventfd of VFIO_PCI_ACPI_IRQ_INDEX gives; see uapi.notification.
+# The word that read(2) of the eventfd of VFIO_PCI_ACPI_IRQ_INDEX returns; see uapi.notification.
 VFIO_PCI_ACPI_NOTIFY_VALUE_MASK = 0xFFFFFFFF
 VFIO_PCI_ACPI_NOTIFY_VALID = 1 << 32
 VFIO_PCI_ACPI_NOTIFY_LOOPBACK = 1 << 33
@@ -152,7 +152,7 @@ EFD_SEMAPHORE = 1 << 0
 EFD_CLOEXEC = 0o2000000
 EFD_NONBLOCK = 0o4000
 
-# ---- drivers/acpi/event.c: the acpi_event family, which no header of the uAPI declares ----
+# ---- drivers/acpi/event.c: the acpi_event family, which no uAPI header declares ----
 
 ACPI_GENL_FAMILY_NAME = "acpi_event"
 ACPI_GENL_MCAST_GROUP_NAME = "acpi_mc_group"

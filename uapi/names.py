@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Which kernel has what of the mirror: a table, and the few functions that read it."""
+"""A table of the kernels that have each name of the mirror, and functions that read it."""
 
 from __future__ import annotations
 
@@ -12,12 +12,13 @@ from uapi.structures import STRUCTURES
 
 @dataclass(frozen=True)
 class Gate:
-    """The kernels that have a name: from release ``since`` on, ``before`` another one.
+    """The kernels that have a name: releases from ``since`` (inclusive) to ``before`` (exclusive).
 
-    ``mechanism``: only with a series of it. ``otherwise`` is the value that the others have; with
-    None they do not have the name. Only the releases that the project carries are known: a name
-    ``since`` 6.12 is not in 6.1, and may be in any between. ``least``: a kernel may have a larger
-    value, as a count of what the mirror need not know.
+    ``mechanism``: only kernels with a series of this mechanism have the name. ``otherwise`` is the
+    value on the other kernels; None means that they do not have the name. ``least``: a kernel may
+    have a larger value (a count that includes numbers which are not in the mirror). Releases are
+    those of the project's bases: a name ``since`` 6.12 is not in 6.1, but may be in a release
+    between them.
     """
 
     since: str = ""
@@ -27,7 +28,7 @@ class Gate:
     least: bool = False
 
     def admits(self, release: str, mechanism: str) -> bool:
-        """Whether a kernel of ``release`` ("7.3") with a series of ``mechanism`` has the name."""
+        """Return whether a kernel of ``release`` ("7.3") with ``mechanism`` has the name."""
         here = _version(release)
         return (
             (not self.since or _version(self.since) <= here)
@@ -39,8 +40,8 @@ class Gate:
 EVERYWHERE = Gate()
 _EVENTFD = Gate(mechanism="eventfd")
 
-# Constants by name, structures as "struct name", members as "name.member"; what is not listed
-# every kernel has.
+# Keys: the name of a constant, "struct name" for a structure, "name.member" for a member. Every
+# kernel has the names that are not listed.
 GATES: dict[str, Gate] = {
     **dict.fromkeys(
         (
@@ -103,7 +104,7 @@ _MEMBER = re.compile(r"(\w+)(?:\[\d*\])?;")
 
 
 def everything() -> dict[str, int | str]:
-    """Every constant of the mirror, whatever kernel has it."""
+    """Return every constant of the mirror, for all kernels."""
     return {
         name: value
         for name, value in vars(mirror).items()
@@ -112,7 +113,7 @@ def everything() -> dict[str, int | str]:
 
 
 def constants(release: str, mechanism: str) -> dict[str, int | str]:
-    """The constants of a kernel of ``release`` ("7.3") with a series of ``mechanism``."""
+    """Return the constants of a kernel of ``release`` ("7.3") with a series of ``mechanism``."""
     found = {}
     for name, value in everything().items():
         gate = GATES.get(name, EVERYWHERE)
@@ -124,7 +125,7 @@ def constants(release: str, mechanism: str) -> dict[str, int | str]:
 
 
 def structures(release: str, mechanism: str) -> dict[str, str]:
-    """The structures of that kernel, each a declaration in C for cffi."""
+    """Return the structures of that kernel by name, each as a C declaration for cffi."""
     return {
         name: f"struct {name} {{\n" + "\n".join(_members(name, release, mechanism)) + "\n};\n"
         for name in STRUCTURES

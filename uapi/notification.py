@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""What one read(2) of the eventfd of VFIO_PCI_ACPI_IRQ_INDEX gives.
+"""The word that read(2) of the eventfd of VFIO_PCI_ACPI_IRQ_INDEX returns.
 
 A word of 64 bits in the byte order of the host::
 
     bits
-     0-31  value: what firmware passed to Notify, of which ACPICA keeps 16 bits
-     32    VALID, always set, so that a notification of 0 makes the eventfd readable as well
+     0-31  value that firmware passed to Notify; ACPICA keeps its lowest 16 bits
+     32    VALID, always set, so that a notification of 0 makes the eventfd readable too
      33    LOOPBACK: caused by VFIO_DEVICE_SET_IRQS with DATA_NONE or DATA_BOOL; value 0
     34-47  reserved, 0
-    48-63  how many notifications were lost right before this one; 0xffff for as many or more
+    48-63  number of notifications lost just before this one; 0xffff means that many or more
 
 Source: include/uapi/linux/vfio.h of the eventfd series.
 """
@@ -26,12 +26,12 @@ LOOPBACK: int = mirror.VFIO_PCI_ACPI_NOTIFY_LOOPBACK
 LOST_SHIFT: int = mirror.VFIO_PCI_ACPI_NOTIFY_LOST_SHIFT
 LOST_MAX: int = mirror.VFIO_PCI_ACPI_NOTIFY_LOST_MAX
 
-# Those that are kept for a reader besides the one that is readable.
+# The number of notifications that the kernel queues behind the readable one.
 QUEUE: int = mirror.VFIO_PCI_ACPI_NOTIFY_QUEUE
 
 WORD_MASK = (1 << 64) - 1
 
-# Values below are the system's.
+# Smaller values belong to the operating system.
 FIRST_OF_DEVICE = 0x80
 RESERVED = WORD_MASK & ~(VALUE_MASK | VALID | LOOPBACK | LOST_MAX << LOST_SHIFT)
 
@@ -40,8 +40,9 @@ RESERVED = WORD_MASK & ~(VALUE_MASK | VALID | LOOPBACK | LOST_MAX << LOST_SHIFT)
 class Notification:
     """One notification.
 
-    ``lost`` is how many were lost between the previous one that was read and this one; `LOST_MAX`
-    means that many or more. A ``loopback`` was asked for by user space and has the value 0.
+    ``lost`` is the number of notifications lost between the previously read one and this one;
+    `LOST_MAX` means that many or more. ``loopback`` is True if user space caused it; ``value`` is
+    then 0.
     """
 
     value: int
@@ -50,20 +51,21 @@ class Notification:
 
     @property
     def relayable(self) -> bool:
-        """Whether a VMM may notify its guest of the value.
+        """Whether a VMM may relay the value to its guest.
 
-        Not of a loopback, and not of a value below 0x80, which is a request to the operating
-        system that gets it (ACPI specification, 5.6.6 Device Object Notifications): 0 is a bus
-        check, 3 an eject request. One arrives where ACPICA has cut 0x10003 to 16 bits.
+        False for a loopback and for a value below 0x80. The guest's kernel would take such a value
+        as a request to itself (ACPI specification, 5.6.6 Device Object Notifications): 0 is a bus
+        check, 3 an eject request. ACPICA makes such a value by cutting, for instance, 0x10003 to
+        16 bits.
         """
         return not self.loopback and self.value >= FIRST_OF_DEVICE
 
 
 def decode(word: int, *, strict: bool = True) -> Notification:
-    """Take a word apart. FormatError if VALID is missing or, if ``strict``, a reserved bit is set.
+    """Decode a word. Raises FormatError if VALID is not set or, if ``strict``, a reserved bit is.
 
-    That is what it looks like when somebody else adds to the eventfd's counter. A VMM is not
-    strict: a later kernel may give the reserved bits a meaning, and it has to ignore them.
+    Both happen if another process writes to the eventfd. A VMM must not be strict: a later kernel
+    may give the reserved bits a meaning, and a VMM has to ignore them.
     """
     if not 0 <= word <= WORD_MASK:
         raise FormatError(f"{word:#x} has more than 64 bits")
@@ -79,7 +81,7 @@ def decode(word: int, *, strict: bool = True) -> Notification:
 
 
 def encode(notification: Notification) -> int:
-    """The word for a notification, which `decode` gives back; for tests of a VMM's own reader."""
+    """Return the word that `decode` turns into ``notification``, for tests of a VMM's reader."""
     if not 0 <= notification.value <= VALUE_MASK or not 0 <= notification.lost <= LOST_MAX:
         raise FormatError(f"{notification} does not fit into a word")
     word = notification.value | VALID | notification.lost << LOST_SHIFT

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The notifications of a device as they come, for threads and for asyncio."""
+"""A stream of a device's notifications, for threads and for asyncio."""
 
 from __future__ import annotations
 
@@ -15,27 +15,27 @@ from uapi.notification import Notification, decode
 
 
 class Armable(Protocol):
-    """What a stream needs of a device."""
+    """The part of a device that a stream uses."""
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed."""
+        """Whether the device is closed."""
 
     def arm(self, fd: EventFd) -> None:
-        """Have notifications signal an eventfd."""
+        """Set the eventfd that notifications signal."""
 
     def disarm(self) -> None:
-        """Have them signal nobody."""
+        """Set no eventfd."""
 
 
 class Notifications(Closing):
-    """An eventfd of its own, armed from the moment this is made until it is closed.
+    """A stream of notifications with its own eventfd, armed until the stream is closed.
 
-    Iterate over it, with ``for`` or ``async for``: neither ends by itself. Only one task at
-    a time can wait. Every way to read raises FormatError for what is no notification, as when
-    somebody else wrote to the eventfd, and ignores reserved bits, as every VMM has to.
+    Iterate with ``for`` or ``async for``; the iteration does not end by itself. Only one task can
+    wait at a time. All reads ignore reserved bits, as every VMM has to. They raise FormatError if
+    the word is not a notification, for instance because another process wrote to the eventfd.
 
-    To arm takes away the eventfd that was armed before, and to close disarms the device.
+    The stream replaces the eventfd that was armed before. Closing it disarms the device.
     """
 
     def __init__(self, device: Armable) -> None:
@@ -48,29 +48,29 @@ class Notifications(Closing):
             raise
 
     def close(self) -> None:
-        """Disarm, unless the device is closed, and close the eventfd; what is unread is gone."""
+        """Disarm the device if it is open, and close the eventfd. Unread notifications are lost."""
         if not self._device.closed:
-            # A device that was pulled cannot be disarmed, and need not be.
+            # Disarming a device that was pulled fails; it is not needed.
             with contextlib.suppress(UapiError):
                 self._device.disarm()
         self.eventfd.close()
 
     def fileno(self) -> int:
-        """The eventfd's descriptor, for an event loop of your own: wait for POLLIN, then `read`."""
+        """Return the eventfd's descriptor for an event loop: wait for POLLIN, then call `read`."""
         return self.eventfd.fileno()
 
     def read(self, seconds: float | None = None) -> Notification | None:
-        """Wait for the next one; None if none came within ``seconds``.
+        """Wait for the next notification and return it. Returns None after ``seconds``.
 
-        The kernel makes the next notification readable a moment after the previous one was read.
-        So 0 seconds and None do not mean that there is no more: poll.
+        The kernel makes the next notification readable a moment after the previous one was read. So
+        None after 0 seconds does not mean that the queue is empty: wait with poll.
         """
         end = None if seconds is None else time.monotonic() + seconds
         while True:
             left = None if end is None else max(0.0, end - time.monotonic())
             if not self.eventfd.wait(left):
                 return None
-            # None if another thread was faster.
+            # None if another thread has read the notification.
             if (word := self.eventfd.read()) is not None:
                 return decode(word, strict=False)
 

@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The two ways to a device's descriptor.
+"""Open a VFIO device, in one of two ways.
 
 cdev    /dev/vfio/devices/vfioN, bound to an iommufd; since Linux v6.6
-group   /dev/vfio/GROUP in a container of type 1; every kernel so far, but optional since v6.2
+group   /dev/vfio/GROUP in a container of type 1; optional since Linux v6.2 (containers) and v6.6
+        (groups)
 
-A device answers nothing before DMA is confined, so both give it an address space, an empty one.
-The devices of an IOMMU group have to share theirs, which is why this module keeps the spaces
-that this process has open, until the last device of the group is closed.
+The kernel gives access to a device only after its DMA is confined. So both ways give it an I/O
+address space, which is empty. The devices of an IOMMU group have to share one; therefore this
+module keeps each space of this process open until the last device of its group is closed.
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ GROUP = "group"
 
 @dataclass
 class _Space:
-    """What the open devices of one group have in common.
+    """The I/O address space that the open devices of one group share.
 
-    ``fds``: the group and its container, or the iommufd; ``ioas``: the address space's number
-    in the latter.
+    ``fds`` are the group and its container, or the iommufd. ``ioas`` is the id of the address
+    space in the iommufd. ``users`` is the number of open devices.
     """
 
     fds: tuple[int, ...]
@@ -46,7 +47,7 @@ class _Space:
 
 @dataclass
 class _Spaces:
-    """The spaces in use, by way and group."""
+    """The address spaces in use, by way and group."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     used: dict[tuple[str, str], _Space] = field(default_factory=dict)
@@ -73,7 +74,7 @@ _spaces = _Spaces()
 
 @dataclass(frozen=True)
 class Opened:
-    """An open device's descriptor, and how to let go of what it needed."""
+    """An open device. ``release`` has to be called after ``fd`` is closed."""
 
     fd: int
     way: str
@@ -81,9 +82,10 @@ class Opened:
 
 
 def ways(bdf: str) -> tuple[str, ...]:
-    """Those of "cdev" and "group" that this kernel offers for the device, the better one first.
+    """Return the ways ("cdev", "group") in which the device can be opened, the better one first.
 
-    None for a device that is not there, or not bound to vfio-pci. OpenError if it is no BDF.
+    The tuple is empty if the device does not exist or is not bound to vfio-pci. Raises OpenError if
+    ``bdf`` is not a PCI address.
     """
     bdf = pci.canonical(bdf)
     nodes = {CDEV: pci.cdev_node(bdf), GROUP: pci.group_node(bdf)}
@@ -91,9 +93,9 @@ def ways(bdf: str) -> tuple[str, ...]:
 
 
 def open_device(bdf: str, via: str | None = None) -> Opened:
-    """Open the device; OpenError, or UapiError from the ioctls that it takes.
+    """Open the device. Raises OpenError, or UapiError if an ioctl fails.
 
-    ``via`` is one of `ways`, the first of them if None. ValueError if it is another word.
+    ``via`` is one of `ways`; None takes the first one. Raises ValueError for any other word.
     """
     if via not in (None, CDEV, GROUP):
         raise ValueError(f"via {via!r} is neither {CDEV!r} nor {GROUP!r}")
@@ -138,12 +140,13 @@ _OPEN_CAUSES = {
 
 
 def _node(found: Path | None, bdf: str) -> Path:
-    if found is None:  # gone since it was looked for
+    if found is None:  # removed since it was found
         raise OpenError(errno.ENODEV, bdf, "the device went away")
     return found
 
 
-# The first version of each (v6.6), which later kernels take as well: they grew at the end.
+# argsz of the first version of each structure (v6.6). Later kernels accept it: they only appended
+# members.
 _BIND_SIZE = 16
 _ATTACH_SIZE = 12
 

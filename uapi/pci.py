@@ -20,7 +20,7 @@ NAME = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])", re.
 
 
 def canonical(bdf: str) -> str:
-    """The name as sysfs has it: "0000:00:10.0" for "00:10.0". OpenError if it is no BDF."""
+    """Return the name in sysfs: "0000:00:10.0" for "00:10.0". Raises OpenError if it is no BDF."""
     match = NAME.fullmatch(bdf)
     if match is None:
         raise OpenError(
@@ -33,7 +33,7 @@ def canonical(bdf: str) -> str:
 
 
 def driver(bdf: str) -> str:
-    """The driver that the device is bound to, "" if none is."""
+    """Return the name of the driver that the device is bound to, or ""."""
     try:
         return (DEVICES / bdf / "driver").readlink().name
     except OSError:
@@ -41,7 +41,7 @@ def driver(bdf: str) -> str:
 
 
 def group(bdf: str) -> str:
-    """The number of the device's IOMMU group, "" if it has none."""
+    """Return the number of the device's IOMMU group, or "" if it has none."""
     try:
         return (DEVICES / bdf / "iommu_group").readlink().name
     except OSError:
@@ -49,14 +49,14 @@ def group(bdf: str) -> str:
 
 
 def group_node(bdf: str) -> Path | None:
-    """The file of the device's group, if the kernel offers it (CONFIG_VFIO_GROUP)."""
+    """Return /dev/vfio/GROUP of the device, or None if it does not exist (CONFIG_VFIO_GROUP)."""
     number = group(bdf)
     node = VFIO / number
     return node if number and node.exists() and (VFIO / "vfio").exists() else None
 
 
 def cdev_node(bdf: str) -> Path | None:
-    """The device's own file, if the kernel offers it (CONFIG_VFIO_DEVICE_CDEV, since v6.6)."""
+    """Return /dev/vfio/devices/vfioN of the device, or None (CONFIG_VFIO_DEVICE_CDEV, v6.6)."""
     for entry in (DEVICES / bdf / "vfio-dev").glob("vfio*"):
         node = VFIO / "devices" / entry.name
         return node if node.exists() and IOMMUFD.exists() else None
@@ -64,7 +64,7 @@ def cdev_node(bdf: str) -> Path | None:
 
 
 def check(bdf: str) -> None:
-    """OpenError if there is no such device, or none that vfio-pci or its like has bound."""
+    """Raise OpenError if the device does not exist or is not bound to a VFIO driver."""
     if not (DEVICES / bdf).exists():
         raise OpenError(errno.ENODEV, bdf, "no such PCI device", "lspci -D lists them")
     if cdev_node(bdf) or (driver(bdf).find("vfio") >= 0 and group_node(bdf)):

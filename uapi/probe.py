@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """A listener for ``acpi_event`` multicasts.
 
-pyroute2 brings the message classes. The socket is a plain one: pyroute2's are broken for good
-by one ENOBUFS, and hide messages from select() in a queue of their own (seen with 0.9.7).
+The message classes are pyroute2's. The socket is a plain one, because pyroute2's sockets stop
+working after one ENOBUFS, and keep messages in a queue where select() does not see them (seen with
+0.9.7).
 """
 
 from __future__ import annotations
@@ -48,15 +49,15 @@ class Family:
 
 @dataclass(frozen=True)
 class Overrun:
-    """The socket's buffer was full (ENOBUFS): events between two received ones are missing.
+    """The socket's buffer was full (ENOBUFS), and the kernel dropped events.
 
-    How many shows in the gap between their sequence numbers.
+    The gap in the sequence numbers of the received events tells how many.
     """
 
 
 @dataclass(frozen=True)
 class Received:
-    """An event and the bytes it was decoded from."""
+    """An event, and the message from which it was decoded."""
 
     event: Event
     raw: bytes
@@ -64,13 +65,13 @@ class Received:
 
 @dataclass(frozen=True)
 class Lost:
-    """``count`` events, of whatever devices, are missing before the next one; see `uapi.gaps`."""
+    """``count`` events, of any devices, were lost before the next one; see `uapi.gaps`."""
 
     count: int
 
 
 def family(name: str = acpi_event.FAMILY) -> Family:
-    """Ask the kernel for a family. OSError (ENOENT) if this network namespace has none.
+    """Ask the kernel for a family. Raises OSError, ENOENT if this network namespace lacks it.
 
     Source: net/netlink/genetlink.c, ctrl_getfamily().
     """
@@ -94,17 +95,17 @@ def family(name: str = acpi_event.FAMILY) -> Family:
 
 
 class Listener(Closing):
-    """Receives every event from the moment it is made; a context manager.
+    """A listener that receives every event from its creation on; a context manager.
 
-    Iterate over it, with ``for`` or ``async for``, for events and what was lost of them: neither
-    ends by itself. `receive` and what follows it give what the socket gave, one by one.
+    Iterate with ``for`` or ``async for``: it yields `Event` and `Lost`, and does not end by itself.
+    `receive`, `pending` and `until` instead return each message and overrun of the socket.
 
-    ``buffer`` is the socket's receive buffer in bytes, which the kernel doubles; without
-    CAP_NET_ADMIN it is bounded by net.core.rmem_max. To listen no capability is needed.
-    ``known`` is the family if it was asked for before; OSError as `family` if not and there is
-    none, OpenError (ENOTSUP) if it has no group of the right name. ``protocol`` is another than
-    generic netlink where something else than the kernel is to send the messages
-    (NETLINK_USERSOCK, in tests).
+    ``buffer`` is the size of the socket's receive buffer in bytes, which the kernel doubles;
+    without CAP_NET_ADMIN net.core.rmem_max limits it. Listening needs no capability. ``known`` is
+    the result of an earlier `family`; without it `family` is called. ``protocol`` is the netlink
+    protocol; tests use NETLINK_USERSOCK to send messages themselves.
+
+    Raises OSError like `family`, and OpenError (ENOTSUP) if the family lacks the multicast group.
     """
 
     def __init__(
@@ -133,17 +134,17 @@ class Listener(Closing):
         return number
 
     def close(self) -> None:
-        """Leave the group."""
+        """Close the socket, and leave the multicast group with it."""
         self._socket.close()
 
     def fileno(self) -> int:
-        """The descriptor, for poll(2): readable when `pending` has something to give."""
+        """Return the descriptor for poll(2): readable when a message or an overrun is pending."""
         return self._socket.fileno()
 
     def read(self, seconds: float | None = None) -> Event | Lost | None:
-        """Wait for the next event, or the gap before it; None if none came within ``seconds``.
+        """Wait for the next event and return it, or the loss before it. None after ``seconds``.
 
-        Raises acpi_event.FormatError for a message that is none of the family's.
+        Raises acpi_event.FormatError if a message is not an event of the family.
         """
         end = None if seconds is None else time.monotonic() + seconds
         while True:
@@ -168,9 +169,9 @@ class Listener(Closing):
         return item
 
     def receive(self, seconds: float) -> Received | Overrun | None:
-        """Wait for what the socket has next; None if nothing came within ``seconds``.
+        """Wait for the socket's next message or overrun and return it. None after ``seconds``.
 
-        Raises acpi_event.FormatError for a message that is none of the family's.
+        Raises acpi_event.FormatError if a message is not an event of the family.
         """
         got = self._receive()
         if got is None and self._wait(seconds):
@@ -178,12 +179,12 @@ class Listener(Closing):
         return got
 
     def pending(self, quiet: float = 0.0) -> Iterator[Received | Overrun]:
-        """Yield what has come, until nothing more comes for ``quiet`` seconds."""
+        """Yield messages and overruns, until none arrives for ``quiet`` seconds."""
         while (got := self.receive(quiet)) is not None:
             yield got
 
     def until(self, seconds: float) -> Iterator[Received | Overrun]:
-        """Yield what comes within ``seconds`` of now."""
+        """Yield the messages and overruns that arrive within the next ``seconds``."""
         end = time.monotonic() + seconds
         while (got := self.receive(max(0.0, end - time.monotonic()))) is not None:
             yield got
@@ -205,7 +206,7 @@ class Listener(Closing):
         return Received(acpi_event.decode(raw), raw)
 
     def _take(self) -> Event | Lost | None:
-        """What can be had without waiting."""
+        """Return the next queued event or loss, or None. Does not block."""
         item: Event | Lost | None = self._next
         self._next = None
         while item is None and (got := self._receive()) is not None:
@@ -224,7 +225,7 @@ class Listener(Closing):
 
 def _socket(protocol: int = NETLINK_GENERIC) -> socket.socket:
     netlink = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, protocol)
-    # Without a port id a socket never gets a multicast.
+    # A socket without a port id receives no multicast.
     netlink.bind((0, 0))
     return netlink
 

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Which rule an ioctl's errno stands for, told from its arguments.
+"""Find the rule that a failed ioctl broke, from its errno and arguments.
 
-EINVAL alone is the answer to a dozen different mistakes. The kernel checks them in a fixed order,
-so that the first rule of this table that the arguments break is the one it stumbled over.
+EINVAL alone has a dozen different causes. The kernel checks the arguments in a fixed order, which
+is the order of this table. So the first rule that the arguments break is the reason of the failure.
 
 Source: drivers/vfio/vfio_main.c, group.c, device_cdev.c, pci/vfio_pci_core.c, pci/vfio_pci_intrs.c
 of Linux 6.1 to 7.3, and pci/vfio_pci_acpi.c of the eventfd series.
@@ -31,7 +31,7 @@ FEATURE_MASK: int = mirror.VFIO_DEVICE_FEATURE_MASK
 ERR: int = mirror.VFIO_PCI_ERR_IRQ_INDEX
 ACPI: int = mirror.VFIO_PCI_ACPI_IRQ_INDEX
 
-# What each DATA flag has per interrupt, in bytes.
+# The size of the data per interrupt for each DATA flag, in bytes.
 ITEM = {DATA_NONE: 0, DATA_BOOL: 1, DATA_EVENTFD: 4}
 U32_MAX = 0xFFFF_FFFF
 
@@ -44,9 +44,10 @@ def _always(facts: Facts) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """``errno`` of ``ioctl`` means ``text`` if ``when`` holds for the facts.
+    """A rule: ``errno`` of ``ioctl`` means ``text`` if ``when`` is true for the facts.
 
-    ``text`` is a format of the facts. A rule that needs a fact that is not known does not apply.
+    ``text`` is a format string; its fields are facts. A rule does not apply if ``when`` needs a
+    fact that is unknown.
     """
 
     ioctl: str
@@ -56,7 +57,7 @@ class Rule:
 
 
 def broken(ioctl: str, number: int, facts: Facts) -> str:
-    """The rule that was broken, "" if none of them was as far as the facts go."""
+    """Return the text of the first rule that the facts break, or "" if they break none."""
     known = _derived(facts)
     for rule in RULES:
         if (rule.ioctl, rule.errno) == (ioctl, number) and _applies(rule, known):
@@ -72,7 +73,7 @@ def _applies(rule: Rule, facts: Facts) -> bool:
 
 
 def _derived(facts: Facts) -> dict[str, Any]:
-    """The facts, and what follows from them."""
+    """Return the facts, and further ones that are computed from them."""
     known = dict(facts)
     flags = known.get("flags", 0)
     known["feature"] = flags & FEATURE_MASK
@@ -174,7 +175,7 @@ RULES: tuple[Rule, ...] = (
         "argsz {argsz} has no room for {count} items of {item} bytes behind the first 20",
         lambda f: f["argsz"] - 20 < f["count"] * f["item"],
     ),
-    # ---- then the action ----
+    # ---- the action ----
     Rule(
         "VFIO_DEVICE_SET_IRQS",
         errno.ENOTTY,
@@ -186,7 +187,7 @@ RULES: tuple[Rule, ...] = (
         errno.ENOTTY,
         "index {index} does not have the action of flags {flags:#x}",
     ),
-    # ---- then the index itself; INTX, MSI and MSIX have rules of their own ----
+    # ---- the index (not INTX, MSI and MSIX, which have other rules) ----
     Rule(
         "VFIO_DEVICE_SET_IRQS",
         errno.EINVAL,

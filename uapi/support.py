@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Whether a device has ACPI notifications to give, and if not, why: for programs with users."""
+"""Check that a device supports ACPI notifications; errors give the reason for users."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import errno
 from uapi.errors import OpenError, UapiError
 from uapi.vfio import ACPI, Device
 
-# The errnos that opening a device gives if somebody else has it open: those of BIND_IOMMUFD, and
-# of a group.
+# The errnos of VFIO_DEVICE_BIND_IOMMUFD and VFIO_GROUP_GET_DEVICE_FD if another process has the
+# device open.
 _IN_USE = (errno.EBUSY, errno.EINVAL)
 
 
 def open_device(bdf: str, via: str | None = None) -> Device:
-    """`Device.open`, with an ioctl that fails as an OpenError that names the device as well."""
+    """Call `Device.open`. Raises OpenError with the device's name also if an ioctl fails."""
     try:
         return Device.open(bdf, via)
     except UapiError as error:
@@ -23,7 +23,7 @@ def open_device(bdf: str, via: str | None = None) -> Device:
 
 
 def require_index(device: Device) -> None:
-    """OpenError (ENOTSUP) if the kernel does not have VFIO_PCI_ACPI_IRQ_INDEX."""
+    """Raise OpenError (ENOTSUP) if the kernel does not have VFIO_PCI_ACPI_IRQ_INDEX."""
     count = device.info().num_irqs
     if count <= ACPI:
         raise OpenError(
@@ -35,7 +35,7 @@ def require_index(device: Device) -> None:
 
 
 def require_companion(device: Device) -> None:
-    """OpenError (ENOTSUP) if firmware has no node for the device, so that it never notifies it."""
+    """Raise OpenError (ENOTSUP) if the kernel lacks the index, or the device a companion."""
     require_index(device)
     if device.irq_info(ACPI).count == 0:
         raise OpenError(

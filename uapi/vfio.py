@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""A VFIO PCI device: its interrupt indices, and the notifications that ACPI has for it."""
+"""A VFIO PCI device: its interrupt indices and its ACPI notifications."""
 
 from __future__ import annotations
 
@@ -47,15 +47,15 @@ __all__ = [
 
 
 class HasFileno(Protocol):
-    """Anything with a descriptor."""
+    """An object with a file descriptor."""
 
     def fileno(self) -> int:
-        """The descriptor."""
+        """Return the descriptor."""
 
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """What VFIO_DEVICE_GET_INFO says. ``num_irqs`` is the highest interrupt index plus one."""
+    """The answer of VFIO_DEVICE_GET_INFO. ``num_irqs`` is the highest interrupt index plus one."""
 
     flags: int
     num_regions: int
@@ -65,7 +65,7 @@ class DeviceInfo:
 
 @dataclass(frozen=True)
 class IrqInfo:
-    """What VFIO_DEVICE_GET_IRQ_INFO says of an index. ``count`` 0: there is no such interrupt."""
+    """The answer of VFIO_DEVICE_GET_IRQ_INFO. If ``count`` is 0, the device lacks the interrupt."""
 
     index: int
     flags: int
@@ -75,9 +75,9 @@ class IrqInfo:
 class Device(Closing):
     """An open device, closed at the end of the ``with`` block.
 
-    ``bdf`` is its name in sysfs ("" if it was handed over without), ``via`` the way it was
-    opened. Every method raises UapiError if the kernel refuses, OverflowError if a number does
-    not fit into its field.
+    ``bdf`` is its name in sysfs ("" if `from_fd` got none), ``via`` the way in which it was opened.
+    Every method raises UapiError if its ioctl fails, and OverflowError if a number does not fit
+    into its field.
     """
 
     def __init__(
@@ -90,9 +90,9 @@ class Device(Closing):
 
     @classmethod
     def open(cls, bdf: str, via: str | None = None) -> Self:
-        """Open a device by its PCI address; ``via`` "cdev" or "group", the best there is if None.
+        """Open a device by its PCI address. ``via`` is "cdev" or "group"; None takes the best one.
 
-        OpenError says why it cannot be opened, and what to do.
+        Raises OpenError, which gives the cause and the remedy.
         """
         bdf = pci.canonical(bdf)
         opened = opening.open_device(bdf, via)
@@ -100,7 +100,7 @@ class Device(Closing):
 
     @classmethod
     def from_fd(cls, fd: int, bdf: str = "") -> Self:
-        """A device that somebody else opened and handed over; it is closed like any other."""
+        """Make a device from a descriptor that another process opened. `close` closes it."""
         return cls(fd, bdf)
 
     def __repr__(self) -> str:
@@ -108,34 +108,34 @@ class Device(Closing):
 
     @property
     def closed(self) -> bool:
-        """Whether it is closed."""
+        """Whether the device is closed."""
         return self._fd < 0
 
     def fileno(self) -> int:
-        """The descriptor; ValueError if it is closed."""
+        """Return the descriptor. Raises ValueError if the device is closed."""
         if self._fd < 0:
             raise ValueError("the device is closed")
         return self._fd
 
     def close(self) -> None:
-        """Close the descriptor, and with the last device of its group the address space."""
+        """Close the descriptor, and the address space after the last device of its group."""
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
             if self._release is not None:
                 self._release()
 
-    # ---- what there is ----
+    # ---- information ----
 
     def info(self, *, argsz: int | None = None) -> DeviceInfo:
-        """Ask for the number of regions and interrupt indices (VFIO_DEVICE_GET_INFO)."""
+        """Return the numbers of regions and interrupt indices (VFIO_DEVICE_GET_INFO)."""
         request = Structure("vfio_device_info", argsz=argsz)
         request.call(self._fd, "VFIO_DEVICE_GET_INFO")
         view = request.view
         return DeviceInfo(view.flags, view.num_regions, view.num_irqs, view.cap_offset)
 
     def irq_info(self, index: int, *, argsz: int | None = None) -> IrqInfo:
-        """Ask for an interrupt index (VFIO_DEVICE_GET_IRQ_INFO)."""
+        """Return flags and count of an interrupt index (VFIO_DEVICE_GET_IRQ_INFO)."""
         request = Structure("vfio_irq_info", argsz=argsz)
         request.view.index = index
         request.call(self._fd, "VFIO_DEVICE_GET_IRQ_INFO", {"index": index}, self._known)
@@ -153,7 +153,7 @@ class Device(Closing):
         data: bytes = b"",
         argsz: int | None = None,
     ) -> None:
-        """VFIO_DEVICE_SET_IRQS as it is; ``argsz`` None is the header and the data."""
+        """Call VFIO_DEVICE_SET_IRQS. ``argsz`` None stands for the size of header and data."""
         facts = {"index": index, "flags": flags, "start": start, "count": count}
         request = Structure("vfio_irq_set", argsz=argsz, tail=data)
         for name, value in facts.items():
@@ -166,38 +166,38 @@ class Device(Closing):
         )
 
     def arm(self, fd: int | HasFileno, index: int = ACPI) -> None:
-        """Have the index signal an eventfd, instead of the one before if there is one."""
+        """Set the eventfd that the index signals. Replaces the one that was set before."""
         number = fd if isinstance(fd, int) else fd.fileno()
         data = number.to_bytes(4, sys.byteorder, signed=True)
         self.set_irqs(index, DATA_EVENTFD | TRIGGER, count=1, data=data)
 
     def disarm(self, index: int = ACPI) -> None:
-        """Have the index signal nobody (eventfd -1); fine if it did not."""
+        """Set no eventfd for the index (-1). Succeeds also if none was set."""
         self.arm(-1, index)
 
     def teardown(self, index: int = ACPI) -> None:
-        """Have the index signal nobody (DATA_NONE, count 0); EINVAL if it did not."""
+        """Set no eventfd for the index (DATA_NONE, count 0). EINVAL if none was set."""
         self.set_irqs(index, DATA_NONE | TRIGGER)
 
     def loopback(self, index: int = ACPI) -> None:
-        """Signal the eventfd as the hardware would (DATA_NONE, count 1); EINVAL if none is."""
+        """Signal the eventfd as an interrupt would (DATA_NONE, count 1). EINVAL if none is set."""
         self.set_irqs(index, DATA_NONE | TRIGGER, count=1)
 
     def loopback_bool(self, value: int, index: int = ACPI) -> None:
-        """Signal the eventfd, if one is set, if ``value`` (8 bits) is not 0 (DATA_BOOL)."""
+        """Signal the eventfd if ``value`` (8 bits) is not 0 (DATA_BOOL). Ignored if none is set."""
         self.set_irqs(index, DATA_BOOL | TRIGGER, count=1, data=value.to_bytes(1, sys.byteorder))
 
     def notifications(self) -> Notifications:
-        """Arm an eventfd of its own for ACPI notifications and read them from it."""
+        """Return a stream of ACPI notifications. It arms an eventfd of its own."""
         return Notifications(self)
 
     # ---- features ----
 
     def feature(self, flags: int, data: bytes = b"", *, argsz: int | None = None) -> bytes:
-        """VFIO_DEVICE_FEATURE as it is; what stands behind the header afterwards.
+        """Call VFIO_DEVICE_FEATURE. Returns the bytes after the header, as the kernel left them.
 
-        ``flags`` is the feature's number with GET, SET or PROBE. To get something, ``data``
-        makes the room for it.
+        ``flags`` is the feature's number, combined with GET, SET or PROBE. For GET, ``data`` has to
+        be as long as the answer.
         """
         request = Structure("vfio_device_feature", argsz=argsz, tail=data)
         request.view.flags = flags
@@ -205,7 +205,7 @@ class Device(Closing):
         return request.tail
 
     def has_feature(self, number: int) -> bool:
-        """Whether the device knows a feature (VFIO_DEVICE_FEATURE_PROBE)."""
+        """Return whether the device has a feature (VFIO_DEVICE_FEATURE_PROBE)."""
         try:
             self.feature(PROBE | number)
         except UapiError as error:
@@ -214,7 +214,7 @@ class Device(Closing):
             raise
         return True
 
-    # ---- what only matters once something failed ----
+    # ---- facts for `uapi.rules`, only asked for after a failure ----
 
     def _known(self) -> dict[str, int]:
         try:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A hostile guest's root: writes to all that leads to the host, and tells what it could do.
+"""The root of a hostile guest: attacks the host in all known ways, and reports the results.
 
-Each line on the console is "hostile: " and JSON: what was tried, how often, how often it worked.
-The test on the host (tests/test_hostile_guest.py) knows what is to be there.
+Each report is a line on the console, "hostile: " and a JSON object: the kind of attack, the number
+of attempts, and those that worked. tests/test_hostile_guest.py compares them with the right values.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ OWNED = b"owned by the guest\n"
 PORT = "vfio_acpi.records"
 BLKROSET = 0x125D
 
-# Of a folder: what is tried with these first ones of its files, and with as many below.
+# In each folder, this many of its files are attacked. Folders are searched this many levels deep.
 FILES, DEPTH = 3, 2
 
 
 def tell(what: str, **facts: object) -> None:
-    """Print a line for the host."""
+    """Print a report for the host."""
     print(f"\nhostile: {json.dumps({'what': what, **facts})}", flush=True)
 
 
 def mount(source: str, target: str, kind: str, flags: int, data: str) -> bool:
-    """Mount a file system; whether that worked."""
+    """Mount a file system. Returns whether it worked."""
     words = [word.encode() for word in (source, target, kind)]
     return int(LIBC.mount(*words, ctypes.c_ulong(flags), data.encode())) == 0
 
 
 def worked(action: Callable[[], object]) -> bool:
-    """Whether it raised no OSError."""
+    """Run the action. Returns whether it raised no OSError."""
     try:
         action()
     except OSError:
@@ -48,7 +48,7 @@ def worked(action: Callable[[], object]) -> bool:
 
 
 def write(path: str) -> None:
-    """Write to a file, or a device, that is there."""
+    """Write to an existing file or device."""
     file = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
     try:
         os.write(file, OWNED)
@@ -58,7 +58,7 @@ def write(path: str) -> None:
 
 
 def actions(folder: str) -> Iterator[tuple[str, Callable[[], object]]]:
-    """All that can be done to a folder and its files."""
+    """Yield every attack on a folder and its files: a name, and a function that tries it."""
     new = f"{folder}/owned"
     yield "create", lambda: os.close(os.open(new, os.O_CREAT | os.O_WRONLY))
     yield "mkdir", lambda: os.mkdir(f"{new}-folder")
@@ -70,8 +70,8 @@ def actions(folder: str) -> Iterator[tuple[str, Callable[[], object]]]:
     here = os.stat(folder).st_dev
     for file in [entry.path for entry in os.scandir(folder)][:FILES]:
         if os.path.exists(file) and os.stat(file).st_dev != here:
-            continue  # a link to the guest's own memory, or something mounted there
-        if os.path.islink(file):  # out of the folder, or out of the mount
+            continue  # a link to the guest's memory, or a mount point
+        if os.path.islink(file):  # it may lead out of the folder or of the mount
             yield "write through a link", functools.partial(write, file)
         if os.path.isfile(file):
             yield "write", functools.partial(write, file)
@@ -87,7 +87,7 @@ def actions(folder: str) -> Iterator[tuple[str, Callable[[], object]]]:
 
 
 def attack(folder: str, depth: int = DEPTH) -> tuple[int, list[str]]:
-    """Try everything below ``folder``, not in what is mounted there; how much, and what worked."""
+    """Try all actions below ``folder``, not in mounts. Returns their number and successes."""
     tried, done = 0, []
     try:
         here = os.stat(folder).st_dev
@@ -106,7 +106,7 @@ def attack(folder: str, depth: int = DEPTH) -> tuple[int, list[str]]:
 
 
 def shares() -> None:
-    """Mount every file system of the host once more, for writing, and attack what is in it."""
+    """Mount every shared file system again, writable, and attack its files."""
     tags = [
         Path(path).read_text().strip("\0\n")
         for path in glob.glob("/sys/bus/virtio/drivers/9pnet_virtio/*/mount_tag")
@@ -116,7 +116,7 @@ def shares() -> None:
         os.mkdir(place)
         options = "version=9p2000.L,trans=virtio,access=any,cache=none"
         mounted = mount(tag, place, "9p", 0, options)
-        # A device of 9p serves one mount: then the root that is there, without what lies above it.
+        # A 9p device serves one mount. If it is in use, bind the root without the mounts on it.
         bound = not mounted and mount("/", place, "none", MS_BIND, "")
         remounted = mount("none", place, "none", MS_REMOUNT, "") or mount(
             "none", place, "none", MS_REMOUNT | MS_BIND, ""
@@ -134,7 +134,7 @@ def shares() -> None:
 
 
 def look(place: str) -> None:
-    """Tell what can be read of the host."""
+    """Report the folders and environment variables of the host that can be read."""
     seen = {
         name: sorted(os.listdir(f"{place}/{name}"))
         for name in sorted(os.listdir(place))
@@ -152,7 +152,7 @@ def look(place: str) -> None:
 
 
 def read(path: str) -> bytes:
-    """What a file holds; nothing if it cannot be read."""
+    """Return the content of a file, or b"" if it cannot be read."""
     try:
         return Path(path).read_bytes()
     except OSError:
@@ -160,7 +160,7 @@ def read(path: str) -> bytes:
 
 
 def mounts() -> None:
-    """Remount every mount for writing, and attack those that are not the guest's own memory."""
+    """Remount every mount writable, and attack those that are not in the guest's memory."""
     for line in Path("/proc/mounts").read_text().splitlines():
         _, place, kind, *_ = line.split()
         remounted = mount("none", place, "none", MS_REMOUNT, "") or mount(
@@ -172,7 +172,7 @@ def mounts() -> None:
 
 
 def disks() -> None:
-    """Write to every disk, at its beginning and its end, past its read-only flag too."""
+    """Clear the read-only flag of every disk, and write to its beginning."""
     for path in sorted(glob.glob("/dev/vd*")):
         file = os.open(path, os.O_RDONLY)
         LIBC.ioctl(file, ctypes.c_ulong(BLKROSET), ctypes.byref(ctypes.c_int(0)))
@@ -181,7 +181,7 @@ def disks() -> None:
 
 
 def records() -> None:
-    """Flood the channel with garbage, then say in records that every test has passed."""
+    """Flood the channel with garbage, then send records that say that every test passed."""
     file = os.open(port(), os.O_RDWR)
 
     def send(data: bytes) -> None:
@@ -205,16 +205,16 @@ def records() -> None:
         if path != port():
             tell("port", path=path, worked=worked(functools.partial(write, path)))
     tell("records")
-    os.close(file)  # one program at a time has it open
+    os.close(file)  # only one program at a time can open it
 
 
 def done() -> None:
-    """Say that the suite is through; the host ends the machine."""
+    """Send the record that the suite is done, so that the host ends the VM."""
     os.write(os.open(port(), os.O_WRONLY), b'{"type": "done"}\n')
 
 
 def port() -> str:
-    """The device of the channel."""
+    """Return the path of the channel's device."""
     names = glob.glob("/sys/class/virtio-ports/*/name")
     return next(
         f"/dev/{Path(it).parent.name}" for it in names if Path(it).read_text().strip() == PORT
@@ -222,7 +222,7 @@ def port() -> str:
 
 
 def devices() -> None:
-    """Write ones to every register and setting of every PCI device, virtio first."""
+    """Write ones to the registers and the configuration space of every PCI device."""
     for path in sorted(glob.glob("/sys/bus/pci/devices/*/resource[0-9]*")):
         worked(functools.partial(scribble, path))
     for path in sorted(glob.glob("/sys/bus/pci/devices/*/config"), reverse=True):
@@ -231,7 +231,7 @@ def devices() -> None:
 
 
 def scribble(path: str) -> None:
-    """Fill the first page of a device's memory with ones, through a mapping; or its ports."""
+    """Write ones to the first page of a memory BAR by mmap, or to the first ports of an I/O BAR."""
     import mmap
 
     tell("registers", path=path)
@@ -245,8 +245,8 @@ def scribble(path: str) -> None:
 
 
 def main() -> None:
-    """Do it all; what may end the machine comes last."""
-    Path("/mnt/ready").read_bytes()  # the init is through, /sys and /proc are there
+    """Run the parts in the order of the file ``parts``."""
+    Path("/mnt/ready").read_bytes()  # init has finished: /sys and /proc are mounted
     for name in (Path(__file__).parent / "parts").read_text().split():
         part = globals()[name]
         tell("part", name=part.__name__)
