@@ -27,7 +27,7 @@ LISTS = {
     ),
 }
 # File: every place in it that names the default.
-DEFAULTS = {
+DEFAULTS: dict[str, tuple[str, ...]] = {
     "README.md": (r"^\| `KERNEL` \| `([\d.]+)` \|",),
     "docs/vectors.md": (r"^\| `([\d.]+)-base\.json` \|",),
 }
