@@ -10,7 +10,7 @@ from itertools import chain
 
 import kconfiglib
 
-from kconfig import dotconfig, mend
+from kconfig import dotconfig, remedy
 from kconfig.errors import RequestError
 from kconfig.fragment import Request
 from kconfig.tree import (
@@ -168,11 +168,11 @@ def _reverse(title: str, expr: Expr) -> Iterator[str]:
 def _to_set(kconfig: KernelKconfig, symbol: Symbol) -> Iterator[str]:
     if symbol.orig_type in _SWITCHES:
         other = "n" if symbol.tri_value else "y"
-        found = mend.settings(kconfig, symbol, other)
+        found = remedy.settings(kconfig, symbol, other)
         way = _settings(found) if found else "no setting does it"
         yield from _field(f"to get {other}", way)
     else:
-        found = mend.settings(kconfig, symbol, "…")
+        found = remedy.settings(kconfig, symbol, "…")
         span = active_range(symbol)
         bounds = "" if span is None else f", from {_ends(span)}"
         yield from _field(
@@ -180,7 +180,7 @@ def _to_set(kconfig: KernelKconfig, symbol: Symbol) -> Iterator[str]:
         )
 
 
-def _settings(settings: mend.Settings) -> str:
+def _settings(settings: remedy.Settings) -> str:
     return ", ".join(_line(symbol, value) for symbol, value in settings)
 
 
@@ -302,7 +302,7 @@ def _mend(kconfig: KernelKconfig, symbol: Symbol, request: Request) -> str:
         return "ask for a value that it can have"
     if symbol.choice and symbol.visibility:
         return "ask for one member of the choice only"
-    found = mend.settings(kconfig, symbol, request.value)
+    found = remedy.settings(kconfig, symbol, request.value)
     others = [it for it in found or () if it[0] != symbol.name]
     if others:
         return f"set {_settings(tuple(others))}"

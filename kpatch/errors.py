@@ -10,7 +10,7 @@ class HarnessError(Exception):
     """A failure with its input, its cause and its mend; printed as one line, never a traceback.
 
     ``what`` names the input ("KERNEL=7.4", "series netlink, patch 2/3"), ``cause`` says what
-    is wrong with it, ``mend`` what to do about it. ``details`` may hold further lines for
+    is wrong with it, ``hint`` what to do about it. ``details`` may hold further lines for
     the log (a compiler's message, a hunk); they are printed after the line.
     """
 
@@ -19,13 +19,13 @@ class HarnessError(Exception):
         what: str,
         cause: str,
         *,
-        mend: str,
+        hint: str,
         code: ExitCode = ExitCode.USAGE,
         details: str = "",
     ) -> None:
-        super().__init__(f"{what}: {cause}; {mend}")
+        super().__init__(f"{what}: {cause}; {hint}")
         self.what = what
         self.cause = cause
-        self.mend = mend
+        self.hint = hint
         self.code = code
         self.details = details

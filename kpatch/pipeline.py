@@ -27,7 +27,7 @@ from kpatch.lib import confine, tools
 from kpatch.lib.progress import LiveStage, Progress
 from kpatch.model import Applied, Config, Kernel, Origin, Series, Tree
 from kpatch.report import result, write
-from kpatch.report.output_dir import Output, claim
+from kpatch.report.output_dir import Output, open_output_dir
 from kpatch.run import runner
 from kpatch.run.protocol import Detected
 from kpatch.run.vm_run import VmRun
@@ -158,7 +158,7 @@ class Pipeline:
             raise HarnessError(
                 f"FLAVOR={self.request.flavor}",
                 "unknown flavor",
-                mend=f"choose from {', '.join(flavors.FLAVORS)}",
+                hint=f"choose from {', '.join(flavors.FLAVORS)}",
             )
         return found
 
@@ -318,7 +318,7 @@ def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
     A HarnessError of any stage becomes part of the result. HarnessError (exit 2) when ``out``
     cannot be used; KeyboardInterrupt passes through, once what is known has been written.
     """
-    with claim(out, names=write.FORMATS) as output:
+    with open_output_dir(out, names=write.FORMATS) as output:
         pipeline = Pipeline(request, progress)
         table: dict[str, requirements.Requirement] = {}
         error: HarnessError | None = None
@@ -331,7 +331,7 @@ def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
             stopped = HarnessError(
                 "the run",
                 "was interrupted",
-                mend="run the same command again; what was built is kept",
+                hint="run the same command again; what was built is kept",
                 code=ExitCode.INTERRUPTED,
             )
             _write(output, _result(pipeline, table, stopped))
@@ -364,7 +364,7 @@ def _refuse_same_names(applied: Sequence[Applied]) -> None:
             raise HarnessError(
                 f"SERIES={series_.mailboxes[0]}",
                 f"has the same name, {series_.name}, as {other.mailboxes[0]}",
-                mend="rename one of the files, or run them one after the other",
+                hint="rename one of the files, or run them one after the other",
             )
 
 

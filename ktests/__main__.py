@@ -20,11 +20,11 @@ from ktests import bundle  # noqa: E402 - found by what is above
 
 sys.meta_path[:0] = map(bundle.Bundle, ("/mnt/suite/bundle", "/mnt/runtime/lib/bundle"))
 
-from ktests import later  # noqa: E402 - imported from the bundle
+from ktests import lazy_imports  # noqa: E402 - imported from the bundle
 
-sys.meta_path.insert(0, later.Later())
+sys.meta_path.insert(0, lazy_imports.Later())
 if len(sys.argv) == 1:
-    sys.meta_path.insert(0, later.Never())
+    sys.meta_path.insert(0, lazy_imports.Never())
 
 
 def main() -> int:

@@ -71,7 +71,7 @@ class Firmware:
         with self._debugger.released():
             yield
 
-    def settle(self) -> None:
+    def flush_handlers(self) -> None:
         """Return when every Notify handler that was queued has run.
 
         acpi_remove_notify_handler() flushes the workqueues that handlers run on

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from ktests.acpi import Firmware
-from ktests.cell import Cell
+from ktests.confined_process import Cell
 from ktests.confinement import NOBODY, Confinement
 from ktests.mechanism import Heard, Mechanism
 from ktests.pci import Device
@@ -43,13 +43,13 @@ class ConfinedVmm(Closing):
             self._vfio = stack.enter_context(vfio.Device.open(device.bdf, via))
             fd = self._vfio.fileno()
             register = mechanism.register(fd, family)
-            self.cell = stack.enter_context(Cell(register, confined, handed=(fd,)))
+            self.confined_process = stack.enter_context(Cell(register, confined, handed=(fd,)))
             self._stack = stack.pop_all()
 
     def heard(self) -> list[Heard]:
         """All that reached the VMM since the last call, whoever it is about."""
-        self._firmware.settle()
-        messages = self._mechanism.received(self.cell, self._vfio, self._taken)
+        self._firmware.flush_handlers()
+        messages = self._mechanism.received(self.confined_process, self._vfio, self._taken)
         self._taken += len(messages)
         return self._mechanism.heard(messages, self.device.bdf)
 
@@ -58,11 +58,11 @@ class ConfinedVmm(Closing):
         self._stack.close()
 
 
-def privileges(cell: Cell) -> str:
+def privileges(confined_process: Cell) -> str:
     """In words what the kernel says that the cell's process has, for a test's record."""
-    status = cell.status
+    status = confined_process.status
     capabilities = any(int(status[f"Cap{name}"], 16) for name in ("Prm", "Eff", "Bnd", "Amb"))
-    own = ", ".join(sorted(cell.own_namespaces)) or "none"
+    own = ", ".join(sorted(confined_process.own_namespaces)) or "none"
     return (
         f"uid {status['Uid'].split()[1]}, {'some' if capabilities else 'no'} capability, "
         f"own namespaces: {own}, seccomp mode {status['Seccomp']}"

@@ -162,7 +162,7 @@ class Watch:
 
     def received(self) -> list[probe.Received]:
         """Every event since the last call; fails on a lost one."""
-        self._firmware.settle()
+        self._firmware.flush_handlers()
         got = list(self._listener.pending())
         lost = [item for item in got if isinstance(item, probe.Overrun)]
         assert not lost, "the listener's buffer overran"

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ktests.acpi import Firmware
-from ktests.cell import Cell, Source
-from ktests.intake import Intake
+from ktests.burst_source import Intake
+from ktests.confined_process import Cell, Source
 from ktests.pci import Device
 from uapi import probe, vfio
 from uapi.closing import Closing
@@ -102,7 +102,9 @@ class Mechanism(ABC):
         """
 
     @abstractmethod
-    def intake(self, device: Device, firmware: Firmware, *, buffer: int | None = None) -> Intake:
+    def burst_source(
+        self, device: Device, firmware: Firmware, *, buffer: int | None = None
+    ) -> Intake:
         """Open a source of bursts; ``buffer`` is the size of a socket's in bytes, if it has one."""
 
     @abstractmethod
@@ -117,7 +119,7 @@ class Mechanism(ABC):
         """
 
     @abstractmethod
-    def received(self, cell: Cell, device: vfio.Device, since: int) -> list[bytes]:
+    def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
         """Return the messages from number ``since`` on, once the cell has all that was sent."""
 
     @abstractmethod

@@ -46,7 +46,7 @@ def reports(
     adapter = unrelated["ac"]
 
     def mark() -> None:
-        firmware.settle()
+        firmware.flush_handlers()
         firmware.notify(adapter.method, 0x90)
 
     with ExitStack() as stack:

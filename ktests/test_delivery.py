@@ -21,12 +21,12 @@ import pytest
 
 from ktests import cpu, fdinfo
 from ktests.acpi import Firmware
+from ktests.burst_source import Intake
 from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm
-from ktests.exchange import one_by_one
-from ktests.intake import Intake
 from ktests.kernellog import KernelLog
 from ktests.mechanism import Mechanism
 from ktests.mechanisms.eventfd import KEPT, EventfdVmm, overflow, take_full, words
+from ktests.ordered_notify import one_by_one
 from ktests.pci import Device
 from ktests.reader import Reader
 from ktests.task import SECONDS, Task
@@ -45,12 +45,12 @@ WARNINGS_AT_ONCE, WARNINGS_SECONDS = 10, 5.0  # DEFAULT_RATELIMIT_BURST, _INTERV
 
 
 @pytest.fixture
-def intake(mechanism: Mechanism, bind: Bind, firmware: Firmware) -> Iterator[Open]:
-    """Open an intake on a device; for netlink with ``buffer`` bytes for the socket."""
+def burst_source(mechanism: Mechanism, bind: Bind, firmware: Firmware) -> Iterator[Open]:
+    """Open a burst source on a device; for netlink with ``buffer`` bytes for the socket."""
     with ExitStack() as stack:
 
         def start(name: str, *, buffer: int | None = None) -> Intake:
-            return stack.enter_context(mechanism.intake(bind(name), firmware, buffer=buffer))
+            return stack.enter_context(mechanism.burst_source(bind(name), firmware, buffer=buffer))
 
         yield start
 
@@ -75,17 +75,17 @@ def test_burst(vmm: OpenVmm, firmware: Firmware, count: int) -> None:
     ids=["same-cpu", "reader-on-1", "sender-on-1", "sender-moves"],
 )
 def test_burst_on_cpus(
-    intake: Open,
+    burst_source: Open,
     measure: Measure,
     sender: Collection[int] | None,
     reader: Collection[int],
 ) -> None:
-    alpha = intake("alpha", buffer=4 << 20)
+    alpha = burst_source("alpha", buffer=4 << 20)
     with sending(sender), Reader(alpha.fileno(), cpus=reader) as reads:
         alpha.send(256)
-        tally = alpha.finish(reads)
-    tally.record(measure)
-    assert tally.whole, tally
+        burst_result = alpha.finish(reads)
+    burst_result.record(measure)
+    assert burst_result.whole, burst_result
 
 
 def sending(cpus: Collection[int] | None) -> AbstractContextManager[None]:
@@ -100,10 +100,10 @@ def test_overrun(bind: Bind, firmware: Firmware, measure: Measure) -> None:
     device = bind("alpha")
     with probe.Listener(buffer=4096) as slow:
         firmware.notify(device.method, 0x80, count=256)
-        firmware.settle()
+        firmware.flush_handlers()
         first = list(slow.pending())
         firmware.notify(device.method, 0x81)
-        firmware.settle()
+        firmware.flush_handlers()
         [last] = slow.pending()
     events = [item.event for item in first if isinstance(item, probe.Received)]
     assert isinstance(last, probe.Received)
@@ -121,19 +121,21 @@ SLOW_SECONDS = 0.001
 @pytest.mark.limit(LONG)
 @pytest.mark.parametrize("count", [257, 1024, 8192, 32768])
 @pytest.mark.parametrize("reads", ["during", "after"])
-def test_sum(intake: Open, firmware: Firmware, measure: Measure, reads: str, count: int) -> None:
-    alpha = intake("alpha")
+def test_sum(
+    burst_source: Open, firmware: Firmware, measure: Measure, reads: str, count: int
+) -> None:
+    alpha = burst_source("alpha")
     reader = Reader(alpha.fileno())
     with ExitStack() as stack:
         if reads == "during":
             stack.enter_context(reader)
         alpha.send(count)
         if reads == "after":
-            firmware.settle()
+            firmware.flush_handlers()
             stack.enter_context(reader)
-        tally = alpha.finish(reader)
-    tally.record(measure)
-    assert tally.accounted, tally
+        burst_result = alpha.finish(reader)
+    burst_result.record(measure)
+    assert burst_result.accounted, burst_result
 
 
 @pytest.mark.requirement("REQ-DEL-04")
@@ -142,14 +144,14 @@ def test_sum(intake: Open, firmware: Firmware, measure: Measure, reads: str, cou
     [(SLOW_SECONDS, False), (0.0, True), (SLOW_SECONDS, True)],
     ids=["slow", "sender-moves", "slow-sender-moves"],
 )
-def test_sum_when(intake: Open, measure: Measure, pause: float, moves: bool) -> None:
-    alpha = intake("alpha")
+def test_sum_when(burst_source: Open, measure: Measure, pause: float, moves: bool) -> None:
+    alpha = burst_source("alpha")
     place = sending(None) if moves else nullcontext()
     with place, Reader(alpha.fileno(), pause=pause) as reader:
         alpha.send(4096)
-        tally = alpha.finish(reader)
-    tally.record(measure)
-    assert tally.accounted, tally
+        burst_result = alpha.finish(reader)
+    burst_result.record(measure)
+    assert burst_result.accounted, burst_result
 
 
 @pytest.mark.requirement("REQ-DEL-05")
@@ -215,7 +217,7 @@ def test_shared(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, reads: str) -> 
         for base in (0x100, 0x1000):
             for one in (alpha, beta):
                 firmware.notify(one.device.method, base, step=1, count=100)
-        firmware.settle()
+        firmware.flush_handlers()
         # Each is queued behind all of its device's, so that after both nothing more can come.
         alpha.vfio.loopback()
         beta.vfio.loopback()
@@ -313,13 +315,13 @@ def test_between(vmm: OpenVmm, firmware: Firmware) -> None:
 
 @pytest.mark.requirement("REQ-DEL-10")
 @pytest.mark.parametrize("threads", [2, 4])
-def test_several_readers(intake: Open, measure: Measure, threads: int) -> None:
-    alpha = intake("alpha", buffer=4 << 20)
+def test_several_readers(burst_source: Open, measure: Measure, threads: int) -> None:
+    alpha = burst_source("alpha", buffer=4 << 20)
     with Reader(alpha.fileno(), threads=threads) as reader:
         alpha.send(256)
-        tally = alpha.finish(reader)
-    tally.record(measure)
-    assert tally.whole, tally
+        burst_result = alpha.finish(reader)
+    burst_result.record(measure)
+    assert burst_result.whole, burst_result
 
 
 @pytest.mark.requirement("REQ-DEL-12")
@@ -356,7 +358,7 @@ def test_written_during(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None
         writer = Task(write)
         firmware.notify(alpha.device.method, 0x100, step=1, count=256)
         writer.join()
-        firmware.settle()
+        firmware.flush_handlers()
         alpha.vfio.loopback()
         reader.wait_until(lambda: any(word >> 33 & 1 for word in words(reader.taken)))
         # It may have been written to before the loopback became readable, but not after.
@@ -387,7 +389,7 @@ def test_others_not_delayed(
     after = []
     for value in range(0x80, 0x90):
         firmware.notify(stuck.device.method, 0xC0, count=KEPT)
-        firmware.settle()
+        firmware.flush_handlers()
         firmware.notify(stuck.device.method, 0xC0)
         after.append(latency(value))
     measure("median ms before", median_ms(before))
@@ -408,7 +410,7 @@ def test_log(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) 
         began = time.monotonic()
         one_by_one(firmware, alpha.device, [0x80])
         firmware.notify(alpha.device.method, 0x81, count=KEPT - 1)
-        firmware.settle()
+        firmware.flush_handlers()
         assert log.said(WARNING) == [], "logged, and none was lost"
         # Limited by what other tests have caused, if it is: the limit is one for all devices.
         said = gaps = 0
@@ -436,7 +438,7 @@ def test_log_of_one_gap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None
     with KernelLog() as log:
         for _ in range(16):
             firmware.notify(alpha.device.method, 0x81, count=KEPT)
-        firmware.settle()
+        firmware.flush_handlers()
         got = take_full(firmware, alpha.vfio, alpha.eventfd)
         assert [item.lost for item in got[:3]] == [0, 15 * KEPT, 0]
         alpha.close()
@@ -446,7 +448,7 @@ def test_log_of_one_gap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None
 def make_gap(vmm: EventfdVmm, firmware: Firmware) -> None:
     """With the queue full: have 7 lost in a row, then read what tells of the gap before it."""
     firmware.notify(vmm.device.method, 0x82, count=8)
-    firmware.settle()
+    firmware.flush_handlers()
     vmm.read()
     assert vmm.eventfd.wait(SECONDS), "the next one does not come"
 
@@ -455,13 +457,13 @@ def make_gap(vmm: EventfdVmm, firmware: Firmware) -> None:
 def test_gaps_told_apart(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
     alpha = eventfd_vmm("alpha")
     firmware.notify(alpha.device.method, 0x81, count=KEPT + 5)
-    firmware.settle()
+    firmware.flush_handlers()
     lost = [alpha.read().lost]
     assert alpha.eventfd.wait(SECONDS)
     for more in (8, 1, 3):
         # One of these fills the place that the read has made.
         firmware.notify(alpha.device.method, 0x82, count=more)
-        firmware.settle()
+        firmware.flush_handlers()
         lost.append(alpha.read().lost)
         assert alpha.eventfd.wait(SECONDS)
     assert lost == [0, 5, 7, 0]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bad input: the table (ktests/errors.py) held against each interrupt index.
+"""Bad input: the table (ktests/bad_input.py) held against each interrupt index.
 
 Nothing that fails may change anything. So something is armed and unread before the calls; after
 each of them the counter is what it was, and after the last one what was unread is still to be
@@ -19,9 +19,9 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from ktests import errors, fdinfo
+from ktests import bad_input, fdinfo
 from ktests.acpi import Firmware
-from ktests.errors import EVENTFD, TRIGGER, Call
+from ktests.bad_input import EVENTFD, TRIGGER, Call
 from ktests.pci import Device
 from uapi import vfio
 from uapi.eventfd import EventFd
@@ -133,8 +133,8 @@ def check_refused(device: vfio.Device, index: int, calls: Sequence[Call]) -> Non
 
 def check_unarmed(device: vfio.Device, index: int) -> None:
     """On an index with nothing armed."""
-    got = {call.name: set_irqs(device, index, call) for call in errors.UNARMED}
-    assert got == {call.name: call.outcome for call in errors.UNARMED}
+    got = {call.name: set_irqs(device, index, call) for call in bad_input.UNARMED}
+    assert got == {call.name: call.outcome for call in bad_input.UNARMED}
 
 
 def check_unreadable(device: vfio.Device, index: int, data: str = "EFAULT") -> None:
@@ -165,16 +165,16 @@ def before_a_hole(text: bytes) -> Iterator[memoryview]:
 
 
 @pytest.mark.requirement("REQ-ERR-01")
-@pytest.mark.parametrize("case", errors.CASES)
+@pytest.mark.parametrize("case", bad_input.CASES)
 def test_req(opened: Opened, case: str) -> None:
-    check_counting(opened("alpha"), REQ, errors.CASES[case])
+    check_counting(opened("alpha"), REQ, bad_input.CASES[case])
 
 
 @pytest.mark.requirement("REQ-ERR-01")
-@pytest.mark.parametrize("kind", errors.DESCRIPTORS)
+@pytest.mark.parametrize("kind", bad_input.DESCRIPTORS)
 def test_req_descriptor(opened: Opened, kind: str) -> None:
     with ExitStack() as stack:
-        check_counting(opened("alpha"), REQ, [errors.DESCRIPTORS[kind].call(stack)])
+        check_counting(opened("alpha"), REQ, [bad_input.DESCRIPTORS[kind].call(stack)])
 
 
 @pytest.mark.requirement("REQ-ERR-01")
@@ -195,16 +195,16 @@ def test_req_unarmed(opened: Opened) -> None:
 
 
 @pytest.mark.requirement("REQ-ERR-02")
-@pytest.mark.parametrize("case", errors.CASES)
+@pytest.mark.parametrize("case", bad_input.CASES)
 def test_err(opened: Opened, case: str) -> None:
-    check_counting(opened("express"), ERR, errors.CASES[case])
+    check_counting(opened("express"), ERR, bad_input.CASES[case])
 
 
 @pytest.mark.requirement("REQ-ERR-02")
-@pytest.mark.parametrize("kind", errors.DESCRIPTORS)
+@pytest.mark.parametrize("kind", bad_input.DESCRIPTORS)
 def test_err_descriptor(opened: Opened, kind: str) -> None:
     with ExitStack() as stack:
-        check_counting(opened("express"), ERR, [errors.DESCRIPTORS[kind].call(stack)])
+        check_counting(opened("express"), ERR, [bad_input.DESCRIPTORS[kind].call(stack)])
 
 
 @pytest.mark.requirement("REQ-ERR-02")
@@ -222,11 +222,11 @@ def test_err_unarmed(opened: Opened) -> None:
 
 
 @pytest.mark.requirement("REQ-ERR-02")
-@pytest.mark.parametrize("case", errors.CASES)
+@pytest.mark.parametrize("case", bad_input.CASES)
 def test_err_conventional(opened: Opened, case: str) -> None:
-    device, calls = opened("alpha"), errors.CASES[case]
-    if errors.ERR_NEEDS_EXPRESS:
-        check_refused(device, ERR, [*calls, *errors.UNARMED])
+    device, calls = opened("alpha"), bad_input.CASES[case]
+    if bad_input.ERR_NEEDS_EXPRESS:
+        check_refused(device, ERR, [*calls, *bad_input.UNARMED])
     else:
         check_counting(device, ERR, calls)
 
@@ -235,18 +235,18 @@ def test_err_conventional(opened: Opened, case: str) -> None:
 
 
 @pytest.mark.requirement("REQ-ERR-03")
-@pytest.mark.parametrize("case", errors.CASES)
+@pytest.mark.parametrize("case", bad_input.CASES)
 def test_acpi(opened: Opened, devices: dict[str, Device], firmware: Firmware, case: str) -> None:
-    check_queueing(opened("alpha"), devices["alpha"], firmware, errors.CASES[case])
+    check_queueing(opened("alpha"), devices["alpha"], firmware, bad_input.CASES[case])
 
 
 @pytest.mark.requirement("REQ-ERR-03")
-@pytest.mark.parametrize("kind", errors.DESCRIPTORS)
+@pytest.mark.parametrize("kind", bad_input.DESCRIPTORS)
 def test_acpi_descriptor(
     opened: Opened, devices: dict[str, Device], firmware: Firmware, kind: str
 ) -> None:
     with ExitStack() as stack:
-        calls = [errors.DESCRIPTORS[kind].call(stack)]
+        calls = [bad_input.DESCRIPTORS[kind].call(stack)]
         check_queueing(opened("alpha"), devices["alpha"], firmware, calls)
 
 
@@ -270,7 +270,7 @@ def test_semaphore(
     opened: Opened, devices: dict[str, Device], firmware: Firmware, initial: int
 ) -> None:
     with EventFd(initial, semaphore=True) as semaphore:
-        calls = [errors.signal("semaphore", semaphore.fileno(), "EINVAL")]
+        calls = [bad_input.signal("semaphore", semaphore.fileno(), "EINVAL")]
         check_queueing(opened("alpha"), devices["alpha"], firmware, calls)
         assert fdinfo.counter(semaphore) == initial
 
@@ -292,8 +292,8 @@ def test_semaphore_unarmed(opened: Opened) -> None:
 def check_useless(device: vfio.Device, calls: Sequence[Call]) -> None:
     """EINVAL to every call, among them one with nothing wrong in itself."""
     with EventFd() as eventfd:
-        good = errors.signal("eventfd", eventfd.fileno())
-        check_refused(device, ACPI, [good, *calls, *errors.UNARMED])
+        good = bad_input.signal("eventfd", eventfd.fileno())
+        check_refused(device, ACPI, [good, *calls, *bad_input.UNARMED])
 
 
 def check_bare(device: vfio.Device) -> None:
@@ -302,11 +302,11 @@ def check_bare(device: vfio.Device) -> None:
 
 
 @pytest.mark.requirement("REQ-ERR-07")
-@pytest.mark.parametrize("case", errors.CASES)
+@pytest.mark.parametrize("case", bad_input.CASES)
 def test_no_companion(opened: Opened, case: str) -> None:
     device = opened("bare")
     check_bare(device)
-    check_useless(device, errors.CASES[case])
+    check_useless(device, bad_input.CASES[case])
 
 
 @pytest.mark.requirement("REQ-ERR-07")
@@ -314,7 +314,7 @@ def test_no_companion_descriptor(opened: Opened) -> None:
     device = opened("bare")
     check_bare(device)
     with ExitStack() as stack:
-        check_useless(device, [kind.call(stack) for kind in errors.DESCRIPTORS.values()])
+        check_useless(device, [kind.call(stack) for kind in bad_input.DESCRIPTORS.values()])
 
 
 def check_unknown(device: vfio.Device) -> None:
@@ -323,11 +323,11 @@ def check_unknown(device: vfio.Device) -> None:
 
 
 @pytest.mark.requirement("REQ-ERR-08")
-@pytest.mark.parametrize("case", errors.CASES)
+@pytest.mark.parametrize("case", bad_input.CASES)
 def test_unknown_index(opened: Opened, case: str) -> None:
     device = opened("alpha")
     check_unknown(device)
-    check_useless(device, errors.CASES[case])
+    check_useless(device, bad_input.CASES[case])
 
 
 @pytest.mark.requirement("REQ-ERR-08")
@@ -335,7 +335,7 @@ def test_unknown_index_descriptor(opened: Opened) -> None:
     device = opened("alpha")
     check_unknown(device)
     with ExitStack() as stack:
-        check_useless(device, [kind.call(stack) for kind in errors.DESCRIPTORS.values()])
+        check_useless(device, [kind.call(stack) for kind in bad_input.DESCRIPTORS.values()])
 
 
 # ---- GET_IRQ_INFO and DEVICE_FEATURE -------------------------------------------------------------
@@ -371,13 +371,13 @@ def test_irq_info_index(opened: Opened, argsz: int) -> None:
 
 
 @pytest.mark.requirement("REQ-ERR-05")
-@pytest.mark.parametrize("case", errors.FEATURES)
+@pytest.mark.parametrize("case", bad_input.FEATURES)
 def test_feature(opened: Opened, case: str) -> None:
-    device, calls = opened("alpha"), errors.FEATURES[case]
+    device, calls = opened("alpha"), bad_input.FEATURES[case]
     got = {call.name: feature(device, call) for call in calls}
     assert got == {call.name: call.outcome for call in calls}
 
 
-def feature(device: vfio.Device, call: errors.Feature) -> str:
+def feature(device: vfio.Device, call: bad_input.Feature) -> str:
     """The outcome of DEVICE_FEATURE."""
     return outcome(lambda: device.feature(call.flags, argsz=call.argsz))

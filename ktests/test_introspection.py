@@ -13,7 +13,7 @@ from collections.abc import Callable
 
 import pytest
 
-from ktests import errors, release
+from ktests import bad_input, release
 from ktests.acpi import Firmware, described, short
 from ktests.conftest import OpenEventfdVmm
 from ktests.pci import Device
@@ -209,7 +209,7 @@ def test_other_indices(bind: Bind, name: str) -> None:
         INTX: (MASKABLE_AUTOMASKED, 1),
         MSI: (NORESIZE, 1),
         MSIX: (NORESIZE, 0),
-        ERR: "EINVAL" if errors.ERR_NEEDS_EXPRESS else (NORESIZE, 1),
+        ERR: "EINVAL" if bad_input.ERR_NEEDS_EXPRESS else (NORESIZE, 1),
         REQ: (NORESIZE, 1),
     }
 

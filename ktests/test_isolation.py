@@ -17,9 +17,9 @@ import pytest
 
 from ktests import confinement
 from ktests.acpi import Firmware, Unrelated
-from ktests.cell import Cell, CellError, Source
 from ktests.channel import Channel
 from ktests.confined import ConfinedVmm, expected_privileges, privileges
+from ktests.confined_process import Cell, CellError, Source
 from ktests.confinement import Confinement
 from ktests.conftest import Measure, OpenVmm, Watch
 from ktests.mechanism import Heard, Mechanism
@@ -67,7 +67,7 @@ def confined_vmm(
         def start(name: str, confined: Confinement, *, via: str | None = None) -> ConfinedVmm:
             vmm = ConfinedVmm(mechanism, bind(name), firmware, family, confined, via=via)
             stack.enter_context(vmm)
-            assert privileges(vmm.cell) == expected_privileges(confined)
+            assert privileges(vmm.confined_process) == expected_privileges(confined)
             return vmm
 
         yield start
@@ -100,7 +100,7 @@ class Sender:
             item = self._listener.receive(10.0)
             assert isinstance(item, probe.Received), "no event of the power button"
             got[item.event.device_class] += 1
-        self._firmware.settle()
+        self._firmware.flush_handlers()
         rest = [item for item in self._listener.pending() if isinstance(item, probe.Received)]
         return got + Counter(item.event.device_class for item in rest)
 
@@ -148,7 +148,7 @@ def test_two_vmms(
         firmware.notify(vmm.device.method, firsts[name], step=1, count=COUNT)
     own = {name: sent_to(vmm, firsts[name]) for name, vmm in vmms.items()}
     got = {name: split(vmm.heard(), own[name]) for name, vmm in vmms.items()}
-    measure("privilege", privileges(vmms["alpha"].cell))
+    measure("privilege", privileges(vmms["alpha"].confined_process))
     for name, (mine, foreign) in got.items():
         measure(f"{name}'s VMM heard of its own {COUNT}", len(mine))
         measure(f"{name}'s VMM heard of the other's {COUNT}", len(foreign))
@@ -170,7 +170,7 @@ def test_unrelated_devices(
     firmware.notify(vmm.device.method, ALPHA_VALUE, step=1, count=COUNT)
     own = sent_to(vmm, ALPHA_VALUE)
     mine, foreign = split(vmm.heard(), own)
-    measure("privilege", privileges(vmm.cell))
+    measure("privilege", privileges(vmm.confined_process))
     measure(f"heard of its own {COUNT}", len(mine))
     for name, count in UNRELATED.items():
         measure(f"{name}: sent", count)
@@ -240,7 +240,7 @@ def test_handed_device(
     firmware.notify(vmm.device.method, ALPHA_VALUE, step=1, count=COUNT)
     own = sent_to(vmm, ALPHA_VALUE)
     mine, _ = split(vmm.heard(), own)
-    measure("privilege", privileges(vmm.cell))
+    measure("privilege", privileges(vmm.confined_process))
     measure(f"heard of its own {COUNT}", len(mine))
     assert mine == own
 
@@ -256,12 +256,12 @@ def test_namespaces(
 ) -> None:
     vmm = confined_vmm("alpha", confined)
     # The device, what the VMM registered itself, and the pipe that ends the cell.
-    assert len(vmm.cell.descriptors) == 3, vmm.cell.descriptors
-    assert vmm.cell.status["NSpid"].split() == [str(vmm.cell.pid), "1"]
+    assert len(vmm.confined_process.descriptors) == 3, vmm.confined_process.descriptors
+    assert vmm.confined_process.status["NSpid"].split() == [str(vmm.confined_process.pid), "1"]
     firmware.notify(vmm.device.method, ALPHA_VALUE, step=1, count=COUNT)
     own = sent_to(vmm, ALPHA_VALUE)
     mine, foreign = split(vmm.heard(), own)
-    measure("privilege", privileges(vmm.cell))
+    measure("privilege", privileges(vmm.confined_process))
     measure(f"heard of its own {COUNT}", len(mine))
     assert (mine, foreign) == (own, [])
 
@@ -273,10 +273,10 @@ def test_seccomp(confined_vmm: StartVmm, firmware: Firmware, measure: Measure, c
     firmware.notify(vmm.device.method, 0x80, step=1, count=count)
     own = [Heard(vmm.device.bdf, 0x80 + step) for step in range(count)]
     mine, _ = split(vmm.heard(), own)
-    measure("privilege", privileges(vmm.cell))
+    measure("privilege", privileges(vmm.confined_process))
     measure(f"heard of its own {count}", len(mine))
     assert mine == own
-    assert vmm.cell.close() == 0, "it needed another system call"
+    assert vmm.confined_process.close() == 0, "it needed another system call"
 
 
 @pytest.mark.requirement("REQ-ISO-07")

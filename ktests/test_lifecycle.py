@@ -16,11 +16,11 @@ import pytest
 
 from ktests import fdinfo
 from ktests.acpi import Firmware
+from ktests.burst_source import FIRST
 from ktests.channel import Channel
 from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm, Watch
-from ktests.exchange import one_by_one
 from ktests.hotplug import plugged
-from ktests.intake import FIRST
+from ktests.killable_child import Say, Victim
 from ktests.mechanism import Mechanism
 from ktests.mechanisms.eventfd import (
     KEPT,
@@ -32,11 +32,11 @@ from ktests.mechanisms.eventfd import (
     tally_words,
     words,
 )
+from ktests.ordered_notify import one_by_one
 from ktests.pci import Device, Port
 from ktests.reader import Reader
 from ktests.stress import Stress
 from ktests.task import SECONDS, Task
-from ktests.victim import Say, Victim
 from uapi import probe, vfio
 from uapi.errors import UapiError
 from uapi.eventfd import EventFd
@@ -64,7 +64,7 @@ def test_unregistered(
     def notify_both(value: int) -> None:
         firmware.notify(beta.method, value)
         firmware.notify(alpha.device.method, value)
-        firmware.settle()
+        firmware.flush_handlers()
 
     beta.unbind()
     notify_both(0x81)
@@ -152,7 +152,7 @@ def test_swap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, unread: int) -> N
     sent = range(FIRST, FIRST + unread)
     one_by_one(firmware, alpha.device, sent[:1])
     firmware.notify(alpha.device.method, FIRST + 1, step=1, count=max(0, unread - 1))
-    firmware.settle()
+    firmware.flush_handlers()
     with EventFd() as new:
         alpha.vfio.arm(new)
         # What is readable stays, and is all that the old one ever gets.
@@ -221,7 +221,7 @@ def burst(firmware: Firmware, device: Device) -> Iterator[Task]:
         yield sending
     finally:
         sending.join(3 * SECONDS)
-    firmware.settle()
+    firmware.flush_handlers()
 
 
 @pytest.mark.requirement("REQ-LIF-05")
@@ -243,10 +243,10 @@ def test_swap_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure:
         for reader in readers:
             reader.wait_idle()
             reader.stop()
-        tally = tally_words(BURST, words(chain.from_iterable(one.taken for one in readers)))
-    tally.record(measure)
+        burst_result = tally_words(BURST, words(chain.from_iterable(one.taken for one in readers)))
+    burst_result.record(measure)
     measure("swaps", swaps)
-    assert tally.accounted, tally
+    assert burst_result.accounted, burst_result
 
 
 @pytest.mark.requirement("REQ-LIF-06")
@@ -307,10 +307,10 @@ def test_closed_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measur
         while not got or not got[-1] & LOOPBACK:
             assert eventfd.wait(SECONDS), "the last ones do not come"
             got += [word for word in (eventfd.read(),) if word is not None]
-    tally = tally_words(BURST, got)
-    tally.record(measure)
+    burst_result = tally_words(BURST, got)
+    burst_result.record(measure)
     measure("closed", closed)
-    assert tally.accounted, tally
+    assert burst_result.accounted, burst_result
 
 
 # ---- no eventfd --------------------------------------------------------------------------------
@@ -330,7 +330,7 @@ def test_end(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, end: str, unread: 
     alpha = eventfd_vmm("alpha")
     one_by_one(firmware, alpha.device, [0x81])
     firmware.notify(alpha.device.method, 0x82, count=unread - 1)
-    firmware.settle()
+    firmware.flush_handlers()
     ENDS[end](alpha.vfio)
     one_by_one(firmware, alpha.device, [0x83])
     assert alpha.eventfd.read() == VALID | 0x81
@@ -400,11 +400,11 @@ def test_killed(
             say()
             signal.pause()
 
-    with Victim(life) as victim:
-        victim.wait()
+    with Victim(life) as killable_child:
+        killable_child.wait()
         firmware.notify(device.method, 0x81, count=300)
-        firmware.settle()
-        victim.kill()
+        firmware.flush_handlers()
+        killable_child.kill()
         began = time.monotonic()
         alpha = eventfd_vmm("alpha")
         measure("seconds to open", round(time.monotonic() - began, 3))
@@ -426,11 +426,11 @@ def test_killed_in_burst(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firm
             while True:
                 mine.eventfd.read()
 
-    with Victim(life) as victim:
-        victim.wait()
+    with Victim(life) as killable_child:
+        killable_child.wait()
         with burst(firmware, device):
-            victim.wait()
-            victim.kill()
+            killable_child.wait()
+            killable_child.kill()
             alpha = eventfd_vmm("alpha")
     # What was left of the burst, some of which may be reported as lost.
     for item in take_all(firmware, alpha.vfio, alpha.eventfd):
@@ -462,7 +462,7 @@ def test_unbind_armed(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, busy: boo
         unbinding.join()
         sending.join()
     assert alpha.device.driver == ""
-    firmware.settle()
+    firmware.flush_handlers()
     again = eventfd_vmm("alpha")
     firmware.notify(again.device.method, 0x82)
     assert again.values() == [0x82]
@@ -595,7 +595,7 @@ def test_stress(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measur
                 device.close()
         done += stress.done
         done["rounds"] += 1
-    firmware.settle()
+    firmware.flush_handlers()
     for name, times in sorted(done.items()):
         measure(name, times)
     assert fdinfo.free_contexts() == before

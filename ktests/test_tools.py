@@ -91,7 +91,7 @@ def test_listen(
         assert program.line(START_SECONDS).startswith("listening")
         for device, value in ((alpha, 0x81), (beta, 0xD2)):
             firmware.notify(device.method, value)
-            firmware.settle()
+            firmware.flush_handlers()
         # Every kernel reports these, so that nobody waits for what does not come.
         firmware.notify(unrelated["ac"].method, 0x80, count=2)
         got = [(line.get("device"), line.get("value")) for line in program.events(2)]

@@ -38,7 +38,7 @@ class Keys:
     """Two signing keys: the tests' sources trust ``trusted`` and not ``other``."""
 
     def __init__(self, home: Path) -> None:
-        process.need("gpg", package="gnupg")
+        process.require_tool("gpg", package="gnupg")
         self.home = home
         for user in ("trusted", "other"):
             self.gpg("--passphrase", "", "--quick-generate-key", f"{user}@example.org", "ed25519")

@@ -189,7 +189,7 @@ def test_one_clear_line(tmp_path: Path, bad: Bad) -> None:
     assert ended.verdict == bad.code.name.lower()
     assert ended.told(bad.line), ended.stdout
     error = ended.result.error
-    assert error is not None and ended.told(re.escape(f"{error.what}: {error.cause}; {error.mend}"))
+    assert error is not None and ended.told(re.escape(f"{error.what}: {error.cause}; {error.hint}"))
 
 
 TOOLS = {

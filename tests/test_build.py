@@ -384,7 +384,7 @@ def test_a_compile_error_is_shown_and_mended(tree: Tree) -> None:
     assert error.code is ExitCode.BUILD
     assert str(error).startswith("build: drivers/b.c:3: ")
     assert "return c" in error.details
-    log = Path(error.mend.removeprefix("see "))
+    log = Path(error.hint.removeprefix("see "))
     assert "drivers/b.c" in log.read_text() and log.is_relative_to(cache.root() / make.LOGS)
     assert kernels() == []
     assert "drivers/b.o" in compiled(built(applied(tree, c_file("b", 2))))

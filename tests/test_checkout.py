@@ -367,7 +367,7 @@ def test_the_command_that_is_named_gains_trust(tmp_path: Path, kind: str) -> Non
     (tmp_path / "home").mkdir()
     with pytest.raises(HarnessError) as caught:
         resolve.resolve(str(place), stage=Silent())
-    command = caught.value.mend.removeprefix("if you do: ")
+    command = caught.value.hint.removeprefix("if you do: ")
     assert caught.value.details.splitlines()[-1] == f"run: {command}"
     subprocess.run(shlex.split(command), check=True)
     assert_whole(resolve.resolve(str(place), stage=Silent()).path)

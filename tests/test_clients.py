@@ -179,7 +179,7 @@ def test_full_disk_is_no_reason_to_look_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: object, **__: object) -> NoReturn:
-        with cache.explained():
+        with cache.translate_os_errors():
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setenv(cache.ENVIRONMENT, str(tmp_path))

@@ -133,7 +133,7 @@ LINE = "mend that line; the whole output is above"
 
 
 @pytest.mark.parametrize(
-    ("said", "told", "mend"),
+    ("said", "told", "hint"),
     [
         (
             "drivers/vfio/Kconfig:12: syntax error\n"
@@ -209,7 +209,7 @@ LINE = "mend that line; the whole output is above"
     ],
 )
 def test_the_cause_is_told_in_the_line(
-    said: str, told: str, mend: str, tmp_path: Path, asking: Path
+    said: str, told: str, hint: str, tmp_path: Path, asking: Path
 ) -> None:
     asking.write_text("CONFIG_EXPERT=y\n")
     text = said.replace("{source}", str(tmp_path))
@@ -220,7 +220,7 @@ def test_the_cause_is_told_in_the_line(
     # The last line is make's own: "make: *** [Makefile:2: allnoconfig] Error 1"
     if said == MAKE:
         told = "make: *** [Makefile:2: allnoconfig] Error 1"
-    assert str(error.value) == f"make allnoconfig: exit status 2: {told}; {mend}"
+    assert str(error.value) == f"make allnoconfig: exit status 2: {told}; {hint}"
     command, output = error.value.details.split("\n", 1)
     assert "KCONFIG_ALLCONFIG=" in command
     assert "  HOSTCC scripts/basic/fixdep\n" in output

@@ -69,8 +69,10 @@ def applied(repository: Path, tmp_path: Path) -> Applied:
     )
 
 
-def mails(applied: Applied, *, evidence: Sequence[RunResult] = (), **wish: Any) -> dict[str, bytes]:
-    asked = export.Wish(ME, **wish)
+def mails(
+    applied: Applied, *, evidence: Sequence[RunResult] = (), **export_options: Any
+) -> dict[str, bytes]:
+    asked = export.ExportOptions(ME, **export_options)
     cover = cover_letter.write(applied, evidence, version=asked.version)
     return export.export(applied, asked, cover, stage=Silent())
 
@@ -164,7 +166,7 @@ def test_no_signoff(applied: Applied) -> None:
 
 def test_nobody_signs_off_twice(applied: Applied) -> None:
     ann = export.Person(*OTHER)
-    files = export.export(applied, export.Wish(ann), COVER, stage=Silent())
+    files = export.export(applied, export.ExportOptions(ann), COVER, stage=Silent())
     assert body(files["0002-vfio-Add-a-file.patch"]).count("Signed-off-by:") == 1
 
 
@@ -203,7 +205,7 @@ def test_control_has_nothing_to_export(applied: Applied) -> None:
     with pytest.raises(HarnessError, match="has no patches") as refused:
         export.export(
             dataclasses.replace(applied, series=catalog.CONTROL),
-            export.Wish(ME),
+            export.ExportOptions(ME),
             COVER,
             stage=Silent(),
         )
@@ -230,7 +232,7 @@ def test_exporter(git_config: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("config", "cause", "mend"),
+    ("config", "cause", "hint"),
     [
         ("", "git has no user.name for you", "git config --global user.name"),
         ("[user]\n\tname = Z\n", "git has no user.email for you", "user.email"),
@@ -238,12 +240,12 @@ def test_exporter(git_config: Path) -> None:
         ("[user]\n\tname = <>\n\temail = z@a.b\n", "git's user.name for you is '<>'", "user.name"),
     ],
 )
-def test_nobody(git_config: Path, config: str, cause: str, mend: str) -> None:
+def test_nobody(git_config: Path, config: str, cause: str, hint: str) -> None:
     git_config.write_text(config)
     with pytest.raises(HarnessError) as refused:
         export.exporter()
     assert refused.value.cause == cause
-    assert mend in refused.value.mend
+    assert hint in refused.value.hint
     assert refused.value.code is ExitCode.USAGE
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kconfig import dotconfig, explain, fragment, mend, tree
+from kconfig import dotconfig, explain, fragment, remedy, tree
 from kconfig.errors import RequestError
 from kconfig.fragment import Request
 from kconfig.release import release
@@ -269,7 +269,7 @@ def test_what_is_said_to_set_makes_it_stick(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("line", "cause", "mend"),
+    ("line", "cause", "hint"),
     [
         ("CONFIG_CORE=n", "selected by DRIVER", "set CONFIG_DRIVER=n"),
         ("CONFIG_HELPERS=n", "selected by DRIVER", "set CONFIG_DRIVER=n"),
@@ -282,11 +282,11 @@ def test_what_is_said_to_set_makes_it_stick(tmp_path: Path) -> None:
         ("CONFIG_EXPERT=5", "a bool cannot be 5", "ask for y or n"),
     ],
 )
-def test_the_cause_and_the_mend(line: str, cause: str, mend: str, tmp_path: Path) -> None:
+def test_the_cause_and_the_mend(line: str, cause: str, hint: str, tmp_path: Path) -> None:
     on = ("CONFIG_EXPERT=y", "CONFIG_BUS=y", "CONFIG_NOTIFY=y", "CONFIG_DRIVER=y")
     told = stuck((*on, line), tmp_path) if "EXPERT=5" not in line else stuck((line,), tmp_path)
     assert f"  cause       {cause}\n" in told
-    assert f"  to mend     {mend}\n" in told
+    assert f"  to mend     {hint}\n" in told
 
 
 @pytest.mark.parametrize(
@@ -321,7 +321,7 @@ def test_what_there_is_to_set(
     kconfig = parse("mend", tmp_path)
     given = {"MODULES": "y", **dict(word.split("=") for word in now.split())}
     tree.allnoconfig(kconfig, given)
-    found = mend.settings(kconfig, kconfig.syms[symbol], value)
+    found = remedy.settings(kconfig, kconfig.syms[symbol], value)
     assert found == (settings and tuple(tuple(word.split("=")) for word in settings.split()))
     if found is not None:
         got = evaluate("mend", {**_but_choice(given), **dict(found)}, tmp_path)

@@ -28,11 +28,11 @@ from kpatch.run import protocol
 from kpatch.tables import bases
 from ktests import (
     acpi,
+    bad_input,
     channel,
     contract,
     debugger,
-    errors,
-    later,
+    lazy_imports,
     pci,
     recorder,
     release,
@@ -299,7 +299,7 @@ def test_suite_that_is_wrong_runs_nothing_and_says_why(
 def test_plugins_that_are_never_loaded_are_switched_off() -> None:
     off = {f"_pytest.{name}" for name in (*session.WITHOUT, *session.WITHOUT_FOR_HOST)}
     no_plugins = {"_pytest.approx", "_pytest.pytester", "pygments"}
-    assert later.Never.NAMES - no_plugins <= off
+    assert lazy_imports.Never.NAMES - no_plugins <= off
 
 
 @pytest.mark.parametrize("size", [1, 1 << 17])
@@ -518,7 +518,9 @@ def test_a_later_kernel_may_have_more_flags(
     monkeypatch: pytest.MonkeyPatch, running: contract.Line, bits: range
 ) -> None:
     monkeypatch.setattr(release, "running", lambda: running)
-    assert [call.name for call in errors._unknown_flags(errors.NONE)] == [f"bit {n}" for n in bits]
+    assert [call.name for call in bad_input._unknown_flags(bad_input.NONE)] == [
+        f"bit {n}" for n in bits
+    ]
 
 
 def test_a_skip_is_told_by_its_reason() -> None:

@@ -160,7 +160,7 @@ def test_qemu_has_the_devices_where_the_table_says() -> None:
 
     def command(fds: Mapping[str, int]) -> list[str]:
         return [
-            process.need("qemu-system-x86_64", package="qemu-system-x86"),
+            process.require_tool("qemu-system-x86_64", package="qemu-system-x86"),
             *("-S", "-machine", "q35", "-nodefaults", "-display", "none"),
             *("-chardev", f"socket,id=qmp,fd={fds['qmp']}", "-mon", "chardev=qmp,mode=control"),
             *("-acpitable", f"file={aml}"),

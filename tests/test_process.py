@@ -142,9 +142,9 @@ def test_no_shell_reads_the_arguments() -> None:
 
 
 def test_need() -> None:
-    assert Path(process.need("sh", package="dash")).name == "sh"
+    assert Path(process.require_tool("sh", package="dash")).name == "sh"
     with pytest.raises(
         HarnessError, match=r"no-such-tool: not found in PATH; .* package xyz"
     ) as no:
-        process.need("no-such-tool", package="xyz")
+        process.require_tool("no-such-tool", package="xyz")
     assert no.value.code is ExitCode.USAGE

@@ -360,7 +360,7 @@ def test_a_bad_result_is_refused(content: bytes, tmp_path: Path) -> None:
 
 
 def junit(run: RunResult, tmp_path: Path) -> junitparser.JUnitXml:
-    with output_dir.claim(tmp_path / "out") as out:
+    with output_dir.open_output_dir(tmp_path / "out") as out:
         write.write(out, run)
     return junitparser.JUnitXml.fromfile(str(tmp_path / "out" / "junit.xml"))
 
@@ -519,7 +519,7 @@ def test_commands_can_be_read_by_a_shell() -> None:
 
 
 def test_everything_is_written(tmp_path: Path) -> None:
-    with output_dir.claim(tmp_path / "a" / "out", names=write.FORMATS) as out:
+    with output_dir.open_output_dir(tmp_path / "a" / "out", names=write.FORMATS) as out:
         out.write(write.config_name("netlink"), "CONFIG_X=y\n")
         with out.file(write.console_name("netlink", 1)).open("wb") as console:
             console.write(b"[    0.000000] hello\n")
@@ -533,18 +533,18 @@ def test_everything_is_written(tmp_path: Path) -> None:
 def test_a_format_is_a_row(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert [*write.FORMATS][-1] == write.RESULT, "whoever finds it finds the rest"
     monkeypatch.setitem(write.FORMATS, "count.txt", lambda run: f"{len(run.tests)}\n")
-    with output_dir.claim(tmp_path, names=write.FORMATS) as out:
+    with output_dir.open_output_dir(tmp_path, names=write.FORMATS) as out:
         write.write(out, GOOD)
     assert (tmp_path / "count.txt").read_text() == f"{len(GOOD.tests)}\n"
 
 
 def test_an_earlier_result_goes_and_nothing_else(tmp_path: Path) -> None:
-    with output_dir.claim(tmp_path) as out:
+    with output_dir.open_output_dir(tmp_path) as out:
         write.write(out, GOOD)
         out.write("console-netlink-2.log", "old")
     (tmp_path / "notes.txt").write_text("mine")
     (tmp_path / "mine.config").write_text("mine")
-    with output_dir.claim(tmp_path, names=write.FORMATS) as out:
+    with output_dir.open_output_dir(tmp_path, names=write.FORMATS) as out:
         assert not (tmp_path / write.RESULT).exists()
         assert out.names == ()
     assert {path.name for path in tmp_path.iterdir()} == {
@@ -555,12 +555,12 @@ def test_an_earlier_result_goes_and_nothing_else(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_run_left_goes_too(tmp_path: Path) -> None:
-    with output_dir.claim(tmp_path) as out:
+    with output_dir.open_output_dir(tmp_path) as out:
         out.file("console-netlink-1.log").write_text("half")
         # as if the run was killed here: nothing more is written
-        with pytest.raises(HarnessError, match="another run"), output_dir.claim(tmp_path):
+        with pytest.raises(HarnessError, match="another run"), output_dir.open_output_dir(tmp_path):
             pass
-    with output_dir.claim(tmp_path):
+    with output_dir.open_output_dir(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [output_dir.MANIFEST]
 
@@ -569,7 +569,7 @@ def test_somebody_elses_file_is_refused_early_and_kept(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text("mine")
     with (
         pytest.raises(HarnessError, match="not from a run") as error,
-        output_dir.claim(tmp_path, names=write.FORMATS),
+        output_dir.open_output_dir(tmp_path, names=write.FORMATS),
     ):
         pytest.fail("claimed")
     assert error.value.code is ExitCode.USAGE
@@ -577,7 +577,7 @@ def test_somebody_elses_file_is_refused_early_and_kept(tmp_path: Path) -> None:
 
 
 def test_somebody_elses_file_is_never_overwritten(tmp_path: Path) -> None:
-    with output_dir.claim(tmp_path) as out:
+    with output_dir.open_output_dir(tmp_path) as out:
         (tmp_path / "x.log").write_text("mine")
         with pytest.raises(HarnessError, match="not from a run"):
             out.write("x.log", "ours")
@@ -587,7 +587,7 @@ def test_somebody_elses_file_is_never_overwritten(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["../x", "a/b", "", ".", "..", ".vfio-acpi", "a\nb", "-x"])
 def test_no_name_leaves_the_folder(name: str, tmp_path: Path) -> None:
     with (
-        output_dir.claim(tmp_path / "out") as out,
+        output_dir.open_output_dir(tmp_path / "out") as out,
         pytest.raises(HarnessError, match="is no file name"),
     ):
         out.write(name, "x")
@@ -598,7 +598,7 @@ def test_a_forged_manifest_removes_nothing_outside(tmp_path: Path) -> None:
     out = tmp_path / "out"
     (out / "folder").mkdir(parents=True)
     (out / output_dir.MANIFEST).write_text("../victim\n/etc/hostname\nfolder\n\xff\n")
-    with output_dir.claim(out):
+    with output_dir.open_output_dir(out):
         pass
     assert (tmp_path / "victim").exists()
     assert (out / "folder").is_dir()
@@ -607,14 +607,17 @@ def test_a_forged_manifest_removes_nothing_outside(tmp_path: Path) -> None:
 def test_a_manifest_that_is_a_link_is_refused(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("x")
     (tmp_path / output_dir.MANIFEST).symlink_to("victim")
-    with pytest.raises(HarnessError, match="cannot be written"), output_dir.claim(tmp_path):
+    with (
+        pytest.raises(HarnessError, match="cannot be written"),
+        output_dir.open_output_dir(tmp_path),
+    ):
         pass
     assert (tmp_path / "victim").read_text() == "x"
 
 
 def test_a_link_in_the_way_is_not_followed(tmp_path: Path) -> None:
     (tmp_path / "victim").write_text("x")
-    with output_dir.claim(tmp_path / "out") as out:
+    with output_dir.open_output_dir(tmp_path / "out") as out:
         out.write("a.log", "1")
         (tmp_path / "out" / "a.log").unlink()
         (tmp_path / "out" / "a.log").symlink_to("../victim")
@@ -628,7 +631,7 @@ def test_a_folder_that_cannot_be_written(where: str, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     with (
         pytest.raises(HarnessError, match="cannot be written") as error,
-        output_dir.claim(tmp_path / where),
+        output_dir.open_output_dir(tmp_path / where),
     ):
         pytest.fail("claimed")
     assert error.value.code is ExitCode.USAGE
@@ -639,7 +642,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path: Path) -> None:
     """A limit on the file size simulates a full disk: both make write(2) fail."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-    with output_dir.claim(tmp_path) as out:
+    with output_dir.open_output_dir(tmp_path) as out:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
         try:
             with pytest.raises(HarnessError, match="cannot be written") as error:

@@ -98,7 +98,7 @@ def test_refused(tmp_path: Path, text: str, cause: str) -> None:
     with pytest.raises(HarnessError) as error:
         requirements.load(table(tmp_path, text))
     assert cause in error.value.cause
-    assert (error.value.what, error.value.mend) == (
+    assert (error.value.what, error.value.hint) == (
         "requirements.toml",
         "correct the table of requirements",
     )

@@ -196,7 +196,7 @@ def test_failure_is_told(tree: Tree, change: Change, cause: str, detail: str) ->
         "’", "'"
     )
     assert detail in error.details
-    log = Path(error.mend.removeprefix("see "))
+    log = Path(error.hint.removeprefix("see "))
     assert log.is_file(), "the log is kept"
     assert list((cache.root() / "selftests").glob(".*")) == [], "and nothing else"
 
@@ -208,7 +208,7 @@ def test_headers_that_cannot_be_installed_are_told(tree: Tree) -> None:
     error = failed.value
     assert (error.what, error.code) == (f"headers of {tree.version} mine", ExitCode.BUILD)
     assert error.cause == "scripts/a.c:3: no such word"
-    assert "no such word" in Path(error.mend.removeprefix("see ")).read_text()
+    assert "no such word" in Path(error.hint.removeprefix("see ")).read_text()
 
 
 def test_pristine_tree_stays_pristine(tree: Tree) -> None:

@@ -310,7 +310,7 @@ def test_a_part_of_a_series_is_refused(
             continue
         error = refused(functools.partial(applier, *mailboxes))
         assert error.cause == f"is not whole: it lacks {lacking}"
-        assert "git format-patch --stdout BASE.. > series.mbox" in error.mend
+        assert "git format-patch --stdout BASE.. > series.mbox" in error.hint
 
 
 # --- patches that do not apply ----------------------------------------------------------------

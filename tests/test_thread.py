@@ -301,13 +301,13 @@ def test_replies_without_a_diff(read: Reader, subject: str, text: str) -> None:
 
 
 def test_a_robots_mend_is_no_patch_of_the_series(read: Reader) -> None:
-    mend = mail("[PATCH] fix one.cocci warnings", new("m"), ident="r", to="m1", author="robot")
-    posting = read(*pair("PATCH", ident="m"), mend)
+    hint = mail("[PATCH] fix one.cocci warnings", new("m"), ident="r", to="m1", author="robot")
+    posting = read(*pair("PATCH", ident="m"), hint)
     assert titles(posting) == BOTH
     assert "fix one.cocci" in posting.notes[0]
     single = mail("[PATCH] add one", new("one"), ident="m1")
-    assert titles(read(single, mend)) == ["add one"]
-    assert titles(read(mend)) == ["fix one.cocci warnings"], "alone it is what is meant"
+    assert titles(read(single, hint)) == ["add one"]
+    assert titles(read(hint)) == ["fix one.cocci warnings"], "alone it is what is meant"
 
 
 def test_patches_of_ones_own_may_be_added(read: Reader) -> None:
@@ -354,7 +354,7 @@ APART = "give one series alone in its file"
 def test_two_series_are_refused(read: Reader, more: list[str], cause: str) -> None:
     error = refused(lambda: read(*pair("PATCH"), *more))
     assert error.cause == cause
-    assert error.mend.endswith(APART)
+    assert error.hint.endswith(APART)
 
 
 def test_two_single_patches_of_a_list_are_refused(read: Reader) -> None:
@@ -460,13 +460,13 @@ def test_diffs_that_mail_damaged(
 ) -> None:
     error = refused(lambda: apply(mail("[PATCH] source: change", diff, headers=headers)), code)
     assert cause in error.cause
-    assert "rebase" not in error.mend
+    assert "rebase" not in error.hint
 
 
 def test_a_patch_for_another_tree_is_to_be_rebased(apply: Applier) -> None:
     diff = CHANGE.replace("one", "eins")
     error = refused(lambda: apply(mail("[PATCH] source: change", diff)), ExitCode.APPLY)
-    assert error.mend == "rebase the series, or choose the KERNEL it was written for"
+    assert error.hint == "rebase the series, or choose the KERNEL it was written for"
     assert error.cause == "does not apply to 7.3.4: source.c, hunk 1 at line 1"
 
 
@@ -484,7 +484,7 @@ def test_the_base_is_kept_and_told(apply: Applier) -> None:
     ]
     diff = CHANGE.replace("one", "eins") + stated
     error = refused(lambda: apply(mail("[PATCH] source: change", diff)), ExitCode.APPLY)
-    assert OTHER in error.mend and "prerequisite-patch-id" in error.mend
+    assert OTHER in error.hint and "prerequisite-patch-id" in error.hint
 
 
 @pytest.mark.parametrize("stated", [BASE, "v7.3", "-", "123"])

@@ -282,7 +282,7 @@ def test_a_device_that_cannot_be_opened(sysfs: Sysfs, driver: str, cause: str) -
         sysfs.bind(driver)
     with pytest.raises(OpenError, match=cause) as caught:
         Device.open(sysfs.bdf)
-    assert caught.value.mend
+    assert caught.value.hint
 
 
 def test_a_group_of_somebody_else_is_not_opened(sysfs: Sysfs) -> None:

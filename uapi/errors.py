@@ -28,21 +28,21 @@ class UapiError(OSError):
 
 
 class OpenError(OSError):
-    """A device or family that cannot be opened or used: ``what`` it is, ``cause``, and ``mend``.
+    """A device or family that cannot be opened or used: ``what`` it is, ``cause``, and ``hint``.
 
-    ``mend`` is the remedy, or "". ``errno`` is ENODEV if the device does not exist, ENOENT if it
+    ``hint`` is the remedy, or "". ``errno`` is ENODEV if the device does not exist, ENOENT if it
     cannot be opened that way, EACCES or EPERM if the user lacks permission, EBUSY if it is in use,
     ENOTSUP if the kernel lacks the feature.
     """
 
-    def __init__(self, number: int, what: str, cause: str, mend: str = "") -> None:
-        super().__init__(number, f"{what}: {cause}" + (f"; {mend}" if mend else ""))
+    def __init__(self, number: int, what: str, cause: str, hint: str = "") -> None:
+        super().__init__(number, f"{what}: {cause}" + (f"; {hint}" if hint else ""))
         self.what = what
         self.cause = cause
-        self.mend = mend
+        self.hint = hint
 
     def __reduce__(self) -> tuple[object, ...]:
-        return type(self), (self.errno, self.what, self.cause, self.mend)
+        return type(self), (self.errno, self.what, self.cause, self.hint)
 
     def __str__(self) -> str:
         return str(self.strerror)

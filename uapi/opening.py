@@ -124,9 +124,9 @@ def _open(bdf: str, node: Path) -> int:
     try:
         return os.open(node, os.O_RDWR | os.O_CLOEXEC)
     except OSError as error:
-        cause, mend = _OPEN_CAUSES.get(error.errno or 0, (error.strerror or "", ""))
+        cause, hint = _OPEN_CAUSES.get(error.errno or 0, (error.strerror or "", ""))
         number = error.errno or 0
-    raise OpenError(number, bdf, f"{node}: {cause}", mend)
+    raise OpenError(number, bdf, f"{node}: {cause}", hint)
 
 
 _NOBODY_ELSE = "close the device in the VMM or tool that uses it"

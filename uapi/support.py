@@ -18,8 +18,8 @@ def open_device(bdf: str, via: str | None = None) -> Device:
     try:
         return Device.open(bdf, via)
     except UapiError as error:
-        mend = "close it in the VMM or tool that uses it" if error.errno in _IN_USE else ""
-        raise OpenError(error.errno or errno.EIO, bdf, str(error), mend) from error
+        hint = "close it in the VMM or tool that uses it" if error.errno in _IN_USE else ""
+        raise OpenError(error.errno or errno.EIO, bdf, str(error), hint) from error
 
 
 def require_index(device: Device) -> None:

@@ -166,7 +166,7 @@ def run(
     every = (BASE, *carried())
     if write and series and set(series) != set(every):
         raise HarnessError(
-            "--write", "needs all series, as they share files", mend="leave out --series"
+            "--write", "needs all series, as they share files", hint="leave out --series"
         )
     outcome = Outcome()
     _module(outcome, write=write)

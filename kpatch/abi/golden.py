@@ -127,7 +127,7 @@ def _files(release: str, folder: Path) -> Iterator[tuple[Path, dict[str, Any]]]:
 
 def _damaged(path: Path, cause: str) -> HarnessError:
     return HarnessError(
-        f"uapi/golden/{path.name}", f"is damaged: {cause}", mend="run kpatch drift --write"
+        f"uapi/golden/{path.name}", f"is damaged: {cause}", hint="run kpatch drift --write"
     )
 
 

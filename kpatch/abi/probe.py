@@ -163,7 +163,7 @@ class Compiler:
             return out.read_text()
 
     def _run(self, source: str, *options: str) -> tuple[int, str]:
-        gcc = process.need("gcc", package="gcc")
+        gcc = process.require_tool("gcc", package="gcc")
         search = [word for folder in self.folders for word in ("-isystem", str(folder))]
         with tempfile.TemporaryDirectory(prefix="vfio-acpi-abi-") as folder:
             path = Path(folder) / "abi.c"
@@ -176,7 +176,7 @@ class Compiler:
         return HarnessError(
             f"headers in {self.folders[0].parent}",
             f"do not compile at {self.width} bit: {errors[0].partition('error: ')[2]}",
-            mend="see the compiler's messages above",
+            hint="see the compiler's messages above",
             code=ExitCode.FAIL,
             details=output,
         )
@@ -245,7 +245,7 @@ def _parse(code: str, header: Header) -> c_ast.Node:
         raise HarnessError(
             header.name,
             f"cannot be parsed at {line!r}",
-            mend="if gcc can, add what is not C to PLAIN_C in kpatch/abi/probe.py",
+            hint="if gcc can, add what is not C to PLAIN_C in kpatch/abi/probe.py",
             code=ExitCode.FAIL,
         ) from None
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch.lib import cache
-from kpatch.lib.process import capture, need
+from kpatch.lib.process import capture, require_tool
 from kpatch.tables import packages
 
 # Expanded by make where it calls the compiler: assembler sources are compiled without ccache. In
@@ -42,7 +42,7 @@ def detect() -> Compiler:
 
     HarnessError (exit 2) if a tool that the kernel's build needs is missing.
     """
-    found = {tool: need(tool, package=package) for tool, package in packages.BUILD.items()}
+    found = {tool: require_tool(tool, package=package) for tool, package in packages.BUILD.items()}
     identity = "; ".join(_version(found[tool]) for tool in ("gcc", "ld"))
     if shutil.which("ccache") is None:
         return Compiler(identity, (), cached=False)

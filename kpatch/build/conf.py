@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kpatch.errors import HarnessError
 from kpatch.lib import confine
-from kpatch.lib.process import need
+from kpatch.lib.process import require_tool
 from kpatch.lib.stage import shell_line
 from kpatch.tables.outcomes import ExitCode
 
@@ -25,7 +25,7 @@ class Cause:
     """
 
     pattern: re.Pattern[str]
-    mend: str
+    hint: str
     last: bool = False
 
 
@@ -78,7 +78,7 @@ ENVIRONMENT_PROBE = "environment.Kconfig"
 
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
     """Return the argv of ``make O=out settings… target`` in ``source``; it does not write there."""
-    make = need("make", package="make")
+    make = require_tool("make", package="make")
     jobs = f"-j{os.cpu_count() or 1}"  # make compiles conf itself first
     return [make, "-s", jobs, "-C", str(source), f"O={out}", *settings, target]
 
@@ -104,11 +104,11 @@ def run(argv: list[str], *, source: Path, out: Path, asked: Path | None = None) 
     status, output = confine.make(argv, source=source, out=out, readable=readable)
     if status != 0:
         output = output.replace(f"{source}/", "")
-        told, mend = _cause(output)
+        told, hint = _cause(output)
         raise HarnessError(
             f"make {argv[-1]}",
             f"exit status {status}: {told}",
-            mend=mend,
+            hint=hint,
             code=ExitCode.BUILD,
             details=f"{shell_line(argv)}\n{output}",
         )
@@ -122,7 +122,7 @@ def _cause(output: str) -> tuple[str, str]:
         found = [match for line in said if (match := cause.pattern.search(line))]
         if found:
             match = found[-1 if cause.last else 0]
-            return match["text"].strip(), cause.mend.format_map(match.groupdict())
+            return match["text"].strip(), cause.hint.format_map(match.groupdict())
     return (lines or ["no message"])[-1].strip(), "see the whole output above"
 
 
@@ -140,7 +140,7 @@ def resolve(asked: Path, *, source: Path, out: Path) -> str:
         raise HarnessError(
             line.partition("=")[0] or ".config",
             "its value has letters that are no UTF-8",
-            mend="write the Kconfig file that gives it in UTF-8",
+            hint="write the Kconfig file that gives it in UTF-8",
             code=ExitCode.BUILD,
         ) from error
 

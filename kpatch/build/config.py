@@ -93,7 +93,7 @@ def _translated() -> Iterator[None]:
     try:
         yield
     except RequestError as error:
-        raise HarnessError(error.what, error.cause, mend=error.hint) from error
+        raise HarnessError(error.what, error.cause, hint=error.hint) from error
 
 
 def unmet(text: str, requests: Iterable[Request]) -> list[Request]:
@@ -147,7 +147,7 @@ def _did_not_stick(
     return HarnessError(
         f"flavor {flavor.name} for Linux {version}",
         f"did not stick: {names}",
-        mend="change the fragments as said below",
+        hint="change the fragments as said below",
         code=ExitCode.BUILD,
         details=details,
     )
@@ -189,7 +189,7 @@ def explanations(
             raise HarnessError(
                 f"Kconfig files of Linux {version}",
                 f"kconfiglib cannot read them: {said.splitlines()[0]}",
-                mend="mend that line; if the kernel's own conf takes it (without --explain), "
+                hint="mend that line; if the kernel's own conf takes it (without --explain), "
                 "see kconfig/tree.py for what kconfiglib has been taught",
                 code=ExitCode.BUILD,
                 details=said,

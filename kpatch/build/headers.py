@@ -50,7 +50,7 @@ class Piece:
             raise HarnessError(
                 self.path,
                 f"nothing in it is like {self.pattern!r}",
-                mend=f"see what became of the declaration, and adapt HEADERS in {__name__}",
+                hint=f"see what became of the declaration, and adapt HEADERS in {__name__}",
                 code=ExitCode.FAIL,
             )
         return "".join(found)
@@ -189,7 +189,9 @@ def headers_id(applied: Applied) -> str:
     return cache.digest((RECIPE, repr(HEADERS), compiled, applied.tree.tree_id, sources))
 
 
-def _fill(partial: Path, applied: Applied, held: worktree.Slot, jobs: int, stage: Stage) -> None:
+def _fill(
+    partial: Path, applied: Applied, held: worktree.Worktree, jobs: int, stage: Stage
+) -> None:
     stage.note("installing the headers")
     argv = ["make", "-s", "-C", str(held.src), f"O={held.obj}", f"-j{jobs}", "ARCH=x86", "headers"]
     stage.command(argv)
@@ -211,7 +213,7 @@ def _fill(partial: Path, applied: Applied, held: worktree.Slot, jobs: int, stage
     try:
         excerpts(held.src, partial / "excerpts")
     except HarnessError as error:
-        told = {"what": error.what, "cause": error.cause, "mend": error.mend}
+        told = {"what": error.what, "cause": error.cause, "hint": error.hint}
         (partial / MISSING).write_text(json.dumps(told), encoding="utf-8")
 
 

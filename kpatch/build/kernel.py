@@ -23,7 +23,7 @@ from typing import Any
 
 from kpatch.build import compiler, log, make, worktree
 from kpatch.build.compiler import Compiler
-from kpatch.build.worktree import Slot
+from kpatch.build.worktree import Worktree
 from kpatch.errors import HarnessError
 from kpatch.lib import cache, confine
 from kpatch.lib.confine import product
@@ -122,7 +122,7 @@ def _warnings(kernel: Kernel, paths: Collection[str]) -> list[log.Finding]:
     return log.warnings(text, source=str(where.src), paths=paths)
 
 
-def _argv(where: Slot, tools: Compiler, name: str, jobs: int) -> list[str]:
+def _argv(where: Worktree, tools: Compiler, name: str, jobs: int) -> list[str]:
     return [
         "make",
         "-C",
@@ -138,7 +138,7 @@ def _argv(where: Slot, tools: Compiler, name: str, jobs: int) -> list[str]:
 
 def _fill(
     partial: Path,
-    held: Slot,
+    held: Worktree,
     applied: Applied,
     config: Config,
     tools: Compiler,
@@ -178,7 +178,7 @@ def _fill(
     shutil.move(log_file, partial / "build.log")
 
 
-def _configure(held: Slot, config: Config) -> bool:
+def _configure(held: Worktree, config: Config) -> bool:
     """Write the .config into the objects' folder if it differs; return whether it did.
 
     A new .config means a full build. An equal one is not written again: with a new time stamp make
@@ -191,7 +191,7 @@ def _configure(held: Slot, config: Config) -> bool:
     return True
 
 
-def _check_config(held: Slot, config: Config, log_file: Path) -> None:
+def _check_config(held: Worktree, config: Config, log_file: Path) -> None:
     """Raise HarnessError (exit 4) if the build changed symbols of the .config.
 
     Every result would be wrong if the kernel had another config than the one reported.
@@ -205,13 +205,13 @@ def _check_config(held: Slot, config: Config, log_file: Path) -> None:
         raise HarnessError(
             f"config {config.config_id}",
             f"the build changed it ({differing[0]} and {len(differing) - 1} lines more)",
-            mend=f"resolve the config again with the same compiler (log: {log_file})",
+            hint=f"resolve the config again with the same compiler (log: {log_file})",
             code=ExitCode.BUILD,
             details="\n".join(differing[:40]),
         )
 
 
-def _check_image(held: Slot, log_file: Path) -> None:
+def _check_image(held: Worktree, log_file: Path) -> None:
     """Raise HarnessError (exit 7) if the image does not contain the kernel that was linked.
 
     Every result would be wrong if another kernel booted.
@@ -221,12 +221,12 @@ def _check_image(held: Slot, log_file: Path) -> None:
         raise HarnessError(
             str(image),
             f"does not hold {PACKED.name}, the kernel that was built",
-            mend=f"remove {held.folder} and run again (log: {log_file})",
+            hint=f"remove {held.folder} and run again (log: {log_file})",
             code=ExitCode.LOST,
         )
 
 
-def _make(held: Slot, argv: list[str], log_file: Path, steps: _Steps, *, trusted: bool) -> None:
+def _make(held: Worktree, argv: list[str], log_file: Path, steps: _Steps, *, trusted: bool) -> None:
     """Run make and write its output to ``log_file``; HarnessError (exit 4) if it fails.
 
     ``held.building`` exists meanwhile; it stays if make was killed.
@@ -247,7 +247,7 @@ def _make(held: Slot, argv: list[str], log_file: Path, steps: _Steps, *, trusted
     steps.keep()
 
 
-def _mend(held: Slot, applied: Applied, stage: Stage) -> None:
+def _mend(held: Worktree, applied: Applied, stage: Stage) -> None:
     """If the last build of the slot was killed, remove the objects that may be incomplete.
 
     make removes unfinished targets on SIGTERM, but not when it is killed; the next make would take
@@ -270,7 +270,7 @@ def _mend(held: Slot, applied: Applied, stage: Stage) -> None:
     held.building.unlink()
 
 
-def _renew(held: Slot, applied: Applied) -> None:
+def _renew(held: Worktree, applied: Applied) -> None:
     """Give the C, assembler and Kconfig files of the series a new time stamp.
 
     make compiles them again, so that the log has their warnings; without that they may be in the
@@ -279,7 +279,7 @@ def _renew(held: Slot, applied: Applied) -> None:
     _touch(held, (change for change in applied.changes if _SOURCE.fullmatch(change.path)))
 
 
-def _touch(held: Slot, changes: Iterable[Change]) -> None:
+def _touch(held: Worktree, changes: Iterable[Change]) -> None:
     """Set the time stamp of the changed files to now, except of hard links to the pristine tree."""
     for change in changes:
         path = held.src / change.path
@@ -293,7 +293,7 @@ class _Steps:
     Kinds: "cold" for a full build, "again" for a build on existing objects.
     """
 
-    def __init__(self, held: Slot, stage: Stage, *, whole: bool) -> None:
+    def __init__(self, held: Worktree, stage: Stage, *, whole: bool) -> None:
         self._path = held.folder / "steps.json"
         self._stage = stage
         self._objects = (f"{held.obj}/", f"{confine.PLACE}/{held.obj.name}/")

@@ -49,7 +49,7 @@ _CONFIGURES = re.compile(r"(?:.*/)?Kconfig[^/]*|Makefile|scripts/.*|arch/[^/]+/M
 
 
 @dataclass(frozen=True)
-class Slot:
+class Worktree:
     """The folders of one slot. Use them only while the slot is locked by `hold`."""
 
     folder: Path
@@ -75,9 +75,9 @@ class Slot:
         return self.folder / "delta.json"
 
 
-def slot(applied: Applied, flavor: str) -> Slot:
+def slot(applied: Applied, flavor: str) -> Worktree:
     """Return the slot of the series with ``flavor``; its folder need not exist."""
-    return Slot(cache.root() / KIND / _key(applied, flavor))
+    return Worktree(cache.root() / KIND / _key(applied, flavor))
 
 
 def _key(applied: Applied, flavor: str) -> str:
@@ -96,7 +96,7 @@ def _shared_key(tree: Tree, flavor: str) -> str:
 
 
 @contextmanager
-def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Slot]:
+def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Worktree]:
     """Lock the slot for ``flavor``, apply the series to its source, and yield the slot.
 
     Waits, and reports it to ``stage``, while another run has the lock. HarnessError: exit 7 if the
@@ -111,11 +111,11 @@ def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Slot]:
         held = slot(applied, flavor)
         if held.folder.is_dir() and _recorded(held) is None:
             shutil.rmtree(held.folder)  # without a record the content of src is unknown
-        cache.entry(KIND, key, lambda partial: _fill(applied, flavor, Slot(partial), stage))
+        cache.entry(KIND, key, lambda partial: _fill(applied, flavor, Worktree(partial), stage))
         if not applied.series.origin.trusted:
             os.utime(held.folder)
             _remove_old(applied, flavor, keep=held)
-        with cache.explained(cache.FULL):
+        with cache.translate_os_errors(cache.FULL):
             _place(held, applied, stage)
         yield held
 
@@ -148,14 +148,14 @@ def _configuring(applied: Applied) -> bool:
     return any(_CONFIGURES.fullmatch(change.path) for change in applied.changes)
 
 
-def _fill(applied: Applied, flavor: str, partial: Slot, stage: Stage) -> None:
+def _fill(applied: Applied, flavor: str, partial: Worktree, stage: Stage) -> None:
     """Make a new slot in ``partial``.
 
     For a series from a file it is a copy of the shared slot, if that exists and no build of it was
     interrupted; else a copy of the pristine tree without objects.
     """
     key = _shared_key(applied.tree, flavor)
-    shared = Slot(cache.root() / KIND / key)
+    shared = Worktree(cache.root() / KIND / key)
     if not applied.series.origin.trusted and shared.folder.is_dir():
         with cache.locked(f"slot-{key}"):
             if _recorded(shared) is not None and not shared.building.exists():
@@ -191,10 +191,10 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
         target.mkdir()
     else:
         first = output.partition("\n")[0]
-        raise HarnessError(str(source), f"cannot be copied: {first}", mend="check the disk")
+        raise HarnessError(str(source), f"cannot be copied: {first}", hint="check the disk")
 
 
-def _remove_old(applied: Applied, flavor: str, *, keep: Slot) -> None:
+def _remove_old(applied: Applied, flavor: str, *, keep: Worktree) -> None:
     """Remove all but the newest STRANGERS slots of series from files; skip locked slots."""
     pattern = f"{_shared_key(applied.tree, flavor)}-*"
     found = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
@@ -204,7 +204,7 @@ def _remove_old(applied: Applied, flavor: str, *, keep: Slot) -> None:
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _place(held: Slot, applied: Applied, stage: Stage) -> None:
+def _place(held: Worktree, applied: Applied, stage: Stage) -> None:
     """Apply the series to the slot's source, and revert the files of the series before.
 
     The record names every path that may differ before the first file is written, without an id. If
@@ -227,7 +227,7 @@ def _place(held: Slot, applied: Applied, stage: Stage) -> None:
     _record(held, applied.delta_id, list(wanted))
 
 
-def _recorded(held: Slot) -> tuple[str | None, list[str]] | None:
+def _recorded(held: Worktree) -> tuple[str | None, list[str]] | None:
     """Return the applied series' delta id and the paths that may differ from the pristine tree.
 
     The id is None after an interrupted change. Returns None if the record is missing or damaged.
@@ -240,7 +240,7 @@ def _recorded(held: Slot) -> tuple[str | None, list[str]] | None:
     return (delta_id, [str(path) for path in paths]) if isinstance(paths, list) else None
 
 
-def _record(held: Slot, delta_id: str | None, paths: list[str]) -> None:
+def _record(held: Worktree, delta_id: str | None, paths: list[str]) -> None:
     text = json.dumps({"delta_id": delta_id, "paths": paths}, indent=1) + "\n"
     _replace(held.delta, text.encode(), executable=False)
 

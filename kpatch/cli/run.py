@@ -71,7 +71,7 @@ def shell(series: str, verbose: bool, **wanted: Any) -> None:
     status = pipeline.shell(pipeline.build(pipeline.apply(series)))
     if status != 0:
         raise HarnessError(
-            "shell", f"QEMU ended with status {status}", mend="see above", code=ExitCode.LOST
+            "shell", f"QEMU ended with status {status}", hint="see above", code=ExitCode.LOST
         )
 
 

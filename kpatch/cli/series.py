@@ -21,7 +21,7 @@ def check() -> None:
     raise HarnessError(
         " ".join(["check", *click.get_current_context().args]),
         "judging a series patch by patch comes with a later release",
-        mend="test what it does: make kernel-test SERIES=FILE (the linters are make lint)",
+        hint="test what it does: make kernel-test SERIES=FILE (the linters are make lint)",
     )
 
 
@@ -71,9 +71,9 @@ def export(
     applied = pipeline.apply(name)
     shown = cover_letter.evidence(evidence, applied)
     cover = cover_letter.write(applied, shown, version=version)
-    wish = export.Wish(person, version, not no_signoff)
+    export_options = export.ExportOptions(person, version, not no_signoff)
     with pipeline.progress.stage("export", series=name) as stage:
-        files = export.export(applied, wish, cover, stage=stage)
+        files = export.export(applied, export_options, cover, stage=stage)
     export.write(files, out)
     for file in files:
         click.echo(out / file)

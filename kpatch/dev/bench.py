@@ -150,7 +150,7 @@ class Bench:
             raise HarnessError(
                 f"series {SERIES}",
                 "has no line that this benchmark knows to change",
-                mend="name another one in kpatch/dev/bench.py",
+                hint="name another one in kpatch/dev/bench.py",
                 code=ExitCode.LOST,
             )
         mailbox.write_text(changed)
@@ -216,7 +216,7 @@ class Bench:
             raise HarnessError(
                 " ".join(argv[:5]),
                 f"ended with status {run.returncode}",
-                mend="see its output above",
+                hint="see its output above",
                 code=ExitCode.LOST,
                 details=run.stdout[-4000:] + run.stderr[-4000:],
             )
@@ -239,7 +239,7 @@ def tarball(folder: Path) -> Path:
         raise HarnessError(
             deb.name,
             f"its {member[-1]} cannot be taken out (tar: status {status})",
-            mend="see what tar says above, and whether the disk is full",
+            hint="see what tar says above, and whether the disk is full",
             code=ExitCode.LOST,
         )
     deb.unlink()

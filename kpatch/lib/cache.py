@@ -75,7 +75,7 @@ def digest(parts: Iterable[str]) -> str:
 
 
 @contextmanager
-def explained(only: frozenset[int] | None = None) -> Iterator[None]:
+def translate_os_errors(only: frozenset[int] | None = None) -> Iterator[None]:
     """Convert an OSError of the block to a CacheError; with ``only``, just those errno values.
 
     The exit code is 7 for a full disk, else 2.
@@ -89,7 +89,7 @@ def explained(only: frozenset[int] | None = None) -> Iterator[None]:
         raise CacheError(
             f"cache {root()}",
             error.strerror or str(error),
-            mend=f"{'free some space' if full else 'make it writable'}, or set {ENVIRONMENT} to "
+            hint=f"{'free some space' if full else 'make it writable'}, or set {ENVIRONMENT} to "
             "a folder elsewhere",
             code=ExitCode.LOST if full else ExitCode.USAGE,
         ) from error
@@ -97,7 +97,7 @@ def explained(only: frozenset[int] | None = None) -> Iterator[None]:
 
 def folder(kind: str) -> Path:
     """Return the folder of all entries of ``kind``; make it if needed, with its CACHEDIR.TAG."""
-    with explained():
+    with translate_os_errors():
         path = root() / kind
         path.mkdir(parents=True, exist_ok=True)
         tag = path / TAG
@@ -118,9 +118,9 @@ def using() -> Iterator[None]:
             f"cache {str(root()) if str(root()).isprintable() else repr(str(root()))}",
             f"has {NAMES.get(unfit[0], repr(unfit[0]))} in its path, "
             "which make or QEMU does not take",
-            mend=f"set {ENVIRONMENT} to a folder elsewhere",
+            hint=f"set {ENVIRONMENT} to a folder elsewhere",
         )
-    with explained():
+    with translate_os_errors():
         root().mkdir(parents=True, exist_ok=True)
         holder = _gate(fcntl.LOCK_SH)
     try:
@@ -140,16 +140,16 @@ def locked(
     """
     with using():
         path = folder("locks") / f"{name}.lock"
-        with explained():
+        with translate_os_errors():
             lock = _opened(path)
         try:
-            with explained():
+            with translate_os_errors():
                 try:
                     fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 except BlockingIOError:
                     if not wait:
                         raise HarnessError(
-                            name, "is locked", mend="wait for the other run"
+                            name, "is locked", hint="wait for the other run"
                         ) from None
                     if waiting is not None:
                         waiting()
@@ -183,17 +183,17 @@ def entry(
         parent = folder(kind)
         for stale in parent.glob(f".{key}.*"):
             shutil.rmtree(stale, ignore_errors=True)
-        with explained():
+        with translate_os_errors():
             partial = Path(tempfile.mkdtemp(prefix=f".{key}.", dir=parent))
         try:
-            with explained(FULL):
+            with translate_os_errors(FULL):
                 try:
                     fill(partial)
                 except shutil.Error as error:
                     # copytree() continues after an error and raises all of them as one text.
                     raise_if_full(str(error))
                     raise
-            with explained():
+            with translate_os_errors():
                 partial.chmod(0o755)
                 partial.rename(final)
         except BaseException:
@@ -218,7 +218,7 @@ def clean() -> tuple[Freed, ...]:
     """
     if not root().is_dir():
         return ()
-    with explained():
+    with translate_os_errors():
         holder = _gate(fcntl.LOCK_EX | fcntl.LOCK_NB)
         try:
             kinds = sorted(tag.parent for tag in root().glob(f"*/{TAG}"))
@@ -263,7 +263,7 @@ def _gate(operation: int) -> int:
         raise HarnessError(
             f"cache {root()}",
             "in use by another run",
-            mend="wait for it to end, or end it",
+            hint="wait for it to end, or end it",
         ) from None
     return gate
 

@@ -90,7 +90,7 @@ def require(*, asked: bool) -> None:
         raise HarnessError(
             "--untrusted",
             f"the series cannot be confined: {fault()}",
-            mend="make bwrap work, or run without --untrusted on a machine with nothing to lose",
+            hint="make bwrap work, or run without --untrusted on a machine with nothing to lose",
         )
 
 
@@ -264,7 +264,7 @@ def make(
         raise HarnessError(
             f"make {argv[-1]}",
             f"was ended: it {watch.ended}",
-            mend="look for what is abnormal in the series",
+            hint="look for what is abnormal in the series",
             code=ExitCode.BUILD,
             details=output[-2000:],
         )
@@ -311,7 +311,7 @@ def product(folder: Path, name: str | Path) -> Path:
         raise HarnessError(
             f"build: {name}",
             "is not there as a regular file after the build",
-            mend="look for what makes it in the series",
+            hint="look for what makes it in the series",
             code=ExitCode.BUILD,
         )
     return path

@@ -16,7 +16,7 @@ def pack(root: Path, image: Path, stage: Stage) -> None:
 
     OSError (ENOSPC) if the disk is full; HarnessError (exit 7) if mkfs.erofs fails otherwise.
     """
-    tool = process.need("mkfs.erofs", package="erofs-utils")
+    tool = process.require_tool("mkfs.erofs", package="erofs-utils")
     argv = [tool, "--all-root", "-T0", str(image), str(root)]
     stage.command(argv)
     status, output = process.capture(argv)
@@ -25,7 +25,7 @@ def pack(root: Path, image: Path, stage: Stage) -> None:
         raise HarnessError(
             str(image),
             f"mkfs.erofs failed (status {status})",
-            mend="see its messages above",
+            hint="see its messages above",
             code=ExitCode.LOST,
             details=output,
         )

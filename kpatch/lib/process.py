@@ -22,25 +22,25 @@ WATCH_SECONDS = 0.5
 CHUNK = 1 << 17
 
 
-def need(tool: str, *, package: str) -> str:
+def require_tool(tool: str, *, package: str) -> str:
     """Return the path of ``tool``; HarnessError (exit 2) if it is not in PATH.
 
     ``package`` is the Debian package that the error names.
     """
     path = shutil.which(tool)
     if path is None:
-        raise HarnessError(tool, "not found in PATH", mend=system.install([package]))
+        raise HarnessError(tool, "not found in PATH", hint=system.install([package]))
     return path
 
 
-def ending_with_us(argv: Sequence[str], parent_death: str = "TERM") -> list[str]:
+def with_pdeathsig(argv: Sequence[str], parent_death: str = "TERM") -> list[str]:
     """Return an argv that runs ``argv`` with a parent-death signal (prctl(2), PR_SET_PDEATHSIG).
 
     The kernel sends the signal ``parent_death`` to the program when our process has ended, for
     whatever reason. This also covers a Ctrl-C that arrives while subprocess is starting the child,
     when no Popen object exists yet.
     """
-    return [need("setpriv", package="util-linux"), "--pdeathsig", parent_death, "--", *argv]
+    return [require_tool("setpriv", package="util-linux"), "--pdeathsig", parent_death, "--", *argv]
 
 
 @contextmanager
@@ -67,7 +67,7 @@ def child(
     That is TERM for make, which ends its own children, and KILL for QEMU.
     """
     process = subprocess.Popen(
-        ending_with_us(argv, parent_death),
+        with_pdeathsig(argv, parent_death),
         cwd=cwd,
         env=None if env is None else dict(env),
         stdin=stdin,

@@ -15,7 +15,7 @@ from kpatch.tables import packages
 def check() -> None:
     """HarnessError (exit 2) for the first that is missing."""
     for tool, package in {**packages.BUILD, **packages.RUN}.items():
-        process.need(tool, package=package)
+        process.require_tool(tool, package=package)
     for path, package in packages.FILES.items():
         if not path.is_file():
-            raise HarnessError(str(path), "is not there", mend=system.install([package]))
+            raise HarnessError(str(path), "is not there", hint=system.install([package]))

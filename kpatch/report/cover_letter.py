@@ -65,19 +65,19 @@ def _evidence(path: Path, applied: Applied) -> RunResult:
         run = result.load(path)
     except HarnessError as error:
         raise HarnessError(
-            what, error.cause, mend="give the result.json of a run", details=error.details
+            what, error.cause, hint="give the result.json of a run", details=error.details
         ) from None
     told = next((one for one in run.series if one.name == name), None)
     if run.kernel is None or told is None or not any(test.series == name for test in run.tests):
         raise HarnessError(
-            what, f"tells of no test of series {name}", mend="give the result.json of a run of it"
+            what, f"tells of no test of series {name}", hint="give the result.json of a run of it"
         )
     same_tree = run.kernel.tree_id == applied.tree.tree_id
     if same_tree and told.delta_id not in (None, applied.delta_id):
         raise HarnessError(
             what,
             f"is of series {name} as it was before it was changed",
-            mend=f"test it again: make kernel-test SERIES='base {name}'",
+            hint=f"test it again: make kernel-test SERIES='base {name}'",
         )
     return run
 

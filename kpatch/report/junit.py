@@ -42,7 +42,7 @@ def render(result: RunResult) -> bytes:
     if result.error is not None:
         suite = junitparser.TestSuite("run")
         case = junitparser.TestCase("run", "vfio-acpi")
-        line = f"{result.error.what}: {result.error.cause}; {result.error.mend}"
+        line = f"{result.error.what}: {result.error.cause}; {result.error.hint}"
         case.result = [_finding(junitparser.Error, line + "\n" + result.error.details, "error")]
         suite.add_testcase(case)
         document.add_testsuite(suite)

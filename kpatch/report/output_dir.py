@@ -67,7 +67,7 @@ class Output:
         HarnessError (exit 2) if a file of that name exists that is not ours.
         """
         if not _NAME.fullmatch(name):
-            raise HarnessError(f"OUT={self.path}", f"{name!r} is no file name", mend="rename it")
+            raise HarnessError(f"OUT={self.path}", f"{name!r} is no file name", hint="rename it")
         if name not in self._names:
             self.reserve([name])
             try:
@@ -85,12 +85,12 @@ class Output:
                 raise HarnessError(
                     f"OUT={self.path}",
                     f"{name} is there and is not from a run of this harness",
-                    mend="move it away or choose another folder",
+                    hint="move it away or choose another folder",
                 )
 
 
 @contextmanager
-def claim(path: Path, *, names: Iterable[str] = ()) -> Iterator[Output]:
+def open_output_dir(path: Path, *, names: Iterable[str] = ()) -> Iterator[Output]:
     """Make the folder ``path`` if needed, lock it, remove earlier results, and yield it.
 
     ``names`` are files that the run will certainly write. HarnessError (exit 2) if the folder
@@ -118,7 +118,7 @@ def _locked(path: Path) -> Iterator[IO[str]]:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise HarnessError(
-                f"OUT={path}", "another run is writing there", mend="choose another folder"
+                f"OUT={path}", "another run is writing there", hint="choose another folder"
             ) from None
         yield manifest
 
@@ -148,7 +148,7 @@ def _unwritable(path: Path, error: OSError) -> HarnessError:
     return HarnessError(
         f"OUT={path}",
         f"cannot be written: {error.strerror or error}",
-        mend="choose a folder that can be written to",
+        hint="choose a folder that can be written to",
     )
 
 
@@ -156,6 +156,6 @@ def _late(path: Path, error: OSError) -> HarnessError:
     return HarnessError(
         str(path),
         f"cannot be written: {error.strerror or error}",
-        mend="make room and run again",
+        hint="make room and run again",
         code=ExitCode.LOST,
     )

@@ -85,7 +85,7 @@ class ErrorInfo:
 
     what: str
     cause: str
-    mend: str
+    hint: str
     details: str = ""
 
 
@@ -145,7 +145,7 @@ def _warning(found: Finding, left: Counter[str] | None) -> WarningInfo:
 
 def error_of(error: HarnessError) -> ErrorInfo:
     """Convert an error of the harness to its form in a result."""
-    return ErrorInfo(error.what, error.cause, error.mend, error.details)
+    return ErrorInfo(error.what, error.cause, error.hint, error.details)
 
 
 def dump(result: RunResult) -> str:
@@ -229,4 +229,4 @@ def _each(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 
 def _error(path: Path, cause: str) -> HarnessError:
-    return HarnessError(str(path), cause, mend="run the tests again", code=ExitCode.LOST)
+    return HarnessError(str(path), cause, hint="run the tests again", code=ExitCode.LOST)

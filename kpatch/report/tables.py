@@ -203,7 +203,7 @@ def _troubles(result: RunResult) -> list[str]:
         for incident in result.incidents
     ]
     if result.error is not None:
-        lines.append(f"{result.error.what}: {result.error.cause}; {result.error.mend}")
+        lines.append(f"{result.error.what}: {result.error.cause}; {result.error.hint}")
     return lines
 
 

@@ -268,7 +268,7 @@ class Follower:
             raise HarnessError(
                 f"MECHANISM={declared}",
                 f"the kernel shows {found.mechanism}: {found.how}",
-                mend=f"leave MECHANISM out, or say MECHANISM={found.mechanism}",
+                hint=f"leave MECHANISM out, or say MECHANISM={found.mechanism}",
             )
 
     def _act(self, it: qemu.VM, request: Request) -> None:
@@ -332,7 +332,7 @@ def _refuse_other_protocol(hello: Hello) -> None:
         raise HarnessError(
             "the suite in the guest",
             str(error),
-            mend="have host and guest run the suite of one checkout; `make clean` drops old images",
+            hint="have host and guest run the suite of one checkout; `make clean` drops old images",
             code=ExitCode.LOST,
         ) from error
 
@@ -349,7 +349,7 @@ def _write(file: FileIO, data: bytes) -> None:
         raise HarnessError(
             str(file.name),
             f"cannot be written: {error.strerror}",
-            mend="make room and run again",
+            hint="make room and run again",
             code=ExitCode.LOST,
         ) from error
 

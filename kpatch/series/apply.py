@@ -152,14 +152,14 @@ def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
             raise HarnessError(
                 what,
                 f"path {path} is or goes through {shown}, a symbolic link of the tree",
-                mend="patch the file that it points to",
+                hint="patch the file that it points to",
             )
         if last and stat.S_ISREG(info.st_mode):
             return here.read_bytes(), bool(info.st_mode & stat.S_IXUSR)
         if last or not stat.S_ISDIR(info.st_mode):
             kind = "folder" if stat.S_ISDIR(info.st_mode) else "file"
             raise HarnessError(
-                what, f"path {path} clashes with {shown}, a {kind} of the tree", mend="rename it"
+                what, f"path {path} clashes with {shown}, a {kind} of the tree", hint="rename it"
             )
     raise AssertionError("a path has at least one part")
 
@@ -173,7 +173,7 @@ def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Serie
         if entry.mode not in _REGULAR or entry.mode_before not in _REGULAR:
             kind = "submodule" if entry.mode == "160000" else "symbolic link"
             raise HarnessError(
-                where, f"makes {entry.path} a {kind}", mend="a kernel patch has no need of one"
+                where, f"makes {entry.path} a {kind}", hint="a kernel patch has no need of one"
             )
 
 
@@ -186,22 +186,22 @@ def _refusal(
         return HarnessError(
             where,
             f"is in {tree.version} already",
-            mend="leave it out, or choose an older KERNEL",
+            hint="leave it out, or choose an older KERNEL",
             code=ExitCode.APPLY,
         )
     cause, details = _diagnosis(patch, box, stderr)
-    mend = _mend(series)
+    hint = _mend(series)
     loose = ("--check", "--cached", "--ignore-whitespace", str(patch.diff))
     if box.git("apply", strip, *loose).status == 0:
         cause += ", differs from the tree in white space alone, as if mail had changed it"
-        mend = "send it by git send-email or b4, which leave white space alone"
+        hint = "send it by git send-email or b4, which leave white space alone"
     elif patch.flowed:
         cause += " (it came as format=flowed, which damages patches)"
-        mend = "send it by git send-email or b4"
+        hint = "send it by git send-email or b4"
     return HarnessError(
         where,
         f"does not apply to {tree.version}: {cause}",
-        mend=mend,
+        hint=hint,
         code=ExitCode.APPLY,
         details=details,
     )

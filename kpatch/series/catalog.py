@@ -122,7 +122,7 @@ def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FO
     raise HarnessError(
         f"SERIES={name}",
         "no series of this name",
-        mend=f"choose from {', '.join(names)}, or give the path of an mbox file",
+        hint=f"choose from {', '.join(names)}, or give the path of an mbox file",
     )
 
 
@@ -135,7 +135,7 @@ def load_file(
     """
     if not path.is_file() and not path.is_dir():
         cause = "is not a file" if path.exists() else "no such file"
-        raise HarnessError(f"SERIES={path}", cause, mend=NAME)
+        raise HarnessError(f"SERIES={path}", cause, hint=NAME)
     inner = Path(path.name).stem if path.suffix in PACKED else path.name
     stem = Path(inner).stem if Path(inner).stem not in reserved else path.name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:80]
@@ -149,7 +149,7 @@ def _load_carried(folder: Path, base: str) -> Series:
         wanted = Version(base)
     except InvalidVersion:
         raise HarnessError(
-            what, f"{base!r} is no kernel version", mend="give one like 7.3"
+            what, f"{base!r} is no kernel version", hint="give one like 7.3"
         ) from None
     for variant in table.variants:
         if variant.covers(wanted):
@@ -158,7 +158,7 @@ def _load_carried(folder: Path, base: str) -> Series:
             )
     ranges = ", ".join(map(str, table.variants))
     raise HarnessError(
-        what, f"has no patches for {base}, only for {ranges}", mend="choose another KERNEL"
+        what, f"has no patches for {base}, only for {ranges}", hint="choose another KERNEL"
     )
 
 
@@ -182,7 +182,7 @@ def _table(folder: Path) -> Table:
         return Table(_line(table, "title"), _line(table, "mechanism"), draft, tuple(variants))
     except (ValueError, OSError) as error:
         raise HarnessError(
-            str(path), str(error), mend="see the grammar in kpatch.series.catalog"
+            str(path), str(error), hint="see the grammar in kpatch.series.catalog"
         ) from None
 
 

@@ -54,7 +54,7 @@ class Person:
 
 
 @dataclass(frozen=True)
-class Wish:
+class ExportOptions:
     """How to export: the ``version`` (2 for v2), and by whom."""
 
     person: Person
@@ -74,33 +74,35 @@ def exporter() -> Person:
     """Return user.name and user.email from git's configuration; HarnessError (exit 2) if unset."""
     found = []
     for key, check in (("user.name", _NAME), ("user.email", _EMAIL)):
-        argv = (process.need("git", package="git"), "config", "--get", key)
+        argv = (process.require_tool("git", package="git"), "config", "--get", key)
         status, said = process.capture(argv)
         value = said.strip()
         if status != 0 or not check.fullmatch(value):
             raise HarnessError(
                 "export",
                 f"git has no {key} for you" if status else f"git's {key} for you is {value!r}",
-                mend=f"run: git config --global {key} '…'",
+                hint=f"run: git config --global {key} '…'",
             )
         found.append(value)
     return Person(*found)
 
 
-def export(applied: Applied, wish: Wish, cover: Cover, *, stage: Stage) -> dict[str, bytes]:
+def export(
+    applied: Applied, export_options: ExportOptions, cover: Cover, *, stage: Stage
+) -> dict[str, bytes]:
     """The files for ``git send-email`` by name: the cover letter, and a mail for each patch.
 
     HarnessError (exit 2) for a series without patches.
     """
     if not applied.series.mailboxes:
         raise HarnessError(
-            f"export {applied.series.name}", "has no patches", mend="name another series"
+            f"export {applied.series.name}", "has no patches", hint="name another series"
         )
-    identity = _identity(wish.person)
+    identity = _identity(export_options.person)
     with sandbox() as box:
         parent = None
         for patch in steps(applied.tree, applied.series, box, stage=stage):
-            parent = _commit(box, patch, parent, wish)
+            parent = _commit(box, patch, parent, export_options)
         assert parent is not None
         box.must("update-ref", f"refs/heads/{BRANCH}", parent)
         # The first paragraph of a branch's description is the cover letter's title.
@@ -108,7 +110,7 @@ def export(applied: Applied, wish: Wish, cover: Cover, *, stage: Stage) -> dict[
         box.must("config", f"branch.{BRANCH}.description", description)
         box.must("config", "core.abbrev", ABBREVIATION)
         folder = box.folder / "mails"
-        argv = _format_patch(folder, wish)
+        argv = _format_patch(folder, export_options)
         stage.command(["git", *argv])
         box.must(*argv, env=identity)
         files = {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
@@ -131,7 +133,7 @@ def write(files: Mapping[str, bytes], out: Path) -> None:
             shutil.rmtree(partial, ignore_errors=True)
     except OSError as error:
         raise HarnessError(
-            f"OUT={out}", f"cannot be written: {error.strerror}", mend="choose another folder"
+            f"OUT={out}", f"cannot be written: {error.strerror}", hint="choose another folder"
         ) from error
 
 
@@ -143,7 +145,7 @@ def refuse_taken(out: Path) -> None:
         raise HarnessError(
             f"OUT={out}",
             "is a folder with files in it" if out.is_dir() else "is there and is no folder",
-            mend="move it away or choose another folder",
+            hint="move it away or choose another folder",
         )
 
 
@@ -168,32 +170,32 @@ def _identity(person: Person) -> dict[str, str]:
     }
 
 
-def _commit(box: Sandbox, patch: Patch, parent: str | None, wish: Wish) -> str:
+def _commit(box: Sandbox, patch: Patch, parent: str | None, export_options: ExportOptions) -> str:
     """Commit the index of ``box`` with the message of ``patch``; return the commit's id."""
-    env = _identity(wish.person)
+    env = _identity(export_options.person)
     name, email = patch.author
     if email != PLACEHOLDER:
         env |= {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email}
     message = f"{patch.subject}\n\n".encode() + patch.message.read_bytes()
-    if wish.signoff:
-        trailer = f"Signed-off-by: {wish.person}"
+    if export_options.signoff:
+        trailer = f"Signed-off-by: {export_options.person}"
         options = ("--if-exists", "addIfDifferent", "--trailer", trailer)
         message = box.must("interpret-trailers", *options, stdin=message)
     tree = box.must("write-tree").decode().strip()
     parents = ("-p", "base" if parent is None else parent)
     commit = box.must("commit-tree", tree, *parents, stdin=message, env=env).decode().strip()
-    if wish.version > 1:
+    if export_options.version > 1:
         # format-patch --notes prints it below "---", where it does not become part of the commit.
-        changes = f"Changes in v{wish.version}:\n- {TO_FILL_IN} CHANGES HERE {TO_FILL_IN}"
+        changes = f"Changes in v{export_options.version}:\n- {TO_FILL_IN} CHANGES HERE {TO_FILL_IN}"
         box.must("notes", "add", "-m", changes, commit, env=env)
     return commit
 
 
-def _format_patch(folder: Path, wish: Wish) -> list[str]:
+def _format_patch(folder: Path, export_options: ExportOptions) -> list[str]:
     return [
         *("format-patch", "--quiet", "--zero-commit", "--numbered", "--notes"),
-        *("--cover-letter", "--cover-from-description=subject", f"--from={wish.person}"),
-        *(("--reroll-count", str(wish.version)) if wish.version > 1 else ()),
+        *("--cover-letter", "--cover-from-description=subject", f"--from={export_options.person}"),
+        *(("--reroll-count", str(export_options.version)) if export_options.version > 1 else ()),
         *("--output-directory", str(folder), f"base..{BRANCH}"),
     ]
 

@@ -70,7 +70,7 @@ def standard_input() -> Path:
     what = f"SERIES={STDIN}"
     content = sys.stdin.buffer.read(SIZE_LIMIT + 1)
     if not content.strip():
-        raise HarnessError(what, "nothing came by standard input", mend=EXPORT)
+        raise HarnessError(what, "nothing came by standard input", hint=EXPORT)
     _limit(what, len(content))
     return keep(f"stdin-{hashlib.sha256(content).hexdigest()[:12]}.mbox", content)
 
@@ -78,7 +78,7 @@ def standard_input() -> Path:
 def keep(name: str, content: bytes) -> Path:
     """Write ``content`` to the cache, for commands that repeat a run; its path."""
     path = cache.folder("mail") / name
-    with cache.explained():
+    with cache.translate_os_errors():
         partial = path.with_name(f".{name}.{os.getpid()}")
         partial.write_bytes(content)
         partial.replace(path)
@@ -99,7 +99,7 @@ def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
         _limit(what, total)
         flaw = _flaw(content)
         if flaw is not None:
-            raise HarnessError(what, f"{path} {flaw[0]}", mend=flaw[1])
+            raise HarnessError(what, f"{path} {flaw[0]}", hint=flaw[1])
         found.append(Post(path.name, content, single))
     return found
 
@@ -119,17 +119,17 @@ def _files(what: str, path: Path) -> list[tuple[Path, bool]]:
                 if (is_mail(file.name) or file.name.isdigit()) and not file.is_dir()
             ]
     except OSError as error:
-        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", mend=NAME) from None
+        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", hint=NAME) from None
     if not found:
         ends = ", ".join(SUFFIXES)
         raise HarnessError(
             what,
             f"{path} is a folder without mail: no maildir, and no file ends in {ends}",
-            mend=NAME,
+            hint=NAME,
         )
     if len(found) > COUNT_LIMIT:
         raise HarnessError(
-            what, f"{path} has more than {COUNT_LIMIT} files", mend="take the series out of it"
+            what, f"{path} has more than {COUNT_LIMIT} files", hint="take the series out of it"
         )
     return found
 
@@ -142,9 +142,9 @@ def _size(what: str, path: Path) -> int:
     try:
         info = path.stat()
     except OSError as error:
-        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", mend=NAME) from None
+        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", hint=NAME) from None
     if not stat.S_ISREG(info.st_mode):
-        raise HarnessError(what, f"{path} is not a file", mend=NAME)
+        raise HarnessError(what, f"{path} is not a file", hint=NAME)
     return info.st_size
 
 
@@ -152,7 +152,7 @@ def _read(what: str, path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", mend=NAME) from None
+        raise HarnessError(what, f"{path} cannot be read: {error.strerror}", hint=NAME) from None
 
 
 def _limit(what: str, size: int) -> None:
@@ -160,7 +160,7 @@ def _limit(what: str, size: int) -> None:
         raise HarnessError(
             what,
             f"{size >> 20} MiB of mail, more than {SIZE_LIMIT >> 20}",
-            mend="take out what is not part of the series",
+            hint="take out what is not part of the series",
         )
 
 
@@ -191,7 +191,7 @@ def _unpacked(what: str, path: Path, content: bytes) -> bytes:
                 return unpack(content)
             except (OSError, EOFError, zlib.error, lzma.LZMAError):
                 raise HarnessError(
-                    what, f"{path} is compressed by {name}, and damaged", mend="fetch it again"
+                    what, f"{path} is compressed by {name}, and damaged", hint="fetch it again"
                 ) from None
     return content
 

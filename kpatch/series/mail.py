@@ -84,7 +84,7 @@ def _split(what: str, posts: list[Post], box: Sandbox) -> Iterator[tuple[str, Pa
             split = box.git("mailsplit", "-b", "-d5", *rd, f"-o{folder}", stdin=post.content)
             if split.status:
                 raise HarnessError(
-                    what, f"{post.name} is not an mbox", mend=EXPORT, details=split.stderr
+                    what, f"{post.name} is not an mbox", hint=EXPORT, details=split.stderr
                 )
         for nth, path in enumerate(sorted(folder.iterdir()), 1):
             yield (post.name if post.single else f"mail {nth} of {post.name}"), path
@@ -106,7 +106,7 @@ def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
     )
     if done.status:
         raise HarnessError(
-            f"{what}, {place}", "cannot be decoded", mend=EXPORT, details=done.stderr
+            f"{what}, {place}", "cannot be decoded", hint=EXPORT, details=done.stderr
         )
     lines = done.stdout.decode(errors="replace").splitlines()
     told = dict(line.split(": ", 1) for line in lines if ": " in line)

@@ -83,7 +83,7 @@ def read(series: Series, box: Sandbox) -> Posting:
     total = len(meant.patches)
     patches = tuple(_patch(what, n, total, mail, box) for n, mail in enumerate(meant.patches, 1))
     if meant.absent:
-        raise HarnessError(what, f"is not whole: it lacks {meant.absent}", mend=WHOLE)
+        raise HarnessError(what, f"is not whole: it lacks {meant.absent}", hint=WHOLE)
     return Posting(patches, meant.base_commit, meant.prerequisites, meant.notes)
 
 
@@ -104,7 +104,7 @@ def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patc
         raise HarnessError(
             where,
             "has a diff in its message, which git am takes for the patch",
-            mend="indent the lines of that diff",
+            hint="indent the lines of that diff",
         )
     strip = _strip(mail.diff.read_bytes())
     paths = _paths(where, mail, mail.diff, strip, box)
@@ -133,11 +133,11 @@ def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tupl
             path = _checked(where, name)
             if added == b"-":
                 raise HarnessError(
-                    where, f"has a binary patch for {path}", mend="leave binary files out"
+                    where, f"has a binary patch for {path}", hint="leave binary files out"
                 )
             found[path] = None
     if len(found) > PATH_LIMIT:
-        raise HarnessError(where, f"names more than {PATH_LIMIT} files", mend="split the series")
+        raise HarnessError(where, f"names more than {PATH_LIMIT} files", hint="split the series")
     return tuple(found)
 
 
@@ -147,7 +147,7 @@ def _damaged(where: str, mail: Mail, diff: Path, stderr: str) -> HarnessError:
     cause = f"is damaged: {lines[-1]}" if lines else "is damaged"
     content = diff.read_bytes()
     if re.search(rb"^diff --(?:cc|combined) ", content, re.MULTILINE):
-        return HarnessError(where, "is the combined diff of a merge", mend=EXPORT)
+        return HarnessError(where, "is the combined diff of a merge", hint=EXPORT)
     if b"\xc2\xa0" in content:
         cause += " (white space was changed on the way: it has no-break spaces)"
     elif mail.flowed:
@@ -155,7 +155,7 @@ def _damaged(where: str, mail: Mail, diff: Path, stderr: str) -> HarnessError:
     return HarnessError(
         where,
         cause,
-        mend="send it by git send-email or b4, or " + EXPORT,
+        hint="send it by git send-email or b4, or " + EXPORT,
         details=stderr,
     )
 
@@ -177,6 +177,6 @@ def _checked(where: str, raw: bytes) -> str:
         raise HarnessError(
             where,
             f"has the path {shown[:200]}, which is not one inside a kernel tree",
-            mend="do not apply this patch anywhere before you know why",
+            hint="do not apply this patch anywhere before you know why",
         )
     return path

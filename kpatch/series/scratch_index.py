@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch.errors import HarnessError
-from kpatch.lib.process import ending_with_us, need
+from kpatch.lib.process import require_tool, with_pdeathsig
 
 TIME_LIMIT = 120.0
 """Seconds for one git command; the largest real series takes a thousandth of that."""
@@ -50,7 +50,7 @@ class Sandbox:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        self._git = need("git", package="git")
+        self._git = require_tool("git", package="git")
         (folder / "home").mkdir()
         self._env = {
             "PATH": os.environ.get("PATH", os.defpath),
@@ -78,7 +78,7 @@ class Sandbox:
         argv = [self._git, "-c", "core.hooksPath=" + os.devnull, "-c", "core.symlinks=false"]
         try:
             done = subprocess.run(
-                ending_with_us([*argv, *arguments]),
+                with_pdeathsig([*argv, *arguments]),
                 input=stdin,
                 capture_output=True,
                 cwd=cwd or self.folder,
@@ -91,7 +91,7 @@ class Sandbox:
             raise HarnessError(
                 f"git {arguments[0]}",
                 f"still running after {TIME_LIMIT:.0f} s",
-                mend="look for what is abnormal in the series",
+                hint="look for what is abnormal in the series",
             ) from None
         return Output(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
@@ -106,7 +106,7 @@ class Sandbox:
         if done.status:
             cause = done.stderr.strip().splitlines() or [f"exit status {done.status}"]
             raise HarnessError(
-                f"git {arguments[0]}", cause[-1], mend="check git and the space left for files"
+                f"git {arguments[0]}", cause[-1], hint="check git and the space left for files"
             )
         return done.stdout
 

@@ -123,7 +123,7 @@ def thread(what: str, mails: Iterable[Mail], identify: Callable[[Mail], str]) ->
     older = [one for one in patches if one.told.revision != latest]
     _check_lost(what, letters, group)
     if not group:
-        raise HarnessError(what, "no mail in it has a patch that is no reply", mend=EXPORT)
+        raise HarnessError(what, "no mail in it has a patch that is no reply", hint=EXPORT)
     if older:
         _check_related(what, [one for one in letters if one not in older], older)
         versions = ", ".join(f"v{number}" for number in sorted({o.told.revision for o in older}))
@@ -134,7 +134,7 @@ def thread(what: str, mails: Iterable[Mail], identify: Callable[[Mail], str]) ->
     totals = sorted({one.total for one in group if one.number is not None})
     if not absent and len(totals) > 1:
         first, other = (next(one for one in group if one.total == total) for total in totals[:2])
-        raise HarnessError(what, f"holds two series, of {first} and of {other}", mend=APART)
+        raise HarnessError(what, f"holds two series, of {first} and of {other}", hint=APART)
     base, prerequisites = _base(letters, group)
     return Thread(tuple(one.mail for one in group), absent, base, prerequisites, tuple(notes))
 
@@ -158,7 +158,7 @@ def _letter(what: str, mail: Mail, identify: Callable[[Mail], str]) -> _Letter:
         told = b4.LoreMessage(extract)
     except (ValueError, TypeError, LookupError, AttributeError) as error:
         raise HarnessError(
-            f"{what}, {mail}", f"has headers that cannot be read: {error}", mend=EXPORT
+            f"{what}, {mail}", f"has headers that cannot be read: {error}", hint=EXPORT
         ) from None
     return _Letter(
         mail,
@@ -191,7 +191,7 @@ def _without_copies(what: str, letters: list[_Letter]) -> list[_Letter]:
             raise HarnessError(
                 what,
                 f"{there} and {letter} have one Message-ID and different diffs",
-                mend="take out the one that is damaged",
+                hint="take out the one that is damaged",
             )
     return list(first.values())
 
@@ -206,7 +206,7 @@ def _check_lost(what: str, letters: list[_Letter], group: list[_Letter]) -> None
             raise HarnessError(
                 f"{what}, patch {one.number} ({one.mail.subject})",
                 f"has no diff in it ({one.mail.place})",
-                mend=EXPORT,
+                hint=EXPORT,
             )
 
 
@@ -220,7 +220,7 @@ def _check_related(what: str, new: list[_Letter], old: list[_Letter]) -> None:
         raise HarnessError(
             what,
             f"holds two series, of {old[0]} and of {latest}, with no title in common",
-            mend=APART,
+            hint=APART,
         )
 
 
@@ -243,7 +243,7 @@ def _ordered(
         if one.posted:
             beside = (numbered or loose)[0]
             raise HarnessError(
-                what, f"holds two series, of {beside} and of {one}, which has no number", mend=APART
+                what, f"holds two series, of {beside} and of {one}, which has no number", hint=APART
             )
     # Who adds a patch of his own to a series puts it where it belongs.
     ordered = iter(sorted(numbered, key=lambda one: one.number or 0))
@@ -301,7 +301,7 @@ def _once(what: str, group: list[_Letter], notes: list[str]) -> list[_Letter]:
         raise HarnessError(
             what,
             f"{clash[0]} and {clash[1]} have one number and different diffs",
-            mend="take out the one that is not meant, or " + APART,
+            hint="take out the one that is not meant, or " + APART,
         )
     notes += [f"leaves out {one}: sent again" for one in group if one not in rest]
     return rest

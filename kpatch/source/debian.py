@@ -117,7 +117,7 @@ def archives() -> tuple[Archive, ...]:
     )
     if status != 0:
         raise HarnessError(
-            "apt-get indextargets", _first_error(output), mend="mend the system's apt sources"
+            "apt-get indextargets", _first_error(output), hint="mend the system's apt sources"
         )
     # An archive counts as Debian's if it names its suites as Debian does; archives of third
     # parties seldom do.
@@ -143,7 +143,7 @@ def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Packag
         raise HarnessError(
             what,
             "this system has no apt-get to take it from Debian's archive with",
-            mend="give KERNEL= the path of a kernel tree or tarball, or a tarball's URL#sha256=HEX",
+            hint="give KERNEL= the path of a kernel tree or tarball, or a tarball's URL#sha256=HEX",
         )
     known = archives()
     absences: list[tuple[str, _AbsentError]] = []
@@ -157,14 +157,14 @@ def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Packag
         raise HarnessError(
             what,
             f"the system's apt is configured for no archive that has {', '.join(suites)}",
-            mend="add Debian's archive to the apt sources, or give KERNEL= a path or a tarball",
+            hint="add Debian's archive to the apt sources, or give KERNEL= a path or a tarball",
         )
     certain = all(absent.certain for _, absent in absences)
     reasons = "; ".join(f"{suite}: {absent}" for suite, absent in absences)
     raise HarnessError(
         what,
         f"no {name} could be had ({reasons})",
-        mend="give KERNEL= a path or a tarball"
+        hint="give KERNEL= a path or a tarball"
         if certain
         else "look at the network and at the system's apt sources, and try again",
         code=ExitCode.USAGE if certain else ExitCode.LOST,
@@ -189,7 +189,7 @@ def download(package: Package, into: Path, *, what: str, stage: Stage) -> Path:
         raise HarnessError(
             what,
             f"{package.name} {package.version} cannot be downloaded ({_first_error(output)})",
-            mend="look at the network and try again",
+            hint="look at the network and try again",
             code=ExitCode.LOST,
             details=public(output),
         )
@@ -221,7 +221,7 @@ def _locate(name: str, suite: str, archive: Archive, *, stage: Stage) -> Package
     def waiting() -> None:
         stage.say(f"waiting for another run that reads {suite}")
 
-    with cache.locked(f"apt-{folder.name}", waiting=waiting), cache.explained():
+    with cache.locked(f"apt-{folder.name}", waiting=waiting), cache.translate_os_errors():
         _prepare(folder, suite, archive)
         status, output = _apt(folder, ("update",), stage=stage, cwd=folder)
         if status != 0:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
-from kpatch.lib.process import capture, need
+from kpatch.lib.process import capture, require_tool
 from kpatch.lib.stage import Stage
 
 
@@ -29,7 +29,7 @@ def fingerprint(top: Path, *, what: str) -> str:
             whole.update(f"{kind} {content} {name}\0".encode(errors="surrogateescape"))
     except OSError as error:
         raise HarnessError(
-            what, f"{error.filename}: {error.strerror}", mend="make it readable"
+            what, f"{error.filename}: {error.strerror}", hint="make it readable"
         ) from error
     return whole.hexdigest()
 
@@ -40,7 +40,7 @@ def copy(top: Path, into: Path, *, what: str, stage: Stage) -> None:
     Hard links are not used: a user who edits a file in place would change the copy too. OSError
     (ENOSPC) if the disk is full; HarnessError (exit 2) if cp fails otherwise.
     """
-    need("cp", package="coreutils")
+    require_tool("cp", package="coreutils")
     options = ("--recursive", "--no-dereference", "--preserve=mode,timestamps", "--reflink=auto")
     argv = ("cp", *options, "--", str(top), str(into))
     stage.note(f"copying {top}")
@@ -49,7 +49,7 @@ def copy(top: Path, into: Path, *, what: str, stage: Stage) -> None:
     if status != 0:
         cache.raise_if_full(output)
         first = (output.splitlines() or ["cp gives no reason"])[0]
-        raise HarnessError(what, f"cannot be copied ({first})", mend="try again", details=output)
+        raise HarnessError(what, f"cannot be copied ({first})", hint="try again", details=output)
 
 
 def _walk(top: Path) -> Iterator[tuple[str, str, os.stat_result]]:
@@ -80,9 +80,9 @@ def _content(path: str, status: os.stat_result, inside: Path, *, what: str) -> t
     if stat.S_ISDIR(status.st_mode):
         return "d", ""
     if not stat.S_ISLNK(status.st_mode):
-        raise HarnessError(what, f"{path} is neither a file nor a folder", mend="remove it")
+        raise HarnessError(what, f"{path} is neither a file nor a folder", hint="remove it")
     if not Path(path).resolve().is_relative_to(inside):
         raise HarnessError(
-            what, f"{path} is a symlink that leads out of the tree", mend="remove it"
+            what, f"{path} is a symlink that leads out of the tree", hint="remove it"
         )
     return "l", str(Path(path).readlink())

@@ -58,7 +58,7 @@ def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
         raise HarnessError(
             what,
             f"the download failed ({type(error).__name__})",
-            mend="look at the network and try again",
+            hint="look at the network and try again",
             code=ExitCode.LOST,
             details=public(str(error)),
         ) from error
@@ -69,7 +69,7 @@ def check(found: str, wanted: str, *, what: str) -> None:
     """Raise HarnessError (exit 2) if the two sha256 differ; the case of ``wanted`` is ignored."""
     if found != wanted.lower():
         raise HarnessError(
-            what, f"the sha256 is {found}", mend="get the file again, or correct the sha256"
+            what, f"the sha256 is {found}", hint="get the file again, or correct the sha256"
         )
 
 
@@ -89,7 +89,7 @@ def _stream(url: str, to: Path, *, what: str, stage: Stage) -> str:
             raise HarnessError(
                 what,
                 f"the server answers {answer.status_code} {answer.reason}",
-                mend="correct the URL",
+                hint="correct the URL",
             )
         length = answer.headers.get("Content-Length", "")
         total = float(length) if length.isdecimal() else None
@@ -102,7 +102,7 @@ def _stream(url: str, to: Path, *, what: str, stage: Stage) -> str:
                     raise HarnessError(
                         what,
                         f"is larger than {MAX_BYTES >> 30} GiB",
-                        mend="give a kernel's tarball",
+                        hint="give a kernel's tarball",
                     )
                 if time.monotonic() - ticked > TICK_SECONDS:
                     ticked = time.monotonic()

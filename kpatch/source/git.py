@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch.errors import HarnessError
-from kpatch.lib.process import capture, need
+from kpatch.lib.process import capture, require_tool
 from kpatch.lib.stage import Stage
 from kpatch.source import unpack
 
@@ -97,7 +97,7 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
     HarnessError (exit 2) if git does not trust the repository, it is damaged, it has no such
     commit, or it lacks the commit's tree object.
     """
-    need("git", package="git")
+    require_tool("git", package="git")
     query = (
         "--path-format=absolute",
         "--is-inside-work-tree",
@@ -113,7 +113,7 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
         if "dubious ownership" in output:
             raise _distrusted(path, output, what=what)
         if (path / ".git").exists():
-            raise HarnessError(what, _reason(output), mend="mend the repository", details=output)
+            raise HarnessError(what, _reason(output), hint="mend the repository", details=output)
         return None
     inside, git_dir, objects, object_format = output.splitlines()
     settings = _settings(path, ceiling)
@@ -154,7 +154,7 @@ def refuse_changes(checkout: Checkout, *, what: str) -> None:
             env=environment,
         )
     if status != 0:
-        raise HarnessError(what, _reason(output), mend="mend the repository", details=output)
+        raise HarnessError(what, _reason(output), hint="mend the repository", details=output)
     changed = [item[3:] for item in output.split("\0") if item]
     if changed:
         shown = ", ".join(changed[:SHOWN_CHANGES])
@@ -162,7 +162,7 @@ def refuse_changes(checkout: Checkout, *, what: str) -> None:
         raise HarnessError(
             what,
             f"the tree has uncommitted changes: {shown}{more}",
-            mend=f"commit them, or give KERNEL={checkout.worktree}@HEAD to leave them out",
+            hint=f"commit them, or give KERNEL={checkout.worktree}@HEAD to leave them out",
         )
 
 
@@ -204,7 +204,7 @@ def _shadow(checkout: Checkout) -> Iterator[dict[str, str]]:
         init = ("git", "init", "--quiet", "--bare", "--template=", form, name)
         status, output = capture(init, env=alone)
         if status != 0:
-            raise HarnessError("git init", _reason(output), mend=f"look at {folder.parent}")
+            raise HarnessError("git init", _reason(output), hint=f"look at {folder.parent}")
         (folder / "HEAD").write_text(f"{checkout.commit}\n")
         (folder / "info").mkdir(exist_ok=True)
         environment = {"GIT_DIR": name, "GIT_OBJECT_DIRECTORY": str(checkout.objects)}
@@ -258,18 +258,18 @@ def _distrusted(path: Path, output: str, *, what: str) -> HarnessError:
     return HarnessError(
         what,
         "the repository belongs to another user, so git does not trust it",
-        mend=f"if you do: {command}",
+        hint=f"if you do: {command}",
         details=f"{_reason(output)}\nrun: {command}",
     )
 
 
 def _no_commit(path: Path, ref: str, environment: dict[str, str], *, what: str) -> HarnessError:
     argv = ("-C", str(path.resolve()), "rev-parse", "--is-shallow-repository")
-    mend = "give a branch, a tag or a commit"
+    hint = "give a branch, a tag or a commit"
     if _git(argv, environment)[1].strip() == "true":
         command = f"git -C {shlex.quote(str(path.resolve()))} fetch --unshallow"
-        mend += f" that this shallow clone has, or get all of them: {command}"
-    return HarnessError(what, f"the repository has no commit {ref!r}", mend=mend)
+        hint += f" that this shallow clone has, or get all of them: {command}"
+    return HarnessError(what, f"the repository has no commit {ref!r}", hint=hint)
 
 
 def _lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str) -> HarnessError:
@@ -279,12 +279,12 @@ def _lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str)
         return HarnessError(
             what,
             f"is a partial clone that lacks {lacked} of the commit",
-            mend=f"get them: {git} fetch --refetch --no-filter; or give a full clone",
+            hint=f"get them: {git} fetch --refetch --no-filter; or give a full clone",
         )
     return HarnessError(
         what,
         f"the repository lacks {lacked} of the commit",
-        mend=f"see what: {git} fsck; or clone it again",
+        hint=f"see what: {git} fsck; or clone it again",
     )
 
 

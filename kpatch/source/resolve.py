@@ -88,12 +88,12 @@ def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
         raise HarnessError(
             what,
             "is a package of kernel headers, without the sources",
-            mend=f"give the source that the kernel was built from, or one of {', '.join(BASES)}",
+            hint=f"give the source that the kernel was built from, or one of {', '.join(BASES)}",
         )
     missing = [name for name in LANDMARKS if not (tree / name).exists()]
     if missing:
         raise HarnessError(
-            what, f"is no kernel tree (it has no {missing[0]})", mend="give the top of one"
+            what, f"is no kernel tree (it has no {missing[0]})", hint="give the top of one"
         )
     with (tree / "Makefile").open(errors="replace") as makefile:
         found = dict(ASSIGNMENT.findall(makefile.read(4096)))
@@ -102,7 +102,7 @@ def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
         raise HarnessError(
             what,
             "is no kernel tree (its Makefile states no VERSION and PATCHLEVEL)",
-            mend="give the top of one",
+            hint="give the top of one",
         )
     base = f"{version}.{patchlevel}"
     sublevel = found.get("SUBLEVEL", "")
@@ -128,14 +128,14 @@ def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
     """
     location, mark, sha256 = spec.partition(SHA256_MARK)
     if not location:
-        raise HarnessError(what, "names nothing", mend=f"give one of {', '.join(BASES)}, or a path")
+        raise HarnessError(what, "names nothing", hint=f"give one of {', '.join(BASES)}, or a path")
     if mark and not re.fullmatch(r"[0-9a-fA-F]{64}", sha256):
-        raise HarnessError(what, "the sha256 is not 64 hex digits", mend="correct it")
+        raise HarnessError(what, "the sha256 is not 64 hex digits", hint="correct it")
     if bad := next((letter for letter in location if not letter.isprintable()), ""):
         raise HarnessError(
             what,
             f"the path has characters that cannot be printed, such as {bad!r}",
-            mend="rename the folder or file",
+            hint="rename the folder or file",
         )
     if "://" in location:
         return _url(location, sha256.lower(), what=what, stage=stage)
@@ -151,7 +151,7 @@ def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
     if repository := git.find(path, ref or "HEAD", what=what):
         return _commit(repository, path, ref, what=what, stage=stage)
     if ref:
-        raise HarnessError(what, f"{path} is no git repository", mend=f"leave out @{ref}")
+        raise HarnessError(what, f"{path} is no git repository", hint=f"leave out @{ref}")
     return _folder(path, what=what, stage=stage)
 
 
@@ -161,12 +161,12 @@ def _unknown(spec: str, *, what: str) -> HarnessError:
         return HarnessError(
             what,
             "is no known kernel",
-            mend=f"give one of {known}, or a path to a kernel tree, or a tarball and its sha256",
+            hint=f"give one of {known}, or a path to a kernel tree, or a tarball and its sha256",
         )
     return HarnessError(
         what,
         "there is no such folder or tarball",
-        mend=f"correct the path, or give one of {known}",
+        hint=f"correct the path, or give one of {known}",
     )
 
 
@@ -190,7 +190,7 @@ def _mode(path: Path, *, what: str) -> int:
     except (FileNotFoundError, NotADirectoryError, ValueError):
         return 0
     except OSError as error:
-        raise HarnessError(what, f"{error.strerror}", mend="correct the path") from error
+        raise HarnessError(what, f"{error.strerror}", hint="correct the path") from error
 
 
 def _make(recipe: Recipe, *, stage: Stage) -> Tree:
@@ -216,7 +216,7 @@ def _make(recipe: Recipe, *, stage: Stage) -> Tree:
     tree = _load(place, cached=cached)
     if tree is None:
         raise HarnessError(
-            f"cache {place}", "damaged", mend="remove that folder", code=ExitCode.LOST
+            f"cache {place}", "damaged", hint="remove that folder", code=ExitCode.LOST
         )
     # The content may have been cached under another name; the origin is this request's.
     return replace(tree, origin=recipe.origin)
@@ -262,7 +262,7 @@ def _remember(base: Base, tree: Tree) -> None:
     """Point the symlink ``bases/NAME`` at the cache entry of ``tree``, atomically."""
     link = cache.folder("bases") / base.name
     fresh = link.with_name(f".{base.name}")
-    with cache.explained():
+    with cache.translate_os_errors():
         fresh.unlink(missing_ok=True)
         fresh.symlink_to(Path("..") / "trees" / tree.path.parent.name)
         fresh.replace(link)
@@ -308,7 +308,7 @@ def _folder(path: Path, *, what: str, stage: Stage) -> Recipe:
     for name in BUILT:
         if (path / name).exists():
             raise HarnessError(
-                what, f"was built in place (it has {name})", mend=f"run: make -C {path} mrproper"
+                what, f"was built in place (it has {name})", hint=f"run: make -C {path} mrproper"
             )
     stage.note(f"reading {path}")
     tree_id = directory.fingerprint(path, what=what)
@@ -316,7 +316,7 @@ def _folder(path: Path, *, what: str, stage: Stage) -> Recipe:
     def fill(partial: Path) -> None:
         directory.copy(path.resolve(), partial / "tree", what=what, stage=stage)
         if directory.fingerprint(partial / "tree", what=what) != tree_id:
-            raise HarnessError(what, "changed while it was copied", mend="try again")
+            raise HarnessError(what, "changed while it was copied", hint="try again")
 
     return Recipe(what, "folder", tree_id, {"folder": str(path.resolve())}, fill)
 
@@ -325,18 +325,18 @@ def _url(url: str, sha256: str, *, what: str, stage: Stage) -> Recipe:
     scheme = url.partition("://")[0].lower()
     if scheme not in (*download.SCHEMES, "file"):
         raise HarnessError(
-            what, f"the scheme {scheme} is not supported", mend="give an https URL or a path"
+            what, f"the scheme {scheme} is not supported", hint="give an https URL or a path"
         )
     if not sha256:
         raise HarnessError(
             what,
             "a URL needs the sha256 of what it gives",
-            mend=f"give {download.public(url)}{SHA256_MARK}<64 hex digits>",
+            hint=f"give {download.public(url)}{SHA256_MARK}<64 hex digits>",
         )
     if scheme == "file":
         path = Path(unquote(urlsplit(url).path))
         if not path.is_file():
-            raise HarnessError(what, "there is no such tarball", mend="correct the path")
+            raise HarnessError(what, "there is no such tarball", hint="correct the path")
         return _file(path, sha256, what=what, stage=stage)
 
     def fill(partial: Path) -> None:
@@ -355,7 +355,7 @@ def _file(path: Path, sha256: str, *, what: str, stage: Stage) -> Recipe:
         with path.open("rb") as file:
             found = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
-        raise HarnessError(what, f"{error.strerror}", mend="make it readable") from error
+        raise HarnessError(what, f"{error.strerror}", hint="make it readable") from error
     if sha256:
         download.check(found, sha256, what=what)
 

@@ -18,7 +18,7 @@ from typing import IO
 
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
-from kpatch.lib.process import child, need
+from kpatch.lib.process import child, require_tool
 from kpatch.lib.stage import Stage
 
 # A kernel tree unpacks to 1.4–1.8 GB; a stream longer than this is taken for a bomb.
@@ -66,14 +66,14 @@ def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
     """
     found = _format(archive, what=what)
     if found.command:
-        need(found.command[0], package=found.package)
+        require_tool(found.command[0], package=found.package)
     stream((found.command,) if found.command else (), into, source=archive, what=what, stage=stage)
 
 
 def package(deb: Path, member: str, into: Path, *, what: str, stage: Stage) -> None:
     """Unpack the .tar.xz ``member`` of the Debian package ``deb``, as `tarball` does."""
-    need("dpkg-deb", package="dpkg")
-    need("xz", package="xz-utils")
+    require_tool("dpkg-deb", package="dpkg")
+    require_tool("xz", package="xz-utils")
     commands = (
         ("dpkg-deb", "--fsys-tarfile", "-"),
         ("tar", "--extract", "--to-stdout", member),
@@ -189,7 +189,7 @@ def _pump(pipe: _Pipe, source: IO[bytes] | None, *, what: str, stage: Stage) -> 
             moved += chunk
             if moved > MAX_BYTES:
                 raise HarnessError(
-                    what, f"unpacks to more than {MAX_BYTES >> 30} GiB", mend="give a kernel's"
+                    what, f"unpacks to more than {MAX_BYTES >> 30} GiB", hint="give a kernel's"
                 )
             if time.monotonic() - ticked > TICK_SECONDS:
                 ticked = time.monotonic()
@@ -223,7 +223,7 @@ def _judge(pipe: _Pipe, *, what: str) -> None:
     raise HarnessError(
         what,
         f"cannot be unpacked ({lines[0].strip()})",
-        mend="get it again: it is truncated or damaged, or not what it claims to be",
+        hint="get it again: it is truncated or damaged, or not what it claims to be",
         details=text,
     )
 
@@ -235,7 +235,7 @@ def _format(archive: Path, *, what: str) -> Format:
         if head.startswith(known.magic, known.offset):
             return known
     raise HarnessError(
-        what, "is no tarball", mend="give a .tar, .tar.xz, .tar.gz, .tar.bz2 or .tar.zst"
+        what, "is no tarball", hint="give a .tar, .tar.xz, .tar.gz, .tar.bz2 or .tar.zst"
     )
 
 
@@ -269,7 +269,7 @@ def _refuse_escapes(top: Path, *, what: str) -> None:
                 why = "is neither a file nor a folder"
             if bad:
                 raise HarnessError(
-                    what, f"{path.relative_to(top)} {why}", mend="give a kernel's tarball"
+                    what, f"{path.relative_to(top)} {why}", hint="give a kernel's tarball"
                 )
 
 

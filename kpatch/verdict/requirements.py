@@ -165,5 +165,5 @@ _KEYS: dict[str, Callable[[object], str]] = {
 
 def _error(path: Path, cause: str) -> HarnessError:
     return HarnessError(
-        path.name, cause, mend="correct the table of requirements", code=ExitCode.LOST
+        path.name, cause, hint="correct the table of requirements", code=ExitCode.LOST
     )

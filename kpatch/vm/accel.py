@@ -52,7 +52,7 @@ def choose(requested: str, image: Path) -> Accel:
     if fault is None:
         return Accel("kvm", requested, "a probing boot worked")
     if requested == "kvm":
-        raise HarnessError("ACCEL=kvm", fault, mend="use ACCEL=auto or ACCEL=tcg")
+        raise HarnessError("ACCEL=kvm", fault, hint="use ACCEL=auto or ACCEL=tcg")
     return Accel("tcg", requested, f"no KVM: {fault}")
 
 
@@ -74,7 +74,7 @@ def _fault(image: Path) -> str | None:
 def _boot_fault(image: Path) -> str | None:
     """Boot ``image`` under KVM; return why that failed, None if the kernel printed its banner."""
     argv = [
-        process.need("qemu-system-x86_64", package="qemu-system-x86"),
+        process.require_tool("qemu-system-x86_64", package="qemu-system-x86"),
         *("-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256M", "-nodefaults"),
         *("-display", "none", "-no-reboot", "-serial", "stdio", "-kernel", str(image)),
         *("-append", "console=ttyS0 earlyprintk=ttyS0 panic=-1"),

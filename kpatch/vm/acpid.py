@@ -65,11 +65,11 @@ def _fill(at: Path, stage: Stage) -> None:
         there = _installed()
         if len(there) < len(PROGRAMS):
             never = error.code is ExitCode.USAGE
-            mend = "look at the network and at the system's apt sources, and try again"
+            hint = "look at the network and at the system's apt sources, and try again"
             raise HarnessError(
                 PACKAGE,
                 error.cause,
-                mend=system.install([PACKAGE]) if never else mend,
+                hint=system.install([PACKAGE]) if never else hint,
                 code=error.code,
                 details=error.details,
             ) from error
@@ -85,7 +85,7 @@ def _fetch(at: Path, stage: Stage) -> str:
     package = debian.find(PACKAGE, SUITES, what=PACKAGE, stage=stage)
     deb = debian.download(package, at, what=PACKAGE, stage=stage)
     root = at / "root"
-    argv = (process.need("dpkg-deb", package="dpkg"), "--extract", str(deb), str(root))
+    argv = (process.require_tool("dpkg-deb", package="dpkg"), "--extract", str(deb), str(root))
     stage.command(argv)
     status, output = process.capture(argv, env=environment.clean())
     missing = [path for path in PROGRAMS.values() if not (root / path).is_file()]
@@ -94,7 +94,7 @@ def _fetch(at: Path, stage: Stage) -> str:
         raise HarnessError(
             PACKAGE,
             f"{deb.name} holds no {missing[0]}" if status == 0 else f"{deb.name} is damaged",
-            mend="get it again",
+            hint="get it again",
             code=ExitCode.LOST,
             details=output,
         )

@@ -283,7 +283,7 @@ def _run(
         raise HarnessError(
             what,
             f"{cause} (status {status})",
-            mend="see its messages above",
+            hint="see its messages above",
             code=ExitCode.LOST,
             details=output,
         )

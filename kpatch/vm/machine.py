@@ -221,14 +221,20 @@ def aml(machine: Machine, *, stage: Stage) -> Path:
     def fill(folder: Path) -> None:
         source = folder / "ssdt.asl"
         source.write_text(asl(machine))
-        argv = [process.need("iasl", package="acpica-tools"), "-we", "-p", "ssdt", source.name]
+        argv = [
+            process.require_tool("iasl", package="acpica-tools"),
+            "-we",
+            "-p",
+            "ssdt",
+            source.name,
+        ]
         stage.command(argv, cwd=folder)
         status, output = process.capture(argv, cwd=folder)
         if status != 0:
             raise HarnessError(
                 str(TEMPLATE),
                 "iasl does not compile the test firmware",
-                mend="see its messages above",
+                hint="see its messages above",
                 code=ExitCode.LOST,
                 details=output,
             )

@@ -327,7 +327,7 @@ def _with_kernel_arguments(
         raise HarnessError(
             "virtme-ng",
             "its kernel command line has no init=",
-            mend="install the version in the lock file",
+            hint="install the version in the lock file",
             code=ExitCode.LOST,
         )
     words = [word + CACHE if word.startswith("rootflags=") else word for word in words]

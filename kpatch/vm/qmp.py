@@ -40,7 +40,7 @@ class Monitor:
         except (QMPError, OSError, EOFError) as error:  # TimeoutError is an OSError
             reason = str(error) or f"no answer within {self._seconds:g} s"
             raise HarnessError(
-                f"QMP {name}", reason, mend="see the console log", code=ExitCode.LOST
+                f"QMP {name}", reason, hint="see the console log", code=ExitCode.LOST
             ) from error
 
     async def _execute(self, name: str, arguments: Mapping[str, object]) -> object:

@@ -64,7 +64,7 @@ def vng() -> str:
     HarnessError (exit 2) if it is missing.
     """
     beside = Path(sys.executable).parent / "vng"
-    return str(beside) if beside.exists() else process.need("vng", package="virtme-ng")
+    return str(beside) if beside.exists() else process.require_tool("vng", package="virtme-ng")
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -109,7 +109,7 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
     of the image only, not on its content, since the kernel has no modules. HarnessError (exit 7) if
     vng fails, or its command is not as expected (`check`).
     """
-    qemu = process.need("qemu-system-x86_64", package="qemu-system-x86")
+    qemu = process.require_tool("qemu-system-x86_64", package="qemu-system-x86")
     words = vng_command(Path(IMAGE), kvm=kvm, interactive=interactive)
     version = importlib.metadata.version("virtme-ng")
     # virtme-ng puts TERM on the kernel's command line of an interactive VM.
@@ -128,7 +128,7 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
             raise HarnessError(
                 "virtme-ng",
                 f"vng --dry-run shows no QEMU command (status {status})",
-                mend="see its output above",
+                hint="see its output above",
                 code=ExitCode.LOST,
                 details=output,
             )
@@ -160,7 +160,7 @@ def check(argv: Sequence[str], *, interactive: bool = False) -> None:
         raise HarnessError(
             f"virtme-ng {importlib.metadata.version('virtme-ng')}",
             f"its QEMU command is not as asked for: {objection}",
-            mend="install the version in the lock file",
+            hint="install the version in the lock file",
             code=ExitCode.LOST,
         )
 
@@ -217,7 +217,7 @@ def replaced(argv: list[str], flag: str, start: str, value: str) -> list[str]:
     raise HarnessError(
         f"virtme-ng {importlib.metadata.version('virtme-ng')}",
         f"its QEMU command has no {flag} {start}…",
-        mend="install the version in the lock file",
+        hint="install the version in the lock file",
         code=ExitCode.LOST,
     )
 

@@ -13,13 +13,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from ktests.acpi import Firmware
-from ktests.cell import Cell, Source
-from ktests.exchange import one_by_one
-from ktests.intake import FIRST, NOT_SENT, Intake
+from ktests.burst_result import Tally, burst_result
+from ktests.burst_source import FIRST, NOT_SENT, Intake
+from ktests.confined_process import Cell, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
+from ktests.ordered_notify import one_by_one
 from ktests.pci import Device
 from ktests.reader import Reader
-from ktests.tally import Tally, tally
 from uapi import probe, vfio
 from uapi.errors import UapiError
 from uapi.eventfd import EventFd
@@ -71,9 +71,9 @@ def overflow(firmware: Firmware, device: Device, count: int) -> None:
     """Notify 0x80 once, 0x81 often, then 0x100 to 0x1ff, these in any order: ``count`` times."""
     one_by_one(firmware, device, [0x80])
     firmware.notify(device.method, 0x81, count=count - KEPT)
-    firmware.settle()
+    firmware.flush_handlers()
     firmware.notify(device.method, 0x100, step=1, count=QUEUE)
-    firmware.settle()
+    firmware.flush_handlers()
 
 
 def take(eventfd: EventFd) -> Notification:
@@ -91,14 +91,14 @@ def take_all(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[
     an empty eventfd does not tell that there is no more. A loopback, which is queued behind
     everything else, does; it is left out.
     """
-    firmware.settle()
+    firmware.flush_handlers()
     device.loopback()
     return list(iter(lambda: take(eventfd), Notification(0, loopback=True)))
 
 
 def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[Notification]:
     """The same, of a queue that may be full: the loopback alone would push one out."""
-    firmware.settle()
+    firmware.flush_handlers()
     first = take(eventfd)
     assert eventfd.wait(READ_SECONDS), "the second one does not come"
     return [first, *take_all(firmware, device, eventfd)]
@@ -182,7 +182,7 @@ class EventfdIntake(Intake):
         A loopback comes after everything else. If it finds the queue full, one more is lost to
         it, and reported as the others are.
         """
-        self._firmware.settle()
+        self._firmware.flush_handlers()
         self._vmm.vfio.loopback()
         reader.wait_until(
             lambda: any(flags(word) & LOOPBACK for word in words(reader.taken[-LAST:]))
@@ -203,7 +203,7 @@ def tally_words(sent: int, got: Sequence[int]) -> Tally:
         for word in got
         if flags(word) != VALID | LOOPBACK
     ]
-    return tally(sent, marks, sum(word >> LOST_SHIFT for word in got))
+    return burst_result(sent, marks, sum(word >> LOST_SHIFT for word in got))
 
 
 def words(taken: Iterable[bytes | None]) -> list[int]:
@@ -242,14 +242,14 @@ class Eventfd(Mechanism):
         """Open the device and set an eventfd."""
         return EventfdVmm(device, firmware, via)
 
-    def intake(
+    def burst_source(
         self,
         device: Device,
         firmware: Firmware,
         *,
         buffer: int | None = None,
     ) -> EventfdIntake:
-        """Open an intake that tells notifications apart by their values."""
+        """Open a burst source that tells notifications apart by their values."""
         return EventfdIntake(EventfdVmm(device, firmware, None), firmware)
 
     def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
@@ -266,10 +266,10 @@ class Eventfd(Mechanism):
 
         return register
 
-    def received(self, cell: Cell, device: vfio.Device, since: int) -> list[bytes]:
+    def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
         """Wait for a loopback, which is queued behind everything else."""
         device.loopback()
-        return cell.wait_for(_ends_with_loopback, since)
+        return confined_process.wait_for(_ends_with_loopback, since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
         """Decode the words, each a notification of the VMM's own device; leave out loopbacks."""

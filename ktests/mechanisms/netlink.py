@@ -12,12 +12,12 @@ import struct
 from collections.abc import Callable, Sequence
 
 from ktests.acpi import Firmware
-from ktests.cell import Cell, Source
-from ktests.intake import NOT_SENT, Intake
+from ktests.burst_result import Tally, burst_result
+from ktests.burst_source import NOT_SENT, Intake
+from ktests.confined_process import Cell, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
 from ktests.pci import Device
 from ktests.reader import Reader
-from ktests.tally import Tally, tally
 from uapi import acpi_event, probe, vfio
 
 # Bytes of a VMM's socket: room for every event of the largest burst.
@@ -38,7 +38,7 @@ def look(site: Site) -> str:
     firmware = site.firmware()
     with probe.Listener() as listener:
         firmware.notify(site.device.method, VALUE)
-        firmware.settle()
+        firmware.flush_handlers()
         events = [it.event for it in listener.pending() if isinstance(it, probe.Received)]
     mine = [event for event in events if event.bus_id == site.device.bdf]
     return "; ".join(
@@ -63,7 +63,7 @@ class NetlinkVmm(Vmm):
 
     def events(self) -> list[acpi_event.Event]:
         """Everything that came, whoever it is about."""
-        self._firmware.settle()
+        self._firmware.flush_handlers()
         got = list(self.listener.pending())
         events = [item.event for item in got if isinstance(item, probe.Received)]
         assert len(events) == len(got), "the listener's buffer overran"
@@ -125,16 +125,16 @@ class NetlinkIntake(Intake):
         """See `Intake`."""
         self._sent = count
         self._firmware.notify(self._device.method, self.BEFORE)
-        self._firmware.settle()
+        self._firmware.flush_handlers()
         self._firmware.notify(self._device.method, self.VALUE, count=count)
 
     def finish(self, reader: Reader) -> Tally:
         """See `Intake`; AssertionError if nothing comes at all."""
-        self._firmware.settle()
+        self._firmware.flush_handlers()
         # A socket that has overrun takes nothing until it was read empty.
         reader.wait_idle()
         self._firmware.notify(self._device.method, self.AFTER)
-        self._firmware.settle()
+        self._firmware.flush_handlers()
         reader.wait_idle()
         reader.stop()
         events = [self._event(raw) for raw in reader.taken if raw is not None]
@@ -147,7 +147,7 @@ class NetlinkIntake(Intake):
             if value not in (self.BEFORE, self.AFTER)
         ]
         gap = found[self.AFTER] - first - len(marks)
-        return tally(self._sent, marks, gap if None in reader.taken else 0)
+        return burst_result(self._sent, marks, gap if None in reader.taken else 0)
 
     def close(self) -> None:
         """Leave the group."""
@@ -186,10 +186,10 @@ class Netlink(Mechanism):
         """Join the group."""
         return NetlinkVmm(device, firmware, family)
 
-    def intake(
+    def burst_source(
         self, device: Device, firmware: Firmware, *, buffer: int | None = None
     ) -> NetlinkIntake:
-        """Open an intake that tells notifications apart by their sequence numbers."""
+        """Open a burst source that tells notifications apart by their sequence numbers."""
         return NetlinkIntake(device, firmware, buffer)
 
     def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
@@ -200,10 +200,10 @@ class Netlink(Mechanism):
         """Join the group."""
         return listening(family)
 
-    def received(self, cell: Cell, device: vfio.Device, since: int) -> list[bytes]:
+    def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
         """Take what the socket holds: an event is in it when its handler has run."""
-        cell.drain()
-        return cell.messages(since)
+        confined_process.drain()
+        return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
         """Decode all messages, whichever device they are about."""

@@ -14,12 +14,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from ktests.cell import Cell, Source
-from ktests.intake import NOT_SENT, Intake
+from ktests.burst_result import Tally, burst_result
+from ktests.burst_source import NOT_SENT, Intake
+from ktests.confined_process import Cell, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
 from ktests.pci import Device
 from ktests.reader import Reader
-from ktests.tally import Tally, tally
 
 WORD = struct.Struct("=H")
 FIRST_OF_DEVICES = 0x80  # below it a value is for the system (ACPI 6.5, 5.6.6)
@@ -43,7 +43,7 @@ class Machine:
                 for pipe in self._pipes[method]:
                     os.write(pipe, WORD.pack(sent & 0xFFFF))  # as ACPICA cuts it
 
-    def settle(self) -> None:
+    def flush_handlers(self) -> None:
         """Return at once: nothing is queued."""
 
     def register(self, method: str) -> tuple[int, int]:
@@ -126,7 +126,7 @@ class PipeIntake(Intake):
         reader.stop()
         raw = b"".join(part for part in reader.taken if part is not None)
         values = [value - FIRST_OF_DEVICES for (value,) in WORD.iter_unpack(raw)]
-        return tally(self._sent, [v if v >= 0 else NOT_SENT for v in values])
+        return burst_result(self._sent, [v if v >= 0 else NOT_SENT for v in values])
 
     def close(self) -> None:
         """End the VMM."""
@@ -144,8 +144,10 @@ class Pipe(Mechanism):
         """Take a pipe; ``firmware`` is a `Machine`."""
         return PipeVmm(device, firmware)
 
-    def intake(self, device: Device, firmware: Any, *, buffer: int | None = None) -> PipeIntake:
-        """Open an intake that tells notifications apart by their values."""
+    def burst_source(
+        self, device: Device, firmware: Any, *, buffer: int | None = None
+    ) -> PipeIntake:
+        """Open a burst source that tells notifications apart by their values."""
         return PipeIntake(PipeVmm(device, firmware), firmware)
 
     def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
@@ -156,10 +158,10 @@ class Pipe(Mechanism):
         """Read the pipe that was handed over."""
         return lambda: os.fdopen(fd, "rb", buffering=0)
 
-    def received(self, cell: Cell, device: object, since: int) -> list[bytes]:
+    def received(self, confined_process: Cell, device: object, since: int) -> list[bytes]:
         """Take what the pipe holds."""
-        cell.drain()
-        return cell.messages(since)
+        confined_process.drain()
+        return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
         """Decode the values, all of the VMM's own device."""

@@ -13,4 +13,4 @@ def one_by_one(firmware: Firmware, device: Device, values: Iterable[int]) -> Non
     """Notify, and have each handled before the next: handlers run on several CPUs."""
     for value in values:
         firmware.notify(device.method, value)
-        firmware.settle()
+        firmware.flush_handlers()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Bursts in which every single notification can be told from the others.
 
-An intake sends a burst that a `Reader` reads, and says what became of it. What is read is looked
+A burst source sends a burst that a `Reader` reads, and says what became of it. What is read is looked
 at only afterwards, and without the decoders: they would be the slowest reader of all. Each
 mechanism's record has one of its own.
 """
@@ -10,13 +10,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
+from ktests.burst_result import Tally
 from ktests.reader import Reader
-from ktests.tally import Tally
 from uapi.closing import Closing
 
 # The first value of a burst whose values differ.
 FIRST = 0x100
-# The number of what was received and is no notification of the burst, see `ktests.tally.tally`.
+# The number of what was received and is no notification of the burst: `ktests.burst_result`.
 NOT_SENT = -1
 
 

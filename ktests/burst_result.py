@@ -44,7 +44,7 @@ class Tally:
             measure(name, value)
 
 
-def tally(sent: int, marks: Sequence[int], reported: int = 0) -> Tally:
+def burst_result(sent: int, marks: Sequence[int], reported: int = 0) -> Tally:
     """Count. The notifications are numbered from 0 as they are sent; ``marks`` are the received."""
     known = [mark for mark in marks if 0 <= mark < sent]
     different = len(set(known))

@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 
 from ktests import fdinfo
-from ktests.intake import FIRST
+from ktests.burst_result import Tally, burst_result
+from ktests.burst_source import FIRST
+from ktests.killable_child import Say, Victim
 from ktests.mechanisms.eventfd import tally_words, words
 from ktests.reader import Reader
-from ktests.tally import Tally, tally
 from ktests.task import Task
-from ktests.victim import Say, Victim
 from uapi.eventfd import EventFd
 
 VALID, LOOPBACK = 1 << 32, 1 << 33
@@ -38,7 +38,7 @@ VALID, LOOPBACK = 1 << 32, 1 << 33
     ids=["whole", "swapped", "late", "lost", "doubled", "merged"],
 )
 def test_tally(marks: list[int], reported: int, expected: Tally) -> None:
-    assert tally(4, marks, reported) == expected
+    assert burst_result(4, marks, reported) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,7 @@ def test_tally(marks: list[int], reported: int, expected: Tally) -> None:
     ],
 )
 def test_verdict(marks: list[int], reported: int, whole: bool, accounted: bool) -> None:
-    counted = tally(3, marks, reported)
+    counted = burst_result(3, marks, reported)
     assert (counted.whole, counted.accounted) == (whole, accounted)
 
 
@@ -61,7 +61,7 @@ def test_words() -> None:
     one, two = VALID | FIRST, VALID | FIRST + 1
     assert tally_words(2, [one, two, VALID | LOOPBACK]).whole
     # The sum of two words: the VALID bits add up to LOOPBACK, and the values to a value.
-    assert tally_words(2, [one + two]) == tally(2, [-1])
+    assert tally_words(2, [one + two]) == burst_result(2, [-1])
     assert tally_words(2, [two | 1 << 48]).accounted
 
 
@@ -122,16 +122,19 @@ def test_victim() -> None:
         say()
         signal.pause()
 
-    with Victim(life) as victim:
-        victim.wait()
-        assert not select.select([victim.heard], [], [], 0)[0], "it is gone already"
-        victim.kill()
-        assert os.read(victim.heard, 1) == b"", "still has the pipe"
+    with Victim(life) as killable_child:
+        killable_child.wait()
+        assert not select.select([killable_child.heard], [], [], 0)[0], "it is gone already"
+        killable_child.kill()
+        assert os.read(killable_child.heard, 1) == b"", "still has the pipe"
 
 
 def test_victim_that_fails() -> None:
     def life(say: Say) -> None:
         raise OSError("no such index")
 
-    with Victim(life) as victim, pytest.raises(AssertionError, match="OSError: no such index"):
-        victim.wait()
+    with (
+        Victim(life) as killable_child,
+        pytest.raises(AssertionError, match="OSError: no such index"),
+    ):
+        killable_child.wait()

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ktests import confined, confinement, seccomp
-from ktests.cell import MESSAGES, SIGNALLED, Cell, CellError
+from ktests.confined_process import MESSAGES, SIGNALLED, Cell, CellError
 from ktests.confinement import Confinement
 from uapi.eventfd import EventFd
 
@@ -52,37 +52,43 @@ def eventfd() -> Iterator[EventFd]:
 
 @ALL
 def test_confined_as_told(eventfd: EventFd, how: Confinement) -> None:
-    with Cell(lambda: eventfd, how, handed=[eventfd.fileno()]) as cell:
-        assert confined.privileges(cell) == confined.expected_privileges(how)
-        status = cell.status
+    with Cell(lambda: eventfd, how, handed=[eventfd.fileno()]) as confined_process:
+        assert confined.privileges(confined_process) == confined.expected_privileges(how)
+        status = confined_process.status
         assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"65534"}
         assert (status["Groups"], status["NoNewPrivs"]) == ("", "1")
-        assert cell.own_namespaces == set(how.namespaces)
-        assert [name.split(":")[0] for name in cell.descriptors] == ["anon_inode", "pipe"]
-    assert cell.close() == 0
-    assert not Path(f"/proc/{cell.pid}").exists()
+        assert confined_process.own_namespaces == set(how.namespaces)
+        assert [name.split(":")[0] for name in confined_process.descriptors] == [
+            "anon_inode",
+            "pipe",
+        ]
+    assert confined_process.close() == 0
+    assert not Path(f"/proc/{confined_process.pid}").exists()
 
 
 @ALL
 def test_everything_is_received(how: Confinement) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        with Cell(lambda: theirs, how, handed=[theirs.fileno()]) as cell:
+        with Cell(lambda: theirs, how, handed=[theirs.fileno()]) as confined_process:
             sent = [struct.pack("=Q", number) for number in range(MESSAGES - 1)]
             for message in sent[:200]:
                 ours.send(message)
-            cell.drain()
-            assert cell.messages() == sent[:200]
+            confined_process.drain()
+            assert confined_process.messages() == sent[:200]
             for message in sent[200:]:
                 ours.send(message)
-            assert cell.wait_for(lambda got: len(got) == len(sent) - 200, 200) == sent[200:]
-        assert cell.close() == 0
+            assert (
+                confined_process.wait_for(lambda got: len(got) == len(sent) - 200, 200)
+                == sent[200:]
+            )
+        assert confined_process.close() == 0
 
 
 def test_failing_read_is_told() -> None:
-    with Cell(lambda: Handed(os.open("/", os.O_RDONLY)), confinement.FILTERED) as cell:
+    with Cell(lambda: Handed(os.open("/", os.O_RDONLY)), confinement.FILTERED) as confined_process:
         with pytest.raises(OSError, match="the cell's read") as caught:
-            cell.wait_for(lambda got: bool(got))
+            confined_process.wait_for(lambda got: bool(got))
         assert caught.value.errno == errno.EISDIR
 
 
@@ -96,15 +102,15 @@ def test_failing_read_is_told() -> None:
 )
 def test_filter_kills(eventfd: EventFd, calls: tuple[int, ...], status: int) -> None:
     """The cell dies if the filter lacks a call that it makes: no other call is allowed."""
-    cell = Cell(lambda: eventfd, Confinement(calls=calls), handed=[eventfd.fileno()])
-    assert cell.close() == status
+    confined_process = Cell(lambda: eventfd, Confinement(calls=calls), handed=[eventfd.fileno()])
+    assert confined_process.close() == status
 
 
 @pytest.mark.parametrize("namespaces", [(), ("user", "net", "pid")], ids=["outside", "inside"])
 def test_death_is_noticed(namespaces: tuple[str, ...]) -> None:
-    cell = Cell(lambda: Handed(-1), Confinement(namespaces, calls=()))
+    confined_process = Cell(lambda: Handed(-1), Confinement(namespaces, calls=()))
     with pytest.raises(CellError, match=f"ended with status {SIGNALLED + SIGSYS}"):
-        cell.drain()
+        confined_process.drain()
 
 
 @pytest.mark.parametrize(
