@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Bursts in which every single notification can be told from the others.
 
-A burst source sends a burst that a `Reader` reads, and says what became of it. What is read is looked
-at only afterwards, and without the decoders: they would be the slowest reader of all. Each
+A burst source sends a burst that a `Reader` reads, and says what became of it. What is read is
+looked at only afterwards, and without the decoders: they would be the slowest reader of all. Each
 mechanism's record has one of its own.
 """
 
