@@ -336,7 +336,7 @@ def test_the_schema_knows_the_tables() -> None:
         {"more": 1},
         {"started": "yesterday"},
         {"seconds": -1},
-        {"schema_version": 3},
+        {"schema_version": 2},
         {"tests": [{"id": "x"}]},
     ],
     ids=str,

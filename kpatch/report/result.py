@@ -19,7 +19,7 @@ from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import Incident, SeenFault, TestResult
 from kpatch.vm.accel import Accel
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 SCHEMA = Path(__file__).with_name("result.schema.json")
 
 
