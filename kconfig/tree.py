@@ -318,7 +318,11 @@ def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:
 
 
 def _pick(choice: Choice, order: list[str]) -> Symbol | None:
-    """Return the member that conf picks (scripts/kconfig/symbol.c, sym_calc_choice), or None."""
+    """Return the member of ``choice`` that conf picks; None if no member can be picked.
+
+    ``order`` has the names of the symbols in the order of the lines that set them: of two members
+    set to y, the later one wins. See sym_calc_choice in scripts/kconfig/symbol.c.
+    """
     if not choice.visibility:
         return None
     visible = [member for member in choice.syms if member.visibility]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bursts in which every single notification can be told from the others.
+"""The interface of burst sources, `Intake`.
 
-A burst source sends a burst that a `Reader` reads, and says what became of it. What is read is
-looked at only afterwards, and without the decoders: they would be the slowest reader of all. Each
-mechanism's record has one of its own.
+A burst source sends one burst of notifications, each of which can be told from the others, and
+counts what became of them. A `Reader` reads the burst. What it has read is evaluated only after the
+burst, and not by the decoders of uapi: they would be slower than any reader. Each mechanism's
+record opens a burst source of its own kind.
 """
 
 from __future__ import annotations

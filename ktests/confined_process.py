@@ -57,10 +57,13 @@ class Message(ctypes.Structure):
 
 
 class Shared(ctypes.Structure):
-    """The memory that cell and parent share; the cell writes, and counts up last.
+    """The memory that a cell and its parent share. Only the cell's side writes to it.
 
-    ``answered`` counts the questions whether everything has been read; ``pid`` is the cell's as
-    its parent sees it.
+    ``messages`` holds the messages that the cell has read, and ``count`` is their number; the cell
+    raises ``count`` after it has written a message. ``answered`` counts the
+    answered questions of the parent, each of which asks whether the cell has read everything.
+    ``pid`` is the cell's process id as the parent sees it. ``trouble`` is the traceback of the
+    error that ended the cell.
     """
 
     _fields_ = (

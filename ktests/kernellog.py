@@ -29,7 +29,11 @@ class KernelLog:
         os.close(self._file)
 
     def said(self, text: str) -> list[str]:
-        """The messages since the last call that contain ``text``."""
+        """Return the messages that contain ``text``, of those logged since the last call.
+
+        The first call begins where the object was made. A later call does not return the other
+        messages any more. BrokenPipeError if the kernel overwrote messages before they were read.
+        """
         return [message for message in self._messages() if text in message]
 
     def _messages(self) -> list[str]:

@@ -58,7 +58,10 @@ class Never:
         """Leave it to Python."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Give the module every name that it is asked for."""
+        """Make ``module`` return a new empty class for each name that is read from it.
+
+        AttributeError for names that start with two underscores.
+        """
 
         def anything(name: str) -> type:
             if name.startswith("__"):

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The form of a mechanism's record: how a VMM uses the mechanism, and how a kernel shows it.
+"""The interface of a mechanism's record, `Mechanism`.
 
-Each module of `ktests.mechanisms` holds one record. A test that takes ``mechanism`` asks the record
-and does not ask for its name.
+A record defines how a VMM uses the mechanism, and by what sign a kernel is found to have it. Each
+module of `ktests.mechanisms` holds one record. A test that takes the fixture ``mechanism`` calls
+the methods of the record, and does not depend on which mechanism it is.
 """
 
 from __future__ import annotations
@@ -113,9 +114,11 @@ class Mechanism(ABC):
 
     @abstractmethod
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Return what a confined VMM does to register, having been handed its open device.
+        """Return the function that registers a confined VMM for notifications.
 
-        The return value is called in the confined process and returns what that reads.
+        A `Cell` calls that function in the confined process and reads from the source that it
+        returns. ``fd`` is the descriptor of the VMM's open device, which the process was handed;
+        ``family`` is acpi_event. A mechanism uses the one that it needs.
         """
 
     @abstractmethod

@@ -48,7 +48,10 @@ class Reader:
         self.stop()
 
     def stop(self) -> None:
-        """End the threads: from now on `taken` is all that they have taken."""
+        """End the threads and wait for them; `taken` does not change any more.
+
+        AssertionError if a thread does not end, and whatever a thread raised.
+        """
         self._stop.set()
         while self._tasks:
             self._tasks.pop().join()

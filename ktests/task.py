@@ -11,10 +11,10 @@ SECONDS = 30.0
 
 
 class Task:
-    """Runs ``action`` until it returns.
+    """Calls ``action`` once, in a thread of its own, which starts at once.
 
-    The thread is a daemon: one that a broken kernel never lets return does not keep the suite
-    from ending.
+    The thread is a daemon: if a broken kernel never lets ``action`` return, the suite can end all
+    the same.
     """
 
     def __init__(self, action: Callable[[], object]) -> None:

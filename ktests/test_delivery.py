@@ -232,7 +232,10 @@ def test_shared(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, reads: str) -> 
 
 
 def notifications(reader: Reader) -> list[Notification]:
-    """What was read from an eventfd that nobody else writes to."""
+    """Return the notifications that ``reader`` has read from an eventfd.
+
+    Only the kernel may have written to the eventfd. FormatError for a word that is none of its.
+    """
     return [decode(word) for word in words(reader.taken)]
 
 

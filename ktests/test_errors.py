@@ -138,7 +138,11 @@ def check_unarmed(device: vfio.Device, index: int) -> None:
 
 
 def check_unreadable(device: vfio.Device, index: int, data: str = "EFAULT") -> None:
-    """With the header, or the data alone, where there is no memory."""
+    """Check the errors of VFIO_DEVICE_SET_IRQS where the kernel cannot read its argument.
+
+    It has to be EFAULT if the whole argument is at an address without memory, and ``data`` (the
+    name of an errno) if only the data that follow the header are.
+    """
     fd = device.fileno()
     assert outcome(lambda: fcntl.ioctl(fd, SET_IRQS, 0)) == "EFAULT"
     with before_a_hole(struct.pack("=IIIII", 24, EVENTFD | TRIGGER, index, 0, 1)) as header:

@@ -497,7 +497,11 @@ def test_unplug_armed(port: Port, host: Channel, firmware: Firmware, busy: bool)
 
 
 def swap(vmm: EventfdVmm) -> None:
-    """Set one after the other, the previous one closed or still open."""
+    """Arm two new eventfds, one after the other.
+
+    When the first is armed, the eventfd that it replaces is closed already. When the second is
+    armed, the first is still open.
+    """
     with EventFd() as first, EventFd() as second:
         vmm.vfio.arm(first)
         vmm.vfio.arm(second)

@@ -50,10 +50,11 @@ class Gaps:
         return lost
 
     def _late(self, sequence: int) -> None:
-        """Handle an event that arrives late.
+        """Handle an event that arrives after one with a higher number.
 
-        If it was counted as lost, take it off the next count. The gap that it belongs to was then
-        not that of the overrun, so the next gap counts too.
+        If it is in the last gap that was reported, it was counted as lost: the next count gets
+        smaller by one. That gap then need not be the one of the overrun, so the next gap counts as
+        a loss as well.
         """
         first, length = self._reported
         if (sequence - first) & MASK < length:

@@ -18,7 +18,7 @@ from kpatch.cli.request import pipeline_of
 @options.VERBOSE
 @guarded
 def source(verbose: bool, **wanted: Any) -> None:
-    """Get a kernel tree and print where it is."""
+    """Get a kernel tree and print the path of its folder."""
     click.echo(pipeline_of(verbose, **wanted).source().path)
 
 
@@ -61,7 +61,7 @@ def config(series: str, explain: str | None, verbose: bool, **wanted: Any) -> No
 @options.VERBOSE
 @guarded
 def build(series: str, verbose: bool, **wanted: Any) -> None:
-    """Build a kernel and print where it is."""
+    """Build a kernel and print the path of its image."""
     pipeline = pipeline_of(verbose, **wanted)
     click.echo(pipeline.build(pipeline.apply(series)).image)
 

@@ -161,7 +161,11 @@ def _detected(result: RunResult) -> list[str]:
 
 
 def _warnings(result: RunResult) -> list[str]:
-    """Return a line for each warning of the builds; those that the base has too come last."""
+    """Return a line for each warning of the builds, at most WARNINGS for each series.
+
+    A further line tells how many of a series are left out. The warnings that the build of the base
+    has too come last among those of their series.
+    """
     lines = []
     for series in result.series:
         # Warnings that the base's build has too (``new`` is False) have the key True: they come

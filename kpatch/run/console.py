@@ -696,7 +696,12 @@ class Console:
                 state.remote = owner
 
     def _open(self, kind: Kind, message: _Message) -> None:
-        """Handle a headline: name the caller's report of kind CUT, or begin a new report."""
+        """Handle ``message``, the headline of a fault of ``kind``.
+
+        The caller's open report gets the headline if it began with "cut here" and has no headline
+        yet (its kind is CUT), and ``kind`` is another. Otherwise end the caller's open report and
+        begin a new one.
+        """
         state, caller = self._state, message.caller
         report = state.reports.get(caller)
         if report is None or report.kind is not CUT or kind is CUT:

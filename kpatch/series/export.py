@@ -55,7 +55,10 @@ class Person:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export: the ``version`` (2 for v2), and by whom."""
+    """How to export: the sender, and the ``version`` of the series (2 for v2).
+
+    ``signoff`` tells whether to add the sender's sign-off to the patches.
+    """
 
     person: Person
     version: int = 1

@@ -183,7 +183,10 @@ def _trailers(mail: Mail) -> list[str]:
 
 
 def _without_copies(what: str, letters: list[_Letter]) -> list[_Letter]:
-    """One of each Message-ID: a list and a Cc give one mail twice."""
+    """Return ``letters`` with only the first of each Message-ID: a list and a Cc give a mail twice.
+
+    HarnessError (exit 2) of ``what`` if letters with one Message-ID have different diffs.
+    """
     first: dict[str, _Letter] = {}
     for letter in letters:
         there = first.setdefault(letter.told.msgid, letter)

@@ -184,7 +184,10 @@ def _split_ref(path: Path) -> tuple[Path, str]:
 
 
 def _mode(path: Path, *, what: str) -> int:
-    """Return st_mode of ``path``; 0 if it does not exist. HarnessError (exit 2) otherwise."""
+    """Return st_mode of ``path``, or 0 if nothing has that path.
+
+    HarnessError (exit 2) if stat(2) fails for another reason.
+    """
     try:
         return path.stat().st_mode
     except (FileNotFoundError, NotADirectoryError, ValueError):

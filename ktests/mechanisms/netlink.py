@@ -201,7 +201,10 @@ class Netlink(Mechanism):
         return listening(family)
 
     def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
-        """Take what the socket holds: an event is in it when its handler has run."""
+        """Return the messages from ``since`` on, once the cell has read all that its socket holds.
+
+        An event is in the socket when its handler has run; the caller waits for the handlers.
+        """
         confined_process.drain()
         return confined_process.messages(since)
 
