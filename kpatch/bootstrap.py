@@ -135,6 +135,9 @@ def environment() -> int:
     """Make the virtual environment, unless it was made from this very lock file."""
     if made():
         return 0
+    if VENV.is_symlink():
+        # To make it anew would empty the environment of another checkout.
+        return refuse(f"{VENV} is a link, to an environment of another lock file; remove the link")
     # Two first runs at once: the second waits, instead of emptying what the first fills. The
     # lock is the project's folder itself, so that no file is left behind.
     project = os.open(PROJECT, os.O_RDONLY | os.O_CLOEXEC)

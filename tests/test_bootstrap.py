@@ -192,6 +192,22 @@ def test_failed_environment_is_made_again(
     assert not stamp.exists(), "the next run does not take it for whole"
 
 
+def test_environment_of_another_checkout_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    other.mkdir()
+    (other / "made-from").write_text("another lock file")
+    (tmp_path / ".venv").symlink_to(other)
+    monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
+    monkeypatch.setattr(bootstrap, "STAMP", tmp_path / ".venv" / "made-from")
+    assert bootstrap.environment() == 2
+    assert ".venv is a link, to an environment of another lock file" in capsys.readouterr().err
+    assert (other / "made-from").read_text() == "another lock file"
+    (other / "made-from").write_text(bootstrap.wanted())
+    assert bootstrap.environment() == 0, "one of the same lock file is used"
+
+
 HOSTILE_CONF = """\
 [global]
 index-url = https://user.example.org/simple
