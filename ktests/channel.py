@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's end of the channel to the host: JSON objects, a line each, flushed at once.
+"""The guest's end of the channel to the host. Each message is one line with one JSON object.
 
-A virtio-serial port: kernel messages cannot get between. kpatch/run/protocol.py has the grammar.
+The channel is a virtio-serial port of its own, so that no kernel messages appear in it.
+kpatch/run/protocol.py describes the messages.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ PORT_SECONDS = 10.0
 
 
 class Channel:
-    """The channel; also the host's side of actions that only the host can take."""
+    """The open channel. `request` has the host do what only the host can do to the machine."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -26,13 +27,13 @@ class Channel:
         self._serial = 0
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send one record; returns when the host has been given all of it."""
+        """Send one message of the type ``kind``. Returns when all of it is written to the port."""
         data = json.dumps({"type": kind, **fields}).encode() + b"\n"
         while data:
             data = data[os.write(self._file, data) :]
 
     def receive(self) -> dict[str, Any]:
-        """Wait for the host's next message."""
+        """Wait for the host's next message and return it; EOFError if the channel is closed."""
         while b"\n" not in self._buffer:
             chunk = os.read(self._file, 1 << 16)
             if not chunk:
@@ -43,7 +44,10 @@ class Channel:
         return message
 
     def request(self, action: str, **arguments: Any) -> None:
-        """Have the host do something to the machine; RuntimeError with its reason if it can't."""
+        """Have the host perform an action on the machine, and wait until it is done.
+
+        RuntimeError with the host's reason if the host refuses.
+        """
         self._serial += 1
         self.send("request", serial=self._serial, action=action, arguments=arguments)
         answer = self.receive()
@@ -52,7 +56,10 @@ class Channel:
 
 
 def find() -> Path:
-    """The device node of the port; the name is in sysfs, since no udev makes links here."""
+    """Return the device node of the port. FileNotFoundError after `PORT_SECONDS`.
+
+    The port is found by its name in sysfs, since the guest has no udev that creates links.
+    """
     end = time.monotonic() + PORT_SECONDS
     while time.monotonic() < end:
         for name in Path("/sys/class/virtio-ports").glob("*/name"):

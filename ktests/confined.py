@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A VMM in a cell: confined, handed its open device, and hearing what the mechanism lets it hear.
+"""A VMM in a cell: a confined process that inherits its open device and receives notifications.
 
-The mechanism's record has the same within the test's own process, where nothing is confined.
+`Mechanism.vmm` starts the unconfined counterpart, which runs in the test's own process.
 """
 
 from __future__ import annotations
@@ -18,10 +18,11 @@ from uapi.closing import Closing
 
 
 class ConfinedVmm(Closing):
-    """A VMM of one device, confined; a context manager.
+    """A confined VMM that has one device. A context manager.
 
-    The device is opened here, as a privileged broker does, and handed over; the VMM registers by
-    itself. CellError if it cannot.
+    The test opens the device, as a privileged broker does, and the confined process inherits the
+    descriptor. The confined process then registers for notifications by itself. CellError if the
+    registration fails.
     """
 
     def __init__(
@@ -39,7 +40,8 @@ class ConfinedVmm(Closing):
         self._mechanism = mechanism
         self._taken = 0
         with ExitStack() as stack:
-            # Kept open here for the loopback alone, the sign that there is no more to read.
+            # The test keeps the device open only to cause the loopback that marks the end of the
+            # notifications.
             self._vfio = stack.enter_context(vfio.Device.open(device.bdf, via))
             fd = self._vfio.fileno()
             register = mechanism.register(fd, family)
@@ -47,19 +49,22 @@ class ConfinedVmm(Closing):
             self._stack = stack.pop_all()
 
     def heard(self) -> list[Heard]:
-        """All that reached the VMM since the last call, whoever it is about."""
+        """Return all notifications that reached the VMM since the last call, of any device."""
         self._firmware.flush_handlers()
         messages = self._mechanism.received(self.confined_process, self._vfio, self._taken)
         self._taken += len(messages)
         return self._mechanism.heard(messages, self.device.bdf)
 
     def close(self) -> None:
-        """End it, and let go of the device."""
+        """End the confined process and close the device."""
         self._stack.close()
 
 
 def privileges(confined_process: Cell) -> str:
-    """In words what the kernel says that the cell's process has, for a test's record."""
+    """Describe the privileges of the cell's process in words, for a test's record.
+
+    The uid, the capabilities, the namespaces and the seccomp mode are taken from procfs.
+    """
     status = confined_process.status
     capabilities = any(int(status[f"Cap{name}"], 16) for name in ("Prm", "Eff", "Bnd", "Amb"))
     own = ", ".join(sorted(confined_process.own_namespaces)) or "none"
@@ -70,7 +75,7 @@ def privileges(confined_process: Cell) -> str:
 
 
 def expected_privileges(confined: Confinement) -> str:
-    """`privileges` of a cell that is confined like this."""
+    """Return the text that `privileges` has to return for a cell with this confinement."""
     own = ", ".join(sorted(confined.namespaces)) or "none"
     mode = 0 if confined.calls is None else 2
     return f"uid {NOBODY}, no capability, own namespaces: {own}, seccomp mode {mode}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A cell: a process that is confined, is handed descriptors, and tells what it received.
+"""A cell: a confined process that inherits descriptors and reports the messages that it receives.
 
-It tells through memory that it shares with its parent, so that no system call is needed for it:
-under a filter it reads and polls, and nothing else.
+It reports through memory that it shares with its parent, which takes no system call: under a
+seccomp filter the process calls only read(2) and poll(2).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from ktests import confinement, libc, seccomp
 from ktests.confinement import Confinement
 from uapi.closing import Closing
 
-# A limit, no figure: forking an interpreter under emulation takes a while.
+# A generous limit: forking an interpreter under emulation takes a while.
 SECONDS = 10.0
 POLL_SECONDS = 0.002
 
@@ -33,37 +33,45 @@ MESSAGE_SIZE = 124
 
 STARTING, LISTENING, BROKEN = range(3)
 
-# The exit status of a cell that could not start, or whose memory is full.
+# The exit status of a cell that could not start, or that has received MESSAGES messages.
 FAILED = 1
-# A process that a signal ended has this plus the signal's number, as in a shell.
+# The exit status of a process that a signal ended is this plus the signal's number, as in a shell.
 SIGNALLED = 128
 
 
 class Source(Protocol):
-    """Where a cell's messages come from."""
+    """A file from which a cell reads its messages, one message with each read(2)."""
 
     def fileno(self) -> int:
-        """The descriptor to poll and to read."""
+        """Return the descriptor to poll and to read."""
 
 
 class CellError(RuntimeError):
-    """The cell did not start, or ended by itself; the text is what it left behind."""
+    """A cell did not start, ended by itself, or did not receive or answer in time.
+
+    The text is the error and the traceback of a cell that did not start, else the description of
+    the fault.
+    """
 
 
 class Message(ctypes.Structure):
-    """One read(2): what it returned, or minus its errno; and the bytes."""
+    """The result of one read(2).
+
+    ``size`` is the number of bytes that were read, or the negative errno. ``data`` starts with
+    these bytes.
+    """
 
     _fields_ = (("size", ctypes.c_int32), ("data", ctypes.c_ubyte * MESSAGE_SIZE))
 
 
 class Shared(ctypes.Structure):
-    """The memory that a cell and its parent share. Only the cell's side writes to it.
+    """The memory that a cell and its parent share. Only the forked processes write to it.
 
     ``messages`` holds the messages that the cell has read, and ``count`` is their number; the cell
-    raises ``count`` after it has written a message. ``answered`` counts the
-    answered questions of the parent, each of which asks whether the cell has read everything.
-    ``pid`` is the cell's process id as the parent sees it. ``trouble`` is the traceback of the
-    error that ended the cell.
+    increments ``count`` after it has written a message. ``answered`` is the number of questions of
+    the parent that the cell has answered; each asks whether the cell has read everything. ``pid``
+    is the cell's process id as the parent sees it. ``state`` is STARTING, LISTENING or BROKEN.
+    ``trouble`` is the traceback of the error that ended the cell.
     """
 
     _fields_ = (
@@ -77,13 +85,15 @@ class Shared(ctypes.Structure):
 
 
 class Cell(Closing):
-    """A running cell; a context manager.
+    """A running cell. A context manager.
 
-    ``register`` runs in it, when it is confined but for the filter: it registers for whatever is
-    to be received and returns the source. Of the parent's descriptors the cell has those that it
-    is ``handed``, and a pipe whose end is the sign to end.
+    The cell confines itself as ``confined`` says, except for the seccomp filter. Then it calls
+    ``register``, which registers for the messages and returns the source of them. Then it installs
+    the filter and reads from the source. Of the parent's descriptors the cell keeps those in
+    ``handed`` and the reading end of a pipe; the cell ends when the parent closes the other end.
 
-    CellError if it cannot be confined or ``register`` raises: the error, and then its traceback.
+    CellError if the confinement fails or ``register`` raises. Its text is the error, followed by
+    the traceback.
     """
 
     def __init__(
@@ -112,18 +122,18 @@ class Cell(Closing):
 
     @property
     def pid(self) -> int:
-        """The process, as everybody outside its pid namespace knows it."""
+        """The process id of the cell as seen from outside the cell's pid namespace."""
         return int(self._shared.pid)
 
     @property
     def status(self) -> dict[str, str]:
-        """What the kernel says of it, see proc(5) on /proc/PID/status."""
+        """The fields of the cell's /proc/PID/status by name; see proc(5)."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
     @property
     def own_namespaces(self) -> set[str]:
-        """Those of confinement.NAMESPACES that are not its parent's."""
+        """The names in confinement.NAMESPACES of the namespaces that the parent is not in."""
         both = [
             {name: (folder / name).readlink() for name in confinement.NAMESPACES}
             for folder in (Path(f"/proc/{self.pid}/ns"), Path("/proc/self/ns"))
@@ -132,13 +142,13 @@ class Cell(Closing):
 
     @property
     def descriptors(self) -> list[str]:
-        """What it has open, as /proc/PID/fd shows it."""
+        """The targets of the links in the cell's /proc/PID/fd: one for each open descriptor."""
         return sorted(str(entry.readlink()) for entry in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def messages(self, since: int = 0) -> list[bytes]:
-        """What it has received so far, from the message number ``since`` on.
+        """Return the messages that the cell has received so far, from index ``since`` on.
 
-        OSError if a read(2) failed, with its errno.
+        OSError with the errno of the read(2) if one of these failed.
         """
         got = self._shared.messages[since : self._shared.count]
         for message in got:
@@ -147,25 +157,36 @@ class Cell(Closing):
         return [bytes(message.data[: message.size]) for message in got]
 
     def drain(self) -> None:
-        """Return when it has read all that was readable when this was called."""
+        """Wait until the cell has read everything that was readable at the time of the call.
+
+        CellError if the cell has ended or does not answer.
+        """
         self._asked += 1
-        with suppress(BrokenPipeError):  # it is gone, and why is told below
+        with suppress(BrokenPipeError):  # the cell has ended: _wait() raises CellError
             os.write(self._control, b"?")
         self._wait(lambda: self._shared.answered >= self._asked, "does not answer")
 
     def wait_for(self, arrived: Callable[[list[bytes]], bool], since: int = 0) -> list[bytes]:
-        """Wait until the messages from ``since`` on are as wanted; CellError if they never are."""
+        """Wait until ``arrived`` returns True for the messages from index ``since`` on.
+
+        Returns these messages. CellError if the cell ends before, or after `SECONDS`.
+        """
         self._wait(lambda: arrived(self.messages(since)), "has not received what was waited for")
         return self.messages(since)
 
     def close(self) -> int:
-        """End it; its exit status, SIGNALLED plus the signal's number if one ended it."""
+        """End the cell and return its exit status: SIGNALLED + N if the signal N ended it.
+
+        The cell is told to end by closing the pipe, and killed if it does not end within `SECONDS`.
+        A further call only returns the exit status again.
+        """
         self._hang_up()
         end = time.monotonic() + SECONDS
         while not self._over() and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if self._status is None:
-            # The first process of a pid namespace, and then the one that waits for it.
+            # First the cell itself; in a pid namespace of its own it has another process id than
+            # the forked child, which waits for it.
             for pid in dict.fromkeys((self.pid or self._child, self._child)):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -182,7 +203,7 @@ class Cell(Closing):
         return bool(state == BROKEN or (state == LISTENING and self._shared.pid))
 
     def _over(self) -> bool:
-        """Whether the process is gone."""
+        """Return whether the forked child has ended; if so, keep its exit status."""
         if self._status is None:
             pid, status = os.waitpid(self._child, os.WNOHANG)
             if pid:
@@ -206,10 +227,10 @@ def _live(
     control: int,
     kept: set[int],
 ) -> NoReturn:
-    """The whole life of the forked process. Whatever happens it does not return."""
+    """Run the forked process from its begin to its end. Never returns, whatever is raised."""
     status = FAILED
     try:
-        gc.disable()  # a collection might unmap memory, which no filter here allows
+        gc.disable()  # a collection might call munmap(2), which no filter of the suite allows
         _close_all_but(kept)
         confinement.become_nobody()
         confinement.enter(confined.namespaces)
@@ -238,7 +259,10 @@ def _close_all_but(kept: set[int]) -> None:
 
 
 def _fork_into_namespace(shared: Shared) -> None:
-    """Go on as the first process of the new pid namespace; what is left behind waits for it."""
+    """Fork, and return in the child, which is process 1 of the new pid namespace.
+
+    The parent waits for the child and ends with the child's exit status.
+    """
     inner = os.fork()
     if inner:
         shared.pid = inner
@@ -249,13 +273,13 @@ def _fork_into_namespace(shared: Shared) -> None:
 class _Inbox:
     """Moves messages from a source to the shared memory.
 
-    Whatever takes memory is done before `run`, which may be under a filter: it calls read(2) and
-    poll(2), and must not have the C library ask for memory.
+    All memory is allocated before `run`: under a seccomp filter `run` may call only read(2) and
+    poll(2), so that the C library must not ask the kernel for memory.
     """
 
     def __init__(self, shared: Shared, source: Source, control: int) -> None:
         self._shared = shared
-        self._source = source  # it may close its descriptor when it goes
+        self._source = source  # kept: a source may close its descriptor when it is collected
         self._watched = (libc.PollFd * 2)()
         self._here, self._asked = self._watched
         self._here.fd, self._asked.fd = source.fileno(), control
@@ -265,11 +289,14 @@ class _Inbox:
         self._places = [ctypes.addressof(message.data) for message in shared.messages]
 
     def run(self) -> int:
-        """Go on until the other end of the pipe is closed; the exit status."""
+        """Receive messages and answer questions until the other end of the pipe is closed.
+
+        Returns the exit status of the process: 0, or `FAILED` if the shared memory is full.
+        """
         self._shared.state = LISTENING
         while self._shared.count < MESSAGES:
             libc.poll(self._address, 2, -1)
-            # What there is comes before the question whether there is more.
+            # A message is received before a question is answered: the answer means "all is read".
             if self._here.revents:
                 self._receive()
             elif self._asked.revents:
@@ -289,6 +316,6 @@ class _Inbox:
 
 
 def _exit_status(status: int) -> int:
-    """The exit status of a waitpid(2) status, also of a process that a signal ended."""
+    """Convert a status of waitpid(2) to an exit status: SIGNALLED + N if the signal N ended it."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else SIGNALLED - code

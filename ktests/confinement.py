@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a process may not do: its uid, its capabilities, its namespaces, its system calls.
+"""The confinement of a process: its uid, its capabilities, its namespaces, its system calls.
 
 Source: credentials(7), capabilities(7), user_namespaces(7), pid_namespaces(7).
 """
@@ -25,7 +25,7 @@ CLONE_NEWUSER = 0x10000000
 CLONE_NEWPID = 0x20000000
 CLONE_NEWNET = 0x40000000
 
-# What namespaces(7) calls them below /proc/PID/ns.
+# The names of the namespaces in /proc/PID/ns (namespaces(7)), and their flags of unshare(2).
 NAMESPACES = {"user": CLONE_NEWUSER, "net": CLONE_NEWNET, "pid": CLONE_NEWPID}
 
 SYS_CAPGET = 125
@@ -35,10 +35,11 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 @dataclass(frozen=True)
 class Confinement:
-    """How a process is confined: always uid and gid 65534, no capability, no way to gain one.
+    """The way in which a process is confined.
 
-    ``namespaces`` are those of NAMESPACES that it gets of its own; ``calls`` the system calls
-    that a seccomp filter leaves it, None for no filter.
+    The process always has uid and gid 65534, no capability, and no way to gain one. ``namespaces``
+    are the names in NAMESPACES of which it gets new namespaces. ``calls`` are the numbers of the
+    system calls that its seccomp filter allows; None for no filter.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -52,13 +53,13 @@ SANDBOXED = Confinement(namespaces=tuple(NAMESPACES), calls=FILTERED.calls)
 
 
 class CapabilityHeader(ctypes.Structure):
-    """struct __user_cap_header_struct; pid 0 is the caller."""
+    """struct __user_cap_header_struct of capget(2); pid 0 stands for the caller."""
 
     _fields_ = (("version", ctypes.c_uint32), ("pid", ctypes.c_int))
 
 
 class CapabilityData(ctypes.Structure):
-    """struct __user_cap_data_struct, 32 capabilities in each."""
+    """struct __user_cap_data_struct of capget(2): bit masks of 32 capabilities."""
 
     _fields_ = (
         ("effective", ctypes.c_uint32),
@@ -68,7 +69,7 @@ class CapabilityData(ctypes.Structure):
 
 
 def become_nobody() -> None:
-    """Take uid and gid 65534, and keep the capabilities: namespaces are still to be made."""
+    """Change to uid and gid 65534, but keep the capabilities that `enter` needs."""
     libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
@@ -80,9 +81,10 @@ def become_nobody() -> None:
 
 
 def enter(namespaces: tuple[str, ...]) -> None:
-    """Make the namespaces; only children are in the new pid namespace, see pid_namespaces(7).
+    """Create these namespaces and move the process into them.
 
-    In the user namespace uid and gid 65534 are what they are outside, and nobody else is there.
+    In a new pid namespace are only the later children of the process, see pid_namespaces(7). The
+    new user namespace maps uid and gid 65534 to themselves, and no others.
     """
     if not namespaces:
         return
@@ -96,7 +98,7 @@ def enter(namespaces: tuple[str, ...]) -> None:
 
 
 def drop_capabilities() -> None:
-    """Give up all capabilities, and every way to get one back."""
+    """Drop all capabilities, also those of the bounding set, and set no_new_privs."""
     capability = 0
     while _bounding(capability) is not None:
         if _bounding(capability):
@@ -107,7 +109,7 @@ def drop_capabilities() -> None:
 
 
 def _bounding(capability: int) -> bool | None:
-    """Whether the capability is in the bounding set; None if the kernel has no such."""
+    """Return whether the capability is in the bounding set; None if the kernel does not know it."""
     try:
         return bool(libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
     except OSError:

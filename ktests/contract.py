@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What host and guest agree upon: data and pure functions, imported by both.
+"""The contract between host and guest: data and pure functions that both import.
 
-The one module of the suite that the host imports. It imports nothing but the standard library.
+No other module of the suite is imported by the host. This one imports only the standard library.
 """
 
 from __future__ import annotations
@@ -14,41 +14,42 @@ from typing import Any
 # ---- the channel and the kernel's log ------------------------------------------------------------
 
 PROTOCOL = 1
-"""Version of the messages on the channel, told in the guest's hello and in the host's job.
+"""Version of the messages on the channel. The guest's hello and the host's job both contain it.
 
-A side that meets another version ends the run with one line that says so.
+A side that receives another version reports it in one line and ends the run.
 """
 
 PORT = "vfio_acpi.records"
-"""Name of the virtio-serial port that the messages go through."""
+"""Name of the virtio-serial port that carries the messages."""
 
 MARKER = "vfio_acpi: "
-"""What the guest's lines in the kernel's log start with; behind it BEGIN or END and a test's id."""
+"""Prefix of the guest's lines in the kernel's log. BEGIN or END and the id of a test follow it."""
 
 BEGIN, END = "begin", "end"
 
 THROUGH = "through"
-"""Behind MARKER: nothing of the suite comes after this line."""
+"""Follows MARKER in the suite's last line of the kernel's log."""
 
 DETECTION = "detection"
-"""Name of the detection among the markers in the kernel's log, where tests have their ids."""
+"""Stands for the detection in the markers in the kernel's log, in the place of a test's id."""
 
 MECHANISM_ARGUMENT = "vfio_acpi.mechanism"
-"""Kernel argument of a shell, where no host tells which mechanism the kernel has."""
+"""Kernel argument that names the kernel's mechanism in a shell, where there is no host."""
 
 
 class ContractError(ValueError):
-    """A message that breaks the contract; the text says in one line in what."""
+    """A message violates the contract. The text describes the violation in one line."""
 
 
 @dataclass(frozen=True)
 class JobMessage:
-    """The host's answer to the hello: what the guest shall run.
+    """The host's answer to the guest's hello: the tests that the guest has to run.
 
-    ``mechanism`` is the kernel's, one of the tables or a word below; ``detect`` tells whether to
-    look for the signs of all first. ``expression`` is pytest's ``-k``, "" for all tests. ``done``
-    are the ids of tests that an earlier VM has run. ``limit`` is in seconds, for tests that have
-    no limit of their own.
+    ``mechanism`` is the kernel's mechanism: a name in the table of mechanisms, NONE, UNDETECTED or
+    UNKNOWN. If ``detect`` is set, the guest first looks for the signs of all mechanisms.
+    ``expression`` is pytest's ``-k``, "" for all tests. ``done`` contains the ids of the tests that
+    an earlier VM has run. ``limit`` is the time limit in seconds of each test that has no limit of
+    its own.
     """
 
     mechanism: str
@@ -58,15 +59,15 @@ class JobMessage:
     limit: float
 
     def message(self) -> dict[str, object]:
-        """Return the message as it is sent."""
+        """Return the job as a message that `read` accepts."""
         return {"type": "job", "protocol": PROTOCOL, **asdict(self), "done": sorted(self.done)}
 
     @classmethod
     def read(cls, message: Mapping[str, Any]) -> JobMessage:
-        """Return the job in a message of the host's; ContractError if it holds none."""
+        """Return the job that a message of the host contains; ContractError if it contains none."""
         if message.get("type") != "job":
             raise ContractError(f"the host sent {message.get('type')!r} where a job comes next")
-        # Before the fields: another version may have others.
+        # The version is checked before the fields: another version may have other fields.
         refuse_other_protocol("host", message.get("protocol"), "guest")
         names = _JOB_FIELDS.keys()
         given = message.keys() - {"type", "protocol"}
@@ -90,7 +91,10 @@ _JOB_FIELDS: dict[str, Callable[[Any], bool]] = {
 
 
 def refuse_other_protocol(other: str, version: object, here: str) -> None:
-    """Raise ContractError if ``version``, which the ``other`` side speaks, is not PROTOCOL."""
+    """Raise ContractError if ``version``, the protocol version of ``other``, is not PROTOCOL.
+
+    ``other`` and ``here`` name the sending and the receiving side for the message of the error.
+    """
     if version != PROTOCOL:
         raise ContractError(f"the {other} speaks protocol {version}, the {here} {PROTOCOL}")
 
@@ -101,37 +105,37 @@ NONE = "none"
 """Mechanism of the unpatched kernel, the negative control."""
 
 UNDETECTED = "undetected"
-"""Mechanism of a kernel in which no sign of any mechanism was seen, or was looked for yet."""
+"""Mechanism of a kernel in which no sign was found, or in which none has been looked for yet."""
 
 UNKNOWN = "unknown"
-"""Mechanism of a kernel with a uAPI that no mechanism of the table has."""
+"""Mechanism of a kernel whose uAPI matches no mechanism of the table."""
 
 UNJUDGED = frozenset({UNDETECTED, UNKNOWN})
-"""Of a kernel with one of these only what every kernel promises is judged."""
+"""Mechanisms for which only the requirements that hold for every kernel are judged."""
 
 ANY = "any"
-"""What a requirement needs that every kernel meets, patched or not."""
+"""An entry in ``needs`` of a requirement: every kernel has to meet it, patched or not."""
 
 Line = tuple[int, ...]
 
 
 def release_line(release: str) -> Line:
-    """Return the release line that a kernel or a base is of: of "7.3.4-rc1" 7 and 3."""
+    """Return the release line of a kernel version: (7, 3) for "7.3.4-rc1"."""
     return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
 
 
 def promised(needs: Collection[str], mechanism: str) -> bool:
-    """Return whether a kernel with ``mechanism`` has to meet a requirement that ``needs`` these.
+    """Return whether a kernel with ``mechanism`` has to meet a requirement.
 
-    A kernel without any sign of a mechanism promises what the unpatched one does.
+    ``needs`` are the mechanisms for which the requirement holds. UNDETECTED is treated like NONE.
     """
     return ANY in needs or (NONE if mechanism == UNDETECTED else mechanism) in needs
 
 
 def testable(first: str | None, release: str | None) -> bool:
-    """Return whether a kernel of ``release`` is of the release line ``first`` or a later one.
+    """Return whether the kernel version ``release`` belongs to the release line ``first`` or later.
 
-    Without either every kernel is.
+    Returns True if either is None.
     """
     if first is None or release is None:
         return True
@@ -141,8 +145,8 @@ def testable(first: str | None, release: str | None) -> bool:
 def applies(needs: Collection[str], mechanism: str, first: str | None, release: str | None) -> bool:
     """Return whether the tests of a requirement run on a kernel of ``release`` with ``mechanism``.
 
-    ``needs`` and ``first`` (the key "from") are the requirement's. All run on the negative
-    control, where those of a mechanism have to fail.
+    ``needs`` and ``first`` are the keys "needs" and "from" of the requirement. On the negative
+    control (NONE) the tests of every mechanism run, and have to fail.
     """
     held = mechanism == NONE or promised(needs, mechanism)
     return held and testable(first, release)

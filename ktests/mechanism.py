@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The interface of a mechanism's record, `Mechanism`.
 
-A record defines how a VMM uses the mechanism, and by what sign a kernel is found to have it. Each
-module of `ktests.mechanisms` holds one record. A test that takes the fixture ``mechanism`` calls
-the methods of the record, and does not depend on which mechanism it is.
+A record defines how a VMM uses the mechanism, and the sign by which the suite recognizes a kernel
+that has the mechanism. Each module of `ktests.mechanisms` holds one record. A test that takes the
+fixture ``mechanism`` calls the methods of the record, so that the same test runs for every
+mechanism.
 """
 
 from __future__ import annotations
@@ -24,7 +25,10 @@ from uapi.closing import Closing
 
 @dataclass(frozen=True)
 class Site:
-    """Where a sign is looked for: a device with a companion, bound to vfio-pci; the firmware."""
+    """The part of the machine in which `Sign.look` looks for a sign.
+
+    ``device`` has an ACPI companion and is bound to vfio-pci. ``firmware`` opens the test firmware.
+    """
 
     device: Device
     firmware: Callable[[], Firmware]
@@ -32,11 +36,13 @@ class Site:
 
 @dataclass(frozen=True)
 class Sign:
-    """How a kernel shows the mechanism: ``look`` returns ``text`` if it has it, "" if it has not.
+    """The sign of a mechanism: a function that looks for the mechanism, and its expected result.
 
-    Any other text describes a uAPI that is not this mechanism's. ``absent`` says in words that the
-    kernel does not have it. Signs are looked for in the order of ``rank``: 0 for one that only asks
-    the device's own descriptor, 1 for one that has firmware notify the device.
+    ``look`` returns ``text`` if the kernel has the mechanism, and "" if the kernel does not have
+    it. Any other result describes a uAPI that no known mechanism has. ``absent`` is the sentence
+    that reports that the kernel does not have the mechanism. Signs are looked for in ascending
+    order of ``rank``: 0 if ``look`` only queries the device's descriptor, 1 if ``look`` has the
+    firmware notify the device.
     """
 
     look: Callable[[Site], str]
@@ -47,14 +53,18 @@ class Sign:
 
 @dataclass(frozen=True)
 class Heard:
-    """A notification that reached a process: its source, as the process sees it, and its value."""
+    """A notification that reached a process.
+
+    ``source`` is the BDF of the notified device, or for another event its ACPI device class.
+    ``value`` is the notification value.
+    """
 
     source: str
     value: int
 
 
 class Vmm(Closing, ABC):
-    """A VMM with one device, registered for the device's notifications; a context manager."""
+    """A VMM that has one device and is registered for its notifications. A context manager."""
 
     device: Device
 
@@ -64,27 +74,33 @@ class Vmm(Closing, ABC):
 
     @abstractmethod
     def values(self) -> list[int]:
-        """Every value of the device since the last call; AssertionError if one was lost."""
+        """Return the notification values of the device that arrived since the last call.
+
+        AssertionError if the mechanism lost a notification.
+        """
 
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
-        """Return each way to leave off and register again with the device still open."""
+        """Return a context manager for each way to deregister while the device stays open.
+
+        Its begin deregisters the VMM, and its end registers the VMM again.
+        """
         return ()
 
 
 class Mechanism(ABC):
-    """A mechanism, as a test and the detection need to know it."""
+    """The record of a mechanism: all that the tests and the detection need from it."""
 
     sign: ClassVar[Sign]
 
     registered_by_binding: ClassVar[bool]
-    """Whether vfio-pci registers for a device's notifications when it is bound, VMM or no VMM."""
+    """Whether vfio-pci registers for a device's notifications on binding, even without a VMM."""
 
     refusal: ClassVar[int | None]
-    """errno of registering for a device without a companion; None: it is not refused."""
+    """The errno of registering for a device without a companion; None if registering succeeds."""
 
     @property
     def name(self) -> str:
-        """The name in the tables: that of the module which holds the record."""
+        """The name of the mechanism in the tables: the name of the module that holds the record."""
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
@@ -96,38 +112,47 @@ class Mechanism(ABC):
         *,
         via: str | None = None,
     ) -> Vmm:
-        """Start a VMM on a bound device; UapiError if the kernel does not have the mechanism.
+        """Start a VMM on a device that is bound to vfio-pci.
 
-        ``family`` is acpi_event, if it was asked for before. ``via`` is the path to the device:
-        "cdev", "group", None for any; a mechanism without a descriptor of the device ignores it.
+        ``family`` is the acpi_event family, if the caller has already resolved it. ``via`` selects
+        how the device is opened: "cdev", "group", or None for either. A mechanism that does not
+        open the device ignores ``via``. UapiError if the kernel does not have the mechanism.
         """
 
     @abstractmethod
     def burst_source(
         self, device: Device, firmware: Firmware, *, buffer: int | None = None
     ) -> Intake:
-        """Open a source of bursts; ``buffer`` is the size of a socket's in bytes, if it has one."""
+        """Open a burst source on a bound device.
+
+        ``buffer`` is the size of the receive buffer in bytes, if the mechanism uses a socket.
+        """
 
     @abstractmethod
     def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
-        """Return the arguments of ``python -m uapi listen`` that tell what to listen to."""
+        """Return the arguments that make ``python -m uapi listen`` listen to ``devices``."""
 
     @abstractmethod
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
         """Return the function that registers a confined VMM for notifications.
 
-        A `Cell` calls that function in the confined process and reads from the source that it
-        returns. ``fd`` is the descriptor of the VMM's open device, which the process was handed;
-        ``family`` is acpi_event. A mechanism uses the one that it needs.
+        A `Cell` calls the returned function in the confined process, and then reads from the source
+        that this function returns. ``fd`` is the descriptor of the VMM's open device, which the
+        process inherits. ``family`` is the acpi_event family. Each mechanism uses only one of
+        these two arguments.
         """
 
     @abstractmethod
     def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
-        """Return the messages from number ``since`` on, once the cell has all that was sent."""
+        """Wait until the cell has received every message that was sent to it.
+
+        Returns the messages from index ``since`` on.
+        """
 
     @abstractmethod
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode messages of the VMM that has the device ``bdf``; AssertionError if any was lost.
+        """Decode the messages that the VMM of the device ``bdf`` received.
 
-        What only tells the end of the messages is left out.
+        Loopbacks, which only mark the end of the messages, are left out. AssertionError if the
+        mechanism reports a lost notification.
         """

@@ -15,16 +15,17 @@ from typing import Self
 from ktests.task import SECONDS, Task
 
 READ_SIZE = 1 << 12
-# How long a thread waits before it looks whether it shall stop.
+# A thread checks after at most this time whether it has to stop.
 LOOK_SECONDS = 0.005
 
 
 class Reader:
-    """``threads`` that read ``file`` as fast as they can, or pause for so many seconds in between.
+    """Threads that read the descriptor ``file``. A context manager.
 
-    ``cpus`` is where they may run, by default anywhere. What was read is in `taken`: the bytes of
-    each read(2), and None for each ENOBUFS; of several threads, roughly in order. They run from
-    the begin of the ``with`` block until `stop`, or its end.
+    ``threads`` threads read as fast as they can, or pause for ``pause`` seconds after each read(2).
+    They run on the CPUs ``cpus``, or on any CPU if it is empty. They start at the begin of the
+    ``with`` block, and end at its end or at `stop`. `taken` collects the bytes of each read(2), and
+    None for each ENOBUFS. With several threads it is only roughly in the order of reading.
     """
 
     def __init__(
@@ -48,24 +49,27 @@ class Reader:
         self.stop()
 
     def stop(self) -> None:
-        """End the threads and wait for them; `taken` does not change any more.
+        """End the threads and wait for them. After that `taken` does not change any more.
 
-        AssertionError if a thread does not end, and whatever a thread raised.
+        Raises the exception of a thread that failed; AssertionError if a thread does not end.
         """
         self._stop.set()
         while self._tasks:
             self._tasks.pop().join()
 
     def wait_idle(self) -> None:
-        """Wait until each thread has found nothing to read, having looked after this call."""
+        """Wait until each thread has tried to read after this call, and found nothing to read."""
         before = list(self._idle)
         self.wait_until(
-            # Twice: the first time may be that of a look before.
+            # Each thread has to find nothing twice: it may have begun the first try before.
             lambda: all(now > then + 1 for now, then in zip(self._idle, before, strict=True))
         )
 
     def wait_until(self, done: Callable[[], bool]) -> None:
-        """Wait for ``done``; AssertionError if that takes too long, or a thread has failed."""
+        """Wait until ``done`` returns True.
+
+        AssertionError if that takes longer than `SECONDS`, or if a thread has ended.
+        """
         end = time.monotonic() + SECONDS
         while not done():
             assert all(task.running for task in self._tasks), "a reader has ended"
@@ -88,6 +92,6 @@ class Reader:
                     raise
                 self.taken.append(None)
             else:
-                # A reader's own slowness, which is what is tested; nothing is waited for here.
+                # Simulates a slow reader.
                 if self._pause:
                     time.sleep(self._pause)

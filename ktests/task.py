@@ -1,20 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Something that goes on in a thread of its own while the test does something else."""
+"""A function that runs in a thread of its own while the test goes on."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-# A limit, no figure: a test that waits for longer has found a fault.
+# A generous limit: a test that waits for longer than this has found a fault.
 SECONDS = 30.0
 
 
 class Task:
-    """Calls ``action`` once, in a thread of its own, which starts at once.
+    """A thread that calls ``action`` once. It starts when the object is created.
 
-    The thread is a daemon: if a broken kernel never lets ``action`` return, the suite can end all
-    the same.
+    The thread is a daemon, so that the suite can end even if a broken kernel never lets ``action``
+    return.
     """
 
     def __init__(self, action: Callable[[], object]) -> None:
@@ -25,11 +25,14 @@ class Task:
 
     @property
     def running(self) -> bool:
-        """Whether it has not returned yet."""
+        """True until ``action`` has returned or raised."""
         return self._thread.is_alive()
 
     def join(self, seconds: float = SECONDS) -> None:
-        """Wait for it; AssertionError if it takes longer, and whatever it raised."""
+        """Wait until the thread ends. Raises the exception that ``action`` raised, if any.
+
+        AssertionError if the thread does not end within ``seconds``.
+        """
         self._thread.join(seconds)
         assert not self.running, f"still not done after {seconds:g} s"
         if self._error is not None:
@@ -38,5 +41,5 @@ class Task:
     def _run(self) -> None:
         try:
             self._action()
-        except BaseException as error:  # whoever joins gets it
+        except BaseException as error:  # join() raises it
             self._error = error

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mechanisms that the suite knows, one module each; a new one is a new file in this folder.
+"""The mechanisms that the suite knows, one module each. To add a mechanism, add a file here.
 
-A module is named like the mechanism and has its record, a `ktests.mechanism.Mechanism`, in RECORD.
-The host's side of each is a row in kpatch/tables/mechanisms.py.
+Each module has the name of its mechanism, and its RECORD is a `ktests.mechanism.Mechanism`.
+On the host, each mechanism is a row in kpatch/tables/mechanisms.py.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ from ktests.mechanism import Mechanism
 
 
 def find() -> dict[str, Mechanism]:
-    """Return the record of each module in the package's folders, by name."""
+    """Import every module in the package's folders. Returns their records by module name."""
     files = (file for folder in __path__ for file in Path(folder).glob("*.py"))
     names = sorted(file.stem for file in files if file.stem != "__init__")
     return {name: import_module(f"{__name__}.{name}").RECORD for name in names}
 
 
 RECORDS: dict[str, Mechanism] = find()
-"""All records by name. They are loaded at once: under emulation one by one would take longer."""
+"""All records by name. They are imported together, which is faster under emulation."""

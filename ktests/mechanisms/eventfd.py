@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mechanism "eventfd": an eventfd on VFIO_PCI_ACPI_IRQ_INDEX, whose counter is the message.
 
-A read(2) gives a word of 64 bits: the value in bits 0-31, VALID, LOOPBACK, and in bits 48-63 how
-many were lost before this one. The kernel keeps `KEPT` notifications for a VMM that does not read.
+A read(2) returns a 64-bit word: bits 0-31 are the notification value, bit 32 is VALID, bit 33 is
+LOOPBACK, bits 34-47 are 0, and bits 48-63 are the number of notifications that were lost before
+this one. The kernel keeps `KEPT` notifications for a VMM that does not read.
 """
 
 from __future__ import annotations
@@ -25,20 +26,22 @@ from uapi.errors import UapiError
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
 
-# What is kept for a reader that does not read: the readable one, and those that are queued.
+# The kernel keeps one readable notification in the eventfd, and QUEUE more in a queue behind it.
 QUEUE = 256
 KEPT = QUEUE + 1
 
-# A limit, no figure: what is queued comes at once, and emulation may be slow.
+# A generous limit: a queued notification becomes readable at once, but emulation may be slow.
 READ_SECONDS = 10.0
 # A loopback is readable at once; emulation may be slow.
 LOOPBACK_SECONDS = 5.0
 
-# Bits 32-47 of a notification (VALID, LOOPBACK, reserved), and the lost ones above them.
+# Bits 0-31 of a word: the value. Bits 32-47: the flags VALID and LOOPBACK, and reserved bits.
+# Bits 48-63: the number of lost notifications.
 VALUE_MASK = 0xFFFFFFFF
 FLAGS_SHIFT, FLAGS_MASK, LOST_SHIFT = 32, 0xFFFF, 48
 VALID, LOOPBACK = 1, 2
-# Where to look for what was read last: each of several threads may be late with one.
+# The loopback is searched for among this many last words: with several reading threads, each may
+# append an earlier word after it.
 LAST = 8
 
 
@@ -46,7 +49,11 @@ LAST = 8
 
 
 def look(site: Site) -> str:
-    """Describe VFIO_PCI_ACPI_IRQ_INDEX (5): GET_IRQ_INFO, and the word that a loopback gives."""
+    """Describe VFIO_PCI_ACPI_IRQ_INDEX (5), for `Sign.look`.
+
+    Returns the flags and the count of VFIO_DEVICE_GET_IRQ_INFO and the word that a loopback makes
+    readable, or the error. Returns "" if the device does not have the index.
+    """
     with vfio.Device.open(site.device.bdf) as device, EventFd() as eventfd:
         if device.info().num_irqs <= vfio.ACPI:
             return ""
@@ -64,11 +71,14 @@ def look(site: Site) -> str:
         return f"{seen}, and its loopback reads {eventfd.read():#x}"
 
 
-# ---- all that an eventfd has to give -----------------------------------------------------------
+# ---- filling and reading the queue -------------------------------------------------------------
 
 
 def overflow(firmware: Firmware, device: Device, count: int) -> None:
-    """Notify 0x80 once, 0x81 often, then 0x100 to 0x1ff, these in any order: ``count`` times."""
+    """Send ``count`` notifications: 0x80 once, then 0x81, and at last each of 0x100 to 0x1ff.
+
+    The number of 0x81 is ``count`` - `KEPT`. The last 256 may be handled in any order.
+    """
     one_by_one(firmware, device, [0x80])
     firmware.notify(device.method, 0x81, count=count - KEPT)
     firmware.flush_handlers()
@@ -77,7 +87,10 @@ def overflow(firmware: Firmware, device: Device, count: int) -> None:
 
 
 def take(eventfd: EventFd) -> Notification:
-    """Wait for the next notification; AssertionError if there is none."""
+    """Wait for the next notification, read it and return it decoded.
+
+    AssertionError if none becomes readable within `READ_SECONDS`.
+    """
     assert eventfd.wait(READ_SECONDS), "nothing to read"
     word = eventfd.read()
     assert word is not None, "readable, and nothing to read"
@@ -85,11 +98,12 @@ def take(eventfd: EventFd) -> Notification:
 
 
 def take_all(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[Notification]:
-    """All that the eventfd, which has to be the one that is set, has to give up to now.
+    """Return all notifications that were sent before the call and are not read yet.
 
-    The next notification becomes readable a moment after the previous one was read, so that
-    an empty eventfd does not tell that there is no more. A loopback, which is queued behind
-    everything else, does; it is left out.
+    ``eventfd`` has to be the eventfd that is set on ``device``. The kernel makes the next
+    notification readable a moment after the previous one was read, so that an empty eventfd does
+    not prove that the queue is empty. Therefore this function queues a loopback behind all
+    notifications, and reads until the loopback comes. The loopback is not returned.
     """
     firmware.flush_handlers()
     device.loopback()
@@ -97,7 +111,11 @@ def take_all(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[
 
 
 def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[Notification]:
-    """The same, of a queue that may be full: the loopback alone would push one out."""
+    """Do the same as `take_all` with a queue that may be full.
+
+    In a full queue the loopback would replace a notification. Therefore this function first reads
+    one notification, which makes room for the loopback.
+    """
     firmware.flush_handlers()
     first = take(eventfd)
     assert eventfd.wait(READ_SECONDS), "the second one does not come"
@@ -108,9 +126,9 @@ def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list
 
 
 class EventfdVmm(Vmm):
-    """Has its device open, and an eventfd on VFIO_PCI_ACPI_IRQ_INDEX.
+    """A VMM that has its device open, and has set an eventfd on VFIO_PCI_ACPI_IRQ_INDEX.
 
-    UapiError where the kernel does not have the index.
+    UapiError if the kernel does not have the index.
     """
 
     def __init__(self, device: Device, firmware: Firmware, via: str | None) -> None:
@@ -127,11 +145,11 @@ class EventfdVmm(Vmm):
         return self.eventfd.fileno()
 
     def read(self) -> Notification:
-        """Wait for the next notification; AssertionError if there is none."""
+        """Wait for the next notification and return it; AssertionError if none comes."""
         return take(self.eventfd)
 
     def read_all(self) -> list[Notification]:
-        """Everything up to now."""
+        """Return all notifications that were sent before the call and are not read yet."""
         return take_all(self._firmware, self.vfio, self.eventfd)
 
     def values(self) -> list[int]:
@@ -142,7 +160,10 @@ class EventfdVmm(Vmm):
         return [item.value for item in got]
 
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
-        """Set -1, or DATA_NONE with count 0; then set the eventfd again."""
+        """See `Vmm.pauses`. The first deregisters by eventfd -1, the second by DATA_NONE, count 0.
+
+        Both set the same eventfd again at the end.
+        """
         return self._without(self.vfio.disarm), self._without(self.vfio.teardown)
 
     @contextmanager
@@ -152,7 +173,7 @@ class EventfdVmm(Vmm):
         self.vfio.arm(self.eventfd)
 
     def close(self) -> None:
-        """Close the device, and the eventfd."""
+        """Close the eventfd and the device."""
         self._stack.close()
 
 
@@ -160,7 +181,7 @@ class EventfdVmm(Vmm):
 
 
 class EventfdIntake(Intake):
-    """The values of a burst differ: they are counted up from `FIRST`."""
+    """A burst source that numbers its notifications by their values: `FIRST`, `FIRST` + 1, …."""
 
     def __init__(self, vmm: EventfdVmm, firmware: Firmware) -> None:
         self._vmm = vmm
@@ -172,15 +193,15 @@ class EventfdIntake(Intake):
         return self._vmm.fileno()
 
     def send(self, count: int) -> None:
-        """See `Intake`; 65279 at most, since ACPICA cuts values to 16 bits."""
+        """See `Intake`. ``count`` is at most 65280, since ACPICA truncates values to 16 bits."""
         self._sent = count
         self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
 
     def finish(self, reader: Reader) -> Tally:
-        """See `Intake`.
+        """See `Intake`. A loopback, which is queued behind the burst, marks the end of the burst.
 
-        A loopback comes after everything else. If it finds the queue full, one more is lost to
-        it, and reported as the others are.
+        If the queue is full, the loopback replaces one more notification, which the kernel reports
+        as lost like the others.
         """
         self._firmware.flush_handlers()
         self._vmm.vfio.loopback()
@@ -196,9 +217,12 @@ class EventfdIntake(Intake):
 
 
 def tally_words(sent: int, got: Sequence[int]) -> Tally:
-    """Count what was read from eventfds, of a burst of values from `FIRST` on; no loopbacks."""
+    """Compare the words that were read from eventfds with the burst of ``sent`` notifications.
+
+    The values of the burst are `FIRST`, `FIRST` + 1 and so on. Loopbacks are not counted.
+    """
     marks = [
-        # Two values added up show as bits that no notification has.
+        # A word into which the kernel added two notifications has flags that no notification has.
         (word & VALUE_MASK) - FIRST if flags(word) == VALID else NOT_SENT
         for word in got
         if flags(word) != VALID | LOOPBACK
@@ -207,12 +231,20 @@ def tally_words(sent: int, got: Sequence[int]) -> Tally:
 
 
 def words(taken: Iterable[bytes | None]) -> list[int]:
-    """What was read from an eventfd, as numbers."""
+    """Return the 64-bit words that were read from an eventfd as integers.
+
+    Each item of ``taken`` is the 8 bytes of one read(2) in the byte order of the host. None, which
+    stands for ENOBUFS, is left out.
+    """
     return [int.from_bytes(raw, sys.byteorder) for raw in taken if raw is not None]
 
 
 def flags(word: int) -> int:
-    """VALID and LOOPBACK, and the reserved bits above, which are 0."""
+    """Return the flags of a word: its bits 32-47.
+
+    Bit 0 of the result is `VALID` and bit 1 is `LOOPBACK`. The others are reserved, and 0 in every
+    word that the kernel wrote.
+    """
     return word >> FLAGS_SHIFT & FLAGS_MASK
 
 
@@ -220,7 +252,7 @@ def flags(word: int) -> int:
 
 
 class Eventfd(Mechanism):
-    """The VMM sets an eventfd on its open device; only whoever has the device can register."""
+    """The VMM sets an eventfd on its open device. Only a process with the device can register."""
 
     sign = Sign(
         look,
@@ -239,7 +271,7 @@ class Eventfd(Mechanism):
         *,
         via: str | None = None,
     ) -> EventfdVmm:
-        """Open the device and set an eventfd."""
+        """Open the device, set an eventfd on it and return the VMM."""
         return EventfdVmm(device, firmware, via)
 
     def burst_source(
@@ -249,15 +281,15 @@ class Eventfd(Mechanism):
         *,
         buffer: int | None = None,
     ) -> EventfdIntake:
-        """Open a burst source that tells notifications apart by their values."""
+        """Open a burst source that distinguishes notifications by their values."""
         return EventfdIntake(EventfdVmm(device, firmware, None), firmware)
 
     def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
-        """Name each device."""
+        """Return an option ``--device`` for each device."""
         return tuple(word for device in devices for word in ("--device", device.bdf))
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Arm a new eventfd on the device that was handed over."""
+        """Return a function that sets a new eventfd on the device with the descriptor ``fd``."""
 
         def register() -> Source:
             eventfd = EventFd()
@@ -267,12 +299,18 @@ class Eventfd(Mechanism):
         return register
 
     def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
-        """Wait for a loopback, which is queued behind everything else."""
+        """Cause a loopback, which is queued behind all notifications, and wait until it is read.
+
+        Returns the messages from index ``since`` on, of which the loopback is the last.
+        """
         device.loopback()
         return confined_process.wait_for(_ends_with_loopback, since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode the words, each a notification of the VMM's own device; leave out loopbacks."""
+        """Decode the words. Each is a notification of the VMM's own device; loopbacks are dropped.
+
+        AssertionError if a word reports a lost notification.
+        """
         got = [decode(int.from_bytes(message, sys.byteorder)) for message in messages]
         assert not sum(item.lost for item in got), "notifications were lost"
         return [Heard(bdf, item.value) for item in got if not item.loopback]

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mechanism "netlink": vfio-pci forwards notifications to the ``acpi_event`` multicast.
+"""The mechanism "netlink": vfio-pci forwards notifications to the ``acpi_event`` multicast group.
 
-A message has the class vfio_pci, the BDF and the value, 8 bits of it. It goes to every listener.
-A listener that does not read has a socket's buffer of them; what does not fit is lost, which
-ENOBUFS tells, and how many shows in the gap of the sequence numbers.
+A message has the device class "vfio_pci", the BDF and the low 8 bits of the value. Every listener
+receives it. The socket's buffer holds the messages that a listener has not read. If the buffer is
+full, the kernel drops further messages: a read(2) fails with ENOBUFS, and the gap in the sequence
+numbers tells how many are lost.
 """
 
 from __future__ import annotations
@@ -20,13 +21,14 @@ from ktests.pci import Device
 from ktests.reader import Reader
 from uapi import acpi_event, probe, vfio
 
-# Bytes of a VMM's socket: room for every event of the largest burst.
+# The receive buffer of a VMM's socket in bytes: room for every event of the largest burst.
 BUFFER = 64 << 20
 
-# What firmware sends to tell a driver to look at its device; device-specific, above 0x7f.
+# The value of the sign's notification. Values above 0x7f are device-specific.
 VALUE = 0x81
 
-# An acpi_event message: sequence number; device_class, bus_id and type of the payload.
+# An acpi_event message. Unpacks to the sequence number of the netlink header, and to device_class,
+# bus_id and type of struct acpi_genl_event.
 EVENT = struct.Struct("=8xI12x20s15sxI4x")
 
 
@@ -34,7 +36,10 @@ EVENT = struct.Struct("=8xI12x20s15sxI4x")
 
 
 def look(site: Site) -> str:
-    """Describe the event that a Notify of the device causes in the acpi_event family."""
+    """Notify the device and describe its events in the acpi_event family, for `Sign.look`.
+
+    Returns "" if the notification causes no event of the device.
+    """
     firmware = site.firmware()
     with probe.Listener() as listener:
         firmware.notify(site.device.method, VALUE)
@@ -50,7 +55,7 @@ def look(site: Site) -> str:
 
 
 class NetlinkVmm(Vmm):
-    """Listens to ``acpi_event``, and picks out what is about its device."""
+    """A VMM that listens to ``acpi_event`` and selects the events of its device."""
 
     def __init__(self, device: Device, firmware: Firmware, family: probe.Family | None) -> None:
         self.device = device
@@ -58,11 +63,14 @@ class NetlinkVmm(Vmm):
         self.listener = probe.Listener(buffer=BUFFER, known=family)
 
     def fileno(self) -> int:
-        """Return the socket."""
+        """Return the descriptor of the socket."""
         return self.listener.fileno()
 
     def events(self) -> list[acpi_event.Event]:
-        """Everything that came, whoever it is about."""
+        """Return all events of all devices that arrived since the last call.
+
+        AssertionError if the socket's buffer overran.
+        """
         self._firmware.flush_handlers()
         got = list(self.listener.pending())
         events = [item.event for item in got if isinstance(item, probe.Received)]
@@ -70,25 +78,30 @@ class NetlinkVmm(Vmm):
         return events
 
     def values(self) -> list[int]:
-        """See `Vmm.values`."""
+        """See `Vmm.values`. Each value is cut to 8 bits."""
         mine = (acpi_event.VFIO_CLASS, self.device.bdf)
         return [e.type for e in self.events() if (e.device_class, e.bus_id) == mine]
 
     def close(self) -> None:
-        """Leave the group."""
+        """Close the socket, which leaves the multicast group."""
         self.listener.close()
 
 
 def listening(family: probe.Family) -> Callable[[], Source]:
-    """Register at acpi_event, by the numbers of ``family``: a cell's own network may not have it.
+    """Return a function that opens a listener of acpi_event.
 
-    No buffer is asked for, since that would take a capability.
+    The listener uses the numbers in ``family``, since a cell's network namespace may not have the
+    family to ask for them. The socket's buffer keeps its default size, since a larger one takes a
+    capability.
     """
     return lambda: probe.Listener(known=family)
 
 
 def events(messages: list[bytes]) -> list[Heard]:
-    """Decode messages; the source is the BDF, or the class of an event that is not for a VMM."""
+    """Decode acpi_event messages.
+
+    The source of an event with the class "vfio_pci" is the BDF, that of any other is its class.
+    """
     decoded = [acpi_event.decode(message) for message in messages]
     return [
         Heard(
@@ -103,10 +116,11 @@ def events(messages: list[bytes]) -> list[Heard]:
 
 
 class NetlinkIntake(Intake):
-    """The sequence numbers differ, of which the kernel gives one to each event.
+    """A burst source that distinguishes notifications by the kernel's sequence number of the event.
 
-    The burst stands between two events whose numbers tell how many there were; the number of the
-    missing ones is what the mechanism reports, provided that ENOBUFS has said so.
+    It sends one more notification before and one after the burst. Their sequence numbers tell how
+    many events the kernel created in between. The events among these that did not arrive count as
+    reported by the mechanism if a read(2) failed with ENOBUFS, and else as not reported.
     """
 
     BEFORE, VALUE, AFTER = 0xFD, 0x81, 0xFE
@@ -129,9 +143,9 @@ class NetlinkIntake(Intake):
         self._firmware.notify(self._device.method, self.VALUE, count=count)
 
     def finish(self, reader: Reader) -> Tally:
-        """See `Intake`; AssertionError if nothing comes at all."""
+        """See `Intake`. AssertionError if an event before or after the burst does not arrive."""
         self._firmware.flush_handlers()
-        # A socket that has overrun takes nothing until it was read empty.
+        # After an overrun the socket drops every event until its buffer has been read empty.
         reader.wait_idle()
         self._firmware.notify(self._device.method, self.AFTER)
         self._firmware.flush_handlers()
@@ -150,11 +164,14 @@ class NetlinkIntake(Intake):
         return burst_result(self._sent, marks, gap if None in reader.taken else 0)
 
     def close(self) -> None:
-        """Leave the group."""
+        """Close the socket, which leaves the multicast group."""
         self._listener.close()
 
     def _event(self, raw: bytes) -> tuple[int, int]:
-        """Sequence number and value; the latter no value of ours if it is of something else."""
+        """Return the sequence number and the value of a message.
+
+        The value is `NOT_SENT` if the event is not one of the device.
+        """
         number, kind, bus, value = EVENT.unpack(raw)
         ours = (acpi_event.VFIO_CLASS.encode(), self._device.bdf.encode())
         return number, value if (kind.rstrip(b"\0"), bus.rstrip(b"\0")) == ours else NOT_SENT
@@ -164,7 +181,7 @@ class NetlinkIntake(Intake):
 
 
 class Netlink(Mechanism):
-    """The VMM joins a multicast group, and needs no descriptor of its device for that."""
+    """The VMM joins a multicast group, for which it does not need to have its device open."""
 
     sign = Sign(
         look,
@@ -183,33 +200,34 @@ class Netlink(Mechanism):
         *,
         via: str | None = None,
     ) -> NetlinkVmm:
-        """Join the group."""
+        """Open a socket that joins the group and return the VMM."""
         return NetlinkVmm(device, firmware, family)
 
     def burst_source(
         self, device: Device, firmware: Firmware, *, buffer: int | None = None
     ) -> NetlinkIntake:
-        """Open a burst source that tells notifications apart by their sequence numbers."""
+        """Open a burst source that distinguishes notifications by their sequence numbers."""
         return NetlinkIntake(device, firmware, buffer)
 
     def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
-        """Name the group alone: it carries the events of all devices."""
+        """Return the option for the group alone, which carries the events of all devices."""
         return ("--netlink",)
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Join the group."""
+        """Return a function that joins the group. ``fd`` is not used."""
         return listening(family)
 
     def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
-        """Return the messages from ``since`` on, once the cell has read all that its socket holds.
+        """Wait until the cell has read all that its socket holds.
 
-        An event is in the socket when its handler has run; the caller waits for the handlers.
+        Returns the messages from index ``since`` on. The caller has to wait for the Notify handlers
+        first: a handler puts the event into the socket.
         """
         confined_process.drain()
         return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode all messages, whichever device they are about."""
+        """Decode all messages, including those of other devices than ``bdf``."""
         return events(messages)
 
 
