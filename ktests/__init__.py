@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The suite that runs inside the test kernel. Uses uapi, and nothing of the host side."""
+"""The test suite that runs in the guest. It imports uapi, and nothing of the host's packages."""

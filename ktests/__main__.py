@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Entry in the guest: load what takes long while the system comes up, then run the suite.
+"""Entry point in the guest: import the slow modules while the system boots, then run the suite.
 
-Without arguments the suite runs for the host, which tells over the channel what to run. With
-arguments (in a shell of the test kernel) they are pytest's, and results go to the terminal.
+Without arguments the suite runs the tests that the host asks for over the channel. Arguments (given
+in a shell of the test kernel) are passed to pytest, whose results then go to the terminal.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from __future__ import annotations
 import gc
 import sys
 
-# What is loaded stays: looking for garbage among it would only take time.
+# Imported modules stay in memory, so that a garbage collection meanwhile would only take time.
 gc.disable()
 
-# Python was started without site (-S): it costs a tenth of a second and is not needed here.
+# Python runs without the module site (-S), which would take a tenth of a second.
 sys.path[:0] = ["/mnt/suite", f"{sys.prefix}/lib/python3.{sys.version_info.minor}/site-packages"]
 
 from ktests import bundle  # noqa: E402 - found by what is above
@@ -28,7 +28,7 @@ if len(sys.argv) == 1:
 
 
 def main() -> int:
-    """Run; the exit status is pytest's."""
+    """Run the suite and return the exit status of the process."""
     from ktests import session
 
     gc.freeze()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""ACPI devices through sysfs, and the firmware that notifies them.
+"""ACPI devices in sysfs, and the test firmware, which notifies them.
 
 Source: Documentation/ABI/testing/sysfs-devices-firmware_node, drivers/acpi/device_sysfs.c.
 """
@@ -17,20 +17,23 @@ from ktests.pci import Device
 
 BUS = Path("/sys/bus/acpi/devices")
 
-# Notifications of one evaluation, half a second under emulation.
+# The largest number of notifications of one evaluation. It takes half a second under emulation.
 PIECE = 8192
 
 
 @dataclass(frozen=True)
 class Unrelated:
-    """A device of the test firmware that is no VMM's: its path, and the method notifying it."""
+    """An ACPI device of the test firmware that belongs to no VMM.
+
+    ``path`` is its path in the namespace, ``method`` the firmware's method that notifies it.
+    """
 
     path: str
     method: str
 
     @property
     def folder(self) -> Path:
-        """The ACPI device in sysfs; LookupError if the kernel has made none."""
+        """The folder of the ACPI device in sysfs; LookupError if the kernel has no such device."""
         for folder in BUS.iterdir():
             path = folder / "path"
             if path.exists() and short(path.read_text().strip()) == self.path:
@@ -39,11 +42,14 @@ class Unrelated:
 
 
 class Firmware:
-    """The test firmware's methods, run by the debugger; the SCI before them is simulated."""
+    """The test firmware. The debugger evaluates its methods; no SCI is raised.
+
+    ``fence`` is an AC adapter that is never notified, see `flush_handlers`.
+    """
 
     def __init__(self, debugger: Debugger, fence: Unrelated) -> None:
         self._debugger = debugger
-        # Looked up once: sysfs is slow under emulation, and every test settles.
+        # The paths are looked up once: sysfs is slow under emulation, and every test flushes.
         device = fence.folder
         # The driver is bound to the platform device (seen in 6.12) or to the ACPI device (6.1).
         nodes = (device, device / "physical_node")
@@ -52,41 +58,41 @@ class Firmware:
         self._fence = bound.resolve().name
 
     def notify(self, method: str, value: int, *, step: int = 0, count: int = 1) -> None:
-        """Notify by ``method``, ``count`` times: value, value + step and so on.
+        """Have ``method`` send ``count`` notifications: value, value + step and so on.
 
-        Returns when the AML has run; handlers may run later, since Linux 6.8 several at once.
-        A long burst is several evaluations in a row: one alone would keep a CPU of a kernel that
-        is not preemptible for longer than its watchdogs bear on a busy host.
+        Returns when the AML has run. The handlers may run later, and since Linux 6.8 several at
+        once. A long burst is split into several evaluations: a single one would occupy a CPU of a
+        non-preemptible kernel for longer than the kernel's watchdogs allow on a busy host.
         """
         for sent in range(0, count, PIECE):
             self._debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))
 
     def notify_path(self, path: str, value: int) -> None:
-        """Notify any object by the debugger's own command, without AML."""
+        """Notify the object ``path`` with the debugger's command "notify", without AML."""
         self._debugger.run(f"notify {path} {value:#x}")
 
     @contextmanager
     def left(self) -> Iterator[None]:
-        """Leave the debugger, which one can have open at a time, to a program of the block."""
+        """Close the debugger for the length of the block, so that another program can open it."""
         with self._debugger.released():
             yield
 
     def flush_handlers(self) -> None:
-        """Return when every Notify handler that was queued has run.
+        """Wait until every queued Notify handler has run.
 
-        acpi_remove_notify_handler() flushes the workqueues that handlers run on
-        (acpi_os_wait_events_complete(), drivers/acpi/osl.c); taking the driver from an adapter
-        that is never notified calls it.
+        Unbinds and binds the driver of the AC adapter ``fence``, which is never notified. Unbinding
+        calls acpi_remove_notify_handler(), which flushes the workqueues on which handlers run
+        (acpi_os_wait_events_complete(), drivers/acpi/osl.c).
         """
         for what in ("unbind", "bind"):
             _write(f"{self._driver}/{what}", self._fence)
 
 
 def described(device: Device) -> str:
-    """The object that the namespace has for a PCI device, "" for none.
+    """Return the path of the ACPI object that firmware has for a PCI device, "" for none.
 
-    Found by what firmware says, _ADR below the object of the bus (ACPI 6.5, 6.1.1), and not by
-    the link that the kernel has made of it.
+    The object is found by its _ADR below the object of the bus (ACPI 6.5, 6.1.1), and not by the
+    kernel's link ``firmware_node`` of the device, which tests compare with the result.
     """
     above = device.upstream / "firmware_node" / "path"
     bus = short(above.read_text().strip()) if above.exists() else None
@@ -101,7 +107,7 @@ def described(device: Device) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    """Write a file of sysfs, without the objects that pathlib makes: every test does it twice."""
+    """Write ``text`` to a file in sysfs. Every test calls this twice; pathlib would be slower."""
     file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(file, text.encode())
@@ -110,6 +116,9 @@ def _write(path: str, text: str) -> None:
 
 
 def short(path: str) -> str:
-    r"""Drop the padding of names in a path: ``\_SB_.PCI0.S80_`` becomes ``\_SB.PCI0.S80``."""
+    r"""Return the path without the padding of its names: ``\_SB.PCI0.S80`` for ``\_SB_.PCI0.S80_``.
+
+    A name in ACPI has 4 characters; shorter names are padded with underscores.
+    """
     root, _, names = path.partition("\\")
     return root + "\\" + ".".join(name.rstrip("_") for name in names.split("."))

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Debian's acpid and acpi_listen, run as they are: a client of acpi_event that knows nothing of us.
+"""Run Debian's unmodified acpid and acpi_listen, which are clients of acpi_event.
 
-acpid listens to the family and passes every event on to whoever is connected to its socket, as a
-line: device class, bus id, and type and data as eight hex digits each. acpi_listen connects and
+acpid listens to the family and sends each event as a line to every client of its socket: device
+class, bus id, and type and data as eight hex digits each. acpi_listen connects to the socket and
 prints the lines. See acpid(8), acpi_listen(8).
 """
 
@@ -18,23 +18,23 @@ from pathlib import Path
 
 CLIENTS = Path(__file__).parent.parent / "clients"
 
-# A limit, no figure: programs are slow to start under emulation.
+# A generous limit: programs are slow to start under emulation.
 SECONDS = 20.0
 
 
 def missing() -> str:
-    """Return why no test with acpid can run; "" where the host could get it."""
+    """Return the reason why tests cannot run acpid; "" if the host has provided acpid."""
     if (CLIENTS / "acpid").is_file():
         return ""
     return "could not run: the host has no acpid, and no archive to take it from; install it there"
 
 
 class ClientError(RuntimeError):
-    """A program ended, or did not say what it was waited for."""
+    """A program ended, or did not print the expected line in time."""
 
 
 class Lines:
-    """What a program prints, line by line."""
+    """The output of a running program, read line by line."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -43,7 +43,10 @@ class Lines:
         self._buffer = b""
 
     def until(self, wanted: Callable[[str], bool]) -> list[str]:
-        """The lines up to the first that is wanted, which comes last; ClientError without one."""
+        """Read lines until ``wanted`` returns True for one. Returns all of them, that one last.
+
+        ClientError if the program ends before, or does not print the line within `SECONDS`.
+        """
         end = time.monotonic() + SECONDS
         lines: list[str] = []
         while not lines or not wanted(lines[-1]):
@@ -64,10 +67,11 @@ class Lines:
 
 @contextmanager
 def listening(folder: Path) -> Iterator[Lines]:
-    """Run acpid, and acpi_listen connected to it; its lines. Both end with the block.
+    """Run acpid, connect acpi_listen to it, and yield the output of acpi_listen.
 
-    ``folder`` takes acpid's socket and its other files; there are no rules, so that it acts on
-    nothing. ClientError, with what acpid logged, if either does not start.
+    Both are killed at the end of the block. acpid creates its socket and its other files in
+    ``folder``. It has no rules, so that no event makes it run a command. ClientError, with the log
+    of acpid, if one of them does not start.
     """
     rules = folder / "events"
     rules.mkdir()
@@ -78,7 +82,7 @@ def listening(folder: Path) -> Iterator[Lines]:
         *("--pidfile", str(folder / "pid"), "--lockfile", str(folder / "lock")),
     ]
     with _running(daemon) as log:
-        # It says so when everything is open.
+        # acpid logs this when it has opened its sockets.
         log.until(lambda line: "waiting for events" in line)
         with _running([str(CLIENTS / "acpi_listen"), "--socketfile", str(socket)]) as lines:
             log.until(lambda line: "client connected" in line)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bad input to the ioctls of a device, and what comes of it: a table, generated.
+"""A generated table of bad input to the ioctls of a device, and of the expected outcomes.
 
-One table for every interrupt index of at most one interrupt that signals an eventfd (ERR, REQ,
-ACPI), validated on the first two of an unpatched kernel. An outcome is the name of an errno, ""
-for a call that is accepted.
+The table holds for every interrupt index that has at most one interrupt and signals an eventfd:
+ERR, REQ and ACPI. It was validated with ERR and REQ on an unpatched kernel. An outcome is the name
+of an errno, or "" for a call that succeeds.
 
-Numbers are written out once more, on purpose: constants of the library that is under test could
-be wrong on both sides.
+The numbers are literals on purpose: if the table used the constants of the library under test, a
+wrong constant would be wrong on both sides.
 
 Source: vfio_set_irqs_validate_and_prepare() and vfio_ioctl_device_feature() in
 drivers/vfio/vfio_main.c, vfio_pci_set_ctx_trigger_single() in drivers/vfio/pci/vfio_pci_intrs.c.
@@ -34,13 +34,18 @@ ACTIONS = {"mask": MASK, "unmask": UNMASK, "trigger": TRIGGER}
 U32_MAX = 0xFFFF_FFFF
 HEADER = 20  # bytes of struct vfio_irq_set
 
-# Fires as a bool, de-assigns as an eventfd: a call with it that is wrongly accepted shows.
+# As DATA_BOOL this triggers the interrupt, as DATA_EVENTFD (-1) it de-assigns the eventfd. So a
+# call that is wrongly accepted has a visible effect.
 HARMFUL = b"\xff" * 4
 
 
 @dataclass(frozen=True)
 class Call:
-    """One VFIO_DEVICE_SET_IRQS, less its index, and its outcome; argsz None: as long as it is."""
+    """One call of VFIO_DEVICE_SET_IRQS for any index, and its expected outcome.
+
+    The fields are members of struct vfio_irq_set. ``argsz`` None stands for the correct size:
+    header and data.
+    """
 
     name: str
     flags: int
@@ -54,7 +59,7 @@ class Call:
 Cases = Mapping[str, tuple[Call, ...]]
 
 
-#: Whether only PCI Express devices have the ERR index, as still on Linux 6.12 and not on 7.3.
+#: Whether only PCI Express devices have the ERR index. That is so on Linux 6.12, and not on 7.3.
 ERR_NEEDS_EXPRESS = release.running() < (7, 3)
 
 
@@ -68,7 +73,10 @@ def _combinations(bits: Mapping[str, int]) -> Iterator[tuple[str, int]]:
 
 
 def _wrong_flags() -> Iterator[tuple[str, tuple[Call, ...]]]:
-    """Every data type with every action, but for the right ones."""
+    """Generate each combination of data types with each combination of actions.
+
+    The valid combinations, one data type with only "trigger", are left out.
+    """
     for data_name, data in _combinations(DATA_TYPES):
         single = data in DATA_TYPES.values()
         outcome = "ENOTTY" if single else "EINVAL"
@@ -84,7 +92,10 @@ def _wrong_flags() -> Iterator[tuple[str, tuple[Call, ...]]]:
 
 
 def _unknown_bits(first: int) -> range:
-    """Return the bits from ``first`` on: no flags so far. Later kernels surely lack the last."""
+    """Return the numbers of the bits that are no flags: those from ``first`` up to 31.
+
+    A kernel that is newer than the suite may have more flags; for it only bit 31 is returned.
+    """
     return range(first if release.known() else 31, 32)
 
 
@@ -94,13 +105,16 @@ def _unknown_flags(data: int) -> Iterator[Call]:
 
 
 def _short(data: int, size: int) -> Iterator[Call]:
-    """Every length that ends in the header or, of ``size`` bytes of data, in these."""
+    """Generate a call for each argsz that is too small for header and ``size`` bytes of data."""
     for argsz in range(HEADER + size):
         yield Call(f"argsz {argsz}", data | TRIGGER, argsz=argsz)
 
 
 def _out_of_range(data: int) -> Iterator[Call]:
-    """There is one interrupt, of number 0; the last ones wrap around."""
+    """Generate calls with a wrong start or count. The only valid interrupt has the number 0.
+
+    In the last calls the sum of start and count overflows 32 bits.
+    """
     for start, count in (
         *((1, 0), (1, 1), (2, 1), (0x8000_0000, 1), (U32_MAX, 0), (U32_MAX, 1)),
         *((0, 2), (0, 0x8000_0000), (0, U32_MAX - 1), (0, U32_MAX)),
@@ -110,7 +124,8 @@ def _out_of_range(data: int) -> Iterator[Call]:
         yield Call(name, data | TRIGGER, start=start, count=count, data=HARMFUL * 2)
 
 
-# Each has a wrong action as well, which is looked at last.
+# Each of these calls has a fault and also a wrong action. The kernel checks the action last, so
+# that the other fault decides the errno.
 _BEFORE_ACTION = tuple(
     replace(fault, name=f"{name}-action, {fault.name}", flags=NONE | action)
     for name, action in (("no", 0), ("mask", MASK), ("unmask", UNMASK))
@@ -121,20 +136,20 @@ _BEFORE_ACTION = tuple(
     )
 )
 
-# Count 0 de-assigns with DATA_NONE, and with nothing else.
+# A call with count 0 is valid only with DATA_NONE, which de-assigns the eventfd.
 _EMPTY = tuple(
     Call(f"{name}, {len(data)} bytes", DATA_TYPES[name] | TRIGGER, count=0, data=data)
     for name in ("bool", "eventfd")
     for data in (b"", HARMFUL)
 )
 
-# More room than data is no fault; a bool of 0 does nothing.
+# An argsz that is larger than the data is valid. DATA_BOOL with the value 0 has no effect.
 _LONG = tuple(
     Call(f"argsz {argsz:#x}", BOOL | TRIGGER, "", data=bytes(4), argsz=argsz)
     for argsz in (HEADER + 1, HEADER + 4, 4096, U32_MAX)
 )
 
-#: Bad calls whatever is armed, by what is wrong with them.
+#: Calls by the kind of their fault. Their outcome does not depend on whether an eventfd is armed.
 CASES: Cases = {
     **dict(_wrong_flags()),
     **{f"{name}-unknown-flag": tuple(_unknown_flags(DATA_TYPES[name])) for name in DATA_TYPES},
@@ -147,7 +162,7 @@ CASES: Cases = {
     "long": _LONG,
 }
 
-#: Calls on an index that nothing is armed on. Only the first two need something.
+#: Calls on an index on which no eventfd is armed. Only the first two fail without one.
 UNARMED = (
     Call("loopback", NONE | TRIGGER, "EINVAL"),
     Call("de-assign by count 0", NONE | TRIGGER, "EINVAL", count=0),
@@ -161,19 +176,22 @@ UNARMED = (
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A descriptor that is no eventfd; ``make`` opens it for as long as the stack is."""
+    """A descriptor that is no eventfd, and the outcome of setting it.
+
+    ``make`` returns the descriptor. If it opens one, the exit stack closes it.
+    """
 
     make: Callable[[ExitStack], int]
     outcome: str = "EINVAL"
 
     def call(self, stack: ExitStack) -> Call:
-        """Have it signalled."""
+        """Make the descriptor and return the call that sets it."""
         fd = self.make(stack)
         return signal(f"fd {fd}", fd, self.outcome)
 
 
 def signal(name: str, fd: int, outcome: str = "") -> Call:
-    """Have a descriptor signalled."""
+    """Return a call named ``name`` that sets the descriptor ``fd`` as the index's eventfd."""
     return Call(name, EVENTFD | TRIGGER, outcome, data=struct.pack("=i", fd))
 
 
@@ -192,7 +210,7 @@ def _kept(stack: ExitStack, fd: int) -> int:
 
 def _closed(_: ExitStack) -> int:
     low = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    # A low number would be given away again by the next open.
+    # The number has to be high: a low one would be reused by the next open.
     high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 500)
     os.close(low)
     os.close(high)
@@ -204,7 +222,7 @@ def _pipe(stack: ExitStack) -> int:
     return reader
 
 
-# Linux 6.1 (not 6.12) takes any negative number but -1 for a request to change nothing.
+# Linux 6.1, unlike 6.12, accepts any negative number except -1 and changes nothing.
 _BELOW = "EINVAL" if release.running() >= (6, 12) else ""
 
 DESCRIPTORS: Mapping[str, Descriptor] = {
@@ -234,7 +252,10 @@ OPERATIONS = {"none": 0, "get": GET, "set": SET, "probe": PROBE}
 
 @dataclass(frozen=True)
 class Feature:
-    """One VFIO_DEVICE_FEATURE and its outcome."""
+    """One call of VFIO_DEVICE_FEATURE and its expected outcome.
+
+    ``flags`` are the operations and the number of the feature (bits 0-15).
+    """
 
     name: str
     flags: int
@@ -242,7 +263,8 @@ class Feature:
     argsz: int = 8
 
 
-#: By what is wrong. The devices of the test machine know LOW_POWER, which can only be set.
+#: Calls by the kind of their fault. The test machine's devices have the feature LOW_POWER, which
+#: only supports SET.
 FEATURES: Mapping[str, tuple[Feature, ...]] = {
     "short": tuple(
         Feature(f"argsz {argsz}", PROBE | LOW_POWER, "EINVAL", argsz) for argsz in range(8)

@@ -1,16 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The byte code of many modules in one file, and the finder that imports them from it.
+"""A bundle: one file with the byte code of many modules, and the finder that imports from it.
 
-Python looks for a module in one folder after the other, and opens, checks and reads a file for
-each. Under emulation that takes more than two milliseconds a module, and pytest imports some two
-hundred. A bundle is read once. What is imported from one has its ``__file__`` and its source
-where it always was.
+To import a module, Python searches several folders, and opens, checks and reads a file. Under
+emulation that takes more than 2 ms for each module, and pytest imports about 200. A bundle is read
+once. The ``__file__`` of a module from a bundle still is the path of its source.
 
-Layout: a marshalled dict, for each module its file, whether it is a package, and its code,
-marshalled once more, since most of what a bundle holds is not imported in every process.
+Layout: a marshalled dict that maps the name of each module to a tuple: the path of its source,
+whether it is a package, and its marshalled code. The code is marshalled on its own, so that only
+the modules that are imported have to be unmarshalled.
 
-Nothing is imported here that does not come with the interpreter: this is what makes the others
-cheap.
+This module imports only modules that the interpreter has already loaded, since it runs before any
+bundle can speed up imports.
 """
 
 from __future__ import annotations
@@ -28,12 +28,16 @@ if TYPE_CHECKING:
 
 Entry = tuple[str, bool, bytes]
 
-# Of a .pyc: magic number, flags, and the hash of the source or what else it is told by (PEP 552).
+# The size of a .pyc file's header in bytes: magic number, flags, and the hash or the time and size
+# of the source (PEP 552).
 PYC_HEADER = 16
 
 
 class Bundle:
-    """A finder for sys.meta_path, and the loader of what it finds; OSError if it has no file."""
+    """The finder for sys.meta_path and the loader of the modules in one bundle.
+
+    OSError if the file ``path`` cannot be read.
+    """
 
     def __init__(self, path: str) -> None:
         with open(path, "rb", buffering=0) as file:  # noqa: PTH123 - pathlib is to be found in it
@@ -42,12 +46,12 @@ class Bundle:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module of the bundle; None for every other."""
+        """Return the spec of a module in the bundle, and None for any other module."""
         entry = self._entries.get(name)
         if entry is None:
             return None
         file, package, _ = entry
-        # Not an importlib.abc.Loader: that module imports half of what is to be found here.
+        # This is no importlib.abc.Loader: that module would import many modules of the bundle.
         loader: Any = self
         spec = ModuleSpec(name, loader, origin=file, is_package=package)
         spec.has_location = True
@@ -56,18 +60,19 @@ class Bundle:
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to Python."""
+        """Return None: Python creates the module."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Run the module's body."""
+        """Unmarshal the module's code and run it in the module's namespace."""
         exec(marshal.loads(self._entries[module.__name__][2]), module.__dict__)  # noqa: S102, S302
 
 
 def write(path: str, root: str, seen_as: str) -> None:
-    """Bundle what this process has imported from below ``root``, which the guest has elsewhere.
+    """Write a bundle of all modules below ``root`` that this process has imported to ``path``.
 
-    The byte code has to be there, compiled for the guest. What pytest has compiled is left out: it
-    looks for that itself.
+    ``seen_as`` is the path of ``root`` in the guest. The .pyc files of the modules have to exist,
+    compiled for the guest. Modules that pytest has compiled are left out, since pytest imports them
+    with its own loader.
     """
     entries: dict[str, Entry] = {}
     for name, module in sys.modules.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What became of a burst of notifications, counted."""
+"""Count how many notifications of a burst arrived, were lost, doubled, merged or reordered."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class Tally:
-    """All in notifications.
+    """The counts of one burst. Each is a number of notifications.
 
-    ``reported``   lost by the mechanism's own account
-    ``missing``    sent, and never received
-    ``doubled``    received once more than sent
-    ``merged``     received, and never sent: several in one, or something else altogether
-    ``reordered``  received after one that was sent later
+    ``sent``       sent by firmware
+    ``received``   received messages, without those that only mark begin or end of the burst
+    ``reported``   reported as lost by the mechanism
+    ``missing``    sent, but never received
+    ``doubled``    received again after the first time
+    ``merged``     received, but never sent: several notifications in one, or any other message
+    ``reordered``  received after a notification that was sent later
     """
 
     sent: int
@@ -30,22 +32,27 @@ class Tally:
 
     @property
     def whole(self) -> bool:
-        """Each was received, once and as it was."""
+        """True if each notification was received exactly once and unchanged."""
         return not (self.reported or self.missing or self.doubled or self.merged)
 
     @property
     def accounted(self) -> bool:
-        """Each was received once and as it was, or reported as lost."""
+        """True if each notification was received once and unchanged, or was reported as lost."""
         return self.missing == self.reported and not (self.doubled or self.merged)
 
     def record(self, measure: Callable[[str, float | str], None]) -> None:
-        """Put the figures into the test's result."""
+        """Add the counts to the test's result with the fixture ``measure``."""
         for name, value in asdict(self).items():
             measure(name, value)
 
 
 def burst_result(sent: int, marks: Sequence[int], reported: int = 0) -> Tally:
-    """Count. The notifications are numbered from 0 as they are sent; ``marks`` are the received."""
+    """Return the counts of a burst of ``sent`` notifications, numbered from 0 in sending order.
+
+    ``marks`` are the numbers of the received notifications in receiving order. A number outside of
+    the burst, as `NOT_SENT`, stands for any other message. ``reported`` is the number of
+    notifications that the mechanism reported as lost.
+    """
     known = [mark for mark in marks if 0 <= mark < sent]
     different = len(set(known))
     return Tally(

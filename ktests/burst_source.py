@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The interface of burst sources, `Intake`.
 
-A burst source sends one burst of notifications, each of which can be told from the others, and
-counts what became of them. A `Reader` reads the burst. What it has read is evaluated only after the
-burst, and not by the decoders of uapi: they would be slower than any reader. Each mechanism's
-record opens a burst source of its own kind.
+A burst source sends one burst of distinguishable notifications, and counts how many arrived, were
+lost, doubled or reordered. A `Reader` reads the burst. The source evaluates what the reader has
+read only after the burst, and without the decoders of uapi, which would slow the reader down. Each
+mechanism's record opens its own kind of burst source.
 """
 
 from __future__ import annotations
@@ -17,21 +17,24 @@ from uapi.closing import Closing
 
 # The first value of a burst whose values differ.
 FIRST = 0x100
-# The number of what was received and is no notification of the burst: `ktests.burst_result`.
+# The number, in `ktests.burst_result`, of a received message that is no notification of the burst.
 NOT_SENT = -1
 
 
 class Intake(Closing, ABC):
-    """What the intakes of all mechanisms have in common; a context manager."""
+    """The interface of a burst source. A context manager."""
 
     @abstractmethod
     def fileno(self) -> int:
-        """Return the descriptor that a reader reads."""
+        """Return the descriptor that a `Reader` has to read."""
 
     @abstractmethod
     def send(self, count: int) -> None:
-        """Send a burst, the only one; it may not have been handled when this returns."""
+        """Send a burst of ``count`` notifications. May be called once.
+
+        Returns when firmware has sent the burst; handlers may run later.
+        """
 
     @abstractmethod
     def finish(self, reader: Reader) -> Tally:
-        """Wait until all of the burst was handled and read, and count; ends the reader."""
+        """Wait until the burst is handled and read, then stop the reader. Returns the counts."""

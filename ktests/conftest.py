@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the tests are given: the machine's devices, the firmware, a listener."""
+"""The fixtures of the tests: the machine's devices, the firmware, VMMs and a listener."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ Measure = Callable[[str, float | str], None]
 
 @pytest.fixture(scope="session")
 def devices(job: Job) -> dict[str, Device]:
-    """The PCI functions of the machine by name.
+    """Return the PCI functions of the machine by name.
 
-    RuntimeError if QEMU's firmware does not describe them as the machine's table says: what the
-    tests would then tell is nothing about the kernel.
+    RuntimeError if QEMU's firmware describes one otherwise than the machine's table: the results of
+    the tests would then say nothing about the kernel.
     """
     found = {name: Device(name, **facts) for name, facts in job.machine["devices"].items()}
     for device in found.values():
@@ -37,7 +37,8 @@ def devices(job: Job) -> dict[str, Device]:
 def check_description(device: Device) -> None:
     """Raise RuntimeError if firmware describes the device otherwise than the machine's table.
 
-    Firmware is asked only where the kernel's companion is not that of the table: it takes a while.
+    Reading the firmware's description takes a while, so that it is read only if the companion that
+    the kernel has found differs from the table.
     """
     if not device.path and not device.bare:
         return
@@ -54,28 +55,29 @@ def check_description(device: Device) -> None:
 
 @pytest.fixture(scope="session")
 def port(job: Job) -> Port:
-    """The empty hot-plug port."""
+    """Return the hot-plug port, which is empty at first."""
     return Port(**job.machine["port"])
 
 
 @pytest.fixture(scope="session")
 def unrelated(job: Job) -> dict[str, Unrelated]:
-    """The ACPI devices that are none of a VMM's business, by name."""
+    """Return the ACPI devices that belong to no VMM, by name."""
     return {name: Unrelated(**facts) for name, facts in job.machine["unrelated"].items()}
 
 
 @pytest.fixture(scope="session")
 def firmware(unrelated: dict[str, Unrelated]) -> Iterator[Firmware]:
-    """The test firmware."""
+    """Open the debugger and yield the test firmware. The debugger is closed after the session."""
     with Debugger() as debugger:
         yield Firmware(debugger, unrelated["fence"])
 
 
 @pytest.fixture(scope="session")
 def bind(devices: dict[str, Device]) -> Iterator[Callable[[str], Device]]:
-    """Bind devices to vfio-pci by name.
+    """Yield a function that binds the device of a name to vfio-pci and returns the device.
 
-    They stay bound until the session ends: a test that needs one unbound unbinds it.
+    The devices stay bound until the end of the session. A test that needs a device unbound has to
+    unbind it.
     """
 
     def bind(name: str) -> Device:
@@ -91,20 +93,20 @@ def bind(devices: dict[str, Device]) -> Iterator[Callable[[str], Device]]:
 
 @pytest.fixture(scope="session")
 def family() -> probe.Family:
-    """The acpi_event family, asked for once."""
+    """Return the acpi_event family, which is resolved once in a session."""
     return probe.family()
 
 
 @pytest.fixture
 def listener(family: probe.Family) -> Iterator[probe.Listener]:
-    """A listener with room for every event of the largest burst."""
+    """Open a listener of acpi_event whose buffer holds every event of the largest burst."""
     with probe.Listener(buffer=64 << 20, known=family) as listener:
         yield listener
 
 
 @pytest.fixture
 def measure(request: pytest.FixtureRequest) -> Measure:
-    """Put a measured value into the test's record."""
+    """Return a function that adds a named value to the test's result."""
 
     def measure(name: str, value: float | str) -> None:
         request.node.user_properties.append((name, value))
@@ -113,22 +115,28 @@ def measure(request: pytest.FixtureRequest) -> Measure:
 
 
 class OpenEventfdVmm(Protocol):
-    """Start a VMM on the device of that name; ``via`` is the path: "cdev", "group", None: any."""
+    """The type of a function that starts a VMM with an eventfd on the device ``name``.
+
+    ``via`` selects how the device is opened: "cdev", "group", or None for either.
+    """
 
     def __call__(self, name: str, *, via: str | None = None) -> EventfdVmm:
-        """Start it."""
+        """Start the VMM and return it."""
 
 
 class OpenVmm(Protocol):
-    """Start a VMM on the device of that name, with the mechanism that is tested."""
+    """The type of a function that starts a VMM with the tested mechanism on the device ``name``.
+
+    ``via`` selects how the device is opened, see `Mechanism.vmm`.
+    """
 
     def __call__(self, name: str, *, via: str | None = None) -> Vmm:
-        """Start it."""
+        """Start the VMM and return it."""
 
 
 @pytest.fixture
 def eventfd_vmm(bind: Callable[[str], Device], firmware: Firmware) -> Iterator[OpenEventfdVmm]:
-    """Start VMMs that use an eventfd; they end with the test."""
+    """Yield a function that starts VMMs with an eventfd; they are closed at the end of the test."""
     with ExitStack() as stack:
 
         def start(name: str, *, via: str | None = None) -> EventfdVmm:
@@ -144,7 +152,7 @@ def vmm(
     firmware: Firmware,
     family: probe.Family,
 ) -> Iterator[OpenVmm]:
-    """Start VMMs that use the mechanism; they end with the test."""
+    """Yield a function that starts VMMs with the tested mechanism; they are closed at the end."""
     with ExitStack() as stack:
 
         def start(name: str, *, via: str | None = None) -> Vmm:
@@ -154,14 +162,17 @@ def vmm(
 
 
 class Watch:
-    """What came, once everything that could come has come."""
+    """Collects the events of acpi_event, after waiting until all that were caused have arrived."""
 
     def __init__(self, firmware: Firmware, listener: probe.Listener) -> None:
         self._firmware = firmware
         self._listener = listener
 
     def received(self) -> list[probe.Received]:
-        """Every event since the last call; fails on a lost one."""
+        """Wait for the Notify handlers, then return all events since the last call.
+
+        AssertionError if an event was lost.
+        """
         self._firmware.flush_handlers()
         got = list(self._listener.pending())
         lost = [item for item in got if isinstance(item, probe.Overrun)]
@@ -169,11 +180,11 @@ class Watch:
         return [item for item in got if isinstance(item, probe.Received)]
 
     def events(self) -> list[acpi_event.Event]:
-        """The events alone."""
+        """Do the same as `received`, but return only the decoded events."""
         return [item.event for item in self.received()]
 
     def vfio(self) -> list[tuple[str, int]]:
-        """Of each event for a VMM, its bus id and value."""
+        """Do the same as `received`; return BDF and value of each event of the class vfio_pci."""
         return [
             (event.bus_id, event.type)
             for event in self.events()
@@ -183,5 +194,5 @@ class Watch:
 
 @pytest.fixture
 def watch(firmware: Firmware, listener: probe.Listener) -> Watch:
-    """A watch on all events from now on."""
+    """Return a `Watch` for all events from the begin of the test on."""
     return Watch(firmware, listener)

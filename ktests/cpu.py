@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Where things run: the AML that notifies, and with it the handlers.
+"""Select the CPUs on which AML runs, and thereby the CPUs on which Notify handlers run.
 
-Since Linux 6.8 acpi_os_execute() has a handler run on the CPU that the interpreter is on when it
-comes to a Notify, before that on CPU 0 (drivers/acpi/osl.c).
+Since Linux 6.8 acpi_os_execute() queues a handler on the CPU on which the interpreter executes the
+Notify operator. Before Linux 6.8 handlers run on CPU 0 (drivers/acpi/osl.c).
 """
 
 from __future__ import annotations
@@ -17,18 +17,21 @@ from pathlib import Path
 
 from ktests.task import Task
 
-# acpi_aml_create_thread(), drivers/acpi/acpi_dbg.c
+# The name of the thread that acpi_aml_create_thread() starts (drivers/acpi/acpi_dbg.c).
 INTERPRETER = "aml"
 # Long enough for some handlers to be queued, short enough for many moves in a burst.
 STAY_SECONDS = 0.002
 
 
 def interpreter() -> int:
-    """The kernel thread that runs the debugger's commands; LookupError if there is none."""
+    """Return the process id of the kernel thread that runs the debugger's commands.
+
+    LookupError if there is none.
+    """
     for comm in Path("/proc").glob("[0-9]*/comm"):
         try:
             name = comm.read_text().strip()
-        except OSError:  # it has ended
+        except OSError:  # the process has ended
             continue
         if name == INTERPRETER:
             return int(comm.parent.name)
@@ -37,7 +40,7 @@ def interpreter() -> int:
 
 @contextmanager
 def pinned(task: int, cpus: Collection[int]) -> Iterator[None]:
-    """Let a task run on these CPUs only."""
+    """Restrict the task with this process id to the CPUs ``cpus`` for the length of the block."""
     before = os.sched_getaffinity(task)
     os.sched_setaffinity(task, cpus)
     try:
@@ -48,7 +51,10 @@ def pinned(task: int, cpus: Collection[int]) -> Iterator[None]:
 
 @contextmanager
 def moving(task: int) -> Iterator[None]:
-    """Move a task from CPU to CPU, so that what it queues is handled on several at once."""
+    """Move a task from CPU to CPU for the length of the block.
+
+    ``task`` is its process id. The handlers that it queues then run on several CPUs at once.
+    """
     before = os.sched_getaffinity(task)
     stop = threading.Event()
 

@@ -19,34 +19,35 @@ from uapi.closing import Closing
 
 FILE = Path("/sys/kernel/debug/acpi/acpidbg")
 PROMPT = b"- "
-# The last thing that a method of the test firmware does is to store this to Debug. The debugger
-# prompts only 10 ms later, in case there are handlers (acpi_db_execute()): as long as all the
-# rest of a small test takes.
+# Each method of the test firmware ends by storing this string to Debug. The debugger prompts only
+# 10 ms later, to let handlers run (acpi_db_execute()). All the rest of a small test takes no longer
+# than that.
 RAN = b'"notified"\n'
-# How often a thread that lost its race may be started anew, and what one takes at most to prompt.
+# START_SECONDS: for how long _open() starts the debugger's thread again if it does not prompt.
+# PROMPT_SECONDS: the time in which a started thread has to prompt.
 START_SECONDS = 20.0
 PROMPT_SECONDS = 2.0
 FAILURE = re.compile(r"AE_[A-Z_]+|Could not|Unknown|Invalid", re.ASCII)
 
 
 class DebuggerError(RuntimeError):
-    """The debugger did not do what it was told; the text is its answer."""
+    """The debugger failed to run a command. The text is the command and the debugger's answer."""
 
 
 class Debugger(Closing):
-    """An open debugger; only one can be open at a time. A context manager."""
+    """The open debugger. A context manager. The kernel lets only one process open it at a time."""
 
     def __init__(self) -> None:
         self._prompted = True
         self._open()
 
     def close(self) -> None:
-        """Leave the debugger to somebody else."""
+        """Close the debugger, so that another process can open it."""
         os.close(self._file)
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Leave the debugger to somebody else for the length of the block."""
+        """Close the debugger for the length of the block, and open it again at its end."""
         self.close()
         try:
             yield
@@ -54,10 +55,10 @@ class Debugger(Closing):
             self._open()
 
     def run(self, command: str) -> str:
-        """Run one command; what it printed. DebuggerError if that tells of a failure.
+        """Run one command and return its output. DebuggerError if the output reports a failure.
 
-        A method of the test firmware has run to its end then, and the rest of what the debugger
-        has to say of it is skipped.
+        If the command evaluates a method of the test firmware, this returns when the method has
+        stored its last string (`RAN`). The output that follows is discarded by the next command.
         """
         if not self._prompted:
             self._answer()
@@ -68,14 +69,18 @@ class Debugger(Closing):
         return answer
 
     def evaluate(self, method: str, *arguments: int) -> str:
-        """Evaluate a control method; returns when the method has, not when handlers have."""
+        """Evaluate a control method with integer arguments. Returns the debugger's output.
+
+        Returns when the method has ended. Notify handlers may still be queued.
+        """
         return self.run(" ".join(["evaluate", f"\\{method}", *map(hex, arguments)]))
 
     def _open(self) -> None:
-        """Open the file anew until its thread prompts.
+        """Open the file, and again until the debugger's thread prompts.
 
-        acpi_aml_open() starts the thread before it marks the file as open. A thread that is faster
-        finds it closed: it ends, or its prompt is lost.
+        acpi_aml_open() starts the thread before it marks the file as open. If the thread runs
+        earlier, it finds the file closed, and ends or loses its prompt. DebuggerError after
+        `START_SECONDS`.
         """
         end = time.monotonic() + START_SECONDS
         while True:
@@ -96,7 +101,10 @@ class Debugger(Closing):
         return True
 
     def _answer(self, *enough: bytes) -> str:
-        """What is printed up to the prompt, or up to one of ``enough`` if that comes first."""
+        """Read up to the prompt, or up to one of ``enough`` if that comes first.
+
+        Returns the output without the prompt. DebuggerError if the debugger's thread ends.
+        """
         data = b""
         self._prompted = False
         while not self._prompted:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which mechanism the running kernel has, by what a VMM can see of it.
+"""Detect the mechanism of the running kernel by the uAPI that a VMM sees.
 
-Each mechanism's record (`ktests.mechanisms`) has a sign: a look at the machine, and the text that
-the look returns if the kernel has the mechanism. The looks that touch the least come first.
+Each mechanism's record (`ktests.mechanisms`) has a sign: a function that looks for the mechanism,
+and the text that it returns if the kernel has the mechanism. The functions run in the order of
+their rank; those that do least to the machine come first.
 """
 
 from __future__ import annotations
@@ -22,7 +23,11 @@ from ktests.pci import Device
 
 @dataclass(frozen=True)
 class Detection:
-    """The mechanism of the kernel: one of the table, or `UNDETECTED`, or `UNKNOWN`; and why."""
+    """The result of the detection.
+
+    ``mechanism`` is the name of a mechanism, `UNDETECTED` or `UNKNOWN`. ``how`` describes what the
+    signs showed.
+    """
 
     mechanism: str
     how: str
@@ -35,10 +40,11 @@ def signs() -> dict[str, Sign]:
 
 
 def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -> Detection:
-    """Look for the signs of all mechanisms.
+    """Look for the signs of all mechanisms on ``site``. Returns what they show.
 
-    If a mechanism is ``declared`` (else `UNDETECTED`), stop as soon as nothing can contradict it:
-    a look may be what a broken kernel crashes at, and tests tell more of a crash.
+    ``declared`` is the mechanism that the host declares, or `UNDETECTED`. If one is declared, stop
+    as soon as no further sign can contradict it: looking for a sign may crash a broken kernel, and
+    a crash in a test is reported better.
     """
     table = signs() if table is None else table
     seen: dict[str, str] = {}
@@ -47,13 +53,16 @@ def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -
             break
         try:
             seen[name] = sign.look(site)
-        except (OSError, RuntimeError) as error:  # of a device that a series has broken, say
+        except (OSError, RuntimeError) as error:  # for example if a series has broken the device
             seen[name] = f"the look for {name} fails: {error}"
     return conclude(seen, table)
 
 
 def conclude(seen: Mapping[str, str], table: Mapping[str, Sign] | None = None) -> Detection:
-    """Return the mechanism that the looks of some signs amount to. Does no I/O."""
+    """Return the mechanism that follows from the results of the looks. Does no I/O.
+
+    ``seen`` maps the names of mechanisms to what `Sign.look` returned.
+    """
     table = signs() if table is None else table
     looked = [name for name in table if name in seen]
     found = [name for name in looked if seen[name]]
@@ -66,7 +75,11 @@ def conclude(seen: Mapping[str, str], table: Mapping[str, Sign] | None = None) -
 
 
 def _settled(declared: str, seen: Mapping[str, str], table: Mapping[str, Sign]) -> bool:
-    """Return whether no further look can show another mechanism in the place of ``declared``."""
+    """Return whether no further sign can show another mechanism instead of ``declared``.
+
+    That is so if the sign of ``declared`` was found, or if no sign was found and only the sign of
+    ``declared`` is left.
+    """
     shown = {name for name, text in seen.items() if text == table[name].text}
     left = table.keys() - seen.keys()
     return declared in shown or (not shown and left <= {declared})
@@ -74,7 +87,11 @@ def _settled(declared: str, seen: Mapping[str, str], table: Mapping[str, Sign]) 
 
 @contextmanager
 def site(machine: Mapping[str, Any]) -> Iterator[Site]:
-    """Bind a device that has a companion, for the length of the block; see ktests/machine.toml."""
+    """Bind the first device that has a companion to vfio-pci, and yield the site with it.
+
+    ``machine`` is the content of ktests/machine.toml. At the end of the block the device is unbound
+    and the firmware's debugger is closed.
+    """
     name, facts = next(item for item in machine["devices"].items() if item[1]["path"])
     device = Device(name, **facts)
     device.bind()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the kernel tells of an eventfd: eventfd_show_fdinfo() in fs/eventfd.c."""
+"""The state of eventfds in /proc/self/fdinfo: eventfd_show_fdinfo() in fs/eventfd.c."""
 
 from __future__ import annotations
 
@@ -10,26 +10,26 @@ from typing import Protocol
 
 
 class HasFileno(Protocol):
-    """A file."""
+    """An object that has a descriptor."""
 
     def fileno(self) -> int:
-        """Its descriptor."""
+        """Return the descriptor."""
 
 
 def counter(eventfd: HasFileno) -> int:
-    """What a read would return; 0 if it would wait. Reads nothing."""
+    """Return the counter of an eventfd without reading from it, and without resetting it."""
     return int(_fields(eventfd.fileno())["eventfd-count"], 16)
 
 
 def free_contexts(count: int = 128) -> frozenset[int]:
-    """The lowest numbers that no eventfd's context has.
+    """Return the ``count`` lowest numbers (``eventfd-id``) that no eventfd context has.
 
-    The kernel numbers contexts (``eventfd-id``), a new one by the lowest number that is free, and
-    a number is free again when the context was freed: not when the file was closed, if the
-    kernel still holds a reference. So a context that is still there, whoever holds it, is missing
-    here; if the same numbers are free before and after something, then that has left
-    none, as long as it never had more than ``count`` at a time. (An IDA, in 6.1 as in 7.3. It says
-    nothing of other memory, for instance of what refers to the context.)
+    The kernel gives each new context the lowest free number (an IDA, in 6.1 as in 7.3). A number is
+    free again when the context is freed, which is later than the file is closed if the kernel still
+    holds a reference. So the number of every context that still exists is missing in the result. If
+    the result is the same before and after an operation, the operation has leaked no context,
+    provided that it never had more than ``count`` contexts at a time. Other memory, for example an
+    object that refers to a context, may still be leaked.
     """
     with ExitStack() as stack:
         files = []

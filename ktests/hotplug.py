@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A device in the hot-plug port, for a while."""
+"""A context manager that plugs a device into the hot-plug port."""
 
 from __future__ import annotations
 
@@ -12,13 +12,16 @@ from ktests.pci import Device, Port
 
 @contextmanager
 def plugged(host: Channel, port: Port) -> Iterator[Device]:
-    """Have the host plug a device in, and pull it in the end unless it is gone by then."""
+    """Have the host plug in a device, and yield the device.
+
+    At the end of the block the host pulls the device, unless it is already gone.
+    """
     host.request("plug")
     try:
         yield port.wait()
     finally:
         if port.plugged is not None:
-            # QEMU refuses it if it was asked before, and the kernel has not let go yet.
+            # QEMU refuses a second request while the kernel has not released the device yet.
             with suppress(RuntimeError):
                 host.request("unplug")
             port.wait_empty()

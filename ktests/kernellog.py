@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's log from some moment on.
+"""The messages that the kernel logs from a given moment on.
 
-Source: Documentation/ABI/testing/dev-kmsg: one record a read, ``prio,number,time,flags;text``.
+Source: Documentation/ABI/testing/dev-kmsg. A read(2) returns one record,
+``prio,number,time,flags;text``.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ RECORD_SIZE = 1 << 13
 
 
 class KernelLog:
-    """What the kernel says from now on; a context manager."""
+    """The messages that the kernel logs after the object was created. A context manager."""
 
     def __init__(self, path: Path = FILE) -> None:
         self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -31,8 +32,9 @@ class KernelLog:
     def said(self, text: str) -> list[str]:
         """Return the messages that contain ``text``, of those logged since the last call.
 
-        The first call begins where the object was made. A later call does not return the other
-        messages any more. BrokenPipeError if the kernel overwrote messages before they were read.
+        The first call covers the messages since the object was created. Each call consumes all
+        messages, also those without ``text``. BrokenPipeError if the kernel has overwritten
+        messages that were not read yet.
         """
         return [message for message in self._messages() if text in message]
 
@@ -40,7 +42,8 @@ class KernelLog:
         messages = []
         with suppress(BlockingIOError):
             while True:
-                # Raises BrokenPipeError if messages were overwritten: then nothing can be said.
+                # BrokenPipeError, if messages were overwritten, is not caught: the list would have
+                # a gap.
                 record = os.read(self._file, RECORD_SIZE).decode("utf-8", "replace")
                 messages.append(record.split("\n", 1)[0].partition(";")[2])
         return messages

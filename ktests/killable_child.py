@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A process that is killed for what it leaves behind."""
+"""A child process that a test kills, to see what it leaves behind in the kernel."""
 
 from __future__ import annotations
 
@@ -16,7 +16,10 @@ Say = Callable[[], None]
 
 
 class Victim:
-    """A child that runs ``life``, which is handed a function by which it says how far it is."""
+    """A forked child process that calls ``life``. A context manager.
+
+    ``life`` gets a function as its argument, and calls it to report that it has reached a step.
+    """
 
     def __init__(self, life: Callable[[Say], None]) -> None:
         self.heard, said = os.pipe()
@@ -33,13 +36,20 @@ class Victim:
         os.close(self.heard)
 
     def wait(self) -> None:
-        """Wait until it says something; AssertionError with what went wrong if it died instead."""
+        """Wait until the child reports its next step.
+
+        AssertionError, with the child's exception if there is one, if the child dies instead or
+        reports nothing within `SECONDS`.
+        """
         assert select.select([self.heard], [], [], SECONDS)[0], "the child does not get that far"
         word = os.read(self.heard, 1)
         assert word == b"+", (word + os.read(self.heard, 1 << 12)).decode() or "the child died"
 
     def kill(self) -> None:
-        """Kill it, and wait until it is gone with all that it had open; a second time nothing."""
+        """Kill the child and wait until it has ended and its files are closed.
+
+        A second call does nothing.
+        """
         if not self._process:
             return
         process, self._process = self._process, 0
@@ -56,10 +66,10 @@ class Victim:
 def _live(life: Callable[[Say], None], said: int) -> None:
     try:
         life(lambda: _say(said, b"+"))
-    except BaseException as error:  # the parent tells it
+    except BaseException as error:  # wait() reports it in the parent
         _say(said, f"{type(error).__name__}: {error}".encode())
     finally:
-        # None of the parent's clean-up: no fixture, no pytest.
+        # os._exit() skips the clean-up of the parent's fixtures and of pytest.
         os._exit(1)
 
 

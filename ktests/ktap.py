@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a kernel selftest prints (Documentation/dev-tools/ktap.rst; kselftest.h writes TAP 13).
+"""Parse the output of a kernel selftest (Documentation/dev-tools/ktap.rst, TAP 13 of kselftest.h).
 
     1..4
     #  RUN           fixture.variant.test ...
@@ -12,9 +12,9 @@
       ok 1 a test within the next
     ok 4 - around
 
-Directives are read in any case, as TAP has them. A test whose nested tests are not all well is bad,
-whatever its own line says. Lines that are none of these are what the test itself printed, and
-belong to the result after them.
+Directives are read in upper and lower case, as TAP defines them. A test is bad if one of its nested
+tests is bad, whatever its own line says. All other lines are output of the test, and belong to the
+result that follows them.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ PLAN = re.compile(r"(?P<indent> *)1\.\.(?P<planned>\d+)(?: *#.*)?$")
 RESULT = re.compile(r"(?P<indent> *)(?P<ok>ok|not ok) (?P<number>\d+)(?![^ ])(?P<rest>.*)")
 BAIL_OUT = re.compile(r" *Bail out!", re.IGNORECASE)
 
-# ksft_test_result_code() writes two spaces before a text that is no directive, and such a text may
-# begin with "error".
+# ksft_test_result_code() writes two spaces between "#" and a text that is no directive. Such a text
+# may begin with "error".
 DIRECTIVE = re.compile(
     r"(?:^|\s)#(?:\s*(?P<word>SKIP|TODO|XFAIL|XPASS)| (?P<fault>TIMEOUT|ERROR))\b:?(?P<why>.*)",
     re.IGNORECASE,
@@ -40,10 +40,12 @@ NO_SUCCESS = ("XPASS", "TIMEOUT", "ERROR")
 
 @dataclass(frozen=True)
 class Case:
-    """One result: ``directive`` is a word of ``DIRECTIVE`` or nothing, ``lines`` came before it.
+    """One result line.
 
-    One without a name has the reason for one, else its number. ``flaws`` say what is not well with
-    the tests nested in it.
+    ``name`` is the description of the result; without one it is ``why``, and without that it is
+    "test" and the number. ``directive`` is a word that ``DIRECTIVE`` matches in upper case, or "";
+    ``why`` is the text after it. ``lines`` are the test's output before the result. ``flaws``
+    describe the faults in the tests that are nested in this one.
     """
 
     name: str
@@ -55,28 +57,29 @@ class Case:
 
     @property
     def skipped(self) -> bool:
-        """Whether it did not run; a skip stands on an ok or a not ok."""
+        """True if the test was skipped, whether its line says "ok" or "not ok"."""
         return self.directive == "SKIP"
 
     @property
     def bad(self) -> bool:
-        """Whether it did not end as it had to: an unexpected success is bad too."""
+        """True if the result is a failure. An unexpected success counts as a failure."""
         if self.flaws or self.directive in NO_SUCCESS:
             return True
         return not (self.ok or self.skipped or self.directive in EXPECTED_TO_FAIL)
 
     @property
     def passed(self) -> bool:
-        """Whether it ran and succeeded: no skip, no failure that was expected."""
+        """True if the test ran and succeeded. Skips and expected failures do not count."""
         return self.ok and not self.directive and not self.bad
 
 
 @dataclass(frozen=True)
 class Report:
-    """All results; ``planned`` is None where no plan was printed, ``rest`` came after the last.
+    """All results of a selftest.
 
-    ``flaws`` say why the results are not all that there should be: a plan that is not kept, a
-    number that is left out, a bail-out.
+    ``planned`` is the number of tests in the plan, None if no plan was printed. ``rest`` are the
+    lines after the last result. ``flaws`` describe faults of the output as a whole: a plan that
+    differs from the number of results, a missing number, a bail-out.
     """
 
     planned: int | None
@@ -91,12 +94,15 @@ class Report:
 
     @property
     def skipped(self) -> set[str]:
-        """The names of the cases that did not run."""
+        """The names of the cases that were skipped."""
         return {case.name for case in self.cases if case.skipped}
 
     @property
     def complaint(self) -> str:
-        """Why this is no success, in lines; "" if all ran, or were skipped, and some passed."""
+        """The reasons why the selftest did not succeed, in lines; "" if it succeeded.
+
+        It succeeded if it printed a plan and kept it, no case is bad, and at least one case passed.
+        """
         lines: list[str] = []
         for case in self.failed:
             lines += [*case.lines, f"not ok {case.name}", *case.flaws]
@@ -110,9 +116,10 @@ class Report:
 
 @dataclass
 class _Level:
-    """The tests of one indentation, as far as they were read.
+    """The results at one level of indentation that were read so far.
 
-    ``inner`` are the cases nested in the next result, ``nested`` what is not well with them.
+    ``lines`` is the output since the last result. ``inner`` are the cases that are nested in the
+    next result, and ``nested`` describes their faults.
     """
 
     indent: int
@@ -124,7 +131,7 @@ class _Level:
     inner: list[Case] = field(default_factory=list)
 
     def plan(self, planned: int) -> None:
-        # A child that was forked before the output was flushed prints the same plan again.
+        # A child process that was forked before stdout was flushed prints the same plan again.
         if self.planned not in (None, planned):
             self.flaws.append(f"a plan of {planned} after one of {self.planned}")
         if self.planned is None:
@@ -143,7 +150,7 @@ class _Level:
         self.lines, self.nested, self.inner = [], [], []
 
     def close(self) -> list[str]:
-        """Return what is not well with the whole level, its cases left out."""
+        """Return the faults of this level as a whole, without those of its cases."""
         flaws = [*self.flaws, *self.nested]
         if self.planned is not None and self.planned != len(self.cases):
             flaws.append(f"{self.planned} planned, {len(self.cases)} reported")
@@ -151,7 +158,7 @@ class _Level:
 
 
 def parse(text: str) -> Report:
-    """Read the output of one selftest."""
+    """Parse the output of one selftest."""
     levels = [_Level(0)]
     for line in text.splitlines():
         if match := RESULT.match(line):
@@ -168,10 +175,14 @@ def parse(text: str) -> Report:
 
 
 def _level(levels: list[_Level], indent: int) -> _Level:
-    """Return the level of ``indent``: a new one, or an outer one that the inner ones end in."""
+    """Return the level with the indentation ``indent``, which is then the last of ``levels``.
+
+    Levels that are indented further end, and their cases become nested in the next result of the
+    level around them. If there is no level with this indentation, it is added.
+    """
     while levels[-1].indent > indent:
         inner = levels.pop()
-        if levels[-1].indent < indent:  # less indented than its siblings, and still nested
+        if levels[-1].indent < indent:  # the line is indented less than the results before it
             levels.append(_Level(indent))
         outer = levels[-1]
         bad = [f"nested: not ok {case.name}" for case in inner.cases if case.bad]
@@ -186,7 +197,10 @@ def _level(levels: list[_Level], indent: int) -> _Level:
 
 
 def _description(rest: str) -> tuple[str, str, str]:
-    """Split what follows a result's number: its name, its directive, and the reason for that."""
+    """Split the text after a result's number. Returns name, directive and the directive's reason.
+
+    Each of them is "" if it is missing.
+    """
     match = DIRECTIVE.search(rest)
     name = rest[: match.start()] if match else rest
     name = name.partition("#")[0].strip().removeprefix("- ").strip().removeprefix("-").strip()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Modules that pytest imports, and that a run for the host uses late or never."""
+"""Finders for modules that pytest imports, but that a run for the host uses late or never."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ class Later:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find one of NAMES as Python does, with a loader that waits."""
+        """Find a module of NAMES as Python does, with a loader that defers its execution.
+
+        Returns None for any other module.
+        """
         if name not in self.NAMES:
             return None
         others = (finder for finder in sys.meta_path if finder is not self)
@@ -30,11 +33,11 @@ class Later:
 
 
 class Never:
-    """A finder for sys.meta_path: the modules of NAMES, and those below them, are empty.
+    """A finder for sys.meta_path that replaces the modules of NAMES and their submodules by stubs.
 
-    What is imported from one is an empty class. They are pytest's plugins that are switched off
-    (`ktests.session`), and what only these and its report on a terminal need: a fifth of the time
-    that importing pytest takes.
+    Every name that is imported from a stub is an empty class. NAMES are the plugins of pytest that
+    `ktests.session` switches off, and modules that only these plugins and the report on a terminal
+    use. They take a fifth of the time of importing pytest.
     """
 
     NAMES = frozenset(
@@ -48,19 +51,19 @@ class Never:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find one of NAMES, or what is below one."""
+        """Return a stub for a module of NAMES or below it, and None for any other module."""
         if name not in self.NAMES and name.partition(".")[0] not in self.NAMES:
             return None
         loader: Any = self
         return ModuleSpec(name, loader, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Leave it to Python."""
+        """Return None: Python creates the module."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Make ``module`` return a new empty class for each name that is read from it.
 
-        AttributeError for names that start with two underscores.
+        Reading a name that starts with two underscores raises AttributeError.
         """
 
         def anything(name: str) -> type:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory that nothing points to, where the kernel can look for it (CONFIG_DEBUG_KMEMLEAK).
+"""Leaked memory of the kernel, for kernels with CONFIG_DEBUG_KMEMLEAK.
 
 Source: Documentation/dev-tools/kmemleak.rst, mm/kmemleak.c.
 """
@@ -12,14 +12,18 @@ from pathlib import Path
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
 KMSG = Path("/dev/kmsg")
 
-# Objects are reported when they are older than 5 s (MSECS_MIN_AGE), and have not changed since
-# the scan before.
+# kmemleak reports objects that are older than 5 s (MSECS_MIN_AGE) and have not changed since the
+# previous scan.
 AGE_SECONDS = 5.5
 SCANS = 2
 
 
 def look(kmemleak: Path = KMEMLEAK, *, kmsg: Path = KMSG, age: float = AGE_SECONDS) -> None:
-    """Have the kernel look; it complains on its console, and we add what it has found."""
+    """Have the kernel scan for leaks `SCANS` times, each after a pause of ``age`` seconds.
+
+    The kernel reports the number of leaks in its log; this function adds the details to the log.
+    Does nothing if the kernel has no kmemleak.
+    """
     if not kmemleak.exists():
         return
     for _ in range(SCANS):

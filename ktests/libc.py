@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Functions of the C library that Python 3.11 has no name for, through ctypes.
+"""Functions of the C library that Python 3.11 does not offer, called through ctypes.
 
-ctypes and not cffi: a forked child under a seccomp filter uses them, and nothing here is parsed,
-compiled or loaded late.
+A forked child under a seccomp filter calls them. ctypes, unlike cffi, parses, compiles and loads
+nothing at the time of a call.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _function(name: str, *arguments: Any, result: Any = ctypes.c_int) -> Any:
-    """The function; it raises OSError where C returns -1."""
+    """Return the C function as a Python function that raises OSError if C returns -1.
+
+    ``arguments`` and ``result`` are ctypes types.
+    """
 
     def check(value: Any, _: object, __: object) -> Any:
         if value == -1:

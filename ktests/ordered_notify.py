@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Notifications in an order that is certain."""
+"""Send notifications in an order that is certain."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from ktests.pci import Device
 
 
 def one_by_one(firmware: Firmware, device: Device, values: Iterable[int]) -> None:
-    """Notify, and have each handled before the next: handlers run on several CPUs."""
+    """Send the notifications ``values`` to the device; each is handled before the next is sent.
+
+    Otherwise handlers could run on several CPUs and change the order.
+    """
     for value in values:
         firmware.notify(device.method, value)
         firmware.flush_handlers()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""PCI devices through sysfs: companions and drivers.
+"""PCI devices in sysfs: their ACPI companions and their drivers.
 
 Source: Documentation/ABI/testing/sysfs-bus-pci (driver_override, drivers_probe, unbind).
 """
@@ -21,9 +21,9 @@ BIND_SECONDS = 5.0
 class Device:
     """A PCI function of the test machine.
 
-    ``path`` is the companion's object in the ACPI namespace as the machine's table has it, "" if
-    not every QEMU has one; ``method`` is the test firmware's method that notifies it; ``bare``
-    tells that no QEMU has an object for it.
+    ``path`` is the path of the companion in the ACPI namespace according to the machine's table, ""
+    if only some versions of QEMU have one, or none has. ``method`` is the test firmware's method
+    that notifies the device. ``bare`` is True if no version of QEMU has an ACPI object for it.
     """
 
     name: str
@@ -34,24 +34,24 @@ class Device:
 
     @property
     def folder(self) -> Path:
-        """The device in sysfs."""
+        """The folder of the device in sysfs."""
         return BUS / "devices" / self.bdf
 
     @property
     def companion(self) -> str:
-        """The companion's path as the kernel knows it, "" for none."""
+        """The ACPI path of the companion that the kernel has found, "" for none."""
         node = self.folder / "firmware_node" / "path"
         return node.read_text().strip() if node.exists() else ""
 
     @property
     def address(self) -> int:
-        """Device and function as _ADR has them (ACPI 6.5, table 6.2)."""
+        """The device's _ADR: device number << 16 | function number (ACPI 6.5, table 6.2)."""
         slot, _, function = self.bdf.rpartition(":")[2].partition(".")
         return int(slot, 16) << 16 | int(function, 16)
 
     @property
     def upstream(self) -> Path:
-        """The bridge or host bridge above the device, in sysfs."""
+        """The folder in sysfs of the bridge or host bridge above the device."""
         return self.folder.resolve().parent
 
     @property
@@ -63,11 +63,14 @@ class Device:
             return ""
 
     def bind(self) -> None:
-        """Bind the device to vfio-pci; OSError, or RuntimeError if the driver does not take it."""
+        """Bind the device to vfio-pci.
+
+        OSError if sysfs refuses a write; RuntimeError if the driver is not bound in `BIND_SECONDS`.
+        """
         (self.folder / "driver_override").write_text(VFIO)
         (BUS / "drivers_probe").write_text(self.bdf)
-        # A device that was just plugged in may be in the middle of being bound by the kernel's
-        # own thread, which the write does not wait for.
+        # If the device was just plugged in, a thread of the kernel may be binding it at the same
+        # time. The write does not wait for this thread.
         end = time.monotonic() + BIND_SECONDS
         while (driver := self.driver) != VFIO:
             if time.monotonic() > end:
@@ -75,41 +78,47 @@ class Device:
             time.sleep(POLL_SECONDS)
 
     def forgo_reset(self) -> None:
-        """Have the kernel open the device without a reset, if it knows how to reset it.
+        """Disable the device's reset methods, so that opening the device does not reset it.
 
-        Of the machine's devices only the one behind a port of its own can be reset: by its bus,
-        which takes 0.2 s under emulation (pci_reset_secondary_bus(), drivers/pci/pci.c).
-        vfio-pci resets it once more when it is closed, and that stays.
+        Only one of the machine's devices can be reset: it is behind a port of its own, and its
+        reset is that of the bus, which takes 0.2 s under emulation (pci_reset_secondary_bus(),
+        drivers/pci/pci.c). vfio-pci still resets the bus when the device is closed.
         """
         path = self.folder / "reset_method"
         if path.exists():
             path.write_text("\n")
 
     def unbind(self) -> None:
-        """Take the device from its driver, if it has one."""
+        """Unbind the device from its driver, if it is bound to one."""
         if self.driver:
             (self.folder / "driver" / "unbind").write_text(self.bdf)
 
 
 @dataclass(frozen=True)
 class Port:
-    """A hot-plug port: its own BDF, and the companion's path of a device plugged into it."""
+    """A hot-plug port.
+
+    ``bdf`` is the port's own BDF. ``path`` is the ACPI path of the companion of a device in it.
+    """
 
     bdf: str
     path: str
 
     @property
     def plugged(self) -> Device | None:
-        """The device in the port, as far as the kernel knows."""
+        """The device that the kernel has found in the port, None if there is none."""
         for folder in (BUS / "devices" / self.bdf).glob("0000:*"):
             device = Device("plugged", folder.name, self.path, method="")
-            # The folder is there before its files are.
+            # The kernel creates the folder before its files.
             if (device.folder / "driver_override").exists():
                 return device
         return None
 
     def wait(self, seconds: float = 10.0) -> Device:
-        """Wait until the kernel has found a device in the port; TimeoutError if it does not."""
+        """Wait until the kernel has found a device in the port, and return the device.
+
+        TimeoutError after ``seconds``.
+        """
         end = time.monotonic() + seconds
         while time.monotonic() < end:
             device = self.plugged
@@ -119,7 +128,7 @@ class Port:
         raise TimeoutError(f"no device in port {self.bdf} after {seconds:g} s")
 
     def wait_empty(self, seconds: float = 10.0) -> None:
-        """Wait until the kernel has let go of the device; TimeoutError if it does not."""
+        """Wait until the kernel has removed the device; TimeoutError after ``seconds``."""
         end = time.monotonic() + seconds
         while self.plugged is not None:
             if time.monotonic() > end:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The pytest plugin that tells the host what happens, test by test.
+"""The pytest plugin that reports the begin and the result of each test to the host.
 
 Every test names its requirement: ``@pytest.mark.requirement("REQ-EVT-01")``, on the test or on
 its module (``pytestmark``). ``@pytest.mark.limit(seconds)`` changes the time after which the
-host calls it hung.
+host considers the test hung.
 """
 
 from __future__ import annotations
@@ -32,10 +32,12 @@ MESSAGE_SIZE = 4000
 
 @dataclass(frozen=True)
 class Job:
-    """What to run: the kernel's mechanism, the machine's facts, and a selection.
+    """The tests to run, and the facts about kernel and machine that they need.
 
-    ``expression`` is pytest's ``-k``; ``done`` are tests that an earlier VM has run; ``limit`` is
-    for tests that have no limit of their own; ``release`` is this kernel's.
+    ``mechanism`` is the kernel's mechanism. ``machine`` is the content of ktests/machine.toml,
+    ``requirements`` the table of requirements by id. ``expression`` is pytest's ``-k``. ``done``
+    are the ids of the tests that an earlier VM has run. ``limit`` is the time limit in seconds of
+    each test that has no limit of its own. ``release`` is the version of the running kernel.
     """
 
     mechanism: str
@@ -48,7 +50,11 @@ class Job:
 
 
 class Recorder:
-    """The plugin. Without a port (a run by hand) it only marks, selects and gives the job."""
+    """The plugin.
+
+    Without a port (in a run by hand) it sends no reports, but still writes markers into the
+    kernel's log, selects the tests and provides the job.
+    """
 
     def __init__(self, job: Job, port: Channel | None, *, kmsg: Path = KMSG) -> None:
         self._job = job
@@ -58,23 +64,26 @@ class Recorder:
         self._began = 0.0
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Declare the markers and hand in the selection."""
+        """Declare the markers and pass the job's expression to pytest."""
         config.addinivalue_line("markers", "requirement(id): the requirement that is tested")
         config.addinivalue_line("markers", "limit(seconds): hung after that many seconds")
         if self._port is not None:
-            # An option of the terminal plugin, which a run for the host goes without.
+            # The terminal plugin, which a run for the host does without, would set this option.
             config.option.tbstyle = "short"
         if self._job.expression:
             config.option.keyword = self._job.expression
 
     @pytest.fixture(scope="session")
     def job(self) -> Job:
-        """What this run is of."""
+        """Return the job of this run."""
         return self._job
 
     @pytest.fixture(scope="session")
     def host(self) -> Channel:
-        """The host, for actions on the machine; a run by hand has none."""
+        """Return the channel to the host, for actions on the machine.
+
+        A run by hand has no host, and skips the tests that need one.
+        """
         if self._port is None:
             pytest.skip("no host on the channel in a run by hand")
         return self._port
@@ -83,7 +92,10 @@ class Recorder:
     def pytest_pycollect_makeitem(
         self, collector: pytest.Collector, name: str, obj: object
     ) -> list[Any] | None:
-        """Make no tests that are not for this kernel, or not selected: a hundred take a while."""
+        """Create no tests of a function that this kernel does not need, or that is not selected.
+
+        To create a hundred tests takes a while under emulation.
+        """
         if not name.startswith("test"):
             return None
         found = marks(collector, obj)
@@ -93,25 +105,26 @@ class Recorder:
         return None if possible or not wanted else []
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Let a selection name requirements, or areas of them: REQ-ERR-06, REQ-DEL."""
+        """Let ``-k`` select by requirement (REQ-ERR-06) or by area of requirements (REQ-DEL)."""
         item.extra_keyword_matches.add(requirement(item))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test that takes ``mechanism`` with the kernel's, or with each that is asked.
-
-        It is given the record of the mechanism.
-        """
+        """Parametrize a test that takes ``mechanism`` with the records of `_mechanisms`."""
         if "mechanism" in metafunc.fixturenames:
             names = self._mechanisms(requirement(metafunc.definition))
             metafunc.parametrize("mechanism", [record(name) for name in names], ids=names)
 
     def _mechanisms(self, name: str) -> list[str]:
-        """Of a kernel that has none of those that the requirement is about, all have to fail."""
+        """Return the names of the mechanisms with which the tests of a requirement run.
+
+        If the requirement is about the kernel's mechanism, that is the only one. Otherwise the
+        tests run with each mechanism that the requirement needs, and all have to fail.
+        """
         needs = self._entry(name)["needs"]
         return [self._job.mechanism] if self._job.mechanism in needs else list(needs)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """End a run for the host whose tests cannot all be imported, saying why on the console."""
+        """End a run for the host with an error on the console if a test module fails to import."""
         if self._port is not None and report.failed:
             raise pytest.UsageError(f"{report.nodeid} cannot be collected\n{report.longreprtext}")
 
@@ -119,7 +132,7 @@ class Recorder:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Tell the host all tests of this kernel that are selected, then keep those not yet run."""
+        """Send the host the selected tests for this kernel. Then drop those that have been run."""
         self._keep(config, items, lambda item: self._asked(requirement(item)))
         for item in items:
             self._expect_limit(item)
@@ -137,27 +150,27 @@ class Recorder:
         items[:] = filter(wanted, items)
 
     def _asked(self, name: str) -> bool:
-        """Whether the requirement is tested on this kernel."""
+        """Return whether the requirement with the id ``name`` is tested on this kernel."""
         entry = self._entry(name)
         job = self._job
         return contract.applies(entry["needs"], job.mechanism, entry.get("from"), job.release)
 
     def _expect_limit(self, item: pytest.Item) -> None:
-        """A requirement that this mechanism is known not to meet is an expected failure."""
+        """Mark a test as expected to fail if the mechanism is known not to meet its requirement."""
         entry = self._entry(requirement(item))
         reason = entry.get("limits", {}).get(self._job.mechanism)
         if reason is not None:
-            # Only what a test asserts: a fixture that breaks is no limit of the mechanism.
+            # Only an AssertionError is expected: a broken fixture is no limit of the mechanism.
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Mark begin and end among the kernel's messages, and send the begin."""
+        """Mark the test's begin and end in the kernel's log, and send both to the host."""
         marker = item.get_closest_marker("limit")
         self._began = time.monotonic()
         mark(self._kmsg, f"{BEGIN} {item.nodeid}")
         self._tell("begin", id=item.nodeid, limit=marker.args[0] if marker else self._job.limit)
-        # The worst of setup, call and teardown, which come as three reports.
+        # verdict() computes the outcome from the reports of setup, call and teardown.
         item.stash[REPORTS] = []
         if self._port is not None:
             item.repr_failure = told  # type: ignore[method-assign,assignment]
@@ -176,13 +189,13 @@ class Recorder:
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Keep the report of each phase."""
+        """Keep the report of each phase of the test for `verdict`."""
         report = yield
         item.stash[REPORTS].append(report)
         return report
 
     def _entry(self, name: str) -> dict[str, Any]:
-        """The requirement's row of the table."""
+        """Return the row of a requirement in the table; UsageError if there is none."""
         entry = self._job.requirements.get(name)
         if entry is None:
             raise pytest.UsageError(f"{name} is not in the table of requirements")
@@ -205,7 +218,7 @@ REPORTS = pytest.StashKey[list[pytest.TestReport]]()
 
 
 def requirement(item: pytest.Item) -> str:
-    """The id that the test is marked with; UsageError if it has none."""
+    """Return the id of the requirement that the test is marked with; UsageError if it has none."""
     marker = item.get_closest_marker("requirement")
     if marker is None or len(marker.args) != 1:
         raise pytest.UsageError(f"{item.nodeid} has no requirement")
@@ -213,18 +226,18 @@ def requirement(item: pytest.Item) -> str:
 
 
 def marks(collector: pytest.Collector, obj: object) -> list[pytest.Mark]:
-    """The marks of a test, then those of its module."""
+    """Return the marks of a test function, followed by those of its module."""
     found = getattr(obj, "pytestmark", [])
     module = collector.getparent(pytest.Module)
     return [*found, *(module.iter_markers() if module is not None else ())]
 
 
 def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
-    """Outcome and message of a test from the reports of its phases.
+    """Return the outcome and the message of a test from the reports of its phases.
 
-    A failure in any phase is a failure; otherwise a skip or an expected failure in any is one.
-    One before or after the test itself is none of what it tests, and "infra": the negative
-    control must not seem to fail because a fixture did.
+    A failure in any phase decides; otherwise a skip or an expected failure in any phase. The
+    outcome of a failure in setup or teardown is "infra" and not "fail": on the negative control,
+    where tests have to fail, a broken fixture must not count as such a failure.
     """
     for report in reports:
         if report.failed:
@@ -241,12 +254,12 @@ def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
 
 
 def told(error: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
-    """Why a test failed, and where in the suite.
+    """Return the error of a failed test, and below it the lines of the suite in its traceback.
 
-    pytest would parse the whole module to quote a statement, which takes a tenth of a second
-    under emulation, for each of the many tests that have to fail on the negative control.
+    pytest would parse the whole module to quote a statement. Under emulation this takes a tenth of
+    a second for each of the many tests that have to fail on the negative control.
     """
-    # By name: the test modules were compiled elsewhere.
+    # of_suite() goes by the name of the folder: the test modules were compiled in another place.
     found = [
         (file, number)
         for frame, number in traceback.walk_tb(error.tb)
@@ -260,7 +273,10 @@ def told(error: pytest.ExceptionInfo[BaseException], style: object = None) -> st
 
 
 def of_suite(file: Path) -> Path | None:
-    """Return the path below the suite's folder, wherever that was; None for others' code."""
+    """Return the path of a file relative to the suite's folder; None if it is not in the suite.
+
+    The folder is recognized by its name, wherever it was at the time of compilation.
+    """
     for folder in file.parents[:2]:
         if folder.name == SUITE.name:
             return file.relative_to(folder)
@@ -268,7 +284,10 @@ def of_suite(file: Path) -> Path | None:
 
 
 def text(report: pytest.TestReport) -> str:
-    """Why the test failed or was skipped, shortest useful form first."""
+    """Return why the test failed or was skipped, in at most `MESSAGE_SIZE` characters.
+
+    The message of the error comes first, the full report after it.
+    """
     if isinstance(report.longrepr, tuple):  # of a skip: file, line, reason
         return report.longrepr[2].removeprefix("Skipped: ")[:MESSAGE_SIZE]
     crash = getattr(report.longrepr, "reprcrash", None)
@@ -277,7 +296,10 @@ def text(report: pytest.TestReport) -> str:
 
 
 def mark(kmsg: Path, what: str) -> None:
-    """Write a marker into the kernel's log, by which its messages are put down to a test."""
+    """Write the marker ``what`` into the kernel's log.
+
+    The host attributes the kernel's messages to tests by these markers.
+    """
     file = os.open(kmsg, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:
         os.write(file, f"<5>{MARKER}{what}\n".encode())

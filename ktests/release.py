@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel versions, as far as the suite goes by them."""
+"""The version of the running kernel, for tests whose expectation depends on it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 from ktests.contract import Line, release_line
 
 NEWEST: Line = (7, 3)
-"""The newest release whose uAPI was looked at. A later one may have further flags and members."""
+"""The newest release whose uAPI the tests cover. Later ones may have further flags and members."""
 
 
 def running() -> Line:
-    """The release line of the running kernel."""
+    """Return the release line of the running kernel, (7, 3) for "7.3.4"."""
     return release_line(os.uname().release)
 
 
 def known() -> bool:
-    """Whether the suite knows everything that the running kernel has."""
+    """Return whether the running kernel is not newer than `NEWEST`."""
     return running() <= NEWEST

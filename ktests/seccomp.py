@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A seccomp filter that allows a list of system calls, and kills the process at any other.
+"""A seccomp filter that allows a list of system calls. Any other call kills the process.
 
 Source: Documentation/userspace-api/seccomp_filter.rst, include/uapi/linux/{seccomp,bpf_common}.h.
 """
@@ -12,13 +12,14 @@ from collections.abc import Iterable
 
 from ktests import libc
 
-# Of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl), the only architecture of the test machine.
+# Numbers of system calls of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl), the only architecture
+# of the test machine.
 READ = 0
 POLL = 7
 RT_SIGRETURN = 15
 EXIT_GROUP = 231
 
-# What a process under a filter cannot do without: to end, and to return from a signal handler.
+# Every process needs these calls: to return from a signal handler, and to end.
 UNAVOIDABLE = (RT_SIGRETURN, EXIT_GROUP)
 
 PR_SET_SECCOMP = 22
@@ -41,13 +42,16 @@ ARCHITECTURE = 4
 
 
 class Program(ctypes.Structure):
-    """struct sock_fprog."""
+    """struct sock_fprog: the number of instructions, and their address."""
 
     _fields_ = (("len", ctypes.c_ushort), ("filter", ctypes.c_char_p))
 
 
 def program(calls: Iterable[int]) -> bytes:
-    """The filter as BPF: ``calls`` of the 64-bit table pass, everything else ends the process."""
+    """Return the filter as classic BPF: an array of struct sock_filter, 8 bytes each.
+
+    It allows the x86-64 system calls ``calls``. Every other system call kills the process.
+    """
     instructions = [
         (LOAD_WORD, 0, 0, ARCHITECTURE),
         (JUMP_EQUAL, 1, 0, AUDIT_ARCH_X86_64),
@@ -61,9 +65,9 @@ def program(calls: Iterable[int]) -> bytes:
 
 
 def allow_only(calls: Iterable[int]) -> None:
-    """Put this process under the filter, for good: ``calls``, and UNAVOIDABLE.
+    """Allow this process only the system calls ``calls`` and UNAVOIDABLE from now on.
 
-    Takes no capability: the process gives up gaining privileges instead.
+    This needs no capability, since it sets no_new_privs first. It cannot be undone.
     """
     code = program((*calls, *UNAVOIDABLE))
     wanted = Program(len(code) // INSTRUCTION.size, code)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Which tests an expression of pytest's ``-k`` can select, told before they are made.
+"""Decide whether pytest's ``-k`` can select tests of a function, before pytest creates them.
 
-pytest makes all tests and then drops those that are not selected; under emulation the first takes
-a second. What a function is called and which requirement it tests is known before; what the
-parameters of its tests are called is not.
+pytest creates all tests and then drops those that ``-k`` does not select. Under emulation this
+takes a second. The names of a function and of its requirement are known before its tests are
+created; the names of the parameters are not.
 """
 
 from __future__ import annotations
@@ -13,26 +13,33 @@ import re
 from collections.abc import Collection
 from types import CodeType
 
-# What pytest takes for a name, and what besides names there may be for us to understand it.
+# NAME matches a name in an expression, as pytest defines it. An expression that has anything but
+# names, OPERATORS and BESIDES is left to pytest.
 NAME = re.compile(r"[\w:+.\[\]\\/-]+")
 OPERATORS = frozenset({"and", "or", "not"})
 BESIDES = re.compile(r"[\s()]*")
 
-# No parameter is called like a requirement or a test.
+# Names that start like this are requirements and tests; no parameter has such a name.
 REQUIREMENT, TEST = "req-", "test_"
-# Each name that is not known doubles what has to be tried.
+# Each name that may be a parameter's doubles the number of combinations to try.
 MOST_UNKNOWN = 4
 
 
 class Selection:
-    """An expression; one that is empty, or that only pytest understands, can select everything."""
+    """An expression of ``-k``.
+
+    If it is empty, or if this module does not understand it, `possible` always returns True.
+    """
 
     def __init__(self, text: str) -> None:
         self._names = sorted({name for name in NAME.findall(text) if name not in OPERATORS})
         self._code = self._compiled(text)
 
     def possible(self, keywords: Collection[str]) -> bool:
-        """Whether a test with these keywords, and any names of parameters, can be selected."""
+        """Return whether the expression can select a test with these keywords.
+
+        Parameters are not among the keywords, and may add any name.
+        """
         if self._code is None:
             return True
         found = [self._matches(name, keywords) for name in self._names]
@@ -42,7 +49,10 @@ class Selection:
         return any(self._selects(values) for values in itertools.product(*choices))
 
     def _compiled(self, text: str) -> CodeType | None:
-        """The expression as Python's, of variables v0, v1 and so on in place of the names."""
+        """Return the expression as Python code with the variables v0, v1, … in place of the names.
+
+        Returns None if the expression is empty or is not understood.
+        """
         if not self._names or not BESIDES.fullmatch(NAME.sub("", text)):
             return None
         known = {name: f"v{number}" for number, name in enumerate(self._names)}
@@ -54,7 +64,10 @@ class Selection:
 
     @staticmethod
     def _matches(name: str, keywords: Collection[str]) -> bool | None:
-        """Whether the name matches, by the rule of pytest; None if a parameter may decide."""
+        """Return whether the name matches a keyword, as pytest matches it: as a substring.
+
+        Returns None if the name may match the name of a parameter.
+        """
         if any(name.lower() in keyword.lower() for keyword in keywords):
             return True
         known = name.lower().startswith((REQUIREMENT, TEST)) and "[" not in name
@@ -63,5 +76,5 @@ class Selection:
     def _selects(self, values: Collection[bool]) -> bool:
         assert self._code is not None
         variables = {f"v{number}": value for number, value in enumerate(values)}
-        # Of nothing but these variables, operators and parentheses: see _compiled().
+        # The code contains only these variables, OPERATORS and parentheses: see _compiled().
         return bool(eval(self._code, {"__builtins__": {}}, variables))  # noqa: S307

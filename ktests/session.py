@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run of the suite in this guest: for the host, or by hand."""
+"""Run the suite in this guest, for the host or by hand."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-# Not used here: loaded while the rest of the system still comes up.
+# Not used here. It is imported early, while the rest of the system still boots.
 import uapi.probe  # noqa: F401
 from ktests import channel, detection, leaks
 from ktests.contract import (
@@ -39,22 +39,25 @@ READY = Path("/mnt/ready")
 
 MECHANISM = re.compile(rf"{re.escape(MECHANISM_ARGUMENT)}=(\S+)")
 
-# The exit status for a host that does not keep to the contract.
+# The exit status if a message of the host violates the contract.
 REFUSED = 2
 
-# Each of pytest's own plugins costs import time; these have no use in a guest.
+# Plugins of pytest that are switched off: a guest does not need them, and they take time to import.
 WITHOUT = (
     *("cacheprovider", "doctest", "debugging", "faulthandler", "junitxml", "legacypath"),
     *("logging", "monkeypatch", "pastebin", "recwarn", "setuponly", "setupplan", "stepwise"),
     *("subtests", "threadexception", "unittest", "unraisableexception", "warnings"),
 )
-# Nor these where results go to the host. Output is the kernel's console: pytest's own report would
-# only stand in its way, and what a test prints, which none does, may as well.
+# Plugins that are also switched off if the results go to the host. The output goes to the kernel's
+# console, where pytest's report would only be in the way. No test prints anything.
 WITHOUT_FOR_HOST = ("capture", "terminal")
 
 
 def options(*more: str, without: Sequence[str] = WITHOUT) -> list[str]:
-    """pytest's arguments for the suite."""
+    """Return the arguments with which pytest runs the suite.
+
+    ``more`` are further arguments. ``without`` are the plugins to switch off.
+    """
     return [
         *("--rootdir", str(SUITE), "-c", os.devnull, "--strict-markers"),
         *(part for name in without for part in ("-p", f"no:{name}")),
@@ -64,7 +67,10 @@ def options(*more: str, without: Sequence[str] = WITHOUT) -> list[str]:
 
 
 def for_host() -> int:
-    """Run what the host asks for, and tell it over the channel."""
+    """Run the tests that the host asks for, and report over the channel.
+
+    Returns the exit status of pytest, or `REFUSED` if the host violates the contract.
+    """
     wait_until_ready()
     port = channel.Channel(channel.find())
     port.send(
@@ -94,13 +100,16 @@ def for_host() -> int:
         print(f"vfio-acpi: {error}", file=sys.stderr, flush=True)
         return REFUSED
     finally:
-        # Also when this fails: the host need not wait for what will not come.
+        # This is sent also after an error, so that the host does not wait in vain.
         mark(KMSG, THROUGH)
         port.send("done")
 
 
 def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
-    """Return the mechanism that the kernel shows; what the kernel says meanwhile is marked."""
+    """Return the result of the detection, `UNKNOWN` if no device can be bound.
+
+    Markers in the kernel's log enclose the messages that the kernel logs meanwhile.
+    """
     mark(KMSG, f"{BEGIN} {DETECTION}")
     try:
         with detection.site(machine) as site:
@@ -112,7 +121,10 @@ def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
 
 
 def by_hand(arguments: list[str]) -> int:
-    """Run with pytest's own arguments and report, in a shell of the test kernel."""
+    """Run the suite in a shell of the test kernel, with pytest's report on the terminal.
+
+    ``arguments`` are passed to pytest. Returns the exit status of pytest.
+    """
     machine = json.loads(MACHINE.read_text())
     mechanism = mechanism_of(Path("/proc/cmdline").read_text())
     if mechanism == UNDETECTED:
@@ -125,17 +137,20 @@ def by_hand(arguments: list[str]) -> int:
         expression="",
         done=frozenset(),
         requirements=json.loads(REQUIREMENTS.read_text()),
-        limit=math.inf,  # nobody watches but whoever sits there
+        limit=math.inf,  # no host watches: the user can interrupt the run
     )
     return int(pytest.main(options("-q", "--tb=short", *arguments), plugins=[Recorder(job, None)]))
 
 
 def mechanism_of(command_line: str) -> str:
-    """Return the mechanism that the kernel's command line names."""
+    """Return the mechanism that the kernel's command line names in `MECHANISM_ARGUMENT`."""
     return str(MECHANISM.findall(command_line)[-1])
 
 
 def wait_until_ready() -> None:
-    """Wait for the line that virtme-ng's init writes when the system is set up."""
+    """Wait for the line that virtme-ng's init writes to `READY` when the system is set up.
+
+    Ends the process if the init ends without writing it.
+    """
     if not READY.read_text():
         sys.exit("the system's init ended without a word")

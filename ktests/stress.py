@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Everything that user space can do to a device's notifications, at once."""
+"""Threads that do everything that user space can do to a device's notifications, concurrently."""
 
 from __future__ import annotations
 
@@ -22,11 +22,13 @@ from uapi.eventfd import EventFd
 class Stress:
     """Threads that arm, swap, de-assign, loop back and read for the length of the ``with`` block.
 
-    None knows of the others: any of them may find the device closed, no eventfd set or another
-    one's, or a descriptor's number in use for something else. `done` counts what succeeded.
+    The threads are not synchronized: each may find the device closed, no eventfd set, another
+    thread's eventfd set, or the number of a closed descriptor reused. `done` counts the successful
+    calls by the name of the operation.
     """
 
-    # Nothing assigned, or no eventfd; closed; another file by now.
+    # EINVAL: no eventfd is set, or the descriptor is no eventfd. EBADF: the descriptor is closed.
+    # ENOTTY: the number of the device's descriptor belongs to another file.
     RIGHT = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTTY})
 
     def __init__(self, device: vfio.Device) -> None:
@@ -41,7 +43,7 @@ class Stress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the threads; raises what one of them has raised."""
+        """End the threads. Raises the exception of a thread that failed."""
         self._stop.set()
         for task in self._tasks:
             task.join()
@@ -80,7 +82,7 @@ class Stress:
         self._device.loopback()
 
     def _read(self, _: int) -> None:
-        # Closed by now, perhaps.
+        # The eventfd may already be closed.
         with suppress(OSError, ValueError):
             if self._current is not None:
                 self._current.read()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The netlink mechanism as a client sees it that was written long before: Debian's acpid."""
+"""The netlink mechanism with an existing client of acpi_event: Debian's acpid."""
 
 from __future__ import annotations
 
@@ -19,7 +19,10 @@ Bind = Callable[[str], Device]
 
 
 class Reports:
-    """What acpi_listen prints."""
+    """The lines that acpi_listen prints.
+
+    ``mark`` causes an event of the AC adapter, whose line starts with ``fence``.
+    """
 
     def __init__(self, lines: acpid.Lines, fence: str, mark: Callable[[], None]) -> None:
         self._lines = lines
@@ -27,9 +30,10 @@ class Reports:
         self._mark = mark
 
     def received(self) -> list[str]:
-        """Every line since the last call.
+        """Return all lines since the last call.
 
-        An event of the AC adapter, which every kernel reports, is sent behind them and left out.
+        An event of the AC adapter, which every kernel reports, marks their end. Its line is left
+        out.
         """
         self._mark()
         *lines, _ = self._lines.until(lambda line: line.startswith(self._fence))
@@ -40,7 +44,7 @@ class Reports:
 def reports(
     tmp_path: Path, unrelated: dict[str, Unrelated], firmware: Firmware
 ) -> Iterator[Reports]:
-    """acpid with acpi_listen, both running."""
+    """Run acpid and acpi_listen until the end of the test. Skips the test if there is no acpid."""
     if reason := acpid.missing():
         pytest.skip(reason)
     adapter = unrelated["ac"]
@@ -66,7 +70,7 @@ def test_line(bind: Bind, firmware: Firmware, reports: Reports, value: int) -> N
 def test_each(bind: Bind, firmware: Firmware, reports: Reports, measure: Measure) -> None:
     devices = [bind(name) for name in ("alpha", "beta")]
     lines: list[str] = []
-    # acpid's socket has room for some eighty events, as it asks for no more: 32 at a time.
+    # acpid's socket has the default buffer, which holds about 80 events: send 32 at a time.
     for first in range(0x80, 0xC0, 16):
         for device in devices:
             firmware.notify(device.method, first, step=1, count=16)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Delivery: what becomes of notifications that come faster than they are read, or from many sides.
+"""Delivery: notifications that arrive faster than they are read, or from several devices.
 
-Handlers run on several CPUs since Linux 6.8, so that notifications of a burst may change places.
-Where a test needs an order, it has each notification handled before it sends the next.
+Since Linux 6.8 Notify handlers run on several CPUs, so that the notifications of a burst may be
+delivered in another order. A test that needs a certain order has each notification handled before
+it sends the next.
 """
 
 from __future__ import annotations
@@ -46,7 +47,10 @@ WARNINGS_AT_ONCE, WARNINGS_SECONDS = 10, 5.0  # DEFAULT_RATELIMIT_BURST, _INTERV
 
 @pytest.fixture
 def burst_source(mechanism: Mechanism, bind: Bind, firmware: Firmware) -> Iterator[Open]:
-    """Open a burst source on a device; for netlink with ``buffer`` bytes for the socket."""
+    """Open burst sources on devices by name. They are closed at the end of the test.
+
+    ``buffer`` is the size of the socket's receive buffer in bytes, for netlink.
+    """
     with ExitStack() as stack:
 
         def start(name: str, *, buffer: int | None = None) -> Intake:
@@ -89,7 +93,7 @@ def test_burst_on_cpus(
 
 
 def sending(cpus: Collection[int] | None) -> AbstractContextManager[None]:
-    """Have AML run on these CPUs, or on all in turn."""
+    """Run AML on the CPUs ``cpus`` for the length of the block; None: on each CPU in turn."""
     if cpus is None:
         return cpu.moving(cpu.interpreter())
     return cpu.pinned(cpu.interpreter(), cpus)
@@ -175,7 +179,7 @@ def test_unread_for_long(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measur
     overflow(firmware, alpha.device, KEPT + 0xFFFF + 100)
     measure("seconds", round(time.monotonic() - began, 2))
     got = take_full(firmware, alpha.vfio, alpha.eventfd)
-    # The field has 16 bits, and says "as many or more".
+    # The field has 16 bits. Its maximum means "65535 or more".
     assert [item.lost for item in got[:3]] == [0, 0xFFFF, 0]
     assert len(got) == KEPT
 
@@ -218,7 +222,8 @@ def test_shared(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, reads: str) -> 
             for one in (alpha, beta):
                 firmware.notify(one.device.method, base, step=1, count=100)
         firmware.flush_handlers()
-        # Each is queued behind all of its device's, so that after both nothing more can come.
+        # Each loopback is queued behind all notifications of its device, so that nothing comes
+        # after both loopbacks.
         alpha.vfio.loopback()
         beta.vfio.loopback()
         if reads == "after":
@@ -234,7 +239,7 @@ def test_shared(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, reads: str) -> 
 def notifications(reader: Reader) -> list[Notification]:
     """Return the notifications that ``reader`` has read from an eventfd.
 
-    Only the kernel may have written to the eventfd. FormatError for a word that is none of its.
+    Only the kernel may have written to the eventfd. FormatError if a word is not a notification.
     """
     return [decode(word) for word in words(reader.taken)]
 
@@ -281,7 +286,7 @@ def test_no_wakeup_while_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware)
 @pytest.mark.requirement("REQ-DEL-08")
 def test_zero(vmm: OpenVmm, firmware: Firmware) -> None:
     alpha = vmm("alpha")
-    # ACPICA picks the handler by all of the value, and passes on 16 bits of it.
+    # ACPICA selects the handler by the whole value, and passes the low 16 bits to the handler.
     one_by_one(firmware, alpha.device, [0x10000])
     assert select.select([alpha], [], [], 0)[0], "not readable"
     one_by_one(firmware, alpha.device, [0x81, 0x10000, 0x10000, 0x82])
@@ -313,7 +318,7 @@ def test_between(vmm: OpenVmm, firmware: Firmware) -> None:
     assert values + second.values() == [0x83, 0x86]
 
 
-# ---- who reads, and how ------------------------------------------------------------------------
+# ---- several readers, and other writers --------------------------------------------------------
 
 
 @pytest.mark.requirement("REQ-DEL-10")
@@ -349,7 +354,7 @@ def test_written_to_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> N
 @pytest.mark.requirement("REQ-DEL-12")
 def test_written_during(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
     alpha = eventfd_vmm("alpha")
-    # What is written are the reserved bits, so that it can be told from what is notified.
+    # The test writes to reserved bits, which tell its writes from the kernel's notifications.
     shift, writes = 34, 200
 
     def write() -> None:
@@ -364,7 +369,7 @@ def test_written_during(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None
         firmware.flush_handlers()
         alpha.vfio.loopback()
         reader.wait_until(lambda: any(word >> 33 & 1 for word in words(reader.taken)))
-        # It may have been written to before the loopback became readable, but not after.
+        # All writes happened before the loopback became readable, none comes later.
         reader.stop()
     got = words(reader.taken)
     notified = [word for word in got if word & VALID and not word >> 33 & 1]
@@ -402,7 +407,10 @@ def test_others_not_delayed(
 
 
 def median_ms(seconds: list[float]) -> float:
-    """The median in milliseconds; to import `statistics` for it takes longer than the test."""
+    """Return the upper median of ``seconds`` in milliseconds, rounded to two decimals.
+
+    To import `statistics` would take longer than the test.
+    """
     return round(sorted(seconds)[len(seconds) // 2] * 1000, 2)
 
 
@@ -415,7 +423,8 @@ def test_log(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) 
         firmware.notify(alpha.device.method, 0x81, count=KEPT - 1)
         firmware.flush_handlers()
         assert log.said(WARNING) == [], "logged, and none was lost"
-        # Limited by what other tests have caused, if it is: the limit is one for all devices.
+        # All devices share one rate limit. Other tests may have used it up, so that this one
+        # repeats until a message is logged.
         said = gaps = 0
         while not said:
             assert time.monotonic() < began + 2 * WARNINGS_SECONDS, "never logged"
@@ -423,14 +432,14 @@ def test_log(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) 
             gaps, said = gaps + 1, len(log.said(WARNING))
         for _ in range(3 * WARNINGS_AT_ONCE):
             make_gap(alpha, firmware)
-        # Whatever is still to be logged is logged now, or never.
+        # Closing the device logs the last message, if one is due.
         alpha.close()
         gaps, said = gaps + 3 * WARNINGS_AT_ONCE, said + len(log.said(WARNING))
         elapsed = time.monotonic() - began
     measure("gaps", gaps)
     measure("logged", said)
     measure("seconds", round(elapsed, 2))
-    # As many intervals may have begun in that time, and one before it.
+    # The number of intervals that may have begun in this time, and one that began before it.
     intervals = 1 + math.ceil(elapsed / WARNINGS_SECONDS)
     assert said <= min(gaps, WARNINGS_AT_ONCE * intervals), "not limited"
 
@@ -449,7 +458,11 @@ def test_log_of_one_gap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None
 
 
 def make_gap(vmm: EventfdVmm, firmware: Firmware) -> None:
-    """With the queue full: have 7 lost in a row, then read what tells of the gap before it."""
+    """Make one more gap of lost notifications in a VMM whose queue is full.
+
+    Send 8 notifications. The first takes the place that the previous call has left, if any; the
+    others are lost. Then read one notification, which leaves a place.
+    """
     firmware.notify(vmm.device.method, 0x82, count=8)
     firmware.flush_handlers()
     vmm.read()
@@ -464,7 +477,7 @@ def test_gaps_told_apart(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> Non
     lost = [alpha.read().lost]
     assert alpha.eventfd.wait(SECONDS)
     for more in (8, 1, 3):
-        # One of these fills the place that the read has made.
+        # One of these takes the place of the notification that was read; the others are lost.
         firmware.notify(alpha.device.method, 0x82, count=more)
         firmware.flush_handlers()
         lost.append(alpha.read().lost)
@@ -477,31 +490,31 @@ def test_gaps_told_apart(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> Non
 
 
 def by_select(file: int) -> None:
-    """select(2)."""
+    """Wait with select(2) until ``file`` is readable; AssertionError after `SECONDS`."""
     assert select.select([file], [], [], SECONDS)[0], "select() does not wake up"
 
 
 def by_poll(file: int) -> None:
-    """poll(2)."""
+    """Wait with poll(2) until ``file`` is readable; AssertionError after `SECONDS`."""
     poll = select.poll()
     poll.register(file, select.POLLIN)
     assert poll.poll(SECONDS * 1000), "poll() does not wake up"
 
 
 class ByEpoll:
-    """epoll(7), with one registration for all waits."""
+    """Waits with epoll(7). ``file`` is registered once, with the event mask ``flags``."""
 
     def __init__(self, file: int, flags: int) -> None:
         self._epoll = select.epoll()
         self._epoll.register(file, flags)
 
     def __call__(self, _: int) -> None:
-        """Wait once."""
+        """Wait for one event of the file; AssertionError after `SECONDS`."""
         assert self._epoll.poll(SECONDS), "epoll_wait() does not wake up"
 
 
 def by_reading(file: int) -> None:
-    """A read that waits."""
+    """Make ``file`` blocking, so that the read(2) after this call waits."""
     os.set_blocking(file, True)
 
 
@@ -540,6 +553,6 @@ def test_wakeup(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, way: str) -> No
         assert Counter(rest) == Counter(VALID | 0x100 + offset for offset in range(burst))
         reader.join()
     finally:
-        # A read that still waits is let go.
+        # This wakes up a reader that still waits.
         if reader.running:
             alpha.eventfd.write(1)

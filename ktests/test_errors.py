@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bad input: the table (ktests/bad_input.py) held against each interrupt index.
+"""Bad input: each interrupt index has to answer the calls in ktests/bad_input.py as the table says.
 
-Nothing that fails may change anything. So something is armed and unread before the calls; after
-each of them the counter is what it was, and after the last one what was unread is still to be
-read and a loopback still arrives.
+A call that fails must not change anything. Therefore an eventfd with an unread signal is armed
+before the calls. After each call the counter is compared with its value before. After the last
+call the unread signal can still be read, and a loopback still arrives.
 """
 
 from __future__ import annotations
@@ -40,7 +40,10 @@ Opened = Callable[[str], vfio.Device]
 
 @pytest.fixture(scope="module")
 def opened(bind: Callable[[str], Device]) -> Iterator[Opened]:
-    """Open a device by name, once for all tests of the table: a test leaves it unarmed."""
+    """Open devices by name. A device stays open for all tests of this module.
+
+    Each test has to leave the device with no eventfd armed.
+    """
     with ExitStack() as stack:
 
         def open_device(name: str) -> vfio.Device:
@@ -49,11 +52,11 @@ def opened(bind: Callable[[str], Device]) -> Iterator[Opened]:
         yield functools.cache(open_device)
 
 
-# ---- what a call comes to ------------------------------------------------------------------------
+# ---- the outcome of a call -----------------------------------------------------------------------
 
 
 def outcome(call: Callable[[], object]) -> str:
-    """The name of the errno that the call fails with, "" if it succeeds."""
+    """Call ``call``. Returns the name of the errno if it raises OSError, else ""."""
     try:
         call()
     except OSError as error:
@@ -62,7 +65,7 @@ def outcome(call: Callable[[], object]) -> str:
 
 
 def set_irqs(device: vfio.Device, index: int, call: Call) -> str:
-    """The outcome of a call of the table."""
+    """Make a VFIO_DEVICE_SET_IRQS call of the table on the index. Returns its `outcome`."""
     return outcome(
         lambda: device.set_irqs(
             index,
@@ -76,17 +79,17 @@ def set_irqs(device: vfio.Device, index: int, call: Call) -> str:
 
 
 def read(eventfd: EventFd) -> int:
-    """The counter, once there is something in it."""
+    """Wait until the eventfd is readable, then read and return its counter."""
     assert eventfd.wait(WAIT_SECONDS), "nothing to read"
     return eventfd.read() or 0
 
 
-# ---- what has to hold ----------------------------------------------------------------------------
+# ---- checks --------------------------------------------------------------------------------------
 
 
 @contextmanager
 def armed(device: vfio.Device, index: int) -> Iterator[EventFd]:
-    """Arm an eventfd for the time of the block."""
+    """Arm a new eventfd on the index for the length of the block, and yield it."""
     with EventFd() as eventfd:
         device.arm(eventfd, index)
         try:
@@ -96,14 +99,17 @@ def armed(device: vfio.Device, index: int) -> Iterator[EventFd]:
 
 
 def check(device: vfio.Device, index: int, eventfd: EventFd, calls: Sequence[Call]) -> None:
-    """Each call ends as it has to, and leaves what is unread."""
+    """Check that each call has the outcome of the table and leaves the eventfd's counter alone."""
     before = fdinfo.counter(eventfd)
     got = {call.name: (set_irqs(device, index, call), fdinfo.counter(eventfd)) for call in calls}
     assert got == {call.name: (call.outcome, before) for call in calls}
 
 
 def check_counting(device: vfio.Device, index: int, calls: Sequence[Call]) -> None:
-    """On an index whose eventfd counts: REQ, ERR."""
+    """Check ``calls`` on REQ or ERR, whose eventfd counts the signals.
+
+    One loopback is unread before the calls, and one more is caused after them.
+    """
     with armed(device, index) as eventfd:
         device.loopback(index)
         check(device, index, eventfd, calls)
@@ -114,7 +120,11 @@ def check_counting(device: vfio.Device, index: int, calls: Sequence[Call]) -> No
 def check_queueing(
     device: vfio.Device, source: Device, firmware: Firmware, calls: Sequence[Call]
 ) -> None:
-    """On the ACPI index, with one notification readable and two queued behind it."""
+    """Check ``calls`` on the ACPI index, with one notification readable and two queued behind it.
+
+    After the calls all three have to be readable in turn, and then a loopback. ``source`` is the
+    device that firmware notifies.
+    """
     with armed(device, ACPI) as eventfd:
         firmware.notify(source.method, 0x81, step=1, count=3)
         assert eventfd.wait(WAIT_SECONDS)
@@ -126,13 +136,13 @@ def check_queueing(
 
 
 def check_refused(device: vfio.Device, index: int, calls: Sequence[Call]) -> None:
-    """On an index that the device does not have, whatever the call."""
+    """Check that each call fails with EINVAL on an index that the device does not have."""
     got = {call.name: set_irqs(device, index, call) for call in calls}
     assert got == dict.fromkeys(got, "EINVAL")
 
 
 def check_unarmed(device: vfio.Device, index: int) -> None:
-    """On an index with nothing armed."""
+    """Check the calls in `bad_input.UNARMED` on an index on which no eventfd is armed."""
     got = {call.name: set_irqs(device, index, call) for call in bad_input.UNARMED}
     assert got == {call.name: call.outcome for call in bad_input.UNARMED}
 
@@ -151,7 +161,11 @@ def check_unreadable(device: vfio.Device, index: int, data: str = "EFAULT") -> N
 
 @contextmanager
 def before_a_hole(text: bytes) -> Iterator[memoryview]:
-    """Memory that starts with ``text`` and goes on where a file has ended: EFAULT from there."""
+    """Yield a view of memory that starts with ``text`` and continues in an unreadable page.
+
+    The page after ``text`` lies beyond the end of the mapped file, so that the kernel gets EFAULT
+    when it reads from there.
+    """
     page = mmap.PAGESIZE
     file = os.memfd_create("cut off")
     try:
@@ -294,14 +308,14 @@ def test_semaphore_unarmed(opened: Opened) -> None:
 
 
 def check_useless(device: vfio.Device, calls: Sequence[Call]) -> None:
-    """EINVAL to every call, among them one with nothing wrong in itself."""
+    """Check that the ACPI index answers every call with EINVAL, also a call without a fault."""
     with EventFd() as eventfd:
         good = bad_input.signal("eventfd", eventfd.fileno())
         check_refused(device, ACPI, [good, *calls, *bad_input.UNARMED])
 
 
 def check_bare(device: vfio.Device) -> None:
-    """The kernel has the index and says that this device has nothing there."""
+    """Check that the kernel has the ACPI index, with flags 0 and count 0 for this device."""
     assert device.irq_info(ACPI) == vfio.IrqInfo(index=5, flags=0, count=0)
 
 
@@ -322,7 +336,7 @@ def test_no_companion_descriptor(opened: Opened) -> None:
 
 
 def check_unknown(device: vfio.Device) -> None:
-    """The kernel does not have the index."""
+    """Check that VFIO_DEVICE_GET_IRQ_INFO fails with EINVAL: the kernel has no ACPI index."""
     assert outcome(lambda: device.irq_info(ACPI)) == "EINVAL"
 
 
@@ -346,7 +360,10 @@ def test_unknown_index_descriptor(opened: Opened) -> None:
 
 
 def irq_info(device: vfio.Device, argsz: int, index: int) -> str:
-    """The outcome of GET_IRQ_INFO, which writes nothing when it fails."""
+    """Call VFIO_DEVICE_GET_IRQ_INFO. Returns its `outcome`.
+
+    AssertionError if the call fails and has written to the structure.
+    """
     buffer = bytearray(struct.pack("=IIII", argsz, 0xA5A5A5A5, index, 0x5A5A5A5A))
     before = bytes(buffer)
     result = outcome(lambda: fcntl.ioctl(device.fileno(), GET_IRQ_INFO, buffer))
@@ -383,5 +400,5 @@ def test_feature(opened: Opened, case: str) -> None:
 
 
 def feature(device: vfio.Device, call: bad_input.Feature) -> str:
-    """The outcome of DEVICE_FEATURE."""
+    """Make a VFIO_DEVICE_FEATURE call of the table. Returns its `outcome`."""
     return outcome(lambda: device.feature(call.flags, argsz=call.argsz))

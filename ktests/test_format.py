@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a notification looks like to user space: the bytes, and which values arrive.
+"""Format: the bytes that user space reads for a notification, and the values that arrive.
 
-Expected bytes are written out here once more, on purpose: a test that took them from the
-decoder under test could not fail.
+The expected bytes are literals here on purpose: a test that took them from the decoder under test
+could not fail.
 """
 
 from __future__ import annotations
@@ -32,18 +32,18 @@ WAIT_SECONDS = 10.0
 
 
 def hexadecimal(value: int) -> str:
-    """Name a case by its value as one reads it in AML."""
+    """Return the value in hexadecimal, as the name of a test case."""
     return f"{value:#x}"
 
 
 def read(eventfd: EventFd, room: int = 8) -> bytes:
-    """The bytes of one read, once there is something to read."""
+    """Wait until the eventfd is readable, then return what os.read() of ``room`` bytes returns."""
     assert eventfd.wait(WAIT_SECONDS), "nothing to read"
     return os.read(eventfd.fileno(), room)
 
 
 def word(number: int) -> bytes:
-    """Eight bytes in the byte order of the host."""
+    """Return the number as 8 bytes in the byte order of the machine."""
     return struct.pack("=Q", number)
 
 
@@ -74,7 +74,7 @@ def test_payload(bind: Bind, firmware: Firmware, watch: Watch, name: str, value:
     assert got.raw[60:68] == struct.pack("=II", value, 0)
 
 
-# Of the many, some are handled on several CPUs at once, where Linux does that (since v6.8).
+# Since v6.8 Linux runs the handlers of a burst on several CPUs at once.
 @pytest.mark.requirement("REQ-EVT-03")
 @pytest.mark.parametrize("count", [16, 512])
 def test_sequence(bind: Bind, firmware: Firmware, watch: Watch, count: int) -> None:
@@ -144,7 +144,7 @@ def test_short_read(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, room: int) 
     assert read(vmm.eventfd) == word(VALID | 0x82)
 
 
-# ---- both: which values, and whose ---------------------------------------------------------------
+# ---- both mechanisms: the values, and the device -------------------------------------------------
 
 
 @pytest.mark.requirement("REQ-EVT-07")
@@ -163,9 +163,9 @@ def test_wide_value(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
     assert one.values() == [value]
 
 
-# ACPICA picks the handler by the whole value and delivers it cut to 16 bits, so that 0x10000
-# arrives at a handler for device notifications as 0. Each case has it beside another one: alone
-# it would not tell 16 bits from 8.
+# ACPICA selects the handler by the whole value and passes only the low 16 bits to it, so that a
+# handler for device notifications receives 0x10000 as 0. Each case sends 0x10000 together with
+# another value: 0x10000 alone would not distinguish truncation to 16 bits from truncation to 8.
 @pytest.mark.requirement("REQ-EVT-09")
 @pytest.mark.parametrize("value", [0x10181, 0xABCDEF, 0x8000_D1D2, 0xFFFF_FFFF], ids=hexadecimal)
 def test_value_of_32_bits(vmm: OpenVmm, firmware: Firmware, value: int) -> None:

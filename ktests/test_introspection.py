@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a VMM can find out before it waits for anything.
+"""Introspection: what a VMM can query about the mechanism before it registers.
 
-Flags and counts are written out here, not taken from the library under test.
+The expected flags and counts are literals here, not constants of the library under test.
 """
 
 from __future__ import annotations
@@ -26,22 +26,23 @@ GET_INFO = 0x3B6B
 GET_IRQ_INFO = 0x3B6D
 
 INTX, MSI, MSIX, ERR, REQ, ACPI = range(6)
-MASKABLE_AUTOMASKED = 7  # and EVENTFD
-NORESIZE = 9  # and EVENTFD
-RESIZE = 1  # EVENTFD alone
+# Flags of struct vfio_irq_info. Each of these combinations includes EVENTFD (1).
+MASKABLE_AUTOMASKED = 7
+NORESIZE = 9
+RESIZE = 1
 
-# Offered by every kernel of the suite, for a device that can do without power.
+# The number of a feature that every kernel of the suite has for devices with power management.
 LOW_POWER_ENTRY = 3
 
 GUARD = b"\xa5"
-ROOM = 256  # bytes, more than any of the structures has
+ROOM = 256  # size of the buffer in bytes, larger than each of the structures
 
-# The sizes of the structures, argsz included; a later kernel may have further members.
+# The sizes of the structures in bytes, including argsz. A later kernel may have further members.
 LARGEST = {GET_INFO: 24, GET_IRQ_INFO: 16} if release.known() else {}
 
 
 def answer(device: vfio.Device, index: int) -> tuple[int, int] | str:
-    """Flags and count of an index, or the name of the errno."""
+    """Return flags and count of an index, or the name of the errno of GET_IRQ_INFO."""
     try:
         info = device.irq_info(index)
     except UapiError as error:
@@ -66,7 +67,7 @@ def test_companion(devices: dict[str, Device], name: str) -> None:
     assert (short(companion) if companion else "") == described(devices[name])
 
 
-# ---- what the device's descriptor tells of the mechanism -----------------------------------------
+# ---- the ACPI index of the device's descriptor ---------------------------------------------------
 
 
 @pytest.mark.requirement("REQ-INT-03")
@@ -92,7 +93,7 @@ def test_irq_info(bind: Bind, name: str, expected: tuple[int, int]) -> None:
         assert answer(device, ACPI) == expected
 
 
-# Whether it has a companion depends on QEMU's version; whichever it is, the answer follows it.
+# QEMU's version decides whether the second function has a companion. The answer has to match.
 @pytest.mark.requirement("REQ-INT-04")
 def test_irq_info_of_second_function(bind: Bind) -> None:
     device = bind("second")
@@ -101,9 +102,12 @@ def test_irq_info_of_second_function(bind: Bind) -> None:
 
 
 def ways_to(device: Device) -> tuple[str, ...]:
-    """The ways to the device; AssertionError if they are not those that this kernel has."""
+    """Return the ways to open the device: "cdev", "group".
+
+    AssertionError if these are not the ways that this kernel release has.
+    """
     ways = vfio.ways(device.bdf)
-    # A device has a file of its own since v6.6.
+    # Since v6.6 a device has a character device of its own.
     assert set(ways) == ({"cdev", "group"} if release.running() >= (6, 6) else {"group"})
     return ways
 
@@ -137,10 +141,11 @@ def test_ways_deliver(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmwar
 
 
 def ask(device: vfio.Device, request: int, fields: bytes, size: int) -> bytes:
-    """The first 16 bytes of the answer.
+    """Call the ioctl ``request``. Returns the first 16 bytes of the structure after the call.
 
-    ``fields`` are the first of the structure, argsz and what follows; the rest is the guard's.
-    AssertionError if more than ``size`` bytes were written, or more than the structure has.
+    ``fields`` are the first bytes of the structure before the call, argsz and the members after it.
+    The rest of the buffer is filled with `GUARD`. AssertionError if the kernel has written beyond
+    the first ``size`` bytes or beyond the structure, or has changed argsz.
     """
     size = min(size, LARGEST.get(request, ROOM))
     buffer = bytearray(fields.ljust(ROOM, GUARD))
@@ -150,7 +155,7 @@ def ask(device: vfio.Device, request: int, fields: bytes, size: int) -> bytes:
     return bytes(buffer[:16])
 
 
-# struct vfio_device_info had 20 bytes in v6.1 and has 24 since. 16 is what the kernel insists on.
+# struct vfio_device_info has 20 bytes in v6.1 and 24 later. The kernel accepts argsz from 16 on.
 @pytest.mark.requirement("REQ-INT-06")
 @pytest.mark.parametrize("argsz", [17, 20, 21, 24, 25, 128, 4096, 0xFFFF_FFFF])
 def test_info_argsz(bind: Bind, argsz: int) -> None:
@@ -199,7 +204,7 @@ def test_feature(bind: Bind) -> None:
             assert not device.has_feature(number)
 
 
-# The edu device has a pin, one MSI and no MSI-X, and is no PCI Express device.
+# QEMU's edu device has an interrupt pin, one MSI vector and no MSI-X. It is no PCI Express device.
 @pytest.mark.requirement("REQ-INT-08")
 @pytest.mark.parametrize("name", ["alpha", "bare"])
 def test_other_indices(bind: Bind, name: str) -> None:
@@ -214,7 +219,8 @@ def test_other_indices(bind: Bind, name: str) -> None:
     }
 
 
-# QEMU's xHCI has a pin and 16 vectors of MSI-X; v6.5 let vfio-pci add vectors one by one.
+# QEMU's xHCI has an interrupt pin and 16 MSI-X vectors. Since v6.5 vfio-pci can add MSI-X vectors
+# one by one.
 @pytest.mark.requirement("REQ-INT-08")
 def test_other_indices_of_express(bind: Bind) -> None:
     with vfio.Device.open(bind("express").bdf) as device:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Isolation: who hears what, in real processes without privileges, counted.
+"""Isolation: count the notifications that reach each of several unprivileged processes.
 
-What firmware sends is known from the firmware's methods, and what arrived from each process's own
-memory; a listener of the test's own tells that the events of other ACPI devices were there.
+The test chooses the notifications that firmware sends. Each process reports the messages that it
+received through shared memory. A listener in the test's own process shows that the events of other
+ACPI devices really occurred.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ LID_CLASS = "button/lid"
 PRESSED = 0x80  # of buttons and lids: "status changed"
 UNRELATED = {ADAPTER_CLASS: 4, BUTTON_CLASS: 1, LID_CLASS: 2}
 
-# Made by the lid's driver.
+# The lid's driver creates this folder.
 LIDS = Path("/proc/acpi/button/lid")
 
 CONFINEMENTS = pytest.mark.parametrize(
@@ -51,17 +52,23 @@ CONFINEMENTS = pytest.mark.parametrize(
 
 
 class StartVmm(Protocol):
-    """Start a confined VMM on the device of that name."""
+    """The type of a function that starts a confined VMM."""
 
     def __call__(self, name: str, confined: Confinement, *, via: str | None = None) -> ConfinedVmm:
-        """Start it."""
+        """Start a confined VMM on the device ``name``.
+
+        ``via`` selects how the device is opened: "cdev", "group", or None for either.
+        """
 
 
 @pytest.fixture
 def confined_vmm(
     mechanism: Mechanism, bind: Bind, firmware: Firmware, family: probe.Family
 ) -> Iterator[StartVmm]:
-    """Start confined VMMs with the mechanism that is tested; they end with the test."""
+    """Return a function that starts confined VMMs with the tested mechanism.
+
+    The VMMs end at the end of the test.
+    """
     with ExitStack() as stack:
 
         def start(name: str, confined: Confinement, *, via: str | None = None) -> ConfinedVmm:
@@ -74,7 +81,7 @@ def confined_vmm(
 
 
 class Sender:
-    """Causes events of devices that are none of a VMM's, and knows which ones were there."""
+    """Causes events of ACPI devices that belong to no VMM, and counts them with a listener."""
 
     def __init__(
         self,
@@ -89,7 +96,10 @@ class Sender:
         self._listener = listener
 
     def send(self) -> Counter[str]:
-        """Cause all of UNRELATED; what of it an unconfined listener has heard, by class."""
+        """Cause the events in UNRELATED.
+
+        Returns how many events the unconfined listener received, by device class.
+        """
         self._firmware.notify(
             self._unrelated["ac"].method, 0x90, step=1, count=UNRELATED[ADAPTER_CLASS]
         )
@@ -112,22 +122,29 @@ def sender(
     host: Channel,
     listener: probe.Listener,
 ) -> Sender:
-    """The host's other devices."""
+    """Return a sender of the events of the AC adapter, the lid and the power button."""
     return Sender(firmware, unrelated, host, listener)
 
 
 def sent_to(vmm: ConfinedVmm, first: int) -> list[Heard]:
-    """What a VMM has to hear of COUNT notifications of its own device."""
+    """Return what a VMM has to receive of COUNT notifications of its own device.
+
+    The values are ``first``, ``first`` + 1 and so on.
+    """
     return [Heard(vmm.device.bdf, first + step) for step in range(COUNT)]
 
 
 def opening(node: Path) -> Callable[[], Source]:
-    """Register by opening the device, as whoever is allowed to does."""
+    """Return a function for `Cell` that opens the device node and returns the file."""
     return lambda: node.open("r+b", buffering=0)
 
 
 def split(heard: list[Heard], own: list[Heard]) -> tuple[list[Heard], list[Heard]]:
-    """Divide what was heard into what of ``own`` is in it, in any order, and the rest."""
+    """Divide ``heard`` into the notifications that are also in ``own``, and all others.
+
+    The first list is sorted by value. A notification that is more often in ``heard`` than in
+    ``own`` counts as another one for the excess.
+    """
     left = Counter(own)
     mine: list[Heard] = []
     foreign: list[Heard] = []
@@ -210,7 +227,11 @@ def test_outsider(
 def test_outsider_cannot_open(
     vmm: OpenVmm, family: probe.Family, firmware: Firmware, measure: Measure
 ) -> None:
-    """What was not handed to a process it can try to open; and acpi_event is open to all."""
+    """Have a process without a device open the device node, and then listen to acpi_event.
+
+    It must fail to open the node, and acpi_event, which everybody can listen to, must not carry
+    the notification of the other VMM's device.
+    """
     inside = vmm("alpha")
     nodes = [
         node
@@ -255,7 +276,7 @@ def test_namespaces(
     confined_vmm: StartVmm, firmware: Firmware, measure: Measure, confined: Confinement
 ) -> None:
     vmm = confined_vmm("alpha", confined)
-    # The device, what the VMM registered itself, and the pipe that ends the cell.
+    # The open device, the eventfd or socket that the VMM has opened, and the pipe of the cell.
     assert len(vmm.confined_process.descriptors) == 3, vmm.confined_process.descriptors
     assert vmm.confined_process.status["NSpid"].split() == [str(vmm.confined_process.pid), "1"]
     firmware.notify(vmm.device.method, ALPHA_VALUE, step=1, count=COUNT)
@@ -303,7 +324,10 @@ def test_power_button(bind: Bind, host: Channel, listener: probe.Listener) -> No
 
 @pytest.mark.requirement("REQ-ISO-07")
 def test_lid(bind: Bind, unrelated: dict[str, Unrelated], firmware: Firmware, watch: Watch) -> None:
-    """acpi_lid_notify() (drivers/acpi/button.c) tells the input layer, and never acpi_event."""
+    """Notify the lid: acpi_lid_notify() (drivers/acpi/button.c) sends no acpi_event event.
+
+    It only reports to the input layer.
+    """
     bind("alpha")
     assert list(LIDS.glob("*/state")), "the lid has no driver"
     firmware.notify(unrelated["lid"].method, PRESSED)
@@ -320,7 +344,7 @@ def test_no_companion(
     carrier = vmm("carrier")
     firmware.notify(carrier.device.method, 0x90, step=1, count=COUNT)
     assert sorted(carrier.values()) == [0x90 + step for step in range(COUNT)]
-    # Neither is the function beside it notified, whether it has a companion of its own or not.
+    # The second function is not notified either, whether it has a companion of its own or not.
     assert not {bare.bdf, second.bdf} & {event.bus_id for event in watch.events()}
     if mechanism.refusal is not None:
         with pytest.raises(UapiError) as refused:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Life cycle: devices and eventfds that come, change and go, with notifications on their way."""
+"""Life cycle: devices and eventfds are added, replaced and removed while notifications arrive."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def test_unbind(bind: Bind, firmware: Firmware, watch: Watch) -> None:
 @pytest.mark.requirement("REQ-LIF-02")
 def test_unbind_in_burst(bind: Bind, firmware: Firmware, watch: Watch) -> None:
     device = bind("alpha")
-    # The burst's handlers are still queued when the AML is through; unbind has to wait for them.
+    # When the AML has run, the burst's handlers are still queued. Unbinding has to wait for them.
     firmware.notify(device.method, 0x90, count=512)
     device.unbind()
     while_bound = watch.vfio()
@@ -127,14 +127,14 @@ def test_hotplug(
     watch: Watch,
 ) -> None:
     heard = []
-    # A handler that is left behind would make the second round hear twice, or fail.
+    # A handler that the first round left behind would deliver twice in the second, or make it fail.
     for value in (0x86, 0x88):
         with plugged(host, port) as device:
             device.bind()
             with mechanism.vmm(device, firmware, family) as one:
                 firmware.notify_path(port.path, value)
                 heard.append(one.values())
-        # Pulled while bound; the firmware's object stays.
+        # The device was pulled while it was bound. The firmware's object stays.
         assert port.plugged is None
         watch.vfio()
         firmware.notify_path(port.path, value + 1)
@@ -155,7 +155,7 @@ def test_swap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, unread: int) -> N
     firmware.flush_handlers()
     with EventFd() as new:
         alpha.vfio.arm(new)
-        # What is readable stays, and is all that the old one ever gets.
+        # The readable notification stays in the old eventfd, which receives no other.
         in_old = [VALID | value for value in sent[:1]]
         assert fdinfo.counter(alpha.eventfd) == sum(in_old)
         got = take_all(firmware, alpha.vfio, new)
@@ -200,7 +200,7 @@ def test_swap_from_duplicated(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -
     double = os.dup(alpha.eventfd.fileno())
     try:
         one_by_one(firmware, alpha.device, [0x81, 0x82])
-        # There still is somebody who can read it.
+        # The duplicate still refers to the eventfd, so that its notification can be read.
         alpha.eventfd.close()
         with EventFd() as new:
             alpha.vfio.arm(new)
@@ -215,7 +215,10 @@ BURST = 8192
 
 @contextmanager
 def burst(firmware: Firmware, device: Device) -> Iterator[Task]:
-    """Notify `BURST` values from FIRST on while the block runs; they are handled at its end."""
+    """Notify the values FIRST to FIRST + `BURST` - 1 while the ``with`` block runs.
+
+    The ``with`` statement yields the task that sends, and at its end waits until all are handled.
+    """
     sending = Task(partial(firmware.notify, device.method, FIRST, step=1, count=BURST))
     try:
         yield sending
@@ -231,7 +234,7 @@ def test_swap_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure:
         eventfds = [stack.enter_context(EventFd()) for _ in range(3)]
         readers = [stack.enter_context(Reader(eventfd.fileno())) for eventfd in eventfds]
         swaps = 0
-        # The one from before is read by nobody.
+        # The VMM's own eventfd, which nobody reads, is replaced before the burst.
         alpha.vfio.arm(eventfds[swaps])
         with burst(firmware, alpha.device) as sending:
             while sending.running:
@@ -296,13 +299,13 @@ def test_closed_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measur
         with burst(firmware, alpha.device) as sending:
             eventfd = alpha.eventfd
             while sending.running:
-                # Now and then one is read, now and then it is closed unread.
+                # Some notifications are read here, others are unread when the eventfd is closed.
                 got += [word for word in (eventfd.read(), eventfd.read()) if word is not None]
                 eventfd.close()
                 eventfd = stack.enter_context(EventFd())
                 alpha.vfio.arm(eventfd)
                 closed += 1
-        # Which may push one out, and then have it reported.
+        # In a full queue the loopback replaces a notification, which is then reported as lost.
         alpha.vfio.loopback()
         while not got or not got[-1] & LOOPBACK:
             assert eventfd.wait(SECONDS), "the last ones do not come"
@@ -335,7 +338,7 @@ def test_end(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, end: str, unread: 
     one_by_one(firmware, alpha.device, [0x83])
     assert alpha.eventfd.read() == VALID | 0x81
     assert alpha.eventfd.read() is None
-    # Nothing of what was queued comes later, nor is it told of as lost.
+    # The queued notifications neither arrive later nor are reported as lost.
     again = eventfd_vmm("alpha") if end == "close" else alpha
     again.vfio.arm(alpha.eventfd)
     firmware.notify(alpha.device.method, 0x84)
@@ -347,7 +350,7 @@ def test_end(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, end: str, unread: 
 def test_end_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, end: str) -> None:
     alpha = eventfd_vmm("alpha")
     with burst(firmware, alpha.device):
-        # Now it is under way.
+        # A notification has arrived: the burst is under way.
         assert alpha.eventfd.wait(SECONDS)
         ENDS[end](alpha.vfio)
         left = [alpha.eventfd.read(), alpha.eventfd.read()]
@@ -419,7 +422,7 @@ def test_killed_in_burst(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firm
     def life(say: Say) -> None:
         with EventfdVmm(device, firmware, None) as mine:
             say()
-            # Killed in a read that waits, or just before or after one.
+            # The child is killed in a read(2) that blocks, or shortly before or after one.
             os.set_blocking(mine.eventfd.fileno(), True)
             mine.eventfd.read()
             say()
@@ -432,7 +435,7 @@ def test_killed_in_burst(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firm
             killable_child.wait()
             killable_child.kill()
             alpha = eventfd_vmm("alpha")
-    # What was left of the burst, some of which may be reported as lost.
+    # The new VMM receives the rest of the burst, some of which may be reported as lost.
     for item in take_all(firmware, alpha.vfio, alpha.eventfd):
         assert FIRST <= item.value < FIRST + BURST
     firmware.notify(device.method, 0x82)
@@ -454,7 +457,7 @@ def test_unbind_armed(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, busy: boo
             sending = Task(
                 partial(firmware.notify, alpha.device.method, 0x81, count=4096 if busy else 1)
             )
-            # He may go on as long as he likes.
+            # The user may keep the device as long as it likes, and still receives notifications.
             assert alpha.read() == Notification(0x81)
             assert unbinding.running, "unbound while in use"
         finally:
@@ -508,7 +511,11 @@ def swap(vmm: EventfdVmm) -> None:
 
 
 def swap_unread(vmm: EventfdVmm) -> None:
-    """Close one with something unread and something queued, which the next one takes over."""
+    """Arm an eventfd, cause two loopbacks and close the eventfd.
+
+    One loopback is then unread in the eventfd, the other is queued. The next eventfd that is armed
+    receives both.
+    """
     with EventFd() as first:
         vmm.vfio.arm(first)
         vmm.vfio.loopback()
@@ -516,14 +523,14 @@ def swap_unread(vmm: EventfdVmm) -> None:
 
 
 def arm_again(vmm: EventfdVmm) -> None:
-    """Set the same one again."""
+    """Arm an eventfd, and then arm the same eventfd once more."""
     with EventFd() as eventfd:
         vmm.vfio.arm(eventfd)
         vmm.vfio.arm(eventfd)
 
 
 def disarm(vmm: EventfdVmm) -> None:
-    """End it by -1, twice."""
+    """Arm an eventfd, cause a loopback, and de-assign the eventfd twice by the descriptor -1."""
     with EventFd() as eventfd:
         vmm.vfio.arm(eventfd)
         vmm.vfio.loopback()
@@ -532,7 +539,7 @@ def disarm(vmm: EventfdVmm) -> None:
 
 
 def tear_down(vmm: EventfdVmm) -> None:
-    """End it by DATA_NONE with count 0."""
+    """Arm an eventfd, cause a loopback, and de-assign the eventfd by DATA_NONE with count 0."""
     with EventFd() as eventfd:
         vmm.vfio.arm(eventfd)
         vmm.vfio.loopback()
@@ -540,13 +547,16 @@ def tear_down(vmm: EventfdVmm) -> None:
 
 
 def refuse(vmm: EventfdVmm) -> None:
-    """Have one refused."""
+    """Try to arm an EFD_SEMAPHORE eventfd, which the kernel refuses."""
     with EventFd(semaphore=True) as eventfd, suppress(UapiError):
         vmm.vfio.arm(eventfd)
 
 
 def reopen(vmm: EventfdVmm) -> None:
-    """Close the device with something unread and something queued, and open it again."""
+    """Arm an eventfd, cause two loopbacks, close the device and open it again.
+
+    When the device is closed, one loopback is unread in the eventfd and the other is queued.
+    """
     with EventFd() as eventfd:
         vmm.vfio.arm(eventfd)
         vmm.vfio.loopback()
@@ -595,7 +605,7 @@ def test_stress(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measur
         with vfio.Device.open(first.device.bdf) as device, Stress(device) as stress:
             firmware.notify(first.device.method, 0x80, count=512)
             if number % 2:
-                # While they are at it.
+                # The device is closed while the threads use it.
                 device.close()
         done += stress.done
         done["rounds"] += 1

@@ -16,16 +16,16 @@ from ktests.pci import Device
 
 Bind = Callable[[str], Device]
 
-# Where ktests/init.sh mounts the programs.
+# ktests/init.sh mounts the programs here.
 FOLDER = Path("/mnt/selftests")
 
 KSFT_PASS, KSFT_SKIP = 0, 4
 
-# Seconds. Each case has 30 of its own; the 30 of the largest program take a minute on a kernel
-# with sanitizers under emulation.
+# The limit of a test in seconds. Each case has a limit of 30 s. The 30 cases of the largest program
+# take a minute on a kernel with sanitizers under emulation.
 LIMIT = 240
 
-# The programs, and the devices that each is given.
+# The programs, and the names of the devices that each gets as arguments.
 PROGRAMS = {
     "vfio_dma_mapping_mmio_test": ("alpha",),
     "vfio_dma_mapping_test": ("alpha",),
@@ -34,7 +34,7 @@ PROGRAMS = {
     "vfio_pci_device_test": ("alpha",),
 }
 
-# Those that need a device which QEMU does not have, and what they say without it.
+# Programs that need a device which QEMU does not have, and the message that they print without it.
 WITHOUT_DEVICE = {
     "vfio_pci_driver_test": "No driver found for device",  # DSA, I/OAT, Falcon, igb
     "vfio_pci_sriov_uapi_test": "SR-IOV may not be supported by the PF",
@@ -44,11 +44,14 @@ ACPI = "vfio_pci_acpi_test"
 
 
 def run(name: str, *devices: Device) -> tuple[int, str]:
-    """Run a program on devices; its exit status and all it printed."""
+    """Run a program on devices. Returns its exit status and its output.
+
+    AssertionError if the kernel tree has no such program.
+    """
     program = FOLDER / name
     assert program.is_file(), f"the tree has no {name}"
     argv = [str(program), *(device.bdf for device in devices)]
-    # Its own limits end each case: what takes longer than this hangs the kernel.
+    # The program ends each of its cases in time. If it runs for longer, the kernel hangs.
     done = subprocess.run(
         argv,
         stdout=subprocess.PIPE,
@@ -64,7 +67,10 @@ def run(name: str, *devices: Device) -> tuple[int, str]:
 
 
 def passed(name: str, *devices: Device) -> ktap.Report:
-    """Run a program all of whose cases have to pass, or be skipped."""
+    """Run a program on devices and return its report.
+
+    AssertionError unless each of its cases passes or is skipped.
+    """
     status, output = run(name, *devices)
     report = ktap.parse(output)
     assert not report.complaint, f"{report.complaint}\n{output}"
@@ -98,7 +104,10 @@ def test_every_selftest_is_run() -> None:
 @pytest.mark.requirement("REQ-INT-10")
 @pytest.mark.limit(LIMIT)
 def test_selftest_of_the_series(bind: Bind, firmware: Firmware, measure: Measure) -> None:
-    """On a device with a companion and on one without: between them no case is left out."""
+    """Run the series' selftest on a device with a companion and on one without.
+
+    No case may be skipped on both devices.
+    """
     with firmware.left():
         reports = [passed(ACPI, bind(name)) for name in ("alpha", "bare")]
     measure("cases", sum(len(report.cases) for report in reports))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The library's own programs on a real device: ``python -m uapi``."""
+"""The library's programs, ``python -m uapi``, on a real device."""
 
 from __future__ import annotations
 
@@ -29,14 +29,17 @@ LINE_SECONDS = 10.0
 
 
 class Program:
-    """``python -m uapi`` with its output, line by line."""
+    """A running ``python -m uapi``, whose output can be read line by line."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._rest = b""
 
     def line(self, seconds: float = LINE_SECONDS) -> str:
-        """The next line; AssertionError if none came in time."""
+        """Return the next line of output without its line feed.
+
+        AssertionError if none comes within ``seconds``, or if the program ends.
+        """
         assert self._process.stdout is not None
         end = time.monotonic() + seconds
         while b"\n" not in self._rest:
@@ -50,23 +53,23 @@ class Program:
         return line.decode()
 
     def events(self, count: int) -> Iterator[dict[str, Any]]:
-        """That many lines of JSON."""
+        """Read ``count`` lines of output and yield each as decoded JSON."""
         for _ in range(count):
             yield json.loads(self.line())
 
     def wait(self) -> int:
-        """The exit code."""
+        """Wait until the program ends and return its exit code."""
         return self._process.wait(LINE_SECONDS)
 
     def end(self) -> int:
-        """Send it SIGTERM; the exit code."""
+        """Send SIGTERM to the program, wait until it ends and return its exit code."""
         self._process.terminate()
         return self.wait()
 
 
 @contextmanager
 def uapi(*arguments: str) -> Iterator[Program]:
-    """Run it until the block ends."""
+    """Start ``python -m uapi`` with ``arguments``, and kill it at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-S", "-s", "-m", "uapi", *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -92,7 +95,7 @@ def test_listen(
         for device, value in ((alpha, 0x81), (beta, 0xD2)):
             firmware.notify(device.method, value)
             firmware.flush_handlers()
-        # Every kernel reports these, so that nobody waits for what does not come.
+        # Every kernel reports these events, so that the test does not wait in vain.
         firmware.notify(unrelated["ac"].method, 0x80, count=2)
         got = [(line.get("device"), line.get("value")) for line in program.events(2)]
         assert got == [(alpha.bdf, 0x81), (beta.bdf, 0xD2)]
@@ -108,7 +111,7 @@ def test_conformance(bind: Bind, measure: Measure) -> None:
         assert not failed
         assert len(done) == sum(item.companion is not False for item in checks.ALL)
         measure(f"checks passed through {way}", len(done))
-    # What somebody has is left alone, and his eventfd stays armed.
+    # A device that somebody has open is left alone, and its eventfd stays armed.
     with vfio.Device.open(device.bdf) as owner, owner.notifications() as stream:
         with uapi("conformance", "--device", device.bdf) as program:
             assert program.line(START_SECONDS).startswith("error: ")

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A mechanism of the tests' own: what firmware notifies goes through a pipe, without a kernel.
+"""A mechanism for the harness's own tests: notifications go through a pipe, without a kernel.
 
-`Machine` is firmware and kernel in one: it writes the values of a device to the pipes of all VMMs
-that have the device. Nothing of the project names this mechanism.
+`Machine` stands for firmware and kernel: it writes the values of a device's notifications to the
+pipes of all VMMs that have the device. No other file of the project names this mechanism.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ FIRST_OF_DEVICES = 0x80  # below it a value is for the system (ACPI 6.5, 5.6.6)
 
 
 class Machine:
-    """Has the methods of `ktests.acpi.Firmware` that tests call; the pipes are the kernel's part.
+    """A fake of firmware and kernel, with the methods of `ktests.acpi.Firmware` that tests call.
 
-    ``delivers`` is False for one whose kernel does not have the mechanism.
+    With ``delivers`` False it fakes a kernel that does not have the mechanism.
     """
 
     def __init__(self, *, delivers: bool = True) -> None:
@@ -36,37 +36,41 @@ class Machine:
         self._pipes: dict[str, list[int]] = defaultdict(list)
 
     def notify(self, method: str, value: int, *, step: int = 0, count: int = 1) -> None:
-        """Notify the device that has the method, ``count`` times: value, value + step and so on."""
+        """Notify the device of ``method`` ``count`` times: value, value + step and so on.
+
+        Each value is written to each of the device's pipes as 16 bits in the host's byte order.
+        Values for the system (below `FIRST_OF_DEVICES`) are not delivered.
+        """
         for number in range(count):
             sent = value + number * step
             if self._delivers and sent >= FIRST_OF_DEVICES:
                 for pipe in self._pipes[method]:
-                    os.write(pipe, WORD.pack(sent & 0xFFFF))  # as ACPICA cuts it
+                    os.write(pipe, WORD.pack(sent & 0xFFFF))  # ACPICA also cuts to 16 bits
 
     def flush_handlers(self) -> None:
-        """Return at once: nothing is queued."""
+        """Do nothing: no handler is ever queued."""
 
     def register(self, method: str) -> tuple[int, int]:
-        """Return the two ends of a new pipe, the one to read first."""
+        """Create a pipe for the device of ``method``. Returns its reading and its writing end."""
         reading, writing = os.pipe()
         os.set_blocking(reading, False)
         self._pipes[method].append(writing)
         return reading, writing
 
     def forget(self, method: str, writing: int) -> None:
-        """Write no more to a pipe."""
+        """Stop writing to the pipe with the end ``writing``."""
         self._pipes[method].remove(writing)
 
 
 def look(site: Site) -> str:
-    """Describe the value that comes out of a pipe."""
+    """Notify the device and describe the value that its pipe gives, for `Sign.look`."""
     with RECORD.vmm(site.device, site.firmware()) as vmm:
         site.firmware().notify(site.device.method, 0x81)
         return "".join(f"the pipe gives {value:#x}" for value in vmm.values())
 
 
 class PipeVmm(Vmm):
-    """Has the reading end of a pipe."""
+    """A VMM that reads its notifications from a pipe."""
 
     def __init__(self, device: Device, machine: Any) -> None:
         self.device = device
@@ -74,18 +78,18 @@ class PipeVmm(Vmm):
         self._ends: tuple[int, ...] = machine.register(device.method)
 
     def fileno(self) -> int:
-        """Return the pipe."""
+        """Return the reading end of the pipe."""
         return self._ends[0]
 
     def values(self) -> list[int]:
-        """Read the pipe empty."""
+        """Read the pipe and return the values in it, [] if it is empty."""
         try:
             return [value for (value,) in WORD.iter_unpack(os.read(self.fileno(), 1 << 16))]
         except BlockingIOError:
             return []
 
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
-        """Leave the device and come back, with another pipe."""
+        """See `Vmm.pauses`. There is one way: close the pipe, and create another one later."""
         return (self._away(),)
 
     @contextmanager
@@ -95,7 +99,7 @@ class PipeVmm(Vmm):
         self._ends = self._machine.register(self.device.method)
 
     def close(self) -> None:
-        """Close both ends; a second time does nothing."""
+        """Close both ends of the pipe. A second call does nothing."""
         ends, self._ends = self._ends, ()
         if ends:
             self._machine.forget(self.device.method, ends[1])
@@ -104,7 +108,7 @@ class PipeVmm(Vmm):
 
 
 class PipeIntake(Intake):
-    """The values of a burst differ."""
+    """A burst source that numbers its notifications by their values."""
 
     def __init__(self, vmm: PipeVmm, machine: Any) -> None:
         self._vmm = vmm
@@ -134,37 +138,37 @@ class PipeIntake(Intake):
 
 
 class Pipe(Mechanism):
-    """The VMM is given a pipe by the kernel."""
+    """The kernel, which `Machine` fakes, gives each VMM a pipe."""
 
     sign = Sign(look, text="the pipe gives 0x81", absent="the pipe gives nothing", rank=2)
     registered_by_binding = False
     refusal = None
 
     def vmm(self, device: Device, firmware: Any, family: object = None, **_: object) -> PipeVmm:
-        """Take a pipe; ``firmware`` is a `Machine`."""
+        """Return a VMM with a new pipe. ``firmware`` is a `Machine`."""
         return PipeVmm(device, firmware)
 
     def burst_source(
         self, device: Device, firmware: Any, *, buffer: int | None = None
     ) -> PipeIntake:
-        """Open a burst source that tells notifications apart by their values."""
+        """Open a burst source that distinguishes notifications by their values."""
         return PipeIntake(PipeVmm(device, firmware), firmware)
 
     def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
-        """Name each device."""
+        """Return an option ``--pipe`` for each device."""
         return tuple(f"--pipe={device.bdf}" for device in devices)
 
     def register(self, fd: int, family: object) -> Callable[[], Source]:
-        """Read the pipe that was handed over."""
+        """Return a function that opens the pipe with the descriptor ``fd``."""
         return lambda: os.fdopen(fd, "rb", buffering=0)
 
     def received(self, confined_process: Cell, device: object, since: int) -> list[bytes]:
-        """Take what the pipe holds."""
+        """Wait until the cell has read the pipe empty. Returns the messages from ``since`` on."""
         confined_process.drain()
         return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode the values, all of the VMM's own device."""
+        """Decode the values. All are notifications of the VMM's own device."""
         return [Heard(bdf, value) for (value,) in WORD.iter_unpack(b"".join(messages))]
 
 
