@@ -210,7 +210,7 @@ def _kept(stack: ExitStack, fd: int) -> int:
 
 def _closed(_: ExitStack) -> int:
     low = os.open("/", os.O_PATH | os.O_CLOEXEC)
-    # The number has to be high: a low one would be reused by the next open.
+    # The number has to be high: the next open(2) would reuse a low number.
     high = fcntl.fcntl(low, fcntl.F_DUPFD_CLOEXEC, 500)
     os.close(low)
     os.close(high)

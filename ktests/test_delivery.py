@@ -423,8 +423,8 @@ def test_log(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) 
         firmware.notify(alpha.device.method, 0x81, count=KEPT - 1)
         firmware.flush_handlers()
         assert log.said(WARNING) == [], "logged, and none was lost"
-        # All devices share one rate limit. Other tests may have used it up, so that this one
-        # repeats until a message is logged.
+        # All devices share one rate limit, which other tests may have used up. So make gaps until
+        # a message is logged.
         said = gaps = 0
         while not said:
             assert time.monotonic() < began + 2 * WARNINGS_SECONDS, "never logged"

@@ -22,7 +22,7 @@ from ktests.pci import Device
 from ktests.reader import Reader
 
 WORD = struct.Struct("=H")
-FIRST_OF_DEVICES = 0x80  # below it a value is for the system (ACPI 6.5, 5.6.6)
+FIRST_OF_DEVICES = 0x80  # values below are for the system (ACPI 6.5, 5.6.6)
 
 
 class Machine:
