@@ -89,8 +89,8 @@ def _settled(declared: str, seen: Mapping[str, str], table: Mapping[str, Sign]) 
 def site(machine: Mapping[str, Any]) -> Iterator[Site]:
     """Bind the first device that has a companion to vfio-pci, and yield the site with it.
 
-    ``machine`` is the content of ktests/machine.toml. At the end of the block the device is unbound
-    and the firmware's debugger is closed.
+    ``machine`` describes the machine; the host generates it from ktests/machine.toml. At the end of
+    the block the device is unbound and the firmware's debugger is closed.
     """
     name, facts = next(item for item in machine["devices"].items() if item[1]["path"])
     device = Device(name, **facts)

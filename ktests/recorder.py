@@ -34,10 +34,11 @@ MESSAGE_SIZE = 4000
 class Job:
     """The tests to run, and the facts about kernel and machine that they need.
 
-    ``mechanism`` is the kernel's mechanism. ``machine`` is the content of ktests/machine.toml,
-    ``requirements`` the table of requirements by id. ``expression`` is pytest's ``-k``. ``done``
-    are the ids of the tests that an earlier VM has run. ``limit`` is the time limit in seconds of
-    each test that has no limit of its own. ``release`` is the version of the running kernel.
+    ``mechanism`` is the kernel's mechanism. ``machine`` describes the machine; the host generates
+    it from ktests/machine.toml. ``requirements`` is the table of requirements by id. ``expression``
+    is pytest's ``-k``. ``done`` are the ids of the tests that an earlier VM has run. ``limit`` is
+    the time limit in seconds of each test that has no limit of its own. ``release`` is the version
+    of the running kernel.
     """
 
     mechanism: str
