@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import pkgutil
 import re
 import shutil
 import subprocess
@@ -171,6 +172,28 @@ def test_nothing_private_is_tracked() -> None:
         if (match := PRIVATE.search(line.decode(errors="replace")))
     ]
     assert not found
+
+
+# A name of ours in backticks, as docstrings, comments and documents have it.
+NAMED = re.compile(r"`((?:kconfig|kpatch|ktests|uapi)(?:\.\w+)+)`")
+FILE_NAMES = (".toml", ".json")
+
+
+def names() -> list[tuple[Path, str]]:
+    texts = [path for path in FILES if path.suffix in (".py", ".md", ".j2")]
+    mine = [path for path in texts if path.parts[:2] != ("tests", "data")]
+    found = [(path, name) for path in mine for name in NAMED.findall((ROOT / path).read_text())]
+    return [(path, name) for path, name in found if not name.endswith(FILE_NAMES)]
+
+
+def test_every_name_in_backticks_exists() -> None:
+    found = names()
+    assert len(found) > 30
+    for path, name in found:
+        try:
+            pkgutil.resolve_name(name)
+        except (AttributeError, ImportError):
+            pytest.fail(f"{path}: {name} does not exist")
 
 
 # The largest number of lines in a module. A longer one has to be split.

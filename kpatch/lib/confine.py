@@ -36,7 +36,7 @@ PACKAGE = "bubblewrap"
 NO_SPACE = os.strerror(errno.ENOSPC)
 """The message of tools about a full disk, in the C locale.
 
-Raised as an OSError, `kpatch.lib.cache.explained` makes an error for the user of it.
+Raised as an OSError, `kpatch.lib.cache.translate_os_errors` makes an error for the user of it.
 """
 
 # Visible files of /etc: those of the dynamic linker and of Debian's alternatives; names of users.

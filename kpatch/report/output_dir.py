@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}")
 
 
 class Output:
-    """A claimed folder; make one with `claim`."""
+    """The folder of a run, which it has locked; make one with `open_output_dir`."""
 
     def __init__(self, path: Path, manifest: IO[str]) -> None:
         self.path = path
