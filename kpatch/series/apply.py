@@ -83,8 +83,7 @@ def _record(series: Series, posting: Posting, tree: Tree, stage: Stage) -> None:
     if series.origin is Origin.MBOX:
         # The mail may be packed, encoded, out of order, and of more than the series.
         content = b"".join(patch.diff.read_bytes() for patch in posting.patches)
-        name = f"{series.name}-{hashlib.sha256(content).hexdigest()[:12]}.diff"
-        files = (intake.keep(name, content),)
+        files = (intake.keep(series.name, ".diff", content),)
     strip = {f"-p{patch.strip}" for patch in posting.patches if patch.strip != 1}
     stage.command(["git", "apply", "--check", "-v", *strip, *map(str, files)], cwd=tree.path)
 

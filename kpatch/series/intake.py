@@ -72,11 +72,15 @@ def standard_input() -> Path:
     if not content.strip():
         raise HarnessError(what, "nothing came by standard input", hint=EXPORT)
     _limit(what, len(content))
-    return keep(f"stdin-{hashlib.sha256(content).hexdigest()[:12]}.mbox", content)
+    return keep("stdin", ".mbox", content)
 
 
-def keep(name: str, content: bytes) -> Path:
-    """Write ``content`` to the cache, for commands that repeat a run; its path."""
+def keep(stem: str, suffix: str, content: bytes) -> Path:
+    """Write ``content`` to the cache, for commands that repeat a run. Returns the file's path.
+
+    The file's name is ``stem``, 12 hexadecimal digits of the sha256 of ``content``, and ``suffix``.
+    """
+    name = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
     path = cache.folder("mail") / name
     with cache.translate_os_errors():
         partial = path.with_name(f".{name}.{os.getpid()}")
