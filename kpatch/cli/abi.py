@@ -9,7 +9,7 @@ from typing import Any
 import click
 
 from kpatch.cli import options
-from kpatch.cli.guard import exit_line, guarded
+from kpatch.cli.guard import guarded
 from kpatch.tables.outcomes import ExitCode
 
 
@@ -21,7 +21,7 @@ from kpatch.tables.outcomes import ExitCode
 @click.option("--write", is_flag=True, help="Write the golden JSON instead of comparing it.")
 @options.VERBOSE
 @guarded
-def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wanted: Any) -> int:
+def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wanted: Any) -> ExitCode:
     """Compare the mirror in uapi with the headers of kernels, by compiling assertions."""
     from kpatch.abi import check
     from kpatch.lib.progress import Progress
@@ -39,9 +39,7 @@ def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wante
     for line in outcome.findings:
         click.echo(f"drift: {line}")
     click.echo(f"kernels: {outcome.kernels}, differences: {len(outcome.findings)}")
-    code = ExitCode.FAIL if outcome.findings else ExitCode.PASS
-    click.echo(exit_line(code))
-    return code
+    return ExitCode.FAIL if outcome.findings else ExitCode.PASS
 
 
 COMMANDS = (drift,)

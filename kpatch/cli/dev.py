@@ -8,7 +8,7 @@ import sys
 import click
 
 from kpatch.cli import options
-from kpatch.cli.guard import exit_line, guarded
+from kpatch.cli.guard import guarded
 from kpatch.tables.outcomes import ExitCode
 
 
@@ -40,7 +40,7 @@ def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
 @click.command()
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if it would change.")
 @guarded
-def reference(check: bool) -> int:
+def reference(check: bool) -> ExitCode:
     """Write docs/uapi.md from its template, the requirements and the suite."""
     from kpatch.dev import uapi_doc
 
@@ -50,9 +50,7 @@ def reference(check: bool) -> int:
         path.write_text(made, encoding="utf-8")
     changed = "would change" if check else "written"
     click.echo(f"{path}: {'up to date' if same else changed}")
-    code = ExitCode.FAIL if check and not same else ExitCode.PASS
-    click.echo(exit_line(code))
-    return code
+    return ExitCode.FAIL if check and not same else ExitCode.PASS
 
 
 COMMANDS = (bench, reference)

@@ -28,21 +28,22 @@ def epilog(command: str) -> str:
     )
 
 
-def guarded(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
+def guarded(command: Callable[..., ExitCode | None]) -> Callable[..., NoReturn]:
     """Turn an exception of ``command`` into one line and the documented exit code.
 
+    A command that returns an exit code has a verdict: its last line of output is the exit code.
     Hold a shared lock on the cache meanwhile, so that no other process empties it.
     """
     return _guarded(command, cache.using)
 
 
-def guarded_without_cache(command: Callable[..., int | None]) -> Callable[..., NoReturn]:
+def guarded_without_cache(command: Callable[..., ExitCode | None]) -> Callable[..., NoReturn]:
     """Guard the command that empties the cache: it takes the lock exclusively, by itself."""
     return _guarded(command, nullcontext)
 
 
 def _guarded(
-    command: Callable[..., int | None], lock: Callable[[], AbstractContextManager[None]]
+    command: Callable[..., ExitCode | None], lock: Callable[[], AbstractContextManager[None]]
 ) -> Callable[..., NoReturn]:
     @wraps(command)
     def guarded(**arguments: Any) -> NoReturn:
@@ -53,7 +54,10 @@ def _guarded(
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             with lock():
-                sys.exit(command(**arguments) or ExitCode.PASS)
+                code = command(**arguments)
+                if code is not None:
+                    click.echo(exit_line(code))
+                sys.exit(ExitCode.PASS if code is None else code)
         except HarnessError as error:
             if error.details:
                 click.echo(error.details.rstrip(), err=True)

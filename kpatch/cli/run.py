@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from kpatch.cli import options
-from kpatch.cli.guard import exit_line, guarded
+from kpatch.cli.guard import guarded
 from kpatch.cli.request import pipeline_of, test_request
 from kpatch.errors import HarnessError
 from kpatch.tables.outcomes import ExitCode
@@ -33,7 +33,7 @@ from kpatch.tables.outcomes import ExitCode
 @options.REFRESH
 @options.VERBOSE
 @guarded
-def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> int:
+def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> ExitCode:
     """Build kernels, boot them, run the suite, and give a verdict."""
     from kpatch import pipeline
     from kpatch.lib.progress import Progress
@@ -52,9 +52,7 @@ def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> in
     if len(results) > 1:
         tables.show_all(results, sys.stdout)
     failed = (outcome.exit_code for outcome in results if outcome.exit_code)
-    code = next(failed, ExitCode.PASS)
-    click.echo(exit_line(code))
-    return code
+    return next(failed, ExitCode.PASS)
 
 
 @click.command()
