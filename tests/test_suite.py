@@ -590,7 +590,8 @@ def test_power_off_before_any_test(tmp_path: Path) -> None:
     assert runs[0].transcript.running is None
 
 
-def test_request_is_done_by_qemu(tmp_path: Path) -> None:
+def test_request_is_done_by_qemu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(qemu, "DELETE_SECONDS", 0.3)
     runs, guest = play(
         tmp_path,
         """
@@ -607,8 +608,20 @@ def test_request_is_done_by_qemu(tmp_path: Path) -> None:
     assert endings(runs) == [Ending.DONE]
     first, second, third = guest.seen(1)[1:]
     assert first == {"type": "answer", "serial": 1}
-    assert "plugged" in str(second["error"]), "QEMU's reason reaches the test"
+    assert "device plugged: not deleted within 0.3 s" in str(second["error"])
     assert third == {"type": "answer", "serial": 1}
+
+
+def test_port_is_used_again_once_qemu_has_deleted_the_device(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # The kernel reports the port empty some time before QEMU frees the device's id.
+    listed = [{"plugged", "alpha"}, {"plugged", "alpha"}, {"alpha"}]
+    monkeypatch.setattr(qemu.VM, "_hotplugged", lambda _: listed.pop(0))
+    script = 'monitor()\nhello("a")\nbegin("a")\nask("plug")\nend("a")\ntell("done")'
+    _, guest = play(tmp_path, script)
+    assert guest.seen(1)[1:] == [{"type": "answer", "serial": 1}]
+    assert listed == []
 
 
 def test_unknown_request_is_refused(tmp_path: Path) -> None:

@@ -57,11 +57,13 @@ STACK_KEYS = "wl"
 # "info" commands of QEMU's monitor for a hung machine: CPU registers and interrupt controllers.
 INFOS = ("registers -a", *(f"lapic {number}" for number in range(virtme.CPUS)), "pic")
 
+PLUGGED = "plugged"  # QEMU's id of the device in the hot-plug port
+
 # Actions that a test may request: the QMP command and its arguments.
 ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
     "powerdown": ("system_powerdown", {}),
-    "plug": ("device_add", {"driver": "@model@", "id": "plugged", "bus": "@port@"}),
-    "unplug": ("device_del", {"id": "plugged"}),
+    "plug": ("device_add", {"driver": "@model@", "id": PLUGGED, "bus": "@port@"}),
+    "unplug": ("device_del", {"id": PLUGGED}),
 }
 
 
@@ -282,6 +284,8 @@ class Follower:
             names = {"@model@": port.model, "@port@": port.name}
             command, arguments = action
             try:
+                if request.action == "plug":
+                    it.wait_deleted(PLUGGED)
                 it.qmp(command, **{key: names.get(word, word) for key, word in arguments.items()})
             except HarnessError as error:
                 answer["error"] = str(error)

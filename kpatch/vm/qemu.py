@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from kpatch.errors import HarnessError
 from kpatch.lib import confine, environment, process
@@ -40,6 +40,9 @@ if TYPE_CHECKING:
 
 # A guest that reads nothing for so long gets no more messages.
 SEND_SECONDS = 5.0
+# A device that the kernel has let go of is deleted when the slot is off, in a fraction of a second.
+DELETE_SECONDS = 10.0
+POLL_SECONDS = 0.02
 # Larger than a socket's buffer: one recv() returns everything that is queued.
 CHUNK = 1 << 18
 
@@ -190,6 +193,29 @@ class VM:
 
             self._monitor = Monitor(self._channels["qmp"])
         return self._monitor.command(command, arguments)
+
+    def wait_deleted(self, name: str) -> None:
+        """Wait until QEMU has deleted the hot-plugged device with the id ``name``, if there is one.
+
+        A kernel that lets go of a device powers its slot off some time afterwards; only then does
+        QEMU delete the device and free its id and its slot. HarnessError (exit 7) if it has not
+        within DELETE_SECONDS.
+        """
+        end = time.monotonic() + DELETE_SECONDS
+        while name in self._hotplugged():
+            if time.monotonic() > end:
+                raise HarnessError(
+                    f"QEMU's device {name}",
+                    f"not deleted within {DELETE_SECONDS:g} s: the kernel has not let go of it",
+                    hint="see the console log",
+                    code=ExitCode.LOST,
+                )
+            time.sleep(POLL_SECONDS)
+
+    def _hotplugged(self) -> set[str]:
+        """Return the ids of QEMU's devices, of which the hot-plugged ones can go."""
+        listed = cast(list[dict[str, str]], self.qmp("qom-list", path="/machine/peripheral"))
+        return {entry["name"] for entry in listed}
 
     def info(self, what: str) -> str:
         """Return the answer of QEMU's human monitor to "info WHAT" ("registers -a", "lapic 0")."""
