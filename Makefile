@@ -15,6 +15,7 @@ KPATCH := $(VENV)python -m kpatch
 # The user's PYTHON* variables must not affect the harness.
 unexport $(filter PYTHON%,$(.VARIABLES))
 export KERNEL SERIES FLAVOR ACCEL OUT TESTS JOBS MECHANISM UNTRUSTED BOOT_LIMIT TEST_LIMIT RUN_LIMIT
+export CHECKS FAIL_ON
 
 .PHONY: help
 help:
@@ -42,7 +43,7 @@ lint: ready
 	$(VENV)mypy
 	$(VENV)lint-imports --no-cache --no-logo
 
-# Not implemented yet (judging a series patch by patch); prints the available commands.
+## make check         judge a series patch by patch: SERIES=a thread, a file, a branch
 .PHONY: check
 check: ready
 	@$(KPATCH) check

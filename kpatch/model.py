@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from kpatch.tables.outcomes import CheckOutcome
+
 
 @dataclass(frozen=True)
 class Tree:
@@ -53,6 +55,8 @@ class Series:
     ``mailboxes`` are the files or folders of its mail, in order; ``mechanism`` is netlink,
     eventfd, …, "none" for the control, "undetected" where it is to be found out. ``base_commit``
     and ``prerequisites`` (git patch-ids) are what the mail of an applied series says of its base.
+    ``subject`` and ``message_id`` are those of the mail that begins its thread (cover letter, or
+    first patch), "" if it is not from mail; ``version`` is 2 for [PATCH v2 …].
     """
 
     name: str
@@ -62,6 +66,36 @@ class Series:
     origin: Origin
     base_commit: str = ""
     prerequisites: tuple[str, ...] = ()
+    subject: str = ""
+    message_id: str = ""
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Patch:
+    """One patch of a series, decoded from its mail.
+
+    ``number`` counts from 1 to ``total``. ``subject`` is the title without tags, ``tagged`` the
+    mail's whole subject ("[PATCH v2 1/3] vfio: …"), ``message`` the commit message below the title,
+    ``author`` a name and an address, ``message_id`` that of the mail ("" if it has none). ``paths``
+    are all that the ``diff`` names, old and new. ``strip`` is the -p of git apply; ``flowed``: the
+    mail came as format=flowed, which damages patches.
+    """
+
+    number: int
+    total: int
+    subject: str
+    message: str
+    author: tuple[str, str]
+    diff: bytes
+    paths: tuple[str, ...]
+    strip: int = 1
+    flowed: bool = False
+    tagged: str = ""
+    message_id: str = ""
+
+    def __str__(self) -> str:
+        return f"patch {self.number}/{self.total} ({self.subject})"
 
 
 @dataclass(frozen=True)
@@ -77,15 +111,22 @@ class Change:
 class Applied:
     """A series applied to a tree: the tree stays as it is, the changed files lie beside it.
 
-    ``subjects`` are the patches' titles in order; ``delta_id`` names the content of
-    ``changes``, which are sorted by path.
+    ``changes`` are sorted by path; ``delta_id`` is a digest of their content. ``steps`` has for
+    each of the ``patches`` the changes of the patches up to this one:
+    `kpatch.series.apply.after` makes an Applied of them.
     """
 
     tree: Tree
     series: Series
-    subjects: tuple[str, ...]
+    patches: tuple[Patch, ...]
     changes: tuple[Change, ...]
     delta_id: str
+    steps: tuple[tuple[Change, ...], ...] = ()
+
+    @property
+    def subjects(self) -> tuple[str, ...]:
+        """The titles of the patches, in order."""
+        return tuple(patch.subject for patch in self.patches)
 
 
 @dataclass(frozen=True)
@@ -118,3 +159,56 @@ class Kernel:
     def log(self) -> Path:
         """All that make printed."""
         return self.path / "build.log"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that a check has found in a series.
+
+    ``text`` is one line that names the cause. ``outcome`` is WARN or FAIL. ``patch`` is the number
+    of the patch that brings it, 0 if it belongs to the series as a whole. ``file`` (relative to the
+    tree, "" if none) and ``line`` (None if unknown) are where it stands after that patch.
+    ``details`` are lines of a tool's output. ``removed_by`` is the number of a later patch that
+    takes it away again, 0 if none does.
+    """
+
+    text: str
+    outcome: CheckOutcome = CheckOutcome.FAIL
+    patch: int = 0
+    file: str = ""
+    line: int | None = None
+    details: tuple[str, ...] = ()
+    removed_by: int = 0
+
+    @property
+    def place(self) -> str:
+        """File and line as compilers print them, "drivers/vfio/vfio_main.c:12"; "" if none."""
+        return self.file if self.line is None else f"{self.file}:{self.line}"
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one check says of a series.
+
+    ``scope`` is "patch" if it judges patch by patch, else "series". ``reason`` says why it could
+    not run, or does not apply. ``commands`` are lines for a shell that repeat it. ``notes`` are
+    facts for the reader that are no findings (a warning that the base has too). ``reused`` of its
+    ``parts`` (patches, builds) were taken from an earlier review. ``seconds`` is its duration.
+    """
+
+    name: str
+    title: str
+    scope: str
+    outcome: CheckOutcome
+    findings: tuple[Finding, ...] = ()
+    reason: str = ""
+    commands: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    parts: int = 0
+    reused: int = 0
+    seconds: float = 0.0
+
+    @property
+    def first_bad(self) -> int:
+        """The number of the first patch with a finding; 0 if none has one of its own."""
+        return min((found.patch for found in self.findings if found.patch), default=0)

@@ -23,7 +23,7 @@ from kpatch.build import compiler, kernel, log, make, worktree
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Silent
-from kpatch.model import Applied, Change, Config, Kernel, Origin, Series, Tree
+from kpatch.model import Applied, Change, Config, Kernel, Origin, Patch, Series, Tree
 from kpatch.series import apply
 from kpatch.tables.outcomes import ExitCode
 
@@ -98,7 +98,8 @@ def contents(root: Path) -> dict[str, tuple[bool, str]]:
 
 def applied(tree: Tree, *changes: Change) -> Applied:
     series = Series("test", "a test", "none", (), Origin.CARRIED)
-    return Applied(tree, series, ("a: change",), changes, apply.delta_id(changes))
+    patch = Patch(1, 1, "a: change", "", ("", ""), b"", tuple(c.path for c in changes))
+    return Applied(tree, series, (patch,), changes, apply.delta_id(changes), (changes,))
 
 
 def c_file(name: str, result: int) -> Change:

@@ -50,7 +50,7 @@ def stranger(tree: Tree, recipe: str) -> Applied:  # noqa: F811
         test_build.applied(tree).series, mailboxes=(Path("/x.mbox"),), origin=Origin.MBOX
     )
     changes = (Change("Makefile", makefile.encode()),)
-    return replace(test_build.applied(tree, *changes), series=series, subjects=("hostile",))
+    return replace(test_build.applied(tree, *changes), series=series)
 
 
 def refused(applied: Applied) -> HarnessError:

@@ -17,6 +17,7 @@ import click
 from kpatch.tables import bases, flavors
 from kpatch.tables.limits import DEFAULTS
 from kpatch.tables.mechanisms import MECHANISMS
+from kpatch.tables.outcomes import CheckOutcome
 from kpatch.vm.accel import CHOICES
 
 
@@ -70,6 +71,28 @@ SERIES = option(
 )
 ONE_SERIES = option(
     "--series", "SERIES", default="base", metavar="NAME|MAIL", help="The series to take."
+)
+ONE_SERIES_REQUIRED = option(
+    "--series",
+    "SERIES",
+    required=True,
+    metavar="NAME|MAIL",
+    help="The series to judge: a name, an mbox, maildir or folder of patches, or - for standard "
+    "input.",
+)
+CHECKS = option(
+    "--checks",
+    "CHECKS",
+    default="",
+    metavar="NAME,…",
+    help="Checks to run, or quick, plain, all.  [default: plain]",
+)
+FAIL_ON = option(
+    "--fail-on",
+    "FAIL_ON",
+    default=CheckOutcome.FAIL.value,
+    type=click.Choice((CheckOutcome.WARN.value, CheckOutcome.FAIL.value)),
+    help="The mildest finding that makes the review fail.",
 )
 FLAVOR = option(
     "--flavor",

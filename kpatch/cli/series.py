@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands about a series itself: ``check`` its form, ``export`` it as mails."""
+"""The commands about a series itself: ``check`` judges it, ``export`` writes it as mails."""
 
 from __future__ import annotations
 
@@ -10,19 +10,42 @@ import click
 
 from kpatch.cli import options
 from kpatch.cli.guard import guarded
-from kpatch.cli.request import pipeline_of
-from kpatch.errors import HarnessError
+from kpatch.cli.request import pipeline_of, test_request
+from kpatch.tables.outcomes import CheckOutcome, ExitCode
 
 
-@click.command(context_settings={"ignore_unknown_options": True, "allow_extra_args": True})
+@click.command()
+@options.KERNEL
+@options.ONE_SERIES_REQUIRED
+@options.CHECKS
+@options.FAIL_ON
+@options.JOBS
+@options.ACCEL
+@options.MECHANISM
+@options.UNTRUSTED
+@options.OUT
+@options.BOOT_LIMIT
+@options.TEST_LIMIT
+@options.RUN_LIMIT
+@options.VERBOSE
 @guarded
-def check() -> None:
-    """Judge a series by its form, patch by patch: to come; `test` judges what it does."""
-    raise HarnessError(
-        " ".join(["check", *click.get_current_context().args]),
-        "judging a series patch by patch comes with a later release",
-        hint="test what it does: make kernel-test SERIES=FILE (the linters are make lint)",
+def check(
+    series: str, checks: str, fail_on: str, out: Path, verbose: bool, **wanted: Any
+) -> ExitCode:
+    """Judge a series patch by patch: its form, its builds, its uAPI and what it does."""
+    from kpatch.checks import review, table
+    from kpatch.lib.progress import Progress
+    from kpatch.report.review import text, write
+
+    request = review.ReviewRequest(
+        test_request(series=(series,), **wanted),
+        tuple(checks.replace(",", " ").split()) or table.DEFAULT,
+        CheckOutcome(fail_on),
     )
+    outcome = review.review(request, out, Progress(echo=verbose))
+    click.echo(text.render(outcome), nl=False)
+    click.echo(f"review: {out}/{write.REVIEW}")
+    return outcome.exit_code
 
 
 @click.command()

@@ -18,9 +18,9 @@ from pathlib import Path
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Stage
-from kpatch.model import Applied, Change, Origin, Series, Tree
+from kpatch.model import Applied, Change, Origin, Patch, Series, Tree
 from kpatch.series import intake, mailbox
-from kpatch.series.mailbox import Patch, Posting
+from kpatch.series.mailbox import Posting
 from kpatch.series.scratch_index import Sandbox, sandbox
 from kpatch.tables.outcomes import ExitCode
 
@@ -45,14 +45,34 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
     with sandbox() as box:
         posting = mailbox.read(series, box)
         series = replace(
-            series, base_commit=posting.base_commit, prerequisites=posting.prerequisites
+            series,
+            base_commit=posting.base_commit,
+            prerequisites=posting.prerequisites,
+            subject=posting.subject,
+            message_id=posting.message_id,
+            version=posting.version,
         )
         _tell(posting, tree, stage)
         _record(series, posting, tree, stage)
         taken = _steps(tree, series, posting.patches, box, stage=stage)
-        subjects = tuple(patch.subject for patch in taken)
-        changes = _changes(box)
-    return Applied(tree, series, subjects, changes, delta_id(changes))
+        steps = tuple(_changes(box) for _ in taken)
+    return Applied(tree, series, posting.patches, steps[-1], delta_id(steps[-1]), steps)
+
+
+def after(applied: Applied, count: int) -> Applied:
+    """Return the state after the first ``count`` patches; 0: the tree with none of them.
+
+    The state belongs to the same series, and so to the same worktree, as ``applied``.
+    """
+    steps = applied.steps[:count]
+    changes = steps[-1] if steps else ()
+    return replace(
+        applied,
+        patches=applied.patches[:count],
+        changes=changes,
+        delta_id=delta_id(changes),
+        steps=steps,
+    )
 
 
 def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator[Patch]:
@@ -82,7 +102,7 @@ def _record(series: Series, posting: Posting, tree: Tree, stage: Stage) -> None:
     files = series.mailboxes
     if series.origin is Origin.MBOX:
         # The mail may be packed, encoded, out of order, and of more than the series.
-        content = b"".join(patch.diff.read_bytes() for patch in posting.patches)
+        content = b"".join(patch.diff for patch in posting.patches)
         files = (intake.keep(series.name, ".diff", content),)
     strip = {f"-p{patch.strip}" for patch in posting.patches if patch.strip != 1}
     stage.command(["git", "apply", "--check", "-v", *strip, *map(str, files)], cwd=tree.path)
@@ -165,7 +185,9 @@ def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
 
 def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series) -> None:
     """Apply one patch to the index of ``box``."""
-    done = box.git("apply", f"-p{patch.strip}", "--cached", "--whitespace=nowarn", str(patch.diff))
+    done = box.git(
+        "apply", f"-p{patch.strip}", "--cached", "--whitespace=nowarn", "-", stdin=patch.diff
+    )
     if done.status:
         raise _refusal(where, patch, box, tree, series, done.stderr)
     for entry in box.entries():
@@ -181,7 +203,8 @@ def _refusal(
 ) -> HarnessError:
     """Say why a patch does not apply."""
     strip = f"-p{patch.strip}"
-    if box.git("apply", strip, "-R", "--check", "--cached", str(patch.diff)).status == 0:
+    backward = ("apply", strip, "-R", "--check", "--cached", "-")
+    if box.git(*backward, stdin=patch.diff).status == 0:
         return HarnessError(
             where,
             f"is in {tree.version} already",
@@ -190,8 +213,8 @@ def _refusal(
         )
     cause, details = _diagnosis(patch, box, stderr)
     hint = _mend(series)
-    loose = ("--check", "--cached", "--ignore-whitespace", str(patch.diff))
-    if box.git("apply", strip, *loose).status == 0:
+    loose = ("apply", strip, "--check", "--cached", "--ignore-whitespace", "-")
+    if box.git(*loose, stdin=patch.diff).status == 0:
         cause += ", differs from the tree in white space alone, as if mail had changed it"
         hint = "send it by git send-email or b4, which leave white space alone"
     elif patch.flowed:
@@ -238,9 +261,8 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
     work.mkdir()
     env = {"GIT_WORK_TREE": str(work)}
     box.git("checkout-index", "--all", cwd=work, env=env)
-    done = box.git(
-        "apply", f"-p{patch.strip}", "--reject", "--verbose", str(patch.diff), cwd=work, env=env
-    )
+    reject = ("apply", f"-p{patch.strip}", "--reject", "--verbose", "-")
+    done = box.git(*reject, stdin=patch.diff, cwd=work, env=env)
     rejected: list[str] = []
     file = None
     for line in done.stderr.splitlines():
@@ -252,8 +274,8 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
             break
     if file is None or not rejected:
         return "a hunk", ""
-    reject = work / f"{file}.rej"
-    text = reject.read_text(errors="replace") if reject.is_file() else ""
+    rejects = work / f"{file}.rej"
+    text = rejects.read_text(errors="replace") if rejects.is_file() else ""
     return f"hunk {rejected[0]}", "\n".join(text.splitlines()[:_DETAIL_LINES])
 
 

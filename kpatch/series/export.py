@@ -23,9 +23,8 @@ from pathlib import Path
 from kpatch.errors import HarnessError
 from kpatch.lib import process
 from kpatch.lib.stage import Stage
-from kpatch.model import Applied, Tree
+from kpatch.model import Applied, Patch, Tree
 from kpatch.series.apply import steps
-from kpatch.series.mailbox import Patch
 from kpatch.series.scratch_index import Sandbox, sandbox
 
 PLACEHOLDER = "vfio-acpi@localhost"
@@ -179,7 +178,7 @@ def _commit(box: Sandbox, patch: Patch, parent: str | None, export_options: Expo
     name, email = patch.author
     if email != PLACEHOLDER:
         env |= {"GIT_AUTHOR_NAME": name, "GIT_AUTHOR_EMAIL": email}
-    message = f"{patch.subject}\n\n".encode() + patch.message.read_bytes()
+    message = f"{patch.subject}\n\n{patch.message}".encode()
     if export_options.signoff:
         trailer = f"Signed-off-by: {export_options.person}"
         options = ("--if-exists", "addIfDifferent", "--trailer", trailer)

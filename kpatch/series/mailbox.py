@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch.errors import HarnessError
-from kpatch.model import Series
+from kpatch.model import Patch, Series
 from kpatch.series import intake
 from kpatch.series.intake import EXPORT
 from kpatch.series.mail import Mail, mails
@@ -33,31 +33,10 @@ _NAMES = re.compile(rb"^--- (\S+)[^\n]*\n\+\+\+ (\S+)", re.MULTILINE)
 
 
 @dataclass(frozen=True)
-class Patch:
-    """One patch: its number in the series, title, diff, and every path that the diff names.
-
-    ``message`` is the file of the commit message below the title, ``author`` a name and address.
-    ``strip`` is the -p of git apply; ``flowed``: it came as format=flowed, which harms patches.
-    """
-
-    number: int
-    total: int
-    subject: str
-    diff: Path
-    paths: tuple[str, ...]
-    message: Path
-    author: tuple[str, str]
-    strip: int = 1
-    flowed: bool = False
-
-    def __str__(self) -> str:
-        return f"patch {self.number}/{self.total} ({self.subject})"
-
-
-@dataclass(frozen=True)
 class Posting:
     """A series as it was posted: its patches in order, and what it says of its base.
 
+    ``subject`` and ``message_id`` are those of the cover letter, or else of the first patch.
     ``notes`` name the mails that were left out though they have a diff, a line each.
     """
 
@@ -65,6 +44,9 @@ class Posting:
     base_commit: str = ""
     prerequisites: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    subject: str = ""
+    message_id: str = ""
+    version: int = 1
 
 
 def read(series: Series, box: Sandbox) -> Posting:
@@ -84,7 +66,16 @@ def read(series: Series, box: Sandbox) -> Posting:
     patches = tuple(_patch(what, n, total, mail, box) for n, mail in enumerate(meant.patches, 1))
     if meant.absent:
         raise HarnessError(what, f"is not whole: it lacks {meant.absent}", hint=WHOLE)
-    return Posting(patches, meant.base_commit, meant.prerequisites, meant.notes)
+    first = meant.cover or meant.patches[0]
+    return Posting(
+        patches,
+        meant.base_commit,
+        meant.prerequisites,
+        meant.notes,
+        first.headers["Subject"],
+        first.headers["Message-Id"],
+        meant.version,
+    )
 
 
 def _identity(mail: Mail, box: Sandbox) -> str:
@@ -109,7 +100,17 @@ def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patc
     strip = _strip(mail.diff.read_bytes())
     paths = _paths(where, mail, mail.diff, strip, box)
     return Patch(
-        number, total, mail.subject, mail.diff, paths, mail.message, mail.author, strip, mail.flowed
+        number,
+        total,
+        mail.subject,
+        mail.message.read_text(errors="replace"),
+        mail.author,
+        mail.diff.read_bytes(),
+        paths,
+        strip,
+        mail.flowed,
+        mail.headers["Subject"],
+        mail.headers["Message-Id"],
     )
 
 

@@ -57,7 +57,8 @@ class Thread:
 
     ``absent`` says which patches are missing, "" if it is whole; ``base_commit`` and
     ``prerequisites`` (patch ids) are what the author says it was made on, "" and () if nothing;
-    ``notes`` are the mails that were left out though they have a diff, a line each.
+    ``notes`` are the mails that were left out though they have a diff, a line each. ``cover`` is
+    the cover letter of that version, None if there is none; ``version`` is 2 for [PATCH v2 …].
     """
 
     patches: tuple[Mail, ...]
@@ -65,6 +66,8 @@ class Thread:
     base_commit: str
     prerequisites: tuple[str, ...]
     notes: tuple[str, ...]
+    cover: Mail | None
+    version: int
 
 
 @dataclass(frozen=True)
@@ -135,8 +138,18 @@ def thread(what: str, mails: Iterable[Mail], identify: Callable[[Mail], str]) ->
     if not absent and len(totals) > 1:
         first, other = (next(one for one in group if one.total == total) for total in totals[:2])
         raise HarnessError(what, f"holds two series, of {first} and of {other}", hint=APART)
-    base, prerequisites = _base(letters, group)
-    return Thread(tuple(one.mail for one in group), absent, base, prerequisites, tuple(notes))
+    revision = group[0].told.revision
+    cover = next((one for one in letters if one.cover and one.told.revision == revision), None)
+    base, prerequisites = _base(cover, group)
+    return Thread(
+        tuple(one.mail for one in group),
+        absent,
+        base,
+        prerequisites,
+        tuple(notes),
+        None if cover is None else cover.mail,
+        revision,
+    )
 
 
 def _letter(what: str, mail: Mail, identify: Callable[[Mail], str]) -> _Letter:
@@ -333,13 +346,11 @@ def _absent(group: list[_Letter]) -> str:
     return ""
 
 
-def _base(letters: list[_Letter], group: list[_Letter]) -> tuple[str, tuple[str, ...]]:
+def _base(cover: _Letter | None, group: list[_Letter]) -> tuple[str, tuple[str, ...]]:
     """The base-commit and the patch ids that the cover letter or the first patch state."""
-    revision = group[0].told.revision
-    covers = [one for one in letters if one.cover and one.told.revision == revision]
     numbered = [one for one in group if one.number is not None]
-    series = b4.LoreSeries(revision, len(group))
-    for one in [*covers[:1], *(numbered or group)[:1]]:
+    series = b4.LoreSeries(group[0].told.revision, len(group))
+    for one in [*([] if cover is None else [cover]), *(numbered or group)[:1]]:
         series.add_patch(one.told)
     base = series.base_commit or ""
     prerequisites = tuple(name for name in series.prereq_patch_ids or () if _HASH.fullmatch(name))

@@ -63,7 +63,7 @@ _BUILT = (*_APPLIED, ExitCode.BUILD)
 
 COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
     "test": tuple(ExitCode),
-    "check": _ANY,
+    "check": (*_APPLIED, ExitCode.FAIL, ExitCode.NOT_JUDGED),
     "source": _ANY,
     "apply": _APPLIED,
     "config": _BUILT,
@@ -80,6 +80,7 @@ COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
 # Meaning of 0 for a command that gives no verdict, and of 1 for commands other than test.
 DONE = "done"
 FINDING: dict[str, str] = {
+    "check": "a check has a finding (see --fail-on)",
     "drift": "the mirror in uapi and a kernel's headers differ",
     "reference": "docs/uapi.md would change (--check)",
 }
@@ -105,3 +106,21 @@ EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
     (Outcome.SKIP, ExitCode.FAIL),
     (Outcome.NOT_JUDGED, ExitCode.NOT_JUDGED),
 )
+
+
+class CheckOutcome(str, Enum):
+    """How one check of a series ended; its worst finding decides between the first three.
+
+    What could not run, and what does not apply to a series, is never a pass.
+    """
+
+    PASS = "pass"
+    WARN = "warn"
+    FAIL = "fail"
+    COULD_NOT_RUN = "could-not-run"
+    NOT_APPLICABLE = "not-applicable"
+    NOT_SELECTED = "not-selected"
+
+
+JUDGED = (CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.FAIL)
+"""The outcomes of a check that has judged the series, the worst last."""

@@ -1,0 +1,132 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What a check gets to work with: the series, the state after each patch, and kernels of them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from kpatch.build import config, kernel, worktree
+from kpatch.lib import cache
+from kpatch.lib.stage import Stage
+from kpatch.model import Applied, Finding, Kernel, Patch, Tree
+from kpatch.report.output_dir import Output
+from kpatch.series import apply, catalog
+from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
+from kpatch.tables.limits import DEFAULTS, Limits
+from kpatch.tables.outcomes import CheckOutcome
+
+KIND = "checks"
+FINDINGS = "findings.json"
+
+
+class CouldNotRunError(Exception):
+    """Raised by a check that cannot run here; the message is one line: the cause and the mend."""
+
+
+class NotApplicableError(Exception):
+    """Raised by a check that has nothing to judge in this series; the message says why."""
+
+
+@dataclass
+class Context:
+    """A series under review.
+
+    ``applied`` is the whole series, ``series_argument`` the word that names it on a command line,
+    ``kernel_argument`` that of the tree. ``stage`` is the progress of the check that runs; its
+    commands become the check's. A check that reuses results of an earlier review counts them in
+    ``reused`` of ``parts``.
+    """
+
+    applied: Applied
+    kernel_argument: str
+    series_argument: str
+    output: Output
+    stage: Stage
+    jobs: int = 1
+    accel: str = "auto"
+    mechanism: str | None = None
+    limits: Limits = DEFAULTS
+    notes: list[str] = field(default_factory=list)
+    parts: int = 0
+    reused: int = 0
+
+    @property
+    def tree(self) -> Tree:
+        """The pristine tree."""
+        return self.applied.tree
+
+    @property
+    def patches(self) -> tuple[Patch, ...]:
+        """The patches in order; the first has number 1."""
+        return self.applied.patches
+
+    @property
+    def base(self) -> Applied:
+        """The tree without the series, as the negative control: its builds are shared by all."""
+        return Applied(self.tree, catalog.CONTROL, (), (), apply.delta_id(()))
+
+    def after(self, count: int) -> Applied:
+        """Return the state after the first ``count`` patches."""
+        return apply.after(self.applied, count)
+
+    def kernel(self, state: Applied, flavor: str = DEFAULT_FLAVOR) -> Kernel:
+        """Return the kernel of ``state``, built if it is not in the cache.
+
+        HarnessError (exit 4) if it cannot be configured or does not build.
+        """
+        chosen = FLAVORS[flavor]
+        with worktree.config_source(state, flavor, stage=self.stage) as source:
+            resolved = config.resolve(
+                source=source,
+                source_id=worktree.config_id(state),
+                version=state.tree.version,
+                flavor=chosen,
+                stage=self.stage,
+            )
+        return kernel.build(state, resolved, jobs=self.jobs, stage=self.stage)
+
+    def content(self, state: Applied, path: str) -> bytes | None:
+        """Return the file ``path`` of the tree in ``state``; None if it is not there."""
+        for change in state.changes:
+            if change.path == path:
+                return change.content
+        file = self.tree.path / path
+        # A path of a patch has been checked against symbolic links (kpatch.series.apply).
+        return file.read_bytes() if file.is_file() else None
+
+    def note(self, text: str) -> None:
+        """Tell the reader of the review a fact that is no finding."""
+        self.notes.append(text)
+
+    def memo(
+        self, name: str, parts: Iterable[str], find: Callable[[], Iterable[Finding]]
+    ) -> tuple[Finding, ...]:
+        """Return the findings of ``find``, kept in the cache under ``name`` and ``parts``.
+
+        ``parts`` are all that the findings depend on: ids and versions of input and tools.
+        """
+        self.parts += 1
+
+        def fill(partial: Path) -> None:
+            found = [dataclasses.asdict(finding) for finding in find()]
+            (partial / FINDINGS).write_text(json.dumps(found), encoding="utf-8")
+
+        folder, cached = cache.entry(KIND, cache.digest((name, *parts)), fill)
+        self.reused += cached
+        return tuple(map(finding_of, json.loads((folder / FINDINGS).read_text(encoding="utf-8"))))
+
+
+def finding_of(item: Mapping[str, Any]) -> Finding:
+    """Return the Finding that ``item``, its JSON form, describes."""
+    return Finding(
+        **{
+            **item,
+            "outcome": CheckOutcome(item["outcome"]),
+            "details": tuple(item["details"]),
+        }
+    )

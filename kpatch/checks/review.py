@@ -1,0 +1,177 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Review a series: run the checks of `kpatch.checks.table` in order, and record what they say."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from kpatch.build import compiler
+from kpatch.checks import table
+from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
+from kpatch.errors import HarnessError
+from kpatch.lib import confine, tools
+from kpatch.lib.progress import Progress
+from kpatch.model import Applied, Check, Finding
+from kpatch.pipeline import Pipeline, Request
+from kpatch.report import result
+from kpatch.report.output_dir import Output, open_output_dir
+from kpatch.report.review import write
+from kpatch.report.review.record import PatchInfo, Review
+from kpatch.tables.outcomes import JUDGED, CheckOutcome, ExitCode
+
+
+@dataclass(frozen=True)
+class ReviewRequest:
+    """What to review: the ``series`` of a `kpatch.pipeline.Request`, by the checks named.
+
+    ``fail_on`` is the mildest outcome of a check that makes the review fail.
+    """
+
+    request: Request
+    checks: tuple[str, ...] = table.DEFAULT
+    fail_on: CheckOutcome = CheckOutcome.FAIL
+
+
+def review(wanted: ReviewRequest, out: Path, progress: Progress) -> Review:
+    """Review one series; the outputs are in ``out``.
+
+    HarnessError if the series is refused (exit 2) or does not apply (exit 3), an option is wrong,
+    or ``out`` cannot be used. KeyboardInterrupt passes through; what is known has been written.
+    """
+    chosen = table.selected(wanted.checks)
+    tools.check()
+    confine.require(asked=wanted.request.untrusted)
+    with open_output_dir(out, names=write.FORMATS) as output:
+        progress.say(f"confinement: {confine.described()}")
+        state = _Reviewing(wanted, progress, output)
+        try:
+            for row in table.CHECKS:
+                state.checks.append(
+                    state.run(row) if row.name in chosen else _left_out(row, "not selected")
+                )
+        except KeyboardInterrupt:
+            done = {check.name for check in state.checks}
+            state.checks += [
+                _left_out(row, "the review was interrupted", CheckOutcome.COULD_NOT_RUN)
+                for row in table.CHECKS
+                if row.name not in done
+            ]
+            write.write(output, state.result(ExitCode.INTERRUPTED))
+            raise
+        outcome = state.result(exit_code(state.checks, wanted.fail_on))
+        write.write(output, outcome)
+        return outcome
+
+
+def exit_code(checks: Iterable[Check], fail_on: CheckOutcome) -> ExitCode:
+    """Return the exit code of a review: 1 for a check as bad as ``fail_on``, 8 if none judged."""
+    judged = [check.outcome for check in checks if check.outcome in JUDGED]
+    if not judged:
+        return ExitCode.NOT_JUDGED
+    worst = max(map(JUDGED.index, judged))
+    return ExitCode.FAIL if worst >= JUDGED.index(fail_on) else ExitCode.PASS
+
+
+def _left_out(
+    row: table.Row, reason: str, outcome: CheckOutcome = CheckOutcome.NOT_SELECTED
+) -> Check:
+    return Check(row.name, row.title, row.scope, outcome, reason=reason)
+
+
+class _Reviewing:
+    """A review under way: the applied series, and the checks that are done."""
+
+    def __init__(self, wanted: ReviewRequest, progress: Progress, output: Output) -> None:
+        self.checks: list[Check] = []
+        self._started = datetime.now(UTC)
+        self._clock = time.monotonic()
+        self._wanted = wanted
+        self._progress = progress
+        self._output = output
+        self._pipeline = Pipeline(wanted.request, progress)
+        [self._name] = wanted.request.series
+        self._applied: Applied = self._pipeline.apply(self._name)
+
+    def run(self, row: table.Row) -> Check:
+        """Run one check and return what it says; an error of the harness makes it not judged."""
+        request = self._wanted.request
+        began = time.monotonic()
+        findings: tuple[Finding, ...] = ()
+        outcome, reason = CheckOutcome.PASS, ""
+        with self._progress.stage(row.name, series=self._applied.series.name) as stage:
+            context = Context(
+                self._applied,
+                request.kernel,
+                self._name,
+                self._output,
+                stage,
+                request.jobs,
+                request.accel,
+                request.mechanism,
+                request.limits,
+            )
+            try:
+                findings = tuple(sorted(row.run(context), key=_order))
+                outcome = worst(findings)
+            except NotApplicableError as error:
+                outcome, reason = CheckOutcome.NOT_APPLICABLE, str(error)
+            except (CouldNotRunError, HarnessError) as error:
+                outcome, reason = CheckOutcome.COULD_NOT_RUN, str(error)
+            stage.cached = 0 < context.parts == context.reused
+        assert stage.record is not None
+        return Check(
+            row.name,
+            row.title,
+            row.scope,
+            outcome,
+            findings,
+            reason,
+            tuple(dict.fromkeys(stage.record.commands)),
+            tuple(context.notes),
+            context.parts,
+            context.reused,
+            round(time.monotonic() - began, 3),
+        )
+
+    def result(self, code: ExitCode) -> Review:
+        """Return the review as far as it has come."""
+        tree, series = self._applied.tree, self._applied.series
+        return Review(
+            exit_code=code,
+            name=series.name,
+            subject=series.subject or series.title,
+            message_id=series.message_id,
+            version=series.version,
+            patches=tuple(
+                PatchInfo(one.number, one.subject, " ".join(one.author), one.message_id)
+                for one in self._applied.patches
+            ),
+            started=self._started.strftime("%Y-%m-%dT%H:%M:%SZ"),
+            seconds=round(time.monotonic() - self._clock, 3),
+            kernel=result.KernelInfo(tree.version, tree.provider, tree.tree_id, tree.origin),
+            flavor=self._wanted.request.flavor,
+            confinement=confine.described(),
+            tools={"compiler": compiler.detect().identity},
+            checks=tuple(self.checks),
+            stages=tuple(self._progress.records),
+        )
+
+
+def worst(findings: Iterable[Finding]) -> CheckOutcome:
+    """Return the outcome of a check with these findings; PASS if there are none."""
+    outcomes = (finding.outcome for finding in findings)
+    return max(outcomes, key=JUDGED.index, default=CheckOutcome.PASS)
+
+
+def _order(finding: Finding) -> tuple[int, int, str, int]:
+    """Order findings: the worst first, then by patch, file and line."""
+    return (
+        -JUDGED.index(finding.outcome),
+        finding.patch,
+        finding.file,
+        finding.line or 0,
+    )

@@ -1,0 +1,66 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The checks, a row each, in the order in which they run: what costs least comes first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from kpatch.checks import bisect
+from kpatch.checks.context import Context
+from kpatch.errors import HarnessError
+from kpatch.model import Finding
+
+QUICK, PLAIN, DEBUG = "quick", "plain", "debug"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A check: ``run`` yields what it finds, in any order.
+
+    ``title`` says in a line what it finds. ``scope`` is "patch" if each finding belongs to a patch,
+    else "series". ``group`` is what it costs: seconds a patch (QUICK), minutes in the plain flavor
+    (PLAIN), or runs of the debug flavor (DEBUG). `run` raises `CouldNotRunError` or
+    `NotApplicableError` (kpatch.checks.context) where it judges nothing.
+    """
+
+    name: str
+    title: str
+    scope: str
+    group: str
+    run: Callable[[Context], Iterable[Finding]]
+
+
+CHECKS: tuple[Row, ...] = (
+    Row("bisect", "Each patch builds and links.", "patch", QUICK, bisect.check),
+)
+
+GROUPS: dict[str, tuple[str, ...]] = {
+    QUICK: (QUICK,),
+    PLAIN: (QUICK, PLAIN),
+    "all": (QUICK, PLAIN, DEBUG),
+}
+"""What a word that is no check's name selects: the rows of these groups."""
+
+DEFAULT = (PLAIN,)
+
+
+def selected(words: Iterable[str]) -> frozenset[str]:
+    """Return the names of the checks that ``words`` name, each a check or one of ``GROUPS``.
+
+    HarnessError (exit 2) for another word.
+    """
+    names = {row.name for row in CHECKS}
+    chosen: set[str] = set()
+    for word in words:
+        if word in GROUPS:
+            chosen |= {row.name for row in CHECKS if row.group in GROUPS[word]}
+        elif word in names:
+            chosen.add(word)
+        else:
+            raise HarnessError(
+                f"CHECKS={word}",
+                "no check of this name",
+                hint=f"choose from {', '.join([*GROUPS, *(row.name for row in CHECKS)])}",
+            )
+    return frozenset(chosen)
