@@ -12,6 +12,7 @@ from typing import Any
 
 from kpatch.build import config, kernel, worktree
 from kpatch.lib import cache
+from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Finding, Kernel, Patch, Tree
 from kpatch.report.output_dir import Output
@@ -38,15 +39,18 @@ class Context:
 
     ``applied`` is the whole series, ``series_argument`` the word that names it on a command line,
     ``kernel_argument`` that of the tree. ``stage`` is the progress of the check that runs; its
-    commands become the check's. A check that reuses results of an earlier review counts them in
-    ``reused`` of ``parts``.
+    commands become the check's. ``progress`` is for parts that are stages of their own. A check
+    keeps in ``shared`` what later checks of the review use again. A check that reuses results of an
+    earlier review counts them in ``reused`` of ``parts``.
     """
 
     applied: Applied
     kernel_argument: str
     series_argument: str
     output: Output
+    progress: Progress
     stage: Stage
+    shared: dict[str, object]
     jobs: int = 1
     accel: str = "auto"
     mechanism: str | None = None

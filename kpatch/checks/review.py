@@ -87,6 +87,7 @@ class _Reviewing:
 
     def __init__(self, wanted: ReviewRequest, progress: Progress, output: Output) -> None:
         self.checks: list[Check] = []
+        self._shared: dict[str, object] = {}
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._wanted = wanted
@@ -108,7 +109,9 @@ class _Reviewing:
                 request.kernel,
                 self._name,
                 self._output,
+                self._progress,
                 stage,
+                self._shared,
                 request.jobs,
                 request.accel,
                 request.mechanism,

@@ -5,8 +5,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
-from kpatch.checks import bisect
+from kpatch.checks import behaviour, bisect
 from kpatch.checks.context import Context
 from kpatch.errors import HarnessError
 from kpatch.model import Finding
@@ -33,6 +34,48 @@ class Row:
 
 CHECKS: tuple[Row, ...] = (
     Row("bisect", "Each patch builds and links.", "patch", QUICK, bisect.check),
+    Row(
+        "smoke",
+        "The kernel boots after each patch, opens devices and reports no fault.",
+        "patch",
+        PLAIN,
+        behaviour.smoke,
+    ),
+    Row(
+        "kernel",
+        "What every kernel promises a VMM still holds, and the kernel reports no fault.",
+        "series",
+        PLAIN,
+        behaviour.every_kernel,
+    ),
+    Row(
+        "mechanism",
+        "The series meets the requirements of the mechanism that its kernel shows.",
+        "series",
+        PLAIN,
+        behaviour.mechanism,
+    ),
+    Row(
+        "selftests",
+        "The tree's VFIO selftests pass as before, also those built without the series.",
+        "series",
+        PLAIN,
+        behaviour.own_selftests,
+    ),
+    Row(
+        "kernel-debug",
+        "As kernel, with KASAN, lockdep, kmemleak and DEBUG_OBJECTS.",
+        "series",
+        DEBUG,
+        partial(behaviour.every_kernel, flavor="debug"),
+    ),
+    Row(
+        "mechanism-debug",
+        "As mechanism, with KASAN, lockdep, kmemleak and DEBUG_OBJECTS.",
+        "series",
+        DEBUG,
+        partial(behaviour.mechanism, flavor="debug"),
+    ),
 )
 
 GROUPS: dict[str, tuple[str, ...]] = {

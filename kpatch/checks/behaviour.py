@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Checks of what the series' kernel does: each boots it, and the unpatched kernel beside it.
+
+A report or a failure that the unpatched kernel has too is not the series' and is told in a note.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+
+from kpatch.build import selftests
+from kpatch.checks import suite
+from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
+from kpatch.errors import HarnessError
+from kpatch.model import Finding
+from kpatch.report.result import RunResult
+from kpatch.run.console import Fault
+from kpatch.tables.flavors import DEFAULT_FLAVOR
+from kpatch.tables.outcomes import Outcome
+from kpatch.verdict.judge import Judgement, TestResult
+from ktests.contract import ANY, UNJUDGED
+
+SELFTESTS = "REQ-INT-09"
+"""The requirement whose tests are the kernel's own VFIO selftests."""
+
+SMOKE = "REQ-INT-02 or REQ-INT-06 or REQ-INT-07 or REQ-ERR-01"
+"""The tests of a boot after each patch: open devices, ask for information, arm an interrupt."""
+
+
+def smoke(context: Context) -> Iterator[Finding]:
+    """Boot the kernel after each patch, run the tests of SMOKE; yield what fails or is reported.
+
+    A patch after which the kernel does not build is not judged here.
+    """
+    base = suite.part(context, context.kernel(context.base), SMOKE, name="smoke-0")
+    excused = frozenset(fault.title for fault in base.faults)
+    before = {test.id for test in base.tests if not test.ok}
+    seen: set[str] = set(excused)
+    unbuilt = []
+    for patch in context.patches:
+        context.stage.advance(patch.number - 1, patch.total)
+        name = f"smoke-{patch.number}"
+        try:
+            kernel = context.kernel(context.after(patch.number))
+        except HarnessError:
+            unbuilt.append(patch.number)
+            continue
+        done = suite.part(context, kernel, SMOKE, name=name, excused=excused)
+        failed = [test for test in done.tests if not test.ok and test.id not in before]
+        blamed = _everywhere(done, patch.number)
+        yield from suite.findings(failed, done.tests, blamed)
+        yield from _reports(done.faults, seen, blamed)
+        yield from _incidents(done, name, patch.number)
+        before |= {test.id for test in failed}
+    if unbuilt:
+        context.note(f"not booted, since it does not build: after patch {unbuilt}")
+    if len(unbuilt) == len(context.patches):
+        raise CouldNotRunError("no state of the series builds; see the check bisect")
+
+
+def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[Finding]:
+    """Yield a finding for each promise of every kernel that the series breaks, and each report."""
+    done = suite.whole(context, flavor)
+    blamed = suite.first_bad(context, flavor, done.failed)
+    general = [test for test in done.failed if _general(test) and test.outcome is not Outcome.CRASH]
+    found = suite.findings(general, done.tests, blamed)
+    titles = {fault.title for fault in done.faults if fault.of_base}
+    for title in sorted(titles):
+        context.note(f"the unpatched kernel reports it too: {title}")
+    found += _reports(done.faults, titles, blamed)
+    found += _incidents(done.result, done.series, 0)
+    missed = suite.infra(done.result, done.series)
+    if missed and not found:
+        raise CouldNotRunError(f"the run may have missed something: {missed}; run it again")
+    yield from found
+
+
+def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[Finding]:
+    """Yield a finding for each requirement of the series' mechanism that it does not meet."""
+    done = suite.whole(context, flavor)
+    if done.mechanism in UNJUDGED:
+        raise NotApplicableError("the series' kernel shows no mechanism for ACPI notifications")
+    context.note(f"mechanism: {done.mechanism}")
+    failed = [test for test in done.failed if not _general(test) and test.requirement != SELFTESTS]
+    yield from suite.findings(failed, done.tests, suite.first_bad(context, flavor, failed))
+
+
+def own_selftests(context: Context) -> Iterator[Finding]:
+    """Yield a finding for each of the tree's VFIO selftests that the series breaks.
+
+    The suite runs the programs of the series' tree; those of the unpatched tree run on the series'
+    kernel besides: they stand for user space that was built before the series.
+    """
+    base = context.kernel(context.base)
+    if not selftests.present(base.applied):
+        raise NotApplicableError(f"Linux {context.tree.version} has no VFIO selftests")
+    done = suite.whole(context, DEFAULT_FLAVOR)
+    failed = [test for test in done.failed if test.requirement == SELFTESTS]
+    yield from suite.findings(failed, done.tests, suite.first_bad(context, DEFAULT_FLAVOR, failed))
+    kernel = context.kernel(context.applied)
+    old = selftests.build(base, jobs=context.jobs, stage=context.stage)
+    again = suite.part(context, kernel, SELFTESTS, name="old-selftests", programs=old)
+    known = {test.id for test in failed}
+    for test in again.tests:
+        if not test.ok and test.id not in known:
+            yield Finding(
+                f"built from the unpatched tree, it fails on the series' kernel: {test.id}",
+                details=tuple(test.message.splitlines()),
+            )
+
+
+def _general(test: TestResult) -> bool:
+    """Return whether the test's requirement is one of every kernel, and no selftest of the tree."""
+    return suite.table()[test.requirement].needs == (ANY,) and test.requirement != SELFTESTS
+
+
+def _reports(
+    faults: Iterable[Fault], seen: set[str], blamed: Mapping[str | None, int]
+) -> Iterator[Finding]:
+    """Yield a finding for each title of the kernel's reports that is not in ``seen``; add it.
+
+    ``blamed`` has the number of the patch by the test that ran, None for the boot.
+    """
+    for fault in faults:
+        if fault.infra or fault.known or fault.title in seen:
+            continue
+        seen.add(fault.title)
+        where = f" (in {fault.test})" if fault.test else " (during the boot)"
+        yield Finding(
+            f"the kernel reports {fault.title}{where}",
+            patch=blamed.get(fault.test, 0),
+            details=tuple(fault.excerpt.splitlines()),
+        )
+
+
+def _everywhere(judged: Judgement, number: int) -> dict[str | None, int]:
+    """Return ``number`` for every place of a run on one state: the boot, and each test."""
+    tests = [test.id for test in judged.tests]
+    return dict.fromkeys([None, *tests, *(fault.test for fault in judged.faults)], number)
+
+
+def _incidents(judged: Judgement | RunResult, series: str, patch: int) -> Iterator[Finding]:
+    """Yield a finding for what fails outside of tests: the boot, the VM, the guest's records."""
+    for incident in judged.incidents:
+        blamable = incident.outcome in (Outcome.FAIL, Outcome.CRASH, Outcome.HANG)
+        if incident.series == series and blamable:
+            yield Finding(f"VM {incident.vm}: {incident.message}", patch=patch)

@@ -1,0 +1,203 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run the guest's suite, or a part of it, on the unpatched kernel and on states of a series."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from kpatch import pipeline
+from kpatch.build import selftests
+from kpatch.build.selftests import Selftests
+from kpatch.checks.context import Context, CouldNotRunError
+from kpatch.errors import HarnessError
+from kpatch.lib import confine, sanitize
+from kpatch.model import Finding, Kernel
+from kpatch.pipeline import Pipeline, Request
+from kpatch.report import write
+from kpatch.report.result import RunResult
+from kpatch.run import runner
+from kpatch.run.vm_run import VmRun
+from kpatch.series import catalog
+from kpatch.tables.flavors import FLAVORS
+from kpatch.tables.outcomes import Outcome
+from kpatch.verdict import judge, requirements
+from kpatch.verdict.judge import Judgement, SeenFault, SeriesRun, TestResult
+from ktests.contract import NONE, UNDETECTED, UNKNOWN
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A run of the whole suite on the unpatched kernel and on the series, with one flavor."""
+
+    flavor: str
+    result: RunResult
+    series: str
+
+    @property
+    def mechanism(self) -> str:
+        """The mechanism of the series' kernel, as declared or detected."""
+        return next(item.mechanism for item in self.result.series if item.name == self.series)
+
+    @property
+    def tests(self) -> list[TestResult]:
+        """The results of the series' tests."""
+        return [test for test in self.result.tests if test.series == self.series]
+
+    @property
+    def failed(self) -> list[TestResult]:
+        """The series' tests that do not end as they have to, without those of the base too."""
+        of_base = {
+            test.id for test in self.result.tests if test.series == catalog.BASE and not test.ok
+        }
+        return [test for test in self.tests if not test.ok and test.id not in of_base]
+
+    @property
+    def faults(self) -> list[SeenFault]:
+        """The reports of the series' kernel, without those that the harness is known to cause."""
+        return [it for it in self.result.faults if it.series == self.series and not it.known]
+
+
+@functools.cache
+def table() -> dict[str, requirements.Requirement]:
+    """Return the table of requirements by id."""
+    return requirements.load()
+
+
+def whole(context: Context, flavor: str) -> Suite:
+    """Return the run of the whole suite with ``flavor``; it runs once in a review.
+
+    CouldNotRunError if it came to no verdict: the kernel does not build, or the VM was lost.
+    """
+    request = _request(context, flavor, (catalog.BASE, context.series_argument))
+    key = f"suite-{flavor}"
+    if key not in context.shared:
+        context.shared[key] = pipeline.run(request, context.output.path / key, context.progress)
+    result = context.shared[key]
+    assert isinstance(result, RunResult)
+    context.stage.command(request.command(context.applied.series))
+    if result.error is not None:
+        raise CouldNotRunError(f"{result.error.what}: {result.error.cause}; {result.error.hint}")
+    return Suite(flavor, result, context.applied.series.name)
+
+
+def part(
+    context: Context,
+    kernel: Kernel,
+    expression: str,
+    *,
+    name: str,
+    programs: Selftests | None = None,
+    excused: frozenset[str] = frozenset(),
+) -> Judgement:
+    """Run the tests that ``expression`` (pytest's -k) selects on ``kernel``, and judge them.
+
+    ``name`` stands in the names of the console logs. The guest has the selftests ``programs``,
+    those of the kernel's own tree by default. ``excused`` are titles of reports of the base.
+    """
+    flavor = kernel.config.flavor
+    steps = Pipeline(_request(context, flavor, (context.series_argument,)), context.progress)
+    setup = steps.machine(kernel, programs or _own(context, kernel))
+    control = kernel.applied.series.mechanism == NONE
+    selection = runner.Selection(
+        NONE if control else UNDETECTED,
+        expression,
+        context.limits,
+        FLAVORS[flavor].slowness,
+        detect=not control,
+        excused=excused,
+    )
+    vms = runner.run(
+        setup,
+        selection,
+        lambda number: context.output.file(write.console_name(name, number)),
+        stage=context.stage,
+    )
+    return judge.judge(table(), [_series_run(name, control, vms)], complete=False)
+
+
+def _own(context: Context, kernel: Kernel) -> Selftests | None:
+    if not selftests.present(kernel.applied):
+        return None
+    return selftests.build(kernel, jobs=context.jobs, stage=context.stage)
+
+
+def _series_run(name: str, control: bool, vms: Sequence[VmRun]) -> SeriesRun:
+    if control:
+        return SeriesRun(name, NONE, tuple(vms))
+    detected = runner.detected(vms)
+    return SeriesRun(name, UNKNOWN if detected is None else detected.mechanism, tuple(vms))
+
+
+def _request(context: Context, flavor: str, series: tuple[str, ...]) -> Request:
+    return Request(
+        kernel=context.kernel_argument,
+        series=series,
+        flavor=flavor,
+        accel=context.accel,
+        jobs=context.jobs,
+        mechanism=context.mechanism,
+        untrusted=not confine.fault(),
+        limits=context.limits,
+    )
+
+
+def first_bad(context: Context, flavor: str, tests: Sequence[TestResult]) -> dict[str | None, int]:
+    """Return for each failed test the number of the patch since which it fails.
+
+    The tests run on the states after fewer patches, from the last one backwards, until they pass.
+    A state in which the mechanism is not detected yet runs no test of the mechanism: the patch
+    after it is the first that can be blamed.
+    """
+    count = len(context.patches)
+    blamed: dict[str | None, int] = {test.id: count for test in tests}
+    failing = {test.id for test in tests}
+    for number in range(count - 1, 0, -1):
+        if not failing:
+            break
+        names = sorted({test.partition("::")[2].partition("[")[0] for test in failing})
+        try:
+            kernel = context.kernel(context.after(number), flavor)
+        except HarnessError:
+            continue  # it does not build, which the check of builds tells
+        done = part(context, kernel, " or ".join(names), name=f"{flavor}-after-{number}")
+        failing &= {test.id for test in done.tests if not test.ok}
+        blamed |= dict.fromkeys(failing, number)
+    return blamed
+
+
+def findings(
+    tests: Sequence[TestResult], run: Iterable[TestResult], blamed: Mapping[str | None, int]
+) -> list[Finding]:
+    """Return a finding for each requirement with failed ``tests``; ``run`` are all that ran."""
+    totals: dict[str, int] = {}
+    for test in run:
+        totals[test.requirement] = totals.get(test.requirement, 0) + 1
+    made = []
+    for name in dict.fromkeys(test.requirement for test in tests):
+        failed = [test for test in tests if test.requirement == name]
+        made.append(
+            Finding(
+                f"{name}: {len(failed)} of {totals[name]} tests {failed[0].outcome.value}: "
+                f"{table()[name].text}",
+                patch=min(blamed.get(test.id, 0) for test in failed),
+                details=tuple(
+                    f"{test.id}: {test.outcome.value}: {sanitize.line(test.message)}"
+                    for test in failed
+                ),
+            )
+        )
+    return made
+
+
+def infra(judgement: Judgement | RunResult, series: str) -> str:
+    """Return why a run may have missed something, "" if nothing shows that."""
+    return next(
+        (
+            sanitize.line(incident.message)
+            for incident in judgement.incidents
+            if incident.series == series and incident.outcome in (Outcome.INFRA, Outcome.LOST)
+        ),
+        "",
+    )
