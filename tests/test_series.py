@@ -329,6 +329,8 @@ def test_a_rejected_hunk_is_named(author: Author, applier: Applier, tree: Tree) 
     assert "drivers/vfio/main.c, hunk 2 at line 27" in str(error)
     assert "-line 30" in error.details and "+thirty" in error.details
     assert "five" not in error.details
+    there = error.details.partition("The tree has there instead:")[2]
+    assert "    30 line 30\n    31 other\n    32 line 32" in there
 
 
 def test_a_rejected_hunk_of_another_encoding_is_told(tree: Tree, applier: Applier) -> None:

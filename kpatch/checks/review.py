@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
 from kpatch.build import compiler
-from kpatch.checks import table
+from kpatch.checks import base, table
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
 from kpatch.errors import HarnessError
 from kpatch.lib import confine, tools
@@ -90,16 +90,20 @@ class _Reviewing:
         self._shared: dict[str, object] = {}
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
-        self._wanted = wanted
         self._progress = progress
         self._output = output
-        self._pipeline = Pipeline(wanted.request, progress)
-        [self._name] = wanted.request.series
-        self._applied: Applied = self._pipeline.apply(self._name)
+        [series] = wanted.request.series
+        with progress.stage("base", series=series) as stage:
+            chosen = base.choose(wanted.request.kernel or None, series, stage=stage)
+        progress.say(f"base: {chosen.how}")
+        self._base = chosen.how
+        self._request = replace(wanted.request, kernel=chosen.kernel, series=(chosen.series,))
+        self._name = chosen.series
+        self._applied: Applied = Pipeline(self._request, progress).apply(self._name)
 
     def run(self, row: table.Row) -> Check:
         """Run one check and return what it says; an error of the harness makes it not judged."""
-        request = self._wanted.request
+        request = self._request
         began = time.monotonic()
         findings: tuple[Finding, ...] = ()
         outcome, reason = CheckOutcome.PASS, ""
@@ -156,7 +160,8 @@ class _Reviewing:
             started=self._started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             seconds=round(time.monotonic() - self._clock, 3),
             kernel=result.KernelInfo(tree.version, tree.provider, tree.tree_id, tree.origin),
-            flavor=self._wanted.request.flavor,
+            base=self._base,
+            flavor=self._request.flavor,
             confinement=confine.described(),
             tools={"compiler": compiler.detect().identity},
             checks=tuple(self.checks),

@@ -23,7 +23,7 @@ from kpatch.vm.accel import CHOICES
 
 def option(name: str, variable: str, **more: Any) -> Callable[[Any], Any]:
     """Return click's option ``name``, which the environment ``variable`` gives too."""
-    return click.option(name, envvar=variable, show_default=True, show_envvar=True, **more)
+    return click.option(name, envvar=variable, **{"show_default": True, **more}, show_envvar=True)
 
 
 class Whole(click.ParamType[str, str]):
@@ -45,6 +45,15 @@ KERNEL_HELP = (
 )
 KERNEL = option(
     "--kernel", "KERNEL", default=bases.DEFAULT_BASE, metavar="KERNEL", help=KERNEL_HELP
+)
+
+KERNEL_OF_SERIES = option(
+    "--kernel",
+    "KERNEL",
+    default="",
+    metavar="KERNEL",
+    show_default="the newest base that takes the series",
+    help=KERNEL_HELP,
 )
 
 
@@ -77,15 +86,16 @@ ONE_SERIES_REQUIRED = option(
     "SERIES",
     required=True,
     metavar="NAME|MAIL",
-    help="The series to judge: a name, an mbox, maildir or folder of patches, or - for standard "
-    "input.",
+    help="The series to judge: a name, an mbox, maildir or folder of patches, - for standard "
+    "input, or BASE..TIP, commits of the git repository KERNEL.",
 )
 CHECKS = option(
     "--checks",
     "CHECKS",
     default="",
     metavar="NAME,…",
-    help="Checks to run, or quick, plain, all.  [default: plain]",
+    show_default="plain",
+    help="Checks to run, or quick, plain, all.",
 )
 FAIL_ON = option(
     "--fail-on",

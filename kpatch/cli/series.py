@@ -15,7 +15,7 @@ from kpatch.tables.outcomes import CheckOutcome, ExitCode
 
 
 @click.command()
-@options.KERNEL
+@options.KERNEL_OF_SERIES
 @options.ONE_SERIES_REQUIRED
 @options.CHECKS
 @options.FAIL_ON

@@ -31,6 +31,7 @@ _FAILED = re.compile(r"error: patch failed: (?P<file>.+):(?P<line>\d+)$", re.MUL
 _ABSENT = re.compile(r"error: (?P<file>.+): does not exist in index$", re.MULTILINE)
 _PRESENT = re.compile(r"error: (?P<file>.+): already exists in index$", re.MULTILINE)
 _APPLYING = re.compile(r"Applying patch (?:.+ => )?(?P<file>.+) with \d+ rejects?\.\.\.$")
+_HUNK = re.compile(r"@@ -(?P<start>\d+)(?:,(?P<count>\d+))? ")
 _REJECTED = re.compile(r"Rejected hunk #(?P<hunk>\d+)\.$")
 
 
@@ -73,6 +74,12 @@ def after(applied: Applied, count: int) -> Applied:
         delta_id=delta_id(changes),
         steps=steps,
     )
+
+
+def posted(series: Series) -> Posting:
+    """Return the series as it was posted; HarnessError (exit 2) for mail that is refused."""
+    with sandbox() as box:
+        return mailbox.read(series, box)
 
 
 def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator[Patch]:
@@ -255,7 +262,8 @@ def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
 def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
     """Apply ``patch`` with ``git apply --reject`` to temporary files.
 
-    Returns "hunk N" for the first rejected hunk and the beginning of the .rej file.
+    Returns "hunk N" for the first rejected hunk; and the beginning of the .rej file, followed by
+    the lines of the tree that stand where the hunk belongs.
     """
     work = box.folder / "work"
     work.mkdir()
@@ -276,7 +284,20 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
         return "a hunk", ""
     rejects = work / f"{file}.rej"
     text = rejects.read_text(errors="replace") if rejects.is_file() else ""
-    return f"hunk {rejected[0]}", "\n".join(text.splitlines()[:_DETAIL_LINES])
+    lines = text.splitlines()[:_DETAIL_LINES]
+    return f"hunk {rejected[0]}", "\n".join([*lines, *_instead(work / file, lines)])
+
+
+def _instead(file: Path, rejects: list[str]) -> list[str]:
+    """Return the lines of ``file`` at the place of the first hunk of ``rejects``, numbered."""
+    hunk = next((match for line in rejects if (match := _HUNK.match(line))), None)
+    if hunk is None or not file.is_file():
+        return []
+    start = max(int(hunk["start"]), 1)
+    there = file.read_text(errors="replace").splitlines()[start - 1 :][: int(hunk["count"] or 1)]
+    numbered = [f"{number:6} {line}" for number, line in enumerate(there, start)]
+    shown = numbered or [f"       (the file ends before line {start})"]
+    return ["", "The tree has there instead:", *shown[:_DETAIL_LINES]]
 
 
 def _changes(box: Sandbox) -> tuple[Change, ...]:

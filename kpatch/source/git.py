@@ -34,7 +34,7 @@ NO_FETCH = {"GIT_ALLOW_PROTOCOL": "none", "GIT_NO_LAZY_FETCH": "1", "GIT_TERMINA
 NO_REPLACEMENT = {"GIT_NO_REPLACE_OBJECTS": "1"}
 
 # If the variables GIT_CONFIG* are unset as well, git uses no settings except those on its command
-# line. The ref format "files" makes HEAD a plain file, which `_shadow` writes; it is the default of
+# line. The ref format "files" makes HEAD a plain file, which `shadow` writes; it is the default of
 # git before 3.0.
 NO_SETTINGS = {
     "GIT_CONFIG_NOSYSTEM": "1",
@@ -113,7 +113,7 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
         if "dubious ownership" in output:
             raise _distrusted(path, output, what=what)
         if (path / ".git").exists():
-            raise HarnessError(what, _reason(output), hint="mend the repository", details=output)
+            raise HarnessError(what, reason(output), hint="mend the repository", details=output)
         return None
     inside, git_dir, objects, object_format = output.splitlines()
     settings = _settings(path, ceiling)
@@ -122,7 +122,7 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
         raise _no_commit(path, ref, ceiling, what=what)
     tree = _id(path, f"{commit}^{{tree}}", ceiling)
     if not tree:
-        raise _lacking(path, settings, "the files", what=what)
+        raise lacking(path, settings, "the files", what=what)
     return Checkout(
         path.resolve(),
         path.resolve() if inside == "true" else None,
@@ -146,7 +146,7 @@ def refuse_changes(checkout: Checkout, *, what: str) -> None:
         for word in ("-c", f"{name}={checkout.settings[name]}")
     ]
     command = ("git", "-c", "core.fsmonitor=false", *respected, "status", "--porcelain=v1", "-z")
-    with _shadow(checkout) as environment:
+    with shadow(checkout) as environment:
         _take_info(checkout, Path(environment["GIT_DIR"]))
         status, output = capture(
             (*command, "--ignore-submodules=all", "--no-renames"),
@@ -154,7 +154,7 @@ def refuse_changes(checkout: Checkout, *, what: str) -> None:
             env=environment,
         )
     if status != 0:
-        raise HarnessError(what, _reason(output), hint="mend the repository", details=output)
+        raise HarnessError(what, reason(output), hint="mend the repository", details=output)
     changed = [item[3:] for item in output.split("\0") if item]
     if changed:
         shown = ", ".join(changed[:SHOWN_CHANGES])
@@ -175,19 +175,19 @@ def export(checkout: Checkout, into: Path, *, what: str, stage: Stage) -> None:
     # Archive the tree, not the commit: the tree's id is the key in the cache, so data of the commit
     # (its time, export-subst) must not get into the files.
     archive = ("git", "archive", "--format=tar", checkout.tree)
-    with _shadow(checkout) as environment:
+    with shadow(checkout) as environment:
         (Path(environment["GIT_DIR"]) / "info" / "attributes").write_text(AS_COMMITTED)
         try:
             unpack.stream((archive,), into, env=environment, what=what, stage=stage)
         except HarnessError as error:
             if lost := _lost(checkout, environment):
                 lacked = f"{lost} of the files"
-                raise _lacking(checkout.path, checkout.settings, lacked, what=what) from error
+                raise lacking(checkout.path, checkout.settings, lacked, what=what) from error
             raise
 
 
 @contextmanager
-def _shadow(checkout: Checkout) -> Iterator[dict[str, str]]:
+def shadow(checkout: Checkout) -> Iterator[dict[str, str]]:
     """Yield an environment in which git uses the repository's objects, not its configuration.
 
     A repository's configuration (fsmonitor, filters, hooks, remotes) can run programs. So git gets
@@ -204,7 +204,7 @@ def _shadow(checkout: Checkout) -> Iterator[dict[str, str]]:
         init = ("git", "init", "--quiet", "--bare", "--template=", form, name)
         status, output = capture(init, env=alone)
         if status != 0:
-            raise HarnessError("git init", _reason(output), hint=f"look at {folder.parent}")
+            raise HarnessError("git init", reason(output), hint=f"look at {folder.parent}")
         (folder / "HEAD").write_text(f"{checkout.commit}\n")
         (folder / "info").mkdir(exist_ok=True)
         environment = {"GIT_DIR": name, "GIT_OBJECT_DIRECTORY": str(checkout.objects)}
@@ -259,7 +259,7 @@ def _distrusted(path: Path, output: str, *, what: str) -> HarnessError:
         what,
         "the repository belongs to another user, so git does not trust it",
         hint=f"if you do: {command}",
-        details=f"{_reason(output)}\nrun: {command}",
+        details=f"{reason(output)}\nrun: {command}",
     )
 
 
@@ -272,7 +272,7 @@ def _no_commit(path: Path, ref: str, environment: dict[str, str], *, what: str) 
     return HarnessError(what, f"the repository has no commit {ref!r}", hint=hint)
 
 
-def _lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str) -> HarnessError:
+def lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str) -> HarnessError:
     """Return the error for a repository that has the commit, but lacks objects of it."""
     git = f"git -C {shlex.quote(str(path.resolve()))}"
     if any(map(PARTIAL.fullmatch, settings)):
@@ -307,6 +307,7 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
     return {**mine, **fixed, **more}
 
 
-def _reason(output: str) -> str:
+def reason(output: str) -> str:
+    """Return the first error in the output of git."""
     lines = [line for line in output.splitlines() if line.startswith(("fatal:", "error:"))]
     return lines[0] if lines else "git gives no reason"

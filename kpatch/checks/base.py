@@ -1,0 +1,147 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Choose the tree that a series is reviewed on, from what the series says of its base.
+
+In this order: the tree that the user names (a git repository at the series' ``base-commit``, if it
+has that commit); the newest base whose files are exactly those that the series' diffs were made
+from; the newest base that the series applies to.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.lib.stage import Silent, Stage
+from kpatch.model import Applied, Origin, Patch, Tree
+from kpatch.series import apply, catalog, intake
+from kpatch.source import commits, git, resolve
+from kpatch.tables.bases import BASES
+from kpatch.tables.outcomes import ExitCode
+
+_FILE = re.compile(rb"^diff --git [^\n]*\n(?:(?!diff --git )[^\n]*\n)*?index ([0-9a-f]+)\.\.", re.M)
+_OLD = re.compile(rb"^--- (?:a/)?([^\t\n]+)", re.M)
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What to review: the words for KERNEL and SERIES, and how the base was chosen, in a line."""
+
+    kernel: str
+    series: str
+    how: str
+
+
+def choose(kernel: str | None, series: str, *, stage: Stage) -> Chosen:
+    """Return the tree for ``series``; ``kernel`` is the user's choice, None to find one.
+
+    A range of commits (BASE..TIP) is written to the cache as an mbox. HarnessError: exit 2 for a
+    range without its repository, or one that is no series; exit 3 if no base takes the series.
+    """
+    if commits.is_range(series):
+        if kernel is None:
+            raise HarnessError(
+                f"SERIES={series}", "is a range of commits", hint="say of which: KERNEL=REPOSITORY"
+            )
+        return _of_range(kernel, series)
+    if kernel is None:
+        return _found(series, stage=stage)
+    return Chosen(*_at_base_commit(kernel, series, stage=stage))
+
+
+def _of_range(kernel: str, series: str) -> Chosen:
+    exported = commits.export(Path(kernel).expanduser(), series)
+    stem = re.sub(r"[^A-Za-z0-9._-]+", "-", series).strip("-.")[:60] or "range"
+    mbox = intake.keep(stem, ".mbox", exported.mbox)
+    how = f"commit {exported.base[:12]}, where the range begins"
+    return Chosen(f"{kernel}@{exported.base}", str(mbox), how)
+
+
+def _at_base_commit(kernel: str, series: str, *, stage: Stage) -> tuple[str, str, str]:
+    """Return the repository ``kernel`` at the series' base-commit, or as the user named it."""
+    named = (kernel, series, "as named")
+    folder = Path(kernel).expanduser()
+    of_mail = catalog.origin(series) is Origin.MBOX
+    if kernel in BASES or not of_mail or not (folder / ".git").exists():
+        return named
+    commit = apply.posted(catalog.load(series, "")).base_commit
+    if not commit:
+        return named
+    try:
+        git.find(folder, commit, what=f"KERNEL={kernel}")
+    except HarnessError:
+        stage.say(f"the repository lacks base-commit {commit[:12]} of the series: taking its HEAD")
+        return named
+    return f"{kernel}@{commit}", series, f"base-commit {commit[:12]} of the series"
+
+
+def _found(series: str, *, stage: Stage) -> Chosen:
+    """Return the newest base that takes the series exactly, or else at all."""
+    refusals: list[HarnessError] = []
+    for name in BASES:
+        stage.note(f"trying {name}")
+        tree = resolve.resolve(name, stage=stage)
+        try:
+            applied = apply.apply(tree, catalog.load(series, tree.base), stage=Silent())
+        except HarnessError as error:
+            if error.code is not ExitCode.APPLY:
+                raise
+            refusals.append(error)
+            stage.say(f"{name}: {error.cause}")
+            continue
+        return Chosen(name, series, _how(applied))
+    first = refusals[0]
+    raise HarnessError(
+        first.what,
+        f"applies to none of {', '.join(BASES)}; on the first: {first.cause}",
+        hint="say what it was made for: KERNEL=PATH, a kernel tree or a git repository",
+        code=ExitCode.APPLY,
+        details=first.details,
+    )
+
+
+def _how(applied: Applied) -> str:
+    """Return in words how well the tree fits the diffs of the series that applies to it."""
+    same, total = exact(applied.tree, applied.patches)
+    version = applied.tree.version
+    if same == total:
+        return f"{version}: its files are those that the diffs were made from"
+    return f"{version}: applies, though {total - same} of {total} files differ from the author's"
+
+
+def exact(tree: Tree, patches: Iterable[Patch]) -> tuple[int, int]:
+    """Return how many of the files that the patches change are in ``tree`` as the diffs say.
+
+    Returns that number and the number of files. A diff names the object that it was made from
+    (``index 1234567..89abcde``); an object's id is the sha1 of its content (git-hash-object(1)).
+    """
+    seen: set[str] = set()
+    same = total = 0
+    for patch in patches:
+        for path, blob in _blobs(patch):
+            if path in seen:
+                continue
+            file = tree.path / path
+            if file.is_file():
+                total += 1
+                same += _blob(file.read_bytes()).startswith(blob)
+        seen |= set(patch.paths)
+    return same, total
+
+
+def _blobs(patch: Patch) -> list[tuple[str, str]]:
+    """Return the path and the abbreviated object id of each file that the diff was made from."""
+    found = []
+    for part in re.split(rb"^(?=diff --git )", patch.diff, flags=re.M):
+        blob, old = _FILE.match(part), _OLD.search(part)
+        if blob and old and old[1] != b"/dev/null":
+            found.append((old[1].decode(errors="replace"), blob[1].decode()))
+    return [(path, blob) for path, blob in found if path in patch.paths]
+
+
+def _blob(content: bytes) -> str:
+    # Not for security: git's name of the object.
+    return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

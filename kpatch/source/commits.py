@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Export a range of commits of a git repository as the mails of a series.
+
+git gets the repository's objects and none of its settings, as in `kpatch.source.git`.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.errors import HarnessError
+from kpatch.lib.process import capture
+from kpatch.source import git
+
+# A name of a commit has no "..", and no part of it begins with a dot (git-check-ref-format(1));
+# a relative path like ../series.mbox has a slash beside the dots.
+RANGE = re.compile(r"(?P<base>(?:[^\s/.]|[/.](?!\.))+)(?P<dots>\.\.\.?)(?P<tip>(?![/.])\S*)")
+
+# Options of git format-patch that fix what a repository's settings could change.
+FORMAT = (
+    "--no-ext-diff",
+    "--no-textconv",
+    "--full-index",
+    "--no-signature",
+    "--no-renames",
+    "--zero-commit",
+)
+
+
+@dataclass(frozen=True)
+class Commits:
+    """A range of commits: the id of the commit it begins at, and its mails as one mbox."""
+
+    base: str
+    mbox: bytes
+
+
+def is_range(series: str) -> bool:
+    """Return whether ``series`` names a range of commits, BASE..TIP, and no file."""
+    return RANGE.fullmatch(series) is not None and not Path(series).exists()
+
+
+def export(repository: Path, series: str) -> Commits:
+    """Return the commits of the range ``series`` (BASE..TIP; TIP is HEAD if left out) as mails.
+
+    They begin at the common ancestor of both, as in ``git log BASE..TIP``. HarnessError (exit 2):
+    no repository, no such commit, no common ancestor, no commit or a merge in the range, or a
+    clone that lacks objects.
+    """
+    what = f"SERIES={series}"
+    named = RANGE.fullmatch(series)
+    assert named is not None
+    if named["dots"] == "...":
+        raise HarnessError(
+            what,
+            "is a symmetric difference, which has commits of both sides",
+            hint=f"give {named['base']}..{named['tip']}",
+        )
+    tip = git.find(repository, named["tip"] or "HEAD", what=what)
+    if tip is None:
+        raise HarnessError(
+            what,
+            f"is a range of commits, and KERNEL={repository} is no git repository",
+            hint="give the repository that has them: KERNEL=PATH",
+        )
+    start = git.find(repository, named["base"], what=what)
+    assert start is not None
+    with git.shadow(tip) as environment:
+        folder = Path(environment["GIT_DIR"])
+        shallow = tip.objects.parent / "shallow"
+        if shallow.is_file():
+            (folder / "shallow").write_bytes(shallow.read_bytes())
+
+        def run(*words: str) -> tuple[int, str]:
+            return capture(("git", *words), env=environment)
+
+        status, output = run("merge-base", start.commit, tip.commit)
+        if status or not (found := git.OBJECT_ID.search(output)):
+            raise _no_ancestor(what, repository, named, shallow=shallow.is_file())
+        base = found[0]
+        _refuse_merges(what, run("rev-list", "--merges", "--format=%s", f"{base}..{tip.commit}"))
+        mails = folder / "mails"
+        argv = ("format-patch", *FORMAT, "-o", str(mails), f"{base}..{tip.commit}")
+        status, output = run(*argv)
+        if status:
+            raise git.lacking(repository, tip.settings, "some of the changed files", what=what)
+        files = sorted(mails.iterdir()) if mails.is_dir() else []
+        content = b"".join(file.read_bytes() for file in files)
+    if not content:
+        raise HarnessError(
+            what, "has no commit", hint="give the base first: BASE..TIP, as for git log"
+        )
+    return Commits(base, content)
+
+
+def _no_ancestor(
+    what: str, repository: Path, named: re.Match[str], *, shallow: bool
+) -> HarnessError:
+    hint = f"rebase {named['tip'] or 'HEAD'} onto {named['base']}, or give another base"
+    if shallow:
+        command = f"git -C {shlex.quote(str(repository))} fetch --unshallow"
+        hint = f"the clone is shallow; get all of the history: {command}"
+    return HarnessError(
+        what, f"{named['base']} and {named['tip'] or 'HEAD'} have no common ancestor", hint=hint
+    )
+
+
+def _refuse_merges(what: str, listed: tuple[int, str]) -> None:
+    """HarnessError (exit 2) if the output of rev-list names a merge commit."""
+    lines: Sequence[str] = listed[1].splitlines()
+    for head, title in zip(lines[::2], lines[1::2], strict=False):
+        commit = head.removeprefix("commit ")
+        raise HarnessError(
+            what,
+            f"has the merge commit {commit[:12]} ({title})",
+            hint="rebase: a series is a row of patches without merges",
+        )
