@@ -53,7 +53,8 @@ def smoke(context: Context) -> Iterator[Finding]:
         yield from _incidents(done, name, patch.number)
         before |= {test.id for test in failed}
     if unbuilt:
-        context.note(f"not booted, since it does not build: after patch {unbuilt}")
+        told = ", ".join(map(str, unbuilt))
+        context.note(f"not booted, since it does not build: after patch {told}")
     if len(unbuilt) == len(context.patches):
         raise CouldNotRunError("no state of the series builds; see the check bisect")
 
@@ -61,18 +62,17 @@ def smoke(context: Context) -> Iterator[Finding]:
 def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[Finding]:
     """Yield a finding for each promise of every kernel that the series breaks, and each report."""
     done = suite.whole(context, flavor)
-    blamed = suite.first_bad(context, flavor, done.failed)
-    general = [test for test in done.failed if _general(test) and test.outcome is not Outcome.CRASH]
-    found = suite.findings(general, done.tests, blamed)
+    # A crash is told by the kernel's report, whichever requirement the test belongs to.
+    crashed = [test for test in done.failed if test.outcome is Outcome.CRASH]
+    failed = [test for test in done.failed if _general(test) and test not in crashed]
+    blamed = suite.first_bad(context, flavor, [*crashed, *failed])
+    found = suite.findings(failed, done.tests, blamed)
     titles = {fault.title for fault in done.faults if fault.of_base}
     for title in sorted(titles):
         context.note(f"the unpatched kernel reports it too: {title}")
     found += _reports(done.faults, titles, blamed)
     found += _incidents(done.result, done.series, 0)
-    missed = suite.infra(done.result, done.series)
-    if missed and not found:
-        raise CouldNotRunError(f"the run may have missed something: {missed}; run it again")
-    yield from found
+    yield from _unless_missed(done, found)
 
 
 def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[Finding]:
@@ -82,7 +82,8 @@ def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[Fin
         raise NotApplicableError("the series' kernel shows no mechanism for ACPI notifications")
     context.note(f"mechanism: {done.mechanism}")
     failed = [test for test in done.failed if not _general(test) and test.requirement != SELFTESTS]
-    yield from suite.findings(failed, done.tests, suite.first_bad(context, flavor, failed))
+    blamed = suite.first_bad(context, flavor, failed)
+    yield from _unless_missed(done, suite.findings(failed, done.tests, blamed))
 
 
 def own_selftests(context: Context) -> Iterator[Finding]:
@@ -131,6 +132,14 @@ def _reports(
             patch=blamed.get(fault.test, 0),
             details=tuple(fault.excerpt.splitlines()),
         )
+
+
+def _unless_missed(done: suite.Suite, found: list[Finding]) -> list[Finding]:
+    """Return ``found``; CouldNotRunError if it is empty and the run may have missed something."""
+    missed = suite.infra(done.result, done.series)
+    if missed and not found:
+        raise CouldNotRunError(f"the run may have missed something: {missed}; run it again")
+    return found
 
 
 def _everywhere(judged: Judgement, number: int) -> dict[str | None, int]:

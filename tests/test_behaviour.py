@@ -1,0 +1,245 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The checks of behaviour: which failure and which report counts, and which patch gets it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from kpatch.checks import behaviour, suite
+from kpatch.checks.context import CouldNotRunError, NotApplicableError
+from kpatch.errors import HarnessError
+from kpatch.model import Finding
+from kpatch.report.result import RunResult, SeriesInfo
+from kpatch.run.console import Place
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict.judge import Incident, Judgement, SeenFault, TestResult
+
+GENERAL, OWN, KSELFTEST = "REQ-INT-07", "REQ-EVT-07", "REQ-INT-09"
+FILE = "test_x.py::"
+
+
+def result(
+    name: str, outcome: Outcome = Outcome.PASS, of: str = "x", requirement: str = GENERAL
+) -> TestResult:
+    ok = outcome is Outcome.PASS
+    return TestResult(FILE + name, requirement, of, outcome, Outcome.PASS, ok, 0.1, "why")
+
+
+def fault(title: str, test: str | None = None, **more: Any) -> SeenFault:
+    return SeenFault(
+        *("warning", title, f"{title}\nstack", test, Place.DURING, 1.0),
+        title=title,
+        **{"series": "x", "vm": 1, **more},
+    )
+
+
+@dataclass
+class Kernels:
+    """A series of patches; ``runs`` has the judgement of a part of the suite on each state.
+
+    State 0 is the unpatched tree. A state without a judgement does not build.
+    """
+
+    runs: Mapping[int, Judgement]
+    notes: list[str] = field(default_factory=list)
+    ran: list[tuple[int, str]] = field(default_factory=list)
+
+    base = 0
+    applied = property(lambda self: max(self.runs))
+    stage = SimpleNamespace(advance=lambda *_: None)
+
+    @property
+    def patches(self) -> list[Any]:
+        """The patches of the series."""
+        return [SimpleNamespace(number=n, total=3) for n in (1, 2, 3)]
+
+    def after(self, count: int) -> int:
+        """Return the state after ``count`` patches."""
+        return count
+
+    def kernel(self, state: int, flavor: str = "plain") -> int:
+        """Return the kernel of a state."""
+        if state not in self.runs:
+            raise HarnessError("build", "a.c: error", hint="see", code=ExitCode.BUILD)
+        return state
+
+    def note(self, text: str) -> None:
+        """Keep a note."""
+        self.notes.append(text)
+
+
+def judgement(*tests: TestResult, faults: tuple[SeenFault, ...] = ()) -> Judgement:
+    return Judgement(tests, (), faults, ExitCode.PASS)
+
+
+@pytest.fixture
+def kernels(monkeypatch: pytest.MonkeyPatch) -> Any:
+    def made(**runs: Judgement) -> Kernels:
+        it = Kernels({int(name[1:]): run for name, run in runs.items()})
+
+        def part(context: Kernels, kernel: int, expression: str, **_: Any) -> Judgement:
+            context.ran.append((kernel, expression))
+            return context.runs[kernel]
+
+        monkeypatch.setattr(suite, "part", part)
+        return it
+
+    return made
+
+
+def brief(findings: Any) -> list[tuple[int, str]]:
+    return [(found.patch, found.text.split(": ")[0]) for found in findings]
+
+
+GOOD = judgement(result("a"))
+BAD = judgement(result("a", Outcome.FAIL))
+
+
+# ---- a boot after each patch ---------------------------------------------------------------------
+
+
+def test_failure_is_told_once_at_the_first_patch(kernels: Any) -> None:
+    it = kernels(s0=GOOD, s1=GOOD, s2=BAD, s3=BAD)
+    assert brief(behaviour.smoke(it)) == [(2, GENERAL)]
+
+
+def test_failure_of_the_base_is_not_the_series(kernels: Any) -> None:
+    it = kernels(s0=BAD, s1=BAD, s2=BAD, s3=BAD)
+    assert brief(behaviour.smoke(it)) == []
+
+
+def test_report_is_told_once_and_not_if_the_base_has_it(kernels: Any) -> None:
+    old, new = fault("WARNING in old"), fault("WARNING in new", FILE + "a")
+    both = judgement(result("a"), faults=(old, new))
+    it = kernels(s0=judgement(result("a"), faults=(old,)), s1=GOOD, s2=both, s3=both)
+    [found] = behaviour.smoke(it)
+    assert found.patch == 2
+    assert found.text == "the kernel reports WARNING in new (in test_x.py::a)"
+    assert found.details == ("WARNING in new", "stack")
+
+
+def test_report_of_the_boot_is_blamed_on_the_patch(kernels: Any) -> None:
+    it = kernels(s0=GOOD, s1=judgement(result("a"), faults=(fault("BUG in f"),)), s2=GOOD, s3=GOOD)
+    assert brief(behaviour.smoke(it)) == [(1, "the kernel reports BUG in f (during the boot)")]
+
+
+def test_state_that_does_not_build_is_told(kernels: Any) -> None:
+    it = kernels(s0=GOOD, s1=GOOD, s3=BAD)
+    assert brief(behaviour.smoke(it)) == [(3, GENERAL)]
+    assert it.notes == ["not booted, since it does not build: after patch 2"]
+
+
+def test_series_that_never_builds_is_not_judged(kernels: Any) -> None:
+    with pytest.raises(CouldNotRunError, match="no state of the series builds"):
+        list(behaviour.smoke(kernels(s0=GOOD)))
+
+
+# ---- the patch since which a test fails ----------------------------------------------------------
+
+
+def first_bad(it: Kernels, *tests: TestResult) -> dict[str | None, int]:
+    return suite.first_bad(it, "plain", tests)  # type: ignore[arg-type]
+
+
+def test_patch_since_which_a_test_fails(kernels: Any) -> None:
+    it = kernels(s0=GOOD, s1=GOOD, s2=BAD, s3=BAD)
+    assert first_bad(it, result("a", Outcome.FAIL)) == {FILE + "a": 2}
+    assert it.ran == [(2, "a"), (1, "a")]
+
+
+def test_state_without_the_test_ends_the_search(kernels: Any) -> None:
+    """As before the patch that brings the mechanism."""
+    it = kernels(s0=GOOD, s1=judgement(), s2=judgement(), s3=BAD)
+    assert first_bad(it, result("a", Outcome.FAIL)) == {FILE + "a": 3}
+    assert it.ran == [(2, "a")]
+
+
+def test_each_test_has_a_patch_of_its_own(kernels: Any) -> None:
+    both = (result("a", Outcome.FAIL), result("b[0]", Outcome.FAIL))
+    it = kernels(
+        s1=judgement(result("a", Outcome.FAIL), result("b[0]")),
+        s2=judgement(*both),
+        s3=judgement(*both),
+    )
+    assert first_bad(it, *both) == {FILE + "a": 1, FILE + "b[0]": 2}
+    assert it.ran == [(2, "a or b"), (1, "a or b")]
+
+
+# ---- the whole suite -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def whole(monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return a function that makes a run of the whole suite the one that checks get."""
+
+    def made(*tests: TestResult, mechanism: str = "netlink", **more: Any) -> None:
+        done = RunResult(
+            *(ExitCode.PASS, "plain", "", 1.0),
+            series=(SeriesInfo("base", "", "none"), SeriesInfo("x", "", mechanism)),
+            tests=tests,
+            **more,
+        )
+        monkeypatch.setattr(suite, "whole", lambda *_: suite.Suite("plain", done, "x"))
+        monkeypatch.setattr(
+            suite, "first_bad", lambda _, __, tests: dict.fromkeys((t.id for t in tests), 2)
+        )
+
+    return made
+
+
+def found(check: Any, it: Kernels) -> list[Finding]:
+    return list(check(it))
+
+
+def test_requirements_are_told_by_their_checks(whole: Any) -> None:
+    whole(
+        result("a", Outcome.FAIL),
+        result("b", Outcome.FAIL, requirement=OWN),
+        result("c", requirement=OWN),
+        result("d", Outcome.FAIL, requirement=KSELFTEST),
+    )
+    it = Kernels({})
+    assert brief(found(behaviour.every_kernel, it)) == [(2, GENERAL)]
+    [own] = found(behaviour.mechanism, it)
+    assert own.text.startswith(f"{OWN}: 1 of 2 tests fail: ")
+    assert own.details == ("test_x.py::b: fail: why",)
+
+
+def test_crash_is_told_by_its_report(whole: Any) -> None:
+    whole(result("a", Outcome.CRASH), faults=(fault("KASAN: x in f", FILE + "a"),))
+    [only] = found(behaviour.every_kernel, Kernels({}))
+    assert (only.patch, only.text) == (2, "the kernel reports KASAN: x in f (in test_x.py::a)")
+
+
+def test_report_that_the_base_has_is_a_note(whole: Any) -> None:
+    whole(result("a"), faults=(fault("WARNING in f", of_base=True),))
+    it = Kernels({})
+    assert found(behaviour.every_kernel, it) == []
+    assert it.notes == ["the unpatched kernel reports it too: WARNING in f"]
+
+
+@pytest.mark.parametrize("mechanism", ["undetected", "unknown"])
+def test_series_without_a_mechanism(whole: Any, mechanism: str) -> None:
+    whole(result("a"), mechanism=mechanism)
+    with pytest.raises(NotApplicableError):
+        found(behaviour.mechanism, Kernels({}))
+
+
+@pytest.mark.parametrize("check", [behaviour.every_kernel, behaviour.mechanism])
+def test_run_that_may_have_missed_something_is_no_pass(whole: Any, check: Any) -> None:
+    lost = Incident("x", 1, Outcome.INFRA, "the kernel dropped 3 messages")
+    whole(result("a"), incidents=(lost,))
+    with pytest.raises(CouldNotRunError, match="dropped 3 messages"):
+        found(check, Kernels({}))
+
+
+def test_boot_that_fails_is_told(whole: Any, tmp_path: Path) -> None:
+    hung = Incident("x", 1, Outcome.HANG, "during the boot: it hung")
+    whole(incidents=(hung,))
+    assert brief(found(behaviour.every_kernel, Kernels({}))) == [(0, "VM 1")]
