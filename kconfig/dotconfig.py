@@ -38,9 +38,11 @@ def render(values: Iterable[tuple[str, str]]) -> str:
     )
 
 
-def same(asked: str, got: str) -> bool:
+def same(requested: str, got: str) -> bool:
     """Return whether two values are equal as texts or as numbers: 0x10 and 0x0010, 08 and 8."""
-    return asked == got or (_number(asked) is not None and _number(asked) == _number(got))
+    return requested == got or (
+        _number(requested) is not None and _number(requested) == _number(got)
+    )
 
 
 def _number(text: str) -> int | None:

@@ -12,7 +12,7 @@ import kconfiglib
 
 from kconfig import dotconfig, remedy
 from kconfig.errors import RequestError
-from kconfig.fragment import Request
+from kconfig.fragment import SymbolRequest
 from kconfig.tree import (
     Expr,
     KernelKconfig,
@@ -55,18 +55,18 @@ def _near(kconfig: KernelKconfig, name: str) -> str:
 
 
 def explanation(
-    kconfig: KernelKconfig, name: str, *, asked: Mapping[str, Request] | None = None
+    kconfig: KernelKconfig, name: str, *, requested: Mapping[str, SymbolRequest] | None = None
 ) -> str:
     """Return an explanation of one symbol for a reader: definition, value, reason, dependencies.
 
-    ``kconfig`` has its values; ``asked`` says which of them a fragment gave, None that they are
+    ``kconfig`` has its values; ``requested`` says which of them a fragment gave, None that they are
     a .config's. RequestError if there is no such symbol.
     """
     symbol = find(kconfig, name)
     lines = chain(
         [f"CONFIG_{symbol.name}"],
         _facts(kconfig, symbol),
-        _field("value", f"{_written(kconfig, symbol)}: {_reason(kconfig, symbol, asked)}"),
+        _field("value", f"{_written(kconfig, symbol)}: {_reason(kconfig, symbol, requested)}"),
         _dependencies(symbol),
         _reverse("selected by", symbol.rev_dep),
         _reverse("implied by", symbol.weak_rev_dep),
@@ -76,7 +76,11 @@ def explanation(
 
 
 def stuck(
-    kconfig: KernelKconfig, request: Request, *, got: str | None, asked: Mapping[str, Request]
+    kconfig: KernelKconfig,
+    request: SymbolRequest,
+    *,
+    got: str | None,
+    requested: Mapping[str, SymbolRequest],
 ) -> str:
     """Return why the .config lacks the value of ``request``: definition, cause, and remedy.
 
@@ -94,8 +98,8 @@ def stuck(
         lines = chain(
             [f"{head} did not stick, it is {got or _absent(symbol)}"],
             _facts(kconfig, symbol),
-            _field("cause", _cause(kconfig, symbol, request, asked)),
-            _field("to mend", _mend(kconfig, symbol, request)),
+            _field("cause", _cause(kconfig, symbol, request, requested)),
+            _field("to mend", _remedy(kconfig, symbol, request)),
         )
     return "".join(f"{line}\n" for line in lines)
 
@@ -168,15 +172,15 @@ def _reverse(title: str, expr: Expr) -> Iterator[str]:
 def _to_set(kconfig: KernelKconfig, symbol: Symbol) -> Iterator[str]:
     if symbol.orig_type in _SWITCHES:
         other = "n" if symbol.tri_value else "y"
-        found = remedy.settings(kconfig, symbol, other)
-        way = _settings(found) if found else "no setting does it"
-        yield from _field(f"to get {other}", way)
+        settings = remedy.settings(kconfig, symbol, other)
+        how = _settings(settings) if settings else "no setting does it"
+        yield from _field(f"to get {other}", how)
     else:
-        found = remedy.settings(kconfig, symbol, "…")
+        settings = remedy.settings(kconfig, symbol, "…")
         span = active_range(symbol)
         bounds = "" if span is None else f", from {_ends(span)}"
         yield from _field(
-            "to set", f"{_settings(found)}{bounds}" if found else "no setting does it"
+            "to set", f"{_settings(settings)}{bounds}" if settings else "no setting does it"
         )
 
 
@@ -188,7 +192,9 @@ def _line(symbol: str, value: str) -> str:
     return f"CONFIG_{symbol}={value}"
 
 
-def _reason(kconfig: KernelKconfig, symbol: Symbol, asked: Mapping[str, Request] | None) -> str:
+def _reason(
+    kconfig: KernelKconfig, symbol: Symbol, requested: Mapping[str, SymbolRequest] | None
+) -> str:
     """Return the source of the symbol's value: the first that applies in the order of conf.
 
     Order: select, choice, user value, default, imply.
@@ -197,46 +203,48 @@ def _reason(kconfig: KernelKconfig, symbol: Symbol, asked: Mapping[str, Request]
         active = _active(symbol.rev_dep)
         return f"selected by {', '.join(active)}"
     if symbol.choice and symbol.visibility:
-        return _choice_reason(symbol, asked)
-    told = ""
+        return _choice_reason(symbol, requested)
+    prefix = ""
     if symbol.visibility and symbol.user_value is not None:
-        by = _asked(symbol, asked)
-        if (given := kconfig.held.get(symbol)) is not None and (held := _held(symbol, given)):
-            return f"{by} as {given}{held}"
-        if not _held(symbol, symbol.user_value):
+        by = _requested_by(symbol, requested)
+        if (given := kconfig.clamped.get(symbol)) is not None and (
+            clamped := _clamped(symbol, given)
+        ):
+            return f"{by} as {given}{clamped}"
+        if not _clamped(symbol, symbol.user_value):
             return by
-        told = f"{by} as {symbol.user_value}, out of its range, which does not count; "
+        prefix = f"{by} as {symbol.user_value}, out of its range, which does not count; "
     for expr, condition in defaults(kconfig, symbol):
         if kconfiglib.expr_value(condition):
             value = getattr(expr, "str_value", "")
-            return f"{told}the default is {_expr(expr)}{_held(symbol, value)}"
-    if held := _held(symbol, "0"):
-        return f"{told}nothing gives it a value{held}"
+            return f"{prefix}the default is {_expr(expr)}{_clamped(symbol, value)}"
+    if clamped := _clamped(symbol, "0"):
+        return f"{prefix}nothing gives it a value{clamped}"
     if kconfiglib.expr_value(symbol.weak_rev_dep):
         return f"implied by {', '.join(_active(symbol.weak_rev_dep))}"
     return _invisible(kconfig, symbol)
 
 
-def _held(symbol: Symbol, value: str) -> str:
+def _clamped(symbol: Symbol, value: str) -> str:
     """Return in words how the range in force changes ``value``; "" if it does not."""
-    span, held = active_range(symbol), nearest(symbol, value)
-    if span is None or held is None or held == value:
+    span, clamped = active_range(symbol), nearest(symbol, value)
+    if span is None or clamped is None or clamped == value:
         return ""
-    return f"; the range {_ends(span)} ({span.where}) makes it {held}"
+    return f"; the range {_ends(span)} ({span.where}) makes it {clamped}"
 
 
-def _choice_reason(symbol: Symbol, asked: Mapping[str, Request] | None) -> str:
+def _choice_reason(symbol: Symbol, requested: Mapping[str, SymbolRequest] | None) -> str:
     picked = symbol.choice.selection
     if picked is None:
         return "its choice has picked nothing"
-    by = f", {_asked(picked, asked)}" if picked.user_value else ""
+    by = f", {_requested_by(picked, requested)}" if picked.user_value else ""
     return f"its choice has picked {picked.name}{by}"
 
 
-def _asked(symbol: Symbol, asked: Mapping[str, Request] | None) -> str:
-    if asked is None:
+def _requested_by(symbol: Symbol, requested: Mapping[str, SymbolRequest] | None) -> str:
+    if requested is None:
         return "the .config has it"
-    request = asked.get(symbol.name)
+    request = requested.get(symbol.name)
     return f"asked for at {request.where}" if request else "no fragment asks for it"
 
 
@@ -269,7 +277,10 @@ def _active(expr: Expr) -> list[str]:
 
 
 def _cause(
-    kconfig: KernelKconfig, symbol: Symbol, request: Request, asked: Mapping[str, Request]
+    kconfig: KernelKconfig,
+    symbol: Symbol,
+    request: SymbolRequest,
+    requested: Mapping[str, SymbolRequest],
 ) -> str:
     switch = symbol.orig_type in _SWITCHES
     if switch and request.value not in kconfiglib.STR_TO_TRI:
@@ -282,17 +293,17 @@ def _cause(
         return _number_cause(symbol, request)
     if not symbol.visibility and not (switch and symbol.tri_value):
         return _invisible(kconfig, symbol)
-    return _reason(kconfig, symbol, asked)
+    return _reason(kconfig, symbol, requested)
 
 
-def _number_cause(symbol: Symbol, request: Request) -> str:
+def _number_cause(symbol: Symbol, request: SymbolRequest) -> str:
     span = active_range(symbol)
     if span is not None and nearest(symbol, request.value) not in (None, request.value):
         return f"the range is {_ends(span)} ({span.where})"
     return f"{request.value} is no {kconfiglib.TYPE_TO_STR[symbol.orig_type]}"
 
 
-def _mend(kconfig: KernelKconfig, symbol: Symbol, request: Request) -> str:
+def _remedy(kconfig: KernelKconfig, symbol: Symbol, request: SymbolRequest) -> str:
     switch = symbol.orig_type in _SWITCHES
     if switch and request.value not in kconfiglib.STR_TO_TRI:
         return "ask for y or n"
@@ -302,8 +313,8 @@ def _mend(kconfig: KernelKconfig, symbol: Symbol, request: Request) -> str:
         return "ask for a value that it can have"
     if symbol.choice and symbol.visibility:
         return "ask for one member of the choice only"
-    found = remedy.settings(kconfig, symbol, request.value)
-    others = [it for it in found or () if it[0] != symbol.name]
+    settings = remedy.settings(kconfig, symbol, request.value)
+    others = [it for it in settings or () if it[0] != symbol.name]
     if others:
         return f"set {_settings(tuple(others))}"
     return "drop the request; no setting that a fragment could make was found"

@@ -37,7 +37,7 @@ ALWAYS = Span()
 
 
 @dataclass(frozen=True)
-class Request:
+class SymbolRequest:
     """A request for one symbol: value as in a .config, place (file:line), and releases."""
 
     symbol: str
@@ -55,7 +55,7 @@ def path_of(name: str) -> Path:
     return path
 
 
-def read(path: Path) -> list[Request]:
+def read(path: Path) -> list[SymbolRequest]:
     """The requests of the fragment file ``path``; RequestError if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
@@ -64,7 +64,7 @@ def read(path: Path) -> list[Request]:
     return list(parse(text, name=path.name))
 
 
-def parse(text: str, *, name: str) -> Iterator[Request]:
+def parse(text: str, *, name: str) -> Iterator[SymbolRequest]:
     """The requests of ``text`` in order; RequestError at a line outside the grammar."""
     span = ALWAYS
     for number, raw in enumerate(text.splitlines(), 1):
@@ -73,17 +73,17 @@ def parse(text: str, *, name: str) -> Iterator[Request]:
             span = ALWAYS
         elif line.startswith("#:"):
             span = _span(line, where)
-        elif (asked := dotconfig.assignment(line)) is not None:
-            yield _request(asked, where, span)
+        elif (assignment := dotconfig.assignment(line)) is not None:
+            yield _request(assignment, where, span)
         elif not line.startswith("#"):
             raise _bad(where, line, "CONFIG_NAME=VALUE or a comment")
 
 
-def _request(asked: tuple[str, str], where: str, span: Span) -> Request:
-    symbol, value = asked
+def _request(assignment: tuple[str, str], where: str, span: Span) -> SymbolRequest:
+    symbol, value = assignment
     if _REQUEST.fullmatch(f"{symbol}={value}") is None:
         raise _bad(where, f"CONFIG_{symbol}={value}", 'y, m, n, a number or a "string"')
-    return Request(symbol, value, where, span)
+    return SymbolRequest(symbol, value, where, span)
 
 
 def _span(line: str, where: str) -> Span:
@@ -101,7 +101,7 @@ def _bad(where: str, line: str, wanted: str) -> RequestError:
     return RequestError(where, f"cannot read {line!r}", hint=f"write {wanted}")
 
 
-def stack(names: Iterable[str], version: str) -> tuple[Request, ...]:
+def stack(names: Iterable[str], version: str) -> tuple[SymbolRequest, ...]:
     """Return the requests of the fragments ``names`` for a kernel of ``version``.
 
     One for each symbol: the last in order. Errors as in ``path_of`` and ``read``.
@@ -109,7 +109,7 @@ def stack(names: Iterable[str], version: str) -> tuple[Request, ...]:
     return settle((request for name in names for request in read(path_of(name))), version)
 
 
-def settle(requests: Iterable[Request], version: str) -> tuple[Request, ...]:
+def settle(requests: Iterable[SymbolRequest], version: str) -> tuple[SymbolRequest, ...]:
     """Return the requests that apply to ``version``, for each symbol the last one.
 
     HarnessError (exit 2) if ``version`` is no kernel version.
@@ -121,6 +121,6 @@ def settle(requests: Iterable[Request], version: str) -> tuple[Request, ...]:
     return tuple({it.symbol: it for it in requests if of in it.span}.values())
 
 
-def render(requests: Iterable[Request]) -> str:
+def render(requests: Iterable[SymbolRequest]) -> str:
     """Return the requests as a file for the kernel's own tools (``KCONFIG_ALLCONFIG``)."""
     return dotconfig.render((request.symbol, request.value) for request in requests)

@@ -130,18 +130,20 @@ def _compare(
     return None
 
 
-def _with(found: Settings | None, last: tuple[str, str]) -> Settings | None:
-    return None if found is None else (*found, last)
+def _with(earlier: Settings | None, last: tuple[str, str]) -> Settings | None:
+    return None if earlier is None else (*earlier, last)
 
 
 def _all(parts: Iterable[Settings | None]) -> Settings | None:
-    found: dict[tuple[str, str], None] = {}
+    merged: dict[tuple[str, str], None] = {}
     for part in parts:
         if part is None:
             return None
-        found |= dict.fromkeys(part)
-    return tuple(found)
+        merged |= dict.fromkeys(part)
+    return tuple(merged)
 
 
-def _shortest(ways: Iterable[Settings | None]) -> Settings | None:
-    return min((way for way in ways if way is not None), key=len, default=None)
+def _shortest(alternatives: Iterable[Settings | None]) -> Settings | None:
+    return min(
+        (settings for settings in alternatives if settings is not None), key=len, default=None
+    )

@@ -10,8 +10,8 @@ its tokenizer, so that locations stay correct and no file is changed:
 - ``depends on A if B`` (in 7.3): ``A || (B = n)``. That is not ``A || !B``: for B=m it demands A.
 
 ``conf`` itself has changed in three points: see ``CHOICE_HONOURS_N``, ``UNSET_NUMBER_IS_ZERO`` and
-``OLD_NUMBER_IS_HELD``. One difference is left, which has no effect without modules: for a tristate
-with an ``imply`` of y and dependencies that are m, kconfiglib gives y and conf gives m.
+``OLD_NUMBER_IS_CLAMPED``. One difference is left, without effect if there are no modules: for a
+tristate with an ``imply`` of y and dependencies that are m, kconfiglib gives y and conf gives m.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ CHOICE_HONOURS_N: Release = (6, 11)
 UNSET_NUMBER_IS_ZERO: Release = (6, 11)
 # A number in an old .config that is out of its range is moved to the nearest end of the range,
 # instead of dropped.
-OLD_NUMBER_IS_HELD: Release = (6, 11)
+OLD_NUMBER_IS_CLAMPED: Release = (6, 11)
 
 DECIMAL, HEXADECIMAL = 10, 16
 _BASES = {kconfiglib.INT: DECIMAL, kconfiglib.HEX: HEXADECIMAL}
@@ -88,7 +88,7 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
     """kconfiglib.Kconfig with the three additional constructs.
 
     ``transitional`` has the symbols with that mark. ``zeroed`` has the numbers that got the default
-    0. ``held`` has the numbers that were moved into their range, with the value given before.
+    0. ``clamped`` has the numbers that were moved into their range, with the value given before.
     """
 
     def __init__(self, top: str, *, of: Release, shell: Shell) -> None:
@@ -96,7 +96,7 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
         self.shell = shell
         self.transitional: set[Symbol] = set()
         self.zeroed: set[Symbol] = set()
-        self.held: dict[Symbol, str] = {}
+        self.clamped: dict[Symbol, str] = {}
         self._entry: Any = None
         super().__init__(top, warn_to_stderr=False)
         if of >= UNSET_NUMBER_IS_ZERO:
@@ -205,8 +205,8 @@ def assign(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
             kconfig.syms[name].set_value(_plain(value))
     if kconfig.of >= CHOICE_HONOURS_N:
         _settle_choices(kconfig, list(values))
-    if kconfig.of >= OLD_NUMBER_IS_HELD:
-        _hold_to_ranges(kconfig, values)
+    if kconfig.of >= OLD_NUMBER_IS_CLAMPED:
+        _clamp_to_ranges(kconfig, values)
 
 
 def _plain(value: str) -> str:
@@ -215,31 +215,31 @@ def _plain(value: str) -> str:
     return value
 
 
-def allnoconfig(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
-    """Set ``asked``, and every other symbol with a prompt to n, as ``make allnoconfig`` does."""
+def allnoconfig(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
+    """Set ``values``, and every other symbol with a prompt to n, as ``make allnoconfig`` does."""
     for symbol in kconfig.unique_defined_syms:
         if symbol.orig_type in (kconfiglib.BOOL, kconfiglib.TRISTATE) and not symbol.choice:
             symbol.set_value(0)
-    assign(kconfig, asked)
-    _hold_to_ranges(kconfig, asked)
+    assign(kconfig, values)
+    _clamp_to_ranges(kconfig, values)
 
 
-def _hold_to_ranges(kconfig: KernelKconfig, asked: Mapping[str, str]) -> None:
+def _clamp_to_ranges(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
     """Move numbers out of range to the nearest end (symbol.c, sym_validate_range).
 
     kconfiglib drops such values. The loop repeats because a range may depend on another number.
     """
-    numbers = {kconfig.syms[name]: value for name, value in asked.items() if name in kconfig.syms}
+    numbers = {kconfig.syms[name]: value for name, value in values.items() if name in kconfig.syms}
     for _ in range(len(numbers) + 1):
         moved = False
         for symbol, value in numbers.items():
-            held = nearest(symbol, value)
-            if held is not None and symbol.user_value != held:
-                symbol.set_value(held)
+            clamped = nearest(symbol, value)
+            if clamped is not None and symbol.user_value != clamped:
+                symbol.set_value(clamped)
                 moved = True
         if not moved:
             break
-    kconfig.held = {it: value for it, value in numbers.items() if nearest(it, value) != value}
+    kconfig.clamped = {it: value for it, value in numbers.items() if nearest(it, value) != value}
 
 
 @dataclass(frozen=True)

@@ -26,6 +26,7 @@ if not __package__:  # run as a script, with no PYTHONPATH that leads to the pro
     sys.path.insert(0, str(PROJECT))
 
 from kpatch.lib import system  # noqa: E402
+from kpatch.lib.environment import VARIABLES  # noqa: E402
 
 VENV = PROJECT / ".venv"
 LOCK = PROJECT / "requirements.lock"
@@ -33,11 +34,11 @@ STAMP = VENV / "made-from"
 
 MAKE_VENV = (sys.executable, "-I", "-m", "venv", "--clear")
 
-# What pip is told of the user's environment: who and where he is, and how the network is reached.
-# Not PYTHON*, and of PIP_* what `settings` takes.
-PASSED_ON = (
-    *("HOME", "LOGNAME", "NETRC", "PATH", "TMPDIR", "USER"),
-    *("XDG_CACHE_HOME", "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME"),
+# Variables that pip gets: those of other programs, and how the network is reached. PYTHON* is left
+# out, and of PIP_* all but the `settings`.
+PIP_VARIABLES = (
+    *VARIABLES,
+    *("NETRC", "XDG_CACHE_HOME", "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME"),
     *("ALL_PROXY", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY"),
     *("all_proxy", "http_proxy", "https_proxy", "no_proxy"),
     *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
@@ -91,7 +92,7 @@ PACKAGES: dict[str, str] = {
 
 def main() -> int:
     """Make everything ready; the exit status (0, or 2 with one line of what to do)."""
-    return packages() or environment()
+    return packages() or virtual_environment()
 
 
 def packages() -> int:
@@ -131,7 +132,7 @@ def present(sign: str) -> bool:
     return shutil.which(sign, path=path) is not None or Path(sign).is_file()
 
 
-def environment() -> int:
+def virtual_environment() -> int:
     """Make the virtual environment, unless it was made from this very lock file."""
     if made():
         return 0
@@ -162,18 +163,18 @@ def make() -> int:
     """Make it; the stamp comes last, so that half of one is never taken for whole."""
     print("vfio-acpi: making the virtual environment .venv (about half a minute)", flush=True)
     STAMP.unlink(missing_ok=True)
-    clean = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    clean = {name: os.environ[name] for name in PIP_VARIABLES if name in os.environ}
     pip = [str(VENV / "bin" / "python"), "-I", "-m", "pip"]
     options = ["-qq", "--require-hashes", "--no-deps", "--requirement", str(LOCK)]
-    if not run([*MAKE_VENV, str(VENV)], clean):
+    if not run_step([*MAKE_VENV, str(VENV)], clean):
         return USAGE
-    if not run([*pip, "install", *options], clean | settings(pip, clean)):
+    if not run_step([*pip, "install", *options], clean | settings(pip, clean)):
         return USAGE
     STAMP.write_text(wanted())
     return 0
 
 
-def run(argv: list[str], env: dict[str, str]) -> bool:
+def run_step(argv: list[str], env: dict[str, str]) -> bool:
     """Run a step; whether it worked. Says so if it did not."""
     status = subprocess.run(argv, env=env, check=False).returncode
     if status != 0:
@@ -187,14 +188,16 @@ def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
     pip itself tells the settings, since it knows where they are.
     """
     known = {f"PIP_{name.upper().replace('-', '_')}" for name in PIP_LISTS | PIP_WORDS}
-    told = {name: os.environ[name] for name in {*known, "PIP_CONFIG_FILE"} if name in os.environ}
+    pip_variables = {
+        name: os.environ[name] for name in {*known, "PIP_CONFIG_FILE"} if name in os.environ
+    }
     # These are options of `config` too, which choose a file; a setting of one would count.
     every = {"PIP_GLOBAL": "0", "PIP_SITE": "0", "PIP_USER": "0"}
-    argv, env = [*pip, "config", "list"], clean | told | every
+    argv, env = [*pip, "config", "list"], clean | pip_variables | every
     listing = subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=False)
-    found = [match for line in listing.stdout.splitlines() if (match := SETTING.match(line))]
+    matches = [match for line in listing.stdout.splitlines() if (match := SETTING.match(line))]
     taken: dict[str, str] = {}
-    for match in sorted(found, key=lambda match: SECTIONS.index(match["section"])):
+    for match in sorted(matches, key=lambda match: SECTIONS.index(match["section"])):
         name, value = match["name"], str(ast.literal_eval(match["value"]))
         if name in PIP_LISTS:
             value = " ".join(value.split())
@@ -205,10 +208,10 @@ def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
 
 def quiet(argv: list[str]) -> int:
     """Run ``argv``, showing its output only if it fails."""
-    run = subprocess.run(argv, check=False, capture_output=True, text=True)
-    if run.returncode != 0 and argv[-1] != "true":
-        print(run.stdout + run.stderr, file=sys.stderr)
-    return run.returncode
+    ended = subprocess.run(argv, check=False, capture_output=True, text=True)
+    if ended.returncode != 0 and argv[-1] != "true":
+        print(ended.stdout + ended.stderr, file=sys.stderr)
+    return ended.returncode
 
 
 def refuse(reason: str) -> int:

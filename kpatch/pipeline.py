@@ -27,7 +27,7 @@ from kpatch.lib import confine, tools
 from kpatch.lib.progress import LiveStage, Progress
 from kpatch.model import Applied, Config, Kernel, Origin, Series, Tree
 from kpatch.report import result, write
-from kpatch.report.output_dir import Output, open_output_dir
+from kpatch.report.output_dir import OutputDir, open_output_dir
 from kpatch.run import runner
 from kpatch.run.protocol import Detected
 from kpatch.run.vm_run import VmRun
@@ -75,15 +75,15 @@ class Request:
             return tuple(dict.fromkeys((catalog.BASE, *named)))
         return named
 
-    def command(self, one: Series) -> list[str]:
-        """The command that repeats the run of ``one`` of the series, in any folder.
+    def command(self, series: Series) -> list[str]:
+        """The command that repeats the run of ``series`` of the series, in any folder.
 
         It runs the control before, if that was run before: see
         `kpatch.verdict.judge.control_titles`.
         """
         # A series from a file is told by its path; it has one mailbox then.
-        known = one.origin is not Origin.MBOX
-        named = one.name if known else str(one.mailboxes[0])
+        known = series.origin is not Origin.MBOX
+        named = series.name if known else str(series.mailboxes[0])
         options = {
             "--kernel": _from_anywhere(self.kernel),
             "--series": named,
@@ -99,20 +99,20 @@ class Request:
         given = [word for name, value in options.items() if value for word in (name, value)]
         if not known:
             given.append("--control" if self.control else "--no-control")
-        if catalog.BASE in self._before(one) and (known or not self.control):
+        if catalog.BASE in self._before(series) and (known or not self.control):
             given = ["--series", catalog.BASE, *given]
         if self.untrusted:
             given.append("--untrusted")
         return [sys.executable, "-m", "kpatch", "test", *given]
 
-    def _before(self, one: Series) -> tuple[str, ...]:
-        """The series that run before ``one``."""
+    def _before(self, series: Series) -> tuple[str, ...]:
+        """The series that run before ``series``."""
         names = self.names()
         paths = [
             str(catalog.place(name)) if catalog.origin(name) is Origin.MBOX else name
             for name in names
         ]
-        itself = {one.name, *map(str, one.mailboxes)}
+        itself = {series.name, *map(str, series.mailboxes)}
         return names[: next((n for n, path in enumerate(paths) if path in itself), 0)]
 
 
@@ -129,7 +129,7 @@ def _from_anywhere(kernel: str) -> str:
 
 
 @dataclass
-class Findings:
+class RunState:
     """What a run knows so far; a run that ends early has a result all the same."""
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
@@ -148,19 +148,19 @@ class Pipeline:
     def __init__(self, request: Request, progress: Progress) -> None:
         self.request = request
         self.progress = progress
-        self.found = Findings()
+        self.state = RunState()
 
     @property
     def flavor(self) -> flavors.Flavor:
         """The flavor asked for; HarnessError (exit 2) if there is none of that name."""
-        found = flavors.FLAVORS.get(self.request.flavor)
-        if found is None:
+        flavor = flavors.FLAVORS.get(self.request.flavor)
+        if flavor is None:
             raise HarnessError(
                 f"FLAVOR={self.request.flavor}",
                 "unknown flavor",
                 hint=f"choose from {', '.join(flavors.FLAVORS)}",
             )
-        return found
+        return flavor
 
     @contextmanager
     def _stage(
@@ -173,14 +173,14 @@ class Pipeline:
 
     def source(self) -> Tree:
         """The kernel tree."""
-        if self.found.tree is None:
+        if self.state.tree is None:
             with self._stage("source") as stage:
                 tree = resolve.resolve(
                     self.request.kernel, stage=stage, refresh=self.request.refresh
                 )
                 stage.cached = tree.cached
-            self.found.tree = tree
-        return self.found.tree
+            self.state.tree = tree
+        return self.state.tree
 
     def apply(self, name: str) -> Applied:
         """The series ``name`` applied to the tree."""
@@ -188,8 +188,8 @@ class Pipeline:
         with self._stage("apply", name) as stage:
             loaded = catalog.load(name, tree.base, mechanism=self.request.mechanism or UNDETECTED)
             applied = apply.apply(tree, loaded, stage=stage)
-        told = (loaded.name, loaded.title, loaded.mechanism, applied.subjects)
-        self.found.series.append(result.SeriesInfo(*told, delta_id=applied.delta_id))
+        facts = (loaded.name, loaded.title, loaded.mechanism, applied.subjects)
+        self.state.series.append(result.SeriesInfo(*facts, delta_id=applied.delta_id))
         return applied
 
     def config(self, applied: Applied) -> Config:
@@ -206,7 +206,7 @@ class Pipeline:
                 stage=stage,
             )
             stage.cached = resolved.cached
-        self.found.configs[applied.series.name] = resolved.config_id
+        self.state.configs[applied.series.name] = resolved.config_id
         return resolved
 
     def explain(self, applied: Applied, symbol: str) -> str:
@@ -230,7 +230,7 @@ class Pipeline:
         with self._stage("build", applied.series.name) as stage:
             built = kernel.build(applied, resolved, jobs=self.request.jobs, stage=stage)
             stage.cached = built.cached
-        self.found.kernels[applied.series.name] = built
+        self.state.kernels[applied.series.name] = built
         return built
 
     def selftests(self, kernel: Kernel) -> Selftests | None:
@@ -249,10 +249,10 @@ class Pipeline:
             firmware = machine.aml(table, stage=stage)
             images = guest_image.images(table, clients=acpid.folder(stage=stage), stage=stage)
             stage.cached = images.cached
-            chosen = self.found.accel or accel.choose(self.request.accel, kernel.image)
-        if self.found.accel is None:
+            chosen = self.state.accel or accel.choose(self.request.accel, kernel.image)
+        if self.state.accel is None:
             self.progress.say(f"acceleration: {chosen.used} ({chosen.reason})")
-        self.found.accel = chosen
+        self.state.accel = chosen
         image = None if own is None else own.image
         arguments = self.flavor.arguments
         return qemu.Setup(kernel.image, table, firmware, images, chosen, image, arguments)
@@ -264,10 +264,10 @@ class Pipeline:
             argv = qemu.shell_command(setup, kernel.applied.series.mechanism, stage=stage)
         return qemu.shell(argv)
 
-    def test(self, kernel: Kernel, output: Output) -> judge.SeriesRun:
+    def test(self, kernel: Kernel, output: OutputDir) -> judge.SeriesRun:
         """The suite on the kernel; consoles go to ``output``."""
-        of = kernel.applied.series
-        name, mechanism = of.name, of.mechanism
+        series = kernel.applied.series
+        name, mechanism = series.name, series.mechanism
         own = self.selftests(kernel)
         if own is not None:
             output.write(write.selftests_log_name(name), own.log.read_bytes())
@@ -277,8 +277,8 @@ class Pipeline:
             self.request.tests,
             self.request.limits,
             self.flavor.slowness,
-            detect=not of.origin.trusted,
-            excused=judge.control_titles(self.found.runs),
+            detect=not series.origin.trusted,
+            excused=judge.control_titles(self.state.runs),
         )
         with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:
             stage.command(self.request.command(kernel.applied.series), cwd=PROJECT)
@@ -288,28 +288,28 @@ class Pipeline:
                 lambda number: output.file(write.console_name(name, number)),
                 stage=stage,
             )
-        run = _series_run(of, vms)
-        self.found.runs.append(run)
-        self.found.series = [
+        run = _series_run(series, vms)
+        self.state.runs.append(run)
+        self.state.series = [
             replace(info, mechanism=run.mechanism, detected=run.detected)
             if info.name == name
             else info
-            for info in self.found.series
+            for info in self.state.series
         ]
         if run.detected:
             self.progress.say(f"{name}: mechanism {run.mechanism} ({run.detected})")
         return run
 
 
-def _series_run(of: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
+def _series_run(series: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
     """Return what is judged: a mechanism that nobody declared is the one that was detected.
 
     Of a declared one nothing is called detected: the guest looks only for what contradicts it.
     """
-    if of.mechanism != UNDETECTED:
-        return judge.SeriesRun(of.name, of.mechanism, tuple(vms))
-    found = runner.detected(vms) or Detected(UNKNOWN, "the guest did not come to tell")
-    return judge.SeriesRun(of.name, found.mechanism, tuple(vms), found.how)
+    if series.mechanism != UNDETECTED:
+        return judge.SeriesRun(series.name, series.mechanism, tuple(vms))
+    detected = runner.detected(vms) or Detected(UNKNOWN, "the guest did not come to tell")
+    return judge.SeriesRun(series.name, detected.mechanism, tuple(vms), detected.how)
 
 
 def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
@@ -339,17 +339,17 @@ def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
         return _write(output, _result(pipeline, table, error))
 
 
-def _stages(pipeline: Pipeline, output: Output) -> None:
+def _stages(pipeline: Pipeline, output: OutputDir) -> None:
     _ = pipeline.flavor  # an unknown one shows before anything is downloaded
-    tools.check()
-    confine.require(asked=pipeline.request.untrusted)
+    tools.require_all()
+    confine.require(demanded=pipeline.request.untrusted)
     pipeline.progress.say(f"confinement: {confine.described()}")
     # All are applied before the first is built: a series that does not apply shows at once.
-    applied = [pipeline.apply(name) for name in pipeline.request.names()]
-    _refuse_same_names(applied)
-    for one in applied:
-        kernel = pipeline.build(one)
-        name = one.series.name
+    all_applied = [pipeline.apply(name) for name in pipeline.request.names()]
+    _refuse_same_names(all_applied)
+    for applied in all_applied:
+        kernel = pipeline.build(applied)
+        name = applied.series.name
         output.write(write.config_name(name), kernel.config.text)
         output.write(write.build_log_name(name), kernel.log.read_bytes())
         pipeline.test(kernel, output)
@@ -358,7 +358,7 @@ def _stages(pipeline: Pipeline, output: Output) -> None:
 def _refuse_same_names(applied: Sequence[Applied]) -> None:
     """HarnessError (exit 2) if two series have one name, by which logs and results are kept."""
     first: dict[str, Series] = {}
-    for series_ in (one.series for one in applied):
+    for series_ in (item.series for item in applied):
         other = first.setdefault(series_.name, series_)
         if other is not series_:
             raise HarnessError(
@@ -368,7 +368,7 @@ def _refuse_same_names(applied: Sequence[Applied]) -> None:
             )
 
 
-def _write(output: Output, outcome: result.RunResult) -> result.RunResult:
+def _write(output: OutputDir, outcome: result.RunResult) -> result.RunResult:
     write.write(output, outcome)
     return outcome
 
@@ -378,24 +378,24 @@ def _result(
     table: dict[str, requirements.Requirement],
     error: HarnessError | None,
 ) -> result.RunResult:
-    found, request = pipeline.found, pipeline.request
-    tree = found.tree
+    state, request = pipeline.state, pipeline.request
+    tree = state.tree
     base = None if tree is None else tree.base
-    judgement = judge.judge(table, found.runs, complete=not request.tests, base=base)
-    hellos = [vm.transcript.hello for run in found.runs for vm in run.vms]
+    judgement = judge.judge(table, state.runs, complete=not request.tests, base=base)
+    hellos = [vm.transcript.hello for run in state.runs for vm in run.vms]
     release = next((hello.release for hello in hellos if hello is not None), None)
     return result.RunResult(
         exit_code=error.code if error is not None else judgement.exit_code,
         flavor=request.flavor,
-        started=_iso(found.started),
-        seconds=round(time.monotonic() - found.clock, 3),
+        started=_iso(state.started),
+        seconds=round(time.monotonic() - state.clock, 3),
         kernel=None
         if tree is None
         else result.KernelInfo(tree.version, tree.provider, tree.tree_id, tree.origin, release),
-        series=tuple(_as_built(item, found) for item in found.series),
-        accel=found.accel,
+        series=tuple(_as_built(item, state) for item in state.series),
+        accel=state.accel,
         confinement=confine.described(),
-        tools=versions(found),
+        tools=versions(state),
         selection=request.tests,
         requirements={name: entry.text for name, entry in table.items()},
         stages=tuple(pipeline.progress.records),
@@ -406,13 +406,13 @@ def _result(
     )
 
 
-def _as_built(item: result.SeriesInfo, found: Findings) -> result.SeriesInfo:
+def _as_built(item: result.SeriesInfo, state: RunState) -> result.SeriesInfo:
     """Return the series with what is known of its config and its kernel."""
-    item = replace(item, config_id=found.configs.get(item.name))
-    built = found.kernels.get(item.name)
+    item = replace(item, config_id=state.configs.get(item.name))
+    built = state.kernels.get(item.name)
     if built is None:
         return item
-    base = found.kernels.get(catalog.BASE)
+    base = state.kernels.get(catalog.BASE)
     return replace(
         item,
         kernel_id=built.kernel_id,
@@ -426,24 +426,24 @@ def folder_name(kernel: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]+", "-", shown).strip("-.") or "kernel"
 
 
-def versions(found: Findings) -> dict[str, str]:
+def versions(state: RunState) -> dict[str, str]:
     """The versions of what a run's outcome may depend on."""
-    told = {"python": platform.python_version()}
-    told |= {name: importlib.metadata.version(name) for name in PACKAGES}
-    compilers = {kernel.compiler for kernel in found.kernels.values() if kernel is not None}
+    programs = {"python": platform.python_version()}
+    programs |= {name: importlib.metadata.version(name) for name in PACKAGES}
+    compilers = {kernel.compiler for kernel in state.kernels.values() if kernel is not None}
     if compilers:
-        told["compiler"] = ", ".join(sorted(compilers))
-    if found.accel is not None:
-        told["qemu"] = qemu_version()
-    return told
+        programs["compiler"] = ", ".join(sorted(compilers))
+    if state.accel is not None:
+        programs["qemu"] = qemu_version()
+    return programs
 
 
 def qemu_version() -> str:
     """What QEMU calls itself, "7.2.22"."""
     argv = ["qemu-system-x86_64", "--version"]
-    said = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
-    found = re.search(r"version (\S+)", said)
-    return found[1] if found else "unknown"
+    output = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
+    match = re.search(r"version (\S+)", output)
+    return match[1] if match else "unknown"
 
 
 def _iso(moment: datetime) -> str:

@@ -7,13 +7,11 @@ Source: Documentation/ABI/testing/sysfs-devices-firmware_node, drivers/acpi/devi
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from ktests.debugger import Debugger
-from ktests.pci import Device
+from ktests.pci import PciDevice
 
 BUS = Path("/sys/bus/acpi/devices")
 
@@ -48,7 +46,7 @@ class Firmware:
     """
 
     def __init__(self, debugger: Debugger, fence: Unrelated) -> None:
-        self._debugger = debugger
+        self.debugger = debugger
         # The paths are looked up once: sysfs is slow under emulation, and every test flushes.
         device = fence.folder
         # The driver is bound to the platform device (seen in 6.12) or to the ACPI device (6.1).
@@ -65,17 +63,11 @@ class Firmware:
         non-preemptible kernel for longer than the kernel's watchdogs allow on a busy host.
         """
         for sent in range(0, count, PIECE):
-            self._debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))
+            self.debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))
 
     def notify_path(self, path: str, value: int) -> None:
         """Notify the object ``path`` with the debugger's command "notify", without AML."""
-        self._debugger.run(f"notify {path} {value:#x}")
-
-    @contextmanager
-    def left(self) -> Iterator[None]:
-        """Close the debugger for the length of the block, so that another program can open it."""
-        with self._debugger.released():
-            yield
+        self.debugger.run(f"notify {path} {value:#x}")
 
     def flush_handlers(self) -> None:
         """Wait until every queued Notify handler has run.
@@ -88,7 +80,7 @@ class Firmware:
             _write(f"{self._driver}/{what}", self._fence)
 
 
-def described(device: Device) -> str:
+def described(device: PciDevice) -> str:
     """Return the path of the ACPI object that firmware has for a PCI device, "" for none.
 
     The object is found by its _ADR below the object of the bus (ACPI 6.5, 6.1.1), and not by the
@@ -100,9 +92,9 @@ def described(device: Device) -> str:
         address, path = folder / "adr", folder / "path"
         if not address.exists() or int(address.read_text(), 16) != device.address:
             continue
-        found = short(path.read_text().strip())
-        if found.rpartition(".")[0] == bus:
-            return found
+        object_path = short(path.read_text().strip())
+        if object_path.rpartition(".")[0] == bus:
+            return object_path
     return ""
 
 

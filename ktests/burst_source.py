@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The interface of burst sources, `Intake`.
+"""The interface of burst sources.
 
 A burst source sends one burst of distinguishable notifications, and counts how many arrived, were
 lost, doubled or reordered. A `Reader` reads the burst. The source evaluates what the reader has
@@ -21,7 +21,7 @@ FIRST = 0x100
 NOT_SENT = -1
 
 
-class Intake(Closing, ABC):
+class BurstSource(Closing, ABC):
     """The interface of a burst source. A context manager."""
 
     @abstractmethod

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A VMM in a cell: a confined process that inherits its open device and receives notifications.
+"""A VMM in a confined process, which inherits its open device and receives notifications.
 
 `Mechanism.vmm` starts the unconfined counterpart, which runs in the test's own process.
 """
@@ -9,10 +9,10 @@ from __future__ import annotations
 from contextlib import ExitStack
 
 from ktests.acpi import Firmware
-from ktests.confined_process import Cell
+from ktests.confined_process import ConfinedProcess
 from ktests.confinement import NOBODY, Confinement
 from ktests.mechanism import Heard, Mechanism
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from uapi import probe, vfio
 from uapi.closing import Closing
 
@@ -21,19 +21,19 @@ class ConfinedVmm(Closing):
     """A confined VMM that has one device. A context manager.
 
     The test opens the device, as a privileged broker does, and the confined process inherits the
-    descriptor. The confined process then registers for notifications by itself. CellError if the
-    registration fails.
+    descriptor. The confined process then registers for notifications by itself. ConfinedError if
+    the registration fails.
     """
 
     def __init__(
         self,
         mechanism: Mechanism,
-        device: Device,
+        device: PciDevice,
         firmware: Firmware,
         family: probe.Family,
         confined: Confinement,
         *,
-        via: str | None = None,
+        open_method: str | None = None,
     ) -> None:
         self.device = device
         self._firmware = firmware
@@ -42,10 +42,12 @@ class ConfinedVmm(Closing):
         with ExitStack() as stack:
             # The test keeps the device open only to cause the loopback that marks the end of the
             # notifications.
-            self._vfio = stack.enter_context(vfio.Device.open(device.bdf, via))
+            self._vfio = stack.enter_context(vfio.Device.open(device.bdf, open_method))
             fd = self._vfio.fileno()
             register = mechanism.register(fd, family)
-            self.confined_process = stack.enter_context(Cell(register, confined, handed=(fd,)))
+            self.confined_process = stack.enter_context(
+                ConfinedProcess(register, confined, handed=(fd,))
+            )
             self._stack = stack.pop_all()
 
     def heard(self) -> list[Heard]:
@@ -60,8 +62,8 @@ class ConfinedVmm(Closing):
         self._stack.close()
 
 
-def privileges(confined_process: Cell) -> str:
-    """Describe the privileges of the cell's process in words, for a test's record.
+def privileges(confined_process: ConfinedProcess) -> str:
+    """Describe the privileges of the confined process in words, for a test's record.
 
     The uid, the capabilities, the namespaces and the seccomp mode are taken from procfs.
     """
@@ -75,7 +77,7 @@ def privileges(confined_process: Cell) -> str:
 
 
 def expected_privileges(confined: Confinement) -> str:
-    """Return the text that `privileges` has to return for a cell with this confinement."""
+    """Return the text that `privileges` has to return for a process with this confinement."""
     own = ", ".join(sorted(confined.namespaces)) or "none"
     mode = 0 if confined.calls is None else 2
     return f"uid {NOBODY}, no capability, own namespaces: {own}, seccomp mode {mode}"

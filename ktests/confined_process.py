@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A cell: a confined process that inherits descriptors and reports the messages that it receives.
+"""A confined process that inherits descriptors and reports the messages that it receives.
 
 It reports through memory that it shares with its parent, which takes no system call: under a
 seccomp filter the process calls only read(2) and poll(2).
@@ -33,24 +33,25 @@ MESSAGE_SIZE = 124
 
 STARTING, LISTENING, BROKEN = range(3)
 
-# The exit status of a cell that could not start, or that has received MESSAGES messages.
+# The exit status of a confined process that could not start, or that has received MESSAGES
+# messages.
 FAILED = 1
 # The exit status of a process that a signal ended is this plus the signal's number, as in a shell.
 SIGNALLED = 128
 
 
 class Source(Protocol):
-    """A file from which a cell reads its messages, one message with each read(2)."""
+    """A file from which a confined process reads its messages, one message with each read(2)."""
 
     def fileno(self) -> int:
         """Return the descriptor to poll and to read."""
 
 
-class CellError(RuntimeError):
-    """A cell did not start, ended by itself, or did not receive or answer in time.
+class ConfinedError(RuntimeError):
+    """A confined process did not start, ended by itself, or did not receive or answer in time.
 
-    The text is the error and the traceback of a cell that did not start, else the description of
-    the fault.
+    The text is the error and the traceback of a confined process that did not start, else the
+    description of the fault.
     """
 
 
@@ -65,13 +66,13 @@ class Message(ctypes.Structure):
 
 
 class Shared(ctypes.Structure):
-    """The memory that a cell and its parent share. Only the forked processes write to it.
+    """The memory that a confined process and its parent share; only forked processes write to it.
 
-    ``messages`` holds the messages that the cell has read, and ``count`` is their number; the cell
+    ``messages`` are the messages that the process has read, ``count`` is their number; the process
     increments ``count`` after it has written a message. ``answered`` is the number of questions of
-    the parent that the cell has answered; each asks whether the cell has read everything. ``pid``
-    is the cell's process id as the parent sees it. ``state`` is STARTING, LISTENING or BROKEN.
-    ``trouble`` is the traceback of the error that ended the cell.
+    the parent that the process has answered; each asks whether the process has read everything.
+    ``pid`` is the process id as the parent sees it. ``state`` is STARTING, LISTENING or BROKEN.
+    ``trouble`` is the traceback of the error that ended the process.
     """
 
     _fields_ = (
@@ -84,16 +85,16 @@ class Shared(ctypes.Structure):
     )
 
 
-class Cell(Closing):
-    """A running cell. A context manager.
+class ConfinedProcess(Closing):
+    """A running confined process. A context manager.
 
-    The cell confines itself as ``confined`` says, except for the seccomp filter. Then it calls
+    The process confines itself as ``confined`` says, except for the seccomp filter. Then it calls
     ``register``, which registers for the messages and returns the source of them. Then it installs
-    the filter and reads from the source. Of the parent's descriptors the cell keeps those in
-    ``handed`` and the reading end of a pipe; the cell ends when the parent closes the other end.
+    the filter and reads from the source. Of the parent's descriptors the process keeps those in
+    ``handed`` and the reading end of a pipe; it ends when the parent closes the other end.
 
-    CellError if the confinement fails or ``register`` raises. Its text is the error, followed by
-    the traceback.
+    ConfinedError if the confinement fails or ``register`` raises. Its text is the error, followed
+    by the traceback.
     """
 
     def __init__(
@@ -115,19 +116,19 @@ class Cell(Closing):
             self._wait(self._started, "did not start")
             if self._shared.state == BROKEN:
                 trace = self._shared.trouble.decode(errors="replace").strip()
-                raise CellError(f"{trace.splitlines()[-1]}\n{trace}")
+                raise ConfinedError(f"{trace.splitlines()[-1]}\n{trace}")
         except BaseException:
             self.close()
             raise
 
     @property
     def pid(self) -> int:
-        """The process id of the cell as seen from outside the cell's pid namespace."""
+        """The process id as seen from outside the pid namespace of the process."""
         return int(self._shared.pid)
 
     @property
     def status(self) -> dict[str, str]:
-        """The fields of the cell's /proc/PID/status by name; see proc(5)."""
+        """The fields of the process's /proc/PID/status by name; see proc(5)."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
@@ -142,51 +143,52 @@ class Cell(Closing):
 
     @property
     def descriptors(self) -> list[str]:
-        """The targets of the links in the cell's /proc/PID/fd: one for each open descriptor."""
+        """The targets of the links in the process's /proc/PID/fd: one for each open descriptor."""
         return sorted(str(entry.readlink()) for entry in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def messages(self, since: int = 0) -> list[bytes]:
-        """Return the messages that the cell has received so far, from index ``since`` on.
+        """Return the messages that the process has received so far, from index ``since`` on.
 
         OSError with the errno of the read(2) if one of these failed.
         """
         got = self._shared.messages[since : self._shared.count]
         for message in got:
             if message.size < 0:
-                raise OSError(-message.size, f"the cell's read(2): {os.strerror(-message.size)}")
+                raise OSError(-message.size, f"the process's read(2): {os.strerror(-message.size)}")
         return [bytes(message.data[: message.size]) for message in got]
 
     def drain(self) -> None:
-        """Wait until the cell has read everything that was readable at the time of the call.
+        """Wait until the process has read everything that was readable at the time of the call.
 
-        CellError if the cell has ended or does not answer.
+        ConfinedError if the process has ended or does not answer.
         """
         self._asked += 1
-        with suppress(BrokenPipeError):  # the cell has ended: _wait() raises CellError
+        with suppress(BrokenPipeError):  # the process has ended: _wait() raises ConfinedError
             os.write(self._control, b"?")
         self._wait(lambda: self._shared.answered >= self._asked, "does not answer")
 
     def wait_for(self, arrived: Callable[[list[bytes]], bool], since: int = 0) -> list[bytes]:
         """Wait until ``arrived`` returns True for the messages from index ``since`` on.
 
-        Returns these messages. CellError if the cell ends before, or after `SECONDS`.
+        Returns these messages. ConfinedError if the process ends before, or after
+        `SECONDS`.
         """
         self._wait(lambda: arrived(self.messages(since)), "has not received what was waited for")
         return self.messages(since)
 
     def close(self) -> int:
-        """End the cell and return its exit status: SIGNALLED + N if the signal N ended it.
+        """End the process and return its exit status: SIGNALLED + N if the signal N ended it.
 
-        The cell is told to end by closing the pipe, and killed if it does not end within `SECONDS`.
-        A further call only returns the exit status again.
+        The process is told to end by closing the pipe, and killed if it does not end
+        within `SECONDS`. A further call only returns the exit status again.
         """
         self._hang_up()
         end = time.monotonic() + SECONDS
         while not self._over() and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if self._status is None:
-            # First the cell itself; in a pid namespace of its own it has another process id than
-            # the forked child, which waits for it.
+            # First the process itself; in a pid namespace of its own it has another
+            # process id than the forked child, which waits for it.
             for pid in dict.fromkeys((self.pid or self._child, self._child)):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -214,9 +216,9 @@ class Cell(Closing):
         end = time.monotonic() + SECONDS
         while not condition():
             if self._over() and not condition():
-                raise CellError(f"the cell {trouble}: it ended with status {self._status}")
+                raise ConfinedError(f"the process {trouble}: it ended with status {self._status}")
             if time.monotonic() > end:
-                raise CellError(f"the cell {trouble} within {SECONDS:g} s")
+                raise ConfinedError(f"the process {trouble} within {SECONDS:g} s")
             time.sleep(POLL_SECONDS)
 
 

@@ -14,7 +14,7 @@ from ktests.acpi import Firmware, Unrelated, short
 from ktests.debugger import Debugger
 from ktests.mechanism import Mechanism, Vmm
 from ktests.mechanisms.eventfd import EventfdVmm
-from ktests.pci import VFIO, Device, Port
+from ktests.pci import VFIO, PciDevice, Port
 from ktests.recorder import Job
 from uapi import acpi_event, probe
 
@@ -22,19 +22,19 @@ Measure = Callable[[str, float | str], None]
 
 
 @pytest.fixture(scope="session")
-def devices(job: Job) -> dict[str, Device]:
+def devices(job: Job) -> dict[str, PciDevice]:
     """Return the PCI functions of the machine by name.
 
     RuntimeError if QEMU's firmware describes one otherwise than the machine's table: the results of
     the tests would then say nothing about the kernel.
     """
-    found = {name: Device(name, **facts) for name, facts in job.machine["devices"].items()}
-    for device in found.values():
+    by_name = {name: PciDevice(name, **facts) for name, facts in job.machine["devices"].items()}
+    for device in by_name.values():
         check_description(device)
-    return found
+    return by_name
 
 
-def check_description(device: Device) -> None:
+def check_description(device: PciDevice) -> None:
     """Raise RuntimeError if firmware describes the device otherwise than the machine's table.
 
     Reading the firmware's description takes a while, so that it is read only if the companion that
@@ -73,14 +73,14 @@ def firmware(unrelated: dict[str, Unrelated]) -> Iterator[Firmware]:
 
 
 @pytest.fixture(scope="session")
-def bind(devices: dict[str, Device]) -> Iterator[Callable[[str], Device]]:
+def bind(devices: dict[str, PciDevice]) -> Iterator[Callable[[str], PciDevice]]:
     """Yield a function that binds the device of a name to vfio-pci and returns the device.
 
     The devices stay bound until the end of the session. A test that needs a device unbound has to
     unbind it.
     """
 
-    def bind(name: str) -> Device:
+    def bind(name: str) -> PciDevice:
         if devices[name].driver != VFIO:
             devices[name].bind()
             devices[name].forgo_reset()
@@ -117,30 +117,30 @@ def measure(request: pytest.FixtureRequest) -> Measure:
 class OpenEventfdVmm(Protocol):
     """The type of a function that starts a VMM with an eventfd on the device ``name``.
 
-    ``via`` selects how the device is opened: "cdev", "group", or None for either.
+    ``open_method`` selects how the device is opened: "cdev", "group", or None for either.
     """
 
-    def __call__(self, name: str, *, via: str | None = None) -> EventfdVmm:
+    def __call__(self, name: str, *, open_method: str | None = None) -> EventfdVmm:
         """Start the VMM and return it."""
 
 
 class OpenVmm(Protocol):
     """The type of a function that starts a VMM with the tested mechanism on the device ``name``.
 
-    ``via`` selects how the device is opened, see `Mechanism.vmm`.
+    ``open_method`` selects how the device is opened, see `Mechanism.vmm`.
     """
 
-    def __call__(self, name: str, *, via: str | None = None) -> Vmm:
+    def __call__(self, name: str, *, open_method: str | None = None) -> Vmm:
         """Start the VMM and return it."""
 
 
 @pytest.fixture
-def eventfd_vmm(bind: Callable[[str], Device], firmware: Firmware) -> Iterator[OpenEventfdVmm]:
+def eventfd_vmm(bind: Callable[[str], PciDevice], firmware: Firmware) -> Iterator[OpenEventfdVmm]:
     """Yield a function that starts VMMs with an eventfd; they are closed at the end of the test."""
     with ExitStack() as stack:
 
-        def start(name: str, *, via: str | None = None) -> EventfdVmm:
-            return stack.enter_context(EventfdVmm(bind(name), firmware, via))
+        def start(name: str, *, open_method: str | None = None) -> EventfdVmm:
+            return stack.enter_context(EventfdVmm(bind(name), firmware, open_method))
 
         yield start
 
@@ -148,15 +148,17 @@ def eventfd_vmm(bind: Callable[[str], Device], firmware: Firmware) -> Iterator[O
 @pytest.fixture
 def vmm(
     mechanism: Mechanism,
-    bind: Callable[[str], Device],
+    bind: Callable[[str], PciDevice],
     firmware: Firmware,
     family: probe.Family,
 ) -> Iterator[OpenVmm]:
     """Yield a function that starts VMMs with the tested mechanism; they are closed at the end."""
     with ExitStack() as stack:
 
-        def start(name: str, *, via: str | None = None) -> Vmm:
-            return stack.enter_context(mechanism.vmm(bind(name), firmware, family, via=via))
+        def start(name: str, *, open_method: str | None = None) -> Vmm:
+            return stack.enter_context(
+                mechanism.vmm(bind(name), firmware, family, open_method=open_method)
+            )
 
         yield start
 

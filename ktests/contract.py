@@ -148,5 +148,5 @@ def applies(needs: Collection[str], mechanism: str, first: str | None, release: 
     ``needs`` and ``first`` are the keys "needs" and "from" of the requirement. On the negative
     control (NONE) the tests of every mechanism run, and have to fail.
     """
-    held = mechanism == NONE or promised(needs, mechanism)
-    return held and testable(first, release)
+    included = mechanism == NONE or promised(needs, mechanism)
+    return included and testable(first, release)

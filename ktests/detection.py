@@ -18,7 +18,7 @@ from ktests.acpi import Firmware, Unrelated
 from ktests.contract import UNDETECTED, UNKNOWN
 from ktests.debugger import Debugger
 from ktests.mechanism import Sign, Site
-from ktests.pci import Device
+from ktests.pci import PciDevice
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,8 @@ class Detection:
 
 def signs() -> dict[str, Sign]:
     """Return the signs of all mechanisms in the order in which they are looked for."""
-    found = {name: record.sign for name, record in mechanisms.RECORDS.items()}
-    return dict(sorted(found.items(), key=lambda item: (item[1].rank, item[0])))
+    by_name = {name: record.sign for name, record in mechanisms.RECORDS.items()}
+    return dict(sorted(by_name.items(), key=lambda item: (item[1].rank, item[0])))
 
 
 def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -> Detection:
@@ -65,12 +65,12 @@ def conclude(seen: Mapping[str, str], table: Mapping[str, Sign] | None = None) -
     """
     table = signs() if table is None else table
     looked = [name for name in table if name in seen]
-    found = [name for name in looked if seen[name]]
-    if not found:
+    shown = [name for name in looked if seen[name]]
+    if not shown:
         return Detection(UNDETECTED, "; ".join(table[name].absent for name in looked))
-    how = "; ".join(seen[name] for name in found)
-    if len(found) == 1 and seen[found[0]] == table[found[0]].text:
-        return Detection(found[0], how)
+    how = "; ".join(seen[name] for name in shown)
+    if len(shown) == 1 and seen[shown[0]] == table[shown[0]].text:
+        return Detection(shown[0], how)
     return Detection(UNKNOWN, how)
 
 
@@ -93,7 +93,7 @@ def site(machine: Mapping[str, Any]) -> Iterator[Site]:
     the block the device is unbound and the firmware's debugger is closed.
     """
     name, facts = next(item for item in machine["devices"].items() if item[1]["path"])
-    device = Device(name, **facts)
+    device = PciDevice(name, **facts)
     device.bind()
     opened: list[Debugger] = []
 

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 from ktests.channel import Channel
-from ktests.pci import Device, Port
+from ktests.pci import PciDevice, Port
 
 
 @contextmanager
-def plugged(host: Channel, port: Port) -> Iterator[Device]:
+def plugged(host: Channel, port: Port) -> Iterator[PciDevice]:
     """Have the host plug in a device, and yield the device.
 
     At the end of the block the host pulls the device, unless it is already gone.

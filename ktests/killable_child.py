@@ -15,18 +15,18 @@ from ktests.task import SECONDS
 Say = Callable[[], None]
 
 
-class Victim:
+class KillableChild:
     """A forked child process that calls ``life``. A context manager.
 
     ``life`` gets a function as its argument, and calls it to report that it has reached a step.
     """
 
     def __init__(self, life: Callable[[Say], None]) -> None:
-        self.heard, said = os.pipe()
+        self.heard, write_end = os.pipe()
         self._process = os.fork()
         if not self._process:
-            _live(life, said)
-        os.close(said)
+            _live(life, write_end)
+        os.close(write_end)
 
     def __enter__(self) -> Self:
         return self
@@ -63,15 +63,15 @@ class Victim:
             os.close(gone)
 
 
-def _live(life: Callable[[Say], None], said: int) -> None:
+def _live(life: Callable[[Say], None], write_end: int) -> None:
     try:
-        life(lambda: _say(said, b"+"))
+        life(lambda: _say(write_end, b"+"))
     except BaseException as error:  # wait() reports it in the parent
-        _say(said, f"{type(error).__name__}: {error}".encode())
+        _say(write_end, f"{type(error).__name__}: {error}".encode())
     finally:
         # os._exit() skips the clean-up of the parent's fixtures and of pytest.
         os._exit(1)
 
 
-def _say(said: int, word: bytes) -> None:
-    os.write(said, word)
+def _say(write_end: int, word: bytes) -> None:
+    os.write(write_end, word)

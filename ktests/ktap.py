@@ -74,7 +74,7 @@ class Case:
 
 
 @dataclass(frozen=True)
-class Report:
+class SelftestReport:
     """All results of a selftest.
 
     ``planned`` is the number of tests in the plan, None if no plan was printed. ``rest`` are the
@@ -157,7 +157,7 @@ class _Level:
         return flaws
 
 
-def parse(text: str) -> Report:
+def parse(text: str) -> SelftestReport:
     """Parse the output of one selftest."""
     levels = [_Level(0)]
     for line in text.splitlines():
@@ -171,7 +171,9 @@ def parse(text: str) -> Report:
         elif line.strip() and not VERSION.match(line):
             levels[-1].lines.append(line)
     outer = _level(levels, 0)
-    return Report(outer.planned, tuple(outer.cases), tuple(outer.lines), tuple(outer.close()))
+    return SelftestReport(
+        outer.planned, tuple(outer.cases), tuple(outer.lines), tuple(outer.close())
+    )
 
 
 def _level(levels: list[_Level], indent: int) -> _Level:

@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from ktests.acpi import Firmware
-from ktests.burst_source import Intake
-from ktests.confined_process import Cell, Source
-from ktests.pci import Device
+from ktests.burst_source import BurstSource
+from ktests.confined_process import ConfinedProcess, Source
+from ktests.pci import PciDevice
 from uapi import probe, vfio
 from uapi.closing import Closing
 
@@ -30,7 +30,7 @@ class Site:
     ``device`` has an ACPI companion and is bound to vfio-pci. ``firmware`` opens the test firmware.
     """
 
-    device: Device
+    device: PciDevice
     firmware: Callable[[], Firmware]
 
 
@@ -66,7 +66,7 @@ class Heard:
 class Vmm(Closing, ABC):
     """A VMM that has one device and is registered for its notifications. A context manager."""
 
-    device: Device
+    device: PciDevice
 
     @abstractmethod
     def fileno(self) -> int:
@@ -106,45 +106,47 @@ class Mechanism(ABC):
     @abstractmethod
     def vmm(
         self,
-        device: Device,
+        device: PciDevice,
         firmware: Firmware,
         family: probe.Family | None = None,
         *,
-        via: str | None = None,
+        open_method: str | None = None,
     ) -> Vmm:
         """Start a VMM on a device that is bound to vfio-pci.
 
-        ``family`` is the acpi_event family, if the caller has already resolved it. ``via`` selects
-        how the device is opened: "cdev", "group", or None for either. A mechanism that does not
-        open the device ignores ``via``. UapiError if the kernel does not have the mechanism.
+        ``family`` is the acpi_event family, if the caller has already resolved it. ``open_method``
+        selects how the device is opened: "cdev", "group", or None for either. A mechanism that does
+        not open the device ignores it. UapiError if the kernel does not have the mechanism.
         """
 
     @abstractmethod
     def burst_source(
-        self, device: Device, firmware: Firmware, *, buffer: int | None = None
-    ) -> Intake:
+        self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
+    ) -> BurstSource:
         """Open a burst source on a bound device.
 
         ``buffer`` is the size of the receive buffer in bytes, if the mechanism uses a socket.
         """
 
     @abstractmethod
-    def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
+    def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
         """Return the arguments that make ``python -m uapi listen`` listen to ``devices``."""
 
     @abstractmethod
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
         """Return the function that registers a confined VMM for notifications.
 
-        A `Cell` calls the returned function in the confined process, and then reads from the source
-        that this function returns. ``fd`` is the descriptor of the VMM's open device, which the
-        process inherits. ``family`` is the acpi_event family. Each mechanism uses only one of
-        these two arguments.
+        A `ConfinedProcess` calls the returned function in the confined process, and then reads from
+        the source that this function returns. ``fd`` is the descriptor of the VMM's open device,
+        which the process inherits. ``family`` is the acpi_event family. Each mechanism uses only
+        one of these two arguments.
         """
 
     @abstractmethod
-    def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
-        """Wait until the cell has received every message that was sent to it.
+    def received(
+        self, confined_process: ConfinedProcess, device: vfio.Device, since: int
+    ) -> list[bytes]:
+        """Wait until the confined process has received every message that was sent to it.
 
         Returns the messages from index ``since`` on.
         """

@@ -6,10 +6,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from ktests.acpi import Firmware
-from ktests.pci import Device
+from ktests.pci import PciDevice
 
 
-def one_by_one(firmware: Firmware, device: Device, values: Iterable[int]) -> None:
+def one_by_one(firmware: Firmware, device: PciDevice, values: Iterable[int]) -> None:
     """Send the notifications ``values`` to the device; each is handled before the next is sent.
 
     Otherwise handlers could run on several CPUs and change the order.

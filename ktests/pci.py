@@ -18,7 +18,7 @@ BIND_SECONDS = 5.0
 
 
 @dataclass(frozen=True)
-class Device:
+class PciDevice:
     """A PCI function of the test machine.
 
     ``path`` is the path of the companion in the ACPI namespace according to the machine's table, ""
@@ -105,16 +105,16 @@ class Port:
     path: str
 
     @property
-    def plugged(self) -> Device | None:
+    def plugged(self) -> PciDevice | None:
         """The device that the kernel has found in the port, None if there is none."""
         for folder in (BUS / "devices" / self.bdf).glob("0000:*"):
-            device = Device("plugged", folder.name, self.path, method="")
+            device = PciDevice("plugged", folder.name, self.path, method="")
             # The kernel creates the folder before its files.
             if (device.folder / "driver_override").exists():
                 return device
         return None
 
-    def wait(self, seconds: float = 10.0) -> Device:
+    def wait(self, seconds: float = 10.0) -> PciDevice:
         """Wait until the kernel has found a device in the port, and return the device.
 
         TimeoutError after ``seconds``.

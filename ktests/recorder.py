@@ -99,9 +99,9 @@ class Recorder:
         """
         if not name.startswith("test"):
             return None
-        found = marks(collector, obj)
-        wanted = [mark.args[0] for mark in found if mark.name == "requirement"][:1]
-        keywords = {name, collector.name, *wanted, *(mark.name for mark in found)}
+        markers = marks(collector, obj)
+        wanted = [mark.args[0] for mark in markers if mark.name == "requirement"][:1]
+        keywords = {name, collector.name, *wanted, *(mark.name for mark in markers)}
         possible = self._selection.possible(keywords) and all(map(self._asked, wanted))
         return None if possible or not wanted else []
 
@@ -174,7 +174,7 @@ class Recorder:
         # verdict() computes the outcome from the reports of setup, call and teardown.
         item.stash[REPORTS] = []
         if self._port is not None:
-            item.repr_failure = told  # type: ignore[method-assign,assignment]
+            item.repr_failure = failure_text  # type: ignore[method-assign,assignment]
         result = yield
         mark(self._kmsg, f"{END} {item.nodeid}")
         self._tell(
@@ -228,9 +228,9 @@ def requirement(item: pytest.Item) -> str:
 
 def marks(collector: pytest.Collector, obj: object) -> list[pytest.Mark]:
     """Return the marks of a test function, followed by those of its module."""
-    found = getattr(obj, "pytestmark", [])
+    own = getattr(obj, "pytestmark", [])
     module = collector.getparent(pytest.Module)
-    return [*found, *(module.iter_markers() if module is not None else ())]
+    return [*own, *(module.iter_markers() if module is not None else ())]
 
 
 def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
@@ -254,21 +254,21 @@ def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
     return {"outcome": "pass", "message": ""}
 
 
-def told(error: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
+def failure_text(error: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
     """Return the error of a failed test, and below it the lines of the suite in its traceback.
 
     pytest would parse the whole module to quote a statement. Under emulation this takes a tenth of
     a second for each of the many tests that have to fail on the negative control.
     """
     # of_suite() goes by the name of the folder: the test modules were compiled in another place.
-    found = [
+    places = [
         (file, number)
         for frame, number in traceback.walk_tb(error.tb)
         if (file := of_suite(Path(frame.f_code.co_filename)))
     ]
     lines = [
         f"{file}:{number}: {linecache.getline(str(SUITE / file), number).strip()}"
-        for file, number in found
+        for file, number in places
     ]
     return "\n".join([error.exconly(tryshort=True), *lines])
 

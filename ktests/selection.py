@@ -42,10 +42,10 @@ class Selection:
         """
         if self._code is None:
             return True
-        found = [self._matches(name, keywords) for name in self._names]
-        if found.count(None) > MOST_UNKNOWN:
+        answers = [self._matches(name, keywords) for name in self._names]
+        if answers.count(None) > MOST_UNKNOWN:
             return True
-        choices = [(True, False) if value is None else (value,) for value in found]
+        choices = [(True, False) if value is None else (value,) for value in answers]
         return any(self._selects(values) for values in itertools.product(*choices))
 
     def _compiled(self, text: str) -> CodeType | None:

@@ -77,20 +77,20 @@ def for_host() -> int:
         "hello", protocol=PROTOCOL, release=platform.release(), python=platform.python_version()
     )
     try:
-        asked = JobMessage.read(port.receive())
+        request = JobMessage.read(port.receive())
         machine = json.loads(MACHINE.read_text())
-        mechanism = asked.mechanism
-        if asked.detect:
-            found = detected(machine, mechanism)
-            port.send("detected", mechanism=found.mechanism, how=found.how)
-            mechanism = found.mechanism if mechanism == UNDETECTED else mechanism
+        mechanism = request.mechanism
+        if request.detect:
+            detection = detected(machine, mechanism)
+            port.send("detected", mechanism=detection.mechanism, how=detection.how)
+            mechanism = detection.mechanism if mechanism == UNDETECTED else mechanism
         job = Job(
             mechanism=mechanism,
             machine=machine,
-            expression=asked.expression,
-            done=frozenset(asked.done),
+            expression=request.expression,
+            done=frozenset(request.done),
             requirements=json.loads(REQUIREMENTS.read_text()),
-            limit=asked.limit,
+            limit=request.limit,
         )
         arguments = options(without=(*WITHOUT, *WITHOUT_FOR_HOST))
         status = pytest.main(arguments, plugins=[Recorder(job, port)])
@@ -128,9 +128,9 @@ def by_hand(arguments: list[str]) -> int:
     machine = json.loads(MACHINE.read_text())
     mechanism = mechanism_of(Path("/proc/cmdline").read_text())
     if mechanism == UNDETECTED:
-        found = detected(machine, mechanism)
-        print(f"mechanism: {found.mechanism} ({found.how})")
-        mechanism = found.mechanism
+        detection = detected(machine, mechanism)
+        print(f"mechanism: {detection.mechanism} ({detection.how})")
+        mechanism = detection.mechanism
     job = Job(
         mechanism=mechanism,
         machine=machine,

@@ -13,9 +13,9 @@ import pytest
 from ktests import acpid
 from ktests.acpi import Firmware, Unrelated
 from ktests.conftest import Measure
-from ktests.pci import Device
+from ktests.pci import PciDevice
 
-Bind = Callable[[str], Device]
+Bind = Callable[[str], PciDevice]
 
 
 class Reports:

@@ -22,21 +22,21 @@ import pytest
 
 from ktests import cpu, fdinfo
 from ktests.acpi import Firmware
-from ktests.burst_source import Intake
+from ktests.burst_source import BurstSource
 from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm
 from ktests.kernellog import KernelLog
 from ktests.mechanism import Mechanism
 from ktests.mechanisms.eventfd import KEPT, EventfdVmm, overflow, take_full, words
 from ktests.ordered_notify import one_by_one
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from ktests.reader import Reader
 from ktests.task import SECONDS, Task
 from uapi import probe
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
 
-Bind = Callable[[str], Device]
-Open = Callable[..., Intake]
+Bind = Callable[[str], PciDevice]
+Open = Callable[..., BurstSource]
 
 BURSTS = (1, 2, 64, 256)
 VALID = 1 << 32
@@ -53,7 +53,7 @@ def burst_source(mechanism: Mechanism, bind: Bind, firmware: Firmware) -> Iterat
     """
     with ExitStack() as stack:
 
-        def start(name: str, *, buffer: int | None = None) -> Intake:
+        def start(name: str, *, buffer: int | None = None) -> BurstSource:
             return stack.enter_context(mechanism.burst_source(bind(name), firmware, buffer=buffer))
 
         yield start
@@ -191,9 +191,9 @@ def test_unread_for_long(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measur
 def test_devices_in_turn(vmm: OpenVmm, firmware: Firmware) -> None:
     vmms = [vmm(name) for name in ("alpha", "beta", "carrier")]
     for offset in range(16):
-        for base, one in zip((0x80, 0xA0, 0xC0), vmms, strict=True):
-            firmware.notify(one.device.method, base + offset)
-    got = [Counter(one.values()) for one in vmms]
+        for base, owner in zip((0x80, 0xA0, 0xC0), vmms, strict=True):
+            firmware.notify(owner.device.method, base + offset)
+    got = [Counter(owner.values()) for owner in vmms]
     assert got == [Counter(range(base, base + 16)) for base in (0x80, 0xA0, 0xC0)]
 
 
@@ -202,9 +202,9 @@ def test_devices_at_once(vmm: OpenVmm, firmware: Firmware) -> None:
     vmms = [vmm(name) for name in ("alpha", "beta", "carrier")]
     with sending(None):
         for _ in range(2):
-            for base, one in zip((0x80, 0xA0, 0xC0), vmms, strict=True):
-                firmware.notify(one.device.method, base, step=1, count=16)
-    got = [Counter(one.values()) for one in vmms]
+            for base, owner in zip((0x80, 0xA0, 0xC0), vmms, strict=True):
+                firmware.notify(owner.device.method, base, step=1, count=16)
+    got = [Counter(owner.values()) for owner in vmms]
     assert got == [Counter([*range(base, base + 16)] * 2) for base in (0x80, 0xA0, 0xC0)]
 
 
@@ -219,8 +219,8 @@ def test_shared(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, reads: str) -> 
         if reads == "during":
             stack.enter_context(reader)
         for base in (0x100, 0x1000):
-            for one in (alpha, beta):
-                firmware.notify(one.device.method, base, step=1, count=100)
+            for owner in (alpha, beta):
+                firmware.notify(owner.device.method, base, step=1, count=100)
         firmware.flush_handlers()
         # Each loopback is queued behind all notifications of its device, so that nothing comes
         # after both loopbacks.
@@ -425,23 +425,23 @@ def test_log(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) 
         assert log.said(WARNING) == [], "logged, and none was lost"
         # All devices share one rate limit, which other tests may have used up. So make gaps until
         # a message is logged.
-        said = gaps = 0
-        while not said:
+        logged = gaps = 0
+        while not logged:
             assert time.monotonic() < began + 2 * WARNINGS_SECONDS, "never logged"
             make_gap(alpha, firmware)
-            gaps, said = gaps + 1, len(log.said(WARNING))
+            gaps, logged = gaps + 1, len(log.said(WARNING))
         for _ in range(3 * WARNINGS_AT_ONCE):
             make_gap(alpha, firmware)
         # Closing the device logs the last message, if one is due.
         alpha.close()
-        gaps, said = gaps + 3 * WARNINGS_AT_ONCE, said + len(log.said(WARNING))
+        gaps, logged = gaps + 3 * WARNINGS_AT_ONCE, logged + len(log.said(WARNING))
         elapsed = time.monotonic() - began
     measure("gaps", gaps)
-    measure("logged", said)
+    measure("logged", logged)
     measure("seconds", round(elapsed, 2))
     # The number of intervals that may have begun in this time, and one that began before it.
     intervals = 1 + math.ceil(elapsed / WARNINGS_SECONDS)
-    assert said <= min(gaps, WARNINGS_AT_ONCE * intervals), "not limited"
+    assert logged <= min(gaps, WARNINGS_AT_ONCE * intervals), "not limited"
 
 
 @pytest.mark.requirement("REQ-DEL-13")

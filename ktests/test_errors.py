@@ -22,7 +22,7 @@ import pytest
 from ktests import bad_input, fdinfo
 from ktests.acpi import Firmware
 from ktests.bad_input import EVENTFD, TRIGGER, Call
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from uapi import vfio
 from uapi.eventfd import EventFd
 
@@ -39,7 +39,7 @@ Opened = Callable[[str], vfio.Device]
 
 
 @pytest.fixture(scope="module")
-def opened(bind: Callable[[str], Device]) -> Iterator[Opened]:
+def opened(bind: Callable[[str], PciDevice]) -> Iterator[Opened]:
     """Open devices by name. A device stays open for all tests of this module.
 
     Each test has to leave the device with no eventfd armed.
@@ -98,7 +98,7 @@ def armed(device: vfio.Device, index: int) -> Iterator[EventFd]:
             device.disarm(index)
 
 
-def check(device: vfio.Device, index: int, eventfd: EventFd, calls: Sequence[Call]) -> None:
+def check_calls(device: vfio.Device, index: int, eventfd: EventFd, calls: Sequence[Call]) -> None:
     """Check that each call has the outcome of the table and leaves the eventfd's counter alone."""
     before = fdinfo.counter(eventfd)
     got = {call.name: (set_irqs(device, index, call), fdinfo.counter(eventfd)) for call in calls}
@@ -112,13 +112,13 @@ def check_counting(device: vfio.Device, index: int, calls: Sequence[Call]) -> No
     """
     with armed(device, index) as eventfd:
         device.loopback(index)
-        check(device, index, eventfd, calls)
+        check_calls(device, index, eventfd, calls)
         device.loopback(index)
         assert eventfd.read() == 2, "one from before the calls, one from after"
 
 
 def check_queueing(
-    device: vfio.Device, source: Device, firmware: Firmware, calls: Sequence[Call]
+    device: vfio.Device, source: PciDevice, firmware: Firmware, calls: Sequence[Call]
 ) -> None:
     """Check ``calls`` on the ACPI index, with one notification readable and two queued behind it.
 
@@ -128,7 +128,7 @@ def check_queueing(
     with armed(device, ACPI) as eventfd:
         firmware.notify(source.method, 0x81, step=1, count=3)
         assert eventfd.wait(WAIT_SECONDS)
-        check(device, ACPI, eventfd, calls)
+        check_calls(device, ACPI, eventfd, calls)
         pending = {read(eventfd) for _ in range(3)}
         assert pending == {VALID | 0x81, VALID | 0x82, VALID | 0x83}
         device.loopback(ACPI)
@@ -254,14 +254,14 @@ def test_err_conventional(opened: Opened, case: str) -> None:
 
 @pytest.mark.requirement("REQ-ERR-03")
 @pytest.mark.parametrize("case", bad_input.CASES)
-def test_acpi(opened: Opened, devices: dict[str, Device], firmware: Firmware, case: str) -> None:
+def test_acpi(opened: Opened, devices: dict[str, PciDevice], firmware: Firmware, case: str) -> None:
     check_queueing(opened("alpha"), devices["alpha"], firmware, bad_input.CASES[case])
 
 
 @pytest.mark.requirement("REQ-ERR-03")
 @pytest.mark.parametrize("kind", bad_input.DESCRIPTORS)
 def test_acpi_descriptor(
-    opened: Opened, devices: dict[str, Device], firmware: Firmware, kind: str
+    opened: Opened, devices: dict[str, PciDevice], firmware: Firmware, kind: str
 ) -> None:
     with ExitStack() as stack:
         calls = [bad_input.DESCRIPTORS[kind].call(stack)]
@@ -285,7 +285,7 @@ def test_acpi_unarmed(opened: Opened) -> None:
 @pytest.mark.requirement("REQ-ERR-06")
 @pytest.mark.parametrize("initial", [0, 1])
 def test_semaphore(
-    opened: Opened, devices: dict[str, Device], firmware: Firmware, initial: int
+    opened: Opened, devices: dict[str, PciDevice], firmware: Firmware, initial: int
 ) -> None:
     with EventFd(initial, semaphore=True) as semaphore:
         calls = [bad_input.signal("semaphore", semaphore.fileno(), "EINVAL")]

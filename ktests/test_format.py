@@ -17,11 +17,11 @@ import pytest
 
 from ktests.acpi import Firmware
 from ktests.conftest import OpenEventfdVmm, OpenVmm, Watch
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from uapi import probe
 from uapi.eventfd import EventFd
 
-Bind = Callable[[str], Device]
+Bind = Callable[[str], PciDevice]
 
 VALUES = (0x80, 0x81, 0xBF, 0xC0, 0xD1, 0xD2, 0xD3, 0xD4, 0xD5, 0xFF)
 WIDE_VALUES = (0x100, 0x181, 0x1FF, 0xFFFF)
@@ -150,17 +150,17 @@ def test_short_read(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, room: int) 
 @pytest.mark.requirement("REQ-EVT-07")
 @pytest.mark.parametrize("value", VALUES, ids=hexadecimal)
 def test_value(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
-    one = vmm("alpha")
-    firmware.notify(one.device.method, value)
-    assert one.values() == [value]
+    alpha = vmm("alpha")
+    firmware.notify(alpha.device.method, value)
+    assert alpha.values() == [value]
 
 
 @pytest.mark.requirement("REQ-EVT-08")
 @pytest.mark.parametrize("value", WIDE_VALUES, ids=hexadecimal)
 def test_wide_value(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
-    one = vmm("alpha")
-    firmware.notify(one.device.method, value)
-    assert one.values() == [value]
+    alpha = vmm("alpha")
+    firmware.notify(alpha.device.method, value)
+    assert alpha.values() == [value]
 
 
 # ACPICA selects the handler by the whole value and passes only the low 16 bits to it, so that a
@@ -169,10 +169,10 @@ def test_wide_value(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
 @pytest.mark.requirement("REQ-EVT-09")
 @pytest.mark.parametrize("value", [0x10181, 0xABCDEF, 0x8000_D1D2, 0xFFFF_FFFF], ids=hexadecimal)
 def test_value_of_32_bits(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
-    one = vmm("alpha")
-    firmware.notify(one.device.method, value)
-    firmware.notify(one.device.method, 0x10000)
-    assert Counter(one.values()) == Counter([value & 0xFFFF, 0])
+    alpha = vmm("alpha")
+    firmware.notify(alpha.device.method, value)
+    firmware.notify(alpha.device.method, 0x10000)
+    assert Counter(alpha.values()) == Counter([value & 0xFFFF, 0])
 
 
 @pytest.mark.requirement("REQ-EVT-10")
@@ -186,10 +186,10 @@ def test_truncation(bind: Bind, firmware: Firmware, watch: Watch, value: int) ->
 @pytest.mark.requirement("REQ-EVT-11")
 @pytest.mark.parametrize("value", [0x02, 0x40, 0x7F], ids=hexadecimal)
 def test_system_value(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
-    one = vmm("alpha")
-    firmware.notify(one.device.method, value)
-    firmware.notify(one.device.method, 0x80)
-    assert one.values() == [0x80]
+    alpha = vmm("alpha")
+    firmware.notify(alpha.device.method, value)
+    firmware.notify(alpha.device.method, 0x80)
+    assert alpha.values() == [0x80]
 
 
 @pytest.mark.requirement("REQ-EVT-12")
@@ -197,5 +197,5 @@ def test_system_value(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
 def test_identity(vmm: OpenVmm, firmware: Firmware, name: str) -> None:
     all_of_them = {each: vmm(each) for each in ("alpha", "beta", "carrier")}
     firmware.notify(all_of_them[name].device.method, 0xC0)
-    got = {each: one.values() for each, one in all_of_them.items()}
+    got = {each: owner.values() for each, owner in all_of_them.items()}
     assert got == {"alpha": [], "beta": [], "carrier": []} | {name: [0xC0]}

@@ -16,11 +16,11 @@ import pytest
 from ktests import bad_input, release
 from ktests.acpi import Firmware, described, short
 from ktests.conftest import OpenEventfdVmm
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from uapi import probe, vfio
 from uapi.errors import UapiError
 
-Bind = Callable[[str], Device]
+Bind = Callable[[str], PciDevice]
 
 GET_INFO = 0x3B6B
 GET_IRQ_INFO = 0x3B6D
@@ -62,7 +62,7 @@ def test_family() -> None:
 
 @pytest.mark.requirement("REQ-INT-02")
 @pytest.mark.parametrize("name", ["alpha", "beta", "carrier", "second", "bare", "express"])
-def test_companion(devices: dict[str, Device], name: str) -> None:
+def test_companion(devices: dict[str, PciDevice], name: str) -> None:
     companion = devices[name].companion
     assert (short(companion) if companion else "") == described(devices[name])
 
@@ -101,39 +101,39 @@ def test_irq_info_of_second_function(bind: Bind) -> None:
         assert answer(opened, ACPI) == ((NORESIZE, 1) if described(device) else (0, 0))
 
 
-def ways_to(device: Device) -> tuple[str, ...]:
-    """Return the ways to open the device: "cdev", "group".
+def open_methods(device: PciDevice) -> tuple[str, ...]:
+    """Return the methods that can open the device: "cdev", "group".
 
-    AssertionError if these are not the ways that this kernel release has.
+    AssertionError if these are not the methods that this kernel release has.
     """
-    ways = vfio.ways(device.bdf)
+    names = vfio.open_methods(device.bdf)
     # Since v6.6 a device has a character device of its own.
-    assert set(ways) == ({"cdev", "group"} if release.running() >= (6, 6) else {"group"})
-    return ways
+    assert set(names) == ({"cdev", "group"} if release.running() >= (6, 6) else {"group"})
+    return names
 
 
 @pytest.mark.requirement("REQ-INT-05")
 @pytest.mark.parametrize(
     ("name", "expected"), [("beta", (NORESIZE, 1)), ("bare", (0, 0))], ids=["beta", "bare"]
 )
-def test_ways_agree(bind: Bind, name: str, expected: tuple[int, int]) -> None:
+def test_open_methods_agree(bind: Bind, name: str, expected: tuple[int, int]) -> None:
     device = bind(name)
-    told = {}
-    for way in ways_to(device):
-        with vfio.Device.open(device.bdf, way) as opened:
-            told[way] = (opened.info(), *(answer(opened, index) for index in range(7)))
-    first = next(iter(told.values()))
-    assert told == dict.fromkeys(told, first)
+    answers = {}
+    for open_method in open_methods(device):
+        with vfio.Device.open(device.bdf, open_method) as opened:
+            answers[open_method] = (opened.info(), *(answer(opened, index) for index in range(7)))
+    first = next(iter(answers.values()))
+    assert answers == dict.fromkeys(answers, first)
     assert first[1 + ACPI] == expected
 
 
 @pytest.mark.requirement("REQ-INT-05")
-def test_ways_deliver(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
-    for way in ways_to(bind("beta")):
-        vmm = eventfd_vmm("beta", via=way)
-        assert vmm.vfio.via == way
+def test_open_methods_deliver(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    for open_method in open_methods(bind("beta")):
+        vmm = eventfd_vmm("beta", open_method=open_method)
+        assert vmm.vfio.open_method == open_method
         firmware.notify(vmm.device.method, 0x93)
-        assert vmm.values() == [0x93], way
+        assert vmm.values() == [0x93], open_method
         vmm.close()
 
 

@@ -20,16 +20,16 @@ from ktests import confinement
 from ktests.acpi import Firmware, Unrelated
 from ktests.channel import Channel
 from ktests.confined import ConfinedVmm, expected_privileges, privileges
-from ktests.confined_process import Cell, CellError, Source
+from ktests.confined_process import ConfinedError, ConfinedProcess, Source
 from ktests.confinement import Confinement
 from ktests.conftest import Measure, OpenVmm, Watch
 from ktests.mechanism import Heard, Mechanism
 from ktests.mechanisms.netlink import events, listening
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from uapi import pci, probe
 from uapi.errors import UapiError
 
-Bind = Callable[[str], Device]
+Bind = Callable[[str], PciDevice]
 
 ALPHA_VALUE = 0xA0
 BETA_VALUE = 0xB0
@@ -54,10 +54,12 @@ CONFINEMENTS = pytest.mark.parametrize(
 class StartVmm(Protocol):
     """The type of a function that starts a confined VMM."""
 
-    def __call__(self, name: str, confined: Confinement, *, via: str | None = None) -> ConfinedVmm:
+    def __call__(
+        self, name: str, confined: Confinement, *, open_method: str | None = None
+    ) -> ConfinedVmm:
         """Start a confined VMM on the device ``name``.
 
-        ``via`` selects how the device is opened: "cdev", "group", or None for either.
+        ``open_method`` selects how the device is opened: "cdev", "group", or None for either.
         """
 
 
@@ -71,8 +73,12 @@ def confined_vmm(
     """
     with ExitStack() as stack:
 
-        def start(name: str, confined: Confinement, *, via: str | None = None) -> ConfinedVmm:
-            vmm = ConfinedVmm(mechanism, bind(name), firmware, family, confined, via=via)
+        def start(
+            name: str, confined: Confinement, *, open_method: str | None = None
+        ) -> ConfinedVmm:
+            vmm = ConfinedVmm(
+                mechanism, bind(name), firmware, family, confined, open_method=open_method
+            )
             stack.enter_context(vmm)
             assert privileges(vmm.confined_process) == expected_privileges(confined)
             return vmm
@@ -135,7 +141,7 @@ def sent_to(vmm: ConfinedVmm, first: int) -> list[Heard]:
 
 
 def opening(node: Path) -> Callable[[], Source]:
-    """Return a function for `Cell` that opens the device node and returns the file."""
+    """Return a function for `ConfinedProcess` that opens the device node and returns the file."""
     return lambda: node.open("r+b", buffering=0)
 
 
@@ -211,7 +217,7 @@ def test_outsider(
     confined: Confinement,
 ) -> None:
     inside = vmm("alpha")
-    with Cell(listening(family), confined) as outside:
+    with ConfinedProcess(listening(family), confined) as outside:
         assert privileges(outside) == expected_privileges(confined)
         firmware.notify(inside.device.method, ALPHA_VALUE, step=1, count=COUNT)
         values = inside.values()
@@ -240,10 +246,10 @@ def test_outsider_cannot_open(
     ]
     assert nodes
     for node in nodes:
-        with pytest.raises(CellError, match="PermissionError"):
-            Cell(opening(node), confinement.UNPRIVILEGED)
+        with pytest.raises(ConfinedError, match="PermissionError"):
+            ConfinedProcess(opening(node), confinement.UNPRIVILEGED)
     measure("refused to open", ", ".join(map(str, nodes)))
-    with Cell(listening(family), confinement.UNPRIVILEGED) as outside:
+    with ConfinedProcess(listening(family), confinement.UNPRIVILEGED) as outside:
         firmware.notify(inside.device.method, ALPHA_VALUE)
         assert inside.values() == [ALPHA_VALUE]
         outside.drain()
@@ -276,7 +282,8 @@ def test_namespaces(
     confined_vmm: StartVmm, firmware: Firmware, measure: Measure, confined: Confinement
 ) -> None:
     vmm = confined_vmm("alpha", confined)
-    # The open device, the eventfd or socket that the VMM has opened, and the pipe of the cell.
+    # The open device, the eventfd or socket that the VMM has opened, and the pipe of the confined
+    # process.
     assert len(vmm.confined_process.descriptors) == 3, vmm.confined_process.descriptors
     assert vmm.confined_process.status["NSpid"].split() == [str(vmm.confined_process.pid), "1"]
     firmware.notify(vmm.device.method, ALPHA_VALUE, step=1, count=COUNT)

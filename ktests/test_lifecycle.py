@@ -20,7 +20,7 @@ from ktests.burst_source import FIRST
 from ktests.channel import Channel
 from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm, Watch
 from ktests.hotplug import plugged
-from ktests.killable_child import Say, Victim
+from ktests.killable_child import KillableChild, Say
 from ktests.mechanism import Mechanism
 from ktests.mechanisms.eventfd import (
     KEPT,
@@ -33,7 +33,7 @@ from ktests.mechanisms.eventfd import (
     words,
 )
 from ktests.ordered_notify import one_by_one
-from ktests.pci import Device, Port
+from ktests.pci import PciDevice, Port
 from ktests.reader import Reader
 from ktests.stress import Stress
 from ktests.task import SECONDS, Task
@@ -42,7 +42,7 @@ from uapi.errors import UapiError
 from uapi.eventfd import EventFd
 from uapi.notification import Notification
 
-Bind = Callable[[str], Device]
+Bind = Callable[[str], PciDevice]
 
 VALID, LOOPBACK = 1 << 32, 1 << 33
 
@@ -55,7 +55,7 @@ def test_unregistered(
     mechanism: Mechanism,
     vmm: OpenVmm,
     bind: Bind,
-    devices: dict[str, Device],
+    devices: dict[str, PciDevice],
     firmware: Firmware,
     watch: Watch,
 ) -> None:
@@ -131,9 +131,9 @@ def test_hotplug(
     for value in (0x86, 0x88):
         with plugged(host, port) as device:
             device.bind()
-            with mechanism.vmm(device, firmware, family) as one:
+            with mechanism.vmm(device, firmware, family) as owner:
                 firmware.notify_path(port.path, value)
-                heard.append(one.values())
+                heard.append(owner.values())
         # The device was pulled while it was bound. The firmware's object stays.
         assert port.plugged is None
         watch.vfio()
@@ -214,7 +214,7 @@ BURST = 8192
 
 
 @contextmanager
-def burst(firmware: Firmware, device: Device) -> Iterator[Task]:
+def burst(firmware: Firmware, device: PciDevice) -> Iterator[Task]:
     """Notify the values FIRST to FIRST + `BURST` - 1 while the ``with`` block runs.
 
     The ``with`` statement yields the task that sends, and at its end waits until all are handled.
@@ -246,7 +246,9 @@ def test_swap_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure:
         for reader in readers:
             reader.wait_idle()
             reader.stop()
-        burst_result = tally_words(BURST, words(chain.from_iterable(one.taken for one in readers)))
+        burst_result = tally_words(
+            BURST, words(chain.from_iterable(each.taken for each in readers))
+        )
     burst_result.record(measure)
     measure("swaps", swaps)
     assert burst_result.accounted, burst_result
@@ -403,7 +405,7 @@ def test_killed(
             say()
             signal.pause()
 
-    with Victim(life) as killable_child:
+    with KillableChild(life) as killable_child:
         killable_child.wait()
         firmware.notify(device.method, 0x81, count=300)
         firmware.flush_handlers()
@@ -429,7 +431,7 @@ def test_killed_in_burst(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firm
             while True:
                 mine.eventfd.read()
 
-    with Victim(life) as killable_child:
+    with KillableChild(life) as killable_child:
         killable_child.wait()
         with burst(firmware, device):
             killable_child.wait()
@@ -480,20 +482,20 @@ def test_unplug_armed(port: Port, host: Channel, firmware: Firmware, busy: bool)
 
     with plugged(host, port) as device:
         device.bind()
-        with EventfdVmm(device, firmware, None) as one, EventFd() as request:
-            one.vfio.arm(request, vfio.REQ)
+        with EventfdVmm(device, firmware, None) as owner, EventFd() as request:
+            owner.vfio.arm(request, vfio.REQ)
             host.request("unplug")
             assert request.wait(SECONDS), "the user is not asked to let go"
             sending = Task(partial(notify, 100 if busy else 1))
-            assert one.read() == Notification(0x81)
+            assert owner.read() == Notification(0x81)
             assert port.plugged is not None, "gone while in use"
         port.wait_empty()
         sending.join()
     with plugged(host, port) as device:
         device.bind()
-        with EventfdVmm(device, firmware, None) as one:
+        with EventfdVmm(device, firmware, None) as owner:
             firmware.notify_path(port.path, 0x82)
-            assert one.values() == [0x82]
+            assert owner.values() == [0x82]
 
 
 # ---- everything at once ------------------------------------------------------------------------

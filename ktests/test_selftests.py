@@ -12,9 +12,9 @@ import pytest
 from ktests import ktap
 from ktests.acpi import Firmware
 from ktests.conftest import Measure
-from ktests.pci import Device
+from ktests.pci import PciDevice
 
-Bind = Callable[[str], Device]
+Bind = Callable[[str], PciDevice]
 
 # ktests/init.sh mounts the programs here.
 FOLDER = Path("/mnt/selftests")
@@ -43,7 +43,7 @@ WITHOUT_DEVICE = {
 ACPI = "vfio_pci_acpi_test"
 
 
-def run(name: str, *devices: Device) -> tuple[int, str]:
+def run(name: str, *devices: PciDevice) -> tuple[int, str]:
     """Run a program on devices. Returns its exit status and its output.
 
     AssertionError if the kernel tree has no such program.
@@ -66,7 +66,7 @@ def run(name: str, *devices: Device) -> tuple[int, str]:
     return done.returncode, done.stdout
 
 
-def passed(name: str, *devices: Device) -> ktap.Report:
+def passed(name: str, *devices: PciDevice) -> ktap.SelftestReport:
     """Run a program on devices and return its report.
 
     AssertionError unless each of its cases passes or is skipped.
@@ -97,8 +97,8 @@ def test_selftest_without_its_device(bind: Bind, name: str) -> None:
 
 @pytest.mark.requirement("REQ-INT-09")
 def test_every_selftest_is_run() -> None:
-    found = {path.name for path in FOLDER.iterdir()}
-    assert found - {ACPI} == set(PROGRAMS) | set(WITHOUT_DEVICE)
+    present = {path.name for path in FOLDER.iterdir()}
+    assert present - {ACPI} == set(PROGRAMS) | set(WITHOUT_DEVICE)
 
 
 @pytest.mark.requirement("REQ-INT-10")
@@ -108,7 +108,7 @@ def test_selftest_of_the_series(bind: Bind, firmware: Firmware, measure: Measure
 
     No case may be skipped on both devices.
     """
-    with firmware.left():
+    with firmware.debugger.released():
         reports = [passed(ACPI, bind(name)) for name in ("alpha", "bare")]
     measure("cases", sum(len(report.cases) for report in reports))
     measure("skipped", sum(len(report.skipped) for report in reports))

@@ -18,10 +18,10 @@ import pytest
 from ktests.acpi import Firmware, Unrelated
 from ktests.conftest import Measure
 from ktests.mechanism import Mechanism
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from uapi import checks, conformance, vfio
 
-Bind = Callable[[str], Device]
+Bind = Callable[[str], PciDevice]
 
 # Programs start slowly under emulation, from a file system without a cache.
 START_SECONDS = 40.0
@@ -105,12 +105,12 @@ def test_listen(
 @pytest.mark.requirement("REQ-INT-05")
 def test_conformance(bind: Bind, measure: Measure) -> None:
     device = bind("alpha")
-    for way in vfio.ways(device.bdf):
-        done = conformance.run(device.bdf, way)
+    for open_method in vfio.open_methods(device.bdf):
+        done = conformance.run(device.bdf, open_method)
         failed = [check for check in done if check.outcome != conformance.PASS]
         assert not failed
         assert len(done) == sum(item.companion is not False for item in checks.ALL)
-        measure(f"checks passed through {way}", len(done))
+        measure(f"checks passed through {open_method}", len(done))
     # A device that somebody has open is left alone, and its eventfd stays armed.
     with vfio.Device.open(device.bdf) as owner, owner.notifications() as stream:
         with uapi("conformance", "--device", device.bdf) as program:

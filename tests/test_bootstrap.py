@@ -187,7 +187,7 @@ def test_failed_environment_is_made_again(
     pip.symlink_to(shutil.which("false") or "")
     stamp.write_text("an older lock file")
     monkeypatch.setattr(bootstrap, "MAKE_VENV", ("true",))
-    assert bootstrap.environment() == 2
+    assert bootstrap.virtual_environment() == 2
     assert "failed with status" in capfd.readouterr().err
     assert not stamp.exists(), "the next run does not take it for whole"
 
@@ -201,11 +201,11 @@ def test_environment_of_another_checkout_stays(
     (tmp_path / ".venv").symlink_to(other)
     monkeypatch.setattr(bootstrap, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(bootstrap, "STAMP", tmp_path / ".venv" / "made-from")
-    assert bootstrap.environment() == 2
+    assert bootstrap.virtual_environment() == 2
     assert ".venv is a link, to an environment of another lock file" in capsys.readouterr().err
     assert (other / "made-from").read_text() == "another lock file"
     (other / "made-from").write_text(bootstrap.wanted())
-    assert bootstrap.environment() == 0, "one of the same lock file is used"
+    assert bootstrap.virtual_environment() == 0, "one of the same lock file is used"
 
 
 HOSTILE_CONF = """\
@@ -281,7 +281,7 @@ def test_the_users_settings_choose_the_index_and_nothing_else(
     place = settings / "venv"
     for name, value in {"LOCK": lock, "VENV": place, "STAMP": place / "made-from"}.items():
         monkeypatch.setattr(bootstrap, name, value)
-    assert bootstrap.environment() == 0, capfd.readouterr()
+    assert bootstrap.virtual_environment() == 0, capfd.readouterr()
     [installed] = settings.rglob("tiny.py")
     assert installed.is_relative_to(place)
     pip = [str(place / "bin" / "python"), "-I", "-m", "pip"]
@@ -323,7 +323,7 @@ from kpatch import bootstrap
 from kpatch.lib import system
 bootstrap.STAMP = Path({str(tmp_path / "stamp")!r})
 bootstrap.make = lambda: print("made") or 0
-sys.exit(bootstrap.environment())
+sys.exit(bootstrap.virtual_environment())
 """
     project = os.open(bootstrap.PROJECT, os.O_RDONLY)
     try:

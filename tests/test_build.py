@@ -129,10 +129,10 @@ def compiled(kernel: Kernel) -> list[str]:
     return sorted(step[1] for step in steps if step is not None and step[0] == "CC")
 
 
-# --- the slot --------------------------------------------------------------------------------
+# --- the worktree --------------------------------------------------------------------------------
 
 
-def test_series_take_turns_in_a_slot(tree: Tree) -> None:
+def test_series_take_turns_in_a_worktree(tree: Tree) -> None:
     one = applied(
         tree,
         c_file("a", 2),
@@ -148,46 +148,46 @@ def test_series_take_turns_in_a_slot(tree: Tree) -> None:
             if change.content is not None:
                 sha = hashlib.sha256(change.content).hexdigest()
                 expected[change.path] = (change.executable, sha)
-        with worktree.hold(what, "plain", stage=Silent()) as held:
-            assert contents(held.src) == expected
-            assert (held.src / "drivers/new").exists() == (what is one)
+        with worktree.checkout(what, "plain", stage=Silent()) as work:
+            assert contents(work.src) == expected
+            assert (work.src / "drivers/new").exists() == (what is one)
 
 
 def test_a_change_of_series_touches_what_differs(tree: Tree) -> None:
     first = applied(tree, c_file("a", 2), c_file("b", 2))
     second = applied(tree, c_file("a", 3), c_file("b", 2))
-    with worktree.hold(first, "plain", stage=Silent()) as held:
-        before = fingerprint(held.src)
-    with worktree.hold(second, "plain", stage=Silent()) as held:
-        after = fingerprint(held.src)
+    with worktree.checkout(first, "plain", stage=Silent()) as work:
+        before = fingerprint(work.src)
+    with worktree.checkout(second, "plain", stage=Silent()) as work:
+        after = fingerprint(work.src)
     assert {path for path in after if after[path] != before[path]} == {"drivers/a.c"}
 
 
 def test_pristine_files_are_shared_and_changed_ones_are_not(tree: Tree) -> None:
-    with worktree.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
-        assert (held.src / "drivers/b.c").samefile(tree.path / "drivers/b.c")
-        assert not (held.src / "drivers/a.c").samefile(tree.path / "drivers/a.c")
+    with worktree.checkout(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as work:
+        assert (work.src / "drivers/b.c").samefile(tree.path / "drivers/b.c")
+        assert not (work.src / "drivers/a.c").samefile(tree.path / "drivers/a.c")
 
 
 def test_a_changed_mode_leaves_the_pristine_one(tree: Tree) -> None:
     content = (tree.path / "drivers/a.c").read_bytes()
     what = applied(tree, Change("drivers/a.c", content, executable=True))
-    with worktree.hold(what, "plain", stage=Silent()) as held:
-        assert (held.src / "drivers/a.c").stat().st_mode & stat.S_IXUSR
+    with worktree.checkout(what, "plain", stage=Silent()) as work:
+        assert (work.src / "drivers/a.c").stat().st_mode & stat.S_IXUSR
 
 
 def test_file_and_folder_of_one_name_follow_each_other(tree: Tree) -> None:
     file, folder = applied(tree, Change("x", b"1")), applied(tree, Change("x/y", b"2"))
     for what in (file, folder, file):
-        with worktree.hold(what, "plain", stage=Silent()) as held:
+        with worktree.checkout(what, "plain", stage=Silent()) as work:
             change = what.changes[0]
-            assert (held.src / change.path).read_bytes() == change.content
+            assert (work.src / change.path).read_bytes() == change.content
 
 
 def test_an_interrupted_change_is_done_again(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
     first = applied(tree, c_file("a", 2), c_file("b", 2))
     second = applied(tree, c_file("b", 3), c_file("c", 3))
-    with worktree.hold(first, "plain", stage=Silent()):
+    with worktree.checkout(first, "plain", stage=Silent()):
         pass
     put, count = worktree._put, 0
 
@@ -199,38 +199,38 @@ def test_an_interrupted_change_is_done_again(tree: Tree, monkeypatch: pytest.Mon
         put(src, change)
 
     monkeypatch.setattr(worktree, "_put", interrupted)
-    with pytest.raises(KeyboardInterrupt), worktree.hold(second, "plain", stage=Silent()):
+    with pytest.raises(KeyboardInterrupt), worktree.checkout(second, "plain", stage=Silent()):
         pass
     monkeypatch.setattr(worktree, "_put", put)
-    with worktree.hold(first, "plain", stage=Silent()) as held:
-        assert (held.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
-        assert (held.src / "drivers/b.c").read_bytes() == c_file("b", 2).content
-        assert (held.src / "drivers/c.c").samefile(tree.path / "drivers/c.c")
+    with worktree.checkout(first, "plain", stage=Silent()) as work:
+        assert (work.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
+        assert (work.src / "drivers/b.c").read_bytes() == c_file("b", 2).content
+        assert (work.src / "drivers/c.c").samefile(tree.path / "drivers/c.c")
 
 
 @pytest.mark.parametrize("record", ["", "{}", '{"delta_id": "x", "paths": 3}', None])
-def test_a_slot_with_a_damaged_record_is_made_anew(tree: Tree, record: str | None) -> None:
-    with worktree.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
+def test_a_worktree_with_a_damaged_record_is_made_anew(tree: Tree, record: str | None) -> None:
+    with worktree.checkout(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as work:
         pass
-    held.delta.unlink()
+    work.delta.unlink()
     if record is not None:
-        held.delta.write_text(record)
-    with worktree.hold(applied(tree), "plain", stage=Silent()) as held:
-        assert contents(held.src) == contents(tree.path)
+        work.delta.write_text(record)
+    with worktree.checkout(applied(tree), "plain", stage=Silent()) as work:
+        assert contents(work.src) == contents(tree.path)
 
 
 def test_folders_that_were_copied_read_only_can_be_changed(tree: Tree) -> None:
     (tree.path / "drivers").chmod(0o555)
     try:
-        with worktree.hold(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as held:
-            assert (held.src / "drivers").stat().st_mode & stat.S_IWUSR
-            assert (held.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
+        with worktree.checkout(applied(tree, c_file("a", 2)), "plain", stage=Silent()) as work:
+            assert (work.src / "drivers").stat().st_mode & stat.S_IWUSR
+            assert (work.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
         assert not (tree.path / "drivers").stat().st_mode & stat.S_IWUSR
     finally:
         (tree.path / "drivers").chmod(0o755)
 
 
-def test_a_slot_is_one_runs_at_a_time(tree: Tree) -> None:
+def test_a_worktree_is_one_runs_at_a_time(tree: Tree) -> None:
     entered, notes = threading.Event(), []
 
     class Listener(Silent):
@@ -240,17 +240,17 @@ def test_a_slot_is_one_runs_at_a_time(tree: Tree) -> None:
                 entered.set()
 
     def other() -> None:
-        with worktree.hold(applied(tree, c_file("a", 2)), "plain", stage=Listener()):
+        with worktree.checkout(applied(tree, c_file("a", 2)), "plain", stage=Listener()):
             pass
 
-    with worktree.hold(applied(tree), "plain", stage=Silent()) as held:
+    with worktree.checkout(applied(tree), "plain", stage=Silent()) as work:
         thread = threading.Thread(target=other)
         thread.start()
         assert entered.wait(10)
-        assert contents(held.src) == contents(tree.path)
+        assert contents(work.src) == contents(tree.path)
     thread.join()
     assert notes[0] == "waiting for another run that builds 7.3.4 plain"
-    assert (held.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
+    assert (work.src / "drivers/a.c").read_bytes() == c_file("a", 2).content
 
 
 def test_the_config_depends_on_kconfig_alone(tree: Tree) -> None:
@@ -350,7 +350,7 @@ def test_every_input_makes_another_kernel(tree: Tree) -> None:
 
 def test_an_unchanged_config_keeps_its_time(tree: Tree) -> None:
     built(applied(tree))
-    config = worktree.slot(applied(tree), "plain").obj / ".config"
+    config = worktree.locate(applied(tree), "plain").obj / ".config"
     before = config.stat().st_mtime_ns
     built(applied(tree, c_file("a", 2)))
     assert config.stat().st_mtime_ns == before
@@ -373,7 +373,7 @@ def test_progress_is_counted_against_the_last_build(tree: Tree) -> None:
     assert seen[-1] == (3, 3)
     built(applied(tree, c_file("a", 4), c_file("b", 4)), stage=Listener())
     assert seen[-1] == (4, 4)
-    known = json.loads((worktree.slot(applied(tree), "plain").folder / "steps.json").read_text())
+    known = json.loads((worktree.locate(applied(tree), "plain").folder / "steps.json").read_text())
     assert known == {"cold": 5, "again": 4}
 
 
@@ -433,7 +433,7 @@ def test_a_killed_build_goes_on_with_whole_objects(tree: Tree) -> None:
     control = applied(tree)
     expected = built(control).image.read_bytes()
     series = applied(tree, c_file("a", 2))
-    obj = worktree.slot(applied(tree), "plain").obj
+    obj = worktree.locate(applied(tree), "plain").obj
     (obj / "bomb").touch()
     with pytest.raises(HarnessError, match="make was killed by signal 9") as caught:
         built(series)
@@ -443,8 +443,8 @@ def test_a_killed_build_goes_on_with_whole_objects(tree: Tree) -> None:
 
 
 def test_ctrl_c_ends_make_and_the_next_run_succeeds(tree: Tree, tmp_path: Path) -> None:
-    obj = worktree.slot(applied(tree), "plain").obj
-    with worktree.hold(applied(tree), "plain", stage=Silent()):
+    obj = worktree.locate(applied(tree), "plain").obj
+    with worktree.checkout(applied(tree), "plain", stage=Silent()):
         (obj / "slow").touch()
     program = tmp_path / "program.py"
     program.write_text(
@@ -500,12 +500,12 @@ def processes_with(text: str) -> list[str]:
 
 
 def test_a_full_disk_during_the_build(tree: Tree) -> None:
-    with worktree.hold(applied(tree), "plain", stage=Silent()) as held:
-        (held.obj / "full").touch()
+    with worktree.checkout(applied(tree), "plain", stage=Silent()) as work:
+        (work.obj / "full").touch()
     with pytest.raises(HarnessError, match="No space left on device") as caught:
         built(applied(tree))
     assert caught.value.code is ExitCode.LOST
-    (held.obj / "full").unlink()
+    (work.obj / "full").unlink()
     built(applied(tree))
 
 

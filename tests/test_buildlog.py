@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from kpatch.build import log
-from kpatch.build.log import Finding
+from kpatch.build.log import CompilerMessage
 
 LOGS = Path(__file__).parent / "data/build"
 SOURCE = "/build/linux-7.3"
@@ -58,7 +58,7 @@ def log_text(name: str) -> str:
 def test_the_first_error(name: str, file: str | None, line: int | None, text: str) -> None:
     found = log.first_error(log_text(name), source=SOURCE)
     assert found is not None
-    assert found[0] == Finding(file, line, text)
+    assert found[0] == CompilerMessage(file, line, text)
     assert text in found[1]
     assert "  CC  " not in found[1]
 

@@ -16,7 +16,7 @@ import pytest
 from ktests import fdinfo
 from ktests.burst_result import Tally, burst_result
 from ktests.burst_source import FIRST
-from ktests.killable_child import Say, Victim
+from ktests.killable_child import KillableChild, Say
 from ktests.mechanisms.eventfd import tally_words, words
 from ktests.reader import Reader
 from ktests.task import Task
@@ -122,7 +122,7 @@ def test_victim() -> None:
         say()
         signal.pause()
 
-    with Victim(life) as killable_child:
+    with KillableChild(life) as killable_child:
         killable_child.wait()
         assert not select.select([killable_child.heard], [], [], 0)[0], "it is gone already"
         killable_child.kill()
@@ -134,7 +134,7 @@ def test_victim_that_fails() -> None:
         raise OSError("no such index")
 
     with (
-        Victim(life) as killable_child,
+        KillableChild(life) as killable_child,
         pytest.raises(AssertionError, match="OSError: no such index"),
     ):
         killable_child.wait()

@@ -28,7 +28,7 @@ from kpatch.series import catalog
 from kpatch.tables.bases import BASES, DEFAULT_BASE
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.limits import Limits
-from kpatch.tables.outcomes import COMMAND_CODES, EXIT_MEANING, FINDING, ExitCode, meanings
+from kpatch.tables.outcomes import COMMAND_CODES, EXIT_MEANING, FAIL_MEANING, ExitCode, meanings
 from kpatch.vm.accel import CHOICES
 from tests import commandline, kerneltree
 
@@ -126,7 +126,7 @@ def test_each_command_tells_its_exit_codes(tmp_path: Path, command: str) -> None
     assert set(COMMAND_CODES) == set(COMMANDS)
     # A command without a verdict must not list the meanings of verdicts.
     assert (told["0"] == EXIT_MEANING[ExitCode.PASS]) == (command == "test")
-    assert ("1" in told) == (command in ("test", *FINDING))
+    assert ("1" in told) == (command in ("test", *FAIL_MEANING))
 
 
 def test_findings_say_their_code(
@@ -140,12 +140,12 @@ def test_findings_say_their_code(
             cli.main.main([*arguments])
         return ended.value.code, capsys.readouterr().out.splitlines()[-1]
 
-    assert last_line("reference", "--check") == (1, f"exit 1: {FINDING['reference']}")
+    assert last_line("reference", "--check") == (1, f"exit 1: {FAIL_MEANING['reference']}")
     assert last_line("reference") == (0, "exit 0: done")
     assert last_line("reference", "--check") == (0, "exit 0: done")
     for findings, code in ((["uapi has one too many"], 1), ([], 0)):
-        outcome = check.Outcome(kernels=1, findings=findings)
-        monkeypatch.setattr(check, "run", lambda *a, outcome=outcome, **k: outcome)
+        outcome = check.Drift(kernels=1, differences=findings)
+        monkeypatch.setattr(check, "compare_kernels", lambda *a, outcome=outcome, **k: outcome)
         line = f"exit {code}: {meanings('drift')[ExitCode(code)]}"
         assert last_line("drift") == (code, line)
 

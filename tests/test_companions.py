@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ktests import acpi, conftest, pci
-from ktests.pci import Device
+from ktests.pci import PciDevice
 
 ROOT = r"\_SB_.PCI0"
 
@@ -56,8 +56,8 @@ def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sysfs:
     return Sysfs(tmp_path)
 
 
-def device(bdf: str, path: str = "", *, bare: bool = False) -> Device:
-    return Device("it", bdf, path, method="", bare=bare)
+def device(bdf: str, path: str = "", *, bare: bool = False) -> PciDevice:
+    return PciDevice("it", bdf, path, method="", bare=bare)
 
 
 @pytest.mark.parametrize(

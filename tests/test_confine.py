@@ -65,7 +65,7 @@ HOSTILE = {
     "ssh": "cat {home}/.ssh/id",
     "pristine tree": "echo '#' >> drivers/b.c",
     "ccache": "echo owned > {ccache}/owned",
-    "another slot": "echo owned > {slots}/owned",
+    "another worktree": "echo owned > {worktrees}/owned",
     "socket": "python3 -c 'import socket; socket.create_connection((\"127.0.0.1\", {port}), 2)'",
     "root": "echo owned > /usr/owned",
     "mounted again": "mount -o remount,bind,rw /usr && echo owned > /usr/owned",
@@ -100,7 +100,7 @@ def test_what_is_not_there_cannot_be_reached(tree: Tree, home: Path, name: str) 
         places = {
             "home": home,
             "ccache": os.environ["CCACHE_DIR"],
-            "slots": cache.folder(worktree.KIND),
+            "worktrees": cache.folder(worktree.KIND),
             "port": server.getsockname()[1],
             "pattern": "/proc/sys/kernel/core_pattern",
         }
@@ -175,11 +175,11 @@ def test_output_is_bounded(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_untrusted_needs_confinement(monkeypatch: pytest.MonkeyPatch) -> None:
-    confine.require(asked=True)
+    confine.require(demanded=True)
     monkeypatch.setattr(confine, "fault", lambda: "bwrap is not in PATH")
-    confine.require(asked=False)
+    confine.require(demanded=False)
     with pytest.raises(HarnessError, match=r"--untrusted: .*bwrap is not in PATH") as error:
-        confine.require(asked=True)
+        confine.require(demanded=True)
     assert error.value.code is ExitCode.USAGE
     assert confine.wrap(["true"]) == ["true"]
     assert confine.described() == "none: bwrap is not in PATH"

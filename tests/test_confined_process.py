@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cells of the isolation tests: they confine a process, and lose no message."""
+"""The confined processes of the isolation tests: they confine a process, and lose no message."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ktests import confined, confinement, seccomp
-from ktests.confined_process import MESSAGES, SIGNALLED, Cell, CellError
+from ktests.confined_process import MESSAGES, SIGNALLED, ConfinedError, ConfinedProcess
 from ktests.confinement import Confinement
 from uapi.eventfd import EventFd
 
@@ -52,7 +52,7 @@ def eventfd() -> Iterator[EventFd]:
 
 @ALL
 def test_confined_as_told(eventfd: EventFd, how: Confinement) -> None:
-    with Cell(lambda: eventfd, how, handed=[eventfd.fileno()]) as confined_process:
+    with ConfinedProcess(lambda: eventfd, how, handed=[eventfd.fileno()]) as confined_process:
         assert confined.privileges(confined_process) == confined.expected_privileges(how)
         status = confined_process.status
         assert set(status["Uid"].split()) == set(status["Gid"].split()) == {"65534"}
@@ -70,7 +70,7 @@ def test_confined_as_told(eventfd: EventFd, how: Confinement) -> None:
 def test_everything_is_received(how: Confinement) -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     with ours, theirs:
-        with Cell(lambda: theirs, how, handed=[theirs.fileno()]) as confined_process:
+        with ConfinedProcess(lambda: theirs, how, handed=[theirs.fileno()]) as confined_process:
             sent = [struct.pack("=Q", number) for number in range(MESSAGES - 1)]
             for message in sent[:200]:
                 ours.send(message)
@@ -86,8 +86,10 @@ def test_everything_is_received(how: Confinement) -> None:
 
 
 def test_failing_read_is_told() -> None:
-    with Cell(lambda: Handed(os.open("/", os.O_RDONLY)), confinement.FILTERED) as confined_process:
-        with pytest.raises(OSError, match="the cell's read") as caught:
+    with ConfinedProcess(
+        lambda: Handed(os.open("/", os.O_RDONLY)), confinement.FILTERED
+    ) as confined_process:
+        with pytest.raises(OSError, match="the process's read") as caught:
             confined_process.wait_for(lambda got: bool(got))
         assert caught.value.errno == errno.EISDIR
 
@@ -101,15 +103,17 @@ def test_failing_read_is_told() -> None:
     ],
 )
 def test_filter_kills(eventfd: EventFd, calls: tuple[int, ...], status: int) -> None:
-    """The cell dies if the filter lacks a call that it makes: no other call is allowed."""
-    confined_process = Cell(lambda: eventfd, Confinement(calls=calls), handed=[eventfd.fileno()])
+    """The process dies if the filter lacks a call that it makes: no other call is allowed."""
+    confined_process = ConfinedProcess(
+        lambda: eventfd, Confinement(calls=calls), handed=[eventfd.fileno()]
+    )
     assert confined_process.close() == status
 
 
 @pytest.mark.parametrize("namespaces", [(), ("user", "net", "pid")], ids=["outside", "inside"])
 def test_death_is_noticed(namespaces: tuple[str, ...]) -> None:
-    confined_process = Cell(lambda: Handed(-1), Confinement(namespaces, calls=()))
-    with pytest.raises(CellError, match=f"ended with status {SIGNALLED + SIGSYS}"):
+    confined_process = ConfinedProcess(lambda: Handed(-1), Confinement(namespaces, calls=()))
+    with pytest.raises(ConfinedError, match=f"ended with status {SIGNALLED + SIGSYS}"):
         confined_process.drain()
 
 
@@ -128,8 +132,8 @@ def test_may_do_nothing(action: Callable[[], object], message: str) -> None:
         action()
         return Handed(-1)
 
-    with pytest.raises(CellError, match=message):
-        Cell(register, confinement.UNPRIVILEGED)
+    with pytest.raises(ConfinedError, match=message):
+        ConfinedProcess(register, confinement.UNPRIVILEGED)
 
 
 def test_network_of_its_own_has_no_events() -> None:
@@ -139,5 +143,5 @@ def test_network_of_its_own_has_no_events() -> None:
         names = [name for _, name in socket.if_nameindex()]
         raise RuntimeError(f"interfaces {names}")
 
-    with pytest.raises(CellError, match=r"interfaces \['lo'\]"):
-        Cell(register, confinement.NAMESPACED)
+    with pytest.raises(ConfinedError, match=r"interfaces \['lo'\]"):
+        ConfinedProcess(register, confinement.NAMESPACED)

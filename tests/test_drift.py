@@ -96,7 +96,7 @@ def found(
     (folder / "toy/types.h").write_text(TYPES)
     (folder / "toy/toy.h").write_text(header)
     mirror = replace(Mirror.of(constants, structures), elsewhere=elsewhere, least=least)
-    return check.check(mirror, (folder,), [TOY]).lines("toy 1.0")
+    return check.compare(mirror, (folder,), [TOY]).lines("toy 1.0")
 
 
 def test_a_mirror_that_is_right_passes(tmp_path: Path) -> None:
@@ -235,7 +235,7 @@ def test_extra_name_that_other_kernels_have(tmp_path: Path) -> None:
 def test_a_header_that_is_not_there(tmp_path: Path) -> None:
     mirror = Mirror.of(CONSTANTS, STRUCTURES)
     with pytest.raises(HarnessError, match=r"toy/toy\.h: No such file") as caught:
-        check.check(mirror, (tmp_path,), [TOY])
+        check.compare(mirror, (tmp_path,), [TOY])
     assert caught.value.code == ExitCode.FAIL
 
 
@@ -249,7 +249,7 @@ def test_a_header_that_only_gcc_understands(tmp_path: Path) -> None:
 
 def test_what_is_measured(tmp_path: Path) -> None:
     assert found(tmp_path) == []
-    measured = check.check(Mirror.of(CONSTANTS, STRUCTURES), (tmp_path,), [TOY]).abis
+    measured = check.compare(Mirror.of(CONSTANTS, STRUCTURES), (tmp_path,), [TOY]).abis
     assert measured[64].constants == measured[32].constants == dict(CONSTANTS)
     for width in (64, 32):
         assert measured[width].structures["toy_set"] == Layout(
@@ -381,7 +381,7 @@ def applier(kernel: str) -> Callable[[str], Applied]:
 
 def test_golden_json_is_only_written_whole() -> None:
     with pytest.raises(HarnessError, match="needs all series") as caught:
-        check.run(["7.3"], applier, series=["eventfd"], write=True, progress=Progress())
+        check.compare_kernels(["7.3"], applier, series=["eventfd"], write=True, progress=Progress())
     assert caught.value.code == ExitCode.USAGE
 
 
@@ -392,8 +392,8 @@ def test_golden_json_is_only_written_whole() -> None:
 @pytest.mark.parametrize("name", [catalog.BASE, *catalog.carried()])
 def test_no_drift(kernel_tree: tuple[str, Path], name: str) -> None:
     base, _ = kernel_tree
-    outcome = check.run([base], applier, series=[name], jobs=2, progress=Progress())
-    assert outcome.findings == []
+    outcome = check.compare_kernels([base], applier, series=[name], jobs=2, progress=Progress())
+    assert outcome.differences == []
     assert outcome.kernels == 1
 
 
@@ -452,7 +452,7 @@ def test_a_series_that_moves_a_declaration(kernel_tree: tuple[str, Path], tmp_pa
     with pytest.raises(
         HarnessError, match=r"drivers/acpi/event\.c: nothing in it is like"
     ) as error:
-        installed.check()
+        installed.require_complete()
     assert error.value.code is ExitCode.FAIL
 
 
@@ -466,7 +466,7 @@ def test_drift_of_the_real_mirror_shows(kernel_tree: tuple[str, Path]) -> None:
     right = Mirror.for_kernel(base, one.mechanism)
 
     def lines(wrong: Mirror) -> list[str]:
-        report = check.check(wrong, installed.folders, installed.headers)
+        report = check.compare(wrong, installed.folders, installed.headers)
         return [line.partition(": ")[2] for line in report.lines(base)]
 
     assert lines(right) == []

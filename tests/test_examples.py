@@ -273,7 +273,8 @@ class Simulated(vfio.Device):
             sys.stdout.flush()
             os._exit(0)
 
-vfio.Device.open = classmethod(lambda cls, bdf, via=None: Simulated(os.open("/dev/null", 0), bdf))
+vfio.Device.open = classmethod(lambda cls, bdf, open_method=None: Simulated(os.open("/dev/null", 0),
+bdf))
 """
 
 PYTHON_EXAMPLES = [

@@ -148,7 +148,7 @@ def judged(name: str, told: Mapping[str, list[dict[str, Any]]]) -> None:
     [sight] = told["sight"]
     assert sight["folders"]["home"] == []
     assert set(sight["folders"]["etc"]) <= set(confine.ETC)
-    assert set(sight["variables"]) <= {*environment.PASSED_ON, "LC_ALL", "PWD"}
+    assert set(sight["variables"]) <= {*environment.VARIABLES, "LC_ALL", "PWD"}
     assert "PATH" in sight["variables"], "it could look"
     [share] = told["share"]
     for place in (share, *told["mount"]):

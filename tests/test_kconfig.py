@@ -13,7 +13,7 @@ import pytest
 
 from kconfig import dotconfig, explain, fragment, remedy, tree
 from kconfig.errors import RequestError
-from kconfig.fragment import Request
+from kconfig.fragment import SymbolRequest
 from kconfig.release import release
 from kconfig.tree import KernelKconfig
 from kpatch.build import conf
@@ -35,7 +35,7 @@ def evaluate(
     return tree.values(kconfig)
 
 
-def requests(*lines: str) -> dict[str, Request]:
+def requests(*lines: str) -> dict[str, SymbolRequest]:
     asked = fragment.parse("\n".join(lines), name="test.config")
     return {it.symbol: it for it in fragment.settle(asked, "7.3")}
 
@@ -248,7 +248,7 @@ def stuck(lines: tuple[str, ...], tmp_path: Path) -> str:
     tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
     got = tree.values(kconfig)
     return "\n".join(
-        explain.stuck(kconfig, it, got=got.get(it.symbol), asked=asked)
+        explain.stuck(kconfig, it, got=got.get(it.symbol), requested=asked)
         for it in asked.values()
         if not dotconfig.same(it.value, got.get(it.symbol, "n"))
     )
@@ -341,7 +341,7 @@ def test_what_a_command_prints_is_one_line(tmp_path: Path) -> None:
 def test_no_modules_is_a_cause(tmp_path: Path) -> None:
     kconfig, asked = parse("modules", tmp_path), requests("CONFIG_ONLY_AS_MODULE=m")
     tree.allnoconfig(kconfig, {"ONLY_AS_MODULE": "m"})
-    told = explain.stuck(kconfig, asked["ONLY_AS_MODULE"], got=None, asked=asked)
+    told = explain.stuck(kconfig, asked["ONLY_AS_MODULE"], got=None, requested=asked)
     assert "there are no modules: MODULES [=n]" in told
     assert "set CONFIG_MODULES=y" in told
 
@@ -349,7 +349,7 @@ def test_no_modules_is_a_cause(tmp_path: Path) -> None:
 def test_an_explanation_shows_the_dependencies_with_their_values(tmp_path: Path) -> None:
     kconfig, asked = parse("stuck", tmp_path), requests("CONFIG_LEGACY=y")
     tree.allnoconfig(kconfig, {"LEGACY": "y"})
-    told = explain.explanation(kconfig, "CONFIG_NOTIFY", asked=asked)
+    told = explain.explanation(kconfig, "CONFIG_NOTIFY", requested=asked)
     assert told == (DATA / "stuck/explained.txt").read_text()
 
 
@@ -361,7 +361,7 @@ def test_explanations_of_all_kinds(tmp_path: Path) -> None:
     told = (DATA / "mend/explained.txt").read_text()
     symbols = re.findall(r"^CONFIG_(\w+)$", told, re.MULTILINE)
     assert len(symbols) == 9
-    assert "".join(explain.explanation(kconfig, name, asked=asked) for name in symbols) == told
+    assert "".join(explain.explanation(kconfig, name, requested=asked) for name in symbols) == told
 
 
 def test_an_unknown_symbol_is_an_error_that_names_near_ones(tmp_path: Path) -> None:
@@ -418,14 +418,14 @@ def test_a_value_that_a_range_makes(
 ) -> None:
     kconfig, asked = parse("ranges", tmp_path), requests(*lines)
     tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
-    assert f"  value       {value}\n" in explain.explanation(kconfig, symbol, asked=asked)
+    assert f"  value       {value}\n" in explain.explanation(kconfig, symbol, requested=asked)
 
 
 @pytest.mark.parametrize(("wide", "counting"), [("n", "1 to 64"), ("y", "1 to 1000")])
 def test_which_range_counts(wide: str, counting: str, tmp_path: Path) -> None:
     kconfig, asked = parse("ranges", tmp_path), requests(f"CONFIG_WIDE={wide}")
     tree.allnoconfig(kconfig, {"WIDE": wide})
-    told = explain.explanation(kconfig, "CONDITIONAL", asked=asked)
+    told = explain.explanation(kconfig, "CONDITIONAL", requested=asked)
     first, second = ("counts", "does not count")[:: 1 if wide == "y" else -1]
     assert f"  range       1 to 1000 if WIDE [={wide}] (Kconfig:25): {first}\n" in told
     assert f"  range       1 to 64 (Kconfig:25): {second}\n" in told

@@ -469,7 +469,7 @@ def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def test_pci_device(sysfs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pci, "BIND_SECONDS", 0.1)
-    device = pci.Device("alpha", "0000:00:10.0", r"\_SB.PCI0.S80", "N080")
+    device = pci.PciDevice("alpha", "0000:00:10.0", r"\_SB.PCI0.S80", "N080")
     device.folder.mkdir()
     assert (device.companion, device.driver) == ("", "")
     device.unbind()  # it is not bound

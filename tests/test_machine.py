@@ -15,13 +15,13 @@ from kpatch.errors import HarnessError
 from kpatch.lib import process
 from kpatch.lib.stage import Silent
 from kpatch.vm import machine, qemu
-from kpatch.vm.machine import Device, Island, Port, Unrelated
+from kpatch.vm.machine import Island, MachineDevice, Port, Unrelated
 from ktests import debugger
 
 TABLE = machine.load()
 ISLAND = Island("island", 0x15, 0x40)
-NOTIFIED: tuple[Device | Unrelated, ...] = (*TABLE.sources, *TABLE.unrelated)
-PLACED: tuple[Device | Port, ...] = (*TABLE.devices, TABLE.port)
+NOTIFIED: tuple[MachineDevice | Unrelated, ...] = (*TABLE.sources, *TABLE.unrelated)
+PLACED: tuple[MachineDevice | Port, ...] = (*TABLE.devices, TABLE.port)
 
 
 @pytest.fixture(autouse=True)
@@ -32,14 +32,14 @@ def _own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("device", "bdf", "path", "method"),
     [
-        (Device("a", "edu", 0x10), "0000:00:10.0", r"\_SB.PCI0.S80", "N080"),
-        (Device("a", "edu", 0x1F), "0000:00:1f.0", r"\_SB.PCI0.SF8", "N0F8"),
-        (Device("a", "edu", 1), "0000:00:01.0", r"\_SB.PCI0.S08", "N008"),
-        (Device("a", "edu", 0x12, 7, described="varies"), "0000:00:12.7", "", "N097"),
-        (Device("a", "edu", 0, island=ISLAND, described=False), "0000:41:00.0", "", "N000"),
+        (MachineDevice("a", "edu", 0x10), "0000:00:10.0", r"\_SB.PCI0.S80", "N080"),
+        (MachineDevice("a", "edu", 0x1F), "0000:00:1f.0", r"\_SB.PCI0.SF8", "N0F8"),
+        (MachineDevice("a", "edu", 1), "0000:00:01.0", r"\_SB.PCI0.S08", "N008"),
+        (MachineDevice("a", "edu", 0x12, 7, described="varies"), "0000:00:12.7", "", "N097"),
+        (MachineDevice("a", "edu", 0, island=ISLAND, described=False), "0000:41:00.0", "", "N000"),
     ],
 )
-def test_addresses(device: Device, bdf: str, path: str, method: str) -> None:
+def test_addresses(device: MachineDevice, bdf: str, path: str, method: str) -> None:
     assert (device.bdf, device.path, device.method) == (bdf, path, method)
 
 
@@ -50,10 +50,10 @@ def test_every_method_tells_that_it_has_run() -> None:
 
 
 def test_options() -> None:
-    assert Device("a", "edu", 0x10).option == "edu,id=a,bus=pcie.0,addr=0x10.0"
-    carrier = Device("c", "edu", 0x12, multifunction=True)
+    assert MachineDevice("a", "edu", 0x10).option == "edu,id=a,bus=pcie.0,addr=0x10.0"
+    carrier = MachineDevice("c", "edu", 0x12, multifunction=True)
     assert carrier.option == "edu,id=c,bus=pcie.0,addr=0x12.0,multifunction=on"
-    bare = Device("b", "edu", 0, island=ISLAND, described=False)
+    bare = MachineDevice("b", "edu", 0, island=ISLAND, described=False)
     assert bare.option == "edu,id=b,bus=island,addr=0x0.0"
     root, above = ISLAND.options
     assert root == "pxb-pcie,id=island-root,bus=pcie.0,addr=0x15,bus_nr=0x40"
@@ -149,7 +149,7 @@ def test_firmware_that_does_not_compile_is_refused() -> None:
 
 
 def test_firmware_follows_the_table() -> None:
-    moved = machine.Machine((Device("a", "edu", 5),), TABLE.port, ISLAND, TABLE.unrelated)
+    moved = machine.Machine((MachineDevice("a", "edu", 5),), TABLE.port, ISLAND, TABLE.unrelated)
     assert machine.aml(moved, stage=Silent()) != machine.aml(TABLE, stage=Silent())
     assert "S28" in machine.asl(moved) and "S80" not in machine.asl(moved)
 

@@ -31,12 +31,12 @@ from ktests import mechanisms
 from ktests.contract import ANY, NONE, PROTOCOL, UNDETECTED, JobMessage
 from ktests.detection import Detection, detect
 from ktests.mechanism import Mechanism, Site
-from ktests.pci import Device
+from ktests.pci import PciDevice
 
 FOLDER = Path(__file__).parent / "mechanisms"
 
 DEVICES = {
-    name: Device(name, f"0000:00:{slot}.0", "", f"N{name[:3].upper()}")
+    name: PciDevice(name, f"0000:00:{slot}.0", "", f"N{name[:3].upper()}")
     for name, slot in (("alpha", "10"), ("beta", "11"), ("carrier", "12"))
 }
 
@@ -126,7 +126,7 @@ from ktests.test_format import test_value_of_32_bits, test_wide_value
 CONFTEST = f"""
 import pytest
 from ktests.conftest import *
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from ktests.mechanisms.pipe import Machine
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from xml.etree import ElementTree
 import junitparser
 import pytest
 
-from kpatch.build.log import Finding
+from kpatch.build.log import CompilerMessage
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import StageRecord
 from kpatch.report import commands, ktap, output_dir, result, tables, write
@@ -145,7 +145,7 @@ def unsafe(text: str) -> set[str]:
 def test_result_fits_its_schema_and_comes_back(name: str, tmp_path: Path) -> None:
     path = tmp_path / "result.json"
     path.write_text(result.dump(RUNS[name]))
-    assert result.check(json.loads(path.read_text())) == ""
+    assert result.violation(json.loads(path.read_text())) == ""
     assert result.load(path) == RUNS[name]
 
 
@@ -224,7 +224,7 @@ def test_an_incident_of_a_series_names_no_vm() -> None:
 
 
 def test_the_table_tells_warnings_of_every_series() -> None:
-    said = result.warnings_of([Finding("drivers/a.c", 7, "unused x")], {})
+    said = result.warnings_of([CompilerMessage("drivers/a.c", 7, "unused x")], {})
     run = dataclasses.replace(
         GOOD, series=tuple(dataclasses.replace(series, warnings=said) for series in GOOD.series)
     )
@@ -244,7 +244,7 @@ def test_the_table_tells_what_the_base_complains_of_as_well() -> None:
 
 def test_the_table_tells_new_warnings_from_those_of_the_base() -> None:
     told = ((7, "unused x"), (9, "unused y"), (11, "unused x"))
-    said = [Finding("drivers/a.c", line, text) for line, text in told]
+    said = [CompilerMessage("drivers/a.c", line, text) for line, text in told]
     unknown = "warning, not compared with the base's build"
     for before, lines in (
         ({}, (f"{unknown}: drivers/a.c:7: unused x", f"{unknown}: drivers/a.c:9: unused y")),
@@ -281,7 +281,7 @@ WARNED = dataclasses.replace(
 
 def test_every_report_has_the_warnings(tmp_path: Path) -> None:
     """Warnings do not change the verdict: tests that are "ok" without them stay "ok"."""
-    assert result.check(json.loads(result.dump(WARNED))) == ""
+    assert result.violation(json.loads(result.dump(WARNED))) == ""
     (tmp_path / "result.json").write_text(result.dump(WARNED))
     assert result.load(tmp_path / "result.json") == WARNED
     assert WARNED.exit_code is ExitCode.PASS

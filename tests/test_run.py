@@ -113,7 +113,7 @@ def test_a_series_from_a_file_is_held_against_the_control(
 
 
 def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:
-    found = pipeline.Findings(configs={"a": "1" * 16, "b": "2" * 16})
+    found = pipeline.RunState(configs={"a": "1" * 16, "b": "2" * 16})
     infos = [SeriesInfo(name, name, "none") for name in "abc"]
     told = [pipeline._as_built(info, found) for info in infos]
     assert [info.config_id for info in told] == ["1" * 16, "2" * 16, None]

@@ -54,7 +54,13 @@ def test_refused(command: str, device: str, cause: str) -> None:
 
 @pytest.mark.parametrize(
     "arguments",
-    [(), ("conformance",), ("listen", "--device"), ("listen", "--via", "tunnel"), ("dance",)],
+    [
+        (),
+        ("conformance",),
+        ("listen", "--device"),
+        ("listen", "--open-method", "tunnel"),
+        ("dance",),
+    ],
 )
 def test_usage(arguments: tuple[str, ...]) -> None:
     done = run(*arguments)
@@ -100,8 +106,8 @@ def test_no_family_in_another_namespace() -> None:
 
 def test_help_names_every_option() -> None:
     for command, options in (
-        ("listen", ("--device", "--netlink", "--via", "--json")),
-        ("conformance", ("--device", "--via", "--json")),
+        ("listen", ("--device", "--netlink", "--open-method", "--json")),
+        ("conformance", ("--device", "--open-method", "--json")),
     ):
         text = run(command, "--help").stdout
         assert [name for name in options if name not in text] == []

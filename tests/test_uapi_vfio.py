@@ -202,7 +202,7 @@ def test_the_data_stands_behind_the_structure() -> None:
     "bdf", ["", "alpha", "00:10", "0000:00:20.0", "0000:00:10.8", "../0000:00:10.0", "00:10.0\n"]
 )
 def test_what_is_no_bdf(bdf: str) -> None:
-    for call in (Device.open, vfio.ways):
+    for call in (Device.open, vfio.open_methods):
         with pytest.raises(OpenError, match="not a PCI address") as caught:
             call(bdf)
         assert caught.value.errno == errno.ENODEV
@@ -218,7 +218,7 @@ def test_no_such_device() -> None:
     with pytest.raises(OpenError, match="no such PCI device") as caught:
         Device.open("ffff:ff:1f.7")
     assert (caught.value.errno, caught.value.what) == (errno.ENODEV, "ffff:ff:1f.7")
-    assert vfio.ways("ffff:ff:1f.7") == ()
+    assert vfio.open_methods("ffff:ff:1f.7") == ()
 
 
 class Sysfs:
@@ -259,14 +259,14 @@ def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sysfs:
     return Sysfs(tmp_path, monkeypatch)
 
 
-def test_ways(sysfs: Sysfs) -> None:
-    assert vfio.ways(sysfs.bdf) == ()
+def test_open_methods(sysfs: Sysfs) -> None:
+    assert vfio.open_methods(sysfs.bdf) == ()
     sysfs.bind("vfio-pci")
-    assert vfio.ways(sysfs.bdf) == ()
+    assert vfio.open_methods(sysfs.bdf) == ()
     sysfs.group()
-    assert vfio.ways(sysfs.bdf) == ("group",)
+    assert vfio.open_methods(sysfs.bdf) == ("group",)
     sysfs.cdev()
-    assert vfio.ways("00:10.0") == ("cdev", "group")
+    assert vfio.open_methods("00:10.0") == ("cdev", "group")
 
 
 @pytest.mark.parametrize(
@@ -302,15 +302,17 @@ def test_a_way_that_is_not_offered(sysfs: Sysfs) -> None:
         Device.open(sysfs.bdf, "tunnel")
 
 
-@pytest.mark.parametrize(("way", "ioctl"), [("cdev", "IOMMU_IOAS_ALLOC"), ("group", "VFIO_GROUP_")])
-def test_nothing_stays_open_when_an_ioctl_fails(sysfs: Sysfs, way: str, ioctl: str) -> None:
+@pytest.mark.parametrize(
+    ("open_method", "ioctl"), [("cdev", "IOMMU_IOAS_ALLOC"), ("group", "VFIO_GROUP_")]
+)
+def test_nothing_stays_open_when_an_ioctl_fails(sysfs: Sysfs, open_method: str, ioctl: str) -> None:
     sysfs.bind("vfio-pci")
     sysfs.cdev()
     sysfs.group()
     before = os.listdir("/proc/self/fd")  # noqa: PTH208 - the folder is not listed twice
     for _ in range(2):
         with pytest.raises(UapiError, match=ioctl) as caught:  # plain files support no ioctl
-            Device.open(sysfs.bdf, way)
+            Device.open(sysfs.bdf, open_method)
         assert caught.value.errno == errno.ENOTTY
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208
     assert not opening._spaces.used

@@ -153,7 +153,7 @@ def test_kasan_reports_more_than_once(
     through = pipeline.Pipeline(pipeline.Request(flavor=flavor), Progress())
     monkeypatch.setattr(guest_image, "images", lambda *a, **k: setup.images)
     monkeypatch.setattr(acpid, "folder", lambda **k: None)
-    through.found.accel = setup.accel
+    through.state.accel = setup.accel
     of_flavor = through.machine(cast(Kernel, SimpleNamespace(image=setup.image)), None)
     for argv in (
         qemu.command(of_flavor, FDS, Silent()),
@@ -210,7 +210,7 @@ GOOD = [
 
 
 def test_a_command_as_asked_for_is_taken() -> None:
-    virtme.check(GOOD)
+    virtme.check_argv(GOOD)
 
 
 @pytest.mark.parametrize(
@@ -235,7 +235,7 @@ def test_another_command_is_refused(before: str, after: str, objection: str) -> 
     changed = [*words.replace(before, after, 1).split(), append.replace(before, after, 1)]
     assert changed != GOOD
     with pytest.raises(HarnessError) as error:
-        virtme.check(changed)
+        virtme.check_argv(changed)
     assert error.value.code is ExitCode.LOST
     assert f"its QEMU command is not as asked for: {objection};" in str(error.value)
 
@@ -252,5 +252,5 @@ def test_the_users_configuration_decides_nothing(
     image = tmp_path / "bzImage"
     image.write_bytes(bytes(4096))
     argv = virtme.qemu_command(image, kvm=False, stage=Silent())
-    virtme.check(argv)
+    virtme.check_argv(argv)
     assert "readonly=on" in virtme.value_of(argv, "-fsdev")

@@ -95,7 +95,7 @@ def test_nothing_of_the_users_environment_is_qemus(monkeypatch: pytest.MonkeyPat
         started.qmp("query-status")  # setpriv has executed QEMU by now
         raw = Path(f"/proc/{started.qemu.pid}/environ").read_bytes()
     names = {word.partition(b"=")[0].decode() for word in raw.split(b"\0") if word}
-    assert {"PATH"} <= names <= {*environment.PASSED_ON, "LC_ALL"}
+    assert {"PATH"} <= names <= {*environment.VARIABLES, "LC_ALL"}
 
 
 def test_exception_ends_it() -> None:
@@ -109,7 +109,7 @@ def test_what_was_printed_before_a_record_comes_before_it() -> None:
     with qemu.started(lambda fds: saying(fds, talk)) as talking:
         talking.qemu.wait()
         said = list(talking.output(5.0))
-    assert said == [qemu.Output("console", b"c"), qemu.Output("records", b"rR")]
+    assert said == [qemu.ChannelOutput("console", b"c"), qemu.ChannelOutput("records", b"rR")]
 
 
 def saying(fds: Mapping[str, int], script: str) -> list[str]:

@@ -43,14 +43,14 @@ def _listen(options: argparse.Namespace) -> int:
     from uapi.listen import listen
 
     netlink = options.netlink or not options.device
-    listen(options.device, netlink=netlink, as_json=options.json, via=options.via)
+    listen(options.device, netlink=netlink, as_json=options.json, open_method=options.open_method)
     return PASS
 
 
 def _conformance(options: argparse.Namespace) -> int:
     from uapi import conformance
 
-    report = conformance.report(options.device, options.via)
+    report = conformance.report(options.device, options.open_method)
     print(report.json() if options.json else report)
     return PASS if report.passed else FAIL
 
@@ -92,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
 
     for command in (listen, conformance):
         command.add_argument(
-            "--via",
+            "--open-method",
             choices=("cdev", "group"),
             help="how to open devices (default: cdev if the kernel has it)",
         )

@@ -65,8 +65,8 @@ class Bench(Closing):
     Raises OpenError like `support.open_device`.
     """
 
-    def __init__(self, bdf: str, via: str | None = None) -> None:
-        self.device = open_device(bdf, via)
+    def __init__(self, bdf: str, open_method: str | None = None) -> None:
+        self.device = open_device(bdf, open_method)
         self._made: list[EventFd] = []
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class Bench(Closing):
     def reopen(self) -> None:
         """Close the device if it is open, and open it again."""
         self.device.close()
-        self.device = open_device(self.device.bdf, self.device.via)
+        self.device = open_device(self.device.bdf, self.device.open_method)
 
     def restore(self) -> None:
         """Disarm the indices that a check may have armed, and close its eventfds."""

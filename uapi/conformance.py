@@ -39,7 +39,7 @@ class Report:
     """The result of `report`."""
 
     device: str
-    via: str
+    open_method: str
     kernel: str
     companion: bool
     checks: tuple[Check, ...]
@@ -55,29 +55,29 @@ class Report:
 
     def __str__(self) -> str:
         companion = "" if self.companion else ", without an ACPI companion"
-        lines = [f"{self.device} through {self.via}{companion}, Linux {self.kernel}", ""]
+        lines = [f"{self.device} through {self.open_method}{companion}, Linux {self.kernel}", ""]
         lines += map(_line, self.checks)
         failed = sum(check.outcome == FAIL for check in self.checks)
         return "\n".join([*lines, "", f"{len(self.checks) - failed} passed, {failed} failed"])
 
 
-def run(bdf: str, via: str | None = None) -> list[Check]:
+def run(bdf: str, open_method: str | None = None) -> list[Check]:
     """Return the checks of `report`."""
-    return list(report(bdf, via).checks)
+    return list(report(bdf, open_method).checks)
 
 
-def report(bdf: str, via: str | None = None) -> Report:
+def report(bdf: str, open_method: str | None = None) -> Report:
     """Run every check that applies to the device (which may lack a companion).
 
     Raises OpenError if the device cannot be opened, with ENOTSUP if the kernel lacks the index.
     """
-    with Bench(bdf, via) as bench:
+    with Bench(bdf, open_method) as bench:
         support.require_index(bench.device)
         companion = bench.device.irq_info(ACPI).count > 0
         wanted = [item for item in checks.ALL if item.companion in (None, companion)]
         return Report(
             device=bench.device.bdf,
-            via=bench.device.via,
+            open_method=bench.device.open_method,
             kernel=os.uname().release,
             companion=companion,
             checks=tuple(_run(wanted, bench)),

@@ -194,7 +194,9 @@ def lines(sources: Sequence[Source]) -> Iterator[Line]:
                 yield from alive[fd].lines()
 
 
-def listen(devices: Sequence[str], *, netlink: bool, as_json: bool, via: str | None = None) -> None:
+def listen(
+    devices: Sequence[str], *, netlink: bool, as_json: bool, open_method: str | None = None
+) -> None:
     """Print the notifications of ``devices`` and, if ``netlink``, the events of ``acpi_event``.
 
     Runs until interrupted. Returns only when the host has taken back all devices and ``netlink``
@@ -203,7 +205,7 @@ def listen(devices: Sequence[str], *, netlink: bool, as_json: bool, via: str | N
     with ExitStack() as stack:
         sources: list[Source] = []
         for bdf in dict.fromkeys(devices):
-            device = stack.enter_context(support.open_device(bdf, via))
+            device = stack.enter_context(support.open_device(bdf, open_method))
             support.require_companion(device)
             events = DeviceSource(device)
             stack.callback(events.close)

@@ -114,14 +114,14 @@ def everything() -> dict[str, int | str]:
 
 def constants(release: str, mechanism: str) -> dict[str, int | str]:
     """Return the constants of a kernel of ``release`` ("7.3") with a series of ``mechanism``."""
-    found = {}
+    values = {}
     for name, value in everything().items():
         gate = GATES.get(name, EVERYWHERE)
         if gate.admits(release, mechanism):
-            found[name] = value
+            values[name] = value
         elif gate.otherwise is not None:
-            found[name] = gate.otherwise
-    return found
+            values[name] = gate.otherwise
+    return values
 
 
 def structures(release: str, mechanism: str) -> dict[str, str]:

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Open a VFIO device, in one of two ways.
+"""Open a VFIO device by one of two methods.
 
 cdev    /dev/vfio/devices/vfioN, bound to an iommufd; since Linux v6.6
 group   /dev/vfio/GROUP in a container of type 1; optional since Linux v6.2 (containers) and v6.6
         (groups)
 
-The kernel gives access to a device only after its DMA is confined. So both ways give it an I/O
+The kernel gives access to a device only after its DMA is confined. So both methods give it an I/O
 address space, which is empty. The devices of an IOMMU group have to share one; therefore this
 module keeps each space of this process open until the last device of its group is closed.
 """
@@ -47,7 +47,7 @@ class _Space:
 
 @dataclass
 class _Spaces:
-    """The address spaces in use, by way and group."""
+    """The address spaces in use, by open method and group."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     used: dict[tuple[str, str], _Space] = field(default_factory=dict)
@@ -77,47 +77,48 @@ class Opened:
     """An open device. ``release`` has to be called after ``fd`` is closed."""
 
     fd: int
-    way: str
+    open_method: str
     release: Callable[[], None]
 
 
-def ways(bdf: str) -> tuple[str, ...]:
-    """Return the ways ("cdev", "group") in which the device can be opened, the better one first.
+def open_methods(bdf: str) -> tuple[str, ...]:
+    """Return the methods ("cdev", "group") that can open the device, the better one first.
 
     The tuple is empty if the device does not exist or is not bound to vfio-pci. Raises OpenError if
     ``bdf`` is not a PCI address.
     """
     bdf = pci.canonical(bdf)
     nodes = {CDEV: pci.cdev_node(bdf), GROUP: pci.group_node(bdf)}
-    return tuple(way for way, node in nodes.items() if node)
+    return tuple(name for name, node in nodes.items() if node)
 
 
-def open_device(bdf: str, via: str | None = None) -> Opened:
+def open_device(bdf: str, open_method: str | None = None) -> Opened:
     """Open the device. Raises OpenError, or UapiError if an ioctl fails.
 
-    ``via`` is one of `ways`; None takes the first one. Raises ValueError for any other word.
+    ``open_method`` is one of `open_methods`; None takes the first one. Raises ValueError for any
+    other word.
     """
-    if via not in (None, CDEV, GROUP):
-        raise ValueError(f"via {via!r} is neither {CDEV!r} nor {GROUP!r}")
-    pci.check(bdf)
-    offered = ways(bdf)
-    if via is not None and via not in offered:
+    if open_method not in (None, CDEV, GROUP):
+        raise ValueError(f"open_method {open_method!r} is neither {CDEV!r} nor {GROUP!r}")
+    pci.require_vfio(bdf)
+    offered = open_methods(bdf)
+    if open_method is not None and open_method not in offered:
         raise OpenError(
             errno.ENOENT,
             bdf,
-            f"this kernel does not offer it through {via}",
+            f"this kernel does not offer it through {open_method}",
             f"it does through {' and '.join(offered)}",
         )
-    via = via or offered[0]
-    key = (via, pci.group(bdf))
-    make, get = _MAKERS[via], _GETTERS[via]
+    open_method = open_method or offered[0]
+    key = (open_method, pci.group(bdf))
+    make, get = _MAKERS[open_method], _GETTERS[open_method]
     space = _spaces.take(key, lambda: make(bdf))
     try:
         fd = get(bdf, space)
     except BaseException:
         _spaces.give_back(key)
         raise
-    return Opened(fd, via, lambda: _spaces.give_back(key))
+    return Opened(fd, open_method, lambda: _spaces.give_back(key))
 
 
 def _open(bdf: str, node: Path) -> int:
@@ -139,10 +140,10 @@ _OPEN_CAUSES = {
 }
 
 
-def _node(found: Path | None, bdf: str) -> Path:
-    if found is None:  # removed since it was found
+def _node(path: Path | None, bdf: str) -> Path:
+    if path is None:  # removed since it was found
         raise OpenError(errno.ENODEV, bdf, "the device went away")
-    return found
+    return path
 
 
 # argsz of the first version of each structure (v6.6). Later kernels accept it: they only appended

@@ -63,7 +63,7 @@ def cdev_node(bdf: str) -> Path | None:
     return None
 
 
-def check(bdf: str) -> None:
+def require_vfio(bdf: str) -> None:
     """Raise OpenError if the device does not exist or is not bound to a VFIO driver."""
     if not (DEVICES / bdf).exists():
         raise OpenError(errno.ENODEV, bdf, "no such PCI device", "lspci -D lists them")

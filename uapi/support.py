@@ -13,10 +13,10 @@ from uapi.vfio import ACPI, Device
 _IN_USE = (errno.EBUSY, errno.EINVAL)
 
 
-def open_device(bdf: str, via: str | None = None) -> Device:
+def open_device(bdf: str, open_method: str | None = None) -> Device:
     """Call `Device.open`. Raises OpenError with the device's name also if an ioctl fails."""
     try:
-        return Device.open(bdf, via)
+        return Device.open(bdf, open_method)
     except UapiError as error:
         hint = "close it in the VMM or tool that uses it" if error.errno in _IN_USE else ""
         raise OpenError(error.errno or errno.EIO, bdf, str(error), hint) from error

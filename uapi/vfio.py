@@ -15,7 +15,7 @@ from uapi.closing import Closing
 from uapi.errors import UapiError
 from uapi.ioctl import Structure
 from uapi.notifications import Notifications
-from uapi.opening import ways
+from uapi.opening import open_methods
 
 INTX: int = mirror.VFIO_PCI_INTX_IRQ_INDEX
 MSI: int = mirror.VFIO_PCI_MSI_IRQ_INDEX
@@ -42,7 +42,7 @@ __all__ = [
     "HasFileno",
     "IrqInfo",
     "Notifications",
-    "ways",
+    "open_methods",
 ]
 
 
@@ -75,28 +75,32 @@ class IrqInfo:
 class Device(Closing):
     """An open device, closed at the end of the ``with`` block.
 
-    ``bdf`` is its name in sysfs ("" if `from_fd` got none), ``via`` the way in which it was opened.
+    ``bdf`` is its name in sysfs ("" if `from_fd` got none), ``open_method`` is "cdev" or "group".
     Every method raises UapiError if its ioctl fails, and OverflowError if a number does not fit
     into its field.
     """
 
     def __init__(
-        self, fd: int, bdf: str = "", via: str = "", release: Callable[[], None] | None = None
+        self,
+        fd: int,
+        bdf: str = "",
+        open_method: str = "",
+        release: Callable[[], None] | None = None,
     ) -> None:
         self._fd = fd
         self._release = release
         self.bdf = bdf
-        self.via = via
+        self.open_method = open_method
 
     @classmethod
-    def open(cls, bdf: str, via: str | None = None) -> Self:
-        """Open a device by its PCI address. ``via`` is "cdev" or "group"; None takes the best one.
+    def open(cls, bdf: str, open_method: str | None = None) -> Self:
+        """Open a device by its PCI address with ``open_method``: "cdev", "group"; None is the best.
 
         Raises OpenError, which gives the cause and the remedy.
         """
         bdf = pci.canonical(bdf)
-        opened = opening.open_device(bdf, via)
-        return cls(opened.fd, bdf, opened.way, opened.release)
+        opened = opening.open_device(bdf, open_method)
+        return cls(opened.fd, bdf, opened.open_method, opened.release)
 
     @classmethod
     def from_fd(cls, fd: int, bdf: str = "") -> Self:

@@ -92,40 +92,40 @@ class Mirror:
 
 
 @dataclass(frozen=True)
-class Report:
-    """The result for one kernel: ``findings`` maps each difference, one line, to its ABI widths."""
+class KernelDrift:
+    """The result for one kernel: ``differences`` maps each line of text to its ABI widths."""
 
-    findings: Mapping[str, tuple[int, ...]]
+    differences: Mapping[str, tuple[int, ...]]
     abis: golden.Abis
 
     def lines(self, kernel: str) -> list[str]:
-        """Return the findings as lines for a reader."""
+        """Return the differences as lines for a reader."""
         return [
             f"{kernel}, {' and '.join(map(str, widths))} bit: {text}"
-            for text, widths in self.findings.items()
+            for text, widths in self.differences.items()
         ]
 
 
 @dataclass
-class Outcome:
+class Drift:
     """The result of a run: differences as lines, written files, and number of kernels compared."""
 
-    findings: list[str] = field(default_factory=list)
+    differences: list[str] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
     kernels: int = 0
 
 
-def check(
+def compare(
     mirror: Mirror,
     folders: tuple[Path, ...],
     wanted: Sequence[Header],
     widths: Iterable[int] = probe.WIDTHS,
-) -> Report:
+) -> KernelDrift:
     """Compare ``mirror`` with the headers ``wanted`` in ``folders``, at each ABI width.
 
     HarnessError (exit 1) if the headers do not compile.
     """
-    findings: dict[str, tuple[int, ...]] = {}
+    differences: dict[str, tuple[int, ...]] = {}
     abis = {}
     for width in widths:
         compiler = Compiler(folders, width)
@@ -136,17 +136,17 @@ def check(
             *_unmatched(mirror, declared),
             *_refuted(compiler, wanted, mirror, declared, measured),
         ):
-            findings[line] = (*findings.get(line, ()), width)
-    return Report(findings, abis)
+            differences[line] = (*differences.get(line, ()), width)
+    return KernelDrift(differences, abis)
 
 
-def check_kernel(applied: Applied, installed: headers.Installed) -> Report:
+def compare_kernel(applied: Applied, installed: headers.Installed) -> KernelDrift:
     """Compare the project's mirror with the headers of a kernel."""
     mirror = Mirror.for_kernel(applied.tree.base, applied.series.mechanism)
-    return check(mirror, installed.folders, installed.headers)
+    return compare(mirror, installed.folders, installed.headers)
 
 
-def run(
+def compare_kernels(
     kernels: Sequence[str],
     applier: Callable[[str], Callable[[str], Applied]],
     *,
@@ -155,47 +155,47 @@ def run(
     jobs: int = 1,
     write: bool = False,
     folder: Path = golden.FOLDER,
-) -> Outcome:
+) -> Drift:
     """Compare the mirror and the golden JSON with all ``kernels`` with all ``series``.
 
     ``applier`` returns, for a kernel, the function that applies a series, given by name, to it. The
     mechanism of the applied series decides which names its headers should have.
     ``write`` makes the golden JSON, and cffi's module, instead of comparing them; nothing is
-    written for a kernel with findings. HarnessError (exit 2) if that is asked for a part only.
+    written for a kernel with differences. HarnessError (exit 2) if that is asked for a part only.
     """
     every = (BASE, *carried())
     if write and series and set(series) != set(every):
         raise HarnessError(
             "--write", "needs all series, as they share files", hint="leave out --series"
         )
-    outcome = Outcome()
+    outcome = Drift()
     _module(outcome, write=write)
     for kernel in kernels:
         kind = public(kernel)
         measured: dict[str, golden.Abis] = {}
-        before = len(outcome.findings)
+        before = len(outcome.differences)
         for applied in map(applier(kernel), series or every):
             name = applied.series.name
             with progress.stage("headers", series=name, kind=kind) as stage:
                 installed = headers.install(applied, jobs=jobs, stage=stage)
-                installed.check()
+                installed.require_complete()
                 stage.cached = installed.cached
             with progress.stage("drift", series=name, kind=kind):
-                report = check_kernel(applied, installed)
+                report = compare_kernel(applied, installed)
             outcome.kernels += 1
-            outcome.findings += report.lines(f"{applied.tree.version} {name}")
+            outcome.differences += report.lines(f"{applied.tree.version} {name}")
             # The golden JSON has files for bases only; a user's tree is compared with the mirror.
             if kernel in bases.BASES and name in every:
                 measured[name] = report.abis
         if not write:
             for name, abis in measured.items():
-                outcome.findings += golden.differences(kernel, name, abis, folder=folder)
-        elif measured and len(outcome.findings) == before:
+                outcome.differences += golden.differences(kernel, name, abis, folder=folder)
+        elif measured and len(outcome.differences) == before:
             outcome.written += golden.write(kernel, measured, folder=folder)
     return outcome
 
 
-def _module(outcome: Outcome, *, write: bool, path: Path = MODULE) -> None:
+def _module(outcome: Drift, *, write: bool, path: Path = MODULE) -> None:
     """Compare cffi's generated module with uapi/structures.py; with ``write`` update it."""
     text = structures.module()
     if path.is_file() and path.read_text() == text:
@@ -204,7 +204,7 @@ def _module(outcome: Outcome, *, write: bool, path: Path = MODULE) -> None:
         path.write_text(text)
         outcome.written.append(path)
     else:
-        outcome.findings.append(
+        outcome.differences.append(
             f"uapi/{path.name} is not made from uapi/structures.py as it is (drift --write does it)"
         )
 
@@ -233,7 +233,11 @@ def _measure(
     numbers = compiler.values(wanted, {name: name for name in common if name not in texts})
     layouts = compiler.layouts(
         wanted,
-        {name: one for name, one in declared.structures.items() if name in mirror.structs},
+        {
+            name: structure
+            for name, structure in declared.structures.items()
+            if name in mirror.structs
+        },
     )
     types = {
         name: {
@@ -250,15 +254,15 @@ def _measure(
 def _unmatched(mirror: Mirror, declared: Names) -> Iterator[str]:
     """Yield a line for each name that is only in the mirror or only in the headers."""
     yield from _compare_names("", mirror.constants, declared.constants, mirror.elsewhere)
-    there = {name: one.header for name, one in declared.structures.items()}
+    there = {name: structure.header for name, structure in declared.structures.items()}
     yield from _compare_names("struct ", mirror.structs, there, mirror.elsewhere)
     for name in (name for name in mirror.structs if name in there):
         members = dict.fromkeys(declared.structures[name].members, there[name])
         fields = mirror.structs[name].fields
         yield from _compare_names(
             "",
-            [f"{name}.{one}" for one in fields],
-            {f"{name}.{one}": header for one, header in members.items()},
+            [f"{name}.{member}" for member in fields],
+            {f"{name}.{member}": header for member, header in members.items()},
             mirror.elsewhere,
             there[name],
         )
@@ -308,17 +312,17 @@ def _refuted(
             f"struct {name} has {layout.size} bytes in {where}, {struct.size} in the mirror",
         )
         for member, place in layout.members.items():
-            one = struct.fields.get(member)
-            if one is None:
+            field_ = struct.fields.get(member)
+            if field_ is None:
                 continue
             claims[f"offset {name}.{member}"] = (
-                f"{probe.offset(name, member)} == {one.offset}",
+                f"{probe.offset(name, member)} == {field_.offset}",
                 f"{name}.{member} is at offset {place.offset} in {where}, "
-                f"{one.offset} in the mirror",
+                f"{field_.offset} in the mirror",
             )
             claims[f"type {name}.{member}"] = (
-                probe.same_type(name, member, one.kind),
-                f"{name}.{member} is no {one.kind} in {where}, as it is in the mirror",
+                probe.same_type(name, member, field_.kind),
+                f"{name}.{member} is no {field_.kind} in {where}, as it is in the mirror",
             )
     for key in compiler.broken(wanted, {key: text for key, (text, _) in claims.items()}):
         yield claims[key][1]

@@ -60,24 +60,24 @@ def documents(release: str, measured: Mapping[str, Abis]) -> dict[str, dict[str,
 
     Series with equal data share a file, which is named after the first of them.
     """
-    found: dict[str, dict[str, Any]] = {}
+    by_file: dict[str, dict[str, Any]] = {}
     for series, abis in measured.items():
-        told = {str(width): one.document() for width, one in abis.items()}
-        for document in found.values():
-            if document["abis"] == told:
+        layouts = {str(width): abi.document() for width, abi in abis.items()}
+        for document in by_file.values():
+            if document["abis"] == layouts:
                 document["series"].append(series)
                 break
         else:
-            found[f"{release}-{series}.json"] = {
+            by_file[f"{release}-{series}.json"] = {
                 "$schema": SCHEMA,
                 "schema_version": SCHEMA_VERSION,
                 "license": "GPL-2.0-only OR MIT",
                 "base": release,
                 "series": [series],
                 "architecture": "x86",
-                "abis": told,
+                "abis": layouts,
             }
-    return found
+    return by_file
 
 
 def render(document: Mapping[str, Any]) -> str:
@@ -87,7 +87,7 @@ def render(document: Mapping[str, Any]) -> str:
 
 def write(release: str, measured: Mapping[str, Abis], *, folder: Path = FOLDER) -> list[Path]:
     """Write the files of a base and remove its obsolete files; return the paths that changed."""
-    wanted = {name: render(one) for name, one in documents(release, measured).items()}
+    wanted = {name: render(document) for name, document in documents(release, measured).items()}
     changed = []
     for path in sorted(folder.glob(f"{release}-*.json")):
         if path.name not in wanted:
@@ -103,10 +103,14 @@ def write(release: str, measured: Mapping[str, Abis], *, folder: Path = FOLDER) 
 
 def differences(release: str, series: str, abis: Abis, *, folder: Path = FOLDER) -> Iterator[str]:
     """Yield a line for each difference between the golden JSON and the measured data."""
-    found = [(path, one) for path, one in _files(release, folder) if series in one["series"]]
-    if not found:
+    recorded = [
+        (path, document)
+        for path, document in _files(release, folder)
+        if series in document["series"]
+    ]
+    if not recorded:
         yield f"no {release}-*.json in uapi/golden is of the series {series}"
-    for path, document in found:
+    for path, document in recorded:
         for width, measured in abis.items():
             there = document["abis"].get(str(width), {})
             for where, old, new in _compare((), there, measured.document()):

@@ -88,7 +88,7 @@ class Compiler:
 
         HarnessError (exit 1) if a header does not compile.
         """
-        found = Names({}, {})
+        declared = Names({}, {})
         for header in headers:
             text = self._preprocess(_include([header]), "-dD", *PLAIN_C)
             defines, code = _split(text)
@@ -96,11 +96,11 @@ class Compiler:
             collector.visit(_parse(code, header))
             for name in (*defines, *collector.enumerators):
                 if re.fullmatch(header.constants, name):
-                    found.constants.setdefault(name, header.name)
+                    declared.constants.setdefault(name, header.name)
             for name, members in collector.structures.items():
                 if re.fullmatch(header.structures, name):
-                    found.structures.setdefault(name, Declared(header.name, members))
-        return found
+                    declared.structures.setdefault(name, Declared(header.name, members))
+        return declared
 
     def values(self, headers: Iterable[Header], expressions: Mapping[str, str]) -> dict[str, int]:
         """Return the values of constant C expressions; keys are any names without blanks."""
@@ -119,22 +119,22 @@ class Compiler:
         self, headers: Iterable[Header], structures: Mapping[str, Declared]
     ) -> dict[str, Layout]:
         """Return the layouts of structures by name."""
-        asked: dict[str, str] = {}
+        expressions: dict[str, str] = {}
         for name, declared in structures.items():
-            asked[f"sizeof:{name}"] = f"sizeof(struct {name})"
-            asked[f"alignof:{name}"] = f"_Alignof(struct {name})"
+            expressions[f"sizeof:{name}"] = f"sizeof(struct {name})"
+            expressions[f"alignof:{name}"] = f"_Alignof(struct {name})"
             for member, endless in declared.members.items():
-                asked[f"offsetof:{name}.{member}"] = offset(name, member)
-                asked[f"sizeof:{name}.{member}"] = "0" if endless else size(name, member)
-        told = self.values(headers, asked)
+                expressions[f"offsetof:{name}.{member}"] = offset(name, member)
+                expressions[f"sizeof:{name}.{member}"] = "0" if endless else size(name, member)
+        measured = self.values(headers, expressions)
 
         def layout(name: str, members: Iterable[str]) -> Layout:
             dots = {member: f"{name}.{member}" for member in members}
             return Layout(
-                told[f"sizeof:{name}"],
-                told[f"alignof:{name}"],
+                measured[f"sizeof:{name}"],
+                measured[f"alignof:{name}"],
                 {
-                    member: Member(told[f"offsetof:{dot}"], told[f"sizeof:{dot}"])
+                    member: Member(measured[f"offsetof:{dot}"], measured[f"sizeof:{dot}"])
                     for member, dot in dots.items()
                 },
             )
@@ -145,11 +145,11 @@ class Compiler:
         """Return the keys of the assertions that fail; HarnessError (exit 1) for other errors."""
         lines = [f'_Static_assert({text}, "{key}");' for key, text in assertions.items()]
         status, output = self._run(_include(headers) + _lines(lines), "-fsyntax-only")
-        found = _BROKEN.findall(output)
+        failed = _BROKEN.findall(output)
         others = [line for line in output.splitlines() if "error: " in line]
-        if len(others) != len(found) or (status != 0 and not found):
+        if len(others) != len(failed) or (status != 0 and not failed):
             raise self._refusal(output)
-        return list(found)
+        return list(failed)
 
     def _preprocess(self, source: str, *options: str) -> str:
         return self._gcc(source, "-E", *options)

@@ -42,8 +42,8 @@ def detect() -> Compiler:
 
     HarnessError (exit 2) if a tool that the kernel's build needs is missing.
     """
-    found = {tool: require_tool(tool, package=package) for tool, package in packages.BUILD.items()}
-    identity = "; ".join(_version(found[tool]) for tool in ("gcc", "ld"))
+    paths = {tool: require_tool(tool, package=package) for tool, package in packages.BUILD.items()}
+    identity = "; ".join(_version(paths[tool]) for tool in ("gcc", "ld"))
     if shutil.which("ccache") is None:
         return Compiler(identity, (), cached=False)
     return Compiler(identity, (f"CC={_CC}", "HOSTCC=ccache gcc"), cached=True)
@@ -58,7 +58,7 @@ def ccache() -> Path:
 
 
 def environment(base: Path, *, trusted: bool) -> dict[str, str]:
-    """Return ccache's environment variables, set so that slots in different folders share objects.
+    """Return ccache's environment variables, set so that different worktrees share objects.
 
     A build that is not ``trusted`` reads cached objects and adds none.
 

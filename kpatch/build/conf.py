@@ -83,31 +83,31 @@ def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
     return [make, "-s", jobs, "-C", str(source), f"O={out}", *settings, target]
 
 
-def commands(asked: Path, *, source: Path, out: Path) -> tuple[list[str], ...]:
-    """Return the commands that make ``out``/.config from the fragment file ``asked``.
+def commands(fragment: Path, *, source: Path, out: Path) -> tuple[list[str], ...]:
+    """Return the commands that make ``out``/.config from the fragment file ``fragment``.
 
     allnoconfig sets the other symbols to n; olddefconfig then gives symbols that became visible
     their defaults.
     """
     return (
-        command("allnoconfig", f"KCONFIG_ALLCONFIG={asked}", source=source, out=out),
+        command("allnoconfig", f"KCONFIG_ALLCONFIG={fragment}", source=source, out=out),
         command("olddefconfig", source=source, out=out),
     )
 
 
-def run(argv: list[str], *, source: Path, out: Path, asked: Path | None = None) -> None:
+def run(argv: list[str], *, source: Path, out: Path, fragment: Path | None = None) -> None:
     """Run one of the commands; HarnessError (exit 4) with make's whole output if it fails.
 
-    ``asked`` is the fragment file, if the command reads one. OSError (ENOSPC) if the disk is full.
+    ``fragment`` is the file that the command reads, if any. OSError (ENOSPC) if the disk is full.
     """
-    readable = () if asked is None else (asked,)
+    readable = () if fragment is None else (fragment,)
     status, output = confine.make(argv, source=source, out=out, readable=readable)
     if status != 0:
         output = output.replace(f"{source}/", "")
-        told, hint = _cause(output)
+        cause, hint = _cause(output)
         raise HarnessError(
             f"make {argv[-1]}",
-            f"exit status {status}: {told}",
+            f"exit status {status}: {cause}",
             hint=hint,
             code=ExitCode.BUILD,
             details=f"{shell_line(argv)}\n{output}",
@@ -117,22 +117,22 @@ def run(argv: list[str], *, source: Path, out: Path, asked: Path | None = None) 
 def _cause(output: str) -> tuple[str, str]:
     """Return the line of the output that is the cause of the failure, and its remedy."""
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
-    said = [line for line in lines if not _FAILED.search(line)]
+    messages = [line for line in lines if not _FAILED.search(line)]
     for cause in _CAUSES:
-        found = [match for line in said if (match := cause.pattern.search(line))]
-        if found:
-            match = found[-1 if cause.last else 0]
+        matches = [match for line in messages if (match := cause.pattern.search(line))]
+        if matches:
+            match = matches[-1 if cause.last else 0]
             return match["text"].strip(), cause.hint.format_map(match.groupdict())
     return (lines or ["no message"])[-1].strip(), "see the whole output above"
 
 
-def resolve(asked: Path, *, source: Path, out: Path) -> str:
-    """Return the .config that the tree's conf makes from the fragment file ``asked``.
+def resolve(fragment: Path, *, source: Path, out: Path) -> str:
+    """Return the .config that the tree's conf makes from the fragment file ``fragment``.
 
     HarnessError (exit 4) if make fails, or the .config is no UTF-8.
     """
-    for argv in commands(asked, source=source, out=out):
-        run(argv, source=source, out=out, asked=asked)
+    for argv in commands(fragment, source=source, out=out):
+        run(argv, source=source, out=out, fragment=fragment)
     try:
         return confine.product(out, ".config").read_text(encoding="utf-8")
     except UnicodeDecodeError as error:

@@ -14,7 +14,7 @@ import kconfiglib
 
 from kconfig import dotconfig, explain, fragment, tree
 from kconfig.errors import RequestError
-from kconfig.fragment import Request
+from kconfig.fragment import SymbolRequest
 from kpatch.build import compiler, conf
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
@@ -57,12 +57,12 @@ def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage
     """
     source = source.absolute()
     requests = _requests(flavor, version)
-    asked = fragment.render(requests)
-    key = cache.digest([FORMAT, source_id, version, asked, *toolchain()])
+    fragment_text = fragment.render(requests)
+    key = cache.digest([FORMAT, source_id, version, fragment_text, *toolchain()])
 
     def fill(folder: Path) -> None:
         stage.note(f"{flavor.name}: asking the tree's own conf")
-        (folder / FRAGMENT).write_text(asked, encoding="utf-8")
+        (folder / FRAGMENT).write_text(fragment_text, encoding="utf-8")
         out = folder / "out"
         out.mkdir()
         text = conf.resolve(folder / FRAGMENT, source=source, out=out)
@@ -81,7 +81,7 @@ def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage
     return Config(flavor.name, text, cache.digest([text]), cached)
 
 
-def _requests(flavor: Flavor, version: str) -> tuple[Request, ...]:
+def _requests(flavor: Flavor, version: str) -> tuple[SymbolRequest, ...]:
     """Return what ``flavor`` asks of a kernel; HarnessError (exit 2) for a bad fragment."""
     with _translated():
         return fragment.stack(flavor.fragments, version)
@@ -96,7 +96,7 @@ def _translated() -> Iterator[None]:
         raise HarnessError(error.what, error.cause, hint=error.hint) from error
 
 
-def unmet(text: str, requests: Iterable[Request]) -> list[Request]:
+def unmet(text: str, requests: Iterable[SymbolRequest]) -> list[SymbolRequest]:
     """Return the requests whose value the .config ``text`` does not have."""
     got = dotconfig.parse(text)
     return [it for it in requests if not dotconfig.same(it.value, got.get(it.symbol, "n"))]
@@ -104,7 +104,7 @@ def unmet(text: str, requests: Iterable[Request]) -> list[Request]:
 
 def _check(
     text: str,
-    requests: Sequence[Request],
+    requests: Sequence[SymbolRequest],
     *,
     source: Path,
     version: str,
@@ -134,14 +134,14 @@ def _check(
         tree.allnoconfig(kconfig, {it.symbol: it.value for it in requests})
         by_symbol = {it.symbol: it for it in requests}
         details = "\n".join(
-            explain.stuck(kconfig, it, got=got.get(it.symbol), asked=by_symbol) for it in failed
+            explain.stuck(kconfig, it, got=got.get(it.symbol), requested=by_symbol) for it in failed
         )
     if failed:
         raise _did_not_stick(failed, flavor, version, details)
 
 
 def _did_not_stick(
-    failed: Sequence[Request], flavor: Flavor, version: str, details: str
+    failed: Sequence[SymbolRequest], flavor: Flavor, version: str, details: str
 ) -> HarnessError:
     names = ", ".join(f"CONFIG_{it.symbol}={it.value} ({it.where})" for it in failed)
     return HarnessError(
@@ -171,9 +171,9 @@ def explanations(
     """
     source = source.absolute()
     stage.note("parsing the Kconfig files")
-    asked = None
+    requested = None
     if text is None:
-        asked = {it.symbol: it for it in _requests(flavor, version)}
+        requested = {it.symbol: it for it in _requests(flavor, version)}
     with tempfile.TemporaryDirectory(prefix="vfio-acpi-") as scratch:
         variables = _variables(source, source_id)
         try:
@@ -185,21 +185,23 @@ def explanations(
                 shell=conf.shell,
             )
         except kconfiglib.KconfigError as error:
-            said = str(error).strip().replace(f"{source}/", "")
+            message = str(error).strip().replace(f"{source}/", "")
             raise HarnessError(
                 f"Kconfig files of Linux {version}",
-                f"kconfiglib cannot read them: {said.splitlines()[0]}",
+                f"kconfiglib cannot read them: {message.splitlines()[0]}",
                 hint="mend that line; if the kernel's own conf takes it (without --explain), "
                 "see kconfig/tree.py for what kconfiglib has been taught",
                 code=ExitCode.BUILD,
-                details=said,
+                details=message,
             ) from error
-    if asked is None:
+    if requested is None:
         tree.assign(kconfig, dotconfig.parse(text or ""))
     else:
-        tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
+        tree.allnoconfig(kconfig, {it.symbol: it.value for it in requested.values()})
     with _translated():
-        return "\n".join(explain.explanation(kconfig, symbol, asked=asked) for symbol in symbols)
+        return "\n".join(
+            explain.explanation(kconfig, symbol, requested=requested) for symbol in symbols
+        )
 
 
 def _variables(source: Path, source_id: str) -> Mapping[str, str]:

@@ -14,7 +14,8 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch.build import compiler, make, worktree
+from kpatch.build import compiler, make
+from kpatch.build.worktree import Worktree, checkout
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Stage
@@ -28,10 +29,10 @@ RECIPE = "3"
 """Part of the cache key. Increase it if a change here installs other headers of the same input."""
 
 MISSING = "missing.json"
-"""File with the error about a declaration that was not found; `Installed.check` raises it."""
+"""File with the error of a missing declaration; `Installed.require_complete` raises it."""
 
-SLOT = "headers"
-"""Name of the slot to install from. A flavor's slot is not used: its objects would be rebuilt."""
+WORKTREE = "headers"
+"""Name of the worktree to install from, in place of a flavor. Its own: nothing is rebuilt."""
 
 
 @dataclass(frozen=True)
@@ -45,15 +46,15 @@ class Piece:
         """Return the text of the declarations; HarnessError (exit 1) if nothing matches."""
         path = source / self.path
         text = path.read_text(errors="replace") if path.is_file() else ""
-        found = re.findall(self.pattern, text, re.MULTILINE | re.DOTALL)
-        if not found:
+        excerpts_ = re.findall(self.pattern, text, re.MULTILINE | re.DOTALL)
+        if not excerpts_:
             raise HarnessError(
                 self.path,
                 f"nothing in it is like {self.pattern!r}",
                 hint=f"see what became of the declaration, and adapt HEADERS in {__name__}",
                 code=ExitCode.FAIL,
             )
-        return "".join(found)
+        return "".join(excerpts_)
 
 
 @dataclass(frozen=True)
@@ -138,15 +139,15 @@ class Installed:
     path: Path
     cached: bool
 
-    def check(self) -> None:
+    def require_complete(self) -> None:
         """Raise HarnessError (exit 1) if a declaration of an excerpt was not found in the sources.
 
         `install` does not raise it: a kernel that has moved a declaration can be built and tested.
         """
         missing = self.path / MISSING
         if missing.exists():
-            told = json.loads(missing.read_text(encoding="utf-8"))
-            raise HarnessError(**told, code=ExitCode.FAIL)
+            fields = json.loads(missing.read_text(encoding="utf-8"))
+            raise HarnessError(**fields, code=ExitCode.FAIL)
 
     @property
     def folders(self) -> tuple[Path, ...]:
@@ -172,9 +173,9 @@ def install(applied: Applied, *, jobs: int, stage: Stage) -> Installed:
     path = cache.root() / KIND / key
     cached = path.is_dir()
     if not cached:
-        with worktree.hold(applied, SLOT, stage=stage) as held:
+        with checkout(applied, WORKTREE, stage=stage) as worktree:
             path, cached = cache.entry(
-                KIND, key, lambda partial: _fill(partial, applied, held, jobs, stage)
+                KIND, key, lambda partial: _fill(partial, applied, worktree, jobs, stage)
             )
     return Installed(path, cached)
 
@@ -189,18 +190,25 @@ def headers_id(applied: Applied) -> str:
     return cache.digest((RECIPE, repr(HEADERS), compiled, applied.tree.tree_id, sources))
 
 
-def _fill(
-    partial: Path, applied: Applied, held: worktree.Worktree, jobs: int, stage: Stage
-) -> None:
+def _fill(partial: Path, applied: Applied, worktree: Worktree, jobs: int, stage: Stage) -> None:
     stage.note("installing the headers")
-    argv = ["make", "-s", "-C", str(held.src), f"O={held.obj}", f"-j{jobs}", "ARCH=x86", "headers"]
+    argv = [
+        "make",
+        "-s",
+        "-C",
+        str(worktree.src),
+        f"O={worktree.obj}",
+        f"-j{jobs}",
+        "ARCH=x86",
+        "headers",
+    ]
     stage.command(argv)
     log_file = make.log_file("headers", headers_id(applied))
     what = f"headers of {applied.tree.version} {applied.series.name}"
-    make.run(argv, what=what, log_file=log_file, source=held.src, out=held.obj)
+    make.run(argv, what=what, log_file=log_file, source=worktree.src, out=worktree.obj)
     shutil.move(log_file, partial / "build.log")
     shutil.copytree(
-        held.obj / "usr" / "include",
+        worktree.obj / "usr" / "include",
         partial / "include",
         ignore=lambda folder, names: [
             name
@@ -211,10 +219,10 @@ def _fill(
         ],
     )
     try:
-        excerpts(held.src, partial / "excerpts")
+        excerpts(worktree.src, partial / "excerpts")
     except HarnessError as error:
-        told = {"what": error.what, "cause": error.cause, "hint": error.hint}
-        (partial / MISSING).write_text(json.dumps(told), encoding="utf-8")
+        fields = {"what": error.what, "cause": error.cause, "hint": error.hint}
+        (partial / MISSING).write_text(json.dumps(fields), encoding="utf-8")
 
 
 def excerpts(source: Path, folder: Path) -> None:

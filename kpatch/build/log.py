@@ -71,7 +71,7 @@ BEFORE, AFTER = 3, 14
 
 
 @dataclass(frozen=True)
-class Finding:
+class CompilerMessage:
     """An error or a warning: its message, and file (relative to the tree) and line if known."""
 
     file: str | None
@@ -91,7 +91,7 @@ def step(line: str) -> tuple[str, str] | None:
     return None if match is None else (match["verb"], match["target"])
 
 
-def first_error(log: str, *, source: str) -> tuple[Finding, str] | None:
+def first_error(log: str, *, source: str) -> tuple[CompilerMessage, str] | None:
     """Return the first error of the build and the lines around it; None if no line is an error.
 
     ``source`` is the folder of the source, which is removed from the front of paths.
@@ -104,17 +104,17 @@ def first_error(log: str, *, source: str) -> tuple[Finding, str] | None:
             for pattern in patterns:
                 match = pattern.match(line)
                 if match is not None:
-                    found = _finding(match, source)
-                    return _located(found, lines[index - 1 : index]), _around(lines, index)
+                    message = _message(match, source)
+                    return _located(message, lines[index - 1 : index]), _around(lines, index)
     return None
 
 
-def warnings(log: str, *, source: str, paths: Collection[str]) -> list[Finding]:
+def warnings(log: str, *, source: str, paths: Collection[str]) -> list[CompilerMessage]:
     """Return the warnings in the files ``paths``, without duplicates, in the order of the log.
 
     ``paths`` are relative to the tree; ``source`` is as in `first_error`.
     """
-    found: dict[Finding, None] = {}
+    messages: dict[CompilerMessage, None] = {}
     stems = {path.rpartition(".")[0]: path for path in paths if "." in path}
     for line in log.splitlines():
         match = _WARNING.match(line)
@@ -122,12 +122,12 @@ def warnings(log: str, *, source: str, paths: Collection[str]) -> list[Finding]:
             continue
         if match["object"] is not None:
             path = stems.get(match["object"])
-            finding = Finding(path, None, match["objtool"])
+            message = CompilerMessage(path, None, match["objtool"])
         else:
-            finding = _finding(match, source)
-        if finding.file in paths:
-            found[finding] = None
-    return list(found)
+            message = _message(match, source)
+        if message.file in paths:
+            messages[message] = None
+    return list(messages)
 
 
 def compiled(log: str, path: str) -> bool:
@@ -137,28 +137,28 @@ def compiled(log: str, path: str) -> bool:
     because only then all files that include it were compiled: such a build makes fixdep, which
     every other step needs.
     """
-    targets = {found[1] for found in map(step, log.splitlines()) if found is not None}
+    targets = {parsed[1] for parsed in map(step, log.splitlines()) if parsed is not None}
     return "scripts/basic/fixdep" in targets or f"{path.rpartition('.')[0]}.o" in targets
 
 
-def _finding(match: re.Match[str], source: str) -> Finding:
+def _message(match: re.Match[str], source: str) -> CompilerMessage:
     groups = match.groupdict()
     file, line = groups.get("file"), groups.get("line")
     if file is not None:
         file = re.sub(r"^(\.\.?/)+", "", file.removeprefix(source.rstrip("/") + "/"))
     text = groups["text"].strip()
-    return Finding(file, None if line is None else int(line), text)
+    return CompilerMessage(file, None if line is None else int(line), text)
 
 
-def _located(found: Finding, before: list[str]) -> Finding:
-    """Add the folder to the file name of ``found``.
+def _located(message: CompilerMessage, before: list[str]) -> CompilerMessage:
+    """Add the folder to the file name of ``message``.
 
     ld prints the folder only in the line before, with the object's name ("in function").
     """
     match = _IN_FUNCTION.match(before[0]) if before else None
-    if match is None or found.file is None or "/" in found.file:
-        return found
-    return replace(found, file=match["folder"] + found.file)
+    if match is None or message.file is None or "/" in message.file:
+        return message
+    return replace(message, file=match["folder"] + message.file)
 
 
 def _around(lines: list[str], index: int) -> str:

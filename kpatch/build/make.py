@@ -70,7 +70,7 @@ def failure(what: str, log_file: Path, cause: str, details: str = "") -> Harness
 
 def _reason(text: str, source: Path, status: int) -> tuple[str, str]:
     """Return why make failed, and the lines of its output that show it."""
-    found = log.first_error(text, source=str(source)) if status > 0 else None
-    if found is None:
+    error = log.first_error(text, source=str(source)) if status > 0 else None
+    if error is None:
         return f"make {process.ending(status)}", text[-DETAIL:]
-    return str(found[0]), found[1]
+    return str(error[0]), error[1]

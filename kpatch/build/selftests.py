@@ -16,7 +16,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch.build import headers, make, worktree
+from kpatch.build import headers, make
+from kpatch.build.worktree import checkout
 from kpatch.lib import cache, erofs
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Kernel
@@ -78,18 +79,18 @@ def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
 
     def fill(partial: Path) -> None:
         installed = headers.install(kernel.applied, jobs=jobs, stage=stage)
-        # In the kernel's own slot: its source has the series applied already.
-        with worktree.hold(kernel.applied, kernel.config.flavor, stage=stage) as held:
-            work = held.folder / WORK
+        # In the kernel's own worktree: its source has the series applied already.
+        with checkout(kernel.applied, kernel.config.flavor, stage=stage) as worktree:
+            work = worktree.folder / WORK
             shutil.rmtree(work, ignore_errors=True)
             work.mkdir()
-            argv = _command(held.src / SUITE, work, installed.path / "include", jobs)
+            argv = _command(worktree.src / SUITE, work, installed.path / "include", jobs)
             stage.note("building the kernel's VFIO selftests")
             stage.command(argv)
             log_file = make.log_file("selftests", name)
             include = (installed.path,)
             make.run(
-                argv, what=what, log_file=log_file, source=held.src, out=work, readable=include
+                argv, what=what, log_file=log_file, source=worktree.src, out=work, readable=include
             )
             programs = list(_programs(work))
             if not programs:

@@ -1,19 +1,19 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A slot: a writable copy of a kernel tree, with its objects.
+"""A worktree: a writable copy of a kernel tree, with its objects.
 
-Series are applied to a slot one at a time, so that make rebuilds only what differs between them.
-``slots/<tree id>-<flavor>`` in the cache holds
+Series are applied to a worktree one at a time, so that make rebuilds only what differs.
+``worktrees/<tree id>-<flavor>`` in the cache holds
 
     src          the tree; its files are hard links to the pristine tree (seconds, no space)
     src/.obj     the objects (``make O=``). The folder is inside src, because only then kbuild
                  refers to the source as "..": an absolute path would be part of every compiler
-                 command, and ccache would miss for the same file in another slot
+                 command, and ccache would miss for the same file in another worktree
     delta.json   the files of src that may differ from the pristine tree
     building     exists while make runs (kpatch.build.kernel)
 
-A series from a file has its own slot, ``<tree id>-<flavor>-<digest of its path>``, which starts as
-a copy of the shared slot: objects that its Makefiles write reach no other series. The newest
-STRANGERS of these slots are kept.
+A series from a file has its own worktree, ``<tree id>-<flavor>-<digest of its path>``, which starts
+as a copy of the shared worktree: objects that its Makefiles write reach no other series. The newest
+STRANGERS of these worktrees are kept.
 
 A change of series writes only the files that differ. All of them get the current time as time
 stamp, also those that are reverted: with the pristine file's time they would look older than the
@@ -39,10 +39,10 @@ from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Tree
 from kpatch.series import apply
 
-KIND = "slots"
+KIND = "worktrees"
 
 STRANGERS = 3
-"""Number of slots of series from files to keep for each tree and flavor; 0.3 GB each."""
+"""Number of worktrees of series from files to keep for each tree and flavor; 0.3 GB each."""
 
 _SAFE = re.compile(r"[A-Za-z0-9._-]+")
 _CONFIGURES = re.compile(r"(?:.*/)?Kconfig[^/]*|Makefile|scripts/.*|arch/[^/]+/Makefile")
@@ -50,7 +50,7 @@ _CONFIGURES = re.compile(r"(?:.*/)?Kconfig[^/]*|Makefile|scripts/.*|arch/[^/]+/M
 
 @dataclass(frozen=True)
 class Worktree:
-    """The folders of one slot. Use them only while the slot is locked by `hold`."""
+    """The folders of one worktree. Use them only while the worktree is locked by `checkout`."""
 
     folder: Path
 
@@ -75,8 +75,8 @@ class Worktree:
         return self.folder / "delta.json"
 
 
-def slot(applied: Applied, flavor: str) -> Worktree:
-    """Return the slot of the series with ``flavor``; its folder need not exist."""
+def locate(applied: Applied, flavor: str) -> Worktree:
+    """Return the worktree of the series with ``flavor``; its folder need not exist."""
     return Worktree(cache.root() / KIND / _key(applied, flavor))
 
 
@@ -88,7 +88,7 @@ def _key(applied: Applied, flavor: str) -> str:
 
 
 def _shared_key(tree: Tree, flavor: str) -> str:
-    """Return the key of the slot that the unpatched kernel and the carried series share."""
+    """Return the key of the worktree that the unpatched kernel and the carried series share."""
     key = f"{tree.tree_id}-{flavor}"
     if not _SAFE.fullmatch(key):
         raise ValueError(f"no file name: {key!r}")
@@ -96,8 +96,8 @@ def _shared_key(tree: Tree, flavor: str) -> str:
 
 
 @contextmanager
-def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Worktree]:
-    """Lock the slot for ``flavor``, apply the series to its source, and yield the slot.
+def checkout(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Worktree]:
+    """Lock the worktree for ``flavor``, apply the series to its source, and yield the worktree.
 
     Waits, and reports it to ``stage``, while another run has the lock. HarnessError: exit 7 if the
     cache's disk is full, exit 2 if the cache cannot be written.
@@ -107,17 +107,17 @@ def hold(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Worktree]:
     def waiting() -> None:
         stage.say(f"waiting for another run that builds {applied.tree.version} {flavor}")
 
-    with cache.locked(f"slot-{key}", waiting=waiting):
-        held = slot(applied, flavor)
-        if held.folder.is_dir() and _recorded(held) is None:
-            shutil.rmtree(held.folder)  # without a record the content of src is unknown
+    with cache.locked(f"worktree-{key}", waiting=waiting):
+        worktree = locate(applied, flavor)
+        if worktree.folder.is_dir() and _recorded(worktree) is None:
+            shutil.rmtree(worktree.folder)  # without a record the content of src is unknown
         cache.entry(KIND, key, lambda partial: _fill(applied, flavor, Worktree(partial), stage))
         if not applied.series.origin.trusted:
-            os.utime(held.folder)
-            _remove_old(applied, flavor, keep=held)
+            os.utime(worktree.folder)
+            _remove_old(applied, flavor, keep=worktree)
         with cache.translate_os_errors(cache.FULL):
-            _place(held, applied, stage)
-        yield held
+            _place(worktree, applied, stage)
+        yield worktree
 
 
 def config_id(applied: Applied) -> str:
@@ -135,13 +135,13 @@ def config_id(applied: Applied) -> str:
 def config_source(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Path]:
     """Yield the source folder to resolve the config of ``applied`` in; `config_id` identifies it.
 
-    It is the pristine tree if the series does not touch Kconfig, else the locked slot's source.
+    It is the pristine tree if the series does not touch Kconfig, else the locked worktree's source.
     """
     if not _configuring(applied):
         yield applied.tree.path
         return
-    with hold(applied, flavor, stage=stage) as held:
-        yield held.src
+    with checkout(applied, flavor, stage=stage) as worktree:
+        yield worktree.src
 
 
 def _configuring(applied: Applied) -> bool:
@@ -149,15 +149,15 @@ def _configuring(applied: Applied) -> bool:
 
 
 def _fill(applied: Applied, flavor: str, partial: Worktree, stage: Stage) -> None:
-    """Make a new slot in ``partial``.
+    """Make a new worktree in ``partial``.
 
-    For a series from a file it is a copy of the shared slot, if that exists and no build of it was
-    interrupted; else a copy of the pristine tree without objects.
+    For a series from a file it is a copy of the shared worktree, if that exists and no build of it
+    was interrupted; else a copy of the pristine tree without objects.
     """
     key = _shared_key(applied.tree, flavor)
     shared = Worktree(cache.root() / KIND / key)
     if not applied.series.origin.trusted and shared.folder.is_dir():
-        with cache.locked(f"slot-{key}"):
+        with cache.locked(f"worktree-{key}"):
             if _recorded(shared) is not None and not shared.building.exists():
                 stage.note("copying the objects of the unpatched kernel")
                 # Objects are not hard-linked: the assembler overwrites an existing file in place.
@@ -195,23 +195,23 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
 
 
 def _remove_old(applied: Applied, flavor: str, *, keep: Worktree) -> None:
-    """Remove all but the newest STRANGERS slots of series from files; skip locked slots."""
+    """Remove all but the newest STRANGERS worktrees of series from files; skip locked worktrees."""
     pattern = f"{_shared_key(applied.tree, flavor)}-*"
-    found = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
-    for path in found[:-STRANGERS]:
+    folders = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
+    for path in folders[:-STRANGERS]:
         if path != keep.folder:
-            with suppress(HarnessError), cache.locked(f"slot-{path.name}", wait=False):
+            with suppress(HarnessError), cache.locked(f"worktree-{path.name}", wait=False):
                 shutil.rmtree(path, ignore_errors=True)
 
 
-def _place(held: Worktree, applied: Applied, stage: Stage) -> None:
-    """Apply the series to the slot's source, and revert the files of the series before.
+def _place(worktree: Worktree, applied: Applied, stage: Stage) -> None:
+    """Apply the series to the worktree's source, and revert the files of the series before.
 
     The record names every path that may differ before the first file is written, without an id. If
     the change is interrupted, the next call sees that the id is missing and writes all the files
     again.
     """
-    recorded = _recorded(held)
+    recorded = _recorded(worktree)
     assert recorded is not None
     delta_id, paths = recorded
     if delta_id == applied.delta_id:
@@ -219,30 +219,30 @@ def _place(held: Worktree, applied: Applied, stage: Stage) -> None:
     wanted = {change.path: change for change in applied.changes}
     every = sorted({*paths, *wanted})
     changes = [wanted.get(path) or _pristine(applied.tree, path) for path in every]
-    _record(held, None, every)
+    _record(worktree, None, every)
     stage.note(f"putting {applied.series.name} in place")
     # Deletions come first: a new file may have the name of a folder that becomes empty.
     for change in sorted(changes, key=lambda change: change.content is not None):
-        _put(held.src, change)
-    _record(held, applied.delta_id, list(wanted))
+        _put(worktree.src, change)
+    _record(worktree, applied.delta_id, list(wanted))
 
 
-def _recorded(held: Worktree) -> tuple[str | None, list[str]] | None:
+def _recorded(worktree: Worktree) -> tuple[str | None, list[str]] | None:
     """Return the applied series' delta id and the paths that may differ from the pristine tree.
 
     The id is None after an interrupted change. Returns None if the record is missing or damaged.
     """
     try:
-        record = json.loads(held.delta.read_text())
+        record = json.loads(worktree.delta.read_text())
         delta_id, paths = record["delta_id"], record["paths"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     return (delta_id, [str(path) for path in paths]) if isinstance(paths, list) else None
 
 
-def _record(held: Worktree, delta_id: str | None, paths: list[str]) -> None:
+def _record(worktree: Worktree, delta_id: str | None, paths: list[str]) -> None:
     text = json.dumps({"delta_id": delta_id, "paths": paths}, indent=1) + "\n"
-    _replace(held.delta, text.encode(), executable=False)
+    _replace(worktree.delta, text.encode(), executable=False)
 
 
 def _pristine(tree: Tree, path: str) -> Change:

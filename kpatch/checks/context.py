@@ -15,7 +15,7 @@ from kpatch.lib import cache
 from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Finding, Kernel, Patch, Tree
-from kpatch.report.output_dir import Output
+from kpatch.report.output_dir import OutputDir
 from kpatch.series import apply, catalog
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.limits import DEFAULTS, Limits
@@ -47,7 +47,7 @@ class Context:
     applied: Applied
     kernel_argument: str
     series_argument: str
-    output: Output
+    output: OutputDir
     progress: Progress
     stage: Stage
     shared: dict[str, object]

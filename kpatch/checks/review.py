@@ -18,7 +18,7 @@ from kpatch.lib.progress import Progress
 from kpatch.model import Applied, Check, Finding
 from kpatch.pipeline import Pipeline, Request
 from kpatch.report import result
-from kpatch.report.output_dir import Output, open_output_dir
+from kpatch.report.output_dir import OutputDir, open_output_dir
 from kpatch.report.review import write
 from kpatch.report.review.record import PatchInfo, Review
 from kpatch.tables.outcomes import JUDGED, CheckOutcome, ExitCode
@@ -43,8 +43,8 @@ def review(wanted: ReviewRequest, out: Path, progress: Progress) -> Review:
     or ``out`` cannot be used. KeyboardInterrupt passes through; what is known has been written.
     """
     chosen = table.selected(wanted.checks)
-    tools.check()
-    confine.require(asked=wanted.request.untrusted)
+    tools.require_all()
+    confine.require(demanded=wanted.request.untrusted)
     with open_output_dir(out, names=write.FORMATS) as output:
         progress.say(f"confinement: {confine.described()}")
         state = _Reviewing(wanted, progress, output)
@@ -85,7 +85,7 @@ def _left_out(
 class _Reviewing:
     """A review under way: the applied series, and the checks that are done."""
 
-    def __init__(self, wanted: ReviewRequest, progress: Progress, output: Output) -> None:
+    def __init__(self, wanted: ReviewRequest, progress: Progress, output: OutputDir) -> None:
         self.checks: list[Check] = []
         self._shared: dict[str, object] = {}
         self._started = datetime.now(UTC)
@@ -154,8 +154,8 @@ class _Reviewing:
             message_id=series.message_id,
             version=series.version,
             patches=tuple(
-                PatchInfo(one.number, one.subject, " ".join(one.author), one.message_id)
-                for one in self._applied.patches
+                PatchInfo(patch.number, patch.subject, " ".join(patch.author), patch.message_id)
+                for patch in self._applied.patches
             ),
             started=self._started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             seconds=round(time.monotonic() - self._clock, 3),

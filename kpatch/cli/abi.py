@@ -33,13 +33,13 @@ def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wante
     def applier(kernel: str) -> Callable[[str], Applied]:
         return Pipeline(Request(kernel=kernel, mechanism=mechanism), progress).apply
 
-    outcome = check.run(kernel, applier, **wanted, progress=progress)
+    outcome = check.compare_kernels(kernel, applier, **wanted, progress=progress)
     for path in outcome.written:
         click.echo(f"written: {path}")
-    for line in outcome.findings:
+    for line in outcome.differences:
         click.echo(f"drift: {line}")
-    click.echo(f"kernels: {outcome.kernels}, differences: {len(outcome.findings)}")
-    return ExitCode.FAIL if outcome.findings else ExitCode.PASS
+    click.echo(f"kernels: {outcome.kernels}, differences: {len(outcome.differences)}")
+    return ExitCode.FAIL if outcome.differences else ExitCode.PASS
 
 
 COMMANDS = (drift,)

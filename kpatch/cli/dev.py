@@ -27,7 +27,7 @@ def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
     from kpatch.dev import bench
     from kpatch.report import tables
 
-    figures = bench.run(
+    figures = bench.measure(
         only or tuple(bench.MEASUREMENTS),
         jobs=jobs,
         runs=runs,

@@ -40,9 +40,9 @@ def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> Ex
     from kpatch.report import tables
 
     results = []
-    for one in dict.fromkeys(kernel):
-        request = test_request(kernel=one, **wanted)
-        folder = out if len(kernel) == 1 else out / pipeline.folder_name(one)
+    for spec in dict.fromkeys(kernel):
+        request = test_request(kernel=spec, **wanted)
+        folder = out if len(kernel) == 1 else out / pipeline.folder_name(spec)
         outcome = pipeline.run(request, folder, Progress(echo=verbose))
         if outcome.error is not None and outcome.error.details:
             click.echo(outcome.error.details.rstrip(), err=True)

@@ -161,7 +161,7 @@ class Bench:
         """Measure runs after no change, alternating with a bare boot, so that load affects both."""
         self.kpatch()
         result = json.loads((self.out / "result.json").read_text())
-        kernels = {one["name"]: one["kernel_id"] for one in result["series"]}
+        kernels = {series["name"]: series["kernel_id"] for series in result["series"]}
         image = self.cache / "kernels" / kernels[SERIES] / "bzImage"
         bare = virtme.vng_command(image, kvm=False)
         rounds = [
@@ -170,7 +170,7 @@ class Bench:
                 self.kpatch("--series", SERIES),
                 self.kpatch(),
                 self._time(
-                    bare, environment=virtme.environment(self.folder / "home"), said=VNG_DONE
+                    bare, environment=virtme.environment(self.folder / "home"), done_text=VNG_DONE
                 ),
             )
             for _ in range(self.runs)
@@ -196,11 +196,15 @@ class Bench:
         return self._time([*make, "bzImage"])
 
     def _time(
-        self, argv: Sequence[str], *, environment: Mapping[str, str] | None = None, said: str = ""
+        self,
+        argv: Sequence[str],
+        *,
+        environment: Mapping[str, str] | None = None,
+        done_text: str = "",
     ) -> float:
         """Run a command and return its seconds.
 
-        HarnessError (exit 7) unless its status is 0, or its output contains ``said``.
+        HarnessError (exit 7) unless its status is 0, or its output contains ``done_text``.
         """
         begin = time.monotonic()
         run = subprocess.run(
@@ -212,7 +216,7 @@ class Bench:
             stdin=subprocess.DEVNULL,
         )
         seconds = time.monotonic() - begin
-        if run.returncode != 0 and not (said and said in run.stdout + run.stderr):
+        if run.returncode != 0 and not (done_text and done_text in run.stdout + run.stderr):
             raise HarnessError(
                 " ".join(argv[:5]),
                 f"ended with status {run.returncode}",
@@ -253,7 +257,9 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Figure]]] = {
 }
 
 
-def run(names: Sequence[str], *, jobs: int, runs: int, say: Callable[[str], None]) -> list[Figure]:
+def measure(
+    names: Sequence[str], *, jobs: int, runs: int, say: Callable[[str], None]
+) -> list[Figure]:
     """Run the measurements ``names`` (keys of MEASUREMENTS) in a temporary folder.
 
     If "cold" is among them, all use a new cache. Otherwise they use the user's cache; a kernel that

@@ -81,14 +81,14 @@ def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[En
 
 def tests(suite: Path = SUITE) -> dict[str, list[str]]:
     """Return the tests ("test_format.py::test_value") by the requirement in their mark."""
-    found: dict[str, list[str]] = {}
+    by_requirement: dict[str, list[str]] = {}
     for path in sorted(suite.glob("test_*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         for node in tree.body:
             if isinstance(node, ast.FunctionDef) and node.name.startswith("test_"):
                 for name in _marked(node):
-                    found.setdefault(name, []).append(f"{path.name}::{node.name}")
-    return found
+                    by_requirement.setdefault(name, []).append(f"{path.name}::{node.name}")
+    return by_requirement
 
 
 def faults(path: Path = FAULTS) -> dict[str, list[str]]:
@@ -96,11 +96,11 @@ def faults(path: Path = FAULTS) -> dict[str, list[str]]:
 
     The table ``sample`` is no fault: it names the tests that run with each.
     """
-    found: dict[str, list[str]] = {}
+    by_requirement: dict[str, list[str]] = {}
     for name, fault in tomllib.loads(path.read_text(encoding="utf-8")).items():
         for requirement in fault.get("breaks", ()):
-            found.setdefault(requirement, []).append(name)
-    return found
+            by_requirement.setdefault(requirement, []).append(name)
+    return by_requirement
 
 
 def render() -> str:

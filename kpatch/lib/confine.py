@@ -80,13 +80,13 @@ def fault() -> str:
     )
     if done.returncode == 0:
         return ""
-    said = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
-    return f"bwrap does not work here: {said[-1]}"
+    lines = done.stderr.strip().splitlines() or [f"status {done.returncode}"]
+    return f"bwrap does not work here: {lines[-1]}"
 
 
-def require(*, asked: bool) -> None:
-    """Raise HarnessError (exit 2) if confinement is ``asked`` for and does not work here."""
-    if asked and fault():
+def require(*, demanded: bool) -> None:
+    """Raise HarnessError (exit 2) if confinement is ``demanded`` for and does not work here."""
+    if demanded and fault():
         raise HarnessError(
             "--untrusted",
             f"the series cannot be confined: {fault()}",
@@ -192,8 +192,8 @@ def _tools() -> list[str]:
 
 
 def _folders() -> list[Path]:
-    found = (shutil.which(tool) for tool in TOOLS)
-    folders = dict.fromkeys(Path(path).parent for path in found if path is not None)
+    programs = (shutil.which(tool) for tool in TOOLS)
+    folders = dict.fromkeys(Path(path).parent for path in programs if path is not None)
     return [folder for folder in folders if not _in_usr(folder)]
 
 

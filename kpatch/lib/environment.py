@@ -13,10 +13,10 @@ import os
 
 # Variables that are passed on. HOME is for programs that keep state there; programs that run code
 # of a series get another HOME (`kpatch.lib.confine`).
-PASSED_ON = ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
+VARIABLES = ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
 
 
 def clean(**more: str) -> dict[str, str]:
     """Return the environment for a program: the listed variables, English messages, ``more``."""
-    kept = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    kept = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     return kept | {"LC_ALL": "C"} | more

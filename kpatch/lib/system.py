@@ -21,23 +21,23 @@ def release() -> Mapping[str, str]:
         return {}
 
 
-def distribution(told: Mapping[str, str] | None = None) -> Distribution | None:
-    """Return the table's row for the distribution with the os-release fields ``told``.
+def distribution(fields: Mapping[str, str] | None = None) -> Distribution | None:
+    """Return the table's row for the distribution with the os-release fields ``fields``.
 
     ID is looked up first, then the words of ID_LIKE; None if no row has any of them. Without
-    ``told``, this system's os-release is used.
+    ``fields``, this system's os-release is used.
     """
-    told = release() if told is None else told
-    for name in (told.get("ID", ""), *told.get("ID_LIKE", "").split()):
+    fields = release() if fields is None else fields
+    for name in (fields.get("ID", ""), *fields.get("ID_LIKE", "").split()):
         for row in DISTRIBUTIONS:
             if name in row.ids:
                 return row
     return None
 
 
-def install(packages: Sequence[str], told: Mapping[str, str] | None = None) -> str:
+def install(packages: Sequence[str], fields: Mapping[str, str] | None = None) -> str:
     """Return an instruction to install ``packages`` (Debian's names), for an error message."""
-    row = distribution(told)
+    row = distribution(fields)
     if row is None or any(name not in row.packages for name in packages if not row.tried):
         return f"install what your system calls {', '.join(packages)} (Debian's names)"
     if row.tried:

@@ -12,7 +12,7 @@ from kpatch.lib import process, system
 from kpatch.tables import packages
 
 
-def check() -> None:
+def require_all() -> None:
     """HarnessError (exit 2) for the first that is missing."""
     for tool, package in {**packages.BUILD, **packages.RUN}.items():
         process.require_tool(tool, package=package)

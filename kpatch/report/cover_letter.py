@@ -67,13 +67,13 @@ def _evidence(path: Path, applied: Applied) -> RunResult:
         raise HarnessError(
             what, error.cause, hint="give the result.json of a run", details=error.details
         ) from None
-    told = next((one for one in run.series if one.name == name), None)
-    if run.kernel is None or told is None or not any(test.series == name for test in run.tests):
+    series = next((item for item in run.series if item.name == name), None)
+    if run.kernel is None or series is None or not any(test.series == name for test in run.tests):
         raise HarnessError(
             what, f"tells of no test of series {name}", hint="give the result.json of a run of it"
         )
     same_tree = run.kernel.tree_id == applied.tree.tree_id
-    if same_tree and told.delta_id not in (None, applied.delta_id):
+    if same_tree and series.delta_id not in (None, applied.delta_id):
         raise HarnessError(
             what,
             f"is of series {name} as it was before it was changed",
@@ -121,8 +121,8 @@ def _table(evidence: Sequence[RunResult], name: str) -> str:
     ]
     headers = ["requirement", *(_version(run) for run in evidence)]
     file = io.StringIO()
-    told = [sentences.get(key, "") for key in order]
-    tables.print_grid(headers, rows, file, told, width=MAIL_WIDTH)
+    texts = [sentences.get(key, "") for key in order]
+    tables.print_grid(headers, rows, file, texts, width=MAIL_WIDTH)
     return file.getvalue().rstrip()
 
 
@@ -139,14 +139,14 @@ def _limits(evidence: Sequence[RunResult], of: Series) -> list[str]:
 def _run(run: RunResult, applied: Applied) -> _Run:
     assert run.kernel is not None
     name = applied.series.name
-    told = next(one for one in run.series if one.name == name)
+    series = next(item for item in run.series if item.name == name)
     compiler = run.tools.get("compiler", "").partition(";")[0]
     how = [run.flavor, run.accel.used if run.accel else "", f"QEMU {run.tools.get('qemu', '')}"]
     return _Run(
         version=_version(run),
         verdict=run.verdict,
         counts=_counts(run, name),
-        patches=f"{len(told.patches)} patch{'es' if len(told.patches) != 1 else ''}",
+        patches=f"{len(series.patches)} patch{'es' if len(series.patches) != 1 else ''}",
         origin=describe(run.kernel.version, run.kernel.provider, run.kernel.origin),
         control=_counts(run, catalog.BASE) or "not run",
         how=", ".join(word for word in (*how, compiler) if word.strip()),
@@ -185,10 +185,10 @@ def _command(run: RunResult, series: Series) -> str:
         catalog.BASE: catalog.BASE,
         series.name: f"{series.name}.mbox" if series.origin is Origin.MBOX else series.name,
     }
-    told = [one for one in run.series if one.name in known]
-    names = " ".join(known[one.name] for one in told)
+    listed = [item for item in run.series if item.name in known]
+    names = " ".join(known[item.name] for item in listed)
     mechanism = next(
-        (f" MECHANISM={one.mechanism}" for one in told if known[one.name] != one.name), ""
+        (f" MECHANISM={item.mechanism}" for item in listed if known[item.name] != item.name), ""
     )
     tests = f" TESTS='{run.selection}'" if run.selection else ""
     flavor = f" FLAVOR={run.flavor}" if run.flavor != "plain" else ""

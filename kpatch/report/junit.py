@@ -43,7 +43,7 @@ def render(result: RunResult) -> bytes:
         suite = junitparser.TestSuite("run")
         case = junitparser.TestCase("run", "vfio-acpi")
         line = f"{result.error.what}: {result.error.cause}; {result.error.hint}"
-        case.result = [_finding(junitparser.Error, line + "\n" + result.error.details, "error")]
+        case.result = [_element(junitparser.Error, line + "\n" + result.error.details, "error")]
         suite.add_testcase(case)
         document.add_testsuite(suite)
     document.update_statistics()  # type: ignore[no-untyped-call]
@@ -72,12 +72,12 @@ def _test(test: TestResult) -> junitparser.TestCase:
     )
     kind = test.outcome.value
     if test.ok and test.outcome in _SKIPPED:
-        case.result = [_finding(junitparser.Skipped, test.message, kind)]
+        case.result = [_element(junitparser.Skipped, test.message, kind)]
     elif test.ok and test.outcome is not Outcome.PASS:
         case.system_out = sanitize.clean(f"{kind}, as expected of this series\n{test.message}")
     elif not test.ok:
         made = junitparser.Error if test.outcome in _ERRORS else junitparser.Failure
-        case.result = [_finding(made, test.message, kind)]
+        case.result = [_element(made, test.message, kind)]
     return case
 
 
@@ -85,11 +85,11 @@ def _incident(incident: Incident) -> junitparser.TestCase:
     import junitparser
 
     case = junitparser.TestCase(f"VM {incident.vm}" if incident.vm else "suite", "incident")
-    case.result = [_finding(junitparser.Error, incident.message, incident.outcome.value)]
+    case.result = [_element(junitparser.Error, incident.message, incident.outcome.value)]
     return case
 
 
-def _finding(made: type[FinalResult], message: str, kind: str) -> FinalResult:
-    found = made(sanitize.line(message) or kind, kind)
-    found.text = sanitize.clean(message)
-    return found
+def _element(element_type: type[FinalResult], message: str, kind: str) -> FinalResult:
+    element = element_type(sanitize.line(message) or kind, kind)
+    element.text = sanitize.clean(message)
+    return element

@@ -39,7 +39,9 @@ def render(result: RunResult) -> str:
         incidents = [incident for incident in result.incidents if incident.series == name]
         fine = bool(tests) and not incidents and all(test.ok for test in tests)
         lines += [f"  {line}" for line in _series(tests, incidents)]
-        warnings = (str(it) for one in result.series if one.name == name for it in one.warnings)
+        warnings = (
+            str(it) for entry in result.series if entry.name == name for it in entry.warnings
+        )
         lines += _diagnostic(_description(name), "\n".join(map(sanitize.line, warnings)))
         if result.error is not None:
             lines += _diagnostic("error", f"{result.error.what}: {result.error.cause}")

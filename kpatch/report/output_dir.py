@@ -26,7 +26,7 @@ MANIFEST = ".vfio-acpi"
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}")
 
 
-class Output:
+class OutputDir:
     """The folder of a run, which it has locked; make one with `open_output_dir`."""
 
     def __init__(self, path: Path, manifest: IO[str]) -> None:
@@ -90,7 +90,7 @@ class Output:
 
 
 @contextmanager
-def open_output_dir(path: Path, *, names: Iterable[str] = ()) -> Iterator[Output]:
+def open_output_dir(path: Path, *, names: Iterable[str] = ()) -> Iterator[OutputDir]:
     """Make the folder ``path`` if needed, lock it, remove earlier results, and yield it.
 
     ``names`` are files that the run will certainly write. HarnessError (exit 2) if the folder
@@ -98,7 +98,7 @@ def open_output_dir(path: Path, *, names: Iterable[str] = ()) -> Iterator[Output
     """
     with _locked(path) as manifest:
         _remove_earlier(path, manifest)
-        output = Output(path, manifest)
+        output = OutputDir(path, manifest)
         output.reserve(names)
         _try_writing(path)
         yield output

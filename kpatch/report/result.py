@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from kpatch.build.log import Finding
+from kpatch.build.log import CompilerMessage
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import StageRecord
 from kpatch.run.console import Place
@@ -122,7 +122,7 @@ class RunResult:
 
 
 def warnings_of(
-    series: Sequence[Finding], base: Mapping[str, Sequence[str]]
+    series: Sequence[CompilerMessage], base: Mapping[str, Sequence[str]]
 ) -> tuple[WarningInfo, ...]:
     """Convert the warnings of a series' build to their form in a result.
 
@@ -130,16 +130,16 @@ def warnings_of(
     are unknown. Lines may have moved, so only file, text and number of occurrences are compared.
     """
     left = {file: Counter(texts) for file, texts in base.items()}
-    return tuple(_warning(found, left.get(found.file or "")) for found in series)
+    return tuple(_warning(message, left.get(message.file or "")) for message in series)
 
 
-def _warning(found: Finding, left: Counter[str] | None) -> WarningInfo:
+def _warning(message: CompilerMessage, left: Counter[str] | None) -> WarningInfo:
     """Convert one warning, and remove it from ``left``, the base's warnings not matched yet."""
-    old = left is not None and left[found.text] > 0
+    old = left is not None and left[message.text] > 0
     if left is not None and old:
-        left[found.text] -= 1
+        left[message.text] -= 1
     return WarningInfo(
-        found.file or "", found.line, found.text, new=None if left is None else not old
+        message.file or "", message.line, message.text, new=None if left is None else not old
     )
 
 
@@ -171,7 +171,7 @@ def load(path: Path) -> RunResult:
         raise _error(path, error.strerror or str(error)) from error
     except ValueError as error:
         raise _error(path, f"is no JSON: {error}") from error
-    complaint = check(data)
+    complaint = violation(data)
     if complaint:
         raise _error(path, complaint)
     del data["schema_version"], data["verdict"]
@@ -189,7 +189,7 @@ def load(path: Path) -> RunResult:
     return RunResult(**{key: known.get(key, _same)(value) for key, value in data.items()})
 
 
-def check(data: object) -> str:
+def violation(data: object) -> str:
     """Return the first violation of the schema by ``data``; "" if it is valid."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match

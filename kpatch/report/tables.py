@@ -78,11 +78,11 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
 def summary(result: RunResult) -> str:
     """Return one line with verdict, kernel, flavor, accelerator, counts of tests, and exit code."""
     counts = Counter(_counted(test) for test in result.tests)
-    told = [f"{counts[word]} {word}" for word in _COUNTED if counts[word]]
+    parts = [f"{counts[word]} {word}" for word in _COUNTED if counts[word]]
     accel = result.accel.used if result.accel else "not booted"
     return (
         f"{result.verdict}: {_kernel(result)} ({result.flavor}, {accel}), "
-        f"{', '.join(told) or 'no tests'}, {sanitize.duration(result.seconds)}; "
+        f"{', '.join(parts) or 'no tests'}, {sanitize.duration(result.seconds)}; "
         f"exit {int(result.exit_code)}: {EXIT_MEANING[result.exit_code]}"
     )
 
@@ -170,13 +170,13 @@ def _warnings(result: RunResult) -> list[str]:
     for series in result.series:
         # Warnings that the base's build has too (``new`` is False) have the key True: they come
         # last.
-        told = sorted(series.warnings, key=lambda warning: warning.new is False)
+        ordered = sorted(series.warnings, key=lambda warning: warning.new is False)
         lines += [
             f"{series.name}: {sanitize.line(str(warning), limit=MESSAGE_WIDTH)}"
-            for warning in told[:WARNINGS]
+            for warning in ordered[:WARNINGS]
         ]
-        if len(told) > WARNINGS:
-            lines.append(f"{series.name}: {len(told) - WARNINGS} warnings more, in result.json")
+        if len(ordered) > WARNINGS:
+            lines.append(f"{series.name}: {len(ordered) - WARNINGS} warnings more, in result.json")
     return lines
 
 
@@ -254,11 +254,11 @@ def print_grid(
         widths = [row[index].cell_len for row in cells]
         room -= max([len(header), *widths]) + GAP
     # The width of the sentences is limited here: rich would shorten any column.
-    told = any(sentences) and room >= LEAST_SENTENCE
-    if told:
+    with_sentences = any(sentences) and room >= LEAST_SENTENCE
+    if with_sentences:
         table.add_column("", no_wrap=True, overflow="ellipsis", max_width=room, style="dim")
     for index, row in enumerate(cells):
-        table.add_row(*row, *([Text(sanitize.line(sentences[index]))] if told else []))
+        table.add_row(*row, *([Text(sanitize.line(sentences[index]))] if with_sentences else []))
     if tty:
         console.print(table)
         return

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kpatch.report import commands, junit, ktap, result, tables
-from kpatch.report.output_dir import Output
+from kpatch.report.output_dir import OutputDir
 from kpatch.report.result import RunResult
 
 RESULT = "result.json"
@@ -27,7 +27,7 @@ FORMATS: dict[str, Callable[[RunResult], str | bytes]] = {
 """The files of a run, in the order in which they are written: name, and what makes the content."""
 
 
-def write(output: Output, run: RunResult) -> None:
+def write(output: OutputDir, run: RunResult) -> None:
     """Write every file of ``FORMATS``; HarnessError (exit 7) if the disk does not take it."""
     contents = {name: render(run) for name, render in FORMATS.items()}
     for name, content in contents.items():

@@ -22,7 +22,7 @@ from kpatch.lib.stage import Stage
 from kpatch.run.console import Console, Fault, Place
 from kpatch.run.protocol import Begin, Decoder, Detected, Hello, Record, Request, Transcript
 from kpatch.run.symbols import Symbols
-from kpatch.run.vm_run import Ending, VmRun, begun, repeats
+from kpatch.run.vm_run import Ending, VmRun, begun, complaints, repeats
 from kpatch.tables.limits import DEFAULTS, Limits
 from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import ExitCode
@@ -114,8 +114,8 @@ def run(
         runs.append(follower.follow(console(len(runs) + 1), boot))
         before, done = (done, selection), begun(runs)
         selection = _learnt(selection, runs[-1])
-        told = runs[-1].transcript
-        over = told.collected is not None and told.ids <= done
+        transcript = runs[-1].transcript
+        over = transcript.collected is not None and transcript.ids <= done
         again = repeats(runs)
         # A VM in which nothing began, and nothing was learnt, would show no more the next time.
         idle = (done, selection) == before and not again
@@ -142,9 +142,9 @@ def _learnt(selection: Selection, vm: VmRun) -> Selection:
         return replace(selection, excused=selection.excused | titles)
     if not selection.detect or vm.transcript.hello is None or vm.emulator:
         return selection
-    found, mechanism = vm.transcript.detected, selection.mechanism
+    detection, mechanism = vm.transcript.detected, selection.mechanism
     if mechanism == UNDETECTED:
-        mechanism = UNKNOWN if found is None else found.mechanism
+        mechanism = UNKNOWN if detection is None else detection.mechanism
     return replace(selection, mechanism=mechanism, detect=False)
 
 
@@ -206,12 +206,8 @@ class Follower:
         over = {None, *self._transcript.ended}  # None: the boot
         if self._transcript.detected is not None:
             over.add(DETECTION)
-        spoilt = any(
-            fault.test in over
-            for fault in self._console.faults
-            if not fault.known and fault.title not in self._selection.excused
-        )
-        return spoilt and self._transcript.running is None
+        faults = complaints(self._console.faults, self._selection.excused)
+        return self._transcript.running is None and any(fault.test in over for fault in faults)
 
     def _take(self, it: qemu.VM, write: Write, seconds: float) -> None:
         for output in it.output(max(0.0, seconds)):
@@ -260,17 +256,21 @@ class Follower:
             limit=self._selection.limits.test,
         )
 
-    def _refuse_contradiction(self, found: Detected) -> None:
+    def _refuse_contradiction(self, detection: Detected) -> None:
         """Raise HarnessError (exit 2) if the kernel shows another mechanism than the declared one.
 
         Only mechanisms of the table are compared.
         """
         declared = self._selection.mechanism
-        if declared in MECHANISMS and found.mechanism in MECHANISMS and declared != found.mechanism:
+        if (
+            declared in MECHANISMS
+            and detection.mechanism in MECHANISMS
+            and declared != detection.mechanism
+        ):
             raise HarnessError(
                 f"MECHANISM={declared}",
-                f"the kernel shows {found.mechanism}: {found.how}",
-                hint=f"leave MECHANISM out, or say MECHANISM={found.mechanism}",
+                f"the kernel shows {detection.mechanism}: {detection.how}",
+                hint=f"leave MECHANISM out, or say MECHANISM={detection.mechanism}",
             )
 
     def _act(self, it: qemu.VM, request: Request) -> None:
@@ -382,8 +382,8 @@ def _exited(it: qemu.VM) -> tuple[Ending, str]:
     """Return how QEMU ended: EXIT for status 0 (panic, power-off), else KILLED with its message."""
     status = it.qemu.wait()
     assert it.qemu.stdout is not None
-    said = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()
+    output = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()
     if status == 0:
         return Ending.EXIT, ""
     how = process.ending(status).removeprefix("was ").replace("ended with", "exit")
-    return Ending.KILLED, " ".join([f"QEMU: {how}", *said[-1:]])
+    return Ending.KILLED, " ".join([f"QEMU: {how}", *output[-1:]])

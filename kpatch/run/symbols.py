@@ -32,4 +32,4 @@ class Symbols:
 
     def annotated(self, registers: str) -> str:
         """Return QEMU's output of ``info registers`` with the symbol added after each RIP value."""
-        return _RIP.sub(lambda found: f"{found[0]} ({self.name(int(found[1], 16))})", registers)
+        return _RIP.sub(lambda match: f"{match[0]} ({self.name(int(match[1], 16))})", registers)

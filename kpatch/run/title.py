@@ -341,9 +341,9 @@ def title(messages: Sequence[str]) -> str:
         if match is None or (row.more is not None and more is None):
             continue
         groups = [*match.groups(), *(more.groups() if more is not None else ())]
-        found = _function(row, head, body[more.end() :] if more is not None else body)
-        form = row.form if found else row.form.partition(" in {f}")[0]
-        return _flat(form.format(*groups, f=found))
+        function = _function(row, head, body[more.end() :] if more is not None else body)
+        form = row.form if function else row.form.partition(" in {f}")[0]
+        return _flat(form.format(*groups, f=function))
     return _flat(head)
 
 
@@ -358,19 +358,21 @@ def fingerprint(kind: str, messages: Sequence[str]) -> str:
 def _function(row: _Title, head: str, body: str) -> str:
     """Return the first function that can be at fault; "" if the report names none."""
     for source in row.sources:
-        for found in _named(source, head, body):
-            if not (_HELPER.search(found) or (row.skip is not None and row.skip.search(found))):
-                return found
+        for function in _named(source, head, body):
+            if not (
+                _HELPER.search(function) or (row.skip is not None and row.skip.search(function))
+            ):
+                return function
     return ""
 
 
 def _named(source: Source, head: str, body: str) -> list[str]:
     if source is Source.HEAD:
-        return [name(one or two) for one, two in _HEAD.findall(head)]
+        return [name(first or second) for first, second in _HEAD.findall(head)]
     if source is Source.LOCK:
-        return [name(found) for found in _LOCK.findall(body)[:1]]
+        return [name(symbol) for symbol in _LOCK.findall(body)[:1]]
     if source is Source.RIP:
-        return [name(found) for found in _RIP.findall(body)[:1]]
+        return [name(symbol) for symbol in _RIP.findall(body)[:1]]
     if source is Source.STALL:
         return _stalled(_stack(body))
     return _stack(body)
@@ -378,7 +380,7 @@ def _named(source: Source, head: str, body: str) -> list[str]:
 
 def _stack(text: str) -> list[str]:
     """Return the functions on a report's stacks, most recent first, without guesses ("? f")."""
-    return [name(found) for found in _FRAME.findall(text)]
+    return [name(symbol) for symbol in _FRAME.findall(text)]
 
 
 def _stalled(stack: list[str]) -> list[str]:

@@ -52,21 +52,26 @@ class VmRun:
     emulator: str = ""
 
     def complaints(self, excused: AbstractSet[str]) -> tuple[Fault, ...]:
-        """Return the faults that count: none known to come of the harness, no ``excused`` title.
+        """Return the faults of the VM that count, see the function `complaints`.
 
-        Nor does a stall count in a VM whose emulator let it wait for ever.
+        A stall does not count in a VM whose emulator lost a timer.
         """
-        return tuple(
-            it
-            for it in self.faults
-            if not it.known and it.title not in excused and not (it.stall and self.emulator)
-        )
+        faults = complaints(self.faults, excused)
+        return tuple(fault for fault in faults if not (fault.stall and self.emulator))
 
     @property
     def place(self) -> str:
         """Where the VM was when it ended: the test that ran, or how far it had come."""
         running = self.transcript.running
         return running.id if running else progress(self.transcript)
+
+
+def complaints(faults: Iterable[Fault], excused: AbstractSet[str]) -> tuple[Fault, ...]:
+    """Return the ``faults`` that count against a series.
+
+    Left out are those of kpatch/tables/known_issues.py, and those with a title in ``excused``.
+    """
+    return tuple(it for it in faults if not it.known and it.title not in excused)
 
 
 def begun(vms: Iterable[VmRun]) -> frozenset[str]:
@@ -98,10 +103,10 @@ def repeats(vms: Sequence[VmRun]) -> bool:
     return not any(vm.emulator and vm.place == vms[-1].place for vm in vms[:-1])
 
 
-def progress(told: Transcript) -> str:
+def progress(transcript: Transcript) -> str:
     """Return how far the guest had come when its records ended."""
-    if told.hello is None:
+    if transcript.hello is None:
         return "during the boot"
-    if told.collected is None:
+    if transcript.collected is None:
         return "before the suite was collected"
-    return "after the suite" if told.done else "between two tests"
+    return "after the suite" if transcript.done else "between two tests"

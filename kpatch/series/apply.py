@@ -152,9 +152,9 @@ def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tu
     """The files of ``tree`` that the patches name, as far as it has them."""
     files = {}
     for path in sorted({path for patch in patches for path in patch.paths}):
-        found = _read(what, tree.path, path)
-        if found is not None:
-            files[path] = found
+        content = _read(what, tree.path, path)
+        if content is not None:
+            files[path] = content
     return files
 
 
@@ -219,7 +219,7 @@ def _refusal(
             code=ExitCode.APPLY,
         )
     cause, details = _diagnosis(patch, box, stderr)
-    hint = _mend(series)
+    hint = _hint(series)
     loose = ("apply", strip, "--check", "--cached", "--ignore-whitespace", "-")
     if box.git(*loose, stdin=patch.diff).status == 0:
         cause += ", differs from the tree in white space alone, as if mail had changed it"
@@ -236,7 +236,7 @@ def _refusal(
     )
 
 
-def _mend(series: Series) -> str:
+def _hint(series: Series) -> str:
     """What to do about a series that does not apply: it may say itself on what it does."""
     if not series.base_commit:
         return "rebase the series, or choose the KERNEL it was written for"

@@ -174,10 +174,10 @@ def _table(folder: Path) -> Table:
         variants = [_variant(folder, item) for item in _get(table, "variant", list)]
         if not variants:
             raise ValueError("no [[variant]]")
-        for number, one in enumerate(variants):
+        for number, variant in enumerate(variants):
             for other in variants[:number]:
-                if one.overlaps(other):
-                    raise ValueError(f"variants {other} and {one} overlap")
+                if variant.overlaps(other):
+                    raise ValueError(f"variants {other} and {variant} overlap")
         draft = _get(table, "draft", bool) if "draft" in table else False
         return Table(_line(table, "title"), _line(table, "mechanism"), draft, tuple(variants))
     except (ValueError, OSError) as error:

@@ -74,19 +74,19 @@ class Cover:
 
 def exporter() -> Person:
     """Return user.name and user.email from git's configuration; HarnessError (exit 2) if unset."""
-    found = []
+    values = []
     for key, check in (("user.name", _NAME), ("user.email", _EMAIL)):
         argv = (process.require_tool("git", package="git"), "config", "--get", key)
-        status, said = process.capture(argv)
-        value = said.strip()
+        status, output = process.capture(argv)
+        value = output.strip()
         if status != 0 or not check.fullmatch(value):
             raise HarnessError(
                 "export",
                 f"git has no {key} for you" if status else f"git's {key} for you is {value!r}",
                 hint=f"run: git config --global {key} '…'",
             )
-        found.append(value)
-    return Person(*found)
+        values.append(value)
+    return Person(*values)
 
 
 def export(

@@ -60,8 +60,8 @@ def read(series: Series, box: Sandbox) -> Posting:
     what = f"series {series.name}"
     if not series.mailboxes:
         return Posting(())
-    found = mails(what, intake.posts(what, series.mailboxes), box)
-    meant = thread(what, found, lambda mail: _identity(mail, box))
+    messages = mails(what, intake.posts(what, series.mailboxes), box)
+    meant = thread(what, messages, lambda mail: _identity(mail, box))
     total = len(meant.patches)
     patches = tuple(_patch(what, n, total, mail, box) for n, mail in enumerate(meant.patches, 1))
     if meant.absent:
@@ -123,7 +123,7 @@ def _strip(diff: bytes) -> int:
 
 def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tuple[str, ...]:
     """Every path that ``diff`` names, old and new ones, each checked."""
-    found: dict[str, None] = {}
+    paths: dict[str, None] = {}
     # --numstat prints the new name of a renamed file; with -R it prints the old name.
     for direction in ([], ["-R"]):
         done = box.git("apply", f"-p{strip}", *direction, "--numstat", "-z", str(diff))
@@ -136,10 +136,10 @@ def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tupl
                 raise HarnessError(
                     where, f"has a binary patch for {path}", hint="leave binary files out"
                 )
-            found[path] = None
-    if len(found) > PATH_LIMIT:
+            paths[path] = None
+    if len(paths) > PATH_LIMIT:
         raise HarnessError(where, f"names more than {PATH_LIMIT} files", hint="split the series")
-    return tuple(found)
+    return tuple(paths)
 
 
 def _damaged(where: str, mail: Mail, diff: Path, stderr: str) -> HarnessError:

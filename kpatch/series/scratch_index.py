@@ -23,7 +23,7 @@ TIME_LIMIT = 120.0
 
 
 @dataclass(frozen=True)
-class Output:
+class GitOutput:
     """Exit status, standard output and standard error of one git command."""
 
     status: int
@@ -70,7 +70,7 @@ class Sandbox:
         stdin: bytes = b"",
         cwd: Path | None = None,
         env: Mapping[str, str] | None = None,
-    ) -> Output:
+    ) -> GitOutput:
         """Run ``git arguments`` on the repository; return exit status and output.
 
         HarnessError (exit 2) if it takes longer than TIME_LIMIT.
@@ -93,7 +93,7 @@ class Sandbox:
                 f"still running after {TIME_LIMIT:.0f} s",
                 hint="look for what is abnormal in the series",
             ) from None
-        return Output(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
+        return GitOutput(done.returncode, done.stdout, done.stderr.decode(errors="replace"))
 
     def must(
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
@@ -133,12 +133,12 @@ class Sandbox:
         """Return the content of each blob, by object id."""
         wanted = list(dict.fromkeys(names))
         rest = self.must("cat-file", "--batch", stdin="".join(f"{n}\n" for n in wanted).encode())
-        found: dict[str, bytes] = {}
+        contents: dict[str, bytes] = {}
         for name in wanted:
             head, _, rest = rest.partition(b"\n")
             size = int(head.split()[2])
-            found[name], rest = rest[:size], rest[size + 1 :]
-        return found
+            contents[name], rest = rest[:size], rest[size + 1 :]
+        return contents
 
 
 def _entry(head: str, path: str) -> Entry:

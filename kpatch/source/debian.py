@@ -123,13 +123,13 @@ def archives() -> tuple[Archive, ...]:
     # parties seldom do.
     targets = [target for line in output.splitlines() if len(target := line.split("|")) == 4]
     for names in ((_codename(),), ALIASES):
-        found: dict[str, Archive] = {}
+        by_uri: dict[str, Archive] = {}
         for uri, release, component, entry in targets:
             if component == "main" and re.split("[-/]", release)[0] in names:
                 security = release.endswith((SECURITY, "/updates"))
-                found.setdefault(uri, Archive(uri, security, _keyrings(entry)))
-        if found:
-            return tuple(found.values())
+                by_uri.setdefault(uri, Archive(uri, security, _keyrings(entry)))
+        if by_uri:
+            return tuple(by_uri.values())
     return ()
 
 
@@ -309,8 +309,8 @@ def _keyrings(entry: str) -> tuple[str, ...]:
 
 def _signed_by_line(text: str, number: int) -> str:
     line = "".join(text.splitlines()[number - 1 : number])
-    found = re.search(r"\[[^\]]*\bsigned-by=([^\s\]]+)", line)
-    return found[1] if found else ""
+    match = re.search(r"\[[^\]]*\bsigned-by=([^\s\]]+)", line)
+    return match[1] if match else ""
 
 
 def _signed_by_paragraph(text: str, number: int) -> str:

@@ -58,8 +58,8 @@ def _walk(top: Path) -> Iterator[tuple[str, str, os.stat_result]]:
     while pending:
         parent = pending.pop()
         with os.scandir(top / parent) as items:
-            found = sorted(items, key=lambda item: item.name)
-        for item in found:
+            entries = sorted(items, key=lambda item: item.name)
+        for item in entries:
             name = f"{parent}{item.name}"
             yield item.path, name, item.stat(follow_symlinks=False)
             if item.is_dir(follow_symlinks=False):

@@ -53,7 +53,7 @@ def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
     stage.note(f"downloading {public(url)}")
     stage.command(("curl", "--fail", "--location", "--output", to.name, public(url)))
     try:
-        found = _stream(url, to, what=what, stage=stage)
+        digest = _stream(url, to, what=what, stage=stage)
     except (requests.RequestException, urllib3.exceptions.HTTPError) as error:
         raise HarnessError(
             what,
@@ -62,14 +62,14 @@ def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
             code=ExitCode.LOST,
             details=public(str(error)),
         ) from error
-    check(found, sha256, what=what)
+    check_digest(digest, sha256, what=what)
 
 
-def check(found: str, wanted: str, *, what: str) -> None:
+def check_digest(digest: str, wanted: str, *, what: str) -> None:
     """Raise HarnessError (exit 2) if the two sha256 differ; the case of ``wanted`` is ignored."""
-    if found != wanted.lower():
+    if digest != wanted.lower():
         raise HarnessError(
-            what, f"the sha256 is {found}", hint="get the file again, or correct the sha256"
+            what, f"the sha256 is {digest}", hint="get the file again, or correct the sha256"
         )
 
 

@@ -239,8 +239,8 @@ def _id(path: Path, expression: str, environment: dict[str, str]) -> str:
     # --quiet is not needed: OBJECT_ID finds the id among the messages.
     argv = ("-C", str(path.resolve()), "rev-parse", "--verify", "--end-of-options", expression)
     status, output = _git(argv, environment)
-    found = OBJECT_ID.search(output)
-    return found[0] if found and status == 0 else ""
+    match = OBJECT_ID.search(output)
+    return match[0] if match and status == 0 else ""
 
 
 def _lost(checkout: Checkout, environment: dict[str, str]) -> int:
@@ -252,9 +252,9 @@ def _lost(checkout: Checkout, environment: dict[str, str]) -> int:
 
 def _distrusted(path: Path, output: str, *, what: str) -> HarnessError:
     """Return the error for a repository of another user, with the git command that git advises."""
-    found = ADVICE.search(output)
+    match = ADVICE.search(output)
     own = f"git config --global --add safe.directory {shlex.quote(str(path.resolve()))}"
-    command = found[1].strip() if found else own
+    command = match[1].strip() if match else own
     return HarnessError(
         what,
         "the repository belongs to another user, so git does not trust it",

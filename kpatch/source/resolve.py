@@ -96,8 +96,8 @@ def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
             what, f"is no kernel tree (it has no {missing[0]})", hint="give the top of one"
         )
     with (tree / "Makefile").open(errors="replace") as makefile:
-        found = dict(ASSIGNMENT.findall(makefile.read(4096)))
-    version, patchlevel = found.get("VERSION", ""), found.get("PATCHLEVEL", "")
+        fields = dict(ASSIGNMENT.findall(makefile.read(4096)))
+    version, patchlevel = fields.get("VERSION", ""), fields.get("PATCHLEVEL", "")
     if not (version.isdecimal() and patchlevel.isdecimal()):
         raise HarnessError(
             what,
@@ -105,8 +105,8 @@ def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
             hint="give the top of one",
         )
     base = f"{version}.{patchlevel}"
-    sublevel = found.get("SUBLEVEL", "")
-    return f"{base}{'.' if sublevel else ''}{sublevel}{found.get('EXTRAVERSION', '')}", base
+    sublevel = fields.get("SUBLEVEL", "")
+    return f"{base}{'.' if sublevel else ''}{sublevel}{fields.get('EXTRAVERSION', '')}", base
 
 
 def _headers_only(tree: Path) -> bool:
@@ -177,7 +177,7 @@ def _split_ref(path: Path) -> tuple[Path, str]:
     with an existing path before it counts.
     """
     text = str(path)
-    for at in (len(text), *(found.start() for found in reversed([*re.finditer("@", text)]))):
+    for at in (len(text), *(match.start() for match in reversed([*re.finditer("@", text)]))):
         if os.path.lexists(text[:at]):
             return Path(text[:at]), text[at + 1 :]
     return path, ""
@@ -356,15 +356,15 @@ def _url(url: str, sha256: str, *, what: str, stage: Stage) -> Recipe:
 def _file(path: Path, sha256: str, *, what: str, stage: Stage) -> Recipe:
     try:
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+            digest = hashlib.file_digest(file, "sha256").hexdigest()
     except OSError as error:
         raise HarnessError(what, f"{error.strerror}", hint="make it readable") from error
     if sha256:
-        download.check(found, sha256, what=what)
+        download.check_digest(digest, sha256, what=what)
 
     def fill(partial: Path) -> None:
         stage.note(f"unpacking {path.name}")
         unpack.tarball(path, partial / "tree", what=what, stage=stage)
 
-    origin = {"file": str(path.resolve()), "sha256": found}
-    return Recipe(what, "tarball", found, origin, fill)
+    origin = {"file": str(path.resolve()), "sha256": digest}
+    return Recipe(what, "tarball", digest, origin, fill)

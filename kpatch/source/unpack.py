@@ -64,10 +64,16 @@ def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
 
     HarnessError (exit 2) if it is no tarball, is damaged, or has members that lead outside.
     """
-    found = _format(archive, what=what)
-    if found.command:
-        require_tool(found.command[0], package=found.package)
-    stream((found.command,) if found.command else (), into, source=archive, what=what, stage=stage)
+    compression = _format(archive, what=what)
+    if compression.command:
+        require_tool(compression.command[0], package=compression.package)
+    stream(
+        (compression.command,) if compression.command else (),
+        into,
+        source=archive,
+        what=what,
+        stage=stage,
+    )
 
 
 def package(deb: Path, member: str, into: Path, *, what: str, stage: Stage) -> None:

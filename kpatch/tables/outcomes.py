@@ -79,7 +79,7 @@ COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
 
 # Meaning of 0 for a command that gives no verdict, and of 1 for commands other than test.
 DONE = "done"
-FINDING: dict[str, str] = {
+FAIL_MEANING: dict[str, str] = {
     "check": "a check has a finding (see --fail-on)",
     "drift": "the mirror in uapi and a kernel's headers differ",
     "reference": "docs/uapi.md would change (--check)",
@@ -90,8 +90,8 @@ def meanings(command: str) -> dict[ExitCode, str]:
     """Return the meaning of each exit code of ``command``; all of test's if it is unknown."""
     codes = sorted(COMMAND_CODES.get(command, ExitCode))
     own = {} if command not in COMMAND_CODES or command == "test" else {ExitCode.PASS: DONE}
-    if command in FINDING:
-        own[ExitCode.FAIL] = FINDING[command]
+    if command in FAIL_MEANING:
+        own[ExitCode.FAIL] = FAIL_MEANING[command]
     return {code: own.get(code, EXIT_MEANING[code]) for code in codes}
 
 

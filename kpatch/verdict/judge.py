@@ -192,11 +192,11 @@ def _tests(
 
 def _worst(vms: Sequence[VmRun], name: str, excused: AbstractSet[str]) -> _Word:
     """Return the worst outcome of a test; if it was repeated, the outcome of the repetition."""
-    told = [word for vm in vms for word in _words(vm, name, excused)]
+    every = [word for vm in vms for word in _words(vm, name, excused)]
     lost = [vm.emulator for vm in vms if vm.emulator and vm.place == name]
-    words = [word for word in told if not lost or word.outcome is not Outcome.INFRA] or told
+    words = [word for word in every if not lost or word.outcome is not Outcome.INFRA] or every
     word = min(words, key=lambda word: _WORST_FIRST.index(word.outcome), default=_NEVER)
-    if len(told) < 2 or not lost:
+    if len(every) < 2 or not lost:
         return word
     message = "\n".join(part for part in (word.message, f"run once more, since {lost[0]}") if part)
     return replace(word, message=message)
@@ -308,12 +308,12 @@ def _incidents(run: SeriesRun, excused: AbstractSet[str]) -> Iterator[Incident]:
     known = {test.id for test in _collected(run)}
     judged = run.mechanism not in UNJUDGED
     for number, vm in enumerate(run.vms, 1):
-        found = [
+        outcomes = [
             *_strange(vm, first or ()),
             *_faults_of_nobody(vm, known, excused),
             *(() if _again(run, number) else _end(vm, excused, judged=judged)),
         ]
-        yield from (Incident(run.series, number, outcome, message) for outcome, message in found)
+        yield from (Incident(run.series, number, outcome, message) for outcome, message in outcomes)
 
 
 def _again(run: SeriesRun, number: int) -> bool:
@@ -355,20 +355,22 @@ def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tupl
     If the mechanism is not ``judged``, it is no incident that no test was collected: the selection
     may have left none.
     """
-    told = vm.transcript
-    if told.running is not None or (vm.ending is Ending.DONE and told.done and told.collected):
+    transcript = vm.transcript
+    if transcript.running is not None or (
+        vm.ending is Ending.DONE and transcript.done and transcript.collected
+    ):
         return
     if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.complaints(excused)):
         return  # the fault is reported already, with its test or as an incident
     if vm.emulator:
-        yield Outcome.INFRA, f"{progress(told)}: {vm.emulator}"
+        yield Outcome.INFRA, f"{progress(transcript)}: {vm.emulator}"
     elif vm.ending in LIMITS:
-        yield Outcome.HANG, f"{progress(told)}: {_ended(vm)}"
-    elif told.hello is not None and not told.collected and told.done:
-        if judged or told.collected is None:
+        yield Outcome.HANG, f"{progress(transcript)}: {_ended(vm)}"
+    elif transcript.hello is not None and not transcript.collected and transcript.done:
+        if judged or transcript.collected is None:
             yield Outcome.INFRA, "the suite ended without collecting a test"
     else:
-        yield Outcome.LOST, f"{progress(told)}: {_ended(vm)}"
+        yield Outcome.LOST, f"{progress(transcript)}: {_ended(vm)}"
 
 
 def _ended(vm: VmRun) -> str:
@@ -382,17 +384,17 @@ def _not_judged(
     """Yield an incident for a series without a known mechanism: the requirements left out."""
     if run.mechanism not in UNJUDGED:
         return
-    left = asked(requirements, NONE, base) - asked(requirements, run.mechanism, base)
+    omitted = asked(requirements, NONE, base) - asked(requirements, run.mechanism, base)
     why = {
         UNDETECTED: "no mechanism was detected",
         UNKNOWN: "the kernel has an unknown uAPI",
     }[run.mechanism]
-    told = f" ({run.detected})" if run.detected else ""
+    sign = f" ({run.detected})" if run.detected else ""
     yield Incident(
         run.series,
         0,
         Outcome.NOT_JUDGED,
-        f"{why}{told}: {len(left)} requirements of mechanisms are left out",
+        f"{why}{sign}: {len(omitted)} requirements of mechanisms are left out",
     )
 
 

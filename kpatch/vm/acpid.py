@@ -47,13 +47,13 @@ def folder(*, stage: Stage) -> Path | None:
         stage.say(f"waiting for another run that fetches {PACKAGE}")
 
     try:
-        found, _ = cache.entry("clients", key, lambda at: _fill(at, stage), waiting=waiting)
+        path, _ = cache.entry("clients", key, lambda at: _fill(at, stage), waiting=waiting)
     except HarnessError as error:
         if error.code is not ExitCode.USAGE:
             raise
         stage.say(f"{error}; the tests that need it cannot run")
         return None
-    return found
+    return path
 
 
 def _fill(at: Path, stage: Stage) -> None:
@@ -108,5 +108,5 @@ def _fetch(at: Path, stage: Stage) -> str:
 def _installed() -> dict[str, Path]:
     """Return the paths of those PROGRAMS that are installed, by name."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *ADMINISTRATORS])
-    found = {name: shutil.which(name, path=path) for name in PROGRAMS}
-    return {name: Path(at) for name, at in found.items() if at is not None}
+    paths = {name: shutil.which(name, path=path) for name in PROGRAMS}
+    return {name: Path(at) for name, at in paths.items() if at is not None}

@@ -79,14 +79,14 @@ def _lost_timers(rounds: Sequence[Mapping[str, str]]) -> Iterator[str]:
 def _overdue(answers: Mapping[str, str]) -> dict[int, Timer]:
     """Return the timers of the halted CPUs whose timer interrupt is lost, by CPU number."""
     waiting = halted(answers.get("registers -a", ""))
-    found = {}
+    overdue = {}
     for what, text in answers.items():
         name, _, number = what.partition(" ")
         if name == "lapic" and number.isdigit() and int(number) in waiting:
             timer = parse(text)
             if timer is not None and timer.overdue:
-                found[int(number)] = timer
-    return found
+                overdue[int(number)] = timer
+    return overdue
 
 
 def parse(text: str) -> Timer | None:
@@ -106,9 +106,9 @@ def parse(text: str) -> Timer | None:
 def halted(text: str) -> frozenset[int]:
     """Parse the answer to "info registers -a"; return the CPUs halted with interrupts enabled."""
     parts = _CPU.split(text)
-    found = set()
+    cpus = set()
     for number, registers in zip(parts[1::2], parts[2::2], strict=True):
         flags = _FLAGS.search(registers)
         if flags is not None and flags[2] == "1" and int(flags[1], 16) & INTERRUPTS_ON:
-            found.add(int(number))
-    return frozenset(found)
+            cpus.add(int(number))
+    return frozenset(cpus)

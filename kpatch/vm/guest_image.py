@@ -194,18 +194,18 @@ def _closure(names: tuple[str, ...]) -> set[str]:
     # Late: parsing requirements costs more than a warm run has to spare.
     from packaging.requirements import Requirement
 
-    found: set[str] = set()
+    closure: set[str] = set()
     todo = list(names)
     while todo:
         name = todo.pop()
-        if name in found:
+        if name in closure:
             continue
-        found.add(name)
+        closure.add(name)
         for line in importlib.metadata.requires(name) or ():
             requirement = Requirement(line)
             if requirement.marker is None or requirement.marker.evaluate({"extra": ""}):
                 todo.append(requirement.name)
-    return found
+    return closure
 
 
 def _install(name: str, site: Path) -> None:

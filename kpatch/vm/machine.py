@@ -48,7 +48,7 @@ class Island:
 
 
 @dataclass(frozen=True)
-class Device:
+class MachineDevice:
     """One PCI function, on the root bus or behind the port of the island.
 
     ``described`` tells whether QEMU's DSDT has an object for it: True, False, or "varies" (with
@@ -144,13 +144,13 @@ class Unrelated:
 class Machine:
     """The content of ktests/machine.toml."""
 
-    devices: tuple[Device, ...]
+    devices: tuple[MachineDevice, ...]
     port: Port
     island: Island
     unrelated: tuple[Unrelated, ...]
 
     @property
-    def sources(self) -> tuple[Device, ...]:
+    def sources(self) -> tuple[MachineDevice, ...]:
         """Return the devices that the firmware notifies: those that every QEMU's DSDT describes."""
         return tuple(device for device in self.devices if device.path)
 
@@ -196,7 +196,7 @@ def load(table: Path = TABLE) -> Machine:
     island = Island(**data["island"])
     return Machine(
         devices=tuple(
-            Device(**row | {"island": island if row.get("island") else None})
+            MachineDevice(**row | {"island": island if row.get("island") else None})
             for row in data["device"]
         ),
         port=Port(**data["port"]),

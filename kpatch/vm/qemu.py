@@ -108,7 +108,7 @@ class Setup:
 
 
 @dataclass(frozen=True)
-class Output:
+class ChannelOutput:
     """Bytes that the VM sent on the channel ``records`` or ``console``."""
 
     channel: str
@@ -132,7 +132,7 @@ class VM:
         self._deaf = False
         self._monitor: Monitor | None = None
 
-    def output(self, seconds: float) -> Iterator[Output]:
+    def output(self, seconds: float) -> Iterator[ChannelOutput]:
         """Wait up to ``seconds`` for output of the VM, and yield it; nothing after a timeout.
 
         Returns as soon as a channel has data. Console output that was printed before a record was
@@ -162,9 +162,9 @@ class VM:
         return data
 
     @staticmethod
-    def _outputs(name: str, data: bytes) -> Iterator[Output]:
+    def _outputs(name: str, data: bytes) -> Iterator[ChannelOutput]:
         if data:
-            yield Output(name, data)
+            yield ChannelOutput(name, data)
 
     @property
     def alive(self) -> bool:
@@ -219,8 +219,8 @@ class VM:
 
     def info(self, what: str) -> str:
         """Return the answer of QEMU's human monitor to "info WHAT" ("registers -a", "lapic 0")."""
-        asked = {"command-line": f"info {what}"}
-        return str(self.qmp("human-monitor-command", **asked)).replace("\r\n", "\n")
+        arguments = {"command-line": f"info {what}"}
+        return str(self.qmp("human-monitor-command", **arguments)).replace("\r\n", "\n")
 
     def sysrq(self, keys: str) -> None:
         """Send magic SysRq keys to the serial console: a break, then the key, for each key."""

@@ -133,7 +133,7 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
                 details=output,
             )
         argv = [IMAGE if word == str(probe) else word for word in shlex.split(command)]
-        check(argv, interactive=interactive)
+        check_argv(argv, interactive=interactive)
         (folder / "argv.json").write_text(json.dumps(argv))
 
     stage.command(vng_command(image, kvm=kvm, interactive=interactive))
@@ -149,7 +149,7 @@ def guest_folder() -> Path:
     return Path(virtme.__file__).parent / "guest"
 
 
-def check(argv: Sequence[str], *, interactive: bool = False) -> None:
+def check_argv(argv: Sequence[str], *, interactive: bool = False) -> None:
     """Raise HarnessError (exit 7) if the QEMU command is not as expected.
 
     Every file system of the host has to be read-only, the console has to show all messages, CPUs

@@ -15,11 +15,11 @@ from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from ktests.acpi import Firmware
 from ktests.burst_result import Tally, burst_result
-from ktests.burst_source import FIRST, NOT_SENT, Intake
-from ktests.confined_process import Cell, Source
+from ktests.burst_source import FIRST, NOT_SENT, BurstSource
+from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
 from ktests.ordered_notify import one_by_one
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from ktests.reader import Reader
 from uapi import probe, vfio
 from uapi.errors import UapiError
@@ -74,7 +74,7 @@ def look(site: Site) -> str:
 # ---- filling and reading the queue -------------------------------------------------------------
 
 
-def overflow(firmware: Firmware, device: Device, count: int) -> None:
+def overflow(firmware: Firmware, device: PciDevice, count: int) -> None:
     """Send ``count`` notifications: 0x80 once, then 0x81, and at last each of 0x100 to 0x1ff.
 
     The number of 0x81 is ``count`` - `KEPT`. The last 256 may be handled in any order.
@@ -131,11 +131,11 @@ class EventfdVmm(Vmm):
     UapiError if the kernel does not have the index.
     """
 
-    def __init__(self, device: Device, firmware: Firmware, via: str | None) -> None:
+    def __init__(self, device: PciDevice, firmware: Firmware, open_method: str | None) -> None:
         self.device = device
         self._firmware = firmware
         with ExitStack() as stack:
-            self.vfio = stack.enter_context(vfio.Device.open(device.bdf, via))
+            self.vfio = stack.enter_context(vfio.Device.open(device.bdf, open_method))
             self.eventfd = stack.enter_context(EventFd())
             self.vfio.arm(self.eventfd)
             self._stack = stack.pop_all()
@@ -180,7 +180,7 @@ class EventfdVmm(Vmm):
 # ---- bursts ------------------------------------------------------------------------------------
 
 
-class EventfdIntake(Intake):
+class EventfdBurstSource(BurstSource):
     """A burst source that numbers its notifications by their values: `FIRST`, `FIRST` + 1, …."""
 
     def __init__(self, vmm: EventfdVmm, firmware: Firmware) -> None:
@@ -189,16 +189,16 @@ class EventfdIntake(Intake):
         self._sent = 0
 
     def fileno(self) -> int:
-        """See `Intake`."""
+        """See `BurstSource`."""
         return self._vmm.fileno()
 
     def send(self, count: int) -> None:
-        """See `Intake`. ``count`` is at most 65280, since ACPICA truncates values to 16 bits."""
+        """See `BurstSource`. ``count`` is at most 65280: ACPICA truncates values to 16 bits."""
         self._sent = count
         self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
 
     def finish(self, reader: Reader) -> Tally:
-        """See `Intake`. A loopback, which is queued behind the burst, marks the end of the burst.
+        """See `BurstSource`. A loopback, queued behind the burst, marks the end of the burst.
 
         If the queue is full, the loopback replaces one more notification, which the kernel reports
         as lost like the others.
@@ -265,26 +265,26 @@ class Eventfd(Mechanism):
 
     def vmm(
         self,
-        device: Device,
+        device: PciDevice,
         firmware: Firmware,
         family: probe.Family | None = None,
         *,
-        via: str | None = None,
+        open_method: str | None = None,
     ) -> EventfdVmm:
         """Open the device, set an eventfd on it and return the VMM."""
-        return EventfdVmm(device, firmware, via)
+        return EventfdVmm(device, firmware, open_method)
 
     def burst_source(
         self,
-        device: Device,
+        device: PciDevice,
         firmware: Firmware,
         *,
         buffer: int | None = None,
-    ) -> EventfdIntake:
+    ) -> EventfdBurstSource:
         """Open a burst source that distinguishes notifications by their values."""
-        return EventfdIntake(EventfdVmm(device, firmware, None), firmware)
+        return EventfdBurstSource(EventfdVmm(device, firmware, None), firmware)
 
-    def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
+    def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
         """Return an option ``--device`` for each device."""
         return tuple(word for device in devices for word in ("--device", device.bdf))
 
@@ -298,7 +298,9 @@ class Eventfd(Mechanism):
 
         return register
 
-    def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
+    def received(
+        self, confined_process: ConfinedProcess, device: vfio.Device, since: int
+    ) -> list[bytes]:
         """Cause a loopback, which is queued behind all notifications, and wait until it is read.
 
         Returns the messages from index ``since`` on, of which the loopback is the last.

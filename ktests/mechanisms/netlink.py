@@ -14,10 +14,10 @@ from collections.abc import Callable, Sequence
 
 from ktests.acpi import Firmware
 from ktests.burst_result import Tally, burst_result
-from ktests.burst_source import NOT_SENT, Intake
-from ktests.confined_process import Cell, Source
+from ktests.burst_source import NOT_SENT, BurstSource
+from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from ktests.reader import Reader
 from uapi import acpi_event, probe, vfio
 
@@ -57,7 +57,7 @@ def look(site: Site) -> str:
 class NetlinkVmm(Vmm):
     """A VMM that listens to ``acpi_event`` and selects the events of its device."""
 
-    def __init__(self, device: Device, firmware: Firmware, family: probe.Family | None) -> None:
+    def __init__(self, device: PciDevice, firmware: Firmware, family: probe.Family | None) -> None:
         self.device = device
         self._firmware = firmware
         self.listener = probe.Listener(buffer=BUFFER, known=family)
@@ -90,9 +90,9 @@ class NetlinkVmm(Vmm):
 def listening(family: probe.Family) -> Callable[[], Source]:
     """Return a function that opens a listener of acpi_event.
 
-    The listener uses the numbers in ``family``, since a cell's network namespace may not have the
-    family to ask for them. The socket's buffer keeps its default size, since a larger one takes a
-    capability.
+    The listener uses the numbers in ``family``, since a confined process's network namespace may
+    not have the family to ask for them. The socket's buffer keeps its default size, since a larger
+    one takes a capability.
     """
     return lambda: probe.Listener(known=family)
 
@@ -115,7 +115,7 @@ def events(messages: list[bytes]) -> list[Heard]:
 # ---- bursts ------------------------------------------------------------------------------------
 
 
-class NetlinkIntake(Intake):
+class NetlinkBurstSource(BurstSource):
     """A burst source that distinguishes notifications by the kernel's sequence number of the event.
 
     It sends one more notification before and one after the burst. Their sequence numbers tell how
@@ -125,25 +125,25 @@ class NetlinkIntake(Intake):
 
     BEFORE, VALUE, AFTER = 0xFD, 0x81, 0xFE
 
-    def __init__(self, device: Device, firmware: Firmware, buffer: int | None) -> None:
+    def __init__(self, device: PciDevice, firmware: Firmware, buffer: int | None) -> None:
         self._device = device
         self._firmware = firmware
         self._listener = probe.Listener(buffer=buffer)
         self._sent = 0
 
     def fileno(self) -> int:
-        """See `Intake`."""
+        """See `BurstSource`."""
         return self._listener.fileno()
 
     def send(self, count: int) -> None:
-        """See `Intake`."""
+        """See `BurstSource`."""
         self._sent = count
         self._firmware.notify(self._device.method, self.BEFORE)
         self._firmware.flush_handlers()
         self._firmware.notify(self._device.method, self.VALUE, count=count)
 
     def finish(self, reader: Reader) -> Tally:
-        """See `Intake`. AssertionError if an event before or after the burst does not arrive."""
+        """See `BurstSource`. AssertionError if the event before or after the burst is lost."""
         self._firmware.flush_handlers()
         # After an overrun the socket drops every event until its buffer has been read empty.
         reader.wait_idle()
@@ -152,15 +152,15 @@ class NetlinkIntake(Intake):
         reader.wait_idle()
         reader.stop()
         events = [self._event(raw) for raw in reader.taken if raw is not None]
-        found = {value: number for number, value in events}
-        assert {self.BEFORE, self.AFTER} <= found.keys(), "no event of the device"
-        first = found[self.BEFORE] + 1
+        numbers = {value: number for number, value in events}
+        assert {self.BEFORE, self.AFTER} <= numbers.keys(), "no event of the device"
+        first = numbers[self.BEFORE] + 1
         marks = [
             number - first if value == self.VALUE else NOT_SENT
             for number, value in events
             if value not in (self.BEFORE, self.AFTER)
         ]
-        gap = found[self.AFTER] - first - len(marks)
+        gap = numbers[self.AFTER] - first - len(marks)
         return burst_result(self._sent, marks, gap if None in reader.taken else 0)
 
     def close(self) -> None:
@@ -194,22 +194,22 @@ class Netlink(Mechanism):
 
     def vmm(
         self,
-        device: Device,
+        device: PciDevice,
         firmware: Firmware,
         family: probe.Family | None = None,
         *,
-        via: str | None = None,
+        open_method: str | None = None,
     ) -> NetlinkVmm:
         """Open a socket that joins the group and return the VMM."""
         return NetlinkVmm(device, firmware, family)
 
     def burst_source(
-        self, device: Device, firmware: Firmware, *, buffer: int | None = None
-    ) -> NetlinkIntake:
+        self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
+    ) -> NetlinkBurstSource:
         """Open a burst source that distinguishes notifications by their sequence numbers."""
-        return NetlinkIntake(device, firmware, buffer)
+        return NetlinkBurstSource(device, firmware, buffer)
 
-    def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
+    def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
         """Return the option for the group alone, which carries the events of all devices."""
         return ("--netlink",)
 
@@ -217,8 +217,10 @@ class Netlink(Mechanism):
         """Return a function that joins the group. ``fd`` is not used."""
         return listening(family)
 
-    def received(self, confined_process: Cell, device: vfio.Device, since: int) -> list[bytes]:
-        """Wait until the cell has read all that its socket holds.
+    def received(
+        self, confined_process: ConfinedProcess, device: vfio.Device, since: int
+    ) -> list[bytes]:
+        """Wait until the confined process has read all that its socket holds.
 
         Returns the messages from index ``since`` on. The caller has to wait for the Notify handlers
         first: a handler puts the event into the socket.

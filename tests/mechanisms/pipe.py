@@ -15,10 +15,10 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from ktests.burst_result import Tally, burst_result
-from ktests.burst_source import NOT_SENT, Intake
-from ktests.confined_process import Cell, Source
+from ktests.burst_source import NOT_SENT, BurstSource
+from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
-from ktests.pci import Device
+from ktests.pci import PciDevice
 from ktests.reader import Reader
 
 WORD = struct.Struct("=H")
@@ -72,7 +72,7 @@ def look(site: Site) -> str:
 class PipeVmm(Vmm):
     """A VMM that reads its notifications from a pipe."""
 
-    def __init__(self, device: Device, machine: Any) -> None:
+    def __init__(self, device: PciDevice, machine: Any) -> None:
         self.device = device
         self._machine = machine
         self._ends: tuple[int, ...] = machine.register(device.method)
@@ -107,7 +107,7 @@ class PipeVmm(Vmm):
             os.close(end)
 
 
-class PipeIntake(Intake):
+class PipeBurstSource(BurstSource):
     """A burst source that numbers its notifications by their values."""
 
     def __init__(self, vmm: PipeVmm, machine: Any) -> None:
@@ -116,16 +116,16 @@ class PipeIntake(Intake):
         self._sent = 0
 
     def fileno(self) -> int:
-        """See `Intake`."""
+        """See `BurstSource`."""
         return self._vmm.fileno()
 
     def send(self, count: int) -> None:
-        """See `Intake`."""
+        """See `BurstSource`."""
         self._sent = count
         self._machine.notify(self._vmm.device.method, FIRST_OF_DEVICES, step=1, count=count)
 
     def finish(self, reader: Reader) -> Tally:
-        """See `Intake`."""
+        """See `BurstSource`."""
         reader.wait_idle()
         reader.stop()
         raw = b"".join(part for part in reader.taken if part is not None)
@@ -144,17 +144,17 @@ class Pipe(Mechanism):
     registered_by_binding = False
     refusal = None
 
-    def vmm(self, device: Device, firmware: Any, family: object = None, **_: object) -> PipeVmm:
+    def vmm(self, device: PciDevice, firmware: Any, family: object = None, **_: object) -> PipeVmm:
         """Return a VMM with a new pipe. ``firmware`` is a `Machine`."""
         return PipeVmm(device, firmware)
 
     def burst_source(
-        self, device: Device, firmware: Any, *, buffer: int | None = None
-    ) -> PipeIntake:
+        self, device: PciDevice, firmware: Any, *, buffer: int | None = None
+    ) -> PipeBurstSource:
         """Open a burst source that distinguishes notifications by their values."""
-        return PipeIntake(PipeVmm(device, firmware), firmware)
+        return PipeBurstSource(PipeVmm(device, firmware), firmware)
 
-    def listen(self, devices: Sequence[Device]) -> tuple[str, ...]:
+    def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
         """Return an option ``--pipe`` for each device."""
         return tuple(f"--pipe={device.bdf}" for device in devices)
 
@@ -162,8 +162,10 @@ class Pipe(Mechanism):
         """Return a function that opens the pipe with the descriptor ``fd``."""
         return lambda: os.fdopen(fd, "rb", buffering=0)
 
-    def received(self, confined_process: Cell, device: object, since: int) -> list[bytes]:
-        """Wait until the cell has read the pipe empty. Returns the messages from ``since`` on."""
+    def received(
+        self, confined_process: ConfinedProcess, device: object, since: int
+    ) -> list[bytes]:
+        """Wait until the process has read the pipe empty. Returns the messages since ``since``."""
         confined_process.drain()
         return confined_process.messages(since)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kpatch.report.output_dir import Output
+from kpatch.report.output_dir import OutputDir
 from kpatch.report.review import record, text
 from kpatch.report.review.record import Review
 
@@ -19,7 +19,7 @@ FORMATS: dict[str, Callable[[Review], str]] = {
 """The files of a review, in the order in which they are written: name, and what makes them."""
 
 
-def write(output: Output, review: Review) -> None:
+def write(output: OutputDir, review: Review) -> None:
     """Write every file of ``FORMATS``; HarnessError (exit 7) if the disk does not take it."""
     contents = {name: render(review) for name, render in FORMATS.items()}
     for name, content in contents.items():
