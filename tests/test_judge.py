@@ -158,6 +158,17 @@ def test_a_series_without_a_known_mechanism_is_not_judged(mechanism: str, why: s
     assert incident.message == f"{why}: 2 requirements of mechanisms are left out"
 
 
+@pytest.mark.parametrize(("base", "count"), [("6.12", 2), ("7.3", 3), (None, 3)])
+def test_requirements_are_left_out_only_if_the_base_can_be_tested(
+    base: str | None, count: int
+) -> None:
+    newer = Requirement("REQ-EVT-98", "Later.", ("netlink",), first="7.3")
+    run = SeriesRun("x", "undetected", (vm({"basic": Outcome.PASS}),))
+    judgement = judge({**TABLE, newer.id: newer}, [run], complete=False, base=base)
+    [told] = [it.message for it in judgement.incidents if it.outcome is Outcome.NOT_JUDGED]
+    assert told == f"no mechanism was detected: {count} requirements of mechanisms are left out"
+
+
 def test_a_selection_of_nothing_that_can_be_judged_is_not_judged() -> None:
     """TESTS may select only requirements of mechanisms."""
     nothing = Transcript(hello=Hello(1, "7.3.4", "3.11.2"), collected=(), done=True)
