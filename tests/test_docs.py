@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from kpatch.checks import table
 from kpatch.run.runner import ACTIONS
 from kpatch.series import catalog
 from kpatch.tables import bases
@@ -57,3 +58,10 @@ def test_every_action_is_used() -> None:
     suite = "".join(file.read_text() for file in Path(KTESTS).glob("*.py"))
     for action in ACTIONS:
         assert f'request("{action}"' in suite
+
+
+def test_every_check_is_described() -> None:
+    text = (PROJECT / "docs" / "check.md").read_text()
+    sections = re.findall(r"^### (.+)$", text, re.MULTILINE)
+    described = [name for section in sections for name in section.split(", ")]
+    assert sorted(described) == sorted(row.name for row in table.CHECKS)
