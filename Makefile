@@ -75,7 +75,7 @@ faults: ready
 bench: ready
 	@$(KPATCH) bench
 
-## make clean         empty the cache, saying what that frees
+## make clean         empty the cache and print how much space that frees
 .PHONY: clean
 clean: ready
 	@$(KPATCH) clean

@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bring what the project needs: Debian packages, and a virtual environment from the lock file.
+"""Install the missing Debian packages, and make the virtual environment from the lock file.
 
-Elsewhere than on Debian and what is like it nothing is installed: the command that does is named.
+On other systems no package is installed; the command that installs them is printed.
 
-Run by the system's Python before anything else is there, so it uses the standard library only:
-``python3 kpatch/bootstrap.py``. Each step is skipped when it is already done, which is found
-out without starting a process.
+``python3 kpatch/bootstrap.py`` runs under the system's Python before the virtual environment
+exists, so it uses the standard library only. A step that has been done is skipped; the check takes
+no process.
 """
 
 from __future__ import annotations
@@ -44,9 +44,9 @@ PIP_VARIABLES = (
     *("CURL_CA_BUNDLE", "REQUESTS_CA_BUNDLE", "SSL_CERT_DIR", "SSL_CERT_FILE"),
 )
 
-# Of the user's and the system's settings of pip: where packages come from, and by which way.
-# Where they go and which they are (target, user, constraint, no-deps, …) is ours to say. Those
-# that are lists have a value a line in a file, and words in a variable.
+# pip's settings that are taken over from the user and the system: the package index, and the access
+# to it. Others (target, user, constraint, no-deps, …) would change what is installed where. A
+# setting that is a list has one value in each line of a file, and words in a variable.
 PIP_LISTS = frozenset({"extra-index-url", "find-links", "trusted-host"})
 PIP_WORDS = frozenset(
     {
@@ -55,7 +55,7 @@ PIP_WORDS = frozenset(
     }
 )
 
-# As `pip config list` shows them; a later section of these overrides an earlier one.
+# A line of `pip config list`. A later one of SECTIONS overrides an earlier one.
 SETTING = re.compile(
     r"^(?P<section>global|install|:env:)\.(?P<name>[\w-]+)=(?P<value>'.*'|\".*\")$"
 )
@@ -63,7 +63,7 @@ SECTIONS = ("global", "install", ":env:")
 
 USAGE = 2
 
-# Debian package: what shows that it is there, a command in PATH or else a file.
+# Debian package, and a command in PATH, or a file, that exists if it is installed.
 PACKAGES: dict[str, str] = {
     "acpica-tools": "iasl",
     "bc": "bc",
@@ -91,12 +91,12 @@ PACKAGES: dict[str, str] = {
 
 
 def main() -> int:
-    """Make everything ready; the exit status (0, or 2 with one line of what to do)."""
+    """Install packages and virtual environment. Returns 0, or prints one line and returns 2."""
     return packages() or virtual_environment()
 
 
 def packages() -> int:
-    """Install the missing Debian packages, or print the command that does."""
+    """Install the missing Debian packages, or print the command to run and return 2."""
     here = system.distribution()
     signs = PACKAGES | {
         name: sign for name, sign in (here.signs if here else {}).items() if name in PACKAGES
@@ -118,7 +118,7 @@ def packages() -> int:
         return refuse(f"missing Debian packages; run: {command}")
     print(f"vfio-acpi: installing {' '.join(missing)} (about a minute)", flush=True)
     frontend = ["env", "DEBIAN_FRONTEND=noninteractive"]
-    # The lists may be missing or so old that what they name is gone from the archive.
+    # apt's lists may be missing, or name versions that the archive has removed.
     status = quiet([*before, "apt-get", "update"])
     status = quiet([*before, *frontend, *install]) or status
     if any(not present(PACKAGES[name]) for name in missing if name in PACKAGES):
@@ -127,20 +127,20 @@ def packages() -> int:
 
 
 def present(sign: str) -> bool:
-    """Whether the command or file is there. Administrators' commands count for users too."""
+    """Return whether the command or file exists. Looks in /sbin too, which a user's PATH lacks."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     return shutil.which(sign, path=path) is not None or Path(sign).is_file()
 
 
 def virtual_environment() -> int:
-    """Make the virtual environment, unless it was made from this very lock file."""
+    """Make the virtual environment, unless it was made from the current lock file."""
     if made():
         return 0
     if VENV.is_symlink():
-        # To make it anew would empty the environment of another checkout.
+        # Making it again would empty the environment of another checkout.
         return refuse(f"{VENV} is a link, to an environment of another lock file; remove the link")
-    # Two first runs at once: the second waits, instead of emptying what the first fills. The
-    # lock is the project's folder itself, so that no file is left behind.
+    # Of two concurrent first runs the second has to wait: it would empty what the first one fills.
+    # The project's folder itself is locked, which leaves no lock file behind.
     project = os.open(PROJECT, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(project, fcntl.LOCK_EX)
@@ -150,17 +150,17 @@ def virtual_environment() -> int:
 
 
 def wanted() -> str:
-    """Name what the virtual environment is made from."""
+    """Return a digest of the lock file and the Python version: the content of STAMP."""
     return hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
 
 
 def made() -> bool:
-    """Whether the virtual environment is whole and of this lock file."""
+    """Return whether the virtual environment is complete and made from this lock file."""
     return STAMP.is_file() and STAMP.read_text() == wanted()
 
 
 def make() -> int:
-    """Make it; the stamp comes last, so that half of one is never taken for whole."""
+    """Make the virtual environment. STAMP is written last: without it, it counts as incomplete."""
     print("vfio-acpi: making the virtual environment .venv (about half a minute)", flush=True)
     STAMP.unlink(missing_ok=True)
     clean = {name: os.environ[name] for name in PIP_VARIABLES if name in os.environ}
@@ -175,7 +175,7 @@ def make() -> int:
 
 
 def run_step(argv: list[str], env: dict[str, str]) -> bool:
-    """Run a step; whether it worked. Says so if it did not."""
+    """Run a command. Returns whether it succeeded; prints a line if it did not."""
     status = subprocess.run(argv, env=env, check=False).returncode
     if status != 0:
         refuse(f"{' '.join(argv[:4])} … failed with status {status}; see above")
@@ -183,15 +183,15 @@ def run_step(argv: list[str], env: dict[str, str]) -> bool:
 
 
 def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
-    """Return pip's environment: the settings that are taken over, and no file of settings.
+    """Return variables for pip: the settings that are taken over, and no configuration file.
 
-    pip itself tells the settings, since it knows where they are.
+    ``pip config list`` prints the settings of all configuration files.
     """
     known = {f"PIP_{name.upper().replace('-', '_')}" for name in PIP_LISTS | PIP_WORDS}
     pip_variables = {
         name: os.environ[name] for name in {*known, "PIP_CONFIG_FILE"} if name in os.environ
     }
-    # These are options of `config` too, which choose a file; a setting of one would count.
+    # `pip config` has options of these names, which select one file; settings would set them.
     every = {"PIP_GLOBAL": "0", "PIP_SITE": "0", "PIP_USER": "0"}
     argv, env = [*pip, "config", "list"], clean | pip_variables | every
     listing = subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=False)
@@ -207,7 +207,7 @@ def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
 
 
 def quiet(argv: list[str]) -> int:
-    """Run ``argv``, showing its output only if it fails."""
+    """Run ``argv`` and return its status. Prints its output only if it fails."""
     ended = subprocess.run(argv, check=False, capture_output=True, text=True)
     if ended.returncode != 0 and argv[-1] != "true":
         print(ended.stdout + ended.stderr, file=sys.stderr)
@@ -215,7 +215,7 @@ def quiet(argv: list[str]) -> int:
 
 
 def refuse(reason: str) -> int:
-    """Say why it cannot go on."""
+    """Print ``reason`` to stderr. Returns the exit status, USAGE."""
     print(f"vfio-acpi: {reason}", file=sys.stderr)
     return USAGE
 

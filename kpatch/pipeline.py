@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run: from a kernel and the names of series to a result, stage by stage, one direction.
+"""A run: takes a kernel and series, and runs the stages in order. Its result is the verdict.
 
     source ──► apply ──► config ──► build ──► selftests ──► machine ──► suite ──► judge ──► result
 
-Each stage is a function of its own module and callable alone; here they are only put in a row.
+Each stage is a function of another module and can be called alone. This module passes the output
+of one stage to the next.
 """
 
 from __future__ import annotations
@@ -47,10 +48,11 @@ PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for. ``series`` empty means the control and all carried ones.
+    """The parameters of one run: the options of ``test`` for one kernel.
 
-    ``mechanism`` is that of series from files; None: it is detected. ``control``: the negative
-    control runs as well where a series comes from a file.
+    ``series`` are names or paths of mail; () means the negative control and all carried series.
+    ``mechanism`` is the mechanism of the series that come from files; None means that the guest
+    detects it. ``control`` adds the negative control if a series comes from a file.
     """
 
     kernel: str = bases.DEFAULT_BASE
@@ -66,9 +68,10 @@ class Request:
     limits: Limits = DEFAULTS
 
     def names(self) -> tuple[str, ...]:
-        """The series to run, the control first.
+        """Return the names of the series to run, the negative control first.
 
-        Of a series that the project does not know, only the control tells what is its own doing.
+        The control is added for a series from a file: without it, faults of the unpatched kernel
+        would be blamed on the series.
         """
         named = self.series or (catalog.BASE, *catalog.ready())
         if self.control and Origin.MBOX in map(catalog.origin, named):
@@ -76,12 +79,12 @@ class Request:
         return named
 
     def command(self, series: Series) -> list[str]:
-        """The command that repeats the run of ``series`` of the series, in any folder.
+        """Return the command that repeats the run of ``series`` alone, in any working directory.
 
-        It runs the control before, if that was run before: see
-        `kpatch.verdict.judge.control_titles`.
+        If the negative control was run before ``series``, the command runs it too: faults that the
+        control shows are not counted, see `kpatch.verdict.judge.control_titles`.
         """
-        # A series from a file is told by its path; it has one mailbox then.
+        # A series from a file is given by its path; it has exactly one mailbox.
         known = series.origin is not Origin.MBOX
         named = series.name if known else str(series.mailboxes[0])
         options = {
@@ -106,7 +109,7 @@ class Request:
         return [sys.executable, "-m", "kpatch", "test", *given]
 
     def _before(self, series: Series) -> tuple[str, ...]:
-        """The series that run before ``series``."""
+        """Return the names of the series that run before ``series``."""
         names = self.names()
         paths = [
             str(catalog.place(name)) if catalog.origin(name) is Origin.MBOX else name
@@ -119,7 +122,8 @@ class Request:
 def _from_anywhere(kernel: str) -> str:
     """Return ``kernel`` (see `kpatch.source.resolve`) with a relative path made absolute.
 
-    A URL loses what is nobody else's business; whoever repeats the command has to know it.
+    A URL loses its secrets, since the command is stored in the result. Whoever repeats the command
+    has to add them.
     """
     if "://" in kernel:
         return public(kernel)
@@ -130,7 +134,7 @@ def _from_anywhere(kernel: str) -> str:
 
 @dataclass
 class RunState:
-    """What a run knows so far; a run that ends early has a result all the same."""
+    """The results of the stages so far. A run that ends early makes its result of them."""
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=time.monotonic)
@@ -143,7 +147,7 @@ class RunState:
 
 
 class Pipeline:
-    """The stages for one request, with progress; each can be called alone."""
+    """The stages for one request. They report to ``progress`` and store results in ``state``."""
 
     def __init__(self, request: Request, progress: Progress) -> None:
         self.request = request
@@ -152,7 +156,7 @@ class Pipeline:
 
     @property
     def flavor(self) -> flavors.Flavor:
-        """The flavor asked for; HarnessError (exit 2) if there is none of that name."""
+        """Return the request's flavor; HarnessError (exit 2) if its name is unknown."""
         flavor = flavors.FLAVORS.get(self.request.flavor)
         if flavor is None:
             raise HarnessError(
@@ -166,13 +170,16 @@ class Pipeline:
     def _stage(
         self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
     ) -> Iterator[LiveStage]:
-        """A stage; its time is expected to be that of earlier ones with the same ``work``."""
+        """Report a stage named ``name`` to the progress, and yield it.
+
+        Its time is predicted from earlier stages of the same name, kernel, flavor and ``work``.
+        """
         kind = " ".join([_from_anywhere(self.request.kernel), self.request.flavor, *work])
         with self.progress.stage(name, series=series_name, kind=kind) as stage:
             yield stage
 
     def source(self) -> Tree:
-        """The kernel tree."""
+        """Get the kernel tree; the second call returns the same tree."""
         if self.state.tree is None:
             with self._stage("source") as stage:
                 tree = resolve.resolve(
@@ -183,7 +190,7 @@ class Pipeline:
         return self.state.tree
 
     def apply(self, name: str) -> Applied:
-        """The series ``name`` applied to the tree."""
+        """Apply the series ``name`` to the tree; HarnessError (exit 3) if it does not apply."""
         tree = self.source()
         with self._stage("apply", name) as stage:
             loaded = catalog.load(name, tree.base, mechanism=self.request.mechanism or UNDETECTED)
@@ -193,7 +200,7 @@ class Pipeline:
         return applied
 
     def config(self, applied: Applied) -> Config:
-        """The .config for the applied series."""
+        """Make the .config for the series; HarnessError (exit 4) if a symbol did not stick."""
         with (
             self._stage("config", applied.series.name) as stage,
             worktree.config_source(applied, self.flavor.name, stage=stage) as tree,
@@ -210,7 +217,7 @@ class Pipeline:
         return resolved
 
     def explain(self, applied: Applied, symbol: str) -> str:
-        """Why a Kconfig symbol has the value it has with the flavor."""
+        """Return an explanation of the value that the Kconfig symbol has with the flavor."""
         with (
             self._stage("explain", applied.series.name) as stage,
             worktree.config_source(applied, self.flavor.name, stage=stage) as tree,
@@ -225,7 +232,7 @@ class Pipeline:
             )
 
     def build(self, applied: Applied) -> Kernel:
-        """The kernel with the series."""
+        """Build the kernel; HarnessError (exit 4) with the first error if the build fails."""
         resolved = self.config(applied)
         with self._stage("build", applied.series.name) as stage:
             built = kernel.build(applied, resolved, jobs=self.request.jobs, stage=stage)
@@ -234,7 +241,7 @@ class Pipeline:
         return built
 
     def selftests(self, kernel: Kernel) -> Selftests | None:
-        """The kernel's own selftests; None if its tree is older than they are."""
+        """Build the kernel's VFIO selftests; return None if its tree does not have them."""
         if not selftests.present(kernel.applied):
             return None
         with self._stage("selftests", kernel.applied.series.name) as stage:
@@ -243,7 +250,10 @@ class Pipeline:
         return built
 
     def machine(self, kernel: Kernel, own: Selftests | None) -> qemu.Setup:
-        """All that a VM with this kernel, and its ``own`` selftests, is made of."""
+        """Make what a VM needs: firmware, file system images, and the choice of KVM or TCG.
+
+        ``own`` are the kernel's selftests, None if there are none.
+        """
         with self._stage("machine") as stage:
             table = machine.load()
             firmware = machine.aml(table, stage=stage)
@@ -258,14 +268,17 @@ class Pipeline:
         return qemu.Setup(kernel.image, table, firmware, images, chosen, image, arguments)
 
     def shell(self, kernel: Kernel) -> int:
-        """A shell in the test kernel on this terminal; QEMU's exit status."""
+        """Boot the kernel with a shell on this terminal. Returns QEMU's exit status."""
         setup = self.machine(kernel, self.selftests(kernel))
         with self._stage("boot", kernel.applied.series.name) as stage:
             argv = qemu.shell_command(setup, kernel.applied.series.mechanism, stage=stage)
         return qemu.shell(argv)
 
     def test(self, kernel: Kernel, output: OutputDir) -> judge.SeriesRun:
-        """The suite on the kernel; consoles go to ``output``."""
+        """Run the suite on the kernel, in as many VMs as it takes, and return their records.
+
+        Writes the VMs' console logs and the log of the selftests' build to ``output``.
+        """
         series = kernel.applied.series
         name, mechanism = series.name, series.mechanism
         own = self.selftests(kernel)
@@ -302,9 +315,10 @@ class Pipeline:
 
 
 def _series_run(series: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
-    """Return what is judged: a mechanism that nobody declared is the one that was detected.
+    """Return the VMs of a series with its mechanism: the declared one, else the detected one.
 
-    Of a declared one nothing is called detected: the guest looks only for what contradicts it.
+    ``detected`` of the result is "" if the mechanism was declared. The guest looks for the sign of
+    another mechanism then, and the run stops if there is one.
     """
     if series.mechanism != UNDETECTED:
         return judge.SeriesRun(series.name, series.mechanism, tuple(vms))
@@ -313,10 +327,10 @@ def _series_run(series: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
 
 
 def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
-    """Run everything asked for; the result is also in ``out``.
+    """Run all stages for all series of ``request``; return the result and write it to ``out``.
 
-    A HarnessError of any stage becomes part of the result. HarnessError (exit 2) when ``out``
-    cannot be used; KeyboardInterrupt passes through, once what is known has been written.
+    A HarnessError of a stage becomes part of the result. HarnessError (exit 2) if ``out`` cannot be
+    used. After a KeyboardInterrupt the results so far are written, and it is raised again.
     """
     with open_output_dir(out, names=write.FORMATS) as output:
         pipeline = Pipeline(request, progress)
@@ -340,11 +354,11 @@ def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
 
 
 def _stages(pipeline: Pipeline, output: OutputDir) -> None:
-    _ = pipeline.flavor  # an unknown one shows before anything is downloaded
+    _ = pipeline.flavor  # raises for an unknown flavor before anything is downloaded
     tools.require_all()
     confine.require(demanded=pipeline.request.untrusted)
     pipeline.progress.say(f"confinement: {confine.described()}")
-    # All are applied before the first is built: a series that does not apply shows at once.
+    # All series are applied before the first kernel is built: an error shows within seconds.
     all_applied = [pipeline.apply(name) for name in pipeline.request.names()]
     _refuse_same_names(all_applied)
     for applied in all_applied:
@@ -356,7 +370,7 @@ def _stages(pipeline: Pipeline, output: OutputDir) -> None:
 
 
 def _refuse_same_names(applied: Sequence[Applied]) -> None:
-    """HarnessError (exit 2) if two series have one name, by which logs and results are kept."""
+    """Raise HarnessError (exit 2) if two series have the same name: it is part of file names."""
     first: dict[str, Series] = {}
     for series_ in (item.series for item in applied):
         other = first.setdefault(series_.name, series_)
@@ -407,7 +421,7 @@ def _result(
 
 
 def _as_built(item: result.SeriesInfo, state: RunState) -> result.SeriesInfo:
-    """Return the series with what is known of its config and its kernel."""
+    """Return ``item`` with the ids of its config and kernel, and the warnings of its build."""
     item = replace(item, config_id=state.configs.get(item.name))
     built = state.kernels.get(item.name)
     if built is None:
@@ -421,13 +435,13 @@ def _as_built(item: result.SeriesInfo, state: RunState) -> result.SeriesInfo:
 
 
 def folder_name(kernel: str) -> str:
-    """The folder of one kernel's result below that of several."""
+    """Return the name of the result's folder for ``kernel``, in a run on several kernels."""
     shown = public(kernel) if "://" in kernel else kernel
     return re.sub(r"[^A-Za-z0-9._-]+", "-", shown).strip("-.") or "kernel"
 
 
 def versions(state: RunState) -> dict[str, str]:
-    """The versions of what a run's outcome may depend on."""
+    """Return the versions of Python, PACKAGES, the compilers and QEMU, by name."""
     programs = {"python": platform.python_version()}
     programs |= {name: importlib.metadata.version(name) for name in PACKAGES}
     compilers = {kernel.compiler for kernel in state.kernels.values() if kernel is not None}
@@ -439,7 +453,7 @@ def versions(state: RunState) -> dict[str, str]:
 
 
 def qemu_version() -> str:
-    """What QEMU calls itself, "7.2.22"."""
+    """Return QEMU's version, "7.2.22"; "unknown" if it prints none."""
     argv = ["qemu-system-x86_64", "--version"]
     output = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
     match = re.search(r"version (\S+)", output)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command line. A module here parses options and prints; the packages of kpatch do the work.
+"""The command line. Its modules parse options and print results; other packages do the work.
 
-    options.py   the options that more than one command has
-    request.py   what the options ask the pipeline for
-    guard.py     how a command ends: its last line and its exit code
+    options.py   the options that several commands have
+    request.py   makes a pipeline and its request from options
+    guard.py     turns errors into one line and an exit code
 
-Every other module has the commands of one group, in ``COMMANDS``. They import what they run when
-they run it, so that ``--help`` is there at once.
+Every other module has the commands of one group, in ``COMMANDS``. A command imports the packages
+that it uses when it runs, so that ``--help`` does not have to wait for them.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command that guards the mirror of the kernel's uAPI: ``drift``."""
+"""The command ``drift``, which compares the mirror of the uAPI with kernels' headers."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from kpatch.lib import cache
 @click.command()
 @guarded_without_cache
 def clean() -> None:
-    """Empty the cache, saying what that frees."""
+    """Empty the cache and print how much space that frees."""
     freed = cache.clean()
     for item in freed:
         click.echo(f"{item.size / 1e6:9.1f} MB  {item.path}")

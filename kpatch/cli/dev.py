@@ -14,16 +14,16 @@ from kpatch.tables.outcomes import ExitCode
 
 @click.command()
 @options.JOBS
-@click.option("--runs", default=5, show_default=True, help="Runs of what takes seconds.")
+@click.option("--runs", default=5, show_default=True, help="Repetitions of short measurements.")
 @click.option(
     "--only",
     multiple=True,
     type=click.Choice(("cold", "edit", "warm")),
-    help="Measurements to make; without cold, the cache at hand is used.  [default: all]",
+    help="Measurements to make. Without cold, the user's cache is used.  [default: all]",
 )
 @guarded
 def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
-    """Measure what a run costs, as ratios to make and to virtme-ng alone."""
+    """Measure how long runs take, as ratios to make and to virtme-ng alone."""
     from kpatch.dev import bench
     from kpatch.report import tables
 

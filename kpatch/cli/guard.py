@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""How a command ends: by one line and a documented exit code, whatever it raised."""
+"""Make every command end with one line and a documented exit code, also after an exception."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from kpatch.tables.outcomes import EXIT_MEANING, ExitCode, meanings
 
 
 def epilog(command: str) -> str:
-    """Return the exit codes of ``command`` for its ``--help``; "": those of all commands."""
+    """Return the last paragraph of the ``--help`` of ``command``: its exit codes; "": all codes."""
     codes = "; ".join(f"{code.value} {meaning}" for code, meaning in meanings(command).items())
     return (
         "`make` itself ends with 2 whatever the code was: the last line says it, and "
@@ -31,14 +31,14 @@ def epilog(command: str) -> str:
 def guarded(command: Callable[..., ExitCode | None]) -> Callable[..., NoReturn]:
     """Turn an exception of ``command`` into one line and the documented exit code.
 
-    A command that returns an exit code has a verdict: its last line of output is the exit code.
-    Hold a shared lock on the cache meanwhile, so that no other process empties it.
+    If ``command`` returns an exit code, its last line of output is the code's `exit_line`. The
+    command holds a shared lock on the cache, so that no other process empties it.
     """
     return _guarded(command, cache.using)
 
 
 def guarded_without_cache(command: Callable[..., ExitCode | None]) -> Callable[..., NoReturn]:
-    """Guard the command that empties the cache: it takes the lock exclusively, by itself."""
+    """Do the same without the lock, for `clean`, which takes it exclusively."""
     return _guarded(command, nullcontext)
 
 
@@ -47,10 +47,10 @@ def _guarded(
 ) -> Callable[..., NoReturn]:
     @wraps(command)
     def guarded(**arguments: Any) -> NoReturn:
-        # A SIGTERM ends a run the way Ctrl-C does: children are taken down on the way out.
+        # SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that child processes are killed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            # Ctrl-C too, but not in the background of a shell, where it is ignored.
+            # A shell sets SIGINT to be ignored in background jobs; that is kept.
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             with lock():
@@ -64,11 +64,11 @@ def _guarded(
             _tell(str(error), error.code)
             sys.exit(error.code)
         except KeyboardInterrupt:
-            _ignore_signals()  # a second one has nothing to add
+            _ignore_signals()  # a second Ctrl-C would interrupt the message
             _tell("interrupted; run the same command again to go on", ExitCode.INTERRUPTED)
             sys.exit(ExitCode.INTERRUPTED)
         except BrokenPipeError:
-            # Whoever read the output is gone: nobody is left to be told.
+            # The reader has closed the pipe. Python's flush at exit would fail again: /dev/null.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(ExitCode.LOST)
         except Exception:
@@ -76,7 +76,7 @@ def _guarded(
             _tell("this is a fault of the harness itself; please report it", ExitCode.LOST)
             sys.exit(ExitCode.LOST)
         finally:
-            # All that is left is Python's own end, which would complain.
+            # A signal during the interpreter's exit would print a traceback.
             _ignore_signals()
 
     return guarded
@@ -87,9 +87,9 @@ def _tell(why: str, code: ExitCode) -> None:
 
 
 def exit_line(code: ExitCode) -> str:
-    """Return ``code`` with its meaning for the command that runs.
+    """Return the last line of the running command: ``code`` and its meaning for this command.
 
-    It is the last line that a command prints: `make` replaces every code by its own 2.
+    The line is printed because ``make`` ends with 2 whatever the code of its command was.
     """
     context = click.get_current_context(silent=True)
     command = "" if context is None or context.info_name is None else context.info_name
@@ -97,7 +97,7 @@ def exit_line(code: ExitCode) -> str:
 
 
 class Commands(click.Group):
-    """A group whose usage errors say the exit code too."""
+    """A group of commands that prints the exit line after a usage error."""
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the arguments name."""

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The options that more than one command has, as decorators of click.
+"""The options that several commands have, as decorators of click.
 
-Every option can also be given as the environment variable that ``--help`` names, which is how
-the Makefile hands its variables on.
+Each option can also be set by an environment variable, which ``--help`` names: make exports the
+variables of its command line.
 """
 
 from __future__ import annotations
@@ -22,14 +22,14 @@ from kpatch.vm.accel import CHOICES
 
 
 def option(name: str, variable: str, **more: Any) -> Callable[[Any], Any]:
-    """Return click's option ``name``, which the environment ``variable`` gives too."""
+    """Return the click option ``name``, which the environment ``variable`` can set too."""
     return click.option(name, envvar=variable, **{"show_default": True, **more}, show_envvar=True)
 
 
 class Whole(click.ParamType[str, str]):
-    """Text that click does not split where it comes from an environment variable.
+    """The type of an option whose environment variable has one value, which may contain spaces.
 
-    click splits a variable for an option with ``multiple=True`` at spaces; a path may have some.
+    For an option with ``multiple=True`` click would split the variable at spaces.
     """
 
     name = "text"

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the options of a command ask the pipeline for."""
+"""Make the request and the pipeline from the options of a command."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 def test_request(
     *, boot_limit: float, test_limit: float, run_limit: float, **wanted: Any
 ) -> Request:
-    """Return the request for one kernel of those that the options of ``test`` name."""
+    """Return the request for one kernel. ``wanted`` are other fields of `Request`."""
     from kpatch.pipeline import Request
 
     return Request(limits=Limits(boot_limit, test_limit, run_limit), **wanted)
 
 
 def pipeline_of(verbose: bool, **wanted: Any) -> Pipeline:
-    """Return the pipeline whose request has the fields ``wanted``; it has run no stage yet."""
+    """Return a new pipeline. ``wanted`` are the fields of its request."""
     from kpatch.lib.progress import Progress
     from kpatch.pipeline import Pipeline, Request
 

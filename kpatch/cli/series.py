@@ -63,7 +63,7 @@ def check(
     multiple=True,
     metavar="RESULT",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A run's result.json, told of in the cover letter; may be given more than once.",
+    help="result.json of a run, for the cover letter. May be given more than once.",
 )
 @click.option(
     "--version",

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands that run the pipeline up to one stage, and print what that stage returns."""
+"""The commands that run the pipeline up to one stage, and print the result of that stage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def apply(series: str, verbose: bool, **wanted: Any) -> None:
 @options.KERNEL
 @options.ONE_SERIES
 @options.FLAVOR
-@click.option("--explain", metavar="SYMBOL", help="Tell why a symbol has the value it has.")
+@click.option("--explain", metavar="SYMBOL", help="Explain the value of a symbol.")
 @options.VERBOSE
 @guarded
 def config(series: str, explain: str | None, verbose: bool, **wanted: Any) -> None:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The picture of the imports in docs/architecture.md, made from the code.
+"""Draw the imports in docs/architecture.md from the code.
 
     python -m kpatch.dev.import_graph
 
-writes the part of the document between the markers anew. The order that the picture shows is held
-by the contracts of import-linter in pyproject.toml.
+rewrites the part of the document between the two markers. The contracts of import-linter in
+pyproject.toml keep the imports in this order.
 """
 
 from __future__ import annotations
@@ -22,15 +22,15 @@ BEGIN, END = "<!-- imports: python -m kpatch.dev.import_graph -->", "<!-- end of
 
 PACKAGES = ("kconfig", "kpatch", "ktests", "uapi")
 
-# What the host imports of the guest's side stands apart in the picture.
+# The only module of the guest's side that the host imports is a node of its own.
 CONTRACT = "ktests.contract"
 
 Graph = Mapping[str, Set[str]]
-"""What each node imports."""
+"""The nodes that each node imports."""
 
 
 def node(module: str) -> str:
-    """Return the node of the picture that ``module`` is part of: "run", "kconfig", ….
+    """Return the name of the node for ``module``: "run" for "kpatch.run.console", "kconfig", ….
 
     Nodes are the packages and modules of kpatch, the other packages, and CONTRACT.
     """
@@ -41,7 +41,7 @@ def node(module: str) -> str:
 
 
 def imports() -> dict[str, set[str]]:
-    """Return which nodes import which, from the source files of the project."""
+    """Return the nodes that each node imports, from the source files of the project."""
     graph = grimp.build_graph(*PACKAGES, cache_dir=None)
     nodes: dict[str, set[str]] = defaultdict(set)
     for module in graph.modules:
@@ -53,9 +53,9 @@ def imports() -> dict[str, set[str]]:
 
 
 def reduced(graph: Graph) -> dict[str, set[str]]:
-    """Return ``graph`` without the imports that a longer way leads to as well.
+    """Return the transitive reduction of ``graph``: no edge that a longer path replaces.
 
-    It has no circle (a contract of import-linter).
+    The graph has no circle (a contract of import-linter).
     """
     return {
         name: {
@@ -68,18 +68,18 @@ def reduced(graph: Graph) -> dict[str, set[str]]:
 
 
 def _reached(graph: Graph, start: str) -> set[str]:
-    """Return all that ``start`` imports, directly or not."""
+    """Return the nodes that ``start`` imports, directly or indirectly."""
     reached: set[str] = set()
-    left = [start]
-    while left:
-        for imported in graph[left.pop()] - reached:
+    pending = [start]
+    while pending:
+        for imported in graph[pending.pop()] - reached:
             reached.add(imported)
-            left.append(imported)
+            pending.append(imported)
     return reached
 
 
 def mermaid(graph: Graph) -> str:
-    """Return ``graph`` as a flowchart of Mermaid, importers above what they import."""
+    """Return ``graph`` as a Mermaid flowchart; an arrow leads from the importer to the import."""
     lines = [
         f"    {name} --> {imported}"
         for name, direct in sorted(graph.items())
@@ -89,7 +89,7 @@ def mermaid(graph: Graph) -> str:
 
 
 def render(document: str) -> str:
-    """Return the text of the document with the picture of the code as it is."""
+    """Return the text of the document with a new picture between the markers."""
     picture = f"{BEGIN}\n```mermaid\n{mermaid(reduced(imports()))}\n```\n{END}"
     pattern = f"{re.escape(BEGIN)}.*{re.escape(END)}"
     made, count = re.subn(pattern, lambda _: picture, document, flags=re.DOTALL)
@@ -98,7 +98,7 @@ def render(document: str) -> str:
 
 
 def main() -> None:
-    """Write the document anew."""
+    """Rewrite the document."""
     document = DOCUMENT.read_text(encoding="utf-8")
     DOCUMENT.write_text(render(document), encoding="utf-8")
 

@@ -94,7 +94,7 @@ def tests(suite: Path = SUITE) -> dict[str, list[str]]:
 def faults(path: Path = FAULTS) -> dict[str, list[str]]:
     """Return the names of the planted faults by the requirement that they break.
 
-    The table ``sample`` is no fault: it names the tests that run with each.
+    The table ``sample`` is not a fault: it has the tests that run with each fault.
     """
     by_requirement: dict[str, list[str]] = {}
     for name, fault in tomllib.loads(path.read_text(encoding="utf-8")).items():
@@ -104,7 +104,7 @@ def faults(path: Path = FAULTS) -> dict[str, list[str]]:
 
 
 def render() -> str:
-    """The document; jinja2.TemplateError if the template is wrong."""
+    """Return the text of the document; jinja2.TemplateError if the template is wrong."""
     *others, last = bases.BASES
     listed = f"{', '.join(others)} and {last}"
     return template.render(TEMPLATE, areas=entries(), bases=listed)

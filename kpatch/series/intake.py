@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mail of a series as bytes, from wherever it lies.
+"""Read the mail of a series from files, folders or standard input.
 
-Taken are an mbox, one bare mail, a maildir, an MH folder, a folder of patches, standard input
-(``-``), and any of these files packed by gzip (lore's ``t.mbox.gz``) or xz. A folder is read
-flat: its files that end like mail (`SUFFIXES`) in the order of their names, as
-``git format-patch`` numbers them.
+Accepted are an mbox, a file with one mail, a maildir, an MH folder, a folder of patches, and
+standard input (``-``). Each file may be compressed by gzip (lore's ``t.mbox.gz``) or xz. Of a
+folder the files with a name that ends in one of `SUFFIXES` are read, in the order of their names,
+which is that of ``git format-patch``; its folders are not.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from kpatch.errors import HarnessError
 from kpatch.lib import cache
 
 SIZE_LIMIT = 32 << 20
-"""Bytes of all mail of a series, unpacked; ten times the largest series on the kernel's lists."""
+"""Most bytes of a series' mail, decompressed; ten times the largest series on a list."""
 
 COUNT_LIMIT = 4096
-"""Files of one folder."""
+"""Limit of the number of files in one folder."""
 
 STDIN = "-"
-"""The name of the series that comes by standard input."""
+"""The name that stands for standard input."""
 
 EXPORT = "export the series with git format-patch --stdout"
 
@@ -49,7 +49,7 @@ _MAIL_START = re.compile(rb"\s*(?:From |>?From:|[!-9;-~]+:[ \t])")
 
 @dataclass(frozen=True)
 class Post:
-    """The content of one file: an mbox, or (``single``) one mail whatever is in its lines."""
+    """The content of one file: one mail if ``single``, else an mbox."""
 
     name: str
     content: bytes
@@ -57,15 +57,15 @@ class Post:
 
 
 def is_mail(name: str) -> bool:
-    """Whether a file of this name is taken for mail without being asked."""
+    """Return whether a file in a folder is mail by its name."""
     return name.removesuffix(".gz").removesuffix(".xz").endswith(SUFFIXES)
 
 
 @functools.cache
 def standard_input() -> Path:
-    """Keep what comes by standard input as a file of the cache, so that it can be read again.
+    """Copy standard input to a file in the cache, and return its path. Reads it only once.
 
-    HarnessError (exit 2): nothing came, or too much.
+    HarnessError (exit 2) if it is empty or longer than SIZE_LIMIT.
     """
     what = f"SERIES={STDIN}"
     content = sys.stdin.buffer.read(SIZE_LIMIT + 1)
@@ -90,9 +90,9 @@ def keep(stem: str, suffix: str, content: bytes) -> Path:
 
 
 def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
-    """The content of the files at ``paths``, and of those in the folders at ``paths``.
+    """Return the decompressed content of the files at ``paths``, and of the files in folders.
 
-    HarnessError (exit 2) names the file that is not there, no mail, damaged or too large.
+    HarnessError (exit 2) if a file is missing, no mail, damaged or too large; it names the file.
     """
     files = [file for path in paths for file in _files(what, path)]
     _limit(what, sum(_size(what, path) for path, _ in files))
@@ -109,7 +109,7 @@ def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
 
 
 def _files(what: str, path: Path) -> list[tuple[Path, bool]]:
-    """The files at ``path``, each with whether it is one mail."""
+    """Return the files at ``path``; the bool is true for a file that is one mail, not an mbox."""
     if not path.is_dir():
         return [(path, False)]
     try:
@@ -188,7 +188,7 @@ _MAGIC: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def _unpacked(what: str, path: Path, content: bytes) -> bytes:
-    """``content`` without its packing, told by the first bytes and not by the name."""
+    """Return ``content`` decompressed. The first bytes decide by which program, not the name."""
     for magic, (name, unpack) in _MAGIC.items():
         if content.startswith(magic):
             try:
@@ -201,7 +201,7 @@ def _unpacked(what: str, path: Path, content: bytes) -> bytes:
 
 
 def _flaw(content: bytes) -> tuple[str, str] | None:
-    """Why ``content`` is no mail and what to do about it; None for one that may be."""
+    """Return why ``content`` is no mail, and a hint; None if it may be mail."""
     start = content.lstrip()
     if not start:
         return "is empty", EXPORT

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""One mail, decoded by ``git mailinfo`` as ``git am`` has it: title, message, diff, author.
+"""Decode mails to title, message, diff and author by ``git mailinfo``, as ``git am`` does.
 
-Carriage returns at the ends of lines are dropped, as ``git am`` does unless told otherwise:
-mail systems put them there, kernel sources have none. A diff whose lines were space-stuffed for
-format=flowed (RFC 3676, 4.4) is taken out of that.
+Carriage returns at the ends of lines are removed, as ``git am`` does by default: mail systems add
+them, kernel sources have none. If the lines of a diff were space-stuffed for format=flowed (RFC
+3676, 4.4), the added spaces are removed.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ from kpatch.series.scratch_index import Sandbox
 
 _TAG = re.compile(r"\s*(?:(?:re|fwd?|aw):|\[[^]]*\])\s*", re.IGNORECASE)
 
-# Below a "---" stand diffstats, notes, and the tables that b4 puts into a cover letter: only a
-# diff's own first lines make it one.
+# Text below a "---" may also be a diffstat, notes, or b4's table in a cover letter. It is a diff
+# only if it has a diff's first lines.
 _DIFF = re.compile(rb"^(?:diff --(?:git|cc|combined) |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
 _TWICE = re.compile(rb"^---$.*?^diff --git ", re.MULTILINE | re.DOTALL)
 _FLOWED = re.compile(rb"^Content-Type:[^\n]*(?:\n[ \t][^\n]*)*format=\"?flowed", re.I | re.M)
@@ -35,10 +35,12 @@ _HEADERS = ("Subject", "Message-Id", "In-Reply-To", "References")
 
 @dataclass(frozen=True)
 class Mail:
-    """One mail: ``place`` is its number and file, ``headers`` are as they came, by name.
+    """One decoded mail.
 
-    ``subject`` is the title that ``git am`` takes; ``message`` the file of the text below it;
-    ``below`` that of what stands below the "---"; ``diff`` the same if it is a diff, else None.
+    ``place`` names it in messages ("mail 2 of v2.mbox"). ``headers`` are decoded, but not shortened
+    as ``subject`` is, the title that ``git am`` would use. ``message`` is the file with the text
+    between subject and "---", ``below`` the file with the rest; ``diff`` is the same file if it
+    has a diff, else None. ``flowed``: the mail came as format=flowed.
     """
 
     place: str
@@ -55,7 +57,7 @@ class Mail:
 
     @property
     def diff_in_message(self) -> bool:
-        """Whether a diff above the "---" is taken for the patch, as ``git am`` takes it."""
+        """Return whether the diff begins above the "---": ``git am`` starts the patch there."""
         if self.diff is None:
             return False
         content = self.diff.read_bytes()
@@ -64,7 +66,7 @@ class Mail:
 
 
 def mails(what: str, posts: list[Post], box: Sandbox) -> list[Mail]:
-    """The mails of ``posts`` in the order in which they lie there, unpacked in ``box``.
+    """Decode the mails of ``posts`` in order. The parts of each are files in ``box``.
 
     HarnessError (exit 2) for a mail that cannot be decoded.
     """
@@ -78,9 +80,9 @@ def _split(what: str, posts: list[Post], box: Sandbox) -> Iterator[tuple[str, Pa
         if post.single:
             (folder / "1").write_bytes(post.content)
         else:
-            # lore writes mboxrd, where any ">From " has lost nothing but a ">".
+            # lore writes mboxrd: one ">" was added to every line ">From ". mailsplit removes it.
             rd = ["--mboxrd"] if post.content.startswith(b"From mboxrd@z ") else []
-            # From standard input: a path of the user's is never an option or a maildir to git.
+            # By standard input, so that git cannot take a path for an option or a maildir.
             split = box.git("mailsplit", "-b", "-d5", *rd, f"-o{folder}", stdin=post.content)
             if split.status:
                 raise HarnessError(
@@ -93,7 +95,7 @@ def _split(what: str, posts: list[Post], box: Sandbox) -> Iterator[tuple[str, Pa
 def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
     message, diff = path.with_suffix(".msg"), path.with_suffix(".diff")
     raw = path.read_bytes()
-    # git joins flowed lines, and takes the space of an empty line of context for a soft break.
+    # git would join flowed lines, and an empty line of context, one space, with the next one.
     fixed = _FLOWED.sub(lambda match: match[0][: -len(b"flowed")] + b"fixed", raw)
     done = box.git(
         "mailinfo",
@@ -112,7 +114,7 @@ def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
     told = dict(line.split(": ", 1) for line in lines if ": " in line)
     flowed = fixed != raw
     content = diff.read_bytes()
-    # Stuffing doubles the space of every context line; one that is alone shows that nobody did.
+    # Space-stuffing doubles the space of each context line. A line with one: not stuffed.
     if flowed and not _SPACED.search(content):
         diff.write_bytes(_STUFFED.sub(b"", content))
     return Mail(
@@ -128,8 +130,8 @@ def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
 
 
 def _headers(raw: bytes) -> dict[str, str]:
-    """The headers that tell a mail's place in its thread, each as one line."""
-    # Of what mailsplit gives: the "From " line of the mbox, if there is one, is no header.
+    """Return the headers _HEADERS, each decoded and as one line; "" if the mail has none."""
+    # mailsplit keeps the "From " line of the mbox, which is no header.
     head = re.split(rb"\r?\n\r?\n", re.sub(rb"\A\s*>?From [^\n]*\n", b"", raw), maxsplit=1)[0]
     parser = email.parser.HeaderParser(policy=email.policy.compat32)
     parsed = parser.parsestr(head.decode(errors="replace"))
@@ -137,7 +139,7 @@ def _headers(raw: bytes) -> dict[str, str]:
 
 
 def _in_words(header: str) -> str:
-    """``header`` without RFC 2047's encoding; as it is where that is broken."""
+    """Return ``header`` with RFC 2047's encoded words decoded; unchanged if they are invalid."""
     try:
         return " ".join(str(email.header.make_header(email.header.decode_header(header))).split())
     except (ValueError, LookupError, email.errors.MessageError):
@@ -145,7 +147,7 @@ def _in_words(header: str) -> str:
 
 
 def _title(raw: str) -> str:
-    """``raw`` without its tags, as ``git am`` takes it."""
+    """Return the subject ``raw`` without "Re:" and tags in brackets, as ``git am`` does."""
     while match := _TAG.match(raw):
         raw = raw[match.end() :]
     title = "".join(char if char.isprintable() else " " for char in raw).strip()

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A thread of mails, and the one series in it that is meant: the latest version, whole, in order.
+"""Select the patches of one series from a thread of mails: the latest version, in order.
 
-b4's classes read a mail's place in its thread (tags, version, n/m, reply or not, the trailers
-base-commit and prerequisite-patch-id). Its LoreMailbox is not used: where two patches have one
-number it takes one for an additional patch, and of three patches without numbers it loses one;
-here that is either a copy or refused. Nor is anything of b4 that runs git with the user's
+b4's classes parse a mail's subject (tags, version, n/m), its references, and the trailers
+base-commit and prerequisite-patch-id. b4's LoreMailbox is not used: of two patches with the same
+number it takes one for an additional patch, and of three patches without numbers it loses one.
+Here such a patch is a copy, or an error. No function of b4 is called that runs git with the user's
 configuration, asks a server, or checks signatures.
 
-Passed over: cover letters, replies (also those with a diff), patches without a number that
-answer a mail of the thread, older versions, copies. Each that has a diff is told in a note.
+Left out are cover letters, replies (also those with a diff), patches without a number that answer a
+mail of the thread, older versions, and copies. A note names each of them that has a diff.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from kpatch.series.mail import Mail
 APART = "give one series alone in its file"
 
 _NAMED = 4
-"""How many of the patches that are missing are named."""
+"""Number of missing patches to name in a message."""
 
 _TEXT_LIMIT = 64 << 10
-"""Bytes of a message that are searched: trailers and diffstats are far shorter."""
+"""Bytes of a message to search for trailers; messages with them are far shorter."""
 
 _MSGID = re.compile(r"<[^<>\s]+>")
 _LIST_TAG = re.compile(r"\[[^][]*\]\s*(?=(?:re|aw|fwd?|sv):)", re.IGNORECASE)
@@ -45,7 +45,7 @@ _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _INTERDIFF = re.compile(r"^(?:Interdiff|Range-diff)\b[^\n]*:$", re.MULTILINE | re.IGNORECASE)
 _DIFF = "diff --git a/x b/x"
 
-# b4 prints to the terminal what it makes of odd mail; the notes say it in our words.
+# b4 logs warnings about malformed mail; the notes of `Thread` take their place.
 logging.getLogger("b4").addHandler(logging.NullHandler())
 logging.getLogger("b4").propagate = False
 b4.can_network = False
@@ -53,12 +53,12 @@ b4.can_network = False
 
 @dataclass(frozen=True)
 class Thread:
-    """The patches of the series in order.
+    """The patches of the selected series, in order.
 
-    ``absent`` says which patches are missing, "" if it is whole; ``base_commit`` and
-    ``prerequisites`` (patch ids) are what the author says it was made on, "" and () if nothing;
-    ``notes`` are the mails that were left out though they have a diff, a line each. ``cover`` is
-    the cover letter of that version, None if there is none; ``version`` is 2 for [PATCH v2 …].
+    ``absent`` names the missing patches ("2/3"); it is "" if none is missing. ``base_commit`` and
+    ``prerequisites`` (patch ids) are the author's statement of the series' base, "" and () if there
+    is none. ``notes`` has one line for each mail that has a diff and was left out. ``cover`` is the
+    cover letter of this version, None if there is none; ``version`` is 2 for [PATCH v2 …].
     """
 
     patches: tuple[Mail, ...]
@@ -72,7 +72,10 @@ class Thread:
 
 @dataclass(frozen=True)
 class _Letter:
-    """A mail, b4's reading of it, the mails that it follows, and the name of its diff's content."""
+    """A mail, and its subject and references as b4 parsed them (``told``).
+
+    ``identity`` identifies the content of its diff; it is "" if the mail has none.
+    """
 
     mail: Mail
     told: b4.LoreMessage
@@ -97,25 +100,25 @@ class _Letter:
 
     @property
     def posted(self) -> bool:
-        """Whether it went through a list; what was exported by hand has no Message-ID."""
+        """Return whether the mail was sent: a file of git format-patch has no Message-ID."""
         return bool(self.mail.headers["Message-Id"])
 
     @property
     def rank(self) -> tuple[bool, bool]:
-        """Which of two patches of one version and number is the later one: not the RFC; RESEND."""
+        """Return the order of patches with the same version and number: RFC, plain, RESEND."""
         return not self.told.lsubject.rfc, self.told.lsubject.resend
 
     @property
     def family(self) -> set[str]:
-        """Its thread, by Message-IDs."""
+        """Return the Message-IDs of the mail and of the mails that it refers to."""
         return {self.told.msgid, *self.told.references}
 
 
 def thread(what: str, mails: Iterable[Mail], identify: Callable[[Mail], str]) -> Thread:
-    """The series that ``mails`` hold.
+    """Return the latest version of the series in ``mails``.
 
-    ``identify`` names the content of a mail's diff. HarnessError (exit 2) names the mail where
-    there is no patch, a patch lost its diff, or it is open which patches are meant.
+    ``identify`` returns an id of the content of a mail's diff. HarnessError (exit 2) if there is no
+    patch, a patch lost its diff, or the mails hold more than one series; it names the mail.
     """
     notes: list[str] = []
     letters = _without_copies(what, [_letter(what, mail, identify) for mail in mails])
@@ -157,7 +160,7 @@ def _letter(what: str, mail: Mail, identify: Callable[[Mail], str]) -> _Letter:
     subject = _FORWARD.sub("", subject, count=1) if _FORWARD.match(subject) else subject
     text = mail.message.read_bytes()[:_TEXT_LIMIT].decode(errors="replace")
     extract = EmailMessage(policy=email.policy.compat32)
-    # Of the mail b4 is shown no more than it needs: what is decoded, short, and of plain lines.
+    # b4 gets only the fields that it needs, decoded, shortened, and without unusual lines.
     extract["Subject"] = _BRACKETS.sub(_plain_tag, subject)
     msgid = mail.headers["Message-Id"]
     extract["Message-Id"] = msgid if _MSGID.search(msgid) else f"<{id(mail)}@no-message-id>"
@@ -185,20 +188,20 @@ def _letter(what: str, mail: Mail, identify: Callable[[Mail], str]) -> _Letter:
 
 
 def _plain_tag(match: re.Match[str]) -> str:
-    """Patchwork's [v2,1/3] and Mercurial's [PATCH 1 of 3] in the words of git."""
+    """Return the tag in git's form: Patchwork writes [v2,1/3], Mercurial [PATCH 1 of 3]."""
     return "[" + _OF.sub(r"\1/\2", match[1].replace(",", " ")) + "]"
 
 
 def _trailers(mail: Mail) -> list[str]:
-    """What the mail says of its base: git puts that below the diff, where b4 would read it."""
+    """Return the trailers that name the base, from the message and from below the diff (git)."""
     content = mail.message.read_bytes() + mail.below.read_bytes()
     return _BASE.findall(content.decode(errors="replace"))
 
 
 def _without_copies(what: str, letters: list[_Letter]) -> list[_Letter]:
-    """Return ``letters`` with only the first of each Message-ID: a list and a Cc give a mail twice.
+    """Return the first letter of each Message-ID: a list and a Cc deliver the same mail twice.
 
-    HarnessError (exit 2) of ``what`` if letters with one Message-ID have different diffs.
+    HarnessError (exit 2) if letters with the same Message-ID have different diffs.
     """
     first: dict[str, _Letter] = {}
     for letter in letters:
@@ -213,7 +216,7 @@ def _without_copies(what: str, letters: list[_Letter]) -> list[_Letter]:
 
 
 def _check_lost(what: str, letters: list[_Letter], group: list[_Letter]) -> None:
-    """HarnessError (exit 2) for a numbered patch without a diff."""
+    """Raise HarnessError (exit 2) if a numbered patch has no diff."""
     there = {one.number for one in group}
     revisions = {one.told.revision for one in group}
     for one in letters:
@@ -227,10 +230,10 @@ def _check_lost(what: str, letters: list[_Letter], group: list[_Letter]) -> None
 
 
 def _check_related(what: str, new: list[_Letter], old: list[_Letter]) -> None:
-    """HarnessError (exit 2) if ``old`` are no earlier versions of ``new``: two series."""
+    """Raise HarnessError (exit 2) unless ``old`` are earlier versions of the series ``new``."""
     titles = {one.mail.subject for one in new}
     family = {msgid for one in new for msgid in one.family}
-    # An answer to the whole thread makes no version of a stranger's patch.
+    # A reference to the thread alone does not make another author's patch an older version.
     if not any(one.mail.subject in titles or one.family & family for one in old):
         latest = next(one for one in new if one.patch)
         raise HarnessError(
@@ -243,7 +246,7 @@ def _check_related(what: str, new: list[_Letter], old: list[_Letter]) -> None:
 def _ordered(
     what: str, group: list[_Letter], letters: list[_Letter], notes: list[str]
 ) -> list[_Letter]:
-    """The patches of one version in their order, each once."""
+    """Return the patches of one version in order, without copies and answers."""
     group = _once(what, group, notes)
     numbered = [one for one in group if one.number is not None]
     loose = [one for one in group if one.number is None]
@@ -261,16 +264,17 @@ def _ordered(
             raise HarnessError(
                 what, f"holds two series, of {beside} and of {one}, which has no number", hint=APART
             )
-    # Who adds a patch of his own to a series puts it where it belongs.
+    # A file without a number was added by the user; it keeps its place between the others.
     ordered = iter(sorted(numbered, key=lambda one: one.number or 0))
     kept = [one for one in group if one.number is not None or one in loose]
     return [next(ordered) if one.number is not None else one for one in kept]
 
 
 def _rerolled(group: list[_Letter], older: list[_Letter], notes: list[str]) -> list[_Letter]:
-    """``group`` with what it lacks from the version before, if all of it answers patches there.
+    """Return ``group`` completed by patches of the version before.
 
-    Who renews one patch of a long series sends it as an answer to the old one: [PATCH v3 2/5].
+    An author who corrects one patch of a long series sends only that one, as an answer to the old
+    one: [PATCH v3 2/5]. Returns ``group`` unchanged unless each of its patches is such an answer.
     """
     if not _absent(group):
         return group
@@ -290,17 +294,17 @@ def _rerolled(group: list[_Letter], older: list[_Letter], notes: list[str]) -> l
 
 
 def _answers(one: _Letter, group: list[_Letter], letters: list[_Letter]) -> bool:
-    """Whether a patch without a number answers another one's mail, or the series' cover."""
+    """Return whether ``one``, a patch without a number, answers another mail of the series."""
     there = {other.told.msgid: other for other in letters if other is not one}
     parents = [there[msgid] for msgid in one.told.references if msgid in there]
     if any(other.number is not None for other in group):
         return bool(parents)
-    # Robots send their mends so; the author's own answer may be a part, which is for him to say.
+    # Robots answer with a fix. An answer of the series' own author may be a part of the series.
     return any(parent.mail.author[1] != one.mail.author[1] for parent in parents)
 
 
 def _once(what: str, group: list[_Letter], notes: list[str]) -> list[_Letter]:
-    """``group`` with one patch of each number: no copy, and of RFC and RESEND the later one."""
+    """Return ``group`` without copies; of patches with the same number, the latest `rank`."""
     found: dict[tuple[int | None, str], _Letter] = {}
     for one in group:
         key = (one.number, one.identity)
@@ -324,7 +328,7 @@ def _once(what: str, group: list[_Letter], notes: list[str]) -> list[_Letter]:
 
 
 def _clash(group: list[_Letter]) -> tuple[_Letter, _Letter] | None:
-    """Two patches of one number and total."""
+    """Return two patches with the same number and total; None if there are none."""
     there: dict[tuple[int, int], _Letter] = {}
     for one in group:
         if one.number is not None:
@@ -335,7 +339,7 @@ def _clash(group: list[_Letter]) -> tuple[_Letter, _Letter] | None:
 
 
 def _absent(group: list[_Letter]) -> str:
-    """Which patches are missing of those that say that they are the nth of m; "" for none."""
+    """Return the numbers that are missing, "2/3, 3/3"; "" if none is."""
     for total in sorted({one.total for one in group if one.number is not None}):
         there = {one.number for one in group if one.total == total}
         absent = [f"{number}/{total}" for number in range(1, total + 1) if number not in there]
@@ -347,7 +351,7 @@ def _absent(group: list[_Letter]) -> str:
 
 
 def _base(cover: _Letter | None, group: list[_Letter]) -> tuple[str, tuple[str, ...]]:
-    """The base-commit and the patch ids that the cover letter or the first patch state."""
+    """Return base-commit and prerequisite-patch-ids of the cover letter or the first patch."""
     numbered = [one for one in group if one.number is not None]
     series = b4.LoreSeries(group[0].told.revision, len(group))
     for one in [*([] if cover is None else [cover]), *(numbered or group)[:1]]:
