@@ -91,7 +91,7 @@ def stuck(
         lines = chain(
             [f"{head} is in no Kconfig file of this kernel"],
             _field("near", _near(kconfig, request.symbol)),
-            _field("to mend", 'if only some kernels have it, put "#: from X.Y" above it'),
+            _field("remedy", 'if only some kernels have it, put "#: from X.Y" above it'),
         )
     else:
         symbol = kconfig.syms[request.symbol]
@@ -99,7 +99,7 @@ def stuck(
             [f"{head} did not stick, it is {got or _absent(symbol)}"],
             _facts(kconfig, symbol),
             _field("cause", _cause(kconfig, symbol, request, requested)),
-            _field("to mend", _remedy(kconfig, symbol, request)),
+            _field("remedy", _remedy(kconfig, symbol, request)),
         )
     return "".join(f"{line}\n" for line in lines)
 

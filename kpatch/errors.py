@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The one exception that the harness raises for anything a user can mend."""
+"""The only exception that the harness raises for faults that a user can correct."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from kpatch.tables.outcomes import ExitCode
 
 
 class HarnessError(Exception):
-    """A failure with its input, its cause and its mend; printed as one line, never a traceback.
+    """A failure with its input, its cause and a hint; printed as one line, without a traceback.
 
     ``what`` names the input ("KERNEL=7.4", "series netlink, patch 2/3"), ``cause`` says what
     is wrong with it, ``hint`` what to do about it. ``details`` may hold further lines for

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one stage hands to the next: frozen data, no logic."""
+"""The data that stages pass to the next stage: frozen dataclasses without logic."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from kpatch.tables.outcomes import CheckOutcome
 
 @dataclass(frozen=True)
 class Tree:
-    """A kernel tree in the cache, pristine; nothing may write into ``path``.
+    """A kernel tree in the cache. No stage writes to its folder ``path``.
 
-    ``version`` is the exact one ("7.3.4"), ``base`` its release line ("7.3"), ``provider``
-    one of debian, git, folder, tarball; ``origin`` records exactly what was taken (package
-    and version; repository, ref and commit; sha256). ``tree_id`` names the content.
+    ``version`` is the full version ("7.3.4"), ``base`` its release line ("7.3"), ``provider`` one
+    of debian, git, folder, tarball; ``origin`` records the exact source (package and version;
+    repository, ref and commit; sha256). ``tree_id`` is an id of the content.
     """
 
     path: Path
@@ -40,10 +40,10 @@ class Origin(Enum):
 
     @property
     def trusted(self) -> bool:
-        """Whether the project answers for it.
+        """Return whether the series is part of the project.
 
-        Then its mechanism is declared and need not be detected, and its build shares a folder and
-        compiled objects with that of the control.
+        If so, its mechanism is declared and is not detected, and its build shares the worktree and
+        ccache's objects with that of the unpatched kernel.
         """
         return self is not Origin.MBOX
 
@@ -53,8 +53,8 @@ class Series:
     """Ordered patches for one base. The negative control is the series without patches.
 
     ``mailboxes`` are the files or folders of its mail, in order; ``mechanism`` is netlink,
-    eventfd, …, "none" for the control, "undetected" where it is to be found out. ``base_commit``
-    and ``prerequisites`` (git patch-ids) are what the mail of an applied series says of its base.
+    eventfd, …, "none" for the control, "undetected" if the guest has to detect it. ``base_commit``
+    and ``prerequisites`` (git patch-ids) are the mail's statements about its base.
     ``subject`` and ``message_id`` are those of the mail that begins its thread (cover letter, or
     first patch), "" if it is not from mail; ``version`` is 2 for [PATCH v2 …].
     """
@@ -157,7 +157,7 @@ class Kernel:
 
     @property
     def log(self) -> Path:
-        """All that make printed."""
+        """Return the path of make's output."""
         return self.path / "build.log"
 
 

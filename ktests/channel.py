@@ -19,7 +19,7 @@ PORT_SECONDS = 10.0
 
 
 class Channel:
-    """The open channel. `request` has the host do what only the host can do to the machine."""
+    """The open channel. `request` asks the host for an action, such as plugging in a device."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)

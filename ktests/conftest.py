@@ -25,8 +25,8 @@ Measure = Callable[[str, float | str], None]
 def devices(job: Job) -> dict[str, PciDevice]:
     """Return the PCI functions of the machine by name.
 
-    RuntimeError if QEMU's firmware describes one otherwise than the machine's table: the results of
-    the tests would then say nothing about the kernel.
+    RuntimeError if QEMU's firmware describes a device differently than the machine's table: the
+    results of the tests would then say nothing about the kernel.
     """
     by_name = {name: PciDevice(name, **facts) for name, facts in job.machine["devices"].items()}
     for device in by_name.values():
@@ -35,7 +35,7 @@ def devices(job: Job) -> dict[str, PciDevice]:
 
 
 def check_description(device: PciDevice) -> None:
-    """Raise RuntimeError if firmware describes the device otherwise than the machine's table.
+    """Raise RuntimeError if firmware describes the device differently than the machine's table.
 
     Reading the firmware's description takes a while, so that it is read only if the companion that
     the kernel has found differs from the table.

@@ -92,7 +92,7 @@ def test_a_symbol_that_did_not_stick_stops_the_run_and_leaves_nothing(
     )
     assert "EXPERT" not in str(error.value)
     assert "cause       not met: NOTIFY [=n]\n" in error.value.details
-    assert "to mend     set CONFIG_BUS=y, CONFIG_NOTIFY=y\n" in error.value.details
+    assert "remedy      set CONFIG_BUS=y, CONFIG_NOTIFY=y\n" in error.value.details
     assert list((private_cache / "config").glob("*/config")) == []
     assert sorted(tiny.iterdir()) == before
 
@@ -129,7 +129,7 @@ MAKE = (
     "make[3]: *** [{source}/scripts/kconfig/Makefile:85: allnoconfig] Error 1\n"
     "make: *** [Makefile:260: __sub-make] Error 2"
 )
-LINE = "mend that line; the whole output is above"
+LINE = "correct that line; the whole output is above"
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ LINE = "mend that line; the whole output is above"
         (
             f"error: recursive dependency detected!\n\tsymbol A depends on B\n{MAKE}",
             "error: recursive dependency detected!",
-            "mend the Kconfig files that the output above names",
+            "correct the Kconfig files that the output above names",
         ),
         (
             f"{{source}}/scripts/kconfig/conf.c:12:5: error: expected ';'\n{MAKE}",

@@ -286,7 +286,7 @@ def test_the_cause_and_the_mend(line: str, cause: str, hint: str, tmp_path: Path
     on = ("CONFIG_EXPERT=y", "CONFIG_BUS=y", "CONFIG_NOTIFY=y", "CONFIG_DRIVER=y")
     told = stuck((*on, line), tmp_path) if "EXPERT=5" not in line else stuck((line,), tmp_path)
     assert f"  cause       {cause}\n" in told
-    assert f"  to mend     {hint}\n" in told
+    assert f"  remedy      {hint}\n" in told
 
 
 @pytest.mark.parametrize(

@@ -617,7 +617,7 @@ def test_port_is_used_again_once_qemu_has_deleted_the_device(
 ) -> None:
     # The kernel reports the port empty some time before QEMU frees the device's id.
     listed = [{"plugged", "alpha"}, {"plugged", "alpha"}, {"alpha"}]
-    monkeypatch.setattr(qemu.VM, "_hotplugged", lambda _: listed.pop(0))
+    monkeypatch.setattr(qemu.VM, "_device_ids", lambda _: listed.pop(0))
     script = 'monitor()\nhello("a")\nbegin("a")\nask("plug")\nend("a")\ntell("done")'
     _, guest = play(tmp_path, script)
     assert guest.seen(1)[1:] == [{"type": "answer", "serial": 1}]

@@ -50,19 +50,19 @@ _CAUSES = (
             rf"^(?P<text>{_PLACE}(?:error:|syntax error|(?:unknown|invalid) statement|unexpected "
             r"|missing end statement|can't open file|\*\*\*).*)"
         ),
-        "mend that line; the whole output is above",
+        "correct that line; the whole output is above",
     ),
     Cause(
         re.compile(r"^(?P<text>error: recursive dependency .*|Recursive inclusion detected.*)"),
-        "mend the Kconfig files that the output above names",
+        "correct the Kconfig files that the output above names",
     ),
     Cause(
         re.compile(r"(?P<text>\S+:\d+:\d+: (?:fatal )?error: .*)"),
-        "mend that line; the whole output is above",
+        "correct that line; the whole output is above",
     ),
     Cause(
         re.compile(rf"^(?P<text>{_PLACE}.+)"),
-        "mend that line; the whole output is above",
+        "correct that line; the whole output is above",
         last=True,
     ),
     Cause(

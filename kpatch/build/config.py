@@ -82,7 +82,7 @@ def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage
 
 
 def _requests(flavor: Flavor, version: str) -> tuple[SymbolRequest, ...]:
-    """Return what ``flavor`` asks of a kernel; HarnessError (exit 2) for a bad fragment."""
+    """Return the requests of the flavor's fragments; HarnessError (exit 2) for a bad fragment."""
     with _translated():
         return fragment.stack(flavor.fragments, version)
 
@@ -189,7 +189,7 @@ def explanations(
             raise HarnessError(
                 f"Kconfig files of Linux {version}",
                 f"kconfiglib cannot read them: {message.splitlines()[0]}",
-                hint="mend that line; if the kernel's own conf takes it (without --explain), "
+                hint="correct that line; if the kernel's own conf takes it (without --explain), "
                 "see kconfig/tree.py for what kconfiglib has been taught",
                 code=ExitCode.BUILD,
                 details=message,

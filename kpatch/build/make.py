@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run the make of a kernel tree: confined, its output kept, its first error named."""
+"""Run make in a kernel tree, confined. The output is kept; errors name the first message."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def run(
     line: Callable[[str], None] | None = None,
     marker: Path | None = None,
 ) -> None:
-    """Run ``argv`` as `kpatch.lib.confine.make` does, and write all that it prints to ``log_file``.
+    """Run ``argv`` as `kpatch.lib.confine.make` does, and write its output to ``log_file``.
 
-    ``marker`` is a file that is there while make works; it stays if make is killed.
+    The file ``marker`` exists while make runs; it stays if make is killed.
 
     HarnessError (exit 4) of ``what`` if make fails, with the first error's file and line; of make
     if it had to be ended. OSError (ENOSPC) if the disk is full.

@@ -255,7 +255,7 @@ def _pristine(tree: Tree, path: str) -> Change:
 
 
 def _put(src: Path, change: Change) -> None:
-    """Write or delete one file of ``src``; do not touch a file that has the content already."""
+    """Write or delete one file of ``src``; a file that has the content keeps its time stamp."""
     path = src / change.path
     if change.content is None:
         if path.is_file():

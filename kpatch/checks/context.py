@@ -26,7 +26,7 @@ FINDINGS = "findings.json"
 
 
 class CouldNotRunError(Exception):
-    """Raised by a check that cannot run here; the message is one line: the cause and the mend."""
+    """Raised by a check that cannot run here; the message is one line: the cause and the remedy."""
 
 
 class NotApplicableError(Exception):

@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def promised(self) -> str:
-        """Return in words which kernels have to meet it."""
+        """Return the kernels that have to meet the requirement, in words."""
         if ANY in self.requirement.needs:
             return "every kernel"
         words = ["no mechanism" if name == "none" else name for name in self.requirement.needs]
@@ -55,7 +55,7 @@ class Entry:
 
     @property
     def seen_failing(self) -> str:
-        """Return in words the kernels on which its tests fail; "" if there is none.
+        """Return the kernels on which the requirement's tests fail, in words; "" if there is none.
 
         Every requirement has to have one.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Text from the project's own Jinja templates: mails, Markdown and ASL, none of it HTML."""
+"""Render the project's Jinja templates of mails, Markdown and ASL, without HTML's escapes."""
 
 from __future__ import annotations
 

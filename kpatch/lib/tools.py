@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs and files that a run needs (kpatch/tables/packages.py).
+"""Check that the programs and files of kpatch/tables/packages.py are installed.
 
 The check runs before the first stage, so that a missing QEMU is not found after minutes of
 building.
@@ -13,7 +13,7 @@ from kpatch.tables import packages
 
 
 def require_all() -> None:
-    """HarnessError (exit 2) for the first that is missing."""
+    """Raise HarnessError (exit 2) for the first program or file that is missing."""
     for tool, package in {**packages.BUILD, **packages.RUN}.items():
         process.require_tool(tool, package=package)
     for path, package in packages.FILES.items():

@@ -42,7 +42,7 @@ MAIL_WIDTH = 75
 
 @dataclass(frozen=True)
 class _Run:
-    """What the cover letter says of one run."""
+    """The fields of one run in the template of the cover letter."""
 
     version: str
     verdict: str
@@ -55,7 +55,7 @@ class _Run:
 
 
 def evidence(paths: Sequence[Path], applied: Applied) -> tuple[RunResult, ...]:
-    """The results in ``paths``; HarnessError (exit 2) for one that is not of this series."""
+    """Read the results ``paths``; HarnessError (exit 2) if one is not of this series."""
     return tuple(_evidence(path, applied) for path in paths)
 
 
@@ -98,7 +98,7 @@ def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int 
 
 
 def _blurb(applied: Applied) -> tuple[str, str]:
-    """What the series says of itself."""
+    """Return the title and the purpose of the series, from its cover.txt."""
     path = catalog.FOLDER / applied.series.name / COVER
     if applied.series.origin is not Origin.CARRIED or not path.is_file():
         return NO_TITLE, NO_TEXT
@@ -110,7 +110,7 @@ def _blurb(applied: Applied) -> tuple[str, str]:
 
 
 def _table(evidence: Sequence[RunResult], name: str) -> str:
-    """Requirements × kernels, without what the series does not promise."""
+    """Return the table requirements × kernels, with the requirements that the series promises."""
     tested = [test for run in evidence for test in run.tests if test.series == name]
     kept = {test.requirement for test in tested if test.expected is not Outcome.FAIL}
     sentences = {key: entry for run in evidence for key, entry in run.requirements.items()}
@@ -127,7 +127,7 @@ def _table(evidence: Sequence[RunResult], name: str) -> str:
 
 
 def _limits(evidence: Sequence[RunResult], of: Series) -> list[str]:
-    """Why what fails as expected does."""
+    """Return the reasons of the failures that are expected, the mechanism's known limits."""
     tested = {test.requirement for run in evidence for test in run.tests if test.series == of.name}
     return [
         textwrap.fill(f"{key}: {entry.limits[of.mechanism]}", MAIL_WIDTH, subsequent_indent="  ")
@@ -167,7 +167,7 @@ _WORDS = {
 
 
 def _counts(run: RunResult, name: str) -> str:
-    """How many tests ended how."""
+    """Return the number of tests by outcome, as text."""
     tests = [test for test in run.tests if test.series == name]
     counts = Counter(_WORDS[test.expected] if test.ok else "NOT OK" for test in tests)
     words = (*_WORDS.values(), "NOT OK")
@@ -175,7 +175,7 @@ def _counts(run: RunResult, name: str) -> str:
 
 
 def _command(run: RunResult, series: Series) -> str:
-    """What repeats the run, on a machine that is not this one."""
+    """Return the command that repeats the run on another machine."""
     assert run.kernel is not None
     kernel = {
         "debian": ".".join(run.kernel.version.split(".")[:2]),

@@ -62,9 +62,9 @@ class OutputDir:
         return final
 
     def file(self, name: str) -> Path:
-        """Register the file ``name`` as ours and return its path, for a log that grows.
+        """Add the file ``name`` to the manifest and return its path, for a log that grows.
 
-        HarnessError (exit 2) if a file of that name exists that is not ours.
+        HarnessError (exit 2) if the file exists and no run has written it.
         """
         if not _NAME.fullmatch(name):
             raise HarnessError(f"OUT={self.path}", f"{name!r} is no file name", hint="rename it")
@@ -79,7 +79,7 @@ class OutputDir:
         return self.path / name
 
     def reserve(self, names: Iterable[str]) -> None:
-        """Raise HarnessError (exit 2) if one of ``names`` exists and is not ours."""
+        """Raise HarnessError (exit 2) if one of ``names`` exists and no run has written it."""
         for name in names:
             if name not in self._names and os.path.lexists(self.path / name):
                 raise HarnessError(

@@ -28,7 +28,7 @@ FORMATS: dict[str, Callable[[RunResult], str | bytes]] = {
 
 
 def write(output: OutputDir, run: RunResult) -> None:
-    """Write every file of ``FORMATS``; HarnessError (exit 7) if the disk does not take it."""
+    """Write every file of ``FORMATS``; HarnessError (exit 7) if it cannot be written."""
     contents = {name: render(run) for name, render in FORMATS.items()}
     for name, content in contents.items():
         output.write(name, content)

@@ -13,7 +13,7 @@ from kpatch.run.protocol import Transcript
 
 
 class Ending(str, Enum):
-    """How a VM ended, as the host saw it."""
+    """The ways in which a VM can end, as the host sees them."""
 
     DONE = "done"
     EXIT = "exit"
@@ -39,10 +39,10 @@ LIMITS = frozenset({Ending.TEST_LIMIT, Ending.BOOT_LIMIT, Ending.RUN_LIMIT})
 
 @dataclass(frozen=True)
 class VmRun:
-    """One VM: what it told, what its kernel complained of, how it ended.
+    """One VM: its records, the faults on its console, and how it ended.
 
-    ``detail`` adds to the ending for a reader ("qemu: killed by signal 9"). ``emulator`` is what
-    the emulator did wrong in a VM that hung (kpatch/vm/emulator.py), "" if nothing showed.
+    ``detail`` describes the ending ("qemu: killed by signal 9"). ``emulator`` describes the fault
+    of the emulator in a VM that hung (kpatch/vm/emulator.py); "" if there is no sign of one.
     """
 
     transcript: Transcript
@@ -61,7 +61,7 @@ class VmRun:
 
     @property
     def place(self) -> str:
-        """Where the VM was when it ended: the test that ran, or how far it had come."""
+        """Return the test that ran when the VM ended, or the progress of the suite if none did."""
         running = self.transcript.running
         return running.id if running else progress(self.transcript)
 
@@ -75,10 +75,10 @@ def complaints(faults: Iterable[Fault], excused: AbstractSet[str]) -> tuple[Faul
 
 
 def begun(vms: Iterable[VmRun]) -> frozenset[str]:
-    """The tests that some VM began, those included whose begin only the console shows.
+    """Return the tests that one of ``vms`` began, by its records or by its console.
 
-    A fresh VM gets these as done: a test that brought a VM down is not tried again, unless it
-    was the emulator that did so: see `repeats`.
+    The next VM gets them as done, so that a test that crashed a VM is not run again. The test that
+    ran when the emulator failed is left out: see `repeats`.
     """
     vms = tuple(vms)
     names = {
@@ -94,9 +94,9 @@ def begun(vms: Iterable[VmRun]) -> frozenset[str]:
 
 
 def repeats(vms: Sequence[VmRun]) -> bool:
-    """Return whether what the last VM hung in is run once more: its emulator was to blame.
+    """Return whether the test in which the last VM hung is run again, since the emulator failed.
 
-    Once for each place: what hangs again there may have a cause that looks alike.
+    It is run again only once: a second hang at the same place may have another cause.
     """
     if not vms or not vms[-1].emulator:
         return False

@@ -91,7 +91,7 @@ def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator
 
 
 def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
-    """Say which mails are left out, and that the series was made for another base."""
+    """Report the mails that are left out, and a base-commit that differs from the tree."""
     for note in posting.notes:
         stage.say(note)
     commit = tree.origin.get("commit", "")
@@ -105,7 +105,7 @@ def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
 
 
 def _record(series: Series, posting: Posting, tree: Tree, stage: Stage) -> None:
-    """Record the command that tries the same by hand: a check, for the tree stays as it is."""
+    """Record a shell command that checks whether the series applies, without changing the tree."""
     files = series.mailboxes
     if series.origin is Origin.MBOX:
         # The mail may be packed, encoded, out of order, and of more than the series.
@@ -128,12 +128,12 @@ def _steps(
 
 
 def delta_id(changes: Iterable[Change]) -> str:
-    """Return the name of the content of ``changes``, whatever series and tree they come from."""
+    """Return a digest of ``changes``; it does not depend on their series and tree."""
     return cache.digest(part for change in changes for part in _identity(change))
 
 
 def selected_id(applied: Applied, pattern: re.Pattern[str]) -> str:
-    """Return the name of those changes whose whole path matches ``pattern``.
+    """Return a digest of the changes with a path that ``pattern`` matches as a whole.
 
     For the key of something that depends on a part of the tree only: series that do not differ in
     that part share it.
@@ -149,7 +149,7 @@ def _identity(change: Change) -> tuple[str, str, str]:
 
 
 def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tuple[bytes, bool]]:
-    """The files of ``tree`` that the patches name, as far as it has them."""
+    """Return the files of ``tree`` that the patches name and that exist, by path."""
     files = {}
     for path in sorted({path for patch in patches for path in patch.paths}):
         content = _read(what, tree.path, path)
@@ -208,7 +208,7 @@ def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Serie
 def _refusal(
     where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series, stderr: str
 ) -> HarnessError:
-    """Say why a patch does not apply."""
+    """Return the error (exit 3) of a patch that does not apply, with its cause and a hint."""
     strip = f"-p{patch.strip}"
     backward = ("apply", strip, "-R", "--check", "--cached", "-")
     if box.git(*backward, stdin=patch.diff).status == 0:
@@ -237,7 +237,7 @@ def _refusal(
 
 
 def _hint(series: Series) -> str:
-    """What to do about a series that does not apply: it may say itself on what it does."""
+    """Return the hint of a series that does not apply; it names the series' base-commit, if any."""
     if not series.base_commit:
         return "rebase the series, or choose the KERNEL it was written for"
     others = len(series.prerequisites)
@@ -289,7 +289,7 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
 
 
 def _instead(file: Path, rejects: list[str]) -> list[str]:
-    """Return the lines of ``file`` at the place of the first hunk of ``rejects``, numbered."""
+    """Return the numbered lines of ``file`` at the place of the first hunk in ``rejects``."""
     hunk = next((match for line in rejects if (match := _HUNK.match(line))), None)
     if hunk is None or not file.is_file():
         return []

@@ -87,9 +87,9 @@ def ready(*, folder: Path = FOLDER) -> list[str]:
 
 
 def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
-    """Return where `load` gets the series ``name`` from; None if it knows none of that name.
+    """Return the origin of the series ``name``; None if there is no series of that name.
 
-    "-", a word with a slash and one with a mailbox's suffix are places of mail, all else is a name.
+    "-", a word with a slash, and a word with a mailbox's suffix are mail; other words are names.
     """
     if name == BASE:
         return Origin.CONTROL
@@ -99,14 +99,14 @@ def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
 
 
 def place(name: str) -> Path:
-    """Return where the mail of the series ``name`` lies, whose `origin` is a mailbox."""
+    """Return the path of the mail of ``name``, a series that is mail by its `origin`."""
     return standard_input() if name == STDIN else Path(name).resolve()
 
 
 def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FOLDER) -> Series:
     """Return the series ``name`` for the release line ``base`` ("7.3").
 
-    ``mechanism`` is that of a series from a file; a carried one knows its own. HarnessError
+    ``mechanism`` is that of a series from a file; a carried series declares its own. HarnessError
     (exit 2): unknown name, no such file, no variant for the base, a series.toml that breaks the
     grammar.
     """
@@ -129,7 +129,7 @@ def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FO
 def load_file(
     path: Path, *, mechanism: str = UNDETECTED, reserved: tuple[str, ...] = (BASE,)
 ) -> Series:
-    """The series in the mail at ``path``, named after it; ``reserved`` names are not taken.
+    """Return the series in the mail at ``path``, named after the file; no name in ``reserved``.
 
     ``path`` is a mailbox or a folder, see kpatch.series.intake.
     """

@@ -92,7 +92,7 @@ def exporter() -> Person:
 def export(
     applied: Applied, export_options: ExportOptions, cover: Cover, *, stage: Stage
 ) -> dict[str, bytes]:
-    """The files for ``git send-email`` by name: the cover letter, and a mail for each patch.
+    """Return the files for ``git send-email`` by name: a cover letter, and a mail for each patch.
 
     HarnessError (exit 2) for a series without patches.
     """

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The patches of a series, from mail of anybody's, each checked.
+"""Read the patches of a series from mail that is not trusted, and check each.
 
-Where the mail comes from says kpatch.series.intake, how it is decoded kpatch.series.mail, which
-of it is the series kpatch.series.thread.
+kpatch.series.intake reads the mail, kpatch.series.mail decodes it, and kpatch.series.thread selects
+the series.
 
-Refused, each with the reason: what is empty, binary or no mail at all; a binary diff; a path
-outside the tree, under .git, or with control characters; a symbolic link or a submodule; a
-numbered patch that lost its diff; a series of m patches, by its n/m, that lacks one.
+Mail is refused, with the reason, if it is empty, binary or no mail; if it has a binary diff, a path
+outside the tree, under .git or with control characters, a symbolic link or a submodule; if a
+numbered patch has lost its diff; if a patch of a series of m patches, by its n/m, is missing.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ _NAMES = re.compile(rb"^--- (\S+)[^\n]*\n\+\+\+ (\S+)", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Posting:
-    """A series as it was posted: its patches in order, and what it says of its base.
+    """A series as it was posted: its patches in order, and its statements about its base.
 
     ``subject`` and ``message_id`` are those of the cover letter, or else of the first patch.
-    ``notes`` name the mails that were left out though they have a diff, a line each.
+    ``notes`` has one line for each mail that has a diff and was left out.
     """
 
     patches: tuple[Patch, ...]
@@ -50,9 +50,9 @@ class Posting:
 
 
 def read(series: Series, box: Sandbox) -> Posting:
-    """The patches of ``series`` in order, unpacked in ``box``.
+    """Return the patches of ``series`` in order; ``box`` gets the decoded files.
 
-    HarnessError (exit 2) for mail that is not acceptable.
+    HarnessError (exit 2) for mail that is refused.
     """
     # b4 and what it imports take 0.15 s, which only a series is worth.
     from kpatch.series.thread import thread
@@ -79,7 +79,7 @@ def read(series: Series, box: Sandbox) -> Posting:
 
 
 def _identity(mail: Mail, box: Sandbox) -> str:
-    """The name of the content of a diff, whatever a mailing list put below it."""
+    """Return an id of the content of a diff, without the footer of a mailing list."""
     content = b"" if mail.diff is None else mail.diff.read_bytes()
     done = box.git("patch-id", "--verbatim", stdin=content)
     named = done.stdout.decode().split()
@@ -115,14 +115,14 @@ def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patc
 
 
 def _strip(diff: bytes) -> int:
-    """How many folders to take off the diff's paths: 0 with git's diff.noprefix, else 1."""
+    """Return the -p of git apply: 0 for a diff made with git's diff.noprefix, else 1."""
     names = _GIT_NAMES.findall(diff) or _NAMES.findall(diff)
     plain = any(old == new and not old.startswith((b"a/", b"b/")) for old, new in names)
     return 0 if plain else 1
 
 
 def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tuple[str, ...]:
-    """Every path that ``diff`` names, old and new ones, each checked."""
+    """Return all paths in ``diff``, old and new; HarnessError (exit 2) if one is refused."""
     paths: dict[str, None] = {}
     # --numstat prints the new name of a renamed file; with -R it prints the old name.
     for direction in ([], ["-R"]):
@@ -143,7 +143,7 @@ def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tupl
 
 
 def _damaged(where: str, mail: Mail, diff: Path, stderr: str) -> HarnessError:
-    """Say what is wrong with a diff that git cannot read, and who did that."""
+    """Return the error of a diff that git cannot parse, with the likely cause of the damage."""
     lines = [line.removeprefix("error: ") for line in stderr.strip().splitlines()]
     cause = f"is damaged: {lines[-1]}" if lines else "is damaged"
     content = diff.read_bytes()

@@ -117,7 +117,7 @@ def archives() -> tuple[Archive, ...]:
     )
     if status != 0:
         raise HarnessError(
-            "apt-get indextargets", _first_error(output), hint="mend the system's apt sources"
+            "apt-get indextargets", _first_error(output), hint="correct the system's apt sources"
         )
     # An archive counts as Debian's if it names its suites as Debian does; archives of third
     # parties seldom do.

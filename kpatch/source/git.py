@@ -113,7 +113,7 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
         if "dubious ownership" in output:
             raise _distrusted(path, output, what=what)
         if (path / ".git").exists():
-            raise HarnessError(what, reason(output), hint="mend the repository", details=output)
+            raise HarnessError(what, reason(output), hint="repair the repository", details=output)
         return None
     inside, git_dir, objects, object_format = output.splitlines()
     settings = _settings(path, ceiling)
@@ -154,7 +154,7 @@ def refuse_changes(checkout: Checkout, *, what: str) -> None:
             env=environment,
         )
     if status != 0:
-        raise HarnessError(what, reason(output), hint="mend the repository", details=output)
+        raise HarnessError(what, reason(output), hint="repair the repository", details=output)
     changed = [item[3:] for item in output.split("\0") if item]
     if changed:
         shown = ", ".join(changed[:SHOWN_CHANGES])

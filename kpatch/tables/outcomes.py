@@ -7,7 +7,7 @@ from enum import Enum, IntEnum
 
 
 class Outcome(str, Enum):
-    """How one test ended. A test that began and did not end is never a pass.
+    """The outcome of one test. A test that began and did not end is never a pass.
 
     NOT_JUDGED applies to a series, not to a test: see `kpatch.verdict.judge`.
     """
@@ -109,9 +109,9 @@ EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
 
 
 class CheckOutcome(str, Enum):
-    """How one check of a series ended; its worst finding decides between the first three.
+    """The outcome of one check of a series; the worst finding decides between the first three.
 
-    What could not run, and what does not apply to a series, is never a pass.
+    A check that could not run, or does not apply to the series, is never a pass.
     """
 
     PASS = "pass"

@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The guest's Python and the suite, as read-only images that a test kernel can mount.
 
-Under software emulation the time that a run takes is decided by where the guest's files come
-from: importing pytest from the host's file system over 9p takes longer than the boot. So the
-interpreter, its library, the packages and the suite go into EROFS images, with byte code that
-is taken as it is (unchecked-hash pycs, PEP 552).
+Under software emulation importing pytest from the host's file system over 9p takes longer than the
+boot. So the interpreter, its library, the packages and the suite are put into EROFS images, with
+byte code that Python loads without looking at the source (unchecked-hash pycs, PEP 552).
 
 Layout of the runtime image: ``bin/python3``, ``lib/`` (shared libraries), ``lib/python3.N/``
 (standard library) and ``lib/python3.N/site-packages/``. The suite's image holds ``ktests/``,
@@ -103,7 +102,7 @@ MOUNT = Path("/mnt")
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one run; ``cached`` tells whether both were there already."""
+    """The images of one run; ``cached`` is true if both were in the cache."""
 
     runtime: Path
     suite: Path
@@ -125,14 +124,14 @@ def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Im
 
 
 def runtime_key() -> str:
-    """Name the interpreter, the exact versions of the packages in the image, and how it is made."""
+    """Return the cache key of the runtime image: interpreter, packages' versions, and recipe."""
     versions = (f"{name}={importlib.metadata.version(name)}" for name in PACKAGES)
     makers = (Path(__file__).read_text(), (PROJECT / "ktests" / "bundle.py").read_text())
     return cache.digest([sys.version, str(_interpreter()), *versions, *makers])
 
 
 def suite_key(facts: str, clients: Path | None = None) -> str:
-    """Name the content of the suite, and the interpreter and the way it is made by."""
+    """Return the cache key of the suite's image: its content, the interpreter, and the recipe."""
     parts = [facts, sys.version, Path(__file__).read_text()]
     for name in SUITE:
         for path in sorted((PROJECT / name).rglob("*")):
@@ -190,7 +189,7 @@ def _interpreter() -> Path:
 
 
 def _closure(names: tuple[str, ...]) -> set[str]:
-    """``names`` and every distribution they need where this interpreter runs."""
+    """Return ``names`` and all distributions that they require, by this interpreter's markers."""
     # Late: parsing requirements costs more than a warm run has to spare.
     from packaging.requirements import Requirement
 
@@ -209,7 +208,7 @@ def _closure(names: tuple[str, ...]) -> set[str]:
 
 
 def _install(name: str, site: Path) -> None:
-    """Copy the installed files of a distribution; what lies outside site-packages is left."""
+    """Copy the installed files of a distribution, without those outside site-packages."""
     for file in importlib.metadata.files(name) or ():
         if file.suffix == ".pyc" or ".." in file.parts:
             continue
@@ -219,7 +218,7 @@ def _install(name: str, site: Path) -> None:
 
 
 def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
-    """The shared libraries that the interpreter and the extension modules are linked with."""
+    """Return the shared libraries that the interpreter and the extension modules link to."""
     seen: set[str] = set()
     for binary in (interpreter, *sorted(root.rglob("*.so"))):
         listing = subprocess.run(
@@ -235,8 +234,8 @@ def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
 def _compile(root: Path, seen_as: Path, stage: Stage, *, skip: str | None = None) -> None:
     """Compile all modules under ``root`` but ``skip``; the guest sees them at ``seen_as``.
 
-    In a process of its own: compileall's workers have a server that stays as long as who called it
-    (multiprocessing's forkserver, since Python 3.13), and before that they were forks of ours.
+    Runs in another process: the server of compileall's workers (multiprocessing's forkserver, since
+    Python 3.13) stays until its caller ends. In older versions the workers are forks of the caller.
     """
     argv = [sys.executable, "-I", "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)]
     argv += ["-s", str(root), "-p", str(seen_as), "--invalidation-mode", "unchecked-hash"]
@@ -245,10 +244,10 @@ def _compile(root: Path, seen_as: Path, stage: Stage, *, skip: str | None = None
 
 
 def _compile_tests(root: Path, stage: Stage) -> None:
-    """Have pytest collect the suite once, so that it keeps the test modules as it wants them.
+    """Run pytest's collection once, which stores the byte code of the test modules.
 
-    It rewrites their assertions, which in the guest would take a second. What they import of the
-    suite is bundled.
+    pytest rewrites their assertions; in the guest that would take a second. The modules that they
+    import of the suite are bundled.
     """
     words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
     argv = [sys.executable, "-c", COLLECTING, str(root), str(MOUNT / "suite"), *words]
@@ -257,7 +256,7 @@ def _compile_tests(root: Path, stage: Stage) -> None:
 
 
 def _bundle(root: Path, site: Path, stage: Stage) -> None:
-    """Have the image's own interpreter import what the suite will, and bundle that."""
+    """Import the suite's dependencies with the image's interpreter, and bundle their modules."""
     argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", "-c", BUNDLING]
     argv += [str(PROJECT), str(site), str(root), str(MOUNT / "runtime")]
     ours = {"PYTHONHOME": str(root), "LD_LIBRARY_PATH": str(root / "lib")}
@@ -275,7 +274,7 @@ def _run(
     cwd: Path | None = None,
     env: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run it, with ``env`` beside what is ours; HarnessError (exit 7) of ``what`` if it fails."""
+    """Run ``argv`` with ``env`` added to the environment; HarnessError (exit 7) if it fails."""
     stage.command(argv, cwd=cwd)
     status, output = process.capture(argv, cwd=cwd, env={**os.environ, **env})
     if status != 0:

@@ -197,12 +197,12 @@ class VM:
     def wait_deleted(self, name: str) -> None:
         """Wait until QEMU has deleted the hot-plugged device with the id ``name``, if there is one.
 
-        A kernel that lets go of a device powers its slot off some time afterwards; only then does
-        QEMU delete the device and free its id and its slot. HarnessError (exit 7) if it has not
+        The kernel powers the slot off some time after it has released the device; only then does
+        QEMU delete the device and free its id and slot. HarnessError (exit 7) if it has not
         within DELETE_SECONDS.
         """
         end = time.monotonic() + DELETE_SECONDS
-        while name in self._hotplugged():
+        while name in self._device_ids():
             if time.monotonic() > end:
                 raise HarnessError(
                     f"QEMU's device {name}",
@@ -212,8 +212,8 @@ class VM:
                 )
             time.sleep(POLL_SECONDS)
 
-    def _hotplugged(self) -> set[str]:
-        """Return the ids of QEMU's devices, of which the hot-plugged ones can go."""
+    def _device_ids(self) -> set[str]:
+        """Return the ids of QEMU's devices (qom-list of /machine/peripheral)."""
         listed = cast(list[dict[str, str]], self.qmp("qom-list", path="/machine/peripheral"))
         return {entry["name"] for entry in listed}
 

@@ -31,7 +31,7 @@ IMAGE = "@bzImage@"
 RECIPE = "2"
 
 # The options that virtme-ng 1.42 uses (FLAGS), and for some the allowed beginnings of their values
-# (VALUES). `check` refuses all others.
+# (VALUES). `check_argv` refuses all others.
 FLAGS = frozenset(
     {
         *("-accel", "-append", "-chardev", "-cpu", "-display", "-echr", "-enable-kvm", "-kernel"),
@@ -107,7 +107,7 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
 
     ``vng --dry-run`` takes half a second, so its answer is cached. The answer depends on the name
     of the image only, not on its content, since the kernel has no modules. HarnessError (exit 7) if
-    vng fails, or its command is not as expected (`check`).
+    vng fails, or its command is not as expected (`check_argv`).
     """
     qemu = process.require_tool("qemu-system-x86_64", package="qemu-system-x86")
     words = vng_command(Path(IMAGE), kvm=kvm, interactive=interactive)
