@@ -36,7 +36,7 @@ _SWITCHES = (kconfiglib.BOOL, kconfiglib.TRISTATE)
 
 
 def find(kconfig: KernelKconfig, name: str) -> Symbol:
-    """The symbol ``name`` (with or without CONFIG_); RequestError naming near ones."""
+    """Return the symbol ``name`` (CONFIG_ is optional); RequestError with similar names if none."""
     bare = name.removeprefix("CONFIG_")
     if defined(kconfig, bare):
         return kconfig.syms[bare]

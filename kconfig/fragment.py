@@ -47,7 +47,7 @@ class SymbolRequest:
 
 
 def path_of(name: str) -> Path:
-    """The file of the fragment ``name``; RequestError if there is none."""
+    """Return the path of the fragment ``name``; RequestError if there is none."""
     path = FOLDER / f"{name}.config"
     if not path.is_file():
         known = ", ".join(sorted(file.stem for file in FOLDER.glob("*.config")))
@@ -56,7 +56,7 @@ def path_of(name: str) -> Path:
 
 
 def read(path: Path) -> list[SymbolRequest]:
-    """The requests of the fragment file ``path``; RequestError if it cannot be read."""
+    """Return the requests of the fragment file ``path``; RequestError if it cannot be read."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -65,7 +65,7 @@ def read(path: Path) -> list[SymbolRequest]:
 
 
 def parse(text: str, *, name: str) -> Iterator[SymbolRequest]:
-    """The requests of ``text`` in order; RequestError at a line outside the grammar."""
+    """Yield the requests of ``text`` in order; RequestError for a line outside the grammar."""
     span = ALWAYS
     for number, raw in enumerate(text.splitlines(), 1):
         line, where = raw.rstrip(), f"{name}:{number}"

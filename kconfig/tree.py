@@ -171,7 +171,7 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
 def load(
     source: Path, *, version: str, environment: Mapping[str, str], cwd: Path, shell: Shell
 ) -> KernelKconfig:
-    """The Kconfig files of the kernel tree ``source``, no values given yet; takes 3–8 s.
+    """Parse the Kconfig files of the kernel tree ``source``. Sets no value. Takes 3–8 s.
 
     ``environment`` is the one that the top Makefile gives to conf: macros ask for it, and run
     commands through ``shell``, which may leave files in ``cwd`` for a moment. Both are state of

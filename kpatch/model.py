@@ -109,7 +109,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Applied:
-    """A series applied to a tree: the tree stays as it is, the changed files lie beside it.
+    """A series applied to a tree. The tree is not changed; the changed files are in ``changes``.
 
     ``changes`` are sorted by path; ``delta_id`` is a digest of their content. ``steps`` has for
     each of the ``patches`` the changes of the patches up to this one:
@@ -125,7 +125,7 @@ class Applied:
 
     @property
     def subjects(self) -> tuple[str, ...]:
-        """The titles of the patches, in order."""
+        """Return the titles of the patches, in order."""
         return tuple(patch.subject for patch in self.patches)
 
 
@@ -152,7 +152,7 @@ class Kernel:
 
     @property
     def image(self) -> Path:
-        """The bzImage."""
+        """Return the path of the bzImage."""
         return self.path / "bzImage"
 
     @property
@@ -163,13 +163,13 @@ class Kernel:
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that a check has found in a series.
+    """One fault, or a reason to warn, that a check has found in a series.
 
     ``text`` is one line that names the cause. ``outcome`` is WARN or FAIL. ``patch`` is the number
-    of the patch that brings it, 0 if it belongs to the series as a whole. ``file`` (relative to the
+    of the patch that causes it, 0 if it belongs to the series as a whole. ``file`` (relative to the
     tree, "" if none) and ``line`` (None if unknown) are where it stands after that patch.
     ``details`` are lines of a tool's output. ``removed_by`` is the number of a later patch that
-    takes it away again, 0 if none does.
+    corrects it, 0 if none does.
     """
 
     text: str
@@ -188,7 +188,7 @@ class Finding:
 
 @dataclass(frozen=True)
 class Check:
-    """What one check says of a series.
+    """The result of one check of a series.
 
     ``scope`` is "patch" if it judges patch by patch, else "series". ``reason`` says why it could
     not run, or does not apply. ``commands`` are lines for a shell that repeat it. ``notes`` are
@@ -210,5 +210,5 @@ class Check:
 
     @property
     def first_bad(self) -> int:
-        """The number of the first patch with a finding; 0 if none has one of its own."""
+        """Return the number of the first patch with a finding; 0 if all belong to the series."""
         return min((found.patch for found in self.findings if found.patch), default=0)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Choose the tree that a series is reviewed on, from what the series says of its base.
+"""Choose the tree on which a series is reviewed, from the series' statements about its base.
 
 In this order: the tree that the user names (a git repository at the series' ``base-commit``, if it
 has that commit); the newest base whose files are exactly those that the series' diffs were made
@@ -28,7 +28,7 @@ _OLD = re.compile(rb"^--- (?:a/)?([^\t\n]+)", re.M)
 
 @dataclass(frozen=True)
 class Chosen:
-    """What to review: the words for KERNEL and SERIES, and how the base was chosen, in a line."""
+    """The values of KERNEL and SERIES to review, and one line that says how the base was chosen."""
 
     kernel: str
     series: str
@@ -79,7 +79,7 @@ def _at_base_commit(kernel: str, series: str, *, stage: Stage) -> tuple[str, str
 
 
 def _found(series: str, *, stage: Stage) -> Chosen:
-    """Return the newest base that takes the series exactly, or else at all."""
+    """Return the newest base with exactly the files of the diffs, else the newest that applies."""
     refusals: list[HarnessError] = []
     for name in BASES:
         stage.note(f"trying {name}")

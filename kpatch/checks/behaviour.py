@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks of what the series' kernel does: each boots it, and the unpatched kernel beside it.
+"""The checks that boot the series' kernel, and the unpatched kernel to compare with.
 
-A report or a failure that the unpatched kernel has too is not the series' and is told in a note.
+A report or a failure that the unpatched kernel has too is a note, not a finding.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SMOKE = "REQ-INT-02 or REQ-INT-06 or REQ-INT-07 or REQ-ERR-01"
 
 
 def smoke(context: Context) -> Iterator[Finding]:
-    """Boot the kernel after each patch, run the tests of SMOKE; yield what fails or is reported.
+    """Boot the kernel after each patch and run the tests SMOKE; yield failures and reports.
 
     A patch after which the kernel does not build is not judged here.
     """
@@ -143,13 +143,13 @@ def _unless_missed(done: suite.Suite, found: list[Finding]) -> list[Finding]:
 
 
 def _everywhere(judged: Judgement, number: int) -> dict[str | None, int]:
-    """Return ``number`` for every place of a run on one state: the boot, and each test."""
+    """Return a mapping of the boot (None) and of each test to the patch ``number``."""
     tests = [test.id for test in judged.tests]
     return dict.fromkeys([None, *tests, *(fault.test for fault in judged.faults)], number)
 
 
 def _incidents(judged: Judgement | RunResult, series: str, patch: int) -> Iterator[Finding]:
-    """Yield a finding for what fails outside of tests: the boot, the VM, the guest's records."""
+    """Yield a finding for each failure outside of tests: of the boot, the VM, or the records."""
     for incident in judged.incidents:
         blamable = incident.outcome in (Outcome.FAIL, Outcome.CRASH, Outcome.HANG)
         if incident.series == series and blamable:

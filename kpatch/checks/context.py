@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What a check gets to work with: the series, the state after each patch, and kernels of them."""
+"""The input of a check: the series, the state after each patch, and the kernels of these."""
 
 from __future__ import annotations
 
@@ -61,17 +61,17 @@ class Context:
 
     @property
     def tree(self) -> Tree:
-        """The pristine tree."""
+        """Return the pristine tree."""
         return self.applied.tree
 
     @property
     def patches(self) -> tuple[Patch, ...]:
-        """The patches in order; the first has number 1."""
+        """Return the patches in order; the first has number 1."""
         return self.applied.patches
 
     @property
     def base(self) -> Applied:
-        """The tree without the series, as the negative control: its builds are shared by all."""
+        """Return the negative control on the tree. Its builds are shared with other runs."""
         return Applied(self.tree, catalog.CONTROL, (), (), apply.delta_id(()))
 
     def after(self, count: int) -> Applied:
@@ -104,7 +104,7 @@ class Context:
         return file.read_bytes() if file.is_file() else None
 
     def note(self, text: str) -> None:
-        """Tell the reader of the review a fact that is no finding."""
+        """Add a note to the check: a fact for the reader that is no finding."""
         self.notes.append(text)
 
     def memo(
@@ -112,7 +112,8 @@ class Context:
     ) -> tuple[Finding, ...]:
         """Return the findings of ``find``, kept in the cache under ``name`` and ``parts``.
 
-        ``parts`` are all that the findings depend on: ids and versions of input and tools.
+        ``parts`` have to name everything that the findings depend on: ids of the input, versions of
+        tools.
         """
         self.parts += 1
 

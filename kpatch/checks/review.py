@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Review a series: run the checks of `kpatch.checks.table` in order, and record what they say."""
+"""Review a series: run the checks of `kpatch.checks.table` in order, record their results."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from kpatch.tables.outcomes import JUDGED, CheckOutcome, ExitCode
 
 @dataclass(frozen=True)
 class ReviewRequest:
-    """What to review: the ``series`` of a `kpatch.pipeline.Request`, by the checks named.
+    """The parameters of a review: a request with one series, and the names of the checks.
 
     ``fail_on`` is the mildest outcome of a check that makes the review fail.
     """
@@ -40,7 +40,7 @@ def review(wanted: ReviewRequest, out: Path, progress: Progress) -> Review:
     """Review one series; the outputs are in ``out``.
 
     HarnessError if the series is refused (exit 2) or does not apply (exit 3), an option is wrong,
-    or ``out`` cannot be used. KeyboardInterrupt passes through; what is known has been written.
+    or ``out`` cannot be used. After a KeyboardInterrupt the results so far are written.
     """
     chosen = table.selected(wanted.checks)
     tools.require_all()
@@ -83,7 +83,7 @@ def _left_out(
 
 
 class _Reviewing:
-    """A review under way: the applied series, and the checks that are done."""
+    """A review that is running: the applied series, and the results of its checks so far."""
 
     def __init__(self, wanted: ReviewRequest, progress: Progress, output: OutputDir) -> None:
         self.checks: list[Check] = []
@@ -102,7 +102,7 @@ class _Reviewing:
         self._applied: Applied = Pipeline(self._request, progress).apply(self._name)
 
     def run(self, row: table.Row) -> Check:
-        """Run one check and return what it says; an error of the harness makes it not judged."""
+        """Run one check and return its result. After an error of the harness it is not judged."""
         request = self._request
         began = time.monotonic()
         findings: tuple[Finding, ...] = ()
@@ -145,7 +145,7 @@ class _Reviewing:
         )
 
     def result(self, code: ExitCode) -> Review:
-        """Return the review as far as it has come."""
+        """Return the review with the results so far."""
         tree, series = self._applied.tree, self._applied.series
         return Review(
             exit_code=code,
@@ -176,7 +176,7 @@ def worst(findings: Iterable[Finding]) -> CheckOutcome:
 
 
 def _order(finding: Finding) -> tuple[int, int, str, int]:
-    """Order findings: the worst first, then by patch, file and line."""
+    """Return the key to sort findings by: the worst first, then by patch, file and line."""
     return (
         -JUDGED.index(finding.outcome),
         finding.patch,

@@ -37,17 +37,17 @@ class Suite:
 
     @property
     def mechanism(self) -> str:
-        """The mechanism of the series' kernel, as declared or detected."""
+        """Return the mechanism of the series' kernel, declared or detected."""
         return next(item.mechanism for item in self.result.series if item.name == self.series)
 
     @property
     def tests(self) -> list[TestResult]:
-        """The results of the series' tests."""
+        """Return the results of the series' tests."""
         return [test for test in self.result.tests if test.series == self.series]
 
     @property
     def failed(self) -> list[TestResult]:
-        """The series' tests that do not end as they have to, without those of the base too."""
+        """Return the series' tests with an unexpected outcome, unless the base has it too."""
         of_base = {
             test.id for test in self.result.tests if test.series == catalog.BASE and not test.ok
         }
@@ -55,7 +55,7 @@ class Suite:
 
     @property
     def faults(self) -> list[SeenFault]:
-        """The reports of the series' kernel, without those that the harness is known to cause."""
+        """Return the reports of the series' kernel, without those that the harness causes."""
         return [it for it in self.result.faults if it.series == self.series and not it.known]
 
 
@@ -192,7 +192,7 @@ def findings(
 
 
 def infra(judgement: Judgement | RunResult, series: str) -> str:
-    """Return why a run may have missed something, "" if nothing shows that."""
+    """Return the reason why a run may have missed a fault; "" if there is none."""
     return next(
         (
             sanitize.line(incident.message)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The checks, a row each, in the order in which they run: what costs least comes first."""
+"""The table of the checks, in the order in which they run: from fast to slow."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ QUICK, PLAIN, DEBUG = "quick", "plain", "debug"
 
 @dataclass(frozen=True)
 class Row:
-    """A check: ``run`` yields what it finds, in any order.
+    """A check: ``run`` yields its findings, in any order.
 
-    ``title`` says in a line what it finds. ``scope`` is "patch" if each finding belongs to a patch,
-    else "series". ``group`` is what it costs: seconds a patch (QUICK), minutes in the plain flavor
-    (PLAIN), or runs of the debug flavor (DEBUG). `run` raises `CouldNotRunError` or
+    ``title`` is one line about its findings. ``scope`` is "patch" if each finding belongs to a
+    patch, else "series". ``group`` is its duration: seconds a patch (QUICK), minutes in the plain
+    flavor (PLAIN), or runs of the debug flavor (DEBUG). `run` raises `CouldNotRunError` or
     `NotApplicableError` (kpatch.checks.context) where it judges nothing.
     """
 

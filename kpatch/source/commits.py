@@ -110,7 +110,7 @@ def _no_ancestor(
 
 
 def _refuse_merges(what: str, listed: tuple[int, str]) -> None:
-    """HarnessError (exit 2) if the output of rev-list names a merge commit."""
+    """Raise HarnessError (exit 2) if ``listed``, the output of rev-list, has a merge commit."""
     lines: Sequence[str] = listed[1].splitlines()
     for head, title in zip(lines[::2], lines[1::2], strict=False):
         commit = head.removeprefix("commit ")

@@ -49,7 +49,7 @@ class Requirement:
     first: str | None = None
 
     def testable_on(self, base: str) -> bool:
-        """Whether kernels of the release line ``base`` ("7.3") can be tested for it."""
+        """Return whether kernels of the release line ``base`` ("7.3") can be tested for it."""
         return contract.testable(self.first, base)
 
     def promised_by(self, mechanism: str) -> bool:

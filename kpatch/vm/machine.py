@@ -206,7 +206,7 @@ def load(table: Path = TABLE) -> Machine:
 
 
 def asl(machine: Machine) -> str:
-    """The test firmware's source."""
+    """Return the source of the test firmware, in ASL."""
     sources, unrelated = list(machine.sources), list(machine.unrelated)
     return template.render(TEMPLATE, sources=sources, unrelated=unrelated)
 

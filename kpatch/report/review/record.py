@@ -29,7 +29,7 @@ class PatchInfo:
 
 @dataclass(frozen=True)
 class Review:
-    """What is said of a series by all checks.
+    """The result of a review: the results of all checks of a series.
 
     ``subject`` and ``message_id`` are those of the mail that begins the thread; ``version`` is 2
     for [PATCH v2 …]. ``base`` says how the base was chosen. ``started`` is UTC in ISO 8601,
@@ -57,7 +57,7 @@ class Review:
     error: ErrorInfo | None = None
 
     def count(self, outcome: CheckOutcome) -> int:
-        """Return how many checks ended so."""
+        """Return the number of checks with this outcome."""
         return Counter(check.outcome for check in self.checks)[outcome]
 
 

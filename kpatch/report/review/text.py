@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as text for a mail."""
+"""Write a review as text, for a mail."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ FORMATS: dict[str, Callable[[Review], str]] = {
 
 
 def write(output: OutputDir, review: Review) -> None:
-    """Write every file of ``FORMATS``; HarnessError (exit 7) if the disk does not take it."""
+    """Write every file of ``FORMATS``; HarnessError (exit 7) if it cannot be written."""
     contents = {name: render(review) for name, render in FORMATS.items()}
     for name, content in contents.items():
         output.write(name, content)
