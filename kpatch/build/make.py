@@ -56,7 +56,7 @@ def run(
             line=line,
             log=file,
         )
-    # bwrap tells of a signal by 128 and its number.
+    # If a signal killed make, bwrap exits with 128 + the signal's number.
     if marker is not None and 0 <= status <= 128:
         marker.unlink()
     if status != 0:

@@ -62,7 +62,7 @@ def smoke(context: Context) -> Iterator[Finding]:
 def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[Finding]:
     """Yield a finding for each promise of every kernel that the series breaks, and each report."""
     done = suite.whole(context, flavor)
-    # A crash is told by the kernel's report, whichever requirement the test belongs to.
+    # For a crash the kernel's report is the finding, and not the requirement of the test.
     crashed = [test for test in done.failed if test.outcome is Outcome.CRASH]
     failed = [test for test in done.failed if _general(test) and test not in crashed]
     blamed = suite.first_bad(context, flavor, [*crashed, *failed])

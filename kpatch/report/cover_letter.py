@@ -33,8 +33,7 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).parent / "templates" / "cover-letter.j2"
 COVER = "cover.txt"
 
-# What git format-patch has for a title and a text that somebody still has to write; git
-# send-email refuses the first.
+# The placeholders of git format-patch for title and text; git send-email refuses the first.
 NO_TITLE, NO_TEXT = "*** SUBJECT HERE ***", "*** BLURB HERE ***"
 
 MAIL_WIDTH = 75

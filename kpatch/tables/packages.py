@@ -24,8 +24,8 @@ RUN = {
     "qemu-system-x86_64": "qemu-system-x86",
 }
 
-# Named where there is no PATH: the guest's first program, in ktests/init.sh; what the kernel's
-# selftests include and are linked with.
+# Files that are used by their path: the guest's shell, in ktests/init.sh, and a header and library
+# of the kernel's selftests.
 FILES = {
     Path("/bin/busybox"): "busybox-static",
     Path("/usr/include/uuid/uuid.h"): "uuid-dev",

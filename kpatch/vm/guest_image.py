@@ -38,7 +38,7 @@ from kpatch.vm.machine import Machine
 
 SUITE = ("ktests", "uapi")
 
-# What the suite imports, and all that these need in turn, goes into the image.
+# The packages that the suite imports. The image has these and the packages that they require.
 PACKAGES = ("pytest", "pyroute2", "cffi")
 
 # Parts of the standard library that no test needs; without them the image is half the size.
@@ -71,7 +71,7 @@ UNUSED = frozenset(
 # knows, which takes seconds under emulation; its modules are whole without that.
 EMPTIED = ("pyroute2/__init__.py",)
 
-# Run by the image's interpreter: imports what the suite does, for ktests/bundle.py.
+# The image's interpreter runs this: it imports the suite's dependencies, for ktests/bundle.py.
 BUNDLING = """
 import sys
 project, site, root, seen_as = sys.argv[1:]
@@ -85,7 +85,7 @@ from ktests import bundle
 bundle.write(f"{root}/lib/bundle", root, seen_as)
 """
 
-# Run by ours, and by pytest's rules: has it collect the suite, then bundles the rest of that.
+# The harness's interpreter runs this: pytest collects the suite; the other modules are bundled.
 COLLECTING = """
 import sys, pytest
 root, seen_as, *options = sys.argv[1:]
@@ -177,7 +177,8 @@ def _suite(folder: Path, facts: str, clients: Path | None, stage: Stage) -> None
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     if clients is not None:
         shutil.copytree(clients, root / "clients")
-    # First what pytest takes as it is: it would compile that itself, by time stamp, and stale.
+    # The other modules are compiled first: pytest would compile them by time stamp, and the byte
+    # code would be stale in the image.
     _compile(root, MOUNT / "suite", stage, skip=r"/(test_[^/]*|conftest)\.py$")
     _compile_tests(root, stage)
     erofs.pack(root, folder / "image.erofs", stage)

@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 # A guest that reads nothing for so long gets no more messages.
 SEND_SECONDS = 5.0
-# A device that the kernel has let go of is deleted when the slot is off, in a fraction of a second.
+# After the kernel has released a device it powers the slot off, in a fraction of a second.
 DELETE_SECONDS = 10.0
 POLL_SECONDS = 0.02
 # Larger than a socket's buffer: one recv() returns everything that is queued.
