@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Install the missing Debian packages, and make the virtual environment from the lock file.
 
-On other systems no package is installed; the command that installs them is printed.
+On a system other than Debian and its derivatives no package is installed; the command that would
+install them is printed.
 
 ``python3 kpatch/bootstrap.py`` runs under the system's Python before the virtual environment
 exists, so it uses the standard library only. A step that has been done is skipped; the check takes
