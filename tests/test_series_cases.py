@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The series of tests/series, and what the checks say about each (tests/series/expected.toml)."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from kpatch.checks import table
+from kpatch.errors import HarnessError
+from kpatch.lib.stage import Silent
+from kpatch.model import Applied
+from kpatch.series import apply, catalog
+from kpatch.source import resolve
+from kpatch.tables.outcomes import CheckOutcome, ExitCode
+from tests import commandline
+
+FOLDER = Path(__file__).parent / "series"
+AUTHOR = "vfio-acpi tests <tests@vfio-acpi.invalid>"
+BASE, OLDER_BASE = "7.3", "6.12"
+
+# Refusals, which end a review before its first check.
+REFUSED = {"input": ExitCode.USAGE, "base": ExitCode.APPLY}
+
+# Checks that do not exist yet. A series of such a check is only applied.
+MISSING = {"acpi-off", "kconfig", "kernel-doc", "mail", "sparse", "uapi", "vfio-modules", "w1"}
+
+# Series whose check exists, and does not look for the defect yet.
+NOT_FOUND_YET = {"warning-taken-away"}  # bisect says nothing about warnings
+
+
+@dataclass(frozen=True)
+class Case:
+    """A series and what is expected of it: a table of expected.toml."""
+
+    name: str
+    check: str
+    outcome: CheckOutcome
+    defect: str
+    patch: int = 0
+    finding: str = ""
+
+    @property
+    def mbox(self) -> Path:
+        """The file of the series."""
+        return FOLDER / f"{self.name}.mbox"
+
+    def applied(self, base: str) -> Applied:
+        """Apply the series to ``base``; HarnessError if it is refused."""
+        tree = resolve.resolve(base, stage=Silent())
+        return apply.apply(tree, catalog.load(str(self.mbox), base), stage=Silent())
+
+    def matches(self, text: str) -> bool:
+        """Return whether ``text`` is of the finding that is expected."""
+        return re.search(self.finding, text) is not None
+
+
+def read(text: str) -> tuple[Case, ...]:
+    """Return the cases of a file like expected.toml."""
+    return tuple(
+        Case(name, outcome=CheckOutcome(row.pop("outcome")), **row)
+        for name, row in tomllib.loads(text).items()
+    )
+
+
+CASES = read((FOLDER / "expected.toml").read_text())
+TAKEN = [case for case in CASES if case.check not in REFUSED]
+JUDGED = [case for case in TAKEN if case.check not in MISSING and case.name not in NOT_FOUND_YET]
+
+
+def named(cases: list[Case]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("case", cases, ids=lambda case: case.name)
+
+
+def known() -> set[str]:
+    return {*table.GROUPS, *(row.name for row in table.CHECKS)}
+
+
+def test_every_file_has_its_row() -> None:
+    assert {path.stem for path in FOLDER.glob("*.mbox")} == {case.name for case in CASES}
+
+
+def test_rows_name_checks() -> None:
+    assert {case.check for case in CASES} - set(REFUSED) <= known() | MISSING
+    assert not MISSING & known(), "these exist now: take them out of MISSING"
+    assert {case.name for case in CASES} >= NOT_FOUND_YET
+
+
+def test_rows_say_what_is_found() -> None:
+    for case in CASES:
+        good = case.outcome is CheckOutcome.PASS
+        assert good == case.name.startswith("good-") == (not case.finding), case.name
+        assert good or case.check in REFUSED or case.patch, case.name
+
+
+@named(list(CASES))
+def test_nobody_else_signs(case: Case) -> None:
+    text = case.mbox.read_text()
+    assert set(re.findall(r"^(?:From|[A-Z][a-z-]+-by): (.*)$", text, re.M)) == {AUTHOR}
+
+
+@pytest.mark.trees
+@named(TAKEN)
+def test_applies(case: Case) -> None:
+    applied = case.applied(BASE)
+    assert case.patch <= len(applied.subjects)
+    assert applied.changes
+
+
+@pytest.mark.trees
+@named([case for case in CASES if case.check in REFUSED])
+def test_refused(case: Case) -> None:
+    with pytest.raises(HarnessError) as caught:
+        case.applied(BASE)
+    assert caught.value.code is REFUSED[case.check]
+    assert case.matches(str(caught.value))
+
+
+@pytest.mark.trees
+def test_wrong_base_applies_to_its_own() -> None:
+    [case] = (case for case in CASES if case.check == "base")
+    assert case.applied(OLDER_BASE).changes
+
+
+def test_case_can_miss() -> None:
+    case = read('[a]\ncheck = "w1"\noutcome = "warn"\ndefect = ""\nfinding = "x.* unused"')[0]
+    assert case.matches("'x' is unused")
+    assert not case.matches("'y' is unused")
+
+
+@pytest.mark.vm
+@named(JUDGED)
+def test_check_finds_it(case: Case, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    argv = ("check", "--kernel", BASE, "--series", str(case.mbox), "--checks", case.check)
+    ended = commandline.run(*argv, "--out", str(out), out=out)
+    record = json.loads((ended.out / "review.json").read_text())
+    assert_judged(case, record["checks"])
+
+
+def assert_judged(case: Case, checks: list[dict[str, Any]]) -> None:
+    """Assert that the checks found what is expected, and nothing else."""
+    outcomes = {one["outcome"] for one in checks} - {"not-selected", "not-applicable"}
+    findings = [found for one in checks for found in one["findings"]]
+    assert outcomes == {case.outcome.value}, findings
+    if case.finding:
+        assert {found["patch"] for found in findings} == {case.patch}, findings
+        told = ["\n".join((found["text"], *found["details"])) for found in findings]
+        assert any(map(case.matches, told)), told
