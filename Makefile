@@ -59,11 +59,16 @@ test: lint
 # builds and boots kernels.
 .PHONY: test-host
 test-host: ready
-	$(VENV)python -m pytest -m "not vm"
+	$(VENV)python -m pytest -m "not vm and not check"
 
 .PHONY: test-vm
 test-vm: ready
-	$(VENV)python -m pytest -m "vm and not faults"
+	$(VENV)python -m pytest -m "vm and not faults and not check"
+
+## make test-check    reviews of whole series, and the report in a browser
+.PHONY: test-check
+test-check: ready
+	$(VENV)python -m pytest -m check
 
 ## make faults        see every planted fault break its requirements; WHOLE=1: by the whole suite
 .PHONY: faults

@@ -169,7 +169,8 @@ class Finding:
     of the patch that causes it, 0 if it belongs to the series as a whole. ``file`` (relative to the
     tree, "" if none) and ``line`` (None if unknown) are where it stands after that patch.
     ``details`` are lines of a tool's output. ``removed_by`` is the number of a later patch that
-    corrects it, 0 if none does.
+    corrects it, 0 if none does. ``command`` is a line for a shell that repeats it, "" if those of
+    the check do.
     """
 
     text: str
@@ -179,6 +180,7 @@ class Finding:
     line: int | None = None
     details: tuple[str, ...] = ()
     removed_by: int = 0
+    command: str = ""
 
     @property
     def place(self) -> str:
@@ -191,9 +193,10 @@ class Check:
     """The result of one check of a series.
 
     ``scope`` is "patch" if it judges patch by patch, else "series". ``reason`` says why it could
-    not run, or does not apply. ``commands`` are lines for a shell that repeat it. ``notes`` are
-    facts for the reader that are no findings (a warning that the base has too). ``reused`` of its
-    ``parts`` (patches, builds) were taken from an earlier review. ``seconds`` is its duration.
+    not run, or does not apply. ``commands`` are lines for a shell that repeat it or a part of it;
+    the last one repeats all of it. ``notes`` are facts for the reader that are no findings (a
+    warning that the base has too). ``reused`` of its ``parts`` (patches, builds) were taken from an
+    earlier review. ``seconds`` is its duration.
     """
 
     name: str

@@ -88,7 +88,7 @@ class Request:
         known = series.origin is not Origin.MBOX
         named = series.name if known else str(series.mailboxes[0])
         options = {
-            "--kernel": _from_anywhere(self.kernel),
+            "--kernel": from_anywhere(self.kernel),
             "--series": named,
             "--flavor": self.flavor,
             "--accel": self.accel,
@@ -119,7 +119,7 @@ class Request:
         return names[: next((n for n, path in enumerate(paths) if path in itself), 0)]
 
 
-def _from_anywhere(kernel: str) -> str:
+def from_anywhere(kernel: str) -> str:
     """Return ``kernel`` (see `kpatch.source.resolve`) with a relative path made absolute.
 
     A URL loses its secrets, since the command is stored in the result. Whoever repeats the command
@@ -174,7 +174,7 @@ class Pipeline:
 
         Its time is predicted from earlier stages of the same name, kernel, flavor and ``work``.
         """
-        kind = " ".join([_from_anywhere(self.request.kernel), self.request.flavor, *work])
+        kind = " ".join([from_anywhere(self.request.kernel), self.request.flavor, *work])
         with self.progress.stage(name, series=series_name, kind=kind) as stage:
             yield stage
 

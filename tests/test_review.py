@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -116,6 +117,31 @@ def test_findings_are_kept_for_the_next_review(check: Any) -> None:
     assert len(calls) == 1
     assert first["findings"] == second["findings"] != []
     assert (first["parts"], first["reused"], second["reused"]) == (1, 0, 1)
+
+
+def test_record_names_what_was_judged_and_repeats_it(check: Any, tmp_path: Path) -> None:
+    def find(context: Context) -> Iterator[Finding]:
+        context.tool("sparse", "0.6.4")
+        context.stage.command(["sparse", "a b.c"])
+        yield WARNING
+
+    _, record = check(find, fail_on=CheckOutcome.WARN)
+    [patch] = record["patches"]
+    [judged] = record["checks"]
+    assert len(patch["sha256"]) == 64
+    assert record["fail_on"] == "warn"
+    assert record["tools"]["sparse"] == "0.6.4"
+    assert {"compiler", "vfio-acpi"} < set(record["tools"])
+    words = shlex.split(record["command"])
+    assert words[1:4] == ["-m", "kpatch", "check"]
+    options = dict(zip(words[4::2], words[5::2], strict=True))
+    assert options["--kernel"] == str(tmp_path / "tree")
+    assert options["--series"] == str(tmp_path / "one.mbox")
+    assert options["--fail-on"] == "warn"
+    assert judged["commands"] == [
+        "sparse 'a b.c'",
+        record["command"].replace(options["--checks"], "c0"),
+    ]
 
 
 @pytest.mark.parametrize("row", table.CHECKS, ids=lambda row: row.name)

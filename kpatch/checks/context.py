@@ -5,10 +5,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kpatch.build import config, kernel, worktree
 from kpatch.lib import cache
@@ -16,10 +15,10 @@ from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Finding, Kernel, Patch, Tree
 from kpatch.report.output_dir import OutputDir
+from kpatch.report.review.record import finding_of
 from kpatch.series import apply, catalog
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.limits import DEFAULTS, Limits
-from kpatch.tables.outcomes import CheckOutcome
 
 KIND = "checks"
 FINDINGS = "findings.json"
@@ -41,7 +40,8 @@ class Context:
     ``kernel_argument`` that of the tree. ``stage`` is the progress of the check that runs; its
     commands become the check's. ``progress`` is for parts that are stages of their own. A check
     keeps in ``shared`` what later checks of the review use again. A check that reuses results of an
-    earlier review counts them in ``reused`` of ``parts``.
+    earlier review counts them in ``reused`` of ``parts``. ``tools`` (names and versions) and
+    ``configs`` (ids of the series' configs by flavor) are those of all checks of the review.
     """
 
     applied: Applied
@@ -55,6 +55,8 @@ class Context:
     accel: str = "auto"
     mechanism: str | None = None
     limits: Limits = DEFAULTS
+    tools: dict[str, str] = field(default_factory=dict)
+    configs: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     parts: int = 0
     reused: int = 0
@@ -92,6 +94,8 @@ class Context:
                 flavor=chosen,
                 stage=self.stage,
             )
+        if state.delta_id == self.applied.delta_id:
+            self.configs[flavor] = resolved.config_id
         return kernel.build(state, resolved, jobs=self.jobs, stage=self.stage)
 
     def content(self, state: Applied, path: str) -> bytes | None:
@@ -102,6 +106,10 @@ class Context:
         file = self.tree.path / path
         # A path of a patch has been checked against symbolic links (kpatch.series.apply).
         return file.read_bytes() if file.is_file() else None
+
+    def tool(self, name: str, version: str) -> None:
+        """Tell the reader of the review that the check uses the tool ``name`` in this version."""
+        self.tools[name] = version
 
     def note(self, text: str) -> None:
         """Add a note to the check: a fact for the reader that is no finding."""
@@ -124,14 +132,3 @@ class Context:
         folder, cached = cache.entry(KIND, cache.digest((name, *parts)), fill)
         self.reused += cached
         return tuple(map(finding_of, json.loads((folder / FINDINGS).read_text(encoding="utf-8"))))
-
-
-def finding_of(item: Mapping[str, Any]) -> Finding:
-    """Return the Finding that ``item``, its JSON form, describes."""
-    return Finding(
-        **{
-            **item,
-            "outcome": CheckOutcome(item["outcome"]),
-            "details": tuple(item["details"]),
-        }
-    )

@@ -3,25 +3,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
+from kpatch import __version__, pipeline
 from kpatch.build import compiler
 from kpatch.checks import base, table
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
 from kpatch.errors import HarnessError
 from kpatch.lib import confine, tools
 from kpatch.lib.progress import Progress
-from kpatch.model import Applied, Check, Finding
+from kpatch.lib.stage import shell_line
+from kpatch.model import Applied, Check, Finding, Origin
 from kpatch.pipeline import Pipeline, Request
 from kpatch.report import result
 from kpatch.report.output_dir import OutputDir, open_output_dir
 from kpatch.report.review import write
-from kpatch.report.review.record import PatchInfo, Review
+from kpatch.report.review.record import PatchInfo, Review, worst
+from kpatch.series import catalog
 from kpatch.tables.outcomes import JUDGED, CheckOutcome, ExitCode
+
+PYTHON = ".venv/bin/python"
+"""The interpreter in commands for a reader, from the folder of the project."""
 
 
 @dataclass(frozen=True)
@@ -87,7 +94,10 @@ class _Reviewing:
 
     def __init__(self, wanted: ReviewRequest, progress: Progress, output: OutputDir) -> None:
         self.checks: list[Check] = []
+        self._wanted = wanted
         self._shared: dict[str, object] = {}
+        self._tools = {"vfio-acpi": __version__, "compiler": compiler.detect().identity}
+        self._configs: dict[str, str] = {}
         self._started = datetime.now(UTC)
         self._clock = time.monotonic()
         self._progress = progress
@@ -99,6 +109,7 @@ class _Reviewing:
         self._base = chosen.how
         self._request = replace(wanted.request, kernel=chosen.kernel, series=(chosen.series,))
         self._name = chosen.series
+        self._repeat = _command(wanted, self._request)
         self._applied: Applied = Pipeline(self._request, progress).apply(self._name)
 
     def run(self, row: table.Row) -> Check:
@@ -120,7 +131,11 @@ class _Reviewing:
                 request.accel,
                 request.mechanism,
                 request.limits,
+                self._tools,
+                self._configs,
             )
+            if row.group is not table.QUICK:
+                context.tool("qemu", pipeline.qemu_version())
             try:
                 findings = tuple(sorted(row.run(context), key=_order))
                 outcome = worst(findings)
@@ -137,7 +152,7 @@ class _Reviewing:
             outcome,
             findings,
             reason,
-            tuple(dict.fromkeys(stage.record.commands)),
+            (*dict.fromkeys(stage.record.commands), shell_line([*self._repeat[:-1], row.name])),
             tuple(context.notes),
             context.parts,
             context.reused,
@@ -154,25 +169,47 @@ class _Reviewing:
             message_id=series.message_id,
             version=series.version,
             patches=tuple(
-                PatchInfo(patch.number, patch.subject, " ".join(patch.author), patch.message_id)
+                PatchInfo(
+                    patch.number,
+                    patch.subject,
+                    " ".join(patch.author),
+                    patch.message_id,
+                    hashlib.sha256(patch.diff).hexdigest(),
+                )
                 for patch in self._applied.patches
             ),
             started=self._started.strftime("%Y-%m-%dT%H:%M:%SZ"),
             seconds=round(time.monotonic() - self._clock, 3),
+            fail_on=self._wanted.fail_on,
             kernel=result.KernelInfo(tree.version, tree.provider, tree.tree_id, tree.origin),
             base=self._base,
             flavor=self._request.flavor,
+            config_id=self._configs.get(self._request.flavor, ""),
             confinement=confine.described(),
-            tools={"compiler": compiler.detect().identity},
+            tools=dict(self._tools),
             checks=tuple(self.checks),
             stages=tuple(self._progress.records),
+            command=shell_line(self._repeat),
         )
 
 
-def worst(findings: Iterable[Finding]) -> CheckOutcome:
-    """Return the outcome of a check with these findings; PASS if there are none."""
-    outcomes = (finding.outcome for finding in findings)
-    return max(outcomes, key=JUDGED.index, default=CheckOutcome.PASS)
+def _command(wanted: ReviewRequest, request: Request) -> list[str]:
+    """Return the command that repeats the review ``wanted``, in a checkout of the project.
+
+    It names the tree of ``request``, and the file in which a series from standard input is kept.
+    """
+    [series] = request.series
+    if catalog.origin(series) is Origin.MBOX:
+        series = str(catalog.place(series))
+    options = {
+        "--kernel": pipeline.from_anywhere(request.kernel),
+        "--series": series,
+        "--fail-on": "" if wanted.fail_on is CheckOutcome.FAIL else wanted.fail_on.value,
+        "--mechanism": request.mechanism or "",
+        "--checks": ",".join(wanted.checks),
+    }
+    given = [word for name, value in options.items() if value for word in (name, value)]
+    return [PYTHON, "-m", "kpatch", "check", *given]
 
 
 def _order(finding: Finding) -> tuple[int, int, str, int]:

@@ -81,10 +81,20 @@ SERIES = option(
 ONE_SERIES = option(
     "--series", "SERIES", default="base", metavar="NAME|MAIL", help="The series to take."
 )
-ONE_SERIES_REQUIRED = option(
+
+
+def _unless_b4(ctx: click.Context, option: click.Parameter, series: str | None) -> str | None:
+    """Return ``series``; click.MissingParameter if there is none, and b4 does not give it."""
+    if series is None and ctx.params.get("b4") is None:
+        raise click.MissingParameter(ctx=ctx, param=option)
+    return series
+
+
+SERIES_TO_JUDGE = option(
     "--series",
     "SERIES",
-    required=True,
+    callback=_unless_b4,
+    show_default="with --b4, what b4 hands over",
     metavar="NAME|MAIL",
     help="The series to judge: a name, an mbox, maildir or folder of patches, - for standard "
     "input, or BASE..TIP, commits of the git repository KERNEL.",
@@ -103,6 +113,12 @@ FAIL_ON = option(
     default=CheckOutcome.FAIL.value,
     type=click.Choice((CheckOutcome.WARN.value, CheckOutcome.FAIL.value)),
     help="The mildest finding that makes the review fail.",
+)
+B4 = click.option(
+    "--b4",
+    type=click.Choice(("prep", "review")),
+    is_eager=True,  # --series looks at it
+    help="Answer b4: review what it hands over on standard input, see docs/check.md.",
 )
 FLAVOR = option(
     "--flavor",

@@ -4,19 +4,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from kpatch.cli import options
 from kpatch.cli.guard import guarded
 from kpatch.cli.request import pipeline_of, test_request
+from kpatch.errors import HarnessError
 from kpatch.tables.outcomes import CheckOutcome, ExitCode
+
+if TYPE_CHECKING:
+    from kpatch.checks.review import ReviewRequest
 
 
 @click.command()
 @options.KERNEL_OF_SERIES
-@options.ONE_SERIES_REQUIRED
+@options.SERIES_TO_JUDGE
 @options.CHECKS
 @options.FAIL_ON
 @options.JOBS
@@ -27,25 +31,66 @@ from kpatch.tables.outcomes import CheckOutcome, ExitCode
 @options.BOOT_LIMIT
 @options.TEST_LIMIT
 @options.RUN_LIMIT
+@options.B4
 @options.VERBOSE
 @guarded
 def check(
-    series: str, checks: str, fail_on: str, out: Path, verbose: bool, **wanted: Any
-) -> ExitCode:
+    series: str | None, out: Path, b4: str | None, verbose: bool, **wanted: Any
+) -> ExitCode | None:
     """Judge a series patch by patch: its form, its builds, its uAPI and what it does."""
-    from kpatch.checks import review, table
+    from kpatch.checks import review
     from kpatch.lib.progress import Progress
     from kpatch.report.review import text, write
 
-    request = review.ReviewRequest(
-        test_request(series=(series,), **wanted),
-        tuple(checks.replace(",", " ").split()) or table.DEFAULT,
-        CheckOutcome(fail_on),
-    )
+    if b4 is not None:
+        _answer(b4, **wanted)
+        return None
+    assert series is not None
+    request = _review_request(series, **wanted)
     outcome = review.review(request, out, Progress(echo=verbose))
     click.echo(text.render(outcome), nl=False)
-    click.echo(f"review: {out}/{write.REVIEW}")
+    more = len(write.FORMATS) - len(write.SHOWN)
+    shown = ", ".join(str(out / name) for name in write.SHOWN)
+    click.echo(f"\nreview: {shown} and {more} more files in {out}")
     return outcome.exit_code
+
+
+def _review_request(series: str, *, checks: str, fail_on: str, **wanted: Any) -> ReviewRequest:
+    """Return the request for a review by the options of ``check``."""
+    from kpatch.checks import review, table
+
+    words = tuple(checks.replace(",", " ").split())
+    request = test_request(series=(series,), **wanted)
+    return review.ReviewRequest(request, words or table.DEFAULT, CheckOutcome(fail_on))
+
+
+def _answer(command: str, **wanted: Any) -> None:
+    """Print the answer for the ``command`` of b4 that has called, and nothing else on any stream.
+
+    The exit code is 0, whatever the answer: b4 counts another one without output as a failure, but
+    a review may fail by another patch than the one that b4 asks for. The files of the review are in
+    the cache, a folder for each series and set of options.
+    """
+    import io
+    import os
+    import sys
+
+    from kpatch.checks import b4, review
+    from kpatch.lib import cache
+    from kpatch.lib.progress import Progress
+    from kpatch.report.review import b4 as answers
+
+    answer, refusal = answers.ANSWERS[command]
+    try:
+        asked = b4.asked(sys.stdin.buffer.read(), Path.cwd(), os.environ)
+        wanted["kernel"] = asked.kernel
+        request = _review_request(asked.series, **wanted)
+        out = cache.folder("b4") / cache.digest((str(request),))
+        outcome = review.review(request, out, Progress(file=io.StringIO()))
+    except HarnessError as error:
+        click.echo(refusal(error), nl=False)
+    else:
+        click.echo(answer(outcome, asked.patch), nl=False)
 
 
 @click.command()

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Render the project's Jinja templates of mails, Markdown and ASL, without HTML's escapes."""
+"""Render the project's Jinja templates of mails, Markdown, ASL and HTML."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 
-def render(template: Path, **values: Any) -> str:
+def render(template: Path, *, html: bool = False, **values: Any) -> str:
     """Return the text of ``template`` with ``values``, ending as the template does.
 
-    A line that holds a block's tag alone leaves nothing. jinja2.TemplateError for a template that
+    A line that holds a block's tag alone leaves nothing. ``html``: the values are text, in which
+    the characters of HTML's syntax are escaped. jinja2.TemplateError for a template that
     is wrong, or uses a name that is none of ``values``.
     """
     # The import takes 0.1 s; most runs find the rendered text in the cache.
@@ -21,6 +22,6 @@ def render(template: Path, **values: Any) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
         keep_trailing_newline=True,
-        autoescape=False,  # noqa: S701 - no markup
+        autoescape=html,  # noqa: S701 - the other templates are no markup
     )
     return environment.from_string(template.read_text(encoding="utf-8")).render(values)

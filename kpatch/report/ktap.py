@@ -3,6 +3,10 @@
 
 Text from a guest is written to diagnostic lines only, after the test's id: on a result line a
 parser could take text after a "#" for a directive.
+
+The kernel's own parser, tools/testing/kunit/kunit.py, knows SKIP alone of the directives: it counts
+"ok … # XFAIL" as passed, and "not ok … # ERROR" as failed. KTAP has no other form for a test that
+fails as expected; kselftest.h prints the same.
 """
 
 from __future__ import annotations
@@ -10,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from kpatch.lib import sanitize
+from kpatch.report.ktap_lines import description, diagnostic, tail
 from kpatch.report.result import RunResult
 from kpatch.tables.outcomes import Outcome
 from kpatch.verdict.judge import Incident, TestResult
-
-MESSAGE_LINES = 40
 
 # Directives of KTAP, which give a parser more than "ok" and "not ok".
 _DIRECTIVES = {
@@ -42,10 +45,10 @@ def render(result: RunResult) -> str:
         warnings = (
             str(it) for entry in result.series if entry.name == name for it in entry.warnings
         )
-        lines += _diagnostic(_description(name), "\n".join(map(sanitize.line, warnings)))
+        lines += diagnostic(description(name), "\n".join(map(sanitize.line, warnings)))
         if result.error is not None:
-            lines += _diagnostic("error", f"{result.error.what}: {result.error.cause}")
-        lines.append(f"{'ok' if fine else 'not ok'} {number} {_description(name)}")
+            lines += diagnostic("error", f"{result.error.what}: {result.error.cause}")
+        lines.append(f"{'ok' if fine else 'not ok'} {number} {description(name)}")
     return "\n".join(lines) + "\n"
 
 
@@ -59,7 +62,7 @@ def _series(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> Itera
 
 
 def _test(test: TestResult) -> tuple[bool, str, str, list[str]]:
-    name = _description(test.id)
+    name = description(test.id)
     if test.ok and test.expected is Outcome.FAIL:
         directive = "XFAIL fails without the series, as it must"
     else:
@@ -67,23 +70,10 @@ def _test(test: TestResult) -> tuple[bool, str, str, list[str]]:
         if not test.ok and test.outcome in (Outcome.SKIP, Outcome.XFAIL):
             directive = f"ERROR unexpected {test.outcome.value}"  # a parser takes SKIP for harmless
     diagnostics = [f"# {name}: requirement {sanitize.line(test.requirement)}"]
-    return test.ok, name, _tail(directive), diagnostics + _diagnostic(name, test.message)
+    return test.ok, name, tail(directive), diagnostics + diagnostic(name, test.message)
 
 
 def _incident(incident: Incident) -> tuple[bool, str, str, list[str]]:
     name = f"VM {incident.vm}" if incident.vm else "suite"
-    directive = _tail(_DIRECTIVES.get(incident.outcome, ""))
-    return False, name, directive, _diagnostic(name, incident.message)
-
-
-def _diagnostic(name: str, message: str) -> list[str]:
-    lines = [line for line in sanitize.clean(message).splitlines() if line.strip()]
-    return [f"# {name}: {line}" for line in lines[:MESSAGE_LINES]]
-
-
-def _description(name: str) -> str:
-    return sanitize.line(name).replace("#", "%23")
-
-
-def _tail(directive: str) -> str:
-    return f" # {directive}" if directive else ""
+    directive = tail(_DIRECTIVES.get(incident.outcome, ""))
+    return False, name, directive, diagnostic(name, incident.message)

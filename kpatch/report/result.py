@@ -165,15 +165,7 @@ def load(path: Path) -> RunResult:
 
     HarnessError (exit 7) if it cannot be read, or does not fit the schema of this version.
     """
-    try:
-        data = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise _error(path, error.strerror or str(error)) from error
-    except ValueError as error:
-        raise _error(path, f"is no JSON: {error}") from error
-    complaint = violation(data)
-    if complaint:
-        raise _error(path, complaint)
+    data = read(path, SCHEMA, again="run the tests again")
     del data["schema_version"], data["verdict"]
     known: dict[str, Callable[[Any], Any]] = {
         "exit_code": ExitCode,
@@ -181,7 +173,7 @@ def load(path: Path) -> RunResult:
         "accel": _maybe(lambda item: Accel(**item)),
         "error": _maybe(lambda item: ErrorInfo(**item)),
         "series": _each(_series),
-        "stages": _each(lambda item: StageRecord(**{**item, "commands": tuple(item["commands"])})),
+        "stages": _each(stage_of),
         "tests": _each(_test),
         "incidents": _each(lambda item: Incident(**{**item, "outcome": Outcome(item["outcome"])})),
         "faults": _each(lambda item: SeenFault(**{**item, "place": Place(item["place"])})),
@@ -189,16 +181,38 @@ def load(path: Path) -> RunResult:
     return RunResult(**{key: known.get(key, _same)(value) for key, value in data.items()})
 
 
-def violation(data: object) -> str:
-    """Return the first violation of the schema by ``data``; "" if it is valid."""
+def read(path: Path, schema: Path, *, again: str) -> dict[str, Any]:
+    """Read the JSON file ``path`` and hold it against ``schema``.
+
+    HarnessError (exit 7, with the hint ``again``) if it cannot be read, or does not fit.
+    """
+    try:
+        data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        cause = violation(data, schema)
+    except OSError as error:
+        cause = error.strerror or str(error)
+    except ValueError as error:
+        cause = f"is no JSON: {error}"
+    if cause:
+        raise HarnessError(str(path), cause, hint=again, code=ExitCode.LOST)
+    return data
+
+
+def violation(data: object, schema: Path = SCHEMA) -> str:
+    """Return the first violation of the JSON schema in the file ``schema``; "" if there is none."""
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 
-    validator = Draft202012Validator(json.loads(SCHEMA.read_text(encoding="utf-8")))
+    validator = Draft202012Validator(json.loads(schema.read_text(encoding="utf-8")))
     error = best_match(validator.iter_errors(data))
     if error is None:
         return ""
-    return f"does not fit {SCHEMA.name}: {error.json_path}: {error.message[:200]}"
+    return f"does not fit {schema.name}: {error.json_path}: {error.message[:200]}"
+
+
+def stage_of(item: Mapping[str, Any]) -> StageRecord:
+    """Return the StageRecord that ``item``, its JSON form, describes."""
+    return StageRecord(**{**item, "commands": tuple(item["commands"])})
 
 
 def _series(item: dict[str, Any]) -> SeriesInfo:
@@ -226,7 +240,3 @@ def _maybe(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
 
 def _each(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda values: tuple(make(value) for value in values)
-
-
-def _error(path: Path, cause: str) -> HarnessError:
-    return HarnessError(str(path), cause, hint="run the tests again", code=ExitCode.LOST)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from kpatch.report import commands, junit, ktap, result, tables
+from kpatch.report import commands, junit, kcidb, ktap, result, tables
 from kpatch.report.output_dir import OutputDir
 from kpatch.report.result import RunResult
 
@@ -18,6 +18,7 @@ RESULT = "result.json"
 FORMATS: dict[str, Callable[[RunResult], str | bytes]] = {
     "junit.xml": junit.render,  # for CI systems
     "results.ktap": ktap.render,  # for the kernel's own tools
+    "kcidb.json": kcidb.render,  # for kernelci.org
     "summary.txt": tables.render,  # what the run prints at its end
     "commands.txt": commands.render,  # the exact commands of every stage
     # Everything, for programs (result.schema.json). The last one: a reader that finds it finds

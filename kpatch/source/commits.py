@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,14 +21,17 @@ from kpatch.source import git
 RANGE = re.compile(r"(?P<base>(?:[^\s/.]|[/.](?!\.))+)(?P<dots>\.\.\.?)(?P<tip>(?![/.])\S*)")
 
 # Options of git format-patch that fix what a repository's settings could change.
+DIFF = ("--no-ext-diff", "--no-textconv")
 FORMAT = (
-    "--no-ext-diff",
-    "--no-textconv",
+    *DIFF,
     "--full-index",
     "--no-signature",
     "--no-renames",
     "--zero-commit",
 )
+
+SEARCHED = 500
+"""Commits that `of_patch` looks at: more than a series has."""
 
 
 @dataclass(frozen=True)
@@ -119,3 +122,39 @@ def _refuse_merges(what: str, listed: tuple[int, str]) -> None:
             f"has the merge commit {commit[:12]} ({title})",
             hint="rebase: a series is a row of patches without merges",
         )
+
+
+def of_patch(repository: Path, title: str, changed: Sequence[str]) -> str | None:
+    """Return the id of the newest commit up to HEAD that is a patch; None if there is none.
+
+    The commit has the patch's ``title``, and its diff, read with or without renames, has exactly
+    the lines ``changed`` that begin with "+" or "-". SEARCHED commits are looked at. HarnessError
+    (exit 2): no repository.
+    """
+    what = f"KERNEL={repository}"
+    head = git.find(repository, "HEAD", what=what)
+    if head is None:
+        raise HarnessError(what, "is no git repository", hint="call it from a kernel's repository")
+    with git.shadow(head) as environment:
+        log = ("git", "log", "--first-parent", f"-n{SEARCHED}", "--format=%H %s", head.commit)
+        _, output = capture(log, env=environment)
+        for line in output.splitlines():
+            commit, _, subject = line.partition(" ")
+            if " ".join(subject.split()) != title:
+                continue
+            for renames in ("--no-renames", "--find-renames"):
+                show = ("git", "show", "--format=", *DIFF, renames, commit)
+                if list(changed_lines(capture(show, env=environment)[1])) == list(changed):
+                    return commit
+    return None
+
+
+def changed_lines(diff: str) -> Iterator[str]:
+    """Yield the lines of ``diff`` that begin with "+" or "-", without white space at their ends.
+
+    Lines before the first "diff --git" are left out, and the line before a mail's signature.
+    """
+    _, start, rest = diff.partition("\ndiff --git ") if "\ndiff --git " in diff else ("", "", diff)
+    for line in f"{start}{rest}".splitlines():
+        if line.startswith(("+", "-")) and line.rstrip() != "--":
+            yield line.rstrip()

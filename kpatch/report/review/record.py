@@ -1,30 +1,37 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The record of a review, and its JSON form."""
+"""The record of a review, and its JSON form (review.schema.json has every field)."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
 
 from kpatch.lib.stage import StageRecord
-from kpatch.model import Check
-from kpatch.report.result import ErrorInfo, KernelInfo
-from kpatch.tables.outcomes import CheckOutcome, ExitCode
+from kpatch.model import Check, Finding
+from kpatch.report import result
+from kpatch.report.result import KernelInfo
+from kpatch.tables.outcomes import JUDGED, CheckOutcome, ExitCode
 
 SCHEMA_VERSION = 1
+SCHEMA = Path(__file__).with_name("review.schema.json")
 
 
 @dataclass(frozen=True)
 class PatchInfo:
-    """A patch of the series: its number, title, author, and the Message-ID of its mail ("")."""
+    """A patch of the series: its number, title, author, and the Message-ID of its mail ("").
+
+    ``sha256`` is that of its diff, in hexadecimal digits; "" if unknown.
+    """
 
     number: int
     subject: str
     author: str
     message_id: str = ""
+    sha256: str = ""
 
 
 @dataclass(frozen=True)
@@ -33,7 +40,9 @@ class Review:
 
     ``subject`` and ``message_id`` are those of the mail that begins the thread; ``version`` is 2
     for [PATCH v2 …]. ``base`` says how the base was chosen. ``started`` is UTC in ISO 8601,
-    ``seconds`` the duration. ``tools`` maps names to versions. ``error`` ended the review early.
+    ``seconds`` the duration. ``tools`` maps names to versions. ``config_id`` is that of the
+    series' kernel, "" if none was configured. ``command`` is a line for a shell that repeats the
+    review. ``fail_on`` is the mildest outcome of a check that makes the review fail.
     """
 
     exit_code: ExitCode
@@ -44,6 +53,7 @@ class Review:
     patches: tuple[PatchInfo, ...]
     started: str
     seconds: float
+    fail_on: CheckOutcome = CheckOutcome.FAIL
     kernel: KernelInfo | None = None
     base: str = ""
     flavor: str = ""
@@ -51,17 +61,100 @@ class Review:
     confinement: str = ""
     tools: Mapping[str, str] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
-    notes: tuple[str, ...] = ()
     stages: tuple[StageRecord, ...] = ()
     command: str = ""
-    error: ErrorInfo | None = None
 
-    def count(self, outcome: CheckOutcome) -> int:
-        """Return the number of checks with this outcome."""
-        return Counter(check.outcome for check in self.checks)[outcome]
+    @property
+    def title(self) -> str:
+        """The subject of the thread, or else the name of the series."""
+        return self.subject or self.name
+
+    @property
+    def judged(self) -> tuple[Check, ...]:
+        """The checks that have judged the series, in order."""
+        return tuple(check for check in self.checks if check.outcome in JUDGED)
+
+    @property
+    def findings(self) -> tuple[tuple[Check, Finding], ...]:
+        """Every finding and its check, the worst first, then in the order of the checks."""
+        pairs = [(check, found) for check in self.checks for found in check.findings]
+        return tuple(sorted(pairs, key=lambda pair: -JUDGED.index(pair[1].outcome)))
+
+    def ended(self, outcome: CheckOutcome) -> tuple[Check, ...]:
+        """Return the checks that ended so, in order."""
+        return tuple(check for check in self.checks if check.outcome is outcome)
+
+    def counts(self, outcome: CheckOutcome) -> bool:
+        """Return whether a finding of this outcome makes the review fail."""
+        return JUDGED.index(outcome) >= JUDGED.index(self.fail_on)
+
+    def places(self, check: Check) -> dict[int, tuple[Finding, ...]]:
+        """Return the findings of a check by the number of the patch, 0 for the whole series.
+
+        A check that judges patch by patch has every patch, and one of the series number 0, with
+        findings or without; the other numbers are there if they have any. A check that has not
+        judged has none.
+        """
+        if check.outcome not in JUDGED:
+            return {}
+        every = [one.number for one in self.patches] if check.scope == "patch" else [0]
+        found = [one.patch for one in check.findings]
+        return {
+            number: tuple(one for one in check.findings if one.patch == number)
+            for number in sorted({*every, *found})
+        }
+
+    def patch(self, number: int) -> str:
+        """Return "patch 2/3 (title)"; "the series" for number 0."""
+        for one in self.patches:
+            if one.number == number:
+                return f"patch {number}/{len(self.patches)} ({one.subject})"
+        return "the series"
+
+
+def worst(findings: Iterable[Finding]) -> CheckOutcome:
+    """Return the outcome of a check with these findings; PASS if there are none."""
+    outcomes = (finding.outcome for finding in findings)
+    return max(outcomes, key=JUDGED.index, default=CheckOutcome.PASS)
 
 
 def dump(review: Review) -> str:
     """Return the review as JSON text, keys in the order of the dataclass."""
-    data = {"schema_version": SCHEMA_VERSION, **dataclasses.asdict(review)}
+    data = {
+        "schema_version": SCHEMA_VERSION,
+        "verdict": review.exit_code.word,
+        **dataclasses.asdict(review),
+    }
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def load(path: Path) -> Review:
+    """Read a review from the JSON file ``path``.
+
+    HarnessError (exit 7) if it cannot be read, or does not fit the schema of this version.
+    """
+    data = result.read(path, SCHEMA, again="review the series again")
+    del data["schema_version"], data["verdict"]
+    kernel = data["kernel"]
+    known = {
+        "exit_code": ExitCode(data["exit_code"]),
+        "fail_on": CheckOutcome(data["fail_on"]),
+        "patches": tuple(PatchInfo(**item) for item in data["patches"]),
+        "kernel": None if kernel is None else KernelInfo(**kernel),
+        "checks": tuple(map(_check, data["checks"])),
+        "stages": tuple(map(result.stage_of, data["stages"])),
+    }
+    return Review(**{**data, **known})
+
+
+def finding_of(item: Mapping[str, Any]) -> Finding:
+    """Return the Finding that ``item``, its JSON form, describes."""
+    outcome, details = CheckOutcome(item["outcome"]), tuple(item["details"])
+    return Finding(**{**item, "outcome": outcome, "details": details})
+
+
+def _check(item: Mapping[str, Any]) -> Check:
+    lists = {name: tuple(item[name]) for name in ("commands", "notes")}
+    findings = tuple(map(finding_of, item["findings"]))
+    outcome = CheckOutcome(item["outcome"])
+    return Check(**{**item, **lists, "findings": findings, "outcome": outcome})

@@ -6,17 +6,28 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from kpatch.report.output_dir import OutputDir
-from kpatch.report.review import record, text
+from kpatch.report.review import gitlab, html, junit, kcidb, ktap, markdown, record, sarif, text
 from kpatch.report.review.record import Review
 
 REVIEW = "review.json"
 
-FORMATS: dict[str, Callable[[Review], str]] = {
+FORMATS: dict[str, Callable[[Review], str | bytes]] = {
     "report.txt": text.render,  # for a mail
-    # Everything, for programs. The last one: a reader that finds it finds the others too.
+    "report.html": html.render,  # for a browser
+    "report.md": markdown.render,  # for the summary of a job at GitHub
+    "junit.xml": junit.render,  # for CI systems
+    "results.ktap": ktap.render,  # for the kernel's own tools
+    "kcidb.json": kcidb.render,  # for kernelci.org
+    "report.sarif": sarif.render,  # for code scanning at GitHub, and for editors
+    "gl-code-quality-report.json": gitlab.render,  # for merge requests at GitLab
+    # Everything, for programs (review.schema.json). The last one: a reader that finds it finds the
+    # others too.
     REVIEW: record.dump,
 }
 """The files of a review, in the order in which they are written: name, and what makes them."""
+
+SHOWN = ("report.html", REVIEW)
+"""The files that a command names at its end: for a person, and for a program."""
 
 
 def write(output: OutputDir, review: Review) -> None:

@@ -1,0 +1,92 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""A run as a report for KCIDB: a checkout and a build for each series, and its tests.
+
+Left out are tests that fail as expected: the negative control's, and those at a documented limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from kpatch.report import kcidb_objects as kcidb
+from kpatch.report.result import RunResult, SeriesInfo
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict.judge import TestResult
+
+SUITE = "vfio_acpi"
+
+STATUS = {
+    Outcome.PASS: "PASS",
+    Outcome.FAIL: "FAIL",
+    Outcome.CRASH: "FAIL",
+    Outcome.HANG: "FAIL",
+    Outcome.SKIP: "SKIP",
+    Outcome.LOST: "MISS",
+    Outcome.INFRA: "MISS",
+    Outcome.NOT_JUDGED: "MISS",
+}
+
+UNEXPECTED = "ERROR"
+"""The status of a test that passes where it has to fail, or is skipped where it has to run."""
+
+
+def render(run: RunResult) -> str:
+    """Return the JSON text of the report; it has no object if the run came to no tree."""
+    checkouts: list[dict[str, Any]] = []
+    builds: list[dict[str, Any]] = []
+    tests: list[dict[str, Any]] = []
+    for series in run.series:
+        if run.kernel is None:
+            continue
+        patches = () if not series.patches else None
+        words = (series.delta_id or series.name, series.title, run.started, patches)
+        checkouts.append(kcidb.checkout(kcidb.Source(run.kernel, *words)))
+        build = _build(run, series, checkouts[-1]["id"])
+        if build is not None:
+            builds.append(build)
+            tests += _tests(run, series, build["id"])
+    return kcidb.document(checkouts, builds, tests)
+
+
+def _build(run: RunResult, series: SeriesInfo, checkout: str) -> dict[str, Any] | None:
+    """Return the build of a series; None if it was not tried."""
+    status = "PASS" if series.kernel_id else None
+    tried = run.error is not None and run.exit_code is ExitCode.BUILD and series.config_id
+    if status is None and not tried:
+        return None
+    compiler, config_id = run.tools.get("compiler", ""), series.config_id or ""
+    made = kcidb.build(checkout, config=run.flavor, config_id=config_id, compiler=compiler)
+    return {**made, "status": status or "FAIL"}
+
+
+def _tests(run: RunResult, series: SeriesInfo, build: str) -> Iterator[dict[str, Any]]:
+    for test in run.tests:
+        if test.series == series.name and not _expected_failure(test):
+            at = kcidb.path(SUITE, test.requirement, _function(test.id))
+            yield kcidb.test(
+                *(build, at),
+                key=test.id,
+                status=_status(test),
+                log=test.message,
+                seconds=test.seconds,
+            )
+    for number, incident in enumerate(run.incidents):
+        if incident.series == series.name:
+            at, status = kcidb.path(SUITE, "vm"), STATUS[incident.outcome]
+            key = f"VM {incident.vm} ({number})"
+            yield kcidb.test(build, at, key=key, status=status, log=incident.message)
+
+
+def _expected_failure(test: TestResult) -> bool:
+    return test.ok and test.expected in (Outcome.FAIL, Outcome.XFAIL)
+
+
+def _status(test: TestResult) -> str:
+    harmless = test.outcome in (Outcome.PASS, Outcome.SKIP, Outcome.XFAIL)
+    return UNEXPECTED if harmless and not test.ok else STATUS[test.outcome]
+
+
+def _function(test: str) -> str:
+    """Return the name of the function in a test's id, "test_burst.py::test_value[0x81]"."""
+    return test.rpartition("::")[2].partition("[")[0]
