@@ -136,9 +136,12 @@ def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi
     """Return why the value of a constant may change; "" if it may not."""
     if _VERSION.search(name):
         return "a version"
-    within = [one for one, number in added.items() if was <= number <= value]
-    if value > was and within and (END.search(name) or (_last(name, old) and _last(name, new))):
-        return f"an end, which grows with {', '.join(within)}"
+    if value > was and (END.search(name) or (_last(name, old) and _last(name, new))):
+        within = [one for one, number in added.items() if was <= number <= value]
+        # An enumerator in the middle moves the others, which is told of them.
+        within = within or [one for one in _beside(name, new) if one in added]
+        if within:
+            return f"an end, which grows with {', '.join(within)}"
     fresh = value & ~was
     known = 0
     for number in added.values():
@@ -151,6 +154,11 @@ def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi
 def _last(name: str, abi: Abi) -> bool:
     """Return whether ``name`` is the last enumerator of an enum."""
     return any(enum.values and [*enum.values][-1] == name for enum in abi.enums)
+
+
+def _beside(name: str, abi: Abi) -> list[str]:
+    """Return the enumerators of the enum that has ``name``."""
+    return [one for enum in abi.enums if name in enum.values for one in enum.values]
 
 
 def _is_mask(name: str, value: int) -> bool:
@@ -392,7 +400,9 @@ def _new(
     stable = [
         one
         for one in others.rivals(name, value)
-        if _value(now, one) in (None, value) and _value(before, one) in (None, value)
+        if _value(now, one) in (None, value)
+        and _value(before, one) in (None, value)
+        and not numbers.alias(now, one)
     ]
     if stable and not others.without(frozenset({name})).shared:
         text = f"{shown}: the number is that of {stable[0]} in {newest.version} ({group.title})"
@@ -404,7 +414,7 @@ def _new(
         return Remark(f"taken {name}", FAIL, text, name)
     if later is not None:
         return Remark(f"new {name}", NOTE, f"{NEW}{shown}, as in {newest.version}", name)
-    known = newest.version and not rivals and not stable
+    known = newest.version and others.values and not rivals and not others.rivals(name, value)
     free = f" is free in {newest.version} ({group.title})" if known else ""
     return Remark(f"new {name}", NOTE, f"{NEW}{shown}{free}", name)
 

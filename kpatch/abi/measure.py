@@ -118,8 +118,10 @@ def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, b
 def search(at: Bench, entry: Path) -> list[str]:
     """Return gcc's options for the folders in which it looks for headers."""
     folders = [entry / "include", at.installed.path / "include", at.tree / DUMMIES]
-    there = [folder for folder in (*folders, at.own) if folder.is_dir()]
-    return ["-nostdinc", *(word for folder in there for word in ("-isystem", str(folder)))]
+    there = [folder for folder in folders if folder.is_dir()]
+    # Not -isystem, as gcc has few complaints about system headers.
+    words = [word for folder in there for word in ("-I", str(folder))]
+    return ["-nostdinc", *words, "-isystem", str(at.own)]
 
 
 def alone(name: str) -> list[str]:
@@ -152,8 +154,7 @@ def _install(at: Bench, partial: Path, changed: Mapping[str, bytes]) -> str:
     work = partial / "work"
     (work / "scripts").mkdir(parents=True)
     shutil.copy(at.tree / _SCRIPT, work / _SCRIPT)
-    unifdef = ["gcc", "-w", "-o", str(work / "scripts/unifdef"), str(at.tree / _UNIFDEF)]
-    _demand(unifdef, at.run(unifdef, partial))
+    shutil.copy(_unifdef(at), work / "scripts/unifdef")
     for path, content in changed.items():
         (work / path).parent.mkdir(parents=True, exist_ok=True)
         (work / path).write_bytes(content)
@@ -165,6 +166,19 @@ def _install(at: Bench, partial: Path, changed: Mapping[str, bytes]) -> str:
             return said.strip() or f"{_SCRIPT} ended with status {status}"
     shutil.rmtree(work)
     return ""
+
+
+def _unifdef(at: Bench) -> Path:
+    """Return the program scripts/unifdef of the unpatched tree, compiled if it is not cached."""
+
+    def fill(partial: Path) -> None:
+        argv = ["gcc", "-w", "-o", str(partial / "unifdef"), str(at.tree / _UNIFDEF)]
+        status, said = at.run(argv, partial)
+        if status:
+            raise make.failure(_UNIFDEF, partial, f"gcc ended with status {status}", said)
+
+    folder, _ = cache.entry(KIND, cache.digest((at.key, _UNIFDEF)), fill)
+    return confine.product(folder, "unifdef")
 
 
 def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: str) -> None:
@@ -190,12 +204,6 @@ def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: s
         bad = {int(number) - 2 for number in re.findall(r"values\.c:(\d+):\d+: error: ", said)}
         kept = [key for number, key in enumerate(names) if number not in bad]
         names = kept if len(kept) < len(names) else []
-
-
-def _demand(argv: Sequence[str], done: tuple[int, str]) -> None:
-    status, said = done
-    if status:
-        raise make.failure(argv[0], Path(argv[-1]), f"ended with status {status}", said)
 
 
 def product(entry: Path, name: str) -> bytes | None:

@@ -63,18 +63,20 @@ class Group:
 
 
 def groups(surface: Surface) -> Iterator[Group]:
-    """Yield the groups of a header; ends and aliases are in none."""
+    """Yield the groups of a header; an enum's end and aliases are in none."""
     abi = surface.abis.get(WIDTHS[0])
     if abi is None:
         return
     for enum in abi.enums:
-        known = {k: v for k, v in enum.values.items() if k not in surface.derived}
+        known = {k: v for k, v in enum.values.items() if not alias(surface, k)}
+        if known and END.search(last := [*known][-1]):
+            del known[last]
         title = f"enum {enum.name}" if enum.name else f"the enum of {next(iter(enum.values), '')}"
-        yield Group("enumerator", title, {k: v for k, v in known.items() if not END.search(k)})
+        yield Group("enumerator", title, known)
     numbers = {
         name: abi.values[name]
         for name, macro in surface.macros.items()
-        if name in abi.values and not alias(surface, name) and not END.search(name)
+        if name in abi.values and not alias(surface, name)
     }
     ioctls = {name for name in numbers if _IOCTL.search(surface.macros[name].body)}
     yield from _by("ioctl", {name: words(name, 2) for name in ioctls}, numbers)
@@ -95,7 +97,9 @@ def groups(surface: Surface) -> Iterator[Group]:
 
 
 def alias(surface: Surface, name: str) -> bool:
-    """Return whether the macro ``name`` is another name of a constant."""
+    """Return whether ``name`` is defined as another constant of the header."""
+    if name not in surface.macros:
+        return name in surface.derived
     match = _ALIAS.fullmatch(surface.macros[name].body)
     return match is not None and match[1] in surface.names
 
