@@ -97,6 +97,21 @@ struct toy_event {
 	};
 };
 
+struct toy_part {
+	__u32 a;
+};
+
+struct toy_whole {
+	union {
+		struct toy_part part;
+		__u8 room[64];
+	};
+};
+
+#define TOY_PART_NONE 0
+#define TOY_BITS (TOY_FLAG_A | 1 << TOY_BIT_TWO)
+#define TOY_BIT_TWO 4
+
 #define TOY_GET_INFO _IO(';', 100)
 #define TOY_GET_EVENT _IOR(';', 101, struct toy_event)
 
@@ -253,6 +268,14 @@ BREAKS: dict[str, tuple[tuple[Edit, ...], str]] = {
         ),
         "struct toy_new: 16 bytes at 64 bit, 12 at 32 bit; use __aligned_u64, "
         "or fill the 4 bytes after a",
+    ),
+    "part of a union grown beyond its room": (
+        (("struct toy_part {\n\t__u32 a;\n", "struct toy_part {\n\t__u32 a[20];\n"),),
+        "struct toy_whole has 80 bytes, had 64",
+    ),
+    "mask grown by a bit without a name": (
+        (("1 << TOY_BIT_TWO)", "1 << TOY_BIT_TWO | 32)"),),
+        "TOY_BITS is 49, was 17",
     ),
     "layout differs by a pointer": (
         (
@@ -413,9 +436,31 @@ GOOD: dict[str, tuple[tuple[Edit, ...], tuple[str, ...]]] = {
     "structure with argsz grown": (
         (("\t__u32 reserved;\n", "\t__u32 reserved;\n\t__u32 more;\n"),),
         (
-            "struct toy_info grows from 16 to 20 bytes, and has argsz",
+            "struct toy_info grows from 16 to 20 bytes; it has argsz",
             "new: member toy_info.more at offset 16",
         ),
+    ),
+    "part of a union grown": (
+        (("struct toy_part {\n\t__u32 a;\n", "struct toy_part {\n\t__u32 a;\n\t__u32 b;\n"),),
+        (
+            "struct toy_part grows from 4 to 8 bytes; the size of struct toy_whole, which has one, "
+            "stays",
+            "new: member toy_part.b at offset 4",
+        ),
+    ),
+    "mask grown by the bit of a new number": (
+        (
+            ("1 << TOY_BIT_TWO)", "1 << TOY_BIT_TWO | 1 << TOY_BIT_NEW)"),
+            ("#define TOY_BIT_TWO 4\n", "#define TOY_BIT_TWO 4\n#define TOY_BIT_NEW 6\n"),
+        ),
+        (
+            "TOY_BITS is 81, was 17: a mask, which grows with the new bits",
+            "new: TOY_BIT_NEW = 6",
+        ),
+    ),
+    "two names for no choice": (
+        (("\tTOY_ONE_INDEX,", "\tTOY_ONE_INDEX,\n\tTOY_DEFAULT = 0,"),),
+        ("new: TOY_DEFAULT = 0",),
     ),
     "member put into an anonymous union": (
         (("\t__u32 count;", "\tunion {\n\t\t__u32 count;\n\t\t__u32 number;\n\t};"),),

@@ -27,9 +27,13 @@ _RESERVED = re.compile(r"(?:\w+[.])*_*(?:pad|padding|rsvd|resv|reserved|unused|m
 _SIZES = ("argsz", "size", "usize")
 # Versions are there to be increased.
 _VERSION = re.compile(r"(?:^|_)(?:VERSION|MINOR|REVISION)(?:_|$)")
+_NOTHING = re.compile(r"_(?:NONE|DEFAULT|UNSPEC|UNSPECIFIED|ANY|INVALID)$")
 _GUARD = re.compile(r"_*\w+_H_*")
 
 NEW = "new: "
+
+MOST_BITS = 64
+"""Bits of a mask."""
 
 SAME_MOST = 3
 """Remarks of one kind and outcome on one patch that are told one by one; more become one."""
@@ -137,15 +141,17 @@ def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi
     if _VERSION.search(name):
         return "a version"
     if value > was and (END.search(name) or (_last(name, old) and _last(name, new))):
-        within = [one for one, number in added.items() if was <= number <= value]
         # An enumerator in the middle moves the others, which is told of them.
-        within = within or [one for one in _beside(name, new) if one in added]
+        within = [one for one in _beside(name, new) if one in added] or [
+            one for one, number in added.items() if was <= number <= value
+        ]
         if within:
             return f"an end, which grows with {', '.join(within)}"
     fresh = value & ~was
     known = 0
     for number in added.values():
-        known |= number if number > 0 else 0
+        # A mask has the new bit itself, or the bit of a new number.
+        known |= max(number, 0) | (1 << number if 0 <= number < MOST_BITS else 0)
     if value & was == was and fresh and fresh & ~known == 0 and _is_mask(name, was):
         return "a mask, which grows with the new bits"
     return ""
@@ -218,27 +224,40 @@ def _structures(before: Surface, now: Surface) -> Iterator[Remark]:
     """Yield structures that are gone, or whose layout differs: one remark for each."""
     for name in before.abis[WIDTHS[0]].structs:
         tag = name.rpartition(" ")[2]
-        faults: dict[str, list[int]] = {}
-        grown: dict[str, None] = {}
+        found: dict[tuple[CheckOutcome, str], list[int]] = {}
         for width in WIDTHS:
-            old = before.abis[width].structs.get(name)
-            new = now.abis[width].structs.get(name)
-            if old is None:
-                continue
-            if new is None:
-                faults.setdefault(f"removes {name}", []).append(width)
-                continue
-            for text in _moved(old, new):
-                faults.setdefault(text, []).append(width)
-            for text in _grown(old, new):
-                grown[text] = None
-        lines = [text + _at(widths) for text, widths in faults.items()]
+            for one in _differences(name, before.abis[width], now.abis[width]):
+                found.setdefault(one, []).append(width)
+        lines = [text + _at(widths) for (said, text), widths in found.items() if said is FAIL]
         if lines:
             more = tuple(lines) if len(lines) > 1 else ()
             yield Remark(f"layout {name}", FAIL, lines[0], tag, more)
-        for text in grown:
-            yield Remark(f"grown {name} {text}", NOTE, text, tag)
+        for said, text in found:
+            if said is NOTE:
+                yield Remark(f"grown {name} {text}", NOTE, text, tag)
         yield from _signs(name, before, now)
+
+
+def _differences(name: str, before: Abi, now: Abi) -> Iterator[tuple[CheckOutcome, str]]:
+    """Yield what differs in a structure at one width, and whether it may."""
+    old, new = before.structs.get(name), now.structs.get(name)
+    if old is None:
+        return
+    if new is None:
+        yield FAIL, f"removes {name}"
+        return
+    for text in _moved(old, new):
+        yield FAIL, text
+    if new.size != old.size:
+        why = _may_grow(old, new, before, now)
+        if why:
+            yield NOTE, f"{name} grows from {old.size} to {new.size} bytes; {why}"
+        else:
+            yield FAIL, f"{name} has {new.size} bytes, had {old.size}"
+    for member, place in new.members.items():
+        if member not in old.members and not _RESERVED.fullmatch(member):
+            label = f"{old.name.rpartition(' ')[2]}.{member}"
+            yield NOTE, f"{NEW}member {label} at offset {_bytes(place.offset)}"
 
 
 def _at(widths: Iterable[int]) -> str:
@@ -247,47 +266,49 @@ def _at(widths: Iterable[int]) -> str:
 
 
 def _moved(old: Struct, new: Struct) -> Iterator[str]:
-    """Yield in which way ``new`` does not have the layout of ``old``."""
-    kept = 0
+    """Yield in which way the members of ``new`` do not have the places of those of ``old``."""
     for name, was in old.members.items():
         member = new.members.get(name)
         if _RESERVED.fullmatch(name):
             continue
-        kept += 1
         label = f"{old.name.rpartition(' ')[2]}.{name}"
         if member is None:
             yield f"removes the member {label}"
         elif member.offset != was.offset:
             yield f"{label} is at offset {_bytes(member.offset)}, was {_bytes(was.offset)}"
-        elif member.size != was.size and not _union_grew(name, was, member, old, new):
+        elif member.size != was.size and not _has_grown(name, was, member, old, new):
             yield f"{label} has {_bytes(member.size)} bytes, had {_bytes(was.size)}"
-    if new.size != old.size and not _may_grow(old, new):
-        yield f"{old.name} has {new.size} bytes, had {old.size}"
 
 
-def _union_grew(name: str, was: Member, now: Member, old: Struct, new: Struct) -> bool:
-    """Return whether a member has grown in a structure whose size did not change: a nested union.
+def _has_grown(name: str, was: Member, now: Member, old: Struct, new: Struct) -> bool:
+    """Return whether a member that is a structure has grown, and the outer size stays.
 
-    Its own members are compared one by one.
+    It is in a union then, or takes the place of reserved members. The members of the inner
+    structure are compared one by one, here or as those of a structure of its own.
     """
-    inner = f"{name}."
-    nested = any(one.startswith(inner) for one in old.members)
-    return nested and now.size > was.size and new.size == old.size
+    inner = was.of or any(one.startswith(f"{name}.") for one in old.members)
+    return bool(inner) and now.size > was.size and new.size == old.size
 
 
-def _may_grow(old: Struct, new: Struct) -> bool:
-    """Return whether the caller tells the kernel which size the structure has in his program."""
-    return new.size > old.size and any(one in old.members for one in _SIZES)
-
-
-def _grown(old: Struct, new: Struct) -> Iterator[str]:
-    if new.size != old.size and _may_grow(old, new):
-        sizer = next(one for one in _SIZES if one in old.members)
-        yield f"{old.name} grows from {old.size} to {new.size} bytes, and has {sizer}"
-    for name, member in new.members.items():
-        if name not in old.members and not _RESERVED.fullmatch(name):
-            label = f"{old.name.rpartition(' ')[2]}.{name}"
-            yield f"{NEW}member {label} at offset {_bytes(member.offset)}"
+def _may_grow(old: Struct, new: Struct, before: Abi, now: Abi) -> str:
+    """Return why a structure may have another size; "" if it may not."""
+    if new.size < old.size:
+        return ""
+    # The caller tells the kernel which size the structure has in his program.
+    for sizer in _SIZES:
+        if sizer in old.members:
+            return f"it has {sizer}"
+    outer = [
+        one.name
+        for one in before.structs.values()
+        if any(member.of == old.name for member in one.members.values())
+    ]
+    there = (now.structs.get(name) for name in outer)
+    if outer and all(
+        one is not None and one.size == before.structs[one.name].size for one in there
+    ):
+        return f"the size of {', '.join(outer)}, which has one, stays"
+    return ""
 
 
 def _signs(name: str, before: Surface, now: Surface) -> Iterator[Remark]:
@@ -403,11 +424,12 @@ def _new(
         if _value(now, one) in (None, value)
         and _value(before, one) in (None, value)
         and not numbers.alias(now, one)
+        and not _nothing(value, name, one)
     ]
     if stable and not others.without(frozenset({name})).shared:
         text = f"{shown}: the number is that of {stable[0]} in {newest.version} ({group.title})"
         return Remark(f"taken {name}", FAIL, text, name)
-    rivals = group.rivals(name, value)
+    rivals = [one for one in group.rivals(name, value) if not _nothing(value, name, one)]
     moved = [one for one in rivals if _value(before, one) not in (None, value)]
     if rivals and not moved and not group.without(frozenset({name})).shared:
         text = f"{shown}: the number is that of {rivals[0]} ({group.title})"
@@ -417,6 +439,11 @@ def _new(
     known = newest.version and others.values and not rivals and not others.rivals(name, value)
     free = f" is free in {newest.version} ({group.title})" if known else ""
     return Remark(f"new {name}", NOTE, f"{NEW}{shown}{free}", name)
+
+
+def _nothing(value: int, *names: str) -> bool:
+    """Return whether a name of 0 is one for the absence of a choice, which may have two."""
+    return value == 0 and any(_NOTHING.search(name) for name in names)
 
 
 def _value(surface: Surface, name: str) -> int | None:

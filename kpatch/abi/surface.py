@@ -33,12 +33,16 @@ _SIGNED = (0x05, 0x06)  # DW_ATE_signed, DW_ATE_signed_char
 
 @dataclass(frozen=True)
 class Member:
-    """Offset and size of a member in bits; ``signed`` and ``pointer`` describe its type."""
+    """Offset and size of a member in bits; ``signed`` and ``pointer`` describe its type.
+
+    ``of`` is the name of the structure that it is one or an array of, "" for other types.
+    """
 
     offset: int
     size: int
     signed: bool = False
     pointer: bool = False
+    of: str = ""
 
 
 @dataclass(frozen=True)
@@ -211,7 +215,7 @@ def _walk(
         label = prefix + _text(child)
         signed = kind is not None and _attribute(kind, "DW_AT_encoding") in _SIGNED
         if _text(child):
-            members[label] = Member(start + offset, size, signed, pointer)
+            members[label] = Member(start + offset, size, signed, pointer, _tag(kind))
         if kind is not None and kind.tag in AGGREGATES and not _text(kind):
             inner = f"{label}." if _text(child) else prefix
             _walk(kind, inner, start + offset, members, holes)
@@ -224,6 +228,12 @@ def _walk(
     left = 8 * (_attribute(die, "DW_AT_byte_size") or 0) - end
     if die.tag == "DW_TAG_structure_type" and left >= 8 and last:
         holes[last] = left // 8
+
+
+def _tag(kind: DIE | None) -> str:
+    if kind is None or kind.tag not in AGGREGATES or not _text(kind):
+        return ""
+    return f"{AGGREGATES[kind.tag]} {_text(kind)}"
 
 
 def _bits(member: DIE) -> int:
