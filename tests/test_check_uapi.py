@@ -108,6 +108,15 @@ struct toy_whole {
 	};
 };
 
+struct toy_bits {
+	__u32 bits:4;
+	__u32 bits_rsvd:28;
+};
+
+struct virtio_toy_config {
+	__u32 space;
+};
+
 #define TOY_PART_NONE 0
 #define TOY_BITS (TOY_FLAG_A | 1 << TOY_BIT_TWO)
 #define TOY_BIT_TWO 4
@@ -462,6 +471,17 @@ GOOD: dict[str, tuple[tuple[Edit, ...], tuple[str, ...]]] = {
         (("\tTOY_ONE_INDEX,", "\tTOY_ONE_INDEX,\n\tTOY_DEFAULT = 0,"),),
         ("new: TOY_DEFAULT = 0",),
     ),
+    "reserved bits used": (
+        (("\t__u32 bits_rsvd:28;", "\t__u32 more:4;\n\t__u32 bits_rsvd:24;"),),
+        ("new: member toy_bits.more at offset 0 and 4 bits",),
+    ),
+    "config space of virtio grown": (
+        (("\t__u32 space;\n", "\t__u32 space;\n\t__u32 more;\n"),),
+        (
+            "struct virtio_toy_config grows from 4 to 8 bytes; its size is told beside it",
+            "new: member virtio_toy_config.more at offset 4",
+        ),
+    ),
     "member put into an anonymous union": (
         (("\t__u32 count;", "\tunion {\n\t\t__u32 count;\n\t\t__u32 number;\n\t};"),),
         ("new: member toy_info.number at offset 8",),
@@ -603,6 +623,20 @@ def test_header_that_does_not_compile_in_the_base_is_not_judged(
     tree = planted(tmp_path / "broken", "#include <stdlib.h>\n" + HEADER)
     with pytest.raises(CouldNotRunError, match="no changed header compiles in the base"):
         check("#include <stdlib.h>\n" + edited(("FEATURES 7", "FEATURES 8")), tree=tree)
+
+
+@pytest.mark.usefixtures("quick")
+def test_base_without_dummies_takes_those_of_the_newest(
+    check: Check, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = "#include <stdlib.h>\n" + HEADER
+    newest = planted(tmp_path / "newest", text, "9.10.2")
+    (newest.path / "usr/dummy-include").mkdir(parents=True)
+    (newest.path / "usr/dummy-include/stdlib.h").touch()
+    monkeypatch.setattr(resolve, "resolve", lambda spec, *, stage: newest)
+    tree = replace(planted(tmp_path / "older", text), base="6.1", tree_id="older")
+    findings, _ = check(text.replace("FEATURES 7", "FEATURES 8"), tree=tree)
+    assert texts(findings) == ["TOY_FEATURES is 8, was 7"]
 
 
 # ---- cache and confinement -----------------------------------------------------------------------

@@ -22,9 +22,15 @@ from kpatch.tables.outcomes import CheckOutcome
 FAIL, WARN, NOTE = CheckOutcome.FAIL, CheckOutcome.WARN, CheckOutcome.PASS
 
 # Members whose place a new member may take, since user space has to set them to zero.
-_RESERVED = re.compile(r"(?:\w+[.])*_*(?:pad|padding|rsvd|resv|reserved|unused|mbz|spare)\w*")
+_RESERVED = re.compile(
+    r"(?:\w+[.])*(?:\w*_)?(?:pad|padding|rsvd|resv|reserved|unused|mbz|spare)_?\d*_*"
+)
 # Members by which the caller tells the size of the structure that it knows.
 _SIZES = ("argsz", "size", "usize")
+# Structures whose size is known from elsewhere: a device's feature bits, or another argument.
+_SIZED = re.compile(
+    r"struct (?:virtio_\w*config|landlock_\w+_attr|open_how|clone_args|mount_attr|xattr_args)"
+)
 # Versions are there to be increased.
 _VERSION = re.compile(r"(?:^|_)(?:VERSION|MINOR|REVISION)(?:_|$)")
 _NOTHING = re.compile(r"_(?:NONE|DEFAULT|UNSPEC|UNSPECIFIED|ANY|INVALID)$")
@@ -298,6 +304,8 @@ def _may_grow(old: Struct, new: Struct, before: Abi, now: Abi) -> str:
     for sizer in _SIZES:
         if sizer in old.members:
             return f"it has {sizer}"
+    if _SIZED.fullmatch(old.name):
+        return "its size is told beside it"
     outer = [
         one.name
         for one in before.structs.values()

@@ -29,7 +29,7 @@ from kpatch.build.headers import Installed
 from kpatch.errors import HarnessError
 from kpatch.lib import cache, confine, environment, process
 from kpatch.lib.stage import Stage
-from kpatch.model import Applied
+from kpatch.model import Applied, Tree
 
 KIND = "uapi"
 
@@ -68,13 +68,15 @@ _UNIFDEF = "scripts/unifdef.c"
 class Bench:
     """The environment in which headers are compiled: an unpatched tree and its installed headers.
 
-    ``key`` is the id of both and of the compiler, whose own headers are in ``own``.
+    ``key`` is the id of both and of the compiler, whose own headers are in ``own``. ``dummies`` are
+    headers of the C library for the headers that include some.
     """
 
     base: Applied
     installed: Installed
     key: str
     own: Path
+    dummies: Path
 
     @property
     def tree(self) -> Path:
@@ -83,17 +85,24 @@ class Bench:
 
     def run(self, argv: Sequence[str], out: Path) -> tuple[int, str]:
         """Run ``argv`` confined: it reads the tree and the headers, and writes to ``out``."""
+        readable = [self.installed.path]
+        if not self.dummies.is_relative_to(self.tree):
+            readable.append(self.dummies)
         bounded = ["timeout", "--kill-after=1", str(MOST_SECONDS), *argv]
-        return confine.make(bounded, source=self.tree, out=out, readable=[self.installed.path])
+        return confine.make(bounded, source=self.tree, out=out, readable=readable)
 
 
-def bench(base: Applied, *, jobs: int, stage: Stage) -> Bench:
-    """Return the Bench of the unpatched tree ``base``; HarnessError as `headers.install`."""
+def bench(base: Applied, *, spare: Tree | None, jobs: int, stage: Stage) -> Bench:
+    """Return the Bench of the unpatched tree ``base``; HarnessError as `headers.install`.
+
+    The dummy headers are those of the tree ``spare`` if the base has none.
+    """
     installed = headers.install(base, jobs=jobs, stage=stage)
     argv = ["gcc", "-print-file-name=include"]
     _, own = process.capture(argv, env=environment.clean())
-    key = cache.digest((RECIPE, headers.headers_id(base)))
-    return Bench(base, installed, key, Path(own.strip()))
+    lender = base.tree if spare is None or (base.tree.path / DUMMIES).is_dir() else spare
+    key = cache.digest((RECIPE, headers.headers_id(base), lender.tree_id))
+    return Bench(base, installed, key, Path(own.strip()), lender.path / DUMMIES)
 
 
 def installed_name(path: str) -> str:
@@ -117,7 +126,7 @@ def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, b
 
 def search(at: Bench, entry: Path) -> list[str]:
     """Return gcc's options for the folders in which it looks for headers."""
-    folders = [entry / "include", at.installed.path / "include", at.tree / DUMMIES]
+    folders = [entry / "include", at.installed.path / "include", at.dummies]
     there = [folder for folder in folders if folder.is_dir()]
     # Not -isystem, as gcc has few complaints about system headers.
     words = [word for folder in there for word in ("-I", str(folder))]

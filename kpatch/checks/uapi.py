@@ -14,7 +14,7 @@ from kpatch.abi.probe import WIDTHS
 from kpatch.abi.surface import Surface
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
 from kpatch.errors import HarnessError
-from kpatch.model import Applied, Finding
+from kpatch.model import Applied, Finding, Tree
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
 from kpatch.tables.bases import DEFAULT_BASE
@@ -50,8 +50,11 @@ class _Headers:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._read: dict[Path, Surface] = {}
-        self._bench = measure.bench(context.base, jobs=context.jobs, stage=context.stage)
-        self._newest = self._resolve()
+        tree = self._resolve()
+        self._bench = self._set_up(context.base, tree)
+        self._newest = None if tree is None else self._bench
+        if tree is not None and tree != context.tree:
+            self._newest = self._set_up(_unpatched(tree), tree)
 
     def before(self, path: str) -> Surface:
         """Return the header in the base; an empty Surface if it has none."""
@@ -106,18 +109,24 @@ class _Headers:
             gcc = ["gcc", f"-m{width}", *measure.search(bench, entry)]
             self._context.stage.command([*gcc, *measure.alone(name)])
 
-    def _resolve(self) -> Bench | None:
-        """Return the newest base's headers; None, with a note, if it cannot be had."""
+    def _set_up(self, base: Applied, newest: Tree | None) -> Bench:
+        context = self._context
+        return measure.bench(base, spare=newest, jobs=context.jobs, stage=context.stage)
+
+    def _resolve(self) -> Tree | None:
+        """Return the newest base; None, with a note, if it cannot be had."""
         context = self._context
         if context.tree.base == NEWEST:
-            return self._bench
+            return context.tree
         try:
-            tree = resolve.resolve(NEWEST, stage=context.stage)
-            base = Applied(tree, catalog.CONTROL, (), (), apply.delta_id(()))
-            return measure.bench(base, jobs=context.jobs, stage=context.stage)
+            return resolve.resolve(NEWEST, stage=context.stage)
         except HarnessError as error:
             context.note(f"whether numbers are free in {NEWEST} is not known: {error}")
             return None
+
+
+def _unpatched(tree: Tree) -> Applied:
+    return Applied(tree, catalog.CONTROL, (), (), apply.delta_id(()))
 
 
 def _follow(context: Context, header: _Headers, path: str) -> Iterator[Finding]:
