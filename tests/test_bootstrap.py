@@ -30,7 +30,12 @@ SCRIPT = ROOT / "kpatch" / "bootstrap.py"
 OURS = {"kconfig", "kpatch", "ktests", "tests", "uapi"}
 
 # The distributions of modules whose names differ from their distribution's.
-DISTRIBUTIONS = {"_cffi_backend": "cffi", "qemu": "qemu.qmp", "virtme": "virtme-ng"}
+DISTRIBUTIONS = {
+    "_cffi_backend": "cffi",
+    "elftools": "pyelftools",
+    "qemu": "qemu.qmp",
+    "virtme": "virtme-ng",
+}
 
 
 @pytest.fixture

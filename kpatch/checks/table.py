@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from kpatch.checks import behaviour, bisect
+from kpatch.checks import behaviour, bisect, uapi
 from kpatch.checks.context import Context
 from kpatch.errors import HarnessError
 from kpatch.model import Finding
@@ -33,6 +33,13 @@ class Row:
 
 
 CHECKS: tuple[Row, ...] = (
+    Row(
+        "uapi",
+        "Headers for user space keep names, values and layouts, and take free numbers.",
+        "patch",
+        QUICK,
+        uapi.check,
+    ),
     Row("bisect", "Each patch builds and links.", "patch", QUICK, bisect.check),
     Row(
         "smoke",

@@ -1,0 +1,488 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compare a header of the uAPI with the unpatched tree's: what breaks user space, what is new.
+
+Programs that were compiled with the old header run on the new kernel, and sources written for the
+old header have to compile with the new one. So names, values, sizes and offsets stay; things may be
+added, where the kernel's documentation of uAPI headers lets them be (Documentation/process/
+botching-up-ioctls.rst: no implicit padding, the same layout at 32 and 64 bit).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+
+from kpatch.abi import numbers
+from kpatch.abi.numbers import END, Group
+from kpatch.abi.probe import WIDTHS
+from kpatch.abi.surface import Abi, Member, Struct, Surface
+from kpatch.tables.outcomes import CheckOutcome
+
+FAIL, WARN, NOTE = CheckOutcome.FAIL, CheckOutcome.WARN, CheckOutcome.PASS
+
+# Members whose place a new member may take, since user space has to set them to zero.
+_RESERVED = re.compile(
+    r"(?:\w+[.])*(?:\w*_)?(?:pad|padding|rsvd|resv|reserved|unused|mbz|spare)_?\d*_*"
+)
+# Members by which the caller tells the size of the structure that it knows.
+_SIZES = ("argsz", "size", "usize")
+# Structures whose size is known from elsewhere: a device's feature bits, or another argument.
+_SIZED = re.compile(
+    r"struct (?:virtio_\w*config|landlock_\w+_attr|open_how|clone_args|mount_attr|xattr_args)"
+)
+# Versions are there to be increased.
+_VERSION = re.compile(r"(?:^|_)(?:VERSION|MINOR|REVISION)(?:_|$)")
+_NOTHING = re.compile(r"_(?:NONE|DEFAULT|UNSPEC|UNSPECIFIED|ANY|INVALID)$")
+_GUARD = re.compile(r"_*\w+_H_*")
+
+NEW = "new: "
+
+MOST_BITS = 64
+"""Bits of a mask."""
+
+SAME_MOST = 3
+"""Remarks of one kind and outcome on one patch that are told one by one; more become one."""
+
+
+@dataclass(frozen=True)
+class Remark:
+    """One thing to say about a header in one state of a series.
+
+    ``key`` is the same in each state that it is true of. ``outcome`` is NOTE for a fact that is no
+    finding. ``name`` is what to look for in the header; ``details`` has more lines.
+    """
+
+    key: str
+    outcome: CheckOutcome
+    text: str
+    name: str = ""
+    details: tuple[str, ...] = ()
+
+    @property
+    def kind(self) -> str:
+        """The first word of the key."""
+        return self.key.partition(" ")[0]
+
+
+@dataclass(frozen=True)
+class Newest:
+    """The header in the newest base, in which the numbers have to be free, and its version.
+
+    ``version`` is "" if that base could not be read.
+    """
+
+    version: str
+    surface: Surface
+
+
+def compare(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
+    """Yield the remarks on ``now``, the header after a patch; ``before`` is that of the base."""
+    yield from _alone(before, now)
+    if not now.abis:
+        return
+    if before.abis:
+        yield from _removed(before, now)
+        yield from _changed(before, now)
+        yield from _texts(before, now)
+        yield from _structures(before, now)
+    yield from _widths(before, now)
+    yield from _padding(before, now)
+    yield from _numbers(before, now, newest)
+
+
+# ---- the header alone ----------------------------------------------------------------------------
+
+
+def _alone(before: Surface, now: Surface) -> Iterator[Remark]:
+    """Yield what keeps the header from being installed, or from compiling alone."""
+    if now.refused and not before.refused:
+        error = now.refused.splitlines()[0].removeprefix("error: ")
+        yield Remark("refused", FAIL, f"scripts/headers_install.sh refuses it: {error}")
+    new = {width: text for width, text in now.errors.items() if width not in before.errors}
+    if new:
+        lines = next(iter(new.values())).splitlines()
+        error = next((line for line in lines if "error: " in line), lines[0])
+        widths = " and ".join(map(str, new))
+        cause = error.partition("error: ")[2] or error
+        text = f"does not compile alone at {widths} bit: {cause}"
+        yield Remark("alone", FAIL, text, details=tuple(lines))
+
+
+# ---- constants -----------------------------------------------------------------------------------
+
+
+def _removed(before: Surface, now: Surface) -> Iterator[Remark]:
+    for name in sorted(before.names - now.names):
+        macro = before.macros.get(name)
+        if macro is None or macro.body or not _GUARD.fullmatch(name):
+            yield Remark(f"removed {name}", FAIL, f"removes {name}", name)
+
+
+def _changed(before: Surface, now: Surface) -> Iterator[Remark]:
+    """Yield the constants whose value differs; those of one enum are one remark."""
+    seen: set[str] = set()
+    for width in WIDTHS:
+        old, new = before.abis[width], now.abis[width]
+        moved = {
+            name: (old.values[name], new.values[name])
+            for name in old.values
+            if name in new.values and old.values[name] != new.values[name] and name not in seen
+        }
+        seen |= set(moved)
+        added = {name: value for name, value in new.values.items() if name not in before.names}
+        bad = {}
+        for name, (was, value) in moved.items():
+            why = _allowed(name, was, value, added, old, new)
+            if why:
+                text = f"{name} is {_shown(value)}, was {_shown(was)}: {why}"
+                yield Remark(f"grown {name}", NOTE, text, name)
+            else:
+                bad[name] = (was, value)
+        yield from _renumbered(bad, new, width)
+
+
+def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi, new: Abi) -> str:
+    """Return why the value of a constant may change; "" if it may not."""
+    if _VERSION.search(name):
+        return "a version"
+    if value > was and (END.search(name) or (_last(name, old) and _last(name, new))):
+        # An enumerator in the middle moves the others, which is told of them.
+        within = [one for one in _beside(name, new) if one in added] or [
+            one for one, number in added.items() if was <= number <= value
+        ]
+        if within:
+            return f"an end, which grows with {', '.join(within)}"
+    fresh = value & ~was
+    known = 0
+    for number in added.values():
+        # A mask has the new bit itself, or the bit of a new number.
+        known |= max(number, 0) | (1 << number if 0 <= number < MOST_BITS else 0)
+    if value & was == was and fresh and fresh & ~known == 0 and _is_mask(name, was):
+        return "a mask, which grows with the new bits"
+    return ""
+
+
+def _last(name: str, abi: Abi) -> bool:
+    """Return whether ``name`` is the last enumerator of an enum."""
+    return any(enum.values and [*enum.values][-1] == name for enum in abi.enums)
+
+
+def _beside(name: str, abi: Abi) -> list[str]:
+    """Return the enumerators of the enum that has ``name``."""
+    return [one for enum in abi.enums if name in enum.values for one in enum.values]
+
+
+def _is_mask(name: str, value: int) -> bool:
+    return value & (value - 1) != 0 or bool(re.search(r"MASK|ALL|VALID|KNOWN|FLAGS$", name))
+
+
+def _renumbered(bad: Mapping[str, tuple[int, int]], new: Abi, width: int) -> Iterator[Remark]:
+    at = f" at {width} bit" if width != WIDTHS[0] else ""
+    owners = {name: number for number, enum in enumerate(new.enums) for name in enum.values}
+    by_enum: dict[int, list[str]] = {}
+    for name in bad:
+        if name in owners:
+            by_enum.setdefault(owners[name], []).append(name)
+        else:
+            yield Remark(f"value {name}", FAIL, _change(name, bad[name], at), name)
+    for names in by_enum.values():
+        lines = [_change(name, bad[name], at) for name in names]
+        first = lines[0] if len(lines) == 1 else f"renumbers {len(lines)} enumerators: {lines[0]}"
+        details = tuple(lines) if len(lines) > 1 else ()
+        yield Remark(f"renumbered {names[0]}", FAIL, first, names[0], details)
+
+
+def _change(name: str, values: tuple[int, int], at: str) -> str:
+    was, value = values
+    return f"{name} is {_shown(value)}{at}, was {_shown(was)}"
+
+
+def _shown(value: int) -> str:
+    """Return a number as headers write it: large ones, as of ioctls, in hex."""
+    return f"{value:#x}" if value > 0xFFF else str(value)
+
+
+def _texts(before: Surface, now: Surface) -> Iterator[Remark]:
+    """Yield changed macros that have no number as their value."""
+    for name, old in before.macros.items():
+        new = now.macros.get(name)
+        values = before.abis[WIDTHS[0]].values
+        if (
+            new is None
+            or name in values
+            or (old.parameters, old.body)
+            == (
+                new.parameters,
+                new.body,
+            )
+        ):
+            continue
+        string = old.body.startswith('"') or new.body.startswith('"')
+        text = f"{name} is {new.body or 'empty'}, was {old.body or 'empty'}"
+        yield Remark(f"text {name}", FAIL if string else NOTE, text, name)
+
+
+# ---- structures ----------------------------------------------------------------------------------
+
+
+def _structures(before: Surface, now: Surface) -> Iterator[Remark]:
+    """Yield structures that are gone, or whose layout differs: one remark for each."""
+    for name in before.abis[WIDTHS[0]].structs:
+        tag = name.rpartition(" ")[2]
+        found: dict[tuple[CheckOutcome, str], list[int]] = {}
+        for width in WIDTHS:
+            for one in _differences(name, before.abis[width], now.abis[width]):
+                found.setdefault(one, []).append(width)
+        lines = [text + _at(widths) for (said, text), widths in found.items() if said is FAIL]
+        if lines:
+            more = tuple(lines) if len(lines) > 1 else ()
+            yield Remark(f"layout {name}", FAIL, lines[0], tag, more)
+        for said, text in found:
+            if said is NOTE:
+                yield Remark(f"grown {name} {text}", NOTE, text, tag)
+        yield from _signs(name, before, now)
+
+
+def _differences(name: str, before: Abi, now: Abi) -> Iterator[tuple[CheckOutcome, str]]:
+    """Yield what differs in a structure at one width, and whether it may."""
+    old, new = before.structs.get(name), now.structs.get(name)
+    if old is None:
+        return
+    if new is None:
+        yield FAIL, f"removes {name}"
+        return
+    for text in _moved(old, new):
+        yield FAIL, text
+    if new.size != old.size:
+        why = _may_grow(old, new, before, now)
+        if why:
+            yield NOTE, f"{name} grows from {old.size} to {new.size} bytes; {why}"
+        else:
+            yield FAIL, f"{name} has {new.size} bytes, had {old.size}"
+    for member, place in new.members.items():
+        if member not in old.members and not _RESERVED.fullmatch(member):
+            label = f"{old.name.rpartition(' ')[2]}.{member}"
+            yield NOTE, f"{NEW}member {label} at offset {_bytes(place.offset)}"
+
+
+def _at(widths: Iterable[int]) -> str:
+    given = list(widths)
+    return "" if given == list(WIDTHS) else f" at {given[0]} bit"
+
+
+def _moved(old: Struct, new: Struct) -> Iterator[str]:
+    """Yield in which way the members of ``new`` do not have the places of those of ``old``."""
+    for name, was in old.members.items():
+        member = new.members.get(name)
+        if _RESERVED.fullmatch(name):
+            continue
+        label = f"{old.name.rpartition(' ')[2]}.{name}"
+        if member is None:
+            yield f"removes the member {label}"
+        elif member.offset != was.offset:
+            yield f"{label} is at offset {_bytes(member.offset)}, was {_bytes(was.offset)}"
+        elif member.size != was.size and not _has_grown(name, was, member, old, new):
+            yield f"{label} has {_bytes(member.size)} bytes, had {_bytes(was.size)}"
+
+
+def _has_grown(name: str, was: Member, now: Member, old: Struct, new: Struct) -> bool:
+    """Return whether a member that is a structure has grown, and the outer size stays.
+
+    It is in a union then, or takes the place of reserved members. The members of the inner
+    structure are compared one by one, here or as those of a structure of its own.
+    """
+    inner = was.of or any(one.startswith(f"{name}.") for one in old.members)
+    return bool(inner) and now.size > was.size and new.size == old.size
+
+
+def _may_grow(old: Struct, new: Struct, before: Abi, now: Abi) -> str:
+    """Return why a structure may have another size; "" if it may not."""
+    if new.size < old.size:
+        return ""
+    # The caller tells the kernel which size the structure has in his program.
+    for sizer in _SIZES:
+        if sizer in old.members:
+            return f"it has {sizer}"
+    if _SIZED.fullmatch(old.name):
+        return "its size is told beside it"
+    outer = [
+        one.name
+        for one in before.structs.values()
+        if any(member.of == old.name for member in one.members.values())
+    ]
+    there = (now.structs.get(name) for name in outer)
+    if outer and all(
+        one is not None and one.size == before.structs[one.name].size for one in there
+    ):
+        return f"the size of {', '.join(outer)}, which has one, stays"
+    return ""
+
+
+def _signs(name: str, before: Surface, now: Surface) -> Iterator[Remark]:
+    old, new = (one.abis[WIDTHS[0]].structs.get(name) for one in (before, now))
+    if old is None or new is None:
+        return
+    tag = name.rpartition(" ")[2]
+    for member, was in old.members.items():
+        there = new.members.get(member, was)
+        if there.size == was.size and there.signed != was.signed:
+            sign = "signed" if there.signed else "unsigned"
+            yield Remark(f"sign {name}.{member}", WARN, f"{tag}.{member} becomes {sign}", tag)
+
+
+def _widths(before: Surface, now: Surface) -> Iterator[Remark]:
+    """Yield the structures that differ between 64 and 32 bit, and did not in the base."""
+    for name in now.abis[WIDTHS[0]].structs:
+        how = _differs(now, name)
+        if how and not (before.abis and _differs(before, name)):
+            wide = now.abis[WIDTHS[0]].structs[name]
+            pointers = [key for key, member in wide.members.items() if member.pointer]
+            cause = (
+                f"; {pointers[0]} is a pointer, use __u64" if pointers else "; use __aligned_u64"
+            )
+            if not pointers and wide.holes:
+                last, left = next(iter(wide.holes.items()))
+                cause += f", or fill the {left} bytes after {last}"
+            tag = name.rpartition(" ")[2]
+            yield Remark(f"widths {name}", FAIL, f"{name}: {how}{cause}", tag)
+
+
+def _differs(surface: Surface, name: str) -> str:
+    """Return how a structure differs between the widths; "" if it does not."""
+    wide, narrow = (surface.abis[width].structs.get(name) for width in WIDTHS)
+    if wide is None or narrow is None:
+        return "" if wide is narrow else "it exists at one width alone"
+    if wide.size != narrow.size:
+        return f"{wide.size} bytes at 64 bit, {narrow.size} at 32 bit"
+    for member, there in wide.members.items():
+        here = narrow.members.get(member, there)
+        if here.offset != there.offset:
+            pair = f"{_bytes(there.offset)} at 64 bit, {_bytes(here.offset)} at 32 bit"
+            return f"{member} is at offset {pair}"
+        if here.size != there.size:
+            pair = f"{_bytes(there.size)} bytes at 64 bit, {_bytes(here.size)} at 32 bit"
+            return f"{member} has {pair}"
+    return ""
+
+
+def _padding(before: Surface, now: Surface) -> Iterator[Remark]:
+    """Yield the holes that no structure of the base has."""
+    for name, struct in now.abis[WIDTHS[0]].structs.items():
+        old = before.abis[WIDTHS[0]].structs.get(name) if before.abis else None
+        if _differs(now, name):
+            continue  # told by `_widths`, with its cause
+        for member, left in struct.holes.items():
+            if old is None or old.holes.get(member) != left:
+                tag = name.rpartition(" ")[2]
+                text = f"{name} has {left} bytes of implicit padding after {member}"
+                yield Remark(f"padding {name} {member}", WARN, text, tag)
+
+
+def _bytes(bits: int) -> str:
+    return str(bits // 8) if bits % 8 == 0 else f"{bits // 8} and {bits % 8} bits"
+
+
+# ---- what is new ---------------------------------------------------------------------------------
+
+
+def _numbers(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
+    """Yield what is new by name and value, and the numbers that have another name already."""
+    fresh = now.names - before.names
+    told: set[str] = set()
+    for group in numbers.groups(now):
+        others = _matching(group, newest.surface)
+        for name, value in group.values.items():
+            if name in fresh:
+                told.add(name)
+                yield _new(name, value, group, others, before, now, newest)
+    values = now.abis[WIDTHS[0]].values
+    for name in sorted(fresh - told):
+        macro = now.macros.get(name)
+        if macro is not None and not macro.body:
+            continue
+        shown = f" = {_shown(values[name])}" if name in values else ""
+        yield Remark(f"new {name}", NOTE, f"{NEW}{name}{shown}", name)
+    old = before.abis[WIDTHS[0]].structs if before.abis else {}
+    for name, struct in now.abis[WIDTHS[0]].structs.items():
+        if name not in old:
+            text = f"{NEW}{name}, {struct.size} bytes"
+            yield Remark(f"new {name}", NOTE, text, name.rpartition(" ")[2])
+
+
+def _new(
+    name: str,
+    value: int,
+    group: Group,
+    others: Group,
+    before: Surface,
+    now: Surface,
+    newest: Newest,
+) -> Remark:
+    """Return the remark on one new constant of a group; ``others`` is the newest base's group."""
+    shown = f"{name} = {_shown(value)}"
+    later = others.values.get(name)
+    if later is not None and later != value:
+        text = f"{shown}, which is {_shown(later)} in {newest.version}"
+        return Remark(f"taken {name}", FAIL, text, name)
+    # A name of the base that has another number now is told as renumbered.
+    stable = [
+        one
+        for one in others.rivals(name, value)
+        if _value(now, one) in (None, value)
+        and _value(before, one) in (None, value)
+        and not numbers.alias(now, one)
+        and not _nothing(value, name, one)
+    ]
+    if stable and not others.without(frozenset({name})).shared:
+        text = f"{shown}: the number is that of {stable[0]} in {newest.version} ({group.title})"
+        return Remark(f"taken {name}", FAIL, text, name)
+    rivals = [one for one in group.rivals(name, value) if not _nothing(value, name, one)]
+    moved = [one for one in rivals if _value(before, one) not in (None, value)]
+    if rivals and not moved and not group.without(frozenset({name})).shared:
+        text = f"{shown}: the number is that of {rivals[0]} ({group.title})"
+        return Remark(f"taken {name}", FAIL, text, name)
+    if later is not None:
+        return Remark(f"new {name}", NOTE, f"{NEW}{shown}, as in {newest.version}", name)
+    known = newest.version and others.values and not rivals and not others.rivals(name, value)
+    free = f" is free in {newest.version} ({group.title})" if known else ""
+    return Remark(f"new {name}", NOTE, f"{NEW}{shown}{free}", name)
+
+
+def _nothing(value: int, *names: str) -> bool:
+    """Return whether a name of 0 is one for the absence of a choice, which may have two."""
+    return value == 0 and any(_NOTHING.search(name) for name in names)
+
+
+def _value(surface: Surface, name: str) -> int | None:
+    abi = surface.abis.get(WIDTHS[0])
+    return None if abi is None else abi.values.get(name)
+
+
+def _matching(group: Group, surface: Surface) -> Group:
+    """Return the group of ``surface`` that has most names of ``group``; an empty one if none."""
+    none = Group(group.kind, group.title, {})
+    found = (one for one in numbers.groups(surface) if one.kind == group.kind)
+    if group.kind in ("ioctl", "number"):
+        return next((one for one in found if one.title == group.title), none)
+    best = max(found, key=lambda one: len(set(one.values) & set(group.values)), default=none)
+    return best if set(best.values) & set(group.values) else none
+
+
+def collapse(remarks: Iterable[Remark]) -> Iterator[Remark]:
+    """Yield the remarks; more than SAME_MOST of one kind and outcome become one with details.
+
+    A note, which has no details, gets all of them in its line.
+    """
+    kinds: dict[tuple[str, CheckOutcome], list[Remark]] = {}
+    for remark in remarks:
+        kinds.setdefault((remark.kind, remark.outcome), []).append(remark)
+    for (_, outcome), same in kinds.items():
+        if len(same) <= SAME_MOST:
+            yield from same
+        elif outcome is NOTE:
+            first, *rest = (one.text for one in same)
+            yield replace(same[0], text="; ".join((first, *(it.removeprefix(NEW) for it in rest))))
+        else:
+            text = f"{same[0].text} (and {len(same) - 1} more like it)"
+            yield replace(same[0], text=text, details=tuple(one.text for one in same))

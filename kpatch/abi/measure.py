@@ -1,0 +1,223 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compile single headers of include/uapi as user space sees them, for 64 and for 32 bit.
+
+``uapi/<key>`` in the cache holds for one header in one state of a tree
+
+    include      the headers that a series changes, as ``make headers`` would install them; empty
+                 for the unpatched tree
+    refused      the message of the tree's scripts/headers_install.sh, if it refuses the header
+    64, 32       ``errors`` of gcc for the header alone; ``defines``, its text preprocessed with all
+                 macros (gcc -E -dD); ``object.o``, with debug information on all types, and with a
+                 symbol of 8 bytes for each macro that has a value
+
+`kpatch.abi.surface` reads them. The headers are compiled over the installed ones of the unpatched
+tree, which saves a ``make headers`` for each state. gcc runs confined, and its output is never run.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from kpatch.abi.macros import split
+from kpatch.abi.probe import WIDTHS
+from kpatch.build import headers, make
+from kpatch.build.headers import Installed
+from kpatch.errors import HarnessError
+from kpatch.lib import cache, confine, environment, process
+from kpatch.lib.stage import Stage
+from kpatch.model import Applied, Tree
+
+KIND = "uapi"
+
+RECIPE = "1"
+"""Part of the cache key. Increase it if a change here makes other files of the same input."""
+
+ROOTS = ("include/uapi/", "arch/x86/include/uapi/")
+"""The folders that ``make headers`` installs from; it drops these prefixes."""
+
+SYMBOL = "kpatch_"
+"""Prefix of the symbol that has a macro's value."""
+
+MOST_SECONDS = 60
+"""Time limit of one run of gcc. vfio.h takes a tenth of a second."""
+
+MOST_ROUNDS = 6
+"""How often macros without a value are taken out before the values are given up."""
+
+# usr/include/Makefile tests each header with these options, included twice to find a missing guard.
+ALONE = ("-std=c90", "-Werror=implicit-function-declaration", "-Werror", "-fsyntax-only")
+
+# A macro's error is reported at the line that uses it, not in the header that defines it.
+OBJECT = (
+    *("-std=gnu11", "-w", "-ftrack-macro-expansion=0", "-fmax-errors=0"),
+    *("-gdwarf-5", "-fno-eliminate-unused-debug-types", "-c"),
+)
+
+DUMMIES = "usr/dummy-include"
+"""Headers of the C library for those that include some; 7.3 has the folder, 6.12 has not."""
+
+_SCRIPT = "scripts/headers_install.sh"
+_UNIFDEF = "scripts/unifdef.c"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """The environment in which headers are compiled: an unpatched tree and its installed headers.
+
+    ``key`` is the id of both and of the compiler, whose own headers are in ``own``. ``dummies`` are
+    headers of the C library for the headers that include some.
+    """
+
+    base: Applied
+    installed: Installed
+    key: str
+    own: Path
+    dummies: Path
+
+    @property
+    def tree(self) -> Path:
+        """The folder of the unpatched tree."""
+        return self.base.tree.path
+
+    def run(self, argv: Sequence[str], out: Path) -> tuple[int, str]:
+        """Run ``argv`` confined: it reads the tree and the headers, and writes to ``out``."""
+        readable = [self.installed.path]
+        if not self.dummies.is_relative_to(self.tree):
+            readable.append(self.dummies)
+        bounded = ["timeout", "--kill-after=1", str(MOST_SECONDS), *argv]
+        return confine.make(bounded, source=self.tree, out=out, readable=readable)
+
+
+def bench(base: Applied, *, spare: Tree | None, jobs: int, stage: Stage) -> Bench:
+    """Return the Bench of the unpatched tree ``base``; HarnessError as `headers.install`.
+
+    The dummy headers are those of the tree ``spare`` if the base has none.
+    """
+    installed = headers.install(base, jobs=jobs, stage=stage)
+    argv = ["gcc", "-print-file-name=include"]
+    _, own = process.capture(argv, env=environment.clean())
+    lender = base.tree if spare is None or (base.tree.path / DUMMIES).is_dir() else spare
+    key = cache.digest((RECIPE, headers.headers_id(base), lender.tree_id))
+    return Bench(base, installed, key, Path(own.strip()), lender.path / DUMMIES)
+
+
+def installed_name(path: str) -> str:
+    """Return the name by which user space includes the header ``path`` of the tree; "" if none."""
+    for root in ROOTS:
+        if path.startswith(root) and path.endswith(".h"):
+            return path.removeprefix(root)
+    return ""
+
+
+def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, bool]:
+    """Return the cache entry of the header ``path`` of the tree, and whether it existed.
+
+    ``changed`` has the content of the headers that the state changes, by path; empty for the
+    unpatched tree. HarnessError (exit 4) if gcc had to be ended.
+    """
+    texts = [part for name in sorted(changed) for part in (name, changed[name].hex())]
+    key = cache.digest((at.key, path, *texts))
+    return cache.entry(KIND, key, lambda partial: _fill(at, partial, path, changed))
+
+
+def search(at: Bench, entry: Path) -> list[str]:
+    """Return gcc's options for the folders in which it looks for headers."""
+    folders = [entry / "include", at.installed.path / "include", at.dummies]
+    there = [folder for folder in folders if folder.is_dir()]
+    # Not -isystem, as gcc has few complaints about system headers.
+    words = [word for folder in there for word in ("-I", str(folder))]
+    return ["-nostdinc", *words, "-isystem", str(at.own)]
+
+
+def alone(name: str) -> list[str]:
+    """Return gcc's options for the test of the header ``name`` alone, as in usr/include."""
+    return [*ALONE, "-include", name, "-include", name, "-x", "c", "/dev/null"]
+
+
+def _fill(at: Bench, partial: Path, path: str, changed: Mapping[str, bytes]) -> None:
+    (partial / "include").mkdir()
+    refused = _install(at, partial, changed) if changed else ""
+    if refused:
+        (partial / "refused").write_text(refused)
+        return
+    found = search(at, partial)
+    for width in WIDTHS:
+        folder = partial / str(width)
+        folder.mkdir()
+        gcc = ["gcc", f"-m{width}", *found]
+        status, said = at.run([*gcc, *alone(installed_name(path))], partial)
+        text = said.replace(str(partial), "").replace(str(at.installed.path), "")
+        (folder / "errors").write_text(text if status else "")
+        _compile(at, partial, folder, gcc, installed_name(path))
+
+
+def _install(at: Bench, partial: Path, changed: Mapping[str, bytes]) -> str:
+    """Write the changed headers as the tree's own script installs them; return its refusal.
+
+    The script calls scripts/unifdef, and names the input in its messages, relative to its folder.
+    """
+    work = partial / "work"
+    (work / "scripts").mkdir(parents=True)
+    shutil.copy(at.tree / _SCRIPT, work / _SCRIPT)
+    shutil.copy(_unifdef(at), work / "scripts/unifdef")
+    for path, content in changed.items():
+        (work / path).parent.mkdir(parents=True, exist_ok=True)
+        (work / path).write_bytes(content)
+        target = partial / "include" / installed_name(path)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        argv = ["env", "-C", str(work), "sh", _SCRIPT, path, str(target)]
+        status, said = at.run(argv, partial)
+        if status:
+            return said.strip() or f"{_SCRIPT} ended with status {status}"
+    shutil.rmtree(work)
+    return ""
+
+
+def _unifdef(at: Bench) -> Path:
+    """Return the program scripts/unifdef of the unpatched tree, compiled if it is not cached."""
+
+    def fill(partial: Path) -> None:
+        argv = ["gcc", "-w", "-o", str(partial / "unifdef"), str(at.tree / _UNIFDEF)]
+        status, said = at.run(argv, partial)
+        if status:
+            raise make.failure(_UNIFDEF, partial, f"gcc ended with status {status}", said)
+
+    folder, _ = cache.entry(KIND, cache.digest((at.key, _UNIFDEF)), fill)
+    return confine.product(folder, "unifdef")
+
+
+def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: str) -> None:
+    """Write ``defines`` and ``object.o``; no object if the header does not compile at all."""
+    source, out = folder / "values.c", folder / "object.o"
+    include = f"#include <{name}>\n"
+    source.write_text(include)
+    defines = folder / "defines"
+    status, _ = at.run([*gcc, "-E", "-dD", "-o", str(defines), str(source)], partial)
+    if status:
+        return
+    text = defines.read_text(errors="replace")
+    macros = split(text, name)[0]
+    names = [key for key, one in macros.items() if one.is_number]
+    for _ in range(MOST_ROUNDS):
+        # The second semicolon ends a line with an error: gcc may skip the first.
+        lines = [f"const long long {SYMBOL}{key} = (long long)({key});;\n" for key in names]
+        source.write_text(include + "".join(lines))
+        status, said = at.run([*gcc, *OBJECT, "-o", str(out), str(source)], partial)
+        if not status:
+            return
+        # The first line is the include.
+        bad = {int(number) - 2 for number in re.findall(r"values\.c:(\d+):\d+: error: ", said)}
+        kept = [key for number, key in enumerate(names) if number not in bad]
+        names = kept if len(kept) < len(names) else []
+
+
+def product(entry: Path, name: str) -> bytes | None:
+    """Return the content of a file of the entry; None if it is not there as a regular file."""
+    try:
+        return confine.product(entry, name).read_bytes()
+    except HarnessError:
+        return None

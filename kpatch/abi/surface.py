@@ -1,0 +1,264 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""What one header of the uAPI gives user space: constants, macros, structures with their layout.
+
+Read from what `kpatch.abi.measure` has compiled: macros from the preprocessed text, values from the
+object's symbols, types from its debug information (DWARF 5). Only declarations of the header itself
+count, none of the headers that it includes.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from elftools.dwarf.compileunit import CompileUnit
+from elftools.dwarf.die import DIE
+from elftools.elf.elffile import ELFFile
+from elftools.elf.sections import SymbolTableSection
+
+from kpatch.abi.macros import Macro, of, split
+from kpatch.abi.measure import SYMBOL, product
+from kpatch.abi.probe import WIDTHS
+
+_DERIVED = re.compile(r"\b(\w+)\s*=\s*([^,}=]*)[,}]")
+_WORD = re.compile(r"\b[A-Za-z_]\w*")
+
+AGGREGATES = {"DW_TAG_structure_type": "struct", "DW_TAG_union_type": "union"}
+_QUALIFIERS = ("DW_TAG_const_type", "DW_TAG_volatile_type", "DW_TAG_typedef")
+_SIGNED = (0x05, 0x06)  # DW_ATE_signed, DW_ATE_signed_char
+
+
+@dataclass(frozen=True)
+class Member:
+    """Offset and size of a member in bits; ``signed`` and ``pointer`` describe its type.
+
+    ``of`` is the name of the structure that it is one or an array of, "" for other types.
+    """
+
+    offset: int
+    size: int
+    signed: bool = False
+    pointer: bool = False
+    of: str = ""
+
+
+@dataclass(frozen=True)
+class Struct:
+    """A structure or union: its size in bytes, and members and holes by name.
+
+    ``name`` is "struct x", "union x", or that of a typedef. Members of members without a type name
+    are named "outer.inner". ``holes`` are the implicit padding, in bytes, by the member before it.
+    """
+
+    name: str
+    size: int
+    members: Mapping[str, Member]
+    holes: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Enum:
+    """An enum: its name, "" if it has none, and the values of its enumerators, in order."""
+
+    name: str
+    values: Mapping[str, int]
+
+
+@dataclass(frozen=True)
+class Abi:
+    """A header at one width: values of macros and enumerators, structures, enums."""
+
+    values: Mapping[str, int]
+    structs: Mapping[str, Struct]
+    enums: tuple[Enum, ...]
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A header of the uAPI in one state of a tree.
+
+    ``abis`` is empty if the header was refused or does not compile; ``refused`` is the message of
+    scripts/headers_install.sh, ``errors`` has gcc's for the header alone, by width. ``derived`` are
+    the enumerators whose value is written in terms of another.
+    """
+
+    name: str
+    macros: Mapping[str, Macro] = field(default_factory=dict)
+    abis: Mapping[int, Abi] = field(default_factory=dict)
+    derived: frozenset[str] = frozenset()
+    refused: str = ""
+    errors: Mapping[int, str] = field(default_factory=dict)
+
+    @property
+    def names(self) -> frozenset[str]:
+        """The names of all macros and enumerators."""
+        return frozenset(self.macros).union(*(abi.values for abi in self.abis.values()))
+
+
+def read(entry: Path, name: str) -> Surface:
+    """Return the Surface of the header ``name`` ("linux/vfio.h") of a cache entry."""
+    refused = product(entry, "refused")
+    if refused is not None:
+        return Surface(name, refused=refused.decode(errors="replace"))
+    files = {width: product(entry, f"{width}/errors") or b"" for width in WIDTHS}
+    errors = {width: text.decode(errors="replace") for width, text in files.items() if text}
+    objects = {width: product(entry, f"{width}/object.o") for width in WIDTHS}
+    text = (product(entry, f"{WIDTHS[0]}/defines") or b"").decode(errors="replace")
+    if not all(objects.values()):
+        return Surface(name, errors=errors)
+    macros, code = split(text, name)
+    abis = {width: _abi(data, name, macros) for width, data in objects.items() if data}
+    constants = {key for abi in abis.values() for enum in abi.enums for key in enum.values}
+    derived = frozenset(
+        key
+        for key, value in _DERIVED.findall(code)
+        if key in constants and constants & set(_WORD.findall(value))
+    )
+    return Surface(name, macros, abis, derived, errors=errors)
+
+
+def _abi(data: bytes, name: str, macros: Mapping[str, Macro]) -> Abi:
+    elf = ELFFile(io.BytesIO(data))
+    values = {key: value for key, value in _values(elf) if key in macros}
+    structs: dict[str, Struct] = {}
+    enums = []
+    for unit in elf.get_dwarf_info().iter_CUs():
+        for die in unit.get_top_DIE().iter_children():
+            if not _of(unit, die, name):
+                continue
+            if die.tag == "DW_TAG_enumeration_type":
+                enums.append(_enum(die))
+            elif (found := _named(die)) and not _attribute(found[1], "DW_AT_declaration"):
+                structs[found[0]] = _struct(*found)
+    for enum in enums:
+        values = {**enum.values, **values}
+    return Abi(values, structs, tuple(enums))
+
+
+def _values(elf: ELFFile) -> Iterator[tuple[str, int]]:
+    """Yield the values of macros: the symbols that `kpatch.abi.measure` has made of them."""
+    order = "little" if elf.little_endian else "big"
+    for table in elf.iter_sections():
+        if not isinstance(table, SymbolTableSection):
+            continue
+        for symbol in table.iter_symbols():
+            if symbol.name.startswith(SYMBOL) and isinstance(symbol["st_shndx"], int):
+                section = elf.get_section(symbol["st_shndx"])
+                start = symbol["st_value"]
+                # Zeros are in .bss, which has no bytes in the file.
+                data = b"" if section["sh_type"] == "SHT_NOBITS" else section.data()
+                value = int.from_bytes(data[start : start + 8], order, signed=True)  # type: ignore[arg-type]
+                yield symbol.name.removeprefix(SYMBOL), value
+
+
+def _of(unit: CompileUnit, die: DIE, name: str) -> bool:
+    """Return whether ``die`` is declared in the header ``name``."""
+    number = _attribute(die, "DW_AT_decl_file")
+    program = unit.dwarfinfo.line_program_for_CU(unit)
+    if number is None or program is None:
+        return False
+    file = program["file_entry"][number]
+    folder = program["include_directory"][file.dir_index]
+    return of(f"{folder.decode(errors='replace')}/{file.name.decode(errors='replace')}", name)
+
+
+def _attribute(die: DIE, name: str) -> int | None:
+    found = die.attributes.get(name)
+    return None if found is None else int(found.value)
+
+
+def _text(die: DIE) -> str:
+    found = die.attributes.get("DW_AT_name")
+    return found.value.decode(errors="replace") if found else ""
+
+
+def _type(die: DIE) -> DIE | None:
+    return die.get_DIE_from_attribute("DW_AT_type") if "DW_AT_type" in die.attributes else None
+
+
+def _named(die: DIE) -> tuple[str, DIE] | None:
+    """Return name and type of a structure's declaration, or of a typedef of one without a tag."""
+    if die.tag in AGGREGATES and _text(die):
+        return f"{AGGREGATES[die.tag]} {_text(die)}", die
+    target = _type(die) if die.tag == "DW_TAG_typedef" else None
+    if target is not None and target.tag in AGGREGATES and not _text(target):
+        return _text(die), target
+    return None
+
+
+def _enum(die: DIE) -> Enum:
+    values = {_text(one): _attribute(one, "DW_AT_const_value") or 0 for one in die.iter_children()}
+    return Enum(_text(die), values)
+
+
+def _struct(name: str, die: DIE) -> Struct:
+    members: dict[str, Member] = {}
+    holes: dict[str, int] = {}
+    _walk(die, "", 0, members, holes)
+    return Struct(name, _attribute(die, "DW_AT_byte_size") or 0, members, holes)
+
+
+def _walk(
+    die: DIE, prefix: str, start: int, members: dict[str, Member], holes: dict[str, int]
+) -> None:
+    """Add the members and holes of an aggregate at the bit ``start`` of the structure."""
+    end, last = 0, ""
+    for child in (child for child in die.iter_children() if child.tag == "DW_TAG_member"):
+        kind, count, pointer = _resolved(child)
+        offset = _bits(child)
+        unit = 8 * (_attribute(kind, "DW_AT_byte_size") or 0) if kind is not None else 0
+        width = _attribute(child, "DW_AT_bit_size")
+        size = unit * count if width is None else width
+        label = prefix + _text(child)
+        signed = kind is not None and _attribute(kind, "DW_AT_encoding") in _SIGNED
+        if _text(child):
+            members[label] = Member(start + offset, size, signed, pointer, _tag(kind))
+        if kind is not None and kind.tag in AGGREGATES and not _text(kind):
+            inner = f"{label}." if _text(child) else prefix
+            _walk(kind, inner, start + offset, members, holes)
+        if die.tag == "DW_TAG_structure_type":
+            if offset - end >= 8:
+                holes[last or f"{prefix}(start)"] = (offset - end) // 8
+            # The rest of a bit-field's unit is no padding.
+            end = offset + size if width is None else (offset // unit + 1) * unit
+            last = label or last
+    left = 8 * (_attribute(die, "DW_AT_byte_size") or 0) - end
+    if die.tag == "DW_TAG_structure_type" and left >= 8 and last:
+        holes[last] = left // 8
+
+
+def _tag(kind: DIE | None) -> str:
+    if kind is None or kind.tag not in AGGREGATES or not _text(kind):
+        return ""
+    return f"{AGGREGATES[kind.tag]} {_text(kind)}"
+
+
+def _bits(member: DIE) -> int:
+    bits = _attribute(member, "DW_AT_data_bit_offset")
+    return bits if bits is not None else 8 * (_attribute(member, "DW_AT_data_member_location") or 0)
+
+
+def _resolved(member: DIE) -> tuple[DIE | None, int, bool]:
+    """Return a member's type without typedefs and arrays, the number of elements, and if pointer.
+
+    An array without a length has 0 elements.
+    """
+    kind, count = _type(member), 1
+    while kind is not None and kind.tag in (*_QUALIFIERS, "DW_TAG_array_type"):
+        if kind.tag == "DW_TAG_array_type":
+            for one in kind.iter_children():
+                count *= _length(one)
+        kind = _type(kind)
+    return kind, count, kind is not None and kind.tag == "DW_TAG_pointer_type"
+
+
+def _length(subrange: DIE) -> int:
+    count = _attribute(subrange, "DW_AT_count")
+    if count is not None:
+        return count
+    last = _attribute(subrange, "DW_AT_upper_bound")
+    # gcc writes the bound -1 for [0] in a form without a sign.
+    return 0 if last is None or last >= 0xFFFFFFFF else last + 1
