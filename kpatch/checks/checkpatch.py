@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 
 from kpatch.checks import script
@@ -167,7 +168,7 @@ def parse(status: int, output: str) -> list[Finding]:
 def _parse(output: str) -> Iterator[Finding]:
     said = output.splitlines()
     heads = [n for n, line in enumerate(said) if _HEAD.match(line) and (n == 0 or not said[n - 1])]
-    for start, end in zip(heads, [*heads[1:], len(said)], strict=True):
+    for start, end in pairwise([*heads, len(said)]):
         head = _HEAD.match(said[start])
         assert head is not None
         rest = said[start + 1 : end]

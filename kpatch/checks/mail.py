@@ -32,7 +32,7 @@ _PREFIX = re.compile(r"(?P<prefix>[^\s:\"'][^:\"']{0,60}?):\s")
 _REVERT = re.compile(r"(?:Revert|Reapply) \"")
 
 _TRAILER = re.compile(r"(?:Fixes|Cc|Link|Closes|[A-Z][a-z]+(?:-[a-z]+)*-by): ?\S", re.IGNORECASE)
-_CREDIT = re.compile(r"(?:Fixes|Signed-off-by|Reviewed-by|Acked-by|Tested-by): ?\S")
+_CREDIT = re.compile(r"Fixes: ?[0-9a-f]{7}|(?:Signed-off|Reviewed|Acked|Tested)-by: ?\S")
 _BRACKETED = re.compile(r"\[.*\]$")
 
 _FIXES = re.compile(

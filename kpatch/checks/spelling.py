@@ -38,7 +38,7 @@ _SPAN = re.compile(
     r"//[^\n]*|/\*.*?(?:\*/|\Z)|\"(?:\\.|[^\"\\\n])*\"|'(?:\\.|[^'\\\n])+'", re.DOTALL
 )
 _IDENTIFIER = re.compile(r"[A-Za-z_]\w*")
-_TRAILER = re.compile(r"[A-Za-z][\w-]*: ?\S")
+_TRAILER = re.compile(r"(?:Fixes|Cc|Link|Closes|[a-z]+(?:-[a-z]+)*-by): ?\S", re.IGNORECASE)
 _QUOTED = re.compile(r"\(\"[^)]*\"?\)?|\S*://\S*")
 
 
@@ -87,7 +87,7 @@ def _misspelt(
     """Yield a finding for each word; one that the patch removes elsewhere was there before."""
     changed = lines(patch)
     before = {word.lower() for text in changed.removed for word in _WORD.findall(text)}
-    for text in _prose(f"{patch.subject}\n\n{patch.message}"):
+    for text in (patch.subject, *_prose(patch.message)):
         for word, right in _wrong(text, words):
             yield _finding(word, right, text)
     for file in dict.fromkeys(line.file for line in changed.added):
