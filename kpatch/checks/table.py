@@ -7,7 +7,17 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 
-from kpatch.checks import behaviour, bisect, uapi
+from kpatch.checks import (
+    behaviour,
+    bisect,
+    checkpatch,
+    kernel_doc,
+    mail,
+    maintainers,
+    spdx,
+    spelling,
+    uapi,
+)
 from kpatch.checks.context import Context
 from kpatch.errors import HarnessError
 from kpatch.model import Finding
@@ -33,6 +43,18 @@ class Row:
 
 
 CHECKS: tuple[Row, ...] = (
+    Row(
+        "mail",
+        "Numbering, subject prefix, commit message and trailers are in order.",
+        "patch",
+        QUICK,
+        mail.check,
+    ),
+    Row("checkpatch", "checkpatch --strict accepts the code.", "patch", QUICK, checkpatch.check),
+    Row("spelling", "No word that is added is misspelt.", "patch", QUICK, spelling.check),
+    Row("kernel-doc", "No kernel-doc comment gets worse.", "patch", QUICK, kernel_doc.check),
+    Row("spdx", "New files name licences that the tree has.", "patch", QUICK, spdx.check),
+    Row("maintainers", "MAINTAINERS knows the new files.", "patch", QUICK, maintainers.check),
     Row(
         "uapi",
         "Headers for user space keep names, values and layouts, and take free numbers.",

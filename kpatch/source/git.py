@@ -14,6 +14,7 @@ import re
 import shlex
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from kpatch.lib.stage import Stage
 from kpatch.source import unpack
 
 SHOWN_CHANGES = 3
+
+HISTORY_SECONDS = 20.0
 
 # No protocol is allowed, so git does not fetch the missing objects of a partial clone: the
 # repository's configuration would decide which program runs for that.
@@ -184,6 +187,54 @@ def export(checkout: Checkout, into: Path, *, what: str, stage: Stage) -> None:
                 lacked = f"{lost} of the files"
                 raise lacking(checkout.path, checkout.settings, lacked, what=what) from error
             raise
+
+
+def shallow(checkout: Checkout) -> bool:
+    """Return whether the repository lacks older commits, or objects of a partial clone."""
+    return _shallow_file(checkout).is_file() or any(map(PARTIAL.fullmatch, checkout.settings))
+
+
+def title(checkout: Checkout, commit: str) -> str | None:
+    """Return the title of the commit with the id ``commit``; None if there is no such commit."""
+    status, output = _log(checkout, "-1", "--no-walk", f"{commit}^{{commit}}")
+    return output.rstrip("\n") if status == 0 else None
+
+
+def contains(checkout: Checkout, commit: str) -> bool:
+    """Return whether ``commit`` is the checkout's, or an ancestor of it."""
+    with shadow(checkout) as environment:
+        argv = ("git", "merge-base", "--is-ancestor", commit, checkout.commit)
+        return capture(argv, env=environment | _known_shallow(checkout))[0] == 0
+
+
+def titles(checkout: Checkout, paths: Sequence[str], count: int) -> list[str]:
+    """Return the titles of the last ``count`` commits that change any of ``paths``.
+
+    Fewer if git takes longer than HISTORY_SECONDS to find them.
+    """
+    options = (f"--max-count={count}", "--no-merges", checkout.commit, "--")
+    return _log(checkout, *options, *(f":(literal){path}" for path in paths))[1].splitlines()
+
+
+def _log(checkout: Checkout, *arguments: str) -> tuple[int, str]:
+    """Run ``git log --format=%s`` with ``arguments``; return its exit status and output."""
+    end = time.monotonic() + HISTORY_SECONDS
+    with shadow(checkout) as environment:
+        return capture(
+            ("git", "log", "--format=%s", *arguments),
+            env=environment | _known_shallow(checkout),
+            watch=lambda printed: time.monotonic() > end,
+        )
+
+
+def _known_shallow(checkout: Checkout) -> dict[str, str]:
+    """Return the variable by which git knows where the history of a shallow clone ends."""
+    file = _shallow_file(checkout)
+    return {"GIT_SHALLOW_FILE": str(file)} if file.is_file() else {}
+
+
+def _shallow_file(checkout: Checkout) -> Path:
+    return checkout.objects.parent / "shallow"
 
 
 @contextmanager
