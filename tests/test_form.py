@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -181,8 +182,7 @@ def test_good_series_passes(author: Author, form: Form) -> None:
 # ---- lines -----------------------------------------------------------------------------------
 
 
-def test_lines_of_a_diff() -> None:
-    diff = b"""\
+DIFF = b"""\
 ---
  a.c | 2 +-
 
@@ -205,14 +205,37 @@ new file mode 100644
 @@ -0,0 +1 @@
 +b
 """
-    patch = Patch(1, 1, "a: b", "", ("A", "a@b.c"), diff, ("a.c", "d/b.c"))
-    assert lines(patch).added == (
-        Line("a.c", 2, "2"),
-        Line("a.c", 3, "++ three"),
-        Line("a.c", 11, "10"),
+
+
+@dataclass
+class Contents:
+    """Stands for a Context: the files after a patch."""
+
+    files: dict[str, bytes]
+
+    def after(self, count: int) -> int:
+        """Return the state."""
+        return count
+
+    def content(self, state: int, path: str) -> bytes | None:
+        """Return a file."""
+        return self.files.get(path)
+
+
+@pytest.mark.parametrize("before", [0, 3])
+def test_lines_of_a_diff(before: int) -> None:
+    top = "".join(f"new {number}\n" for number in range(before))
+    text = f"{top}one\n2\n++ three\n" + "".join(f"{n}\n" for n in range(4, 10)) + "-\n10"
+    context: Any = Contents({"a.c": text.encode(), "d/b.c": b"b\n"})
+    found = lines(context, Patch(1, 1, "a: b", "", ("A", "a@b.c"), DIFF, ("a.c", "d/b.c")))
+    assert found.added == (
+        Line("a.c", before + 2, "2"),
+        Line("a.c", before + 3, "++ three"),
+        Line("a.c", before + 11, "10"),
         Line("d/b.c", 1, "b"),
     )
-    assert lines(patch).removed == {"two", "-- ten"}
+    assert found.removed == {"two", "-- ten"}
+    assert found.offsets["a.c", 1] == found.offsets["a.c", 11] == before
 
 
 # ---- checkpatch ------------------------------------------------------------------------------
@@ -270,7 +293,7 @@ def test_checkpatch_tells_the_patch_and_what_a_later_one_takes_away(
 ) -> None:
     author.patch("vfio: One", main="int vfio;\nbad 2\n")
     author.patch("vfio: Two", main="int vfio;\nbad 2\nbad 3\n")
-    author.patch("vfio: Three", f"badly\n\n{SIGNED}", main="int vfio;\nbad 3\n")
+    author.patch("vfio: Three", f"badly\n  badly\n\n{SIGNED}", main="int vfio;\nbad 3\n")
     checks = form("checkpatch", "mail")
     assert [
         (one["patch"], one["line"], one["removed_by"]) for one in checks["checkpatch"]["findings"]
@@ -281,13 +304,23 @@ def test_checkpatch_tells_the_patch_and_what_a_later_one_takes_away(
     assert found(checks["mail"]) == [(3, "COMMIT_LOG_LONG_LINE: is long")]
 
 
-def test_line_that_is_moved_is_not_new(author: Author, form: Form) -> None:
-    author.git("checkout", "--quiet", "main")
-    author.write(MAIN, "bad 3\nint a;\nint b;\n")
+@pytest.mark.parametrize(
+    ("after", "outcome"),
+    [
+        ("int a;\nint b;\nbad 3 vfio_device\n", "pass"),
+        ("int a;\nint b;\nbad 3 a vfio_device\n", "pass"),
+        ("int a;\nint b;\nbad 3 something else entirely\n", "fail"),
+        ("bad 1 vfio_device\nint a;\nint b;\nbad 4 vfio_device\n", "fail"),
+    ],
+)
+def test_line_that_is_moved_or_edited_is_not_new(
+    author: Author, form: Form, after: str, outcome: str
+) -> None:
+    author.write(MAIN, "bad 1 vfio_device\nint a;\nint b;\n")
     author.commit("vfio: Before")
     author.git("tag", "--force", "base")
-    author.patch("vfio: Move", main="int a;\nint b;\nbad 3\n")
-    assert form("checkpatch")["checkpatch"]["outcome"] == "pass"
+    author.patch("vfio: Move", main=after)
+    assert form("checkpatch")["checkpatch"]["outcome"] == outcome
 
 
 def test_tree_without_the_script_is_no_pass(author: Author, form: Form) -> None:

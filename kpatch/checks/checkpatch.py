@@ -8,21 +8,23 @@ out (`JUDGED_ELSEWHERE`).
 
 from __future__ import annotations
 
+import difflib
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
 from kpatch.checks import script
 from kpatch.checks.context import Context, CouldNotRunError
-from kpatch.checks.lines import Line, lines, placed
+from kpatch.checks.lines import HUNK, lines, placed
 from kpatch.lib import cache
 from kpatch.model import Finding, Patch, Tree
 from kpatch.tables.outcomes import CheckOutcome
 
 SCRIPT = "scripts/checkpatch.pl"
-RECIPE = "1"
+RECIPE = "2"
 """Part of the key of kept findings; to be changed with what this module makes of a message."""
 
 MAIL = frozenset(
@@ -88,6 +90,12 @@ _CAMEL_CASE = """\
 +int camelCase;
 """
 
+ALIKE = 0.6
+"""Similarity from which two lines are versions of one (difflib's ratio)."""
+
+# Of a diff's header, the lines that would say the contrary of a diff that is taken back.
+_MODES = ("new file mode", "deleted file mode", "rename ", "similarity index", "copy ")
+
 _COMPATIBLE = re.compile(r'"([\w,.+-]+)"')
 
 
@@ -119,13 +127,20 @@ def messages(context: Context, patch: Patch) -> list[Finding]:
     CouldNotRunError if the script does not come to its end.
     """
     mail = as_mail(patch)
-    content = lines(patch)
 
     def find() -> Iterator[Finding]:
-        yield from _new(_run(context.tree, mail), content.added, content.removed)
+        found = [one for one in _run(context.tree, mail) if not _excused(one)]
+        if any(one.line for one in found):
+            old = _run(context.tree, as_mail(replace(patch, diff=_backward(patch.diff))))
+            found = _new(found, old)
+        yield from found
 
     parts = (RECIPE, context.tree.provider, context.tree.tree_id, mail.decode(errors="replace"))
-    found = context.memo("checkpatch", parts, find)
+    offsets = lines(context, patch).offsets
+    found = [
+        replace(one, line=one.line + offsets.get((one.file, one.line), 0)) if one.line else one
+        for one in context.memo("checkpatch", parts, find)
+    ]
     return [one for one in placed(context, patch, found) if not _described(context, one)]
 
 
@@ -184,15 +199,54 @@ def _parse(output: str) -> Iterator[Finding]:
         )
 
 
-def _new(
-    found: list[Finding], added: tuple[Line, ...], removed: frozenset[str]
-) -> Iterator[Finding]:
-    """Yield those of ``found`` that are not about a line that the patch only moves."""
-    text = {(line.file, line.number): line.text for line in added}
+def _backward(diff: bytes) -> bytes:
+    """Return the diff that takes ``diff`` back, for checkpatch: removed lines are added ones."""
+    swap = {"+": "-", "-": "+"}
+    old = new = 0
+    out = []
+    for text in diff.decode(errors="replace").split("\n"):
+        if old or new:
+            old -= text[:1] not in ("+", "\\")
+            new -= text[:1] not in ("-", "\\")
+            out.append(swap.get(text[:1], text[:1]) + text[1:])
+        elif match := HUNK.match(text):
+            old, new = int(match["old"] or 1), int(match["new"] or 1)
+            out.append(f"@@ -{match['start']},{new} +{match['old_start']},{old} @@")
+        elif not text.startswith(_MODES):
+            out.append(text)
+    return "\n".join(out).encode(errors="replace")
+
+
+def _new(found: Iterable[Finding], old: Iterable[Finding]) -> list[Finding]:
+    """Return those of ``found`` that are not among ``old``, said of the lines that a patch removes.
+
+    A line that the patch moves or edits may have been complained about before.
+    """
+    left = [one for one in old if one.line]
+    new = []
     for one in found:
-        moved = one.line is not None and text.get((one.file, one.line)) in removed
-        if not moved:
-            yield one
+        same = next((it for it in left if it.text == one.text and _alike(it, one)), None)
+        if same is None:
+            new.append(one)
+        else:
+            left.remove(same)
+    return new
+
+
+def _alike(one: Finding, other: Finding) -> bool:
+    """Return whether two findings show about the same line of code."""
+    a, b = (found.details[0] if found.details else "" for found in (one, other))
+    return difflib.SequenceMatcher(None, a, b).ratio() >= ALIKE
+
+
+def _excused(found: Finding) -> bool:
+    """Return whether a maintainer would not remark on what the script remarks on.
+
+    A log that a message quotes keeps its long lines; a quirk for a device has no commit to fix.
+    """
+    if kind(found) == "COMMIT_LOG_LONG_LINE":
+        return any(line.startswith((" ", "\t", ">")) for line in found.details[:1])
+    return kind(found) == "MISSING_FIXES_TAG" and "'stable@'" in found.text
 
 
 def _described(context: Context, found: Finding) -> bool:

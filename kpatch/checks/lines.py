@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from kpatch.checks.context import Context
 from kpatch.model import Finding, Patch
 
-_HUNK = re.compile(r"@@ -\d+(?:,(?P<old>\d+))? \+(?P<start>\d+)(?:,(?P<new>\d+))? @@")
+HUNK = re.compile(r"@@ -(?P<old_start>\d+)(?:,(?P<old>\d+))? \+(?P<start>\d+)(?:,(?P<new>\d+))? @@")
 
 
 @dataclass(frozen=True)
@@ -24,35 +24,83 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of a patch: those that it adds, and the text of those that it removes."""
+    """The lines of a patch: those that it adds, and the text of those that it removes.
+
+    ``offsets`` has for each line of the diff, by file and number there, how far from it the line
+    stands after the patch: git applies a hunk also where lines before it came or went.
+    """
 
     added: tuple[Line, ...]
     removed: frozenset[str]
+    offsets: Mapping[tuple[str, int], int]
 
 
-def lines(patch: Patch) -> Lines:
+@dataclass
+class _Hunk:
+    """A hunk of a diff: its place in the new file, and its lines with their signs."""
+
+    file: str
+    start: int
+    rows: list[str]
+
+    @property
+    def new(self) -> list[str]:
+        """The lines of the new file, without signs."""
+        return [row[1:] for row in self.rows if not row.startswith("-")]
+
+
+def lines(context: Context, patch: Patch) -> Lines:
     """Return the lines of ``patch``, whose diff git has accepted."""
+    state = context.after(patch.number)
+    contents: dict[str, list[str]] = {}
     added: list[Line] = []
     removed: list[str] = []
-    file, number, old, new = "", 0, 0, 0
+    offsets: dict[tuple[str, int], int] = {}
+    for hunk in _hunks(patch):
+        if hunk.file not in contents:
+            content = context.content(state, hunk.file) or b""
+            contents[hunk.file] = content.decode(errors="replace").split("\n")
+        offset = _offset(hunk, contents[hunk.file])
+        number = hunk.start
+        for row in hunk.rows:
+            if row.startswith("-"):
+                removed.append(row[1:])
+                continue
+            offsets[hunk.file, number] = offset
+            if row.startswith("+"):
+                added.append(Line(hunk.file, number + offset, row[1:]))
+            number += 1
+    return Lines(tuple(added), frozenset(removed), offsets)
+
+
+def _hunks(patch: Patch) -> Iterator[_Hunk]:
+    file, old, new = "", 0, 0
+    hunk = _Hunk(file, 0, [])
     for text in patch.diff.decode(errors="replace").split("\n"):
         if old or new:
-            sign = text[:1]
-            if sign == "+":
-                added.append(Line(file, number, text[1:]))
-            elif sign == "-":
-                removed.append(text[1:])
-            elif sign == "\\":
-                continue
-            old -= sign != "+"
-            new -= sign != "-"
-            number += sign != "-"
+            if not text.startswith("\\"):
+                hunk.rows.append(text)
+                old -= not text.startswith("+")
+                new -= not text.startswith("-")
+                if not old and not new:
+                    yield hunk
         elif text.startswith("+++ "):
             file = _path(text[4:], patch.strip)
-        elif match := _HUNK.match(text):
+        elif match := HUNK.match(text):
             old, new = int(match["old"] or 1), int(match["new"] or 1)
-            number = int(match["start"])
-    return Lines(tuple(added), frozenset(removed))
+            hunk = _Hunk(file, int(match["start"]), [])
+
+
+def _offset(hunk: _Hunk, content: Sequence[str]) -> int:
+    """Return how far from its stated place a hunk stands in ``content``: the nearest such place."""
+    block = hunk.new
+    first = hunk.start - 1
+    places = [
+        index
+        for index in range(len(content) - len(block) + 1)
+        if block and content[index] == block[0] and content[index : index + len(block)] == block
+    ]
+    return min((index - first for index in places), key=abs, default=0)
 
 
 def _path(name: str, strip: int) -> str:

@@ -45,7 +45,7 @@ def check(context: Context) -> Iterator[Finding]:
         ]
         yield from said
         yield from _untagged(context, patch, {found.file for found in said})
-        yield from placed(context, patch, _unknown(patch, known))
+        yield from placed(context, patch, _unknown(context, patch, known))
 
 
 def _known(folder: Path) -> frozenset[str]:
@@ -74,9 +74,9 @@ def _untagged(context: Context, patch: Patch, told: set[str]) -> Iterator[Findin
             )
 
 
-def _unknown(patch: Patch, known: frozenset[str]) -> Iterator[Finding]:
+def _unknown(context: Context, patch: Patch, known: frozenset[str]) -> Iterator[Finding]:
     """Yield a finding for each identifier that LICENSES do not have."""
-    for line in lines(patch).added:
+    for line in lines(context, patch).added:
         tag = _TAG.search(line.text) if line.number <= FIRST else None
         for name in _names(tag["expression"]) if tag else ():
             if name not in known:

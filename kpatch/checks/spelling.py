@@ -19,7 +19,7 @@ from kpatch.checks.lines import lines, placed
 from kpatch.model import Applied, Finding, Patch
 from kpatch.tables.outcomes import CheckOutcome
 
-RECIPE = "1"
+RECIPE = "2"
 """Part of the key of kept findings; to be changed with this module."""
 
 TREE_LIST = "scripts/spelling.txt"
@@ -85,7 +85,7 @@ def _misspelt(
     context: Context, patch: Patch, state: Applied, words: Mapping[str, str]
 ) -> Iterator[Finding]:
     """Yield a finding for each word; one that the patch removes elsewhere was there before."""
-    changed = lines(patch)
+    changed = lines(context, patch)
     before = {word.lower() for text in changed.removed for word in _WORD.findall(text)}
     for text in (patch.subject, *_prose(patch.message)):
         for word, right in _wrong(text, words):
