@@ -68,6 +68,7 @@ def review(wanted: ReviewRequest, out: Path, progress: Progress) -> Review:
                 if row.name not in done
             ]
             write.write(output, state.result(ExitCode.INTERRUPTED))
+            progress.say(f"the review so far: {out / write.SHOWN[0]}")
             raise
         outcome = state.result(exit_code(state.checks, wanted.fail_on))
         write.write(output, outcome)

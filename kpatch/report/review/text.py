@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as the text of a reply to the thread, in the shape of the kernel test robot's mails.
+"""Write a review as a reply to the thread, in the shape of the kernel test robot's mails.
 
 Its length is that of one screen: findings that do not fit are counted, with where to find them.
 Prose is wrapped for mail; commands and lines of tools are not.
