@@ -98,9 +98,10 @@ def test_check_that_is_not_selected_is_told(check: Any) -> None:
 
 
 def test_interrupted_review_leaves_what_is_known(check: Any) -> None:
-    code, record = check(finds(FAULT), raises(KeyboardInterrupt()), finds())
+    checks = (finds(FAULT), raises(KeyboardInterrupt()), finds(), finds())
+    code, record = check(*checks, checks=("c0", "c1", "c3"))
     assert (code, record["exit_code"]) == (ExitCode.INTERRUPTED, ExitCode.INTERRUPTED)
-    assert outcomes(record) == ["fail", "could-not-run", "could-not-run"]
+    assert outcomes(record) == ["fail", "could-not-run", "not-selected", "could-not-run"]
 
 
 def test_findings_are_kept_for_the_next_review(check: Any) -> None:
@@ -129,6 +130,7 @@ def test_record_names_what_was_judged_and_repeats_it(check: Any, tmp_path: Path)
     [patch] = record["patches"]
     [judged] = record["checks"]
     assert len(patch["sha256"]) == 64
+    assert patch["author"] == "vfio-acpi <vfio-acpi@localhost>"
     assert record["fail_on"] == "warn"
     assert record["tools"]["sparse"] == "0.6.4"
     assert {"compiler", "vfio-acpi"} < set(record["tools"])

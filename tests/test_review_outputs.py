@@ -206,6 +206,15 @@ def test_report_without_a_judgement_is_no_pass() -> None:
     assert "nothing found" not in made.lower()
 
 
+def test_report_names_the_checks_of_one_reason_together() -> None:
+    why = "the review was interrupted"
+    checks = tuple(
+        samplereviews.check(name, CheckOutcome.COULD_NOT_RUN, reason=why) for name in "abc"
+    )
+    made = text.render(dataclasses.replace(BAD, checks=checks))
+    assert f"\nCould not run: a, b, c ({why}).\n" in made
+
+
 def test_interrupted_report_says_so() -> None:
     assert "before the review was interrupted: 1 failure" in words.verdict(REVIEWS["interrupted"])
 

@@ -64,10 +64,13 @@ def review(wanted: ReviewRequest, out: Path, progress: Progress) -> Review:
             done = {check.name for check in state.checks}
             state.checks += [
                 _left_out(row, "the review was interrupted", CheckOutcome.COULD_NOT_RUN)
+                if row.name in chosen
+                else _left_out(row, "not selected")
                 for row in table.CHECKS
                 if row.name not in done
             ]
             write.write(output, state.result(ExitCode.INTERRUPTED))
+            progress.say(f"the review so far: {out / write.SHOWN[0]}")
             raise
         outcome = state.result(exit_code(state.checks, wanted.fail_on))
         write.write(output, outcome)
@@ -172,7 +175,7 @@ class _Reviewing:
                 PatchInfo(
                     patch.number,
                     patch.subject,
-                    " ".join(patch.author),
+                    f"{patch.author[0]} <{patch.author[1]}>",
                     patch.message_id,
                     hashlib.sha256(patch.diff).hexdigest(),
                 )

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run as a report for KCIDB: a checkout and a build for each series, and its tests.
+"""Write a run as a report for KCIDB: a checkout and a build for each series, and its tests.
 
 Left out are tests that fail as expected: the negative control's, and those at a documented limit.
 """

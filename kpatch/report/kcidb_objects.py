@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The objects of KCIDB's I/O schema 5.3 (kernelci.org): a checkout, a build of it, tests of that.
+"""Make the objects of KCIDB's I/O schema 5.3 (kernelci.org): checkouts, builds and tests.
 
 The schema is that of the package kcidb-io, with which tests validate what is made here. ``ORIGIN``
 is the name of the CI system: who submits under another one replaces it in "origin" and before the

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The parts of a line of KTAP, with text from patches, tools and guests made safe in them."""
+"""Make the parts of a line of KTAP, with text from patches, tools and guests made safe."""
 
 from __future__ import annotations
 

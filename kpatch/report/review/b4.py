@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as the answer that b4 0.16 reads from a check's standard output.
+"""Write a review as the answer that b4 0.16 reads from a check's standard output.
 
 ``b4 prep --check`` takes each line as a remark: as an error if it has the word "ERROR:", else as a
 warning, and no output as a success (b4.LoreMessage.run_local_check). ``b4 review`` reads JSON: a

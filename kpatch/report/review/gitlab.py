@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The findings of a review as a code quality report of GitLab (artifacts:reports:codequality)."""
+"""Write the findings of a review as a code quality report for GitLab."""
 
 from __future__ import annotations
 

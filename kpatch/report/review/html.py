@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as one HTML file: it needs no script, no network, and no other file.
+"""Write a review as one HTML file, which needs no script, no network, and no other file.
 
 Everything that a patch or a tool has a part in is text of the template, safe and of one line.
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as JUnit XML: a suite for each check, in it a case for each patch that it judges.
+"""Write a review as JUnit XML: a suite for each check, in it a case for each patch that it judges.
 
 A check that has not judged is a skipped case with the reason. A warning that does not make the
 review fail is the output of a case that passed.

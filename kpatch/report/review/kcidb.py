@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as a report for KCIDB: a checkout, a build of the series, and a test for each check.
+"""Write a review for KCIDB: a checkout, a build of the series, and a test for each check.
 
 A finding that does not make the review fail leaves its check a pass, and is in its log. Checks
 that were not selected are left out.

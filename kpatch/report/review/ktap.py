@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as KTAP version 1: a test for each check, and in it one for each patch that it judges.
+"""Write a review as KTAP version 1: a test for each check, in it one for each patch it judges.
 
 A check that has not judged is skipped, with the reason. A warning that does not make the review
 fail is told on a diagnostic line.

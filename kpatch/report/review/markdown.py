@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as GitHub's Markdown, for the summary of a job or a comment.
+"""Write a review as GitHub's Markdown, for the summary of a job or a comment.
 
 Text of others is written with character references for all that is not plain prose: nothing of it
 is markup, a link, or a mention of somebody.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as SARIF 2.1.0 (OASIS), which GitHub's code scanning and editors read."""
+"""Write a review as SARIF 2.1.0 (OASIS), which GitHub's code scanning and editors read."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A review as the text of a reply to the thread, in the shape of the kernel test robot's mails.
+"""Write a review as a reply to the thread, in the shape of the kernel test robot's mails.
 
 Its length is that of one screen: findings that do not fit are counted, with where to find them.
 Prose is wrapped for mail; commands and lines of tools are not.
@@ -105,9 +105,12 @@ def _others(review: Review) -> Iterator[str]:
         (CheckOutcome.COULD_NOT_RUN, "Could not run"),
         (CheckOutcome.NOT_APPLICABLE, "Not applicable"),
     ):
+        reasons: dict[str, list[str]] = {}
         for check in review.ended(outcome):
-            reason = sanitize.line(check.reason, limit=REASON)
-            yield from _wrap(f"{said}: {check.name} ({reason}).", later="  ")
+            reasons.setdefault(check.reason, []).append(check.name)
+        for reason, names in reasons.items():
+            why = sanitize.line(reason, limit=REASON)
+            yield from _wrap(f"{said}: {', '.join(names)} ({why}).", later="  ")
     left = review.ended(CheckOutcome.NOT_SELECTED)
     if left:
         yield from _wrap(f"Not selected: {', '.join(check.name for check in left)}.")

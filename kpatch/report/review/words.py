@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What the outputs for readers say of a review, as safe text of one line."""
+"""Describe a review in safe text of one line, for the outputs that people read."""
 
 from __future__ import annotations
 
