@@ -543,6 +543,15 @@ def test_header_deleted(check: Check) -> None:
 
 
 @pytest.mark.usefixtures("quick")
+def test_name_of_hardware_is_removed(check: Check, tmp_path: Path) -> None:
+    tree = planted(tmp_path / "pci", HEADER + "\n")
+    registers = "include/uapi/linux/pci_regs.h"
+    (tree.path / registers).write_text("#define PCI_A 1\n#define PCI_B 2\n")
+    findings, _ = check("#define PCI_A 1\n", path=registers, tree=tree)
+    assert [(one.outcome, one.text) for one in findings] == [(CheckOutcome.WARN, "removes PCI_B")]
+
+
+@pytest.mark.usefixtures("quick")
 def test_new_header_is_judged(check: Check) -> None:
     bad = "#include <linux/types.h>\nstruct new_one {\n\t__u32 a;\n\t__u64 b;\n};\n"
     findings, notes = check(bad, path="include/uapi/linux/new.h")
