@@ -141,11 +141,16 @@ def compiled(log: str, path: str) -> bool:
     return "scripts/basic/fixdep" in targets or f"{path.rpartition('.')[0]}.o" in targets
 
 
+def relative(file: str, source: str) -> str:
+    """Return the name of a file in a build's output relative to the folder ``source``."""
+    return re.sub(r"^(\.\.?/)+", "", file.removeprefix(source.rstrip("/") + "/"))
+
+
 def _message(match: re.Match[str], source: str) -> CompilerMessage:
     groups = match.groupdict()
     file, line = groups.get("file"), groups.get("line")
     if file is not None:
-        file = re.sub(r"^(\.\.?/)+", "", file.removeprefix(source.rstrip("/") + "/"))
+        file = relative(file, source)
     text = groups["text"].strip()
     return CompilerMessage(file, None if line is None else int(line), text)
 

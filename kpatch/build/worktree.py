@@ -4,12 +4,13 @@
 Series are applied to a worktree one at a time, so that make rebuilds only what differs.
 ``worktrees/<tree id>-<flavor>`` in the cache holds
 
-    src          the tree; its files are hard links to the pristine tree (seconds, no space)
-    src/.obj     the objects (``make O=``). The folder is inside src, because only then kbuild
-                 refers to the source as "..": an absolute path would be part of every compiler
-                 command, and ccache would miss for the same file in another worktree
-    delta.json   the files of src that may differ from the pristine tree
-    building     exists while make runs (kpatch.build.kernel)
+    src            the tree; its files are hard links to the pristine tree (seconds, no space)
+    src/.obj       the objects (``make O=``). The folder is inside src, because only then kbuild
+                   refers to the source as "..": an absolute path would be part of every compiler
+                   command, and ccache would miss for the same file in another worktree
+    delta.json     the files of src that may differ from the pristine tree
+    warnings.json  the warnings of the objects (kpatch.build.diagnostics)
+    building       exists while make runs (kpatch.build.objects)
 
 A series from a file has its own worktree, ``<tree id>-<flavor>-<digest of its path>``, which starts
 as a copy of the shared worktree: objects that its Makefiles write reach no other series. The newest
@@ -73,6 +74,11 @@ class Worktree:
     def delta(self) -> Path:
         """Return the path of the record of the applied series: its id, and the changed files."""
         return self.folder / "delta.json"
+
+    @property
+    def warnings(self) -> Path:
+        """Return the path of the record of the objects' warnings (kpatch.build.diagnostics)."""
+        return self.folder / "warnings.json"
 
 
 def locate(applied: Applied, flavor: str) -> Worktree:
@@ -164,6 +170,8 @@ def _fill(applied: Applied, flavor: str, partial: Worktree, stage: Stage) -> Non
                 _copy(shared.src, partial.src, "--link", leave_out=shared.obj.name)
                 _copy(shared.obj, partial.obj, "--reflink=auto")
                 shutil.copy2(shared.delta, partial.delta)
+                if shared.warnings.is_file():
+                    shutil.copy2(shared.warnings, partial.warnings)
                 return
     stage.note(f"copying {applied.tree.version} by hard links")
     _copy(applied.tree.path, partial.src, "--link")
