@@ -14,9 +14,10 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from kpatch.build import log
 
@@ -149,6 +150,15 @@ def renewed(record: Record, printed: Record, *, source: Path) -> dict[str, tuple
     return {step: found for step, found in merged.items() if found and _current(step, source)}
 
 
+def of_objects(record: Record, objects: Iterable[str]) -> dict[str, tuple[Diagnostic, ...]]:
+    """Return what the record has of the steps that compile or check the sources of ``objects``."""
+    stems = {name.rpartition(".")[0] for name in objects}
+    matches = {step: _COMPILES.fullmatch(step) for step in record}
+    return {
+        step: record[step] for step, match in matches.items() if match and match["stem"] in stems
+    }
+
+
 def _current(step: str, source: Path) -> bool:
     """Return whether the file that a step compiles is there; true for steps of another kind."""
     match = _COMPILES.fullmatch(step)
@@ -161,19 +171,29 @@ def _current(step: str, source: Path) -> bool:
 def read(path: Path) -> dict[str, tuple[Diagnostic, ...]]:
     """Return the record in the file ``path``; an empty one if there is none or it is damaged."""
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        return {
-            step: tuple(Diagnostic(**{**item, "details": tuple(item["details"])}) for item in items)
-            for step, items in content.items()
-        }
+        return record_of(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return {}
 
 
 def write(path: Path, record: Record) -> None:
     """Write a record to the file ``path``."""
-    content = {step: [dataclasses.asdict(one) for one in record[step]] for step in sorted(record)}
-    path.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(content(record), indent=1) + "\n", encoding="utf-8")
+
+
+def content(record: Record) -> dict[str, list[dict[str, Any]]]:
+    """Return a record as JSON's types."""
+    return {step: [dataclasses.asdict(one) for one in record[step]] for step in sorted(record)}
+
+
+def record_of(
+    content: Mapping[str, Sequence[Mapping[str, Any]]],
+) -> dict[str, tuple[Diagnostic, ...]]:
+    """Return the record that was made JSON's types by `content`."""
+    return {
+        step: tuple(Diagnostic(**{**item, "details": tuple(item["details"])}) for item in items)
+        for step, items in content.items()
+    }
 
 
 def function_at(text: str, line: int) -> str:

@@ -41,12 +41,6 @@ IMAGE = Path("arch/x86/boot/bzImage")
 PACKED = Path("arch/x86/boot/compressed/vmlinux.bin.gz")
 """The compressed kernel inside the image; gzip is the default of Kconfig."""
 
-FIXED = (
-    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
-    "KBUILD_BUILD_USER=kpatch",
-    "KBUILD_BUILD_HOST=vfio-acpi",
-)
-
 _SYMBOL = re.compile(r"(?:# )?CONFIG_\w+[ =].*")
 
 
@@ -127,7 +121,7 @@ def _argv(where: Worktree, tools: Compiler, name: str, jobs: int) -> list[str]:
         f"O={where.obj}",
         f"-j{jobs}",
         *tools.settings,
-        *FIXED,
+        *objects.FIXED,
         f"KBUILD_BUILD_VERSION={name[:12]}",
         "bzImage",
     ]

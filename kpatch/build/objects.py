@@ -20,6 +20,15 @@ from kpatch.lib import confine
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Config
 
+FIXED = (
+    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER=kpatch",
+    "KBUILD_BUILD_HOST=vfio-acpi",
+)
+"""Settings of make without which two builds of the same input differ."""
+
+SOURCES = (".c", ".S")
+
 COLD_STEPS = 1350
 """Number of steps of a full build of the plain flavor; a worktree's own count replaces it later."""
 
@@ -67,6 +76,17 @@ def build(
         record = _record(worktree, log_file)
     steps.keep()
     return record
+
+
+def left_out(applied: Applied, text: str) -> tuple[str, ...]:
+    """Return the objects of changed sources that a successful build with the log ``text`` lacks.
+
+    `build` compiles every changed source again that the config does not leave out.
+    """
+    made = log.targets(text)
+    paths = [change.path for change in applied.changes if change.content is not None]
+    names = (f"{path.rpartition('.')[0]}.o" for path in paths if path.endswith(SOURCES))
+    return tuple(name for name in names if name not in made)
 
 
 def _record(worktree: Worktree, log_file: Path) -> Record:

@@ -5,15 +5,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kpatch.build import diagnostics, kernel, log
+from kpatch.build import compiler, diagnostics, kernel, objects
 from kpatch.checks import states
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
 from kpatch.checks.states import Failure, State
 from kpatch.errors import HarnessError
-from kpatch.model import Applied, Finding, Kernel
+from kpatch.model import Applied, Finding
 from kpatch.tables.outcomes import CheckOutcome
-
-SOURCES = (".c", ".S")
 
 
 def check(context: Context) -> Iterator[Finding]:
@@ -21,6 +19,7 @@ def check(context: Context) -> Iterator[Finding]:
     found = plain(context)
     if found[0].failure is not None:
         raise CouldNotRunError(f"the base does not build: {found[0].failure.cause}")
+    tell_what_is_missing(context, found[-1], "the plain config")
     _tell_of_the_base(context, found[0])
     yield from states.findings(found, severity=CheckOutcome.FAIL)
 
@@ -28,52 +27,54 @@ def check(context: Context) -> Iterator[Finding]:
 def plain(context: Context) -> list[State]:
     """Return what the builds of the plain flavor say of the base and of the tree after each patch.
 
-    NotApplicableError if they compile none of what the series changes.
+    NotApplicableError if the series changes nothing that a kernel is built from.
     """
-    total = len(context.patches)
-    made = [_state(context, number, total) for number in range(total + 1)]
-    _require_compiled(context, next((one for _, one in reversed(made) if one is not None), None))
-    return [state for state, _ in made]
-
-
-def _state(context: Context, number: int, total: int) -> tuple[State, Kernel | None]:
-    context.stage.advance(number, total + 1)
-    context.parts += 1
-    try:
-        built = context.kernel(context.after(number) if number else context.base)
-    except HarnessError as error:
-        return State({}, Failure.of(error)), None
-    context.reused += built.cached
-    return State(kernel.record(built)), built
-
-
-def _require_compiled(context: Context, last: Kernel | None) -> None:
-    """Note the sources of the series that the last ``Kernel`` does not contain.
-
-    NotApplicableError if nothing of the series becomes part of a kernel.
-    """
-    paths = [change.path for change in context.applied.changes if change.content is not None]
-    sources = [path for path in paths if path.endswith(SOURCES)]
-    others = [path for path in paths if path not in sources and _builds(path)]
-    if not sources and not others and paths:
+    if not any(map(_builds, touched(context.applied))):
         raise NotApplicableError("the series changes nothing that a kernel is built from")
-    if last is None or last.applied.delta_id != context.applied.delta_id:
+    return [_state(context, number) for number in range(len(context.patches) + 1)]
+
+
+def _state(context: Context, number: int) -> State:
+    """Return the state after ``number`` patches, 0: the base."""
+    context.stage.advance(number, len(context.patches) + 1)
+    tree = context.after(number) if number else context.base
+    try:
+        resolved = context.config(tree)
+    except HarnessError as error:
+        return State({}, Failure.of(error))
+    name = kernel.kernel_id(tree, resolved, compiler.detect())
+    return states.kept(context, ("plain", name), (), make=lambda: _build(context, tree))
+
+
+def _build(context: Context, tree: Applied) -> State:
+    try:
+        built = context.kernel(tree)
+    except HarnessError as error:
+        return State({}, Failure.of(error))
+    missing = objects.left_out(tree, built.log.read_text(errors="replace"))
+    return State(kernel.record(built), None, missing)
+
+
+def tell_what_is_missing(context: Context, last: State, what: str) -> None:
+    """Note the objects that the kernel of the whole series, ``last``, does not contain.
+
+    NotApplicableError if these are all that the series changes of the kernel.
+    """
+    if not last.unbuilt:
         return
-    targets = log.targets(last.log.read_text(errors="replace"))
-    missing = [path for path in sources if f"{path.rpartition('.')[0]}.o" not in targets]
-    if missing and len(missing) == len(sources) and not others:
-        raise NotApplicableError(
-            f"the plain config compiles none of the changed files: {', '.join(missing)}"
-        )
-    if missing:
-        context.note(f"the plain config does not compile {', '.join(missing)}")
+    missing = f"{what} does not compile {', '.join(last.unbuilt)}"
+    changed = [path for path in touched(context.applied) if _builds(path)]
+    if len(changed) <= len(last.unbuilt):
+        raise NotApplicableError(missing)
+    context.note(missing)
 
 
 def _builds(path: str) -> bool:
-    """Return whether a file that is no source can change what a kernel is built from."""
+    """Return whether a kernel may be built from a file of this name."""
     name = path.rpartition("/")[2]
     return not path.startswith(("Documentation/", "tools/", "samples/")) and (
-        name.endswith((".h", ".lds.S", ".sh", ".py", ".pl")) or name.startswith(("Kconfig", "Make"))
+        name.endswith((*objects.SOURCES, ".h", ".lds", ".tbl", ".sh", ".py", ".pl"))
+        or name.startswith(("Kconfig", "Makefile", "Kbuild"))
     )
 
 
@@ -83,9 +84,14 @@ def touched(applied: Applied) -> frozenset[str]:
 
 
 def _tell_of_the_base(context: Context, base: State) -> None:
-    """Note how many warnings the touched files have without the series."""
+    """Note how many warnings the changed files have without the series."""
     paths = touched(context.applied)
     found = diagnostics.by_identity(base.record).values()
     count = sum(1 for one in found if one.file in paths)
     if count:
-        context.note(f"{count} warnings in the touched files are the base's")
+        shown = (
+            "1 warning in the changed files is"
+            if count == 1
+            else f"{count} warnings in the changed files are"
+        )
+        context.note(f"{shown} the base's")
