@@ -619,6 +619,16 @@ def test_warnings_of_objects_that_are_not_compiled_again(tree: Tree) -> None:
     assert warned(again) == [A_WARNS]
 
 
+def test_new_worktree_starts_with_the_objects_of_another(tree: Tree) -> None:
+    built(applied(tree, warns("a")))
+    with worktree.checkout(applied(tree), "w1", like="plain", stage=Silent()) as like_plain:
+        assert (like_plain.obj / "drivers/b.o").is_file()
+        assert contents(like_plain.src) == contents(tree.path)
+        assert diagnostics.read(like_plain.warnings).keys() == {"CC drivers/a.o"}
+    with worktree.checkout(applied(tree), "i386", stage=Silent()) as empty:
+        assert list(empty.obj.iterdir()) == []
+
+
 def test_warnings_of_a_build_that_failed_are_kept(tree: Tree) -> None:
     broken = Change("drivers/b.c", b"int b(void) { return x; }\n")
     with pytest.raises(HarnessError):

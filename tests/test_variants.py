@@ -395,6 +395,22 @@ def test_random_values_of_symbols_around_a_file() -> None:
     assert made[3] == dict(touched.randomised(paths, read, seed=3))
 
 
+def test_sources_that_include_a_header(tmp_path: Path) -> None:
+    folder = tmp_path / "drivers"
+    folder.mkdir()
+    deps = "deps_x := \\\n  ../include/linux/{}.h \\\n  $(wildcard include/config/PM) \\\n"
+    for name, header, place in (
+        ("b", "e", "../"),
+        ("a", "e", f"{confine.PLACE}/"),
+        ("c", "ee", ""),
+    ):
+        text = f"source_x := {place}drivers/{name}.c\n\n" + deps.format(header)
+        (folder / f".{name}.o.cmd").write_text(text)
+    (folder / ".s.o.cmd").write_text("source_s := ../drivers/s.S\n" + deps.format("e"))
+    found = touched.includers(tmp_path, "include/linux/e.h")
+    assert found == ["drivers/a.c", "drivers/b.c"]
+
+
 # --- tools -----------------------------------------------------------------------------------
 
 
