@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.build import compiler, kernel, log, make, worktree
+from kpatch.build import compiler, diagnostics, kernel, log, make, objects, worktree
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Silent
@@ -292,7 +292,10 @@ def test_a_kernel_has_all_that_is_promised(tree: Tree) -> None:
     made = built(applied(tree, c_file("a", 2)), stage=stage)
     assert not made.cached
     names = {path.name for path in made.path.iterdir()}
-    assert names == {"bzImage", "System.map", "config", "build.log", "meta.json"}
+    assert names == {
+        *("bzImage", "System.map", "config", "build.log", "meta.json"),
+        "warnings.json",
+    }
     assert compiled(made) == ["drivers/a.o", "drivers/b.o", "drivers/c.o"]
     assert (made.path / "config").read_text() == CONFIG.text
     assert made.image.read_bytes().endswith(f"{made.kernel_id[:12]} kpatch\n".encode())
@@ -366,7 +369,7 @@ def test_progress_is_counted_against_the_last_build(tree: Tree) -> None:
             seen.append((done, total))
 
     built(applied(tree), stage=Listener())
-    assert seen[-1] == (5, kernel.COLD_STEPS)
+    assert seen[-1] == (5, objects.COLD_STEPS)
     built(applied(tree, c_file("a", 2)), stage=Listener())
     assert seen[-1] == (3, None)
     built(applied(tree, c_file("a", 3)), stage=Listener())
@@ -581,3 +584,53 @@ def test_without_ccache_gcc_is_called_itself(
     with pytest.raises(HarnessError, match="bison: not found in PATH") as caught:
         compiler.detect()
     assert caught.value.code is ExitCode.USAGE
+
+
+# --- warnings --------------------------------------------------------------------------------
+
+
+def warns(name: str) -> Change:
+    return Change(f"drivers/{name}.c", f"int {name}(void) {{ int unused; return 1; }}\n".encode())
+
+
+def warned(made: Kernel) -> list[tuple[str, str, str]]:
+    found = diagnostics.by_identity(kernel.record(made)).values()
+    return sorted((one.file, one.function, one.flag) for one in found)
+
+
+A_WARNS = ("drivers/a.c", "a", "-Wunused-variable")
+B_WARNS = ("drivers/b.c", "b", "-Wunused-variable")
+
+
+def test_warnings_of_a_kernel_are_those_of_all_its_objects(tree: Tree) -> None:
+    assert warned(built(applied(tree, warns("a")))) == [A_WARNS]
+    assert warned(built(applied(tree, warns("a"), warns("b")))) == [A_WARNS, B_WARNS]
+    assert warned(rebuilt(applied(tree, warns("b")))) == [B_WARNS]
+
+
+def test_warnings_of_objects_that_are_not_compiled_again(tree: Tree) -> None:
+    other = tree.path.with_name("warning")
+    shutil.copytree(tree.path, other)
+    (other / "drivers/a.c").write_bytes(warns("a").content or b"")
+    tree = replace(tree, path=other, tree_id="e" * 16)
+    assert warned(built(applied(tree))) == [A_WARNS]
+    again = rebuilt(applied(tree, c_file("b", 2)))
+    assert compiled(again) == ["drivers/b.o"]
+    assert warned(again) == [A_WARNS]
+
+
+def test_new_worktree_starts_with_the_objects_of_another(tree: Tree) -> None:
+    built(applied(tree, warns("a")))
+    with worktree.checkout(applied(tree), "w1", like="plain", stage=Silent()) as like_plain:
+        assert (like_plain.obj / "drivers/b.o").is_file()
+        assert contents(like_plain.src) == contents(tree.path)
+        assert diagnostics.read(like_plain.warnings).keys() == {"CC drivers/a.o"}
+    with worktree.checkout(applied(tree), "i386", stage=Silent()) as empty:
+        assert list(empty.obj.iterdir()) == []
+
+
+def test_warnings_of_a_build_that_failed_are_kept(tree: Tree) -> None:
+    broken = Change("drivers/b.c", b"int b(void) { return x; }\n")
+    with pytest.raises(HarnessError):
+        built(applied(tree, warns("a"), broken))
+    assert warned(built(applied(tree, warns("a"), c_file("c", 2)))) == [A_WARNS]

@@ -4,11 +4,13 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from kpatch.lib import cache
+from kpatch.errors import HarnessError
+from kpatch.lib import cache, system
 from kpatch.lib.process import capture, require_tool
 from kpatch.tables import packages
 
@@ -47,6 +49,36 @@ def detect() -> Compiler:
     if shutil.which("ccache") is None:
         return Compiler(identity, (), cached=False)
     return Compiler(identity, (f"CC={_CC}", "HOSTCC=ccache gcc"), cached=True)
+
+
+LLVM = ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip")
+"""The programs that kbuild runs with LLVM=1 (LLVM=-19: clang-19 and so on)."""
+
+
+def llvm() -> Compiler:
+    """Return the newest clang of PATH that has its linker and binary tools beside it.
+
+    HarnessError (exit 2) if there is none.
+    """
+    found: dict[int, str] = {}
+    for suffix in ("", *(f"-{number}" for number in range(10, 100))):
+        if all(shutil.which(f"{tool}{suffix}") for tool in LLVM):
+            match = re.search(r"version (\d+)", _version(f"clang{suffix}"))
+            found.setdefault(int(match[1]) if match else 0, suffix)
+    if not found:
+        raise HarnessError(
+            "clang",
+            "not found in PATH, with ld.lld and the llvm tools",
+            hint=system.install(["clang", "lld", "llvm"]),
+        )
+    suffix = found[max(found)]
+    identity = _version(f"clang{suffix}")
+    return Compiler(identity, (f"LLVM={suffix or 1}",), cached=False)
+
+
+def identity(tool: str) -> str:
+    """Return the version line of a program in PATH."""
+    return _version(tool)
 
 
 def ccache() -> Path:

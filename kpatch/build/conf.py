@@ -83,15 +83,17 @@ def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
     return [make, "-s", jobs, "-C", str(source), f"O={out}", *settings, target]
 
 
-def commands(fragment: Path, *, source: Path, out: Path) -> tuple[list[str], ...]:
+def commands(fragment: Path, *settings: str, source: Path, out: Path) -> tuple[list[str], ...]:
     """Return the commands that make ``out``/.config from the fragment file ``fragment``.
+
+    ``settings`` are further words for make, "ARCH=i386".
 
     allnoconfig sets the other symbols to n; olddefconfig then gives symbols that became visible
     their defaults.
     """
     return (
-        command("allnoconfig", f"KCONFIG_ALLCONFIG={fragment}", source=source, out=out),
-        command("olddefconfig", source=source, out=out),
+        command("allnoconfig", f"KCONFIG_ALLCONFIG={fragment}", *settings, source=source, out=out),
+        command("olddefconfig", *settings, source=source, out=out),
     )
 
 
@@ -126,12 +128,14 @@ def _cause(output: str) -> tuple[str, str]:
     return (lines or ["no message"])[-1].strip(), "see the whole output above"
 
 
-def resolve(fragment: Path, *, source: Path, out: Path) -> str:
+def resolve(fragment: Path, *settings: str, source: Path, out: Path) -> str:
     """Return the .config that the tree's conf makes from the fragment file ``fragment``.
+
+    ``settings`` are as in `commands`.
 
     HarnessError (exit 4) if make fails, or the .config is no UTF-8.
     """
-    for argv in commands(fragment, source=source, out=out):
+    for argv in commands(fragment, *settings, source=source, out=out):
         run(argv, source=source, out=out, fragment=fragment)
     try:
         return confine.product(out, ".config").read_text(encoding="utf-8")

@@ -81,6 +81,56 @@ def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage
     return Config(flavor.name, text, cache.digest([text]), cached)
 
 
+def derive(
+    flavor: Flavor,
+    name: str,
+    *,
+    fragments: Sequence[str],
+    values: Mapping[str, str],
+    settings: Sequence[str],
+    tools: str,
+    source: Path,
+    source_id: str,
+    version: str,
+    stage: Stage,
+) -> Config:
+    """Return the .config ``name``: that of ``flavor`` with ``values``, changed by ``fragments``.
+
+    The symbols of the fragments have to stick; the others may get lost. ``settings`` are words for
+    make, ``tools`` identifies the compiler that they choose; the rest is as in `resolve`.
+    HarnessError: exit 4 if a symbol of the fragments does not stick, or the tree cannot be
+    configured.
+    """
+    source = source.absolute()
+    with _translated():
+        required = fragment.stack(fragments, version)
+        wished = [SymbolRequest(symbol, value, name) for symbol, value in values.items()]
+        plain = fragment.stack(flavor.fragments, version)
+        text = fragment.render(fragment.settle([*plain, *wished, *required], version))
+    key = cache.digest([FORMAT, source_id, version, text, *settings, tools, *toolchain()])
+
+    def fill(folder: Path) -> None:
+        stage.note(f"{name}: asking the tree's own conf")
+        (folder / FRAGMENT).write_text(text, encoding="utf-8")
+        out = folder / "out"
+        out.mkdir()
+        made = conf.resolve(folder / FRAGMENT, *settings, source=source, out=out)
+        if lost := unmet(made, required):
+            names = ", ".join(f"CONFIG_{it.symbol}={it.value}" for it in lost)
+            raise HarnessError(
+                f"{name} for Linux {version}",
+                f"did not stick: {names}",
+                hint="see what the Kconfig files of the tree make of it (kpatch config --explain)",
+                code=ExitCode.BUILD,
+            )
+        (folder / CONFIG).write_text(made, encoding="utf-8")
+        shutil.rmtree(out)
+
+    folder, cached = cache.entry("config", key, fill)
+    made = (folder / CONFIG).read_text(encoding="utf-8")
+    return Config(name, made, cache.digest([made]), cached)
+
+
 def _requests(flavor: Flavor, version: str) -> tuple[SymbolRequest, ...]:
     """Return the requests of the flavor's fragments; HarnessError (exit 2) for a bad fragment."""
     with _translated():

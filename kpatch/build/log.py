@@ -91,6 +91,11 @@ def step(line: str) -> tuple[str, str] | None:
     return None if match is None else (match["verb"], match["target"])
 
 
+def targets(log: str) -> frozenset[str]:
+    """Return the targets of all steps of a log."""
+    return frozenset(parsed[1] for parsed in map(step, log.splitlines()) if parsed is not None)
+
+
 def first_error(log: str, *, source: str) -> tuple[CompilerMessage, str] | None:
     """Return the first error of the build and the lines around it; None if no line is an error.
 
@@ -137,15 +142,20 @@ def compiled(log: str, path: str) -> bool:
     because only then all files that include it were compiled: such a build makes fixdep, which
     every other step needs.
     """
-    targets = {parsed[1] for parsed in map(step, log.splitlines()) if parsed is not None}
-    return "scripts/basic/fixdep" in targets or f"{path.rpartition('.')[0]}.o" in targets
+    made = targets(log)
+    return "scripts/basic/fixdep" in made or f"{path.rpartition('.')[0]}.o" in made
+
+
+def relative(file: str, source: str) -> str:
+    """Return the name of a file in a build's output relative to the folder ``source``."""
+    return re.sub(r"^(\.\.?/)+", "", file.removeprefix(source.rstrip("/") + "/"))
 
 
 def _message(match: re.Match[str], source: str) -> CompilerMessage:
     groups = match.groupdict()
     file, line = groups.get("file"), groups.get("line")
     if file is not None:
-        file = re.sub(r"^(\.\.?/)+", "", file.removeprefix(source.rstrip("/") + "/"))
+        file = relative(file, source)
     text = groups["text"].strip()
     return CompilerMessage(file, None if line is None else int(line), text)
 

@@ -4,12 +4,13 @@
 Series are applied to a worktree one at a time, so that make rebuilds only what differs.
 ``worktrees/<tree id>-<flavor>`` in the cache holds
 
-    src          the tree; its files are hard links to the pristine tree (seconds, no space)
-    src/.obj     the objects (``make O=``). The folder is inside src, because only then kbuild
-                 refers to the source as "..": an absolute path would be part of every compiler
-                 command, and ccache would miss for the same file in another worktree
-    delta.json   the files of src that may differ from the pristine tree
-    building     exists while make runs (kpatch.build.kernel)
+    src            the tree; its files are hard links to the pristine tree (seconds, no space)
+    src/.obj       the objects (``make O=``). The folder is inside src, because only then kbuild
+                   refers to the source as "..": an absolute path would be part of every compiler
+                   command, and ccache would miss for the same file in another worktree
+    delta.json     the files of src that may differ from the pristine tree
+    warnings.json  the warnings of the objects (kpatch.build.diagnostics)
+    building       exists while make runs (kpatch.build.objects)
 
 A series from a file has its own worktree, ``<tree id>-<flavor>-<digest of its path>``, which starts
 as a copy of the shared worktree: objects that its Makefiles write reach no other series. The newest
@@ -74,6 +75,11 @@ class Worktree:
         """Return the path of the record of the applied series: its id, and the changed files."""
         return self.folder / "delta.json"
 
+    @property
+    def warnings(self) -> Path:
+        """Return the path of the record of the objects' warnings (kpatch.build.diagnostics)."""
+        return self.folder / "warnings.json"
+
 
 def locate(applied: Applied, flavor: str) -> Worktree:
     """Return the worktree of the series with ``flavor``; its folder need not exist."""
@@ -96,9 +102,10 @@ def _shared_key(tree: Tree, flavor: str) -> str:
 
 
 @contextmanager
-def checkout(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Worktree]:
+def checkout(applied: Applied, flavor: str, *, like: str = "", stage: Stage) -> Iterator[Worktree]:
     """Lock the worktree for ``flavor``, apply the series to its source, and yield the worktree.
 
+    A new one starts with the objects of the flavor ``like``, if there are any and it is given.
     Waits, and reports it to ``stage``, while another run has the lock. HarnessError: exit 7 if the
     cache's disk is full, exit 2 if the cache cannot be written.
     """
@@ -111,7 +118,9 @@ def checkout(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Worktre
         worktree = locate(applied, flavor)
         if worktree.folder.is_dir() and _recorded(worktree) is None:
             shutil.rmtree(worktree.folder)  # without a record the content of src is unknown
-        cache.entry(KIND, key, lambda partial: _fill(applied, flavor, Worktree(partial), stage))
+        cache.entry(
+            KIND, key, lambda partial: _fill(applied, flavor, like, Worktree(partial), stage)
+        )
         if not applied.series.origin.trusted:
             os.utime(worktree.folder)
             _remove_old(applied, flavor, keep=worktree)
@@ -132,7 +141,7 @@ def config_id(applied: Applied) -> str:
 
 
 @contextmanager
-def config_source(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Path]:
+def config_source(applied: Applied, flavor: str, *, like: str = "", stage: Stage) -> Iterator[Path]:
     """Yield the source folder to resolve the config of ``applied`` in; `config_id` identifies it.
 
     It is the pristine tree if the series does not touch Kconfig, else the locked worktree's source.
@@ -140,7 +149,7 @@ def config_source(applied: Applied, flavor: str, *, stage: Stage) -> Iterator[Pa
     if not _configuring(applied):
         yield applied.tree.path
         return
-    with checkout(applied, flavor, stage=stage) as worktree:
+    with checkout(applied, flavor, like=like, stage=stage) as worktree:
         yield worktree.src
 
 
@@ -148,27 +157,39 @@ def _configuring(applied: Applied) -> bool:
     return any(_CONFIGURES.fullmatch(change.path) for change in applied.changes)
 
 
-def _fill(applied: Applied, flavor: str, partial: Worktree, stage: Stage) -> None:
+def _fill(applied: Applied, flavor: str, like: str, partial: Worktree, stage: Stage) -> None:
     """Make a new worktree in ``partial``.
 
     For a series from a file it is a copy of the shared worktree, if that exists and no build of it
-    was interrupted; else a copy of the pristine tree without objects.
+    was interrupted, else of the shared one of the flavor ``like``; else a copy of the pristine tree
+    without objects.
     """
-    key = _shared_key(applied.tree, flavor)
-    shared = Worktree(cache.root() / KIND / key)
-    if not applied.series.origin.trusted and shared.folder.is_dir():
-        with cache.locked(f"worktree-{key}"):
-            if _recorded(shared) is not None and not shared.building.exists():
-                stage.note("copying the objects of the unpatched kernel")
-                # Objects are not hard-linked: the assembler overwrites an existing file in place.
-                _copy(shared.src, partial.src, "--link", leave_out=shared.obj.name)
-                _copy(shared.obj, partial.obj, "--reflink=auto")
-                shutil.copy2(shared.delta, partial.delta)
-                return
+    own = () if applied.series.origin.trusted else (flavor,)
+    for name in filter(None, (*own, like)):
+        if _copied(_shared_key(applied.tree, name), partial, stage):
+            return
     stage.note(f"copying {applied.tree.version} by hard links")
     _copy(applied.tree.path, partial.src, "--link")
     partial.obj.mkdir()
     _record(partial, cache.digest(()), [])
+
+
+def _copied(key: str, partial: Worktree, stage: Stage) -> bool:
+    """Copy the shared worktree ``key`` to ``partial``; return whether it could be used."""
+    shared = Worktree(cache.root() / KIND / key)
+    if not shared.folder.is_dir():
+        return False
+    with cache.locked(f"worktree-{key}"):
+        if _recorded(shared) is None or shared.building.exists():
+            return False
+        stage.note("copying the objects of the unpatched kernel")
+        # Objects are not hard-linked: the assembler overwrites an existing file in place.
+        _copy(shared.src, partial.src, "--link", leave_out=shared.obj.name)
+        _copy(shared.obj, partial.obj, "--reflink=auto")
+        for file in (shared.delta, shared.warnings):
+            if file.is_file():
+                shutil.copy2(file, partial.folder)
+    return True
 
 
 def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:

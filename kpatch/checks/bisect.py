@@ -1,30 +1,97 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Check that the kernel builds and links after each patch."""
+"""Check that the kernel builds, links and stays free of new warnings after each patch."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from kpatch.checks.context import Context
+from kpatch.build import compiler, diagnostics, kernel, objects
+from kpatch.checks import states
+from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
+from kpatch.checks.states import Failure, State
 from kpatch.errors import HarnessError
-from kpatch.model import Finding
-from kpatch.tables.outcomes import ExitCode
+from kpatch.model import Applied, Finding
+from kpatch.tables.outcomes import CheckOutcome
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Build the kernel after each patch; yield a finding for each patch that breaks the build."""
-    for patch in context.patches:
-        context.stage.advance(patch.number - 1, patch.total)
-        context.parts += 1
-        try:
-            built = context.kernel(context.after(patch.number))
-        except HarnessError as error:
-            if error.code is not ExitCode.BUILD:
-                raise
-            yield Finding(
-                f"does not build: {error.cause}",
-                patch=patch.number,
-                details=tuple(error.details.splitlines()),
-            )
-        else:
-            context.reused += built.cached
+    """Build base and each patch; yield a finding for each patch that breaks the build or warns."""
+    found = plain(context)
+    if found[0].failure is not None:
+        raise CouldNotRunError(f"the base does not build: {found[0].failure.cause}")
+    tell_what_is_missing(context, found[-1], "the plain config")
+    _tell_of_the_base(context, found[0])
+    yield from states.findings(found, severity=CheckOutcome.FAIL)
+
+
+def plain(context: Context) -> list[State]:
+    """Return what the builds of the plain flavor say of the base and of the tree after each patch.
+
+    NotApplicableError if the series changes nothing that a kernel is built from.
+    """
+    if not any(map(_builds, touched(context.applied))):
+        raise NotApplicableError("the series changes nothing that a kernel is built from")
+    return [_state(context, number) for number in range(len(context.patches) + 1)]
+
+
+def _state(context: Context, number: int) -> State:
+    """Return the state after ``number`` patches, 0: the base."""
+    context.stage.advance(number, len(context.patches) + 1)
+    tree = context.after(number) if number else context.base
+    try:
+        resolved = context.config(tree)
+    except HarnessError as error:
+        return State({}, Failure.of(error))
+    name = kernel.kernel_id(tree, resolved, compiler.detect())
+    return states.kept(context, ("plain", name), (), make=lambda: _build(context, tree))
+
+
+def _build(context: Context, tree: Applied) -> State:
+    try:
+        built = context.kernel(tree)
+    except HarnessError as error:
+        return State({}, Failure.of(error))
+    missing = objects.left_out(tree, built.log.read_text(errors="replace"))
+    return State(kernel.record(built), None, missing)
+
+
+def tell_what_is_missing(context: Context, last: State, what: str) -> None:
+    """Note the objects that the kernel of the whole series, ``last``, does not contain.
+
+    NotApplicableError if these are all that the series changes of the kernel.
+    """
+    if not last.unbuilt:
+        return
+    missing = f"{what} does not compile {', '.join(last.unbuilt)}"
+    changed = [path for path in touched(context.applied) if _builds(path)]
+    if len(changed) <= len(last.unbuilt):
+        raise NotApplicableError(missing)
+    context.note(missing)
+
+
+def _builds(path: str) -> bool:
+    """Return whether a kernel may be built from a file of this name."""
+    name = path.rpartition("/")[2]
+    return not path.startswith(("Documentation/", "tools/", "samples/")) and (
+        name.endswith((*objects.SOURCES, ".h", ".lds", ".tbl", ".sh", ".py", ".pl"))
+        or name.startswith(("Kconfig", "Makefile", "Kbuild"))
+    )
+
+
+def touched(applied: Applied) -> frozenset[str]:
+    """Return every path that a patch of the series names in any state."""
+    return frozenset(change.path for step in applied.steps for change in step)
+
+
+def _tell_of_the_base(context: Context, base: State) -> None:
+    """Note how many warnings the changed files have without the series."""
+    paths = touched(context.applied)
+    found = diagnostics.by_identity(base.record).values()
+    count = sum(1 for one in found if one.file in paths)
+    if count:
+        shown = (
+            "1 warning in the changed files is"
+            if count == 1
+            else f"{count} warnings in the changed files are"
+        )
+        context.note(f"{shown} the base's")

@@ -13,7 +13,7 @@ from kpatch.build import config, kernel, worktree
 from kpatch.lib import cache
 from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Stage
-from kpatch.model import Applied, Finding, Kernel, Patch, Tree
+from kpatch.model import Applied, Config, Finding, Kernel, Patch, Tree
 from kpatch.report.output_dir import OutputDir
 from kpatch.report.review.record import finding_of
 from kpatch.series import apply, catalog
@@ -80,20 +80,23 @@ class Context:
         """Return the state after the first ``count`` patches."""
         return apply.after(self.applied, count)
 
+    def config(self, state: Applied, flavor: str = DEFAULT_FLAVOR) -> Config:
+        """Return the .config of ``state``; HarnessError (exit 4) if it cannot be configured."""
+        with worktree.config_source(state, flavor, stage=self.stage) as source:
+            return config.resolve(
+                source=source,
+                source_id=worktree.config_id(state),
+                version=state.tree.version,
+                flavor=FLAVORS[flavor],
+                stage=self.stage,
+            )
+
     def kernel(self, state: Applied, flavor: str = DEFAULT_FLAVOR) -> Kernel:
         """Return the kernel of ``state``, built if it is not in the cache.
 
         HarnessError (exit 4) if it cannot be configured or does not build.
         """
-        chosen = FLAVORS[flavor]
-        with worktree.config_source(state, flavor, stage=self.stage) as source:
-            resolved = config.resolve(
-                source=source,
-                source_id=worktree.config_id(state),
-                version=state.tree.version,
-                flavor=chosen,
-                stage=self.stage,
-            )
+        resolved = self.config(state, flavor)
         if state.delta_id == self.applied.delta_id:
             self.configs[flavor] = resolved.config_id
         return kernel.build(state, resolved, jobs=self.jobs, stage=self.stage)

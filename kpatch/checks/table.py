@@ -17,10 +17,12 @@ from kpatch.checks import (
     spdx,
     spelling,
     uapi,
+    variants,
 )
 from kpatch.checks.context import Context
 from kpatch.errors import HarnessError
 from kpatch.model import Finding
+from kpatch.tables.variants import VARIANTS
 
 QUICK, PLAIN, DEBUG = "quick", "plain", "debug"
 
@@ -62,7 +64,17 @@ CHECKS: tuple[Row, ...] = (
         QUICK,
         uapi.check,
     ),
-    Row("bisect", "Each patch builds and links.", "patch", QUICK, bisect.check),
+    Row(
+        "bisect",
+        "Each patch builds and links, without a new warning.",
+        "patch",
+        QUICK,
+        bisect.check,
+    ),
+    *(
+        Row(one.name, one.title, "patch", PLAIN, partial(variants.check, chosen=one))
+        for one in VARIANTS
+    ),
     Row(
         "smoke",
         "The kernel boots after each patch, opens devices and reports no fault.",

@@ -1,0 +1,205 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Run make in a worktree: on the objects of earlier builds, with a record of the warnings.
+
+The worktree's file ``warnings.json`` (`kpatch.build.diagnostics`) has the warnings of all of its
+objects, also of those that the last make found up to date.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from kpatch.build import compiler, diagnostics, log, make
+from kpatch.build.diagnostics import Record
+from kpatch.build.worktree import Worktree
+from kpatch.lib import confine
+from kpatch.lib.stage import Stage
+from kpatch.model import Applied, Change, Config
+
+FIXED = (
+    "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
+    "KBUILD_BUILD_USER=kpatch",
+    "KBUILD_BUILD_HOST=vfio-acpi",
+)
+"""Settings of make without which two builds of the same input differ."""
+
+SOURCES = (".c", ".S")
+
+COLD_STEPS = 1350
+"""Number of steps of a full build of the plain flavor; a worktree's own count replaces it later."""
+
+TORN_SECONDS = 10.0
+"""After a killed build, files modified in the last seconds before the kill may be incomplete."""
+
+_SOURCE = re.compile(r".+\.[cS]|(?:.*/)?Kconfig[^/]*")
+
+
+def build(
+    worktree: Worktree,
+    applied: Applied,
+    config: Config,
+    argv: Sequence[str],
+    *,
+    what: str,
+    log_file: Path,
+    product: Path,
+    stage: Stage,
+) -> Record:
+    """Run ``argv``, a make, with the .config; return the warnings that the worktree's objects have.
+
+    ``applied`` is in place in the locked worktree. ``product`` is the last file that a full build
+    makes, relative to the objects' folder. HarnessError (exit 4) of ``what`` if make fails.
+    """
+    _remove_incomplete_objects(worktree, applied, stage)
+    _renew(worktree, applied)
+    steps = _Steps(worktree, stage, product, whole=_configure(worktree, config))
+    trusted = applied.series.origin.trusted
+    objects = [compiler.ccache()]
+    try:
+        make.run(
+            [*argv, diagnostics.SYNCED],
+            what=what,
+            log_file=log_file,
+            source=worktree.src,
+            out=worktree.obj,
+            more=compiler.environment(worktree.src, trusted=trusted),
+            readable=[] if trusted else objects,
+            writable=objects if trusted else [],
+            line=steps.line,
+            marker=worktree.building,
+        )
+    finally:
+        record = _record(worktree, log_file)
+    steps.keep()
+    return record
+
+
+def left_out(applied: Applied, text: str) -> tuple[str, ...]:
+    """Return the objects of changed sources that a successful build with the log ``text`` lacks.
+
+    `build` compiles every changed source again that the config does not leave out.
+    """
+    made = log.targets(text)
+    paths = [change.path for change in applied.changes if change.content is not None]
+    names = (f"{path.rpartition('.')[0]}.o" for path in paths if path.endswith(SOURCES))
+    return tuple(name for name in names if name not in made)
+
+
+def _record(worktree: Worktree, log_file: Path) -> Record:
+    """Add the warnings of a build to the worktree's record, and return it.
+
+    This is also done for a build that failed: what it has compiled is not compiled again.
+    """
+    source = worktree.src
+    text = log_file.read_text(errors="replace").replace(confine.PLACE, str(source))
+    before = diagnostics.read(worktree.warnings)
+    record = diagnostics.renewed(before, diagnostics.parse(text, source=source), source=source)
+    diagnostics.write(worktree.warnings, record)
+    return record
+
+
+def _configure(worktree: Worktree, config: Config) -> bool:
+    """Write the .config into the objects' folder if it differs; return whether it did.
+
+    A new .config means that most files are compiled again. An equal one is not written: with a new
+    time stamp make would check every file.
+    """
+    path = worktree.obj / ".config"
+    if path.is_file() and path.read_text(errors="replace") == config.text:
+        return False
+    path.write_text(config.text)
+    return True
+
+
+def _remove_incomplete_objects(worktree: Worktree, applied: Applied, stage: Stage) -> None:
+    """If the last build of the worktree was killed, remove the objects that may be incomplete.
+
+    make removes unfinished targets on SIGTERM, but not when it is killed; the next make would take
+    an incomplete object for a finished one. The files of the series get a new time stamp, so that
+    they are compiled again: their warnings were in the log of the killed build.
+    """
+    if not worktree.building.exists():
+        return
+    stage.note("cleaning up after an interrupted build")
+    files = [
+        (path, path.lstat().st_mtime)
+        for folder, _, names in os.walk(worktree.obj)
+        for path in (Path(folder, name) for name in names)
+    ]
+    torn = max((mtime for _, mtime in files), default=0.0) - TORN_SECONDS
+    for path, mtime in files:
+        if mtime >= torn:
+            path.unlink()
+    _touch(worktree, applied.changes)
+    worktree.building.unlink()
+
+
+def _renew(worktree: Worktree, applied: Applied) -> None:
+    """Give the C, assembler and Kconfig files of the series a new time stamp.
+
+    make compiles them again, so that the log has their warnings; without that they may be in the
+    log of an earlier build only. Headers keep their time: half of the kernel may include one.
+    """
+    _touch(worktree, (change for change in applied.changes if _SOURCE.fullmatch(change.path)))
+
+
+def _touch(worktree: Worktree, changes: Iterable[Change]) -> None:
+    """Set the time stamp of the changed files to now, except of hard links to the pristine tree."""
+    for change in changes:
+        path = worktree.src / change.path
+        if change.content is not None and path.lstat().st_nlink == 1:
+            os.utime(path, follow_symlinks=False)
+
+
+class _Steps:
+    """Report the progress of make: steps printed, out of those of the last build of this kind.
+
+    Kinds: "cold" for a full build, "again" for a build on existing objects.
+    """
+
+    def __init__(self, worktree: Worktree, stage: Stage, product: Path, *, whole: bool) -> None:
+        self._path = worktree.folder / "steps.json"
+        self._stage = stage
+        self._objects = (f"{worktree.obj}/", f"{confine.PLACE}/{worktree.obj.name}/")
+        self._done = 0
+        self._known = self._read()
+        cold = self._known.get("cold", COLD_STEPS)
+        self._kind: str | None
+        self._total: int | None
+        if whole:
+            self._kind, self._total = "cold", cold
+        elif (worktree.obj / product).exists():
+            self._kind, self._total = "again", self._known.get("again")
+        else:
+            # An interrupted build continues. Most finished steps have left a .cmd file.
+            done = sum(1 for _ in worktree.obj.rglob(".*.cmd"))
+            self._kind, self._total = None, max(cold - done, 1)
+
+    def _read(self) -> dict[str, int]:
+        try:
+            counts = json.loads(self._path.read_text())
+        except (OSError, ValueError):
+            return {}
+        return {str(key): int(value) for key, value in counts.items()}
+
+    def line(self, line: str) -> None:
+        """Count one line of make's output if it is a step, and report it."""
+        step = log.step(line)
+        if step is None:
+            return
+        self._done += 1
+        verb, target = step
+        total = None if self._total is None else max(self._total, self._done)
+        for objects in self._objects:
+            target = target.removeprefix(objects)
+        self._stage.note(f"{verb} {target}")
+        self._stage.advance(self._done, total)
+
+    def keep(self) -> None:
+        """Store the number of steps for the next build in this worktree."""
+        if self._kind is not None:
+            self._path.write_text(json.dumps({**self._known, self._kind: self._done}) + "\n")

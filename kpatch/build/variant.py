@@ -1,0 +1,181 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Build a variant of a tree with a series (`kpatch.tables.variants`), in a worktree of its own."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import MappingProxyType
+
+from kpatch.build import compiler, config, diagnostics, make, objects
+from kpatch.build.compiler import Compiler
+from kpatch.build.diagnostics import Record
+from kpatch.build.worktree import Worktree, checkout, config_id, config_source, locate
+from kpatch.errors import HarnessError
+from kpatch.lib import cache, system
+from kpatch.lib.stage import Stage
+from kpatch.model import Applied, Config
+from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
+from kpatch.tables.outcomes import ExitCode
+from kpatch.tables.variants import Scope, Variant
+
+RECIPE = "1"
+"""Part of the keys of what is kept of a build. Increase it if a change here changes results."""
+
+VERSION = "KBUILD_BUILD_VERSION=1"
+
+PRODUCT = {
+    Scope.KERNEL: Path("vmlinux"),
+    Scope.OBJECTS: Path("include/generated/asm-offsets.h"),
+}
+"""The last file of a full build, relative to the objects' folder."""
+
+_NO_RULE = re.compile(r"No rule to make target '([^']+\.o)'")
+
+
+def tools(variant: Variant) -> Compiler:
+    """Return the compiler of a variant; its identity has the versions of all tools.
+
+    HarnessError (exit 2) if a tool is not installed.
+    """
+    missing = {tool: package for tool, package in variant.tools.items() if not shutil.which(tool)}
+    if missing:
+        raise HarnessError(
+            ", ".join(missing), "not found in PATH", hint=system.install([*missing.values()])
+        )
+    found = compiler.llvm() if variant.llvm else compiler.detect()
+    others = [compiler.identity(tool) for tool in variant.tools]
+    return Compiler("; ".join([found.identity, *others]), found.settings, found.cached)
+
+
+def resolve(
+    applied: Applied,
+    variant: Variant,
+    *,
+    values: Mapping[str, str] = MappingProxyType({}),
+    stage: Stage,
+) -> Config:
+    """Return the .config of ``variant`` for ``applied``; ``values`` are wishes for symbols.
+
+    HarnessError: exit 4 if the tree has no such config, exit 2 if a tool is not installed.
+    """
+    with config_source(applied, variant.name, like=_like(variant), stage=stage) as source:
+        return config.derive(
+            FLAVORS[DEFAULT_FLAVOR],
+            variant.name,
+            fragments=variant.fragments,
+            values=values,
+            settings=_settings(variant, tools(variant)),
+            tools=tools(variant).identity,
+            source=source,
+            source_id=config_id(applied),
+            version=applied.tree.version,
+            stage=stage,
+        )
+
+
+@dataclass(frozen=True)
+class Built:
+    """What a build says: the warnings of its objects, and why it failed if it did.
+
+    ``unbuilt`` are objects of the targets, or of changed sources, that the config leaves out.
+    ``seconds`` is its duration.
+    """
+
+    record: Record
+    error: HarnessError | None
+    unbuilt: tuple[str, ...]
+    seconds: float
+
+
+def build(
+    applied: Applied,
+    variant: Variant,
+    resolved: Config,
+    *,
+    targets: Sequence[str] = (),
+    jobs: int,
+    stage: Stage,
+) -> Built:
+    """Build ``applied`` with the variant's config.
+
+    ``targets`` are the objects to compile, for a variant of that scope: make goes on after one that
+    does not compile, its errors are in the record then. HarnessError (exit 2) for a missing tool.
+    """
+    found = tools(variant)
+    argv = _argv(locate(applied, variant.name), variant, found, targets or _linked(resolved), jobs)
+    stage.command(argv)
+    name = cache.digest((applied.tree.tree_id, applied.delta_id, resolved.config_id, *argv))
+    log_file = make.log_file(variant.name, name)
+    begun = time.monotonic()
+    error: HarnessError | None = None
+    with checkout(applied, variant.name, like=_like(variant), stage=stage) as worktree:
+        try:
+            objects.build(
+                worktree,
+                applied,
+                resolved,
+                argv,
+                what=variant.name,
+                log_file=log_file,
+                product=PRODUCT[variant.scope],
+                stage=stage,
+            )
+        except HarnessError as failed:
+            if failed.code is not ExitCode.BUILD:
+                raise
+            error = failed
+        record = diagnostics.read(worktree.warnings)
+    text = log_file.read_text(errors="replace")
+    if targets:
+        record = diagnostics.of_objects(record, targets)
+        unbuilt = tuple(sorted(set(_NO_RULE.findall(text)) & set(targets)))
+        if unbuilt or any(one.error for some in record.values() for one in some):
+            error = None
+    else:
+        unbuilt = objects.left_out(applied, text) if error is None else ()
+    if error is None:
+        log_file.unlink()
+    return Built(record, error, unbuilt, round(time.monotonic() - begun, 3))
+
+
+def _like(variant: Variant) -> str:
+    """Return the flavor whose objects a new worktree starts with; "" if none are of use.
+
+    make compiles only those again whose options or symbols differ.
+    """
+    other = variant.llvm or any(word.startswith("ARCH=") for word in variant.settings)
+    return "" if other else DEFAULT_FLAVOR
+
+
+def _linked(resolved: Config) -> tuple[str, ...]:
+    """Return the targets that link all: of a kernel without modules, "modules" is an error."""
+    modules = "CONFIG_MODULES=y" in resolved.text.splitlines()
+    return ("vmlinux", "modules") if modules else ("vmlinux",)
+
+
+def _settings(variant: Variant, found: Compiler) -> tuple[str, ...]:
+    """Return the words for make that decide about the config: of gcc it is found in PATH."""
+    return (*variant.settings, *(found.settings if variant.llvm else ()))
+
+
+def _argv(
+    where: Worktree,
+    variant: Variant,
+    found: Compiler,
+    targets: Sequence[str],
+    jobs: int,
+) -> list[str]:
+    return [
+        *("make", "-C", str(where.src), f"O={where.obj}", f"-j{jobs}"),
+        *(["-k"] if variant.scope is Scope.OBJECTS else []),
+        *found.settings,
+        *variant.settings,
+        *objects.FIXED,
+        VERSION,
+        *targets,
+    ]

@@ -1,0 +1,224 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Hold a series against other ways to build the kernel: a check for each of the VARIANTS."""
+
+from __future__ import annotations
+
+import functools
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+from kpatch.build import coccinelle, touched, variant, worktree
+from kpatch.build.coccinelle import Source
+from kpatch.checks import bisect, states
+from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
+from kpatch.checks.states import Failure, State, Told
+from kpatch.errors import HarnessError
+from kpatch.model import Applied, Config, Finding
+from kpatch.tables.flavors import DEFAULT_FLAVOR
+from kpatch.tables.paths import PROJECT
+from kpatch.tables.variants import Scope, Variant
+
+MOST_INCLUDERS = 6
+"""Number of sources by which a changed header is judged, for each header."""
+
+
+def check(context: Context, chosen: Variant) -> Iterator[Finding]:
+    """Yield what the patches bring in the variant.
+
+    CouldNotRunError if a tool is missing or the base does not build; NotApplicableError if the
+    series changes nothing that the variant looks at.
+    """
+    variant.tools(chosen)
+    context.stage.command(
+        [
+            *(sys.executable, "-m", "kpatch", "check", "--checks", chosen.name),
+            *("--kernel", context.kernel_argument, "--series", context.series_argument),
+        ],
+        cwd=PROJECT,
+    )
+    yield from _HOW[chosen.scope](context, chosen)
+
+
+# ---- variants that are built ---------------------------------------------------------------------
+
+
+def _built(context: Context, chosen: Variant) -> Iterator[Finding]:
+    """Yield what the builds say and those of the plain config do not, of which bisect tells."""
+    told = Told.of(bisect.plain(context))
+    run = _Variant(context, chosen)
+    base = run.state(0)
+    if base.failure is not None:
+        raise CouldNotRunError(f"the base does not build: {base.failure.cause}")
+    made = run.every() if chosen.scope is Scope.OBJECTS else run.linked(told)
+    found = list(states.findings(made, severity=chosen.severity, told=told))
+    last = made[-1].failure
+    if last is not None and not any(finding.removed_by == 0 for finding in found):
+        raise CouldNotRunError(f"does not build in the plain config either: {last.cause}")
+    if not found:
+        bisect.tell_what_is_missing(context, made[-1], chosen.name)
+    yield from found
+
+
+class _Variant:
+    """The builds of one variant for one series."""
+
+    def __init__(self, context: Context, chosen: Variant) -> None:
+        self._context = context
+        self._chosen = chosen
+        self._targets = _targets(context) if chosen.scope is Scope.OBJECTS else ()
+        self._values = self._wishes()
+        self._states: dict[int, State] = {}
+        self._tools = variant.tools(chosen).identity
+
+    def every(self) -> list[State]:
+        """Return all states."""
+        return [self.state(number) for number in range(len(self._context.patches) + 1)]
+
+    def linked(self, told: Told) -> list[State]:
+        """Return base and the whole series; all states if the whole series brings anything."""
+        ends = [self.state(0), self.state(len(self._context.patches))]
+        found = states.findings(ends, severity=self._chosen.severity, told=told)
+        return self.every() if any(found) else ends
+
+    def state(self, number: int) -> State:
+        """Return what the build of the tree after ``number`` patches says; 0: of the base."""
+        if number not in self._states:
+            self._states[number] = self._state(number)
+        return self._states[number]
+
+    def _state(self, number: int) -> State:
+        context = self._context
+        context.stage.advance(number, len(context.patches) + 1)
+        tree = context.after(number) if number else context.base
+        targets = [path for path in self._targets if context.content(tree, _source(path))]
+        try:
+            config = variant.resolve(tree, self._chosen, values=self._values, stage=context.stage)
+        except HarnessError as error:
+            return State({}, Failure.of(error))
+        return states.kept(
+            context,
+            (self._chosen.name, variant.RECIPE, tree.tree.tree_id, tree.delta_id),
+            (config.config_id, self._tools, *targets),
+            make=lambda: self._build(tree, config, targets),
+        )
+
+    def _build(self, tree: Applied, config: Config, targets: Sequence[str]) -> State:
+        context = self._context
+        if self._targets and not targets:
+            return State({})
+        built = variant.build(
+            tree, self._chosen, config, targets=targets, jobs=context.jobs, stage=context.stage
+        )
+        if not tree.changes:
+            context.stage.say(f"{self._chosen.name}: base built in {built.seconds:.0f} s, and kept")
+        failure = None if built.error is None else Failure.of(built.error)
+        return State(built.record, failure, built.unbuilt)
+
+    def _wishes(self) -> dict[str, str]:
+        """Return the values of symbols that this series needs, or that the seed chooses."""
+        context, seed = self._context, self._chosen.seed
+        paths = bisect.touched(context.applied)
+
+        def read(path: str) -> str:
+            return (context.content(context.applied, path) or b"").decode(errors="replace")
+
+        if seed:
+            values = dict(touched.randomised(paths, read, seed=seed))
+            shown = " ".join(f"{name}={value}" for name, value in values.items())
+            context.note(f"seed {seed}: {shown or 'no symbol is around the changed files'}")
+            return values
+        if self._chosen.scope is Scope.OBJECTS:
+            return dict.fromkeys(sorted(touched.guards(_sources(context), read)), "y")
+        return {}
+
+
+def _sources(context: Context) -> list[str]:
+    return [path for path in sorted(bisect.touched(context.applied)) if path.endswith(".c")]
+
+
+def _source(path: str) -> str:
+    return f"{path.removesuffix('.o')}.c"
+
+
+def _targets(context: Context) -> tuple[str, ...]:
+    """Return the objects of the changed sources, and of some that include a changed header.
+
+    NotApplicableError if there are none.
+    """
+    sources = dict.fromkeys(_sources(context))
+    objects = worktree.locate(context.base, DEFAULT_FLAVOR).obj
+    for header in sorted(bisect.touched(context.applied)):
+        if header.endswith(".h"):
+            every = [
+                path
+                for path in touched.includers(objects, header)
+                if (context.tree.path / path).is_file()
+            ]
+            chosen = every[:MOST_INCLUDERS]
+            sources |= dict.fromkeys(chosen)
+            shown = ", ".join(chosen) or "nothing: the plain config compiles no source with it"
+            context.note(f"{header} is judged in {len(chosen)} of {len(every)} sources: {shown}")
+    if not sources:
+        raise NotApplicableError("the series changes no source and no header that one includes")
+    return tuple(f"{path.removesuffix('.c')}.o" for path in sources)
+
+
+# ---- variants that are read ----------------------------------------------------------------------
+
+
+def _read(context: Context, chosen: Variant) -> Iterator[Finding]:
+    """Yield what the tree's Coccinelle scripts report of the changed sources, and not of the base.
+
+    The whole series is read first; each patch only if that brings anything.
+    """
+    if not _sources(context):
+        raise NotApplicableError("the series changes no C source")
+    for script in coccinelle.scripts(context.tree.path)[:1]:
+        file = context.tree.path / _sources(context)[0]
+        context.stage.command(coccinelle.argv(context.tree.path, script, file.parent))
+    last = len(context.patches)
+    made = _reported(context, chosen, (0, last))
+    if any(states.findings(made, severity=chosen.severity)):
+        made = _reported(context, chosen, range(last + 1))
+    for script_path in sorted({path for state in made for path in state.unbuilt}):
+        context.note(f"{script_path} took longer than {coccinelle.SECONDS:.0f} s and was ended")
+    yield from states.findings(made, severity=chosen.severity)
+
+
+def _reported(context: Context, chosen: Variant, numbers: Iterable[int]) -> list[State]:
+    """Return the reports for the states ``numbers``; each content of a file is read once."""
+    parts = (coccinelle.RECIPE, context.tree.tree_id, variant.tools(chosen).identity)
+
+    def name(source: Source) -> tuple[str, ...]:
+        return (chosen.name, *parts, *source.key)
+
+    every = [_contents(context, number) for number in numbers]
+    distinct = sorted({source for some in every for source in some})
+    unread = [source for source in distinct if not states.has(name(source))]
+
+    @functools.cache
+    def reports() -> dict[Source, State]:
+        found, ended = coccinelle.reports(
+            context.tree.path, unread, jobs=context.jobs, begun=context.stage.advance
+        )
+        return {source: State({source.path: found[source]}, None, ended) for source in unread}
+
+    made = {}
+    for source in distinct:
+        make = functools.partial(lambda of: reports()[of], source)
+        made[source] = states.kept(context, name(source), (), make=make)
+    return [states.joined([made[source] for source in some]) for some in every]
+
+
+def _contents(context: Context, number: int) -> list[Source]:
+    """Return the changed sources as they are after ``number`` patches."""
+    tree = context.after(number) if number else context.base
+    contents = ((path, context.content(tree, path)) for path in _sources(context))
+    return [Source(path, content) for path, content in contents if content is not None]
+
+
+_HOW: Mapping[Scope, Callable[[Context, Variant], Iterator[Finding]]] = {
+    Scope.OBJECTS: _built,
+    Scope.KERNEL: _built,
+    Scope.SOURCES: _read,
+}
