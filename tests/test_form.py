@@ -605,3 +605,25 @@ def test_real_scripts(
     assert texts["maintainers"] == []
     assert texts["spdx"] == []
     assert len(texts["mail"]) == 1 and "not of the form" in texts["mail"][0]
+
+
+# ---- kconfig -------------------------------------------------------------------------------------
+
+
+def test_symbol_that_no_kconfig_defines(author: Author, form: Form) -> None:
+    author.patch(
+        "vfio: Ask for symbols",
+        main="#ifdef CONFIG_OLD\n#if IS_ENABLED(CONFIG_MISPELT)\n#ifdef CONFIG_NEW_MODULE\n",
+        **{
+            "Kconfig": 'mainmenu "Test"\nconfig OLD\n\tbool\nconfig NEW\n\tbool\n'
+            '\tdepends on OLD && (NONE || "TEXT" != "y")\n',
+            "notes.txt": "CONFIG_ANYTHING\n",
+        },
+    )
+    author.patch("vfio: Ask once more", main="#if defined(CONFIG_MISPELT)\n")
+    [check] = form("kconfig").values()
+    assert check["outcome"] == "warn"
+    assert [(one["patch"], one["file"], one["line"], one["text"]) for one in check["findings"]] == [
+        (1, "Kconfig", 6, "no Kconfig file defines CONFIG_NONE"),
+        (1, MAIN, 2, "no Kconfig file defines CONFIG_MISPELT"),
+    ]

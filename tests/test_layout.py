@@ -150,7 +150,7 @@ def test_only_data_goes_without_a_tag() -> None:
     kinds = {
         path.suffix for path in set(FILES) - set(TAGGED) if path.parts[:2] != ("tests", "data")
     }
-    assert kinds <= {"", ".json", ".lock", ".patch", ".txt", ".typed"}
+    assert kinds <= {"", ".json", ".lock", ".mbox", ".patch", ".txt", ".typed"}
     assert {path.suffix for path in TAGGED} >= {".py", ".md", ".toml", ".config", ".j2", ".sh"}
 
 

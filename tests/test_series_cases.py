@@ -28,12 +28,6 @@ BASE, OLDER_BASE = "7.3", "6.12"
 # Refusals, which end a review before its first check.
 REFUSED = {"input": ExitCode.USAGE, "base": ExitCode.APPLY}
 
-# Checks that do not exist yet. A series of such a check is only applied.
-MISSING = {"acpi-off", "kconfig", "kernel-doc", "mail", "sparse", "uapi", "vfio-modules", "w1"}
-
-# Series whose check exists, and does not look for the defect yet.
-NOT_FOUND_YET = {"warning-taken-away"}  # bisect says nothing about warnings
-
 
 @dataclass(frozen=True)
 class Case:
@@ -71,7 +65,6 @@ def read(text: str) -> tuple[Case, ...]:
 
 CASES = read((FOLDER / "expected.toml").read_text())
 TAKEN = [case for case in CASES if case.check not in REFUSED]
-JUDGED = [case for case in TAKEN if case.check not in MISSING and case.name not in NOT_FOUND_YET]
 
 
 def named(cases: list[Case]) -> pytest.MarkDecorator:
@@ -87,9 +80,7 @@ def test_every_file_has_its_row() -> None:
 
 
 def test_rows_name_checks() -> None:
-    assert {case.check for case in CASES} - set(REFUSED) <= known() | MISSING
-    assert not MISSING & known(), "these exist now: take them out of MISSING"
-    assert {case.name for case in CASES} >= NOT_FOUND_YET
+    assert {case.check for case in CASES} - set(REFUSED) <= known()
 
 
 def test_rows_say_what_is_found() -> None:
@@ -134,8 +125,8 @@ def test_case_can_miss() -> None:
     assert not case.matches("'y' is unused")
 
 
-@pytest.mark.vm
-@named(JUDGED)
+@pytest.mark.check
+@named(TAKEN)
 def test_check_finds_it(case: Case, tmp_path: Path) -> None:
     out = tmp_path / "out"
     argv = ("check", "--kernel", BASE, "--series", str(case.mbox), "--checks", case.check)

@@ -11,6 +11,7 @@ from kpatch.checks import (
     behaviour,
     bisect,
     checkpatch,
+    kconfig_symbols,
     kernel_doc,
     mail,
     maintainers,
@@ -56,6 +57,13 @@ CHECKS: tuple[Row, ...] = (
     Row("spelling", "No word that is added is misspelt.", "patch", QUICK, spelling.check),
     Row("kernel-doc", "No kernel-doc comment gets worse.", "patch", QUICK, kernel_doc.check),
     Row("spdx", "New files name licences that the tree has.", "patch", QUICK, spdx.check),
+    Row(
+        "kconfig",
+        "Kconfig defines each symbol that is used.",
+        "patch",
+        QUICK,
+        kconfig_symbols.check,
+    ),
     Row("maintainers", "MAINTAINERS knows the new files.", "patch", QUICK, maintainers.check),
     Row(
         "uapi",

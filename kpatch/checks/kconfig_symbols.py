@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Find CONFIG_ symbols that a patch uses and no Kconfig file defines: mostly misspelt ones."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+from kpatch.checks.context import Context
+from kpatch.checks.lines import Line, lines, placed
+from kpatch.model import Finding
+from kpatch.tables.outcomes import CheckOutcome
+
+RECIPE = "1"
+"""Part of the key of what is kept. Increase it if this module finds other things."""
+
+_USED = re.compile(r"\bCONFIG_([A-Z0-9_]+)\b(?!\s*##)")
+_ASKED = re.compile(r"^\s*(?:depends on|select|imply|visible if|if)\b(?P<condition>.*)")
+_NAME = re.compile(r"\b[A-Z][A-Z0-9_]+\b")
+_DEFINED = re.compile(r"^\s*(?:menu)?config\s+([A-Za-z0-9_]+)", re.MULTILINE)
+_CODE = re.compile(r".+\.[chS]|(?:.*/)?(?:Makefile|Kbuild)")
+_KCONFIG = re.compile(r"(?:.*/)?Kconfig[^/]*")
+
+
+def check(context: Context) -> Iterator[Finding]:
+    """Yield a finding for each undefined symbol that a patch brings, at its first use."""
+    told: set[str] = set()
+    for patch in context.patches:
+        state = context.after(patch.number)
+        used = [
+            (line, name)
+            for line in lines(context, patch).added
+            for name in _names(line.file, line.text)
+        ]
+        parts = (RECIPE, state.tree.tree_id, state.delta_id, patch.diff.decode("latin-1"))
+        found = context.memo("kconfig", parts, partial(_undefined, context, patch.number, used))
+        yield from placed(context, patch, [one for one in found if one.text not in told])
+        told |= {one.text for one in found}
+
+
+def _undefined(context: Context, count: int, used: list[tuple[Line, str]]) -> Iterator[Finding]:
+    defined = _defined(context, count) if used else frozenset()
+    seen: set[str] = set()
+    for line, name in used:
+        if not {name, name.removesuffix("_MODULE")} & defined and name not in seen:
+            seen.add(name)
+            text = f"no Kconfig file defines CONFIG_{name}"
+            yield Finding(text, CheckOutcome.WARN, file=line.file, line=line.number)
+
+
+def _names(file: str, text: str) -> list[str]:
+    if _CODE.fullmatch(file):
+        return _USED.findall(text)
+    if _KCONFIG.fullmatch(file) and (match := _ASKED.match(text)):
+        return _NAME.findall(re.sub(r'"[^"]*"', "", match["condition"]))
+    return []
+
+
+def _defined(context: Context, count: int) -> frozenset[str]:
+    """Return the symbols that the Kconfig files of the tree after ``count`` patches define."""
+    key = "kconfig-base"
+    if key not in context.shared:
+        files = (path for path in context.tree.path.rglob("Kconfig*") if path.is_file())
+        context.shared[key] = _symbols(files)
+    base = context.shared[key]
+    assert isinstance(base, frozenset)
+    return base | {
+        name
+        for change in context.after(count).changes
+        if _KCONFIG.fullmatch(change.path) and change.content is not None
+        for name in _DEFINED.findall(change.content.decode(errors="replace"))
+    }
+
+
+def _symbols(files: Iterator[Path]) -> frozenset[str]:
+    return frozenset(
+        name for path in files for name in _DEFINED.findall(path.read_text(errors="replace"))
+    )
