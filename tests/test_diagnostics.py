@@ -81,7 +81,7 @@ def test_warnings_belong_to_their_step(source: Path) -> None:
     assert found["CC drivers/a.o"][0].details == ("    7 |  int unused;", "      |      ^~~~~~")
     assert found["CC drivers/b.o"] == ()
     assert shown(found["CC [M] drivers/c.o"]) == [
-        ("drivers/a.c", 5, "one", "", "function parameter 'x' not described in 'one'")
+        ("drivers/a.c", 5, "one", "kernel-doc", "function parameter 'x' not described in 'one'")
     ]
 
 
@@ -174,6 +174,15 @@ def test_record_is_read_as_it_was_written(source: Path, tmp_path: Path) -> None:
     assert diagnostics.read(path) == record
     path.write_text("[1]")
     assert diagnostics.read(path) == diagnostics.read(tmp_path / "none") == {}
+
+
+def test_kernel_doc_has_a_check_of_its_own(source: Path) -> None:
+    before_7_3 = "drivers/a.c:5: warning: Function parameter or member 'x' not described in 'one'"
+    other = "drivers/a.c:5:1: warning: odd\nKconfig:5: warning: odd\na.c:5: Warning: odd"
+    text = f"  CC      x.o\n{before_7_3}\n{other}\n{LOG.splitlines()[9]}\n"
+    found = parsed(source, text)["CC x.o"]
+    kept = diagnostics.without_kernel_doc({"CC x.o": found})["CC x.o"]
+    assert (len(found), [one.text for one in kept]) == (5, ["odd"] * 3)
 
 
 A, B, C = (Diagnostic("a.c", 1, "f", "", text) for text in "abc")

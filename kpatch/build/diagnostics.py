@@ -27,6 +27,9 @@ SYNCED = "--output-sync=target"
 NAME = "warnings.json"
 """File name of a record."""
 
+KERNEL_DOC = "kernel-doc"
+"""The flag of a warning of kernel-doc, which W=1 runs."""
+
 MOST_DETAILS = 12
 
 KINDS = (".c", ".S")
@@ -74,9 +77,9 @@ class Diagnostic:
     """A warning, or an error of a checker; its place is in the state in which it was printed.
 
     ``file`` is relative to the tree, "" if none is known. ``function`` is the one around the line,
-    "" outside of a function. ``flag`` is the compiler's option that asks for it, "-Wunused", or "".
-    ``error``: the compiler or checker calls it an error. ``details`` are the lines that follow it:
-    the source line, notes.
+    "" outside of a function. ``flag`` is the compiler's option that asks for it ("-Wunused"),
+    KERNEL_DOC, or "". ``error``: the compiler or checker calls it an error. ``details`` are the
+    lines that follow it: the source line, notes.
     """
 
     file: str
@@ -159,6 +162,14 @@ def of_objects(record: Record, objects: Iterable[str]) -> dict[str, tuple[Diagno
     }
 
 
+def without_kernel_doc(record: Record) -> dict[str, tuple[Diagnostic, ...]]:
+    """Return a record without the warnings of kernel-doc, which has a check of its own."""
+    return {
+        step: tuple(one for one in found if one.flag != KERNEL_DOC)
+        for step, found in record.items()
+    }
+
+
 def _current(step: str, source: Path) -> bool:
     """Return whether the file that a step compiles is there; true for steps of another kind."""
     match = _COMPILES.fullmatch(step)
@@ -236,7 +247,8 @@ def _begun(line: str, source: Path) -> Diagnostic | None:
         number = int(groups["line"])
         function = function_at(_text(source, file), number)
         error = groups.get("kind") == "error"
-        return Diagnostic(file, number, function, groups.get("flag") or "", groups["text"], error)
+        flag = groups.get("flag") or (KERNEL_DOC if _of_kernel_doc(groups) else "")
+        return Diagnostic(file, number, function, flag, groups["text"], error)
     if match := _OBJTOOL.fullmatch(line):
         file = log.relative(match["stem"], str(source))
         kinds = (kind for kind in KINDS if (source / f"{file}{kind}").is_file())
@@ -245,6 +257,13 @@ def _begun(line: str, source: Path) -> Diagnostic | None:
     if match := _LINKING.fullmatch(line):
         return Diagnostic("", None, "", "", match["text"])
     return None
+
+
+def _of_kernel_doc(groups: Mapping[str, str | None]) -> bool:
+    """Return whether a warning is kernel-doc's, which alone tells of a C file without a column."""
+    kind = groups.get("kind", "warning")
+    c_file = str(groups["file"]).endswith((".c", ".h"))
+    return kind == "warning" and not groups.get("column") and c_file
 
 
 def _longer(warning: Diagnostic, line: str, place: str) -> Diagnostic:

@@ -132,7 +132,7 @@ def build(
         record = diagnostics.read(worktree.warnings)
     text = log_file.read_text(errors="replace")
     if targets:
-        record = diagnostics.of_objects(record, targets)
+        record = diagnostics.without_kernel_doc(diagnostics.of_objects(record, targets))
         unbuilt = tuple(sorted(set(_NO_RULE.findall(text)) & set(targets)))
         if unbuilt or any(one.error for some in record.values() for one in some):
             error = None

@@ -46,7 +46,7 @@ class Variant:
 VARIANTS: tuple[Variant, ...] = (
     Variant(
         "w1",
-        "No patch brings a warning of gcc or kernel-doc with W=1.",
+        "No patch brings a warning of gcc with W=1.",
         Scope.OBJECTS,
         settings=("W=1",),
         severity=CheckOutcome.WARN,
