@@ -1,0 +1,355 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""Compare reviews of threads from mailing lists with what the lists said of them.
+
+    python -m kpatch.dev.thread_table FOLDER
+
+FOLDER/index.jsonl has a thread a line, an object with the members "slug", "message_id", "subject",
+"base" and "truth": a list of objects, see `Truth`. FOLDER/results/SLUG/review.json is the output of
+``kpatch check`` for the thread. Prints two Markdown tables of the threads and of their totals: the
+recall of each kind, and the precision of each check. Threads are never kept in this repository.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from pathlib import Path
+from typing import Any
+
+from kpatch.errors import HarnessError
+from kpatch.lib import sanitize
+from kpatch.tables.outcomes import JUDGED, CheckOutcome
+
+CLEAN = "clean"
+"""The kind of a thread that was taken without remarks: each check that fails is a false alarm."""
+
+_BUILDS = (
+    "bisect",
+    "w1",
+    "sparse",
+    "clang",
+    "coccinelle",
+    "acpi-off",
+    "vfio-modules",
+    "i386",
+    "randconfig-1",
+    "randconfig-2",
+)
+
+KINDS: dict[str, tuple[str, ...]] = {
+    "build": _BUILDS,
+    "warning": _BUILDS,
+    "bisect": ("bisect",),
+    "kernel-doc": ("kernel-doc", "w1"),
+    "checkpatch": ("checkpatch",),
+    "style": ("mail", "checkpatch", "spelling", "spdx", "maintainers"),
+    "uapi": ("uapi",),
+    "runtime": ("smoke", "kernel", "mechanism", "selftests", "kernel-debug", "mechanism-debug"),
+}
+"""The checks that can find what the list said, by the kind of it."""
+
+_LINK = "https://lore.kernel.org/r/"
+_HINT = "write it as the docstring of kpatch.dev.thread_table says"
+_WIDTH = 120
+
+
+class Verdict(str, Enum):
+    """Whether a review agrees with the list. NOT_JUDGED: no check that could tell was run."""
+
+    RIGHT = "right"
+    WRONG = "wrong"
+    NOT_SEEN = "not seen"
+    NOT_JUDGED = "not judged"
+
+
+@dataclass(frozen=True)
+class Truth:
+    """One remark on the list: ``by`` made it of patch ``patch`` (0: of all) in ``message_id``.
+
+    ``kind`` is CLEAN or one of KINDS. A finding agrees only if ``match``, a regular expression, is
+    found in its text, file or details.
+    """
+
+    patch: int
+    kind: str
+    what: str
+    by: str
+    message_id: str
+    match: str = ""
+
+
+@dataclass(frozen=True)
+class Thread:
+    """A thread of the index. ``base`` is the kernel that it is reviewed on, "" if it names none."""
+
+    slug: str
+    message_id: str
+    subject: str
+    base: str
+    truth: tuple[Truth, ...]
+
+    @property
+    def clean(self) -> bool:
+        """Return whether the list had no remark."""
+        return any(truth.kind == CLEAN for truth in self.truth)
+
+
+@dataclass(frozen=True)
+class Alarm:
+    """A finding of a review: the check that has it, and all of its text (``searched``)."""
+
+    check: str
+    outcome: CheckOutcome
+    patch: int
+    text: str
+    searched: str
+
+    def confirmed_by(self, truth: Truth) -> bool:
+        """Return whether it is what the list said."""
+        return (
+            self.check in KINDS.get(truth.kind, ())
+            and (0 in (self.patch, truth.patch) or self.patch == truth.patch)
+            and re.search(truth.match, self.searched) is not None
+        )
+
+
+@dataclass(frozen=True)
+class Reviewed:
+    """The part of a review that is compared.
+
+    ``kernel`` is its version. ``judged`` are the checks that have a verdict, ``alarms`` their
+    findings.
+    """
+
+    kernel: str = ""
+    judged: frozenset[str] = frozenset()
+    alarms: tuple[Alarm, ...] = ()
+
+
+@dataclass(frozen=True)
+class Line:
+    """A truth of a thread, and what the review says of it."""
+
+    thread: Thread
+    truth: Truth
+    kernel: str
+    verdict: Verdict
+    ours: str
+
+
+def read_index(folder: Path) -> list[Thread]:
+    """Return the threads of index.jsonl; HarnessError (exit 2) names the line that is wrong."""
+    path = folder / "index.jsonl"
+    found = []
+    for number, text in enumerate(_read(path).splitlines(), 1):
+        try:
+            found.append(_thread(json.loads(text)))
+        except (ValueError, LookupError, TypeError) as error:
+            cause = f"is not a thread: {sanitize.line(str(error))}"
+            raise HarnessError(f"{path}, line {number}", cause, hint=_HINT) from None
+    return found
+
+
+def _thread(data: Mapping[str, Any]) -> Thread:
+    known = {field.name for field in fields(Truth)}
+    truths = tuple(
+        Truth(**{name: value for name, value in one.items() if name in known})
+        for one in data["truth"]
+    )
+    for truth in truths:
+        if truth.kind not in (CLEAN, *KINDS):
+            raise ValueError(f"{truth.kind!r} is no kind: {', '.join((CLEAN, *KINDS))}")
+        re.compile(truth.match)
+    if not re.fullmatch(r"[\w.-]+", data["slug"]) or data["slug"].startswith("."):
+        raise ValueError(f"{data['slug']!r} is no name of a folder")
+    return Thread(data["slug"], data["message_id"], data["subject"], data.get("base") or "", truths)
+
+
+def read_review(path: Path) -> Reviewed | None:
+    """Return the review at ``path``, None if there is none: not run, or the series is refused.
+
+    HarnessError (exit 2): it is damaged.
+    """
+    if not path.exists():
+        return None
+    try:
+        data = json.loads(_read(path))
+        checks = [(check, CheckOutcome(check["outcome"])) for check in data["checks"]]
+        return Reviewed(
+            (data.get("kernel") or {}).get("version", ""),
+            frozenset(check["name"] for check, outcome in checks if outcome in JUDGED),
+            tuple(_alarm(check["name"], one) for check, _ in checks for one in check["findings"]),
+        )
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        cause = f"is not a review: {sanitize.line(str(error))}"
+        raise HarnessError(str(path), cause, hint="run kpatch check again") from None
+
+
+def _alarm(check: str, finding: Mapping[str, Any]) -> Alarm:
+    text = finding["text"]
+    searched = "\n".join((text, finding["file"], *finding["details"]))
+    return Alarm(check, CheckOutcome(finding["outcome"]), finding["patch"], text, searched)
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeError) as error:
+        reason = getattr(error, "strerror", None) or "it is not UTF-8"
+        raise HarnessError(str(path), f"cannot be read: {reason}", hint=_HINT) from None
+
+
+def compare(thread: Thread, truth: Truth, review: Reviewed | None) -> Line:
+    """Compare one truth with the review of its thread, None if there is none."""
+    if review is None:
+        return Line(thread, truth, thread.base, Verdict.NOT_JUDGED, "no review")
+    verdict, ours = _judged(truth, review)
+    return Line(thread, truth, review.kernel or thread.base, verdict, ours)
+
+
+def _judged(truth: Truth, review: Reviewed) -> tuple[Verdict, str]:
+    if truth.kind == CLEAN:
+        failed = [one for one in review.alarms if one.outcome is CheckOutcome.FAIL]
+        if failed:
+            return Verdict.WRONG, _told(failed[0])
+        if not review.judged:
+            return Verdict.NOT_JUDGED, "no check judged it"
+        warnings = len(review.alarms)
+        return Verdict.RIGHT, f"{warnings} warnings" if warnings else "no finding"
+    found = [one for one in review.alarms if one.confirmed_by(truth)]
+    if found:
+        return Verdict.RIGHT, _told(max(found, key=lambda one: JUDGED.index(one.outcome)))
+    able = review.judged.intersection(KINDS[truth.kind])
+    if not able:
+        return Verdict.NOT_JUDGED, "no check of this kind judged it"
+    return Verdict.NOT_SEEN, f"nothing of it by {', '.join(sorted(able))}"
+
+
+def _told(alarm: Alarm) -> str:
+    return f"{alarm.check} ({alarm.outcome.value}), patch {alarm.patch}: {alarm.text}"
+
+
+def render(threads: Iterable[Thread], reviews: Mapping[str, Reviewed | None]) -> str:
+    """Return the tables as Markdown; ``reviews`` are by slug."""
+    threads = list(threads)
+    lines = [
+        compare(thread, truth, reviews.get(thread.slug))
+        for thread in threads
+        for truth in thread.truth
+    ]
+    return "\n\n".join((_threads(lines), _recall(lines), _precision(threads, reviews))) + "\n"
+
+
+def _threads(lines: list[Line]) -> str:
+    head = ("thread", "base", "our verdict", "the list", "")
+    return _table(
+        head,
+        (
+            (
+                f"{_link(line.thread.message_id)}<br>{_cell(line.thread.subject)}",
+                _cell(line.kernel),
+                _cell(line.ours),
+                _said(line.truth),
+                line.verdict.value,
+            )
+            for line in lines
+        ),
+    )
+
+
+def _said(truth: Truth) -> str:
+    patch = f", patch {truth.patch}" if truth.patch else ""
+    source = f" {_link(truth.message_id)}" if truth.message_id else ""
+    return f"{_cell(truth.by)}{patch}: {_cell(truth.kind)}: {_cell(truth.what)}{source}"
+
+
+def _recall(lines: list[Line]) -> str:
+    """Return the table of the kinds; a truth that no check could judge does not count in it."""
+    head = ("kind", "truths", *(verdict.value for verdict in Verdict), "recall")
+    rows = []
+    for kind in (*KINDS, CLEAN, "all"):
+        verdicts = [line.verdict for line in lines if kind in (line.truth.kind, "all")]
+        counts = [verdicts.count(verdict) for verdict in Verdict]
+        if verdicts:
+            right, judged = counts[0], len(verdicts) - verdicts.count(Verdict.NOT_JUDGED)
+            rows.append((kind, str(len(verdicts)), *map(str, counts), _share(right, judged)))
+    return _table(head, rows)
+
+
+def _precision(threads: list[Thread], reviews: Mapping[str, Reviewed | None]) -> str:
+    """Return the table of the checks: in how many threads each had a finding, and on what.
+
+    A finding that the list does not confirm is false in a clean thread, else it is open.
+    """
+    head = ("check", "outcome", "threads", "confirmed", "open", "false", "precision")
+    counts: dict[tuple[str, str], list[int]] = {}
+    for thread in threads:
+        review = reviews.get(thread.slug)
+        for key, alarms in _by_check(review).items():
+            count = counts.setdefault(key, [0, 0, 0])
+            confirmed = any(one.confirmed_by(truth) for one in alarms for truth in thread.truth)
+            count[0 if confirmed else 2 if thread.clean else 1] += 1
+    rows = (
+        (*key, str(sum(count)), *map(str, count), _share(count[0], count[0] + count[2]))
+        for key, count in sorted(counts.items())
+    )
+    return _table(head, rows)
+
+
+def _by_check(review: Reviewed | None) -> dict[tuple[str, str], list[Alarm]]:
+    """Return the findings of a review by check and outcome."""
+    found: dict[tuple[str, str], list[Alarm]] = {}
+    for alarm in review.alarms if review else ():
+        found.setdefault((alarm.check, alarm.outcome.value), []).append(alarm)
+    return found
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{part / whole:.0%}" if whole else "-"
+
+
+def _table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
+    return "\n".join(_row(cells) for cells in (head, ("---",) * len(head), *rows))
+
+
+def _row(cells: tuple[str, ...]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _link(message_id: str) -> str:
+    shown = _cell(message_id)
+    return f"[{shown}]({_LINK}{''.join(_quoted(message_id))})"
+
+
+def _quoted(message_id: str) -> Iterator[str]:
+    """Yield the characters of a Message-ID as a URL takes them; Markdown ends at ")" and space."""
+    for char in message_id:
+        safe = char.isascii() and (char.isalnum() or char in "@._-+=~$")
+        yield char if safe else "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "replace"))
+
+
+def _cell(text: str) -> str:
+    """Return text of a mail or a compiler for a cell: one line, without markup."""
+    return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", sanitize.line(text, limit=_WIDTH))
+
+
+def main(arguments: list[str]) -> str:
+    """Return the tables for the folder that ``arguments`` name; HarnessError (exit 2)."""
+    if len(arguments) != 1:
+        raise HarnessError("arguments", "not one folder", hint="name the folder of index.jsonl")
+    folder = Path(arguments[0])
+    threads = read_index(folder)
+    results = {one.slug: folder / "results" / one.slug / "review.json" for one in threads}
+    return render(threads, {slug: read_review(path) for slug, path in results.items()})
+
+
+if __name__ == "__main__":
+    try:
+        sys.stdout.write(main(sys.argv[1:]))
+    except HarnessError as failure:
+        print(f"error: {failure}", file=sys.stderr)
+        sys.exit(failure.code)
