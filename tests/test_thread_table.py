@@ -16,7 +16,7 @@ from kpatch.dev import thread_table
 from kpatch.dev.thread_table import CLEAN, KINDS, Truth, Verdict
 from kpatch.errors import HarnessError
 from kpatch.model import Check, Finding
-from kpatch.report.result import ErrorInfo, KernelInfo
+from kpatch.report.result import KernelInfo
 from kpatch.report.review import record
 from kpatch.report.review.record import Review
 from kpatch.tables.outcomes import CheckOutcome, ExitCode
@@ -42,14 +42,12 @@ def check(name: str, *findings: Finding, outcome: CheckOutcome = CheckOutcome.PA
     return Check(name, name, "patch", worst, findings)
 
 
-def write(
-    folder: Path, slug: str, truths: list[dict[str, Any]], *checks: Check, error: str = ""
-) -> None:
-    """Add a thread to the index of ``folder``, and its review if there are checks or an error."""
+def write(folder: Path, slug: str, truths: list[dict[str, Any]], *checks: Check) -> None:
+    """Add a thread to the index of ``folder``, and its review if there are checks."""
     entry = {"slug": slug, "message_id": f"{slug}@x", "subject": slug, "base": "6.1"}
     with (folder / "index.jsonl").open("a") as index:
         index.write(json.dumps({**entry, "truth": truths, "applies": ["6.1"]}) + "\n")
-    if checks or error:
+    if checks:
         kernel = KernelInfo("6.1.192", "base", "0" * 16, {})
         review = Review(
             ExitCode.PASS,
@@ -62,7 +60,6 @@ def write(
             1.0,
             kernel=kernel,
             checks=checks,
-            error=ErrorInfo("series", error, "hint") if error else None,
         )
         path = folder / "results" / slug
         path.mkdir(parents=True)
@@ -117,13 +114,6 @@ def test_a_truth_is_held_against_the_review(
 ) -> None:
     write(tmp_path, "one", [truth(kind, patch, match)], *checks)
     assert judged(tmp_path) == [verdict]
-
-
-@pytest.mark.parametrize("kind", [CLEAN, "build"])
-def test_a_review_that_ended_early_judges_nothing(tmp_path: Path, kind: str) -> None:
-    write(tmp_path, "one", [truth(kind)], error="does not apply")
-    assert judged(tmp_path) == [Verdict.NOT_JUDGED]
-    assert "does not apply" in thread_table.main([str(tmp_path)])
 
 
 def test_totals(tmp_path: Path) -> None:

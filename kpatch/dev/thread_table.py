@@ -122,13 +122,12 @@ class Reviewed:
     """The part of a review that is compared.
 
     ``kernel`` is its version. ``judged`` are the checks that have a verdict, ``alarms`` their
-    findings. ``error`` says why the review ended early, "" if it did not.
+    findings.
     """
 
     kernel: str = ""
     judged: frozenset[str] = frozenset()
     alarms: tuple[Alarm, ...] = ()
-    error: str = ""
 
 
 @dataclass(frozen=True)
@@ -171,7 +170,7 @@ def _thread(data: Mapping[str, Any]) -> Thread:
 
 
 def read_review(path: Path) -> Reviewed | None:
-    """Return the review at ``path``, None if there is none.
+    """Return the review at ``path``, None if there is none: not run, or the series is refused.
 
     HarnessError (exit 2): it is damaged.
     """
@@ -184,7 +183,6 @@ def read_review(path: Path) -> Reviewed | None:
             (data.get("kernel") or {}).get("version", ""),
             frozenset(check["name"] for check, outcome in checks if outcome in JUDGED),
             tuple(_alarm(check["name"], one) for check, _ in checks for one in check["findings"]),
-            (data.get("error") or {}).get("cause", ""),
         )
     except (ValueError, LookupError, TypeError, AttributeError) as error:
         cause = f"is not a review: {sanitize.line(str(error))}"
@@ -208,7 +206,7 @@ def _read(path: Path) -> str:
 def compare(thread: Thread, truth: Truth, review: Reviewed | None) -> Line:
     """Compare one truth with the review of its thread, None if there is none."""
     if review is None:
-        return Line(thread, truth, thread.base, Verdict.NOT_JUDGED, "not run")
+        return Line(thread, truth, thread.base, Verdict.NOT_JUDGED, "no review")
     verdict, ours = _judged(truth, review)
     return Line(thread, truth, review.kernel or thread.base, verdict, ours)
 
@@ -218,16 +216,16 @@ def _judged(truth: Truth, review: Reviewed) -> tuple[Verdict, str]:
         failed = [one for one in review.alarms if one.outcome is CheckOutcome.FAIL]
         if failed:
             return Verdict.WRONG, _told(failed[0])
-        if review.error or not review.judged:
-            return Verdict.NOT_JUDGED, review.error or "no check judged it"
+        if not review.judged:
+            return Verdict.NOT_JUDGED, "no check judged it"
         warnings = len(review.alarms)
         return Verdict.RIGHT, f"{warnings} warnings" if warnings else "no finding"
     found = [one for one in review.alarms if one.confirmed_by(truth)]
     if found:
         return Verdict.RIGHT, _told(max(found, key=lambda one: JUDGED.index(one.outcome)))
     able = review.judged.intersection(KINDS[truth.kind])
-    if review.error or not able:
-        return Verdict.NOT_JUDGED, review.error or "no check of this kind judged it"
+    if not able:
+        return Verdict.NOT_JUDGED, "no check of this kind judged it"
     return Verdict.NOT_SEEN, f"nothing of it by {', '.join(sorted(able))}"
 
 
