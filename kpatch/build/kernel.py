@@ -50,12 +50,13 @@ def kernel_id(applied: Applied, config: Config, compiler: Compiler) -> str:
     return cache.digest((RECIPE, *parts))
 
 
-def build(applied: Applied, config: Config, *, jobs: int, stage: Stage) -> Kernel:
+def build(applied: Applied, config: Config, *, like: str = "", jobs: int, stage: Stage) -> Kernel:
     """Return the kernel of ``applied`` with ``config``; build it with ``jobs`` jobs if not cached.
 
     HarnessError: exit 4 if it does not build, with file and line of the first error; exit 2
     for a missing tool; exit 7 if the disk is full. The log of a failed or interrupted build
-    stays in the cache's folder ``logs``. The next call continues an interrupted build.
+    stays in the cache's folder ``logs``. The next call continues an interrupted build. A new
+    worktree starts with the objects of the flavor ``like``.
     """
     tools = compiler.detect()
     name = kernel_id(applied, config, tools)
@@ -64,7 +65,7 @@ def build(applied: Applied, config: Config, *, jobs: int, stage: Stage) -> Kerne
     path = cache.root() / KIND / name
     cached = path.is_dir()
     if not cached:
-        with checkout(applied, config.flavor, stage=stage) as worktree:
+        with checkout(applied, config.flavor, like=like, stage=stage) as worktree:
             path, cached = cache.entry(
                 KIND,
                 name,

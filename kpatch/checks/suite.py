@@ -20,7 +20,7 @@ from kpatch.report.result import RunResult
 from kpatch.run import runner
 from kpatch.run.vm_run import VmRun
 from kpatch.series import catalog
-from kpatch.tables.flavors import FLAVORS
+from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.outcomes import Outcome
 from kpatch.verdict import judge, requirements
 from kpatch.verdict.judge import Judgement, SeenFault, SeriesRun, TestResult
@@ -96,7 +96,8 @@ def part(
     ``name`` stands in the names of the console logs. The guest has the selftests ``programs``,
     those of the kernel's own tree by default. ``excused`` are titles of reports of the base.
     """
-    flavor = kernel.config.flavor
+    # A kernel with a config of its own (KUnit) runs as one of the plain flavor.
+    flavor = kernel.config.flavor if kernel.config.flavor in FLAVORS else DEFAULT_FLAVOR
     steps = Pipeline(_request(context, flavor, (context.series_argument,)), context.progress)
     setup = steps.machine(kernel, programs or _own(context, kernel))
     control = kernel.applied.series.mechanism == NONE

@@ -13,6 +13,7 @@ from kpatch.checks import (
     checkpatch,
     kconfig_symbols,
     kernel_doc,
+    kunit,
     mail,
     maintainers,
     spdx,
@@ -110,6 +111,13 @@ CHECKS: tuple[Row, ...] = (
         "series",
         PLAIN,
         behaviour.own_selftests,
+    ),
+    Row(
+        "kunit",
+        "The KUnit suites that the series brings or changes pass.",
+        "series",
+        PLAIN,
+        kunit.check,
     ),
     Row(
         "kernel-debug",
