@@ -316,6 +316,16 @@ BREAKS: dict[str, tuple[tuple[Edit, ...], str]] = {
         "VFIO_DEVICE_FEATURE_NEW = 3: the number is that of VFIO_DEVICE_FEATURE_OLD in 9.9.1 "
         "(VFIO_DEVICE_FEATURE_*)",
     ),
+    "two new features take one number": (
+        (
+            (
+                "FEATURE_OLD 3\n",
+                "FEATURE_OLD 3\n#define VFIO_DEVICE_FEATURE_A 4\n#define VFIO_DEVICE_FEATURE_B 4\n",
+            ),
+        ),
+        "VFIO_DEVICE_FEATURE_B = 4: the number is that of VFIO_DEVICE_FEATURE_A "
+        "(VFIO_DEVICE_FEATURE_*)",
+    ),
     "ioctl's number is taken": (
         (("#define TOY_GET_EVENT", "#define TOY_GET_MORE _IO(';', 100)\n#define TOY_GET_EVENT"),),
         "TOY_GET_MORE = 0x3b64: the number is that of TOY_GET_INFO in 9.9.1 (TOY_GET_*)",
