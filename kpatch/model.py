@@ -77,9 +77,9 @@ class Patch:
 
     ``number`` counts from 1 to ``total``. ``subject`` is the title without tags, ``tagged`` the
     mail's whole subject ("[PATCH v2 1/3] vfio: …"), ``message`` the commit message below the title,
-    ``author`` a name and an address, ``message_id`` that of the mail ("" if it has none). ``paths``
-    are all that the ``diff`` names, old and new. ``strip`` is the -p of git apply; ``flowed``: the
-    mail came as format=flowed, which damages patches.
+    ``author`` a name and an address, ``message_id`` that of the mail without angle brackets, "" if
+    it has none. ``paths`` are all that the ``diff`` names, old and new. ``strip`` is the -p of git
+    apply; ``flowed``: the mail came as format=flowed, which damages patches.
     """
 
     number: int

@@ -714,3 +714,15 @@ def test_a_message_of_empty_lines_takes_no_time(read: Reader) -> None:
     started = time.process_time()
     assert titles(read(mail("[PATCH] add one", new("one"), text=text))) == ["add one"]
     assert time.process_time() - started < 5, "b4's expressions take a minute for these"
+
+
+def test_posting_is_named_by_its_cover_or_its_first_patch(read: Reader) -> None:
+    patches = pair("PATCH v2", ident="a")
+    cover = mail("[PATCH v2 0/2] two files", ident="a0")
+    whole = read(cover, *patches)
+    assert (whole.subject, whole.message_id) == ("[PATCH v2 0/2] two files", "a0")
+    bare = read(*patches)
+    assert (bare.subject, bare.message_id) == ("[PATCH v2 1/2] add one", "a1")
+    assert whole.version == bare.version == 2
+    assert [patch.message_id for patch in bare.patches] == ["a1", "a2"]
+    assert bare.patches[1].tagged == "[PATCH v2 2/2] add two"

@@ -73,7 +73,7 @@ def read(series: Series, box: Sandbox) -> Posting:
         meant.prerequisites,
         meant.notes,
         first.headers["Subject"],
-        first.headers["Message-Id"],
+        first.headers["Message-Id"].strip("<>"),
         meant.version,
     )
 
@@ -110,7 +110,7 @@ def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patc
         strip,
         mail.flowed,
         mail.headers["Subject"],
-        mail.headers["Message-Id"],
+        mail.headers["Message-Id"].strip("<>"),
     )
 
 
