@@ -384,6 +384,7 @@ def test_script_cannot_write_or_read_outside(author: Author, form: Form, tmp_pat
         ('Why.\n\nFixes: 0123456789ab ("a: b")\nCc: <stable@vger.kernel.org> # 6.1\n', ""),
         ("Why.\n\nLink: https://a.b/\n[A: rebased]\nSigned-off-by: A <a@b.c>\n", ""),
         ("Fixes: a thing.\n\nThis fixes 1234567 things.\n\nSigned-off-by: A <a@b.c>\n", ""),
+        ("Why.\n\nLink: https://a.b/\n\nSigned-off-by: A <a@b.c>\n", ""),
         ("Link: https://a.b/\n\nWhy: because.\n\nSigned-off-by: A <a@b.c>\n", ""),
     ],
 )
@@ -396,6 +397,7 @@ def test_trailers(author: Author, form: Form, body: str, told: str) -> None:
 def test_title_without_a_prefix(author: Author, form: Form) -> None:
     author.patch("Change things", main="int one;\n")
     author.patch('Revert "Change things"', main="int two;\n")
+    author.patch("ACPI:vfio: Change things", main="int three;\n")
     assert [patch for patch, _ in found(form("mail")["mail"])] == [1]
 
 
@@ -482,7 +484,7 @@ def test_word_that_was_there_before_is_not_new(author: Author, form: Form) -> No
 
 def test_message_is_read_without_what_its_author_did_not_write(author: Author, form: Form) -> None:
     body = (
-        'It occured.\n\n  log: seperate\n> recieve\nAs of commit 12345678 ("vfio: seperate").\n\n'
+        'It occured. Occured!\n\n  log: seperate\n> recieve\nAs of commit 12345678 ("vfio: seperate").\n\n'
         'Fixes: 123456789012 ("vfio: recieve")\nSigned-off-by: Seperate <t@example.org>\n'
     )
     author.patch("vfio: Recieve values", body, main="int one;\n")

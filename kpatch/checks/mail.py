@@ -28,7 +28,7 @@ _TAGS = re.compile(r"\[(?P<tags>[^]]*)\]")
 _VERSION = re.compile(r"\bv(\d+)\b", re.IGNORECASE)
 _POSITION = re.compile(r"\b(\d+)/(\d+)\b")
 
-_PREFIX = re.compile(r"(?P<prefix>[^\s:\"'][^:\"']{0,60}?):\s")
+_PREFIX = re.compile(r"(?P<prefix>[^\s:\"'][^:\"']{0,60}?):")
 _REVERT = re.compile(r"(?:Revert|Reapply) \"")
 
 _TRAILER = re.compile(r"(?:Fixes|Cc|Link|Closes|[A-Z][a-z]+(?:-[a-z]+)*-by): ?\S", re.IGNORECASE)
@@ -105,7 +105,8 @@ def _trailers(patch: Patch) -> Iterator[Finding]:
     block = len(paragraphs)  # the trailers begin here
     while block and _only_trailers(paragraphs[block - 1]):
         block -= 1
-    if block < len(paragraphs) - 1:
+    early = [line for lines in paragraphs[block:-1] for line in lines]
+    if any(map(_CREDIT.match, early)):
         yield Finding(
             "blank lines between the trailers: those before the last one are not seen by git",
             WARN,

@@ -19,7 +19,7 @@ from kpatch.checks.lines import lines, placed
 from kpatch.model import Applied, Finding, Patch
 from kpatch.tables.outcomes import CheckOutcome
 
-RECIPE = "2"
+RECIPE = "3"
 """Part of the key of kept findings; to be changed with this module."""
 
 TREE_LIST = "scripts/spelling.txt"
@@ -87,9 +87,12 @@ def _misspelt(
     """Yield a finding for each word; one that the patch removes elsewhere was there before."""
     changed = lines(context, patch)
     before = {word.lower() for text in changed.removed for word in _WORD.findall(text)}
+    told: set[str] = set()
     for text in (patch.subject, *_prose(patch.message)):
         for word, right in _wrong(text, words):
-            yield _finding(word, right, text)
+            if word.lower() not in told:
+                told.add(word.lower())
+                yield _finding(word, right, text)
     for file in dict.fromkeys(line.file for line in changed.added):
         content = (context.content(state, file) or b"").decode(errors="replace")
         readable = _readable(content) if file.endswith(CODE) else _Readable(content, frozenset())
