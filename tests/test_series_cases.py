@@ -119,10 +119,41 @@ def test_wrong_base_applies_to_its_own() -> None:
     assert case.applied(OLDER_BASE).changes
 
 
-def test_case_can_miss() -> None:
-    case = read('[a]\ncheck = "w1"\noutcome = "warn"\ndefect = ""\nfinding = "x.* unused"')[0]
-    assert case.matches("'x' is unused")
-    assert not case.matches("'y' is unused")
+CASE = read('[a]\ncheck = "c"\noutcome = "warn"\npatch = 2\ndefect = ""\nfinding = "x unused"')[0]
+GOOD = read('[a]\ncheck = "c"\noutcome = "pass"\ndefect = ""')[0]
+
+
+def checked(outcome: str, *findings: tuple[int, str]) -> list[dict[str, Any]]:
+    """Return the results of a check with ``findings``, each a patch and a text, and of others."""
+    found = [{"patch": patch, "text": text, "details": []} for patch, text in findings]
+    return [
+        {"outcome": outcome, "findings": found},
+        {"outcome": "not-selected", "findings": []},
+    ]
+
+
+def test_what_is_expected_is_right() -> None:
+    assert_judged(CASE, checked("warn", (2, "x unused")))
+    assert_judged(GOOD, checked("pass"))
+
+
+@pytest.mark.parametrize(
+    ("case", "checks"),
+    [
+        (CASE, checked("pass")),
+        (CASE, checked("fail", (2, "x unused"))),
+        (CASE, checked("could-not-run")),
+        (CASE, checked("not-selected")),
+        (CASE, checked("warn", (1, "x unused"))),
+        (CASE, checked("warn", (2, "y unused"))),
+        (CASE, checked("warn", (2, "x unused"), (1, "y unused"))),
+        (GOOD, checked("warn", (1, "x unused"))),
+        (GOOD, checked("could-not-run")),
+    ],
+)
+def test_all_else_is_wrong(case: Case, checks: list[dict[str, Any]]) -> None:
+    with pytest.raises(AssertionError):
+        assert_judged(case, checks)
 
 
 @pytest.mark.check
