@@ -409,6 +409,16 @@ index 11111111,22222222..33333333
 ++int uno;
 """
 FLOWED = "Content-Type: text/plain; charset=UTF-8; format=flowed\n"
+BROKEN = """\
+diff --git a/source.c b/source.c
+--- a/source.c
++++ b/source.c
+@@ -3,3 +3,3 @@ static int function_of_a_long_name(struct of_a_long_name \n*argument)
+  {
+-\tint two;
++\tint \nsecond;
+  }
+"""
 
 
 @pytest.mark.parametrize(
@@ -422,6 +432,7 @@ FLOWED = "Content-Type: text/plain; charset=UTF-8; format=flowed\n"
         (WITH_GIT.replace("\n ", "\n  "), FLOWED),
         (WITH_GIT.replace("\n ", "\n  "), FLOWED.replace("=flowed", '="flowed"; delsp=yes')),
         (WITH_GIT, FLOWED),
+        (BROKEN, FLOWED),
     ],
 )
 def test_diffs_that_apply(apply: Applier, diff: str, headers: str) -> None:

@@ -93,30 +93,20 @@ def _split(what: str, posts: list[Post], box: Sandbox) -> Iterator[tuple[str, Pa
 
 
 def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
-    message, diff = path.with_suffix(".msg"), path.with_suffix(".diff")
     raw = path.read_bytes()
-    # git would join flowed lines, and an empty line of context, one space, with the next one.
     fixed = _FLOWED.sub(lambda match: match[0][: -len(b"flowed")] + b"fixed", raw)
-    done = box.git(
-        "mailinfo",
-        "-k",
-        "--encoding=UTF-8",
-        "--quoted-cr=strip",
-        str(message),
-        str(diff),
-        stdin=fixed,
-    )
-    if done.status:
-        raise HarnessError(
-            f"{what}, {place}", "cannot be decoded", hint=EXPORT, details=done.stderr
-        )
-    lines = done.stdout.decode(errors="replace").splitlines()
-    told = dict(line.split(": ", 1) for line in lines if ": " in line)
     flowed = fixed != raw
+    told, message, diff = _extract(what, place, path, fixed, box)
     content = diff.read_bytes()
     # Space-stuffing doubles the space of each context line. A line with one: not stuffed.
     if flowed and not _SPACED.search(content):
         diff.write_bytes(_STUFFED.sub(b"", content))
+    # git joins flowed lines: right where the sender's program has broken long ones, but it would
+    # join an empty line of context, one space, with the next one, too.
+    if flowed and _DIFF.search(content) and not _readable(diff, box):
+        joined = _extract(what, place, path.with_suffix(".joined"), raw, box)
+        if _readable(joined[2], box):
+            told, message, diff = joined
     return Mail(
         place,
         _headers(raw),
@@ -127,6 +117,36 @@ def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
         diff if _DIFF.search(content) else None,
         flowed,
     )
+
+
+def _extract(
+    what: str, place: str, path: Path, raw: bytes, box: Sandbox
+) -> tuple[dict[str, str], Path, Path]:
+    """Return the headers that git takes from a mail, and the files of its message and its diff.
+
+    The files are beside ``path``. HarnessError (exit 2): git cannot decode the mail.
+    """
+    message, diff = path.with_name(path.name + ".msg"), path.with_name(path.name + ".diff")
+    done = box.git(
+        "mailinfo",
+        "-k",
+        "--encoding=UTF-8",
+        "--quoted-cr=strip",
+        str(message),
+        str(diff),
+        stdin=raw,
+    )
+    if done.status:
+        raise HarnessError(
+            f"{what}, {place}", "cannot be decoded", hint=EXPORT, details=done.stderr
+        )
+    lines = done.stdout.decode(errors="replace").splitlines()
+    return dict(line.split(": ", 1) for line in lines if ": " in line), message, diff
+
+
+def _readable(diff: Path, box: Sandbox) -> bool:
+    """Return whether git can read ``diff``; its paths may be with or without a/ and b/."""
+    return any(not box.git("apply", f"-p{n}", "--numstat", str(diff)).status for n in (1, 0))
 
 
 def _headers(raw: bytes) -> dict[str, str]:
