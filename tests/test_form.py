@@ -484,7 +484,8 @@ def test_word_that_was_there_before_is_not_new(author: Author, form: Form) -> No
 
 def test_message_is_read_without_what_its_author_did_not_write(author: Author, form: Form) -> None:
     body = (
-        'It occured. Occured!\n\n  log: seperate\n> recieve\nAs of commit 12345678 ("vfio: seperate").\n\n'
+        "It occured. Occured!\n\n  log: seperate\n> recieve\n"
+        'As of commit 12345678 ("vfio: seperate").\n\n'
         'Fixes: 123456789012 ("vfio: recieve")\nSigned-off-by: Seperate <t@example.org>\n'
     )
     author.patch("vfio: Recieve values", body, main="int one;\n")

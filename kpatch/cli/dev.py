@@ -18,7 +18,7 @@ from kpatch.tables.outcomes import ExitCode
 @click.option(
     "--only",
     multiple=True,
-    type=click.Choice(("cold", "edit", "warm")),
+    type=click.Choice(("cold", "edit", "warm", "check")),
     help="Measurements to make. Without cold, the user's cache is used.  [default: all]",
 )
 @guarded

@@ -7,6 +7,9 @@
     edit      a run after one line of a carried patch was changed, in seconds
     warm      a run of one series after no change, compared with a boot that runs `true`; the same
               with its whole suite, and with the whole suites of all series
+    check     reviews (`make check`) of the series from a file, after one that has built the base's
+              variants: the quick checks, all of the plain flavor, and these again after one line
+              was changed
 
 Unless "whole suite" is mentioned, the tests are those of TURNAROUND, which the author of a series
 runs again and again. Each figure is the time of a complete command as a user starts it. Nothing is
@@ -108,9 +111,11 @@ class Bench:
 
     def kpatch(self, *words: str) -> float:
         """Run ``python -m kpatch test`` with ``words`` on the kernel; return its seconds."""
-        argv = [sys.executable, "-m", "kpatch", "test", "--out", str(self.out), *words]
-        common = ["--kernel", self.kernel, "--jobs", str(self.jobs)]
-        return self._time([*argv, *common], environment=self.environment)
+        return self._time(self._argv("test", *words), environment=self.environment)
+
+    def _argv(self, command: str, *words: str) -> list[str]:
+        common = ("--kernel", self.kernel, "--jobs", str(self.jobs), "--out", str(self.out))
+        return [sys.executable, "-m", "kpatch", command, *words, *common]
 
     @property
     def out(self) -> Path:
@@ -135,17 +140,32 @@ class Bench:
         return [
             Figure(
                 "one line changed, to verdict",
-                tuple(self._edited(os.urandom(4).hex()) for _ in range(self.runs)),
+                tuple(self._edited(_word()) for _ in range(self.runs)),
                 aim="45 s",
             )
         ]
 
     def _edited(self, word: str) -> float:
         """Put ``word`` into a message of the series, run it, and return the seconds."""
+        options = ("--no-control", "--mechanism", SERIES, "--tests", TURNAROUND)
+        return self.kpatch("--series", str(self._edit(second=word)), *options)
+
+    def _edit(self, *, first: str = "", second: str = "") -> Path:
+        """Return a file with the series, its first two patches changed.
+
+        A variable of patch 1 has ``first`` in its name, a message of patch 2 begins with
+        ``second``.
+        """
         mailbox = self.folder / "edited.mbox"
         patches = catalog.load(SERIES, bases.DEFAULT_BASE).mailboxes
         text = "".join(path.read_text() for path in patches)
-        changed = text.replace('pci_warn(pdev, "', f'pci_warn(pdev, "{word}', 1)
+        changed = text
+        for old, new in (
+            ("atomic_t acpi_event_seqnum", f"atomic_t acpi_event_seqnum{first}"),
+            ("inc(&acpi_event_seqnum", f"inc(&acpi_event_seqnum{first}"),
+            ('pci_warn(pdev, "', f'pci_warn(pdev, "{second}'),
+        ):
+            changed = changed.replace(old, new, 1)
         if changed == text:
             raise HarnessError(
                 f"series {SERIES}",
@@ -154,8 +174,29 @@ class Bench:
                 code=ExitCode.LOST,
             )
         mailbox.write_text(changed)
-        options = ("--no-control", "--mechanism", SERIES, "--tests", TURNAROUND)
-        return self.kpatch("--series", str(mailbox), *options)
+        return mailbox
+
+    def check(self) -> list[Figure]:
+        """Measure reviews of a text that no earlier review has seen, then of a changed text."""
+        self.say("a review in the plain flavor, which builds the base of each variant")
+        self._review("plain", first=_word())
+        quick = tuple(self._review("quick", first=_word()) for _ in range(self.runs))
+        word = _word()
+        plain = self._review("plain", first=word)
+        changed = self._review("plain", first=word, second=_word())
+        name = "review of 3 patches"
+        return [
+            Figure(f"{name}: form, uAPI, builds", quick, aim="90 s"),
+            Figure(f"{name}: all of the plain flavor", (plain,), aim="480 s"),
+            Figure("the same, patch 2 changed", (changed,), "the one before", (plain,), "0.5 ×"),
+        ]
+
+    def _review(self, checks: str, *, first: str, second: str = "") -> float:
+        """Review the series, changed as by `_edit`; return the seconds."""
+        mailbox = str(self._edit(first=first, second=second))
+        argv = self._argv("check", "--series", mailbox, "--checks", checks)
+        # Nobody has signed the carried patches off, which the review of a file fails for.
+        return self._time(argv, environment=self.environment, done_text="Tested: 3 patches")
 
     def warm(self) -> list[Figure]:
         """Measure runs after no change, alternating with a bare boot, so that load affects both."""
@@ -228,6 +269,11 @@ class Bench:
         return seconds
 
 
+def _word() -> str:
+    """Return a word that no earlier run has used, of letters and digits."""
+    return f"_{os.urandom(4).hex()}"
+
+
 def tarball(folder: Path) -> Path:
     """Download Debian's source package of the default base; return its tarball in ``folder``."""
     base = bases.BASES[bases.DEFAULT_BASE]
@@ -254,6 +300,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Figure]]] = {
     "cold": Bench.cold,
     "edit": Bench.edit,
     "warm": Bench.warm,
+    "check": Bench.check,
 }
 
 
