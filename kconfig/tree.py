@@ -75,7 +75,7 @@ kconfiglib._shell_fn = _shell
 
 
 class Shell(Protocol):
-    """Runs a command line of a Kconfig file: the tree may be a stranger's, so it is confined."""
+    """A function that runs a command line of a Kconfig file, confined: the tree is not trusted."""
 
     def __call__(self, command: str, *, source: Path) -> str:
         """Run ``command`` in the working directory; return its standard output.
@@ -173,10 +173,10 @@ def load(
 ) -> KernelKconfig:
     """Parse the Kconfig files of the kernel tree ``source``. Sets no value. Takes 3–8 s.
 
-    ``environment`` is the one that the top Makefile gives to conf: macros ask for it, and run
-    commands through ``shell``, which may leave files in ``cwd`` for a moment. Both are state of
-    the process, so only one load runs at a time. kconfiglib.KconfigError if a file cannot be
-    parsed.
+    ``environment`` has the variables that the top Makefile sets for conf; macros of the Kconfig
+    files read them. Macros also run commands by ``shell``, which may write temporary files to
+    ``cwd``. Environment and working directory belong to the process, so only one load runs at a
+    time. kconfiglib.KconfigError if a file cannot be parsed.
     """
     with _process(dict(environment) | {"srctree": str(source)}, cwd):
         return KernelKconfig("Kconfig", of=release(version), shell=shell)
@@ -198,7 +198,8 @@ def _process(environment: Mapping[str, str], cwd: Path) -> Iterator[None]:
 def assign(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
     """Set the user values of symbols, as reading a .config does; unknown symbols are skipped.
 
-    The order of ``values`` is that of the lines: in a choice the last y is picked.
+    The order of ``values`` is the order of the lines of the .config: if several members of a choice
+    are y, the last one is picked.
     """
     for name, value in values.items():
         if defined(kconfig, name):
@@ -246,8 +247,8 @@ def _clamp_to_ranges(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
 class Range:
     """A range of an int or hex symbol.
 
-    ``written`` is the condition in the range's line, ``condition`` also includes those of the
-    enclosing blocks. ``where`` is file:line.
+    ``written`` is the condition in the range's line. ``condition`` also includes the conditions of
+    the enclosing blocks. ``where`` is file:line.
     """
 
     low: Expr
@@ -275,9 +276,9 @@ def active_range(symbol: Symbol) -> Range | None:
 
 
 def nearest(symbol: Symbol, value: str) -> str | None:
-    """Return ``value``, or the nearest end of the symbol's range if it is outside.
+    """Return ``value``, or the nearest end of the symbol's range if ``value`` is outside the range.
 
-    None if the symbol is no int or hex, or ``value`` is no number of that type.
+    Returns None if the symbol is no int or hex, or ``value`` is no number of that type.
     """
     base = _BASES.get(symbol.orig_type)
     number = None if base is None else _number(value, base)
@@ -364,7 +365,10 @@ def defaults(kconfig: KernelKconfig, symbol: Symbol) -> list[tuple[Expr, Expr]]:
 
 
 def defined(kconfig: KernelKconfig, name: str) -> bool:
-    """Return whether a Kconfig file defines the symbol; one that is only referenced is always n."""
+    """Return whether a Kconfig file defines the symbol.
+
+    A symbol that is only referenced is always n.
+    """
     symbol = kconfig.syms.get(name)
     return symbol is not None and bool(symbol.nodes)
 

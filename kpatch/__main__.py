@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""``python -m kpatch``."""
+"""Run the command line when called as ``python -m kpatch``."""
 
 import signal
 

@@ -122,8 +122,8 @@ class Request:
 def from_anywhere(kernel: str) -> str:
     """Return ``kernel`` (see `kpatch.source.resolve`) with a relative path made absolute.
 
-    A URL loses its secrets, since the command is stored in the result. Whoever repeats the command
-    has to add them.
+    Passwords and tokens are removed from a URL, since the command is stored in the result. A user
+    who repeats the command has to add them.
     """
     if "://" in kernel:
         return public(kernel)
@@ -134,7 +134,7 @@ def from_anywhere(kernel: str) -> str:
 
 @dataclass
 class RunState:
-    """The results of the stages so far. A run that ends early makes its result of them."""
+    """The results of the stages so far. The result of a run that ends early is made from them."""
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=time.monotonic)
@@ -250,7 +250,7 @@ class Pipeline:
         return built
 
     def machine(self, kernel: Kernel, own: Selftests | None) -> qemu.Setup:
-        """Make what a VM needs: firmware, file system images, and the choice of KVM or TCG.
+        """Make the parts of a VM: firmware and file system images; and choose KVM or TCG.
 
         ``own`` are the kernel's selftests, None if there are none.
         """
@@ -315,10 +315,10 @@ class Pipeline:
 
 
 def _series_run(series: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
-    """Return the VMs of a series with its mechanism: the declared one, else the detected one.
+    """Return a SeriesRun of the VMs of a series, with its mechanism.
 
-    ``detected`` of the result is "" if the mechanism was declared. The guest looks for the sign of
-    another mechanism then, and the run stops if there is one.
+    It is the declared mechanism, else the detected one. ``detected`` of the result is "" if the
+    mechanism was declared.
     """
     if series.mechanism != UNDETECTED:
         return judge.SeriesRun(series.name, series.mechanism, tuple(vms))
@@ -441,7 +441,10 @@ def folder_name(kernel: str) -> str:
 
 
 def versions(state: RunState) -> dict[str, str]:
-    """Return the versions of Python, PACKAGES, the compilers and QEMU, by name."""
+    """Return the versions of Python, PACKAGES, the compilers ("compiler") and "qemu", by name.
+
+    The compilers are missing if no kernel was built, QEMU if the accelerator was not chosen yet.
+    """
     programs = {"python": platform.python_version()}
     programs |= {name: importlib.metadata.version(name) for name in PACKAGES}
     compilers = {kernel.compiler for kernel in state.kernels.values() if kernel is not None}

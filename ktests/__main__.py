@@ -16,7 +16,7 @@ gc.disable()
 # Python runs without the module site (-S), which would take a tenth of a second.
 sys.path[:0] = ["/mnt/suite", f"{sys.prefix}/lib/python3.{sys.version_info.minor}/site-packages"]
 
-from ktests import bundle  # noqa: E402 - found by what is above
+from ktests import bundle  # noqa: E402 - found by the path that is set above
 
 sys.meta_path[:0] = map(bundle.Bundle, ("/mnt/suite/bundle", "/mnt/runtime/lib/bundle"))
 

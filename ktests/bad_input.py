@@ -43,7 +43,8 @@ HARMFUL = b"\xff" * 4
 class Call:
     """One call of VFIO_DEVICE_SET_IRQS for any index, and its expected outcome.
 
-    The fields are members of struct vfio_irq_set. ``argsz`` None stands for the correct size:
+    ``name`` names the call in messages. ``outcome`` is the name of an errno, "" for success. The
+    other fields are members of struct vfio_irq_set. ``argsz`` None stands for the correct size:
     header and data.
     """
 
@@ -191,7 +192,10 @@ class Descriptor:
 
 
 def signal(name: str, fd: int, outcome: str = "") -> Call:
-    """Return a call named ``name`` that sets the descriptor ``fd`` as the index's eventfd."""
+    """Return a call that sets the descriptor ``fd`` as the eventfd of the tested index.
+
+    ``outcome`` is its expected outcome: the name of an errno, "" for success.
+    """
     return Call(name, EVENTFD | TRIGGER, outcome, data=struct.pack("=i", fd))
 
 

@@ -134,7 +134,10 @@ class ConfinedProcess(Closing):
 
     @property
     def own_namespaces(self) -> set[str]:
-        """The names in confinement.NAMESPACES of the namespaces that the parent is not in."""
+        """The kinds of namespaces that the process does not share with its parent.
+
+        Kinds are names in confinement.NAMESPACES.
+        """
         both = [
             {name: (folder / name).readlink() for name in confinement.NAMESPACES}
             for folder in (Path(f"/proc/{self.pid}/ns"), Path("/proc/self/ns"))

@@ -65,7 +65,10 @@ def outcome(call: Callable[[], object]) -> str:
 
 
 def set_irqs(device: vfio.Device, index: int, call: Call) -> str:
-    """Make a VFIO_DEVICE_SET_IRQS call of the table on the index. Returns its `outcome`."""
+    """Make a VFIO_DEVICE_SET_IRQS call of the table on the index.
+
+    Returns the name of the errno if the call fails, else "".
+    """
     return outcome(
         lambda: device.set_irqs(
             index,
@@ -360,7 +363,7 @@ def test_unknown_index_descriptor(opened: Opened) -> None:
 
 
 def irq_info(device: vfio.Device, argsz: int, index: int) -> str:
-    """Call VFIO_DEVICE_GET_IRQ_INFO. Returns its `outcome`.
+    """Call VFIO_DEVICE_GET_IRQ_INFO. Returns the name of the errno if it fails, else "".
 
     AssertionError if the call fails and has written to the structure.
     """
@@ -400,5 +403,8 @@ def test_feature(opened: Opened, case: str) -> None:
 
 
 def feature(device: vfio.Device, call: bad_input.Feature) -> str:
-    """Make a VFIO_DEVICE_FEATURE call of the table. Returns its `outcome`."""
+    """Make a VFIO_DEVICE_FEATURE call of the table.
+
+    Returns the name of the errno if the call fails, else "".
+    """
     return outcome(lambda: device.feature(call.flags, argsz=call.argsz))

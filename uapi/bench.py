@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The device that `uapi.checks` run on. After each check it is restored."""
+"""The device on which the checks of `uapi.checks` run. It is restored after each check."""
 
 from __future__ import annotations
 

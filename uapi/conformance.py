@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `report`."""
+    """The result of `report`: the device, the kernel's release, and the outcome of each check."""
 
     device: str
     open_method: str
@@ -62,7 +62,7 @@ class Report:
 
 
 def run(bdf: str, open_method: str | None = None) -> list[Check]:
-    """Return the checks of `report`."""
+    """Run the checks of `report` and return their outcomes."""
     return list(report(bdf, open_method).checks)
 
 

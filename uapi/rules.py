@@ -44,10 +44,11 @@ def _always(facts: Facts) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: ``errno`` of ``ioctl`` means ``text`` if ``when`` is true for the facts.
+    """A rule for the arguments of ``ioctl``.
 
-    ``text`` is a format string; its fields are facts. A rule does not apply if ``when`` needs a
-    fact that is unknown.
+    The call broke the rule if it failed with ``errno`` and ``when`` is true for the facts. ``text``
+    is the rule in words, a format string whose fields are facts. A rule does not apply if ``when``
+    needs a fact that is unknown.
     """
 
     ioctl: str

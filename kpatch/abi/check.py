@@ -45,8 +45,8 @@ TYPES = {
 class Field:
     """A member of a structure of the mirror of the uAPI.
 
-    ``offset`` is in bytes, ``kind`` the kernel's name of its type ("__u32"), ``short`` that of the
-    golden JSON ("u32").
+    ``offset`` is in bytes. ``kind`` is the kernel's name of its type ("__u32"), ``short`` the name
+    of its type in the golden JSON ("u32").
     """
 
     offset: int
@@ -66,8 +66,8 @@ class Struct:
 class Mirror:
     """The constants and structures that a kernel should have according to the mirror.
 
-    ``elsewhere`` are names that the mirror has for other kernels. For constants in ``least`` the
-    kernel's number may be larger.
+    ``elsewhere`` has all names of the mirror, also those that only other kernels have. The kernel's
+    value of a constant in ``least`` may be larger than the mirror's.
     """
 
     constants: Mapping[str, int | str]
@@ -93,13 +93,17 @@ class Mirror:
 
 @dataclass(frozen=True)
 class KernelDrift:
-    """The result for one kernel: ``differences`` maps each line of text to its ABI widths."""
+    """The differences between the mirror and the headers of one kernel.
+
+    ``differences`` maps the text of each difference to the ABI widths (64, 32) that have it.
+    ``abis`` has the measured constants and structures by width.
+    """
 
     differences: Mapping[str, tuple[int, ...]]
     abis: golden.Abis
 
     def lines(self, kernel: str) -> list[str]:
-        """Return the differences as lines for a reader."""
+        """Return a line for each difference: the name ``kernel``, the ABI widths, the text."""
         return [
             f"{kernel}, {' and '.join(map(str, widths))} bit: {text}"
             for text, widths in self.differences.items()
@@ -158,10 +162,11 @@ def compare_kernels(
 ) -> Drift:
     """Compare the mirror and the golden JSON with all ``kernels`` with all ``series``.
 
-    ``applier`` returns, for a kernel, the function that applies a series, given by name, to it. The
-    mechanism of the applied series decides which names its headers should have.
+    ``applier(kernel)`` returns a function that applies the series of a given name to that kernel.
+    The mechanism of the applied series decides which names its headers should have.
     ``write`` makes the golden JSON, and cffi's module, instead of comparing them; nothing is
-    written for a kernel with differences. HarnessError (exit 2) if that is asked for a part only.
+    written for a kernel with differences. HarnessError (exit 2) for ``write`` with only some
+    of the series.
     """
     every = (BASE, *carried())
     if write and series and set(series) != set(every):
@@ -294,7 +299,8 @@ def _refuted(
 ) -> Iterator[str]:
     """Yield a line for each value, size, offset or type in which mirror and headers differ.
 
-    gcc checks an assertion for each; names that only one side has are left out.
+    gcc checks a static assertion for each. Names that only the mirror or only the headers have are
+    not compared.
     """
     claims: dict[str, tuple[str, str]] = {}
     for name, theirs in measured.constants.items():

@@ -56,9 +56,10 @@ Abis = Mapping[int, Measured]
 
 
 def documents(release: str, measured: Mapping[str, Abis]) -> dict[str, dict[str, Any]]:
-    """Return the content of the files of a base, by name; ``measured`` has the data by series.
+    """Return the content of the files of a base, by file name.
 
-    Series with equal data share a file, which is named after the first of them.
+    ``measured`` has the data by series. Series with equal data share a file, which is named after
+    the first of them.
     """
     by_file: dict[str, dict[str, Any]] = {}
     for series, abis in measured.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find compiler, linker and ccache; make's settings and environment for them."""
+"""Find compiler, linker and ccache, and make the settings and the environment for make."""
 
 from __future__ import annotations
 

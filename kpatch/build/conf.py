@@ -162,9 +162,9 @@ def variables(*, source: Path, out: Path) -> dict[str, str]:
 
 
 def shell(command: str, *, source: Path) -> str:
-    """Run a command line of the Kconfig files of ``source``, confined; return what it printed.
+    """Run a command line of the Kconfig files of ``source``, confined; return its standard output.
 
-    It may write to the working directory. What it printed on stderr is dropped, as conf does.
+    It may write to the working directory. Its standard error is dropped, as conf does.
     """
     argv = confine.wrap(["sh", "-c", command], readable=[source], writable=[Path.cwd()])
     env = {**os.environ, "PATH": confine.path()}

@@ -151,7 +151,7 @@ class Installed:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Return the include path, in the order to search."""
+        """Return the folders of the include path, in the order in which to search them."""
         return self.path / "include", self.path / "excerpts"
 
     @property
@@ -226,7 +226,11 @@ def _fill(partial: Path, applied: Applied, worktree: Worktree, jobs: int, stage:
 
 
 def excerpts(source: Path, folder: Path) -> None:
-    """Write the excerpts of the kernel in ``source`` to ``folder``; HarnessError as `Piece.cut`."""
+    """Cut the declarations of HEADERS from the kernel in ``source``; write them to ``folder``.
+
+    Writes one file for each header with ``pieces``, except where the kernel has the header of
+    ``instead``. HarnessError (exit 1) if a declaration is not found.
+    """
     for header in HEADERS:
         superfluous = header.instead and (source / "include/uapi" / header.instead).is_file()
         if header.pieces and not superfluous:

@@ -147,7 +147,7 @@ def _fill(
 ) -> None:
     """Build the kernel in the worktree and copy image, symbols, config and log to ``partial``.
 
-    HarnessError as in `build`.
+    Raises the errors of `build`.
     """
     begun = time.monotonic()
     name = argv[-2].partition("=")[2]
@@ -290,7 +290,7 @@ def _touch(worktree: Worktree, changes: Iterable[Change]) -> None:
 
 
 class _Steps:
-    """Report the progress of make: steps printed, out of those of the last build of this kind.
+    """Report the progress of make: the steps so far, of the number in the last build of this kind.
 
     Kinds: "cold" for a full build, "again" for a build on existing objects.
     """

@@ -149,10 +149,11 @@ def _configuring(applied: Applied) -> bool:
 
 
 def _fill(applied: Applied, flavor: str, partial: Worktree, stage: Stage) -> None:
-    """Make a new worktree in ``partial``.
+    """Make a new worktree in the empty folder ``partial``.
 
-    For a series from a file it is a copy of the shared worktree, if that exists and no build of it
-    was interrupted; else a copy of the pristine tree without objects.
+    The worktree of a series from a file starts as a copy of the shared worktree (`_shared_key`)
+    with its objects, if that exists and its last build was not interrupted. Every other worktree
+    starts as a copy of the pristine tree without objects.
     """
     key = _shared_key(applied.tree, flavor)
     shared = Worktree(cache.root() / KIND / key)
@@ -246,7 +247,7 @@ def _record(worktree: Worktree, delta_id: str | None, paths: list[str]) -> None:
 
 
 def _pristine(tree: Tree, path: str) -> Change:
-    """Return ``path`` with the content of the pristine tree, None if it has no such file."""
+    """Return the change that restores ``path`` as in the pristine tree; it may delete the file."""
     try:
         info = (tree.path / path).lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -255,7 +256,7 @@ def _pristine(tree: Tree, path: str) -> Change:
 
 
 def _put(src: Path, change: Change) -> None:
-    """Write or delete one file of ``src``; a file that has the content keeps its time stamp."""
+    """Write or delete one file of ``src``; a file that is equal already keeps its time stamp."""
     path = src / change.path
     if change.content is None:
         if path.is_file():

@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Stage(Protocol):
-    """The listener that every stage gets as an argument."""
+    """The listener that every stage gets as an argument and reports its progress to."""
 
     def note(self, text: str) -> None:
         """Set the description of the current step; it is shown only if the step takes long."""

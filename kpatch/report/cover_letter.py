@@ -109,7 +109,7 @@ def _blurb(applied: Applied) -> tuple[str, str]:
 
 
 def _table(evidence: Sequence[RunResult], name: str) -> str:
-    """Return the table requirements × kernels, with the requirements that the series promises."""
+    """Return a table of the requirements that the series ``name`` promises, by kernel."""
     tested = [test for run in evidence for test in run.tests if test.series == name]
     kept = {test.requirement for test in tested if test.expected is not Outcome.FAIL}
     sentences = {key: entry for run in evidence for key, entry in run.requirements.items()}
@@ -126,7 +126,10 @@ def _table(evidence: Sequence[RunResult], name: str) -> str:
 
 
 def _limits(evidence: Sequence[RunResult], of: Series) -> list[str]:
-    """Return the reasons of the failures that are expected, the mechanism's known limits."""
+    """Return the known limits of the mechanism of the series ``of``, for the tested requirements.
+
+    Each is a paragraph of mail: the requirement's id, and the reason why it fails.
+    """
     tested = {test.requirement for run in evidence for test in run.tests if test.series == of.name}
     return [
         textwrap.fill(f"{key}: {entry.limits[of.mechanism]}", MAIL_WIDTH, subsequent_indent="  ")

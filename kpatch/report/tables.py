@@ -116,7 +116,7 @@ def _requirements(results: Iterable[RunResult]) -> list[str]:
     """Return the ids of the rows: in the order of the requirements' table, then unknown ids.
 
     If only a selection of tests ran, requirements without a test are left out. For a whole suite
-    they are included: the tested kernels are too old for them.
+    they are included: no test of them ran because the tested kernels are too old.
     """
     results = list(results)
     tested = dict.fromkeys(test.requirement for result in results for test in result.tests)
@@ -163,8 +163,8 @@ def _detected(result: RunResult) -> list[str]:
 def _warnings(result: RunResult) -> list[str]:
     """Return a line for each warning of the builds, at most WARNINGS for each series.
 
-    A further line tells how many of a series are left out. The warnings that the build of the base
-    has too come last among those of their series.
+    A further line has the number of warnings of a series that are left out. Warnings that the build
+    of the base has too come after the other warnings of their series.
     """
     lines = []
     for series in result.series:

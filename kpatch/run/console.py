@@ -528,7 +528,7 @@ class _State:
 
 @dataclass(frozen=True)
 class _Point:
-    """The parser's state before ``message``, to return to if the message is replayed.
+    """The parser's state before ``message``; if the message is replayed, the parser returns to it.
 
     ``found`` and ``seen`` are the lengths of the lists of faults and tests at that time.
     """
@@ -648,7 +648,7 @@ class Console:
             self._message(note)
 
     def _take_back(self, message: _Message) -> None:
-        """Return to the state before the message of which ``message`` is the replay.
+        """Return to the state before the first copy of ``message``, which the kernel has replayed.
 
         The first copy may have been cut off at any place, and in any of its lines.
         """
@@ -698,9 +698,9 @@ class Console:
     def _open(self, kind: Kind, message: _Message) -> None:
         """Handle ``message``, the headline of a fault of ``kind``.
 
-        The caller's open report gets the headline if it began with "cut here" and has no headline
-        yet (its kind is CUT), and ``kind`` is another. Otherwise end the caller's open report and
-        begin a new one.
+        The task or CPU that printed it may have an open report that began with "cut here" and
+        has no headline yet (its kind is CUT). Then that report gets the headline, unless ``kind``
+        is CUT again. Otherwise its open report ends, and a new one begins.
         """
         state, caller = self._state, message.caller
         report = state.reports.get(caller)

@@ -118,7 +118,7 @@ def _tests(value: object) -> tuple[Collected.Test, ...]:
 
 
 def _by(read: Callable[[object], object]) -> dict[str, object]:
-    """Return a field's metadata with ``read``, which converts its JSON value.
+    """Return metadata for a dataclass field: ``read`` converts the field's JSON value.
 
     ``read`` raises RecordError for a value of the wrong type or range.
     """

@@ -71,10 +71,10 @@ ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
 class Selection:
     """Which tests to run: ``expression`` is pytest's -k, "" for all tests.
 
-    All time limits, also those of single tests, are multiplied by ``slowness``, which is the
-    flavor's. If ``detect`` is set, the guest looks for the signs of a mechanism first. ``excused``
-    are titles of kernel reports after which no fresh VM is started: the unpatched kernel makes the
-    same reports.
+    All time limits, also those of single tests, are multiplied by ``slowness``, a factor of the
+    flavor. If ``detect`` is set, the guest first looks for the signs of a mechanism. ``excused``
+    are titles of kernel reports that the unpatched kernel makes too: no fresh VM is started after
+    them.
     """
 
     mechanism: str
@@ -198,7 +198,7 @@ class Follower:
 
     @property
     def _tainted(self) -> bool:
-        """Return whether the kernel has made a report in a test (or the boot) that is over.
+        """Return whether no test is running, and the kernel has made a report before.
 
         The remaining tests need a fresh VM then: lockdep is off after its first report, and memory
         may be corrupted.
@@ -247,7 +247,7 @@ class Follower:
             self._stage.advance(over, len(now.collected))
 
     def _job(self) -> JobMessage:
-        """Return what the guest shall run."""
+        """Return the message that tells the guest which tests to run."""
         return JobMessage(
             mechanism=self._selection.mechanism,
             detect=self._selection.detect,
@@ -359,7 +359,10 @@ def _write(file: FileIO, data: bytes) -> None:
 
 
 def _of_emulator(lost: str, running: Begin | None) -> Fault:
-    """Return the emulator's fault as an entry for the result's list; marked as no series' fault."""
+    """Return the emulator's fault ``lost`` as a Fault that does not count against a series.
+
+    ``running`` is the test that ran, None if none did.
+    """
     return Fault(
         kind="emulator",
         line=lost,

@@ -61,9 +61,9 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
 
 
 def after(applied: Applied, count: int) -> Applied:
-    """Return the state after the first ``count`` patches; 0: the tree with none of them.
+    """Return an Applied with only the first ``count`` patches of ``applied``; 0: without patches.
 
-    The state belongs to the same series, and so to the same worktree, as ``applied``.
+    The result has the same series as ``applied``, and so the same worktree.
     """
     steps = applied.steps[:count]
     changes = steps[-1] if steps else ()
@@ -85,7 +85,7 @@ def posted(series: Series) -> Posting:
 def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator[Patch]:
     """Apply the patches to the index of ``box`` one by one; yield each after it was applied.
 
-    HarnessError as in `apply`.
+    Raises the errors of `apply`.
     """
     yield from _steps(tree, series, mailbox.read(series, box).patches, box, stage=stage)
 
@@ -135,8 +135,8 @@ def delta_id(changes: Iterable[Change]) -> str:
 def selected_id(applied: Applied, pattern: re.Pattern[str]) -> str:
     """Return a digest of the changes with a path that ``pattern`` matches as a whole.
 
-    For the key of something that depends on a part of the tree only: series that do not differ in
-    that part share it.
+    It is a part of the cache key of something that depends only on these files: series that do not
+    differ in them share the cache entry.
     """
     return delta_id(change for change in applied.changes if pattern.fullmatch(change.path))
 

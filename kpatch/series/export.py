@@ -121,7 +121,10 @@ def export(
 
 
 def write(files: Mapping[str, bytes], out: Path) -> None:
-    """Write the files to ``out``, which is new or an empty folder: either all of them or none."""
+    """Write the files to the folder ``out``: either all of them or none.
+
+    HarnessError (exit 2) if ``out`` exists and is not an empty folder, or cannot be written.
+    """
     refuse_taken(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)

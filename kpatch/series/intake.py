@@ -57,7 +57,7 @@ class Post:
 
 
 def is_mail(name: str) -> bool:
-    """Return whether a file in a folder is mail by its name."""
+    """Return whether a file with this ``name`` counts as mail: its suffix is in `SUFFIXES`."""
     return name.removesuffix(".gz").removesuffix(".xz").endswith(SUFFIXES)
 
 
@@ -188,7 +188,7 @@ _MAGIC: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def _unpacked(what: str, path: Path, content: bytes) -> bytes:
-    """Return ``content`` decompressed. The first bytes decide by which program, not the name."""
+    """Return ``content`` decompressed; its first bytes, not the file's name, decide the format."""
     for magic, (name, unpack) in _MAGIC.items():
         if content.startswith(magic):
             try:

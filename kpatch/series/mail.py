@@ -37,10 +37,10 @@ _HEADERS = ("Subject", "Message-Id", "In-Reply-To", "References")
 class Mail:
     """One decoded mail.
 
-    ``place`` names it in messages ("mail 2 of v2.mbox"). ``headers`` are decoded, but not shortened
-    as ``subject`` is, the title that ``git am`` would use. ``message`` is the file with the text
-    between subject and "---", ``below`` the file with the rest; ``diff`` is the same file if it
-    has a diff, else None. ``flowed``: the mail came as format=flowed.
+    ``place`` names it in messages ("mail 2 of v2.mbox"). ``headers`` are the decoded headers.
+    ``subject`` is the title that ``git am`` would use, without tags. ``message`` is the file with
+    the text between subject and "---", ``below`` is the file with the rest. ``diff`` is the file
+    ``below`` if it has a diff, else None. ``flowed`` is true if the mail came as format=flowed.
     """
 
     place: str
@@ -57,7 +57,11 @@ class Mail:
 
     @property
     def diff_in_message(self) -> bool:
-        """Return whether the diff begins above the "---": ``git am`` starts the patch there."""
+        """Return whether the mail has a "---" line between two diffs.
+
+        Then the first diff begins above that line, inside the message: ``git am`` takes everything
+        from that first diff on as the patch.
+        """
         if self.diff is None:
             return False
         content = self.diff.read_bytes()

@@ -79,7 +79,7 @@ def read(series: Series, box: Sandbox) -> Posting:
 
 
 def _identity(mail: Mail, box: Sandbox) -> str:
-    """Return an id of the content of a diff, without the footer of a mailing list."""
+    """Return an id of the content of the mail's diff; a mailing list's footer has no influence."""
     content = b"" if mail.diff is None else mail.diff.read_bytes()
     done = box.git("patch-id", "--verbatim", stdin=content)
     named = done.stdout.decode().split()
@@ -87,7 +87,7 @@ def _identity(mail: Mail, box: Sandbox) -> str:
 
 
 def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patch:
-    """Check one patch."""
+    """Check the patch in ``mail`` and return it; HarnessError (exit 2) if it is refused."""
     where = f"{what}, patch {number}/{total} ({mail.subject})"
     if mail.diff is None:
         raise AssertionError("a patch of the thread has a diff")

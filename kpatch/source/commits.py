@@ -125,7 +125,7 @@ def _refuse_merges(what: str, listed: tuple[int, str]) -> None:
 
 
 def of_patch(repository: Path, title: str, changed: Sequence[str]) -> str | None:
-    """Return the id of the newest commit up to HEAD that is a patch; None if there is none.
+    """Return the id of the newest commit up to HEAD that equals a patch; None if there is none.
 
     The commit has the patch's ``title``, and its diff, read with or without renames, has exactly
     the lines ``changed`` that begin with "+" or "-". SEARCHED commits are looked at. HarnessError

@@ -34,7 +34,7 @@ _SECRETS = (
 
 
 def public(text: str) -> str:
-    """Return ``text`` without the secrets of its URLs, so that it may be stored and printed."""
+    """Return ``text`` without passwords and tokens in its URLs, for storing and printing."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text

@@ -122,7 +122,7 @@ def _headers_only(tree: Path) -> bool:
 
 
 def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
-    """Return the recipe for the tree that ``spec`` names, which is no base.
+    """Return the recipe for the tree that ``spec`` names. ``spec`` must not be the name of a base.
 
     HarnessError (exit 2) for a specification that names no tree.
     """

@@ -109,9 +109,10 @@ EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
 
 
 class CheckOutcome(str, Enum):
-    """The outcome of one check of a series; the worst finding decides between the first three.
+    """The outcome of one check of a series.
 
-    A check that could not run, or does not apply to the series, is never a pass.
+    A check that ran has the outcome of its worst finding: FAIL or WARN; PASS without findings. A
+    check that could not run, or does not apply to the series, is never a pass.
     """
 
     PASS = "pass"

@@ -190,7 +190,7 @@ def _interpreter() -> Path:
 
 
 def _closure(names: tuple[str, ...]) -> set[str]:
-    """Return ``names`` and all distributions that they require, by this interpreter's markers."""
+    """Return ``names`` and all distributions that they require with this interpreter (markers)."""
     # Late: parsing requirements costs more than a warm run has to spare.
     from packaging.requirements import Requirement
 
@@ -247,8 +247,8 @@ def _compile(root: Path, seen_as: Path, stage: Stage, *, skip: str | None = None
 def _compile_tests(root: Path, stage: Stage) -> None:
     """Run pytest's collection once, which stores the byte code of the test modules.
 
-    pytest rewrites their assertions; in the guest that would take a second. The modules that they
-    import of the suite are bundled.
+    pytest rewrites their assertions, which would take a second in the guest. The other modules of
+    the suite, which the test modules import, are in the bundle.
     """
     words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
     argv = [sys.executable, "-c", COLLECTING, str(root), str(MOUNT / "suite"), *words]
