@@ -111,9 +111,9 @@ def stack(names: Iterable[str], version: str) -> tuple[SymbolRequest, ...]:
 
 
 def settle(requests: Iterable[SymbolRequest], version: str) -> tuple[SymbolRequest, ...]:
-    """Return the requests that apply to ``version``, for each symbol the last one.
+    """Return the requests that apply to the kernel ``version``, for each symbol the last one.
 
-    HarnessError (exit 2) if ``version`` is no kernel version.
+    RequestError if ``version`` is no kernel version.
     """
     try:
         of = release(version)

@@ -304,7 +304,8 @@ def _number(text: str, base: int) -> int | None:
 def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:
     """Select in every choice the member that conf picks.
 
-    The loop repeats because one choice may depend on another.
+    ``order`` has the names of symbols as in `_pick`. The loop repeats because one choice may depend
+    on another.
     """
     for _ in range(len(kconfig.unique_choices) + 1):
         moved = False

@@ -200,7 +200,7 @@ class Pipeline:
         return applied
 
     def config(self, applied: Applied) -> Config:
-        """Make the .config for the series; HarnessError (exit 4) if a symbol did not stick."""
+        """Return the series' .config; HarnessError (exit 4) if it lacks a requested value."""
         with (
             self._stage("config", applied.series.name) as stage,
             worktree.config_source(applied, self.flavor.name, stage=stage) as tree,
@@ -250,7 +250,7 @@ class Pipeline:
         return built
 
     def machine(self, kernel: Kernel, own: Selftests | None) -> qemu.Setup:
-        """Make the parts of a VM: firmware and file system images; and choose KVM or TCG.
+        """Return the parts of a VM: firmware, file system images, and the choice of KVM or TCG.
 
         ``own`` are the kernel's selftests, None if there are none.
         """
@@ -421,7 +421,7 @@ def _result(
 
 
 def _as_built(item: result.SeriesInfo, state: RunState) -> result.SeriesInfo:
-    """Return ``item`` with the ids of its config and kernel, and the warnings of its build."""
+    """Return ``item`` with the ids of its config and kernel, and its build's warnings, if built."""
     item = replace(item, config_id=state.configs.get(item.name))
     built = state.kernels.get(item.name)
     if built is None:

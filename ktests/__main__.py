@@ -10,7 +10,7 @@ from __future__ import annotations
 import gc
 import sys
 
-# Imported modules stay in memory, so that a garbage collection meanwhile would only take time.
+# Imported modules stay in memory: a garbage collection during the imports would find nothing.
 gc.disable()
 
 # Python runs without the module site (-S), which would take a tenth of a second.

@@ -57,7 +57,7 @@ class StartVmm(Protocol):
     def __call__(
         self, name: str, confined: Confinement, *, open_method: str | None = None
     ) -> ConfinedVmm:
-        """Start a confined VMM on the device ``name``.
+        """Start a confined VMM on the device ``name`` and return it.
 
         ``open_method`` selects how the device is opened: "cdev", "group", or None for either.
         """
@@ -146,7 +146,7 @@ def opening(node: Path) -> Callable[[], Source]:
 
 
 def split(heard: list[Heard], own: list[Heard]) -> tuple[list[Heard], list[Heard]]:
-    """Divide ``heard`` into the notifications that are also in ``own``, and all others.
+    """Return the notifications of ``heard`` that are also in ``own``, and all others.
 
     The first list is sorted by value. If a notification is in ``heard`` more often than in ``own``,
     the additional ones are in the second list.

@@ -75,7 +75,7 @@ class Bench(Closing):
         self.device.close()
 
     def reader(self, *, nonblocking: bool = True, semaphore: bool = False) -> Reader:
-        """Return a new eventfd. It is closed when the check ends."""
+        """Return a new eventfd with these options of `EventFd`, which is closed after the check."""
         reader = Reader(nonblocking=nonblocking, semaphore=semaphore)
         self._made.append(reader)
         return reader

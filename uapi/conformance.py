@@ -67,9 +67,10 @@ def run(bdf: str, open_method: str | None = None) -> list[Check]:
 
 
 def report(bdf: str, open_method: str | None = None) -> Report:
-    """Run every check that applies to the device (which may lack a companion).
+    """Run the checks on the device ``bdf`` and return their outcomes.
 
-    Raises OpenError if the device cannot be opened, with ENOTSUP if the kernel lacks the index.
+    Which checks apply depends on whether the device has a companion. Raises OpenError if the device
+    cannot be opened, with ENOTSUP if the kernel lacks the index.
     """
     with Bench(bdf, open_method) as bench:
         support.require_index(bench.device)

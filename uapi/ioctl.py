@@ -59,8 +59,9 @@ def call(
 ) -> int:
     """Call the ioctl ``name`` on ``fd`` and return its result. Raises UapiError if it fails.
 
-    ``facts`` are the arguments from which `rules` finds the reason of a failure. ``more`` returns
-    further facts; it is only called after a failure.
+    ``argument`` is the third argument of ioctl(2). ``facts`` are the arguments by name, from which
+    `rules` finds the reason of a failure. ``more`` returns further facts; it is only called after a
+    failure.
     """
     if fd < 0:
         raise UapiError(name, errno.EBADF, "the descriptor is closed")

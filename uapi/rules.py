@@ -58,7 +58,10 @@ class Rule:
 
 
 def broken(ioctl: str, number: int, facts: Facts) -> str:
-    """Return the text of the first rule that the facts break, or "" if they break none."""
+    """Return the text of the first rule for ``ioctl`` and the errno ``number`` that was broken.
+
+    ``facts`` are the arguments of the call by name. Returns "" if they break no rule.
+    """
     known = _derived(facts)
     for rule in RULES:
         if (rule.ioctl, rule.errno) == (ioctl, number) and _applies(rule, known):

@@ -94,9 +94,10 @@ class Device(Closing):
 
     @classmethod
     def open(cls, bdf: str, open_method: str | None = None) -> Self:
-        """Open a device by its PCI address with ``open_method``: "cdev", "group"; None is the best.
+        """Open the device with the PCI address ``bdf`` and return it.
 
-        Raises OpenError, which gives the cause and the remedy.
+        ``open_method`` is "cdev" or "group"; None takes the better one that is available. Raises
+        OpenError, which gives the cause and the remedy.
         """
         bdf = pci.canonical(bdf)
         opened = opening.open_device(bdf, open_method)
@@ -104,7 +105,7 @@ class Device(Closing):
 
     @classmethod
     def from_fd(cls, fd: int, bdf: str = "") -> Self:
-        """Make a device from a descriptor that another process opened. `close` closes it."""
+        """Return a device made from a descriptor that another process opened; `close` closes it."""
         return cls(fd, bdf)
 
     def __repr__(self) -> str:
@@ -218,7 +219,7 @@ class Device(Closing):
             raise
         return True
 
-    # ---- facts for `uapi.rules`, only asked for after a failure ----
+    # ---- facts for `uapi.rules`, which are only needed after a failure ----
 
     def _known(self) -> dict[str, int]:
         try:

@@ -84,7 +84,7 @@ class Mirror:
 
     @classmethod
     def for_kernel(cls, release: str, mechanism: str) -> Mirror:
-        """Return the part of the uapi mirror for a kernel of ``release`` with ``mechanism``."""
+        """Return the part of the mirror for a kernel of ``release`` ("7.3") with ``mechanism``."""
         there = cls.of(names.constants(release, mechanism), names.structures(release, mechanism))
         known = {*names.everything(), *structures.STRUCTURES, *names.GATES}
         least = (name for name, gate in names.GATES.items() if gate.least)
@@ -125,9 +125,10 @@ def compare(
     wanted: Sequence[Header],
     widths: Iterable[int] = probe.WIDTHS,
 ) -> KernelDrift:
-    """Compare ``mirror`` with the headers ``wanted`` in ``folders``, at each ABI width.
+    """Compare ``mirror`` with the headers ``wanted`` in ``folders``, and return the differences.
 
-    HarnessError (exit 1) if the headers do not compile.
+    ``widths`` are the ABI widths (64, 32) to compare. HarnessError (exit 1) if the headers do not
+    compile.
     """
     differences: dict[str, tuple[int, ...]] = {}
     abis = {}
@@ -145,7 +146,11 @@ def compare(
 
 
 def compare_kernel(applied: Applied, installed: headers.Installed) -> KernelDrift:
-    """Compare the project's mirror with the headers of a kernel."""
+    """Compare the project's mirror with the installed headers of a kernel; return the differences.
+
+    The kernel's release and the mechanism of the series ``applied`` select the part of the mirror.
+    Raises the errors of `compare`.
+    """
     mirror = Mirror.for_kernel(applied.tree.base, applied.series.mechanism)
     return compare(mirror, installed.folders, installed.headers)
 
@@ -201,7 +206,10 @@ def compare_kernels(
 
 
 def _module(outcome: Drift, *, write: bool, path: Path = MODULE) -> None:
-    """Compare cffi's generated module with uapi/structures.py; with ``write`` update it."""
+    """Compare cffi's generated module ``path`` with uapi/structures.py; with ``write`` update it.
+
+    A difference, or the written file, is added to ``outcome``.
+    """
     text = structures.module()
     if path.is_file() and path.read_text() == text:
         return
@@ -232,7 +240,7 @@ def _field(offset: int, cname: str) -> Field:
 def _measure(
     compiler: Compiler, wanted: Sequence[Header], declared: Names, mirror: Mirror
 ) -> Measured:
-    """Measure the constants and structures that are both in the headers and in the mirror."""
+    """Return the values and layouts of those names that both the headers and the mirror have."""
     common = [name for name in declared.constants if name in mirror.constants]
     texts = compiler.texts(wanted, common)
     numbers = compiler.values(wanted, {name: name for name in common if name not in texts})
@@ -335,9 +343,11 @@ def _refuted(
 
 
 def _equal(name: str, ours: int | str, theirs: int | str, *, than: str) -> str:
-    """Return the C assertion that the constant is equal to (``than`` "==") or at least ``ours``.
+    """Return a C assertion about the constant ``name``: it compares the headers with the mirror.
 
-    It is "0", which always fails, if one side is a text and the other a number.
+    The constant has to be equal to ``ours``, the mirror's value, if ``than`` is "=="; at least
+    ``ours`` if it is ">=". ``theirs`` is the headers' value. If one of them is a text and the other
+    a number, the assertion is "0", which always fails.
     """
     if isinstance(ours, str) and isinstance(theirs, str):
         return probe.same_text(name, ours)

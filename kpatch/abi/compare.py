@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Compare a uAPI header with the unpatched tree's: find changes that break user space, and news.
+"""Compare a uAPI header with the unpatched tree's: find additions, and changes that break programs.
 
 Programs that were compiled with the old header run on the new kernel, and sources written for the
 old header have to compile with the new one. So names, values, sizes and offsets have to stay.
@@ -81,7 +81,7 @@ class Newest:
 def compare(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
     """Yield the remarks on ``now``, the header after a patch.
 
-    ``before`` is the header in the unpatched tree.
+    ``before`` is the header in the unpatched tree, ``newest`` the header in the newest base.
     """
     yield from _alone(before, now)
     if not now.abis:
@@ -154,7 +154,10 @@ def _changed(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi, new: Abi) -> str:
-    """Return why the value of a constant may change; "" if it may not."""
+    """Return the reason why a constant may change from ``was`` to ``value``; "" if it may not.
+
+    ``added`` are the constants that are new in the header.
+    """
     if _VERSION.search(name):
         return "a version"
     if value > was and (END.search(name) or (_last(name, old) and _last(name, new))):
@@ -406,7 +409,7 @@ def _bytes(bits: int) -> str:
     return str(bits // 8) if bits % 8 == 0 else f"{bits // 8} and {bits % 8} bits"
 
 
-# ---- what is new ---------------------------------------------------------------------------------
+# ---- additions -----------------------------------------------------------------------------------
 
 
 def _numbers(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:

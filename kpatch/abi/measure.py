@@ -119,10 +119,11 @@ def installed_name(path: str) -> str:
 
 
 def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, bool]:
-    """Return the cache entry of the header ``path`` of the tree, and whether it existed.
+    """Return the cache entry of the compiled header ``path``, and whether the entry existed.
 
-    ``changed`` has the content of the headers that the state changes, by path; empty for the
-    unpatched tree. HarnessError (exit 4) if gcc had to be ended.
+    ``at`` is the Bench to compile in. ``changed`` has the content of the headers that the series
+    changes, by path; it is empty for the unpatched tree. HarnessError (exit 4) if gcc was ended
+    because it exceeded a limit.
     """
     texts = [part for name in sorted(changed) for part in (name, changed[name].hex())]
     key = cache.digest((at.key, path, *texts))
@@ -201,7 +202,11 @@ def _unifdef(at: Bench) -> Path:
 
 
 def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: str) -> None:
-    """Write ``defines`` and ``object.o``; no object if the header does not compile at all."""
+    """Compile the header ``name`` to the files ``defines`` and ``object.o`` in ``folder``.
+
+    ``gcc`` is the command with its options. A macro whose value does not compile gets no symbol. No
+    object is written if the header does not compile at all.
+    """
     source, out = folder / "values.c", folder / "object.o"
     include = f"#include <{name}>\n"
     source.write_text(include)

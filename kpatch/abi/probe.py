@@ -198,12 +198,12 @@ SAY = f"""\
 
 
 def offset(structure: str, member: str) -> str:
-    """Return the C expression for a member's offset."""
+    """Return the C expression for the offset of ``member`` in ``struct structure``, in bytes."""
     return f"__builtin_offsetof(struct {structure}, {member})"
 
 
 def size(structure: str, member: str) -> str:
-    """Return the C expression for a member's size."""
+    """Return the C expression for the size of ``member`` of ``struct structure``, in bytes."""
     return f"sizeof(((struct {structure} *)0)->{member})"
 
 

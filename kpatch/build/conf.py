@@ -96,9 +96,11 @@ def commands(fragment: Path, *, source: Path, out: Path) -> tuple[list[str], ...
 
 
 def run(argv: list[str], *, source: Path, out: Path, fragment: Path | None = None) -> None:
-    """Run one of the commands; HarnessError (exit 4) with make's whole output if it fails.
+    """Run ``argv``, one of `commands`, confined.
 
-    ``fragment`` is the file that the command reads, if any. OSError (ENOSPC) if the disk is full.
+    It can read ``source`` and ``fragment``, the fragment file if there is one. It can write to
+    ``out``. HarnessError (exit 4) with make's whole output if it fails. OSError (ENOSPC) if the
+    disk is full.
     """
     readable = () if fragment is None else (fragment,)
     status, output = confine.make(argv, source=source, out=out, readable=readable)

@@ -147,7 +147,7 @@ def _fill(
 ) -> None:
     """Build the kernel in the worktree and copy image, symbols, config and log to ``partial``.
 
-    Raises the errors of `build`.
+    ``argv`` is make's command. Raises the errors of `build`.
     """
     begun = time.monotonic()
     name = argv[-2].partition("=")[2]
@@ -231,7 +231,8 @@ def _make(
 ) -> None:
     """Run make and write its output to ``log_file``; HarnessError (exit 4) if it fails.
 
-    ``worktree.building`` exists meanwhile; it stays if make was killed.
+    The file ``worktree.building`` exists while make runs; it stays if make is killed. Only a
+    ``trusted`` build adds objects to ccache.
     """
     objects = [compiler.ccache()]
     make.run(

@@ -65,7 +65,7 @@ def run(
 
 
 def failure(what: str, log_file: Path, cause: str, details: str = "") -> HarnessError:
-    """Return the error (exit 4) of a build whose output is in ``log_file``."""
+    """Return the error (exit 4) of the failed build ``what``; its hint names ``log_file``."""
     return HarnessError(what, cause, hint=f"see {log_file}", code=ExitCode.BUILD, details=details)
 
 

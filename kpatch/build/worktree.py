@@ -88,7 +88,10 @@ def _key(applied: Applied, flavor: str) -> str:
 
 
 def _shared_key(tree: Tree, flavor: str) -> str:
-    """Return the key of the worktree that the unpatched kernel and the carried series share."""
+    """Return the key of the worktree that the unpatched kernel and the carried series share.
+
+    ValueError if the key is no file name.
+    """
     key = f"{tree.tree_id}-{flavor}"
     if not _SAFE.fullmatch(key):
         raise ValueError(f"no file name: {key!r}")
@@ -177,7 +180,7 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
 
     ``how`` is cp's option ("--link", "--reflink=auto"); if cp fails with it, the files are copied
     by "--reflink=auto". ``leave_out`` is the name of an entry to skip. OSError (ENOSPC) if the disk
-    is full.
+    is full; HarnessError (exit 2) if cp fails otherwise.
     """
     target.mkdir()
     names = [str(path) for path in source.iterdir() if path.name != leave_out]
@@ -196,7 +199,10 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
 
 
 def _remove_old(applied: Applied, flavor: str, *, keep: Worktree) -> None:
-    """Remove all but the newest STRANGERS worktrees of series from files; skip locked worktrees."""
+    """Remove old worktrees of series from files, for the same tree and flavor.
+
+    The newest STRANGERS worktrees, ``keep``, and worktrees that another run has locked stay.
+    """
     pattern = f"{_shared_key(applied.tree, flavor)}-*"
     folders = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
     for path in folders[:-STRANGERS]:

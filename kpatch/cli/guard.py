@@ -87,7 +87,7 @@ def _tell(why: str, code: ExitCode) -> None:
 
 
 def exit_line(code: ExitCode) -> str:
-    """Return the line that the running command prints last: ``code`` and its meaning there.
+    """Return the last line of the running command: ``code``, and its meaning for this command.
 
     The line is printed because ``make`` ends with 2, whatever the exit code of its command was.
     """
@@ -100,7 +100,7 @@ class Commands(click.Group):
     """A group of commands that prints the exit line after a usage error."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that the arguments name."""
+        """Run the command that the arguments name, and return its result."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

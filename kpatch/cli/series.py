@@ -56,7 +56,7 @@ def check(
 
 
 def _review_request(series: str, *, checks: str, fail_on: str, **wanted: Any) -> ReviewRequest:
-    """Return the request for a review by the options of ``check``."""
+    """Return the request for a review, made from the options of the command ``check``."""
     from kpatch.checks import review, table
 
     words = tuple(checks.replace(",", " ").split())

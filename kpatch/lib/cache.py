@@ -110,8 +110,8 @@ def folder(kind: str) -> Path:
 def using() -> Iterator[None]:
     """Hold a shared lock on the cache, so that clean() refuses to run.
 
-    Every command uses it, so the path is checked here: HarnessError (exit 2) if it has a
-    character with which builds fail.
+    Every command uses it, so the cache's path is checked here: CacheError (exit 2) if the path has
+    a character with which builds fail.
     """
     if unfit := UNFIT.search(str(root())):
         raise CacheError(

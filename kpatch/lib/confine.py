@@ -39,7 +39,7 @@ NO_SPACE = os.strerror(errno.ENOSPC)
 Raised as an OSError, `kpatch.lib.cache.translate_os_errors` makes an error for the user of it.
 """
 
-# Visible files of /etc: those of the dynamic linker and of Debian's alternatives; names of users.
+# Visible files of /etc: for the dynamic linker, Debian's alternatives, and the names of users.
 ETC = ("alternatives", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "passwd")
 
 # Top folders that are symlinks into /usr on a system with merged /usr, and folders on others.
@@ -340,7 +340,10 @@ def bounded() -> Iterator[list[Path]]:
 
 
 def _group(parent: Path, limits: Mapping[str, int]) -> Path:
-    """Make a group below ``parent`` and set its limits; OSError, and no group, if that fails."""
+    """Make a group below ``parent``, set its ``limits`` (file: value), and return its folder.
+
+    OSError if that fails, or our processes cannot enter the group; the group is then removed.
+    """
     group = Path(tempfile.mkdtemp(prefix="vfio-acpi-", dir=parent))
     try:
         for name, value in limits.items():

@@ -59,7 +59,7 @@ class StageRecord:
 
 
 def shell_line(argv: Sequence[str], *, cwd: Path | None = None) -> str:
-    """Return ``argv`` as a line that a reader can paste into a shell.
+    """Return the command ``argv``, run in ``cwd``, as a line that a user can paste into a shell.
 
     The harness itself never passes it to a shell.
     """

@@ -54,7 +54,11 @@ class _Run:
 
 
 def evidence(paths: Sequence[Path], applied: Applied) -> tuple[RunResult, ...]:
-    """Read the results ``paths``; HarnessError (exit 2) if one is not of this series."""
+    """Return the results in the files ``paths`` (result.json), as evidence for a series.
+
+    HarnessError (exit 2) if a file is no result, has no test of this series, or is about the series
+    as it was before a change.
+    """
     return tuple(_evidence(path, applied) for path in paths)
 
 
@@ -82,7 +86,11 @@ def _evidence(path: Path, applied: Applied) -> RunResult:
 
 
 def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int = 1) -> Cover:
-    """Write the cover letter of the posting ``version``, with the results of the runs in it."""
+    """Return the cover letter of the series.
+
+    ``evidence`` are results of runs, which it quotes. ``version`` is the number of the posting (2
+    for v2).
+    """
     title, blurb = _blurb(applied)
     body = template.render(
         TEMPLATE,
@@ -97,7 +105,7 @@ def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int 
 
 
 def _blurb(applied: Applied) -> tuple[str, str]:
-    """Return the title and the purpose of the series, from its cover.txt."""
+    """Return the title and the purpose of the series from its cover.txt, else placeholders."""
     path = catalog.FOLDER / applied.series.name / COVER
     if applied.series.origin is not Origin.CARRIED or not path.is_file():
         return NO_TITLE, NO_TEXT
@@ -169,7 +177,7 @@ _WORDS = {
 
 
 def _counts(run: RunResult, name: str) -> str:
-    """Return the number of tests by outcome, as text."""
+    """Return the number of tests of the series ``name`` by outcome, as text: "12 passed, …"."""
     tests = [test for test in run.tests if test.series == name]
     counts = Counter(_WORDS[test.expected] if test.ok else "NOT OK" for test in tests)
     words = (*_WORDS.values(), "NOT OK")

@@ -65,7 +65,7 @@ def document(
     builds: Iterable[dict[str, Any]],
     tests: Iterable[dict[str, Any]],
 ) -> str:
-    """Return the JSON text of a report with these objects."""
+    """Return the JSON text of a KCIDB report with these checkouts, builds and tests."""
     report = {
         "version": VERSION,
         "checkouts": list(checkouts),

@@ -124,7 +124,10 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _remove_earlier(path: Path, manifest: IO[str]) -> None:
-    """Remove the files that the manifest names, and empty the manifest."""
+    """Remove the files in ``path`` that the manifest names, and empty the manifest.
+
+    HarnessError (exit 2) if a file cannot be removed.
+    """
     try:
         for name in manifest.read().splitlines():
             if _NAME.fullmatch(name):

@@ -37,7 +37,10 @@ _COLOURS = {Outcome.PASS: "green", Outcome.XFAIL: "yellow", Outcome.FAIL: "dim"}
 
 
 def show(result: RunResult, file: IO[str]) -> None:
-    """Print the table requirements × series, the failures and notes, and a summary line."""
+    """Print a table with a row for each requirement and a column for each series.
+
+    Below are the failures and notes, and a summary line.
+    """
     series = [item.name for item in result.series]
     rows: list[list[str | Text]] = [
         [name, *(cell(result, name, column) for column in series)]
@@ -51,7 +54,10 @@ def show(result: RunResult, file: IO[str]) -> None:
 
 
 def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
-    """Print the table requirements and series × kernels, the notes, and a summary of each run."""
+    """Print one table for all runs, with the notes and a summary of each run below.
+
+    It has a row for each requirement and series, and a column for each kernel.
+    """
     names = list(dict.fromkeys(item.name for result in results for item in result.series))
     rows: list[list[str | Text]] = [
         [requirement, name, *(cell(result, requirement, name) for result in results)]
@@ -232,9 +238,10 @@ def print_grid(
     *,
     width: int = PLAIN_WIDTH,
 ) -> None:
-    """Print aligned columns; each row is followed by its sentence, cut to the remaining width.
+    """Print ``rows`` as aligned columns, with the line ``headers`` on top.
 
-    ``width`` applies if ``file`` is no terminal.
+    Each row is followed by the sentence at the same place in ``sentences``, cut to the remaining
+    width. ``width`` applies if ``file`` is no terminal.
     """
     from rich.console import Console
     from rich.table import Table

@@ -46,7 +46,10 @@ FAULTS_LIMIT = 200  # the first ones suffice; bounds memory if a kernel makes re
 
 
 class Place(str, Enum):
-    """When a fault happened. AFTER: after the end of its test, before the next test began."""
+    """The time of a fault: during the boot, during a test, or after the end of its test.
+
+    AFTER ends when the next test begins.
+    """
 
     BOOT = "boot"
     DURING = "during"
@@ -66,10 +69,10 @@ class Until(Enum):
 class Kind:
     """A kind of fault; ``pattern`` matches its headline from the start of the message.
 
-    ``part_of`` names kinds whose reports contain such a line themselves; within them the line
-    starts no new report. ``stall`` marks reports about something that does not make progress: if
-    the host found the test hung as well, the outcome is a hang, not a crash. ``infra`` marks
-    messages that are no faults of the kernel, but mean that faults may have been missed.
+    ``part_of`` names other kinds whose reports may contain a line of this kind; such a line starts
+    no new report there. ``stall`` marks reports about something that does not make progress: if the
+    host found the test hung as well, the outcome is a hang, not a crash. ``infra`` marks messages
+    that are no faults of the kernel, but mean that faults may have been missed.
     """
 
     name: str
@@ -120,7 +123,7 @@ _BEFORE_OOPS = (
 )
 _BEFORE_WARNING = ("refcount", "list", "odebug", "vfs", "kobject")
 
-# The first row that matches decides. Formats are those of 6.1, 6.12 and 7.3; the comments name the
+# The first row that matches decides. The formats are from 6.1, 6.12 and 7.3; the comments name the
 # kernel's source files.
 KINDS: tuple[Kind, ...] = (
     # kernel/panic.c
@@ -454,7 +457,10 @@ class _Message:
     caller: str = ""
 
     def continues(self, other: _Message) -> bool:
-        """Return whether both can be lines of one printk() call, which have the same time stamp."""
+        """Return whether both messages can be lines of one printk() call.
+
+        Such lines have the same time stamp and the same caller.
+        """
         return (self.time, self.caller) == (other.time, other.caller)
 
 
@@ -715,7 +721,7 @@ class Console:
         state.dead = state.dead or kind.name in _FATAL
 
     def _single(self, kind: Kind, message: _Message) -> None:
-        """Add a report of one line, which may be in the middle of another report."""
+        """Add the report that consists of ``message`` alone; other reports stay open."""
         self._keep(self._begin(kind, message, []))
         self._state.dead = self._state.dead or kind.name in _FATAL
 

@@ -169,7 +169,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class End:
-    """Test ``id`` ended after ``seconds``; ``values`` are its measurements by name."""
+    """Test ``id`` ended after ``seconds`` with ``outcome``; ``values`` are its measurements."""
 
     id: str = field(metadata=_by(_name))
     outcome: Outcome = field(metadata=_by(_outcome))

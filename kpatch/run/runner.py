@@ -172,7 +172,10 @@ class Follower:
         self._limit = time.monotonic() + self._between
 
     def follow(self, log: Path, boot: Boot) -> VmRun:
-        """Boot the VM and run it to its end; write its console to ``log`` as it arrives."""
+        """Boot the VM with ``boot``, run it to its end, and return its records and reports.
+
+        Its console is written to ``log`` as it arrives.
+        """
         self._stage.note("booting")
         with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
             ending, detail = self._until_end(it, functools.partial(_write, console))
@@ -220,7 +223,7 @@ class Follower:
                         self._add(it, self._stretched(record))
 
     def _stretched(self, record: Record) -> Record:
-        """Return the record; the limit of a begin record is multiplied by the slowness."""
+        """Return ``record``; if it is a Begin, its time limit is multiplied by the slowness."""
         if isinstance(record, Begin):
             return replace(record, limit=record.limit * self._selection.slowness)
         return record
@@ -274,7 +277,10 @@ class Follower:
             )
 
     def _act(self, it: qemu.VM, request: Request) -> None:
-        """Perform the requested action and send the answer; refuse an action not in ACTIONS."""
+        """Perform the requested action on the VM, and send the answer to the guest.
+
+        The answer has an error if the action fails or is not in ACTIONS.
+        """
         answer: dict[str, object] = {"type": "answer", "serial": request.serial}
         action = ACTIONS.get(request.action)
         if action is None:
@@ -303,7 +309,7 @@ class Follower:
         """Write the state of a hung kernel to the log: its stacks by SysRq, its CPUs by QEMU.
 
         QEMU's monitor is queried twice, so that a CPU in a loop shows different addresses. Returns
-        the answers to INFOS of both rounds, as far as QEMU has answered.
+        the monitor's answers in both rounds by command (INFOS), as far as QEMU has answered.
         """
         self._stage.note("hung: dumping stacks")
         symbols = Symbols.of(self._setup.image)
@@ -329,7 +335,10 @@ class Follower:
 
 
 def _refuse_other_protocol(hello: Hello) -> None:
-    """Refuse a guest whose suite is of another version (exit 7): it would wait for ever."""
+    """Raise HarnessError (exit 7) if the guest's suite uses another version of the protocol.
+
+    Such a guest would wait for ever.
+    """
     try:
         contract.refuse_other_protocol("guest", hello.protocol, "host")
     except ContractError as error:

@@ -91,7 +91,11 @@ def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator
 
 
 def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
-    """Report the mails that are left out, and a base-commit that differs from the tree."""
+    """Report to ``stage`` how the posting differs from what is applied.
+
+    These are the mails that are left out, a base-commit that is not the tree's, and the number of
+    patches that the series requires before it.
+    """
     for note in posting.notes:
         stage.say(note)
     commit = tree.origin.get("commit", "")
@@ -161,8 +165,8 @@ def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tu
 def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
     """Return content and executable bit of ``path``; None if it does not exist.
 
-    HarnessError (exit 2) if the path leads through a symbolic link, or if a file stands where the
-    path needs a folder, or the other way round.
+    HarnessError (exit 2) if the path leads through a symbolic link, or if the tree has a file in
+    place of a folder of the path, or a folder in place of the file.
     """
     here = root
     parts = path.split("/")
@@ -191,7 +195,10 @@ def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
 
 
 def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series) -> None:
-    """Apply one patch to the index of ``box``."""
+    """Apply one patch to the index of ``box``.
+
+    HarnessError: exit 3 if it does not apply; exit 2 if it makes a symbolic link or a submodule.
+    """
     done = box.git(
         "apply", f"-p{patch.strip}", "--cached", "--whitespace=nowarn", "-", stdin=patch.diff
     )
@@ -246,7 +253,7 @@ def _hint(series: Series) -> str:
 
 
 def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
-    """Return the first objection of ``git apply`` as a text, and the hunks that it rejects."""
+    """Return the first error of ``git apply``, and the rejected hunk or else git's messages."""
     if match := _ABSENT.search(stderr):
         return f"{match['file']} is not in the tree", stderr
     if match := _PRESENT.search(stderr):
@@ -263,7 +270,7 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
     """Apply ``patch`` with ``git apply --reject`` to temporary files.
 
     Returns "hunk N" for the first rejected hunk; and the beginning of the .rej file, followed by
-    the lines of the tree that stand where the hunk belongs.
+    the lines that the tree has in that place.
     """
     work = box.folder / "work"
     work.mkdir()
@@ -289,7 +296,7 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
 
 
 def _instead(file: Path, rejects: list[str]) -> list[str]:
-    """Return the numbered lines of ``file`` at the place of the first hunk in ``rejects``."""
+    """Return the lines of ``file`` in the place of the first hunk in ``rejects``, with numbers."""
     hunk = next((match for line in rejects if (match := _HUNK.match(line))), None)
     if hunk is None or not file.is_file():
         return []

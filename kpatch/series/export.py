@@ -155,7 +155,7 @@ def refuse_taken(out: Path) -> None:
 
 
 def advice(files: Mapping[str, bytes], tree: Tree, out: Path) -> str:
-    """Return the steps, one a line, that the user has to take before sending the mails."""
+    """Return instructions, one a line: the user's steps until the mails in ``out`` are sent."""
     open_points = sum(content.count(TO_FILL_IN.encode()) // 2 for content in files.values())
     lines = [
         f"who it goes to: {tree.path}/scripts/get_maintainer.pl {out}/*.patch",
@@ -176,7 +176,10 @@ def _identity(person: Person) -> dict[str, str]:
 
 
 def _commit(box: Sandbox, patch: Patch, parent: str | None, export_options: ExportOptions) -> str:
-    """Commit the index of ``box`` with the message of ``patch``; return the commit's id."""
+    """Commit the index of ``box`` with the message of ``patch``; return the commit's id.
+
+    ``parent`` is the id of the previous patch's commit, None for the first patch.
+    """
     env = _identity(export_options.person)
     name, email = patch.author
     if email != PLACEHOLDER:
@@ -220,7 +223,7 @@ def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
 
 
 def _with_base(cover: bytes, tree: Tree) -> bytes:
-    """Add the base of the series to the cover letter, in the place where git puts base-commit.
+    """Return the mail ``cover`` with a line about the tree, where git puts "base-commit".
 
     `git format-patch --base` cannot be used: it needs the commit and its history in the repository.
     """

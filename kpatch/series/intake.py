@@ -109,7 +109,11 @@ def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
 
 
 def _files(what: str, path: Path) -> list[tuple[Path, bool]]:
-    """Return the files at ``path``; the bool is true for a file that is one mail, not an mbox."""
+    """Return ``path``, or the mail files in it if it is a folder.
+
+    The bool is true for a file that is one mail, false for an mbox. HarnessError (exit 2) if the
+    folder has no mail or too many files, or cannot be read.
+    """
     if not path.is_dir():
         return [(path, False)]
     try:
@@ -188,7 +192,10 @@ _MAGIC: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def _unpacked(what: str, path: Path, content: bytes) -> bytes:
-    """Return ``content`` decompressed; its first bytes, not the file's name, decide the format."""
+    """Return ``content`` decompressed; its first bytes, not the file's name, decide the format.
+
+    HarnessError (exit 2) if it is damaged.
+    """
     for magic, (name, unpack) in _MAGIC.items():
         if content.startswith(magic):
             try:

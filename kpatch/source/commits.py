@@ -20,7 +20,7 @@ from kpatch.source import git
 # a relative path like ../series.mbox has a slash beside the dots.
 RANGE = re.compile(r"(?P<base>(?:[^\s/.]|[/.](?!\.))+)(?P<dots>\.\.\.?)(?P<tip>(?![/.])\S*)")
 
-# Options of git format-patch that fix what a repository's settings could change.
+# Options of git format-patch that make its output independent of the repository's settings.
 DIFF = ("--no-ext-diff", "--no-textconv")
 FORMAT = (
     *DIFF,

@@ -108,7 +108,10 @@ class _AbsentError(Exception):
 
 
 def archives() -> tuple[Archive, ...]:
-    """Return the Debian archives that the system's apt is configured for, each address once."""
+    """Return the Debian archives that the system's apt is configured for, each address once.
+
+    HarnessError (exit 2) if apt's configuration is wrong.
+    """
     # A private list folder: reading the system's package lists would only cost time here, and they
     # may be missing.
     lists = f"-oDir::State::lists={cache.folder('apt')}"

@@ -74,7 +74,10 @@ def check_digest(digest: str, wanted: str, *, what: str) -> None:
 
 
 def _stream(url: str, to: Path, *, what: str, stage: Stage) -> str:
-    """Download ``url`` to the new file ``to`` and return the sha256 of its bytes."""
+    """Download ``url`` to the new file ``to`` and return the sha256 of its bytes.
+
+    HarnessError (exit 2) if the server answers with an error, or the file is too large.
+    """
     import requests
 
     sha = hashlib.sha256()

@@ -273,7 +273,10 @@ def _no_commit(path: Path, ref: str, environment: dict[str, str], *, what: str) 
 
 
 def lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str) -> HarnessError:
-    """Return the error for a repository that has the commit, but lacks objects of it."""
+    """Return the error for a repository that has the commit, but lacks objects of it.
+
+    ``lacked`` says which ("3 objects"). ``settings`` are git's: they show a partial clone.
+    """
     git = f"git -C {shlex.quote(str(path.resolve()))}"
     if any(map(PARTIAL.fullmatch, settings)):
         return HarnessError(

@@ -197,7 +197,10 @@ def _mode(path: Path, *, what: str) -> int:
 
 
 def _make(recipe: Recipe, *, stage: Stage) -> Tree:
-    """Return the tree of ``recipe`` from the cache; make it first if it is not there."""
+    """Return the tree of ``recipe`` from the cache; make it first if it is not there.
+
+    HarnessError (exit 7) if the cache entry is damaged.
+    """
 
     def fill(partial: Path) -> None:
         recipe.fill(partial)

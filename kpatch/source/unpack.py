@@ -185,7 +185,8 @@ def _start(
 def _pump(pipe: _Pipe, source: IO[bytes] | None, *, what: str, stage: Stage) -> None:
     """Copy the stream to tar until one side ends, and report progress to ``stage``.
 
-    HarnessError (exit 2) if it has more than MAX_BYTES.
+    HarnessError (exit 2) if the stream has more than MAX_BYTES. Progress is measured in the file
+    ``source``, if there is one.
     """
     total = None if source is None else os.fstat(source.fileno()).st_size
     moved = 0

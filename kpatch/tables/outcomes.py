@@ -56,7 +56,7 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 
-# Exit codes by command: _ANY for every command; the others add those of the stages that it runs.
+# Exit codes by command: _ANY for every command; each command adds the codes of its stages.
 _ANY = (ExitCode.PASS, ExitCode.USAGE, ExitCode.LOST, ExitCode.INTERRUPTED)
 _APPLIED = (*_ANY, ExitCode.APPLY)
 _BUILT = (*_APPLIED, ExitCode.BUILD)

@@ -124,7 +124,7 @@ def judge(
     complete: bool = True,
     base: str | None = None,
 ) -> Judgement:
-    """Compute the verdict of ``runs``.
+    """Return the verdict of ``runs``.
 
     ``complete``: the whole suite was to run, not a selection, so a requirement without a test is an
     incident. ``base`` is the release line of the kernels ("7.3"); requirements that cannot be
@@ -232,7 +232,10 @@ def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
 
 
 def _broken_off(vm: VmRun, limit: float) -> _Word:
-    """Return the outcome of the test that was running when ``vm`` ended."""
+    """Return the outcome of the test that was running when ``vm`` ended.
+
+    ``limit`` is the test's time limit in seconds.
+    """
     if vm.emulator:
         return _Word(Outcome.INFRA, limit, vm.emulator)
     if vm.ending is Ending.TEST_LIMIT:

@@ -81,7 +81,10 @@ def _fill(at: Path, stage: Stage) -> None:
 
 
 def _fetch(at: Path, stage: Stage) -> str:
-    """Download the package and put its programs into ``at``; return "VERSION from SUITE"."""
+    """Download the package and put its programs into ``at``; return "VERSION from SUITE".
+
+    HarnessError: exit 2 if no suite has the package; exit 7 if the download fails or is damaged.
+    """
     package = debian.find(PACKAGE, SUITES, what=PACKAGE, stage=stage)
     deb = debian.download(package, at, what=PACKAGE, stage=stage)
     root = at / "root"

@@ -110,7 +110,10 @@ class Images:
 
 
 def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Images:
-    """Make the two images, or find them in the cache; ``clients`` is a folder of programs."""
+    """Return the two images, from the cache or made now.
+
+    ``clients`` is a folder of programs for the suite's image, None for none.
+    """
     facts = json.dumps(machine.facts(), indent=1)
     runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
     suite, had_suite = cache.entry(
@@ -131,7 +134,10 @@ def runtime_key() -> str:
 
 
 def suite_key(facts: str, clients: Path | None = None) -> str:
-    """Return the cache key of the suite's image: its content, the interpreter, and the recipe."""
+    """Return the cache key of the suite's image: a digest of its content and how it is made.
+
+    ``facts`` is the content of machine.json.
+    """
     parts = [facts, sys.version, Path(__file__).read_text()]
     for name in SUITE:
         for path in sorted((PROJECT / name).rglob("*")):
@@ -275,7 +281,11 @@ def _run(
     cwd: Path | None = None,
     env: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run ``argv`` with ``env`` added to the environment; HarnessError (exit 7) if it fails."""
+    """Run ``argv`` with ``env`` added to the environment.
+
+    HarnessError (exit 7) of ``what`` with ``cause`` if it fails; OSError (ENOSPC) if the disk is
+    full.
+    """
     stage.command(argv, cwd=cwd)
     status, output = process.capture(argv, cwd=cwd, env={**os.environ, **env})
     if status != 0:

@@ -186,7 +186,9 @@ def _objections(argv: Sequence[str], *, interactive: bool) -> Iterator[str]:
 
 
 def without_script_ports(argv: list[str]) -> list[str]:
-    """Remove the virtio-serial ports by which virtme-ng runs a script, and their buses.
+    """Return ``argv`` without the virtio-serial ports by which virtme-ng runs a script.
+
+    Their buses and character devices are left out, too.
 
     The harness has its own channel, and the kernel boots faster with five PCI devices less.
     """

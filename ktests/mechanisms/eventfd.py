@@ -217,7 +217,7 @@ class EventfdBurstSource(BurstSource):
 
 
 def tally_words(sent: int, got: Sequence[int]) -> Tally:
-    """Compare the words that were read from eventfds with the burst of ``sent`` notifications.
+    """Return the counts of a burst of ``sent`` notifications of which the words ``got`` were read.
 
     The values of the burst are `FIRST`, `FIRST` + 1 and so on. Loopbacks are not counted.
     """
