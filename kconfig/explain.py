@@ -84,7 +84,8 @@ def stuck(
 ) -> str:
     """Return why the .config lacks the value of ``request``: definition, cause, and remedy.
 
-    ``got`` is the value in the .config, None if it does not have the symbol.
+    ``got`` is the value in the .config, None if it does not have the symbol. ``requested`` has all
+    requests by symbol; ``kconfig`` has the symbols with the requested values assigned.
     """
     head = f"{_line(request.symbol, request.value)} ({request.where})"
     if not defined(kconfig, request.symbol):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find settings of symbols with which another symbol can have a requested value.
+"""Find the settings that the user has to change so that a symbol can have a requested value.
 
 The search goes from an expression to its symbols, and from a symbol to the condition of its prompt
 or, without a prompt, to the symbols that select it and to its defaults. The result is the shortest

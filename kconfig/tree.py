@@ -5,8 +5,8 @@ kconfiglib 14.1.0 does not support three constructs of current trees. ``KernelKc
 its tokenizer, so that locations stay correct and no file is changed:
 
 - ``modules`` is the old ``option modules`` (since v6.1 at least; scripts/kconfig/parser.y);
-- ``transitional`` (in 7.3): a symbol without a prompt whose value in an old .config counts
-  when that is read, and which is never written;
+- ``transitional`` (in 7.3) marks a symbol without a prompt. Its value in an old .config is used,
+  but it is not written to a new one;
 - ``depends on A if B`` (in 7.3): ``A || (B = n)``. That is not ``A || !B``: for B=m it demands A.
 
 ``conf`` itself has changed in three points: see ``CHOICE_HONOURS_N``, ``UNSET_NUMBER_IS_ZERO`` and

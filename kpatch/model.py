@@ -112,8 +112,8 @@ class Applied:
     """A series applied to a tree. The tree is not changed; the changed files are in ``changes``.
 
     ``changes`` are sorted by path; ``delta_id`` is a digest of their content. ``steps`` has for
-    each of the ``patches`` the changes of the patches up to this one:
-    `kpatch.series.apply.after` makes an Applied of them.
+    each patch of ``patches`` the changes by this patch and all patches before it, of which
+    `kpatch.series.apply.after` makes an Applied.
     """
 
     tree: Tree

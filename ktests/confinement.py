@@ -38,8 +38,8 @@ class Confinement:
     """The way in which a process is confined.
 
     The process always has uid and gid 65534, no capability, and no way to gain one. ``namespaces``
-    are the names in NAMESPACES of which it gets new namespaces. ``calls`` are the numbers of the
-    system calls that its seccomp filter allows; None for no filter.
+    are the kinds of namespaces (names in NAMESPACES) that are created for it. ``calls`` are the
+    numbers of the system calls that its seccomp filter allows; None for no filter.
     """
 
     namespaces: tuple[str, ...] = ()

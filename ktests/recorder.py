@@ -119,8 +119,8 @@ class Recorder:
     def _mechanisms(self, name: str) -> list[str]:
         """Return the names of the mechanisms with which the tests of a requirement run.
 
-        If the requirement is about the kernel's mechanism, that is the only one. Otherwise the
-        tests run with each mechanism that the requirement needs, and all have to fail.
+        If the requirement needs the kernel's mechanism, they run only with that mechanism.
+        Otherwise they run with each mechanism that the requirement needs, and all have to fail.
         """
         needs = self._entry(name)["needs"]
         return [self._job.mechanism] if self._job.mechanism in needs else list(needs)

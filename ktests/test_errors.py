@@ -153,8 +153,9 @@ def check_unarmed(device: vfio.Device, index: int) -> None:
 def check_unreadable(device: vfio.Device, index: int, data: str = "EFAULT") -> None:
     """Check the errors of VFIO_DEVICE_SET_IRQS where the kernel cannot read its argument.
 
-    It has to be EFAULT if the whole argument is at an address without memory, and ``data`` (the
-    name of an errno) if only the data that follow the header are.
+    The error has to be EFAULT if there is no memory at the address of the argument. It has to be
+    ``data`` (the name of an errno) if there is memory for the header, but not for the data behind
+    it.
     """
     fd = device.fileno()
     assert outcome(lambda: fcntl.ioctl(fd, SET_IRQS, 0)) == "EFAULT"
@@ -311,7 +312,11 @@ def test_semaphore_unarmed(opened: Opened) -> None:
 
 
 def check_useless(device: vfio.Device, calls: Sequence[Call]) -> None:
-    """Check that the ACPI index answers every call with EINVAL, also a call without a fault."""
+    """Check that every call on an ACPI index that cannot be used fails with EINVAL.
+
+    A call without a fault has to fail, too. The index cannot be used if the kernel does not have
+    it, or the device has no companion.
+    """
     with EventFd() as eventfd:
         good = bad_input.signal("eventfd", eventfd.fileno())
         check_refused(device, ACPI, [good, *calls, *bad_input.UNARMED])

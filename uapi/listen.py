@@ -23,7 +23,8 @@ from uapi.vfio import REQ, Device
 class Line:
     """One line of the output: an event, a loss, or a message.
 
-    With ``--json``, ``facts`` are the keys besides "time"; without, ``text`` follows the time.
+    With ``--json`` the line is an object of "time" and ``facts``; otherwise it is the time and
+    ``text``.
     """
 
     text: str

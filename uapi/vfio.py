@@ -177,15 +177,15 @@ class Device(Closing):
         self.set_irqs(index, DATA_EVENTFD | TRIGGER, count=1, data=data)
 
     def disarm(self, index: int = ACPI) -> None:
-        """Set no eventfd for the index (-1). Succeeds also if none was set."""
+        """Remove the index's eventfd, by setting the descriptor -1. Succeeds also without one."""
         self.arm(-1, index)
 
     def teardown(self, index: int = ACPI) -> None:
-        """Set no eventfd for the index (DATA_NONE, count 0). EINVAL if none was set."""
+        """Remove the index's eventfd (DATA_NONE, count 0). UapiError (EINVAL) if none is set."""
         self.set_irqs(index, DATA_NONE | TRIGGER)
 
     def loopback(self, index: int = ACPI) -> None:
-        """Signal the eventfd as an interrupt would (DATA_NONE, count 1). EINVAL if none is set."""
+        """Signal the eventfd like an interrupt (DATA_NONE, count 1). EINVAL if none is set."""
         self.set_irqs(index, DATA_NONE | TRIGGER, count=1)
 
     def loopback_bool(self, value: int, index: int = ACPI) -> None:

@@ -28,8 +28,8 @@ CCACHE_DIR = "CCACHE_DIR"
 class Compiler:
     """Compiler and linker.
 
-    ``identity`` is the version line of both, part of a kernel's id; ``settings`` are arguments for
-    make; ``cached`` tells whether ccache is used.
+    ``identity`` has the version lines of both, and is part of a kernel's id. ``settings`` are
+    arguments for make. ``cached`` is true if ccache is used.
     """
 
     identity: str

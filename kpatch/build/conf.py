@@ -20,8 +20,8 @@ from kpatch.tables.outcomes import ExitCode
 class Cause:
     """A kind of error line in the output of make or conf, and its remedy.
 
-    ``last``: if several lines match, the last one is the cause. conf ends at an ``$(error-if)``;
-    the lines of ``$(warning-if)`` before it look the same.
+    If ``last`` is set and several lines match, the last one is the cause: conf ends at an
+    ``$(error-if)``, and the lines of every ``$(warning-if)`` before it look the same.
     """
 
     pattern: re.Pattern[str]
@@ -77,7 +77,7 @@ ENVIRONMENT_PROBE = "environment.Kconfig"
 
 
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
-    """Return the argv of ``make O=out settings… target`` in ``source``; it does not write there."""
+    """Return the argv of ``make O=out settings… target`` in ``source``; it writes only to out."""
     make = require_tool("make", package="make")
     jobs = f"-j{os.cpu_count() or 1}"  # make compiles conf itself first
     return [make, "-s", jobs, "-C", str(source), f"O={out}", *settings, target]

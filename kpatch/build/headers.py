@@ -59,10 +59,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Header:
-    """A header, and regexes for the full names that the mirror (`uapi`) has to have of it.
+    """A header that is compared with the mirror (`uapi`).
 
-    A header with ``pieces`` is an excerpt: ``prelude`` followed by the pieces. If ``instead`` is
-    given, the excerpt is made only for kernels without ``include/uapi/<instead>``.
+    The mirror has to have all its constants and structures whose full names match the regexes
+    ``constants`` and ``structures``. A header with ``pieces`` is an excerpt: ``prelude`` followed
+    by the pieces. If ``instead`` is given, the excerpt is made only for kernels without the header
+    ``include/uapi/<instead>``.
     """
 
     name: str

@@ -214,9 +214,9 @@ def _remove_old(applied: Applied, flavor: str, *, keep: Worktree) -> None:
 def _place(worktree: Worktree, applied: Applied, stage: Stage) -> None:
     """Apply the series to the worktree's source, and revert the files of the series before.
 
-    The record names every path that may differ before the first file is written, without an id. If
-    the change is interrupted, the next call sees that the id is missing and writes all the files
-    again.
+    Before the first file is written, a record is stored that has all paths that will be written,
+    and no id. If the change is interrupted, the next call sees that the id is missing and writes
+    all these files again.
     """
     recorded = _recorded(worktree)
     assert recorded is not None

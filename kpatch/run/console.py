@@ -466,7 +466,7 @@ class _Message:
 
 @dataclass
 class _Report:
-    """An unfinished report; ``kind`` is CUT until its headline has come."""
+    """An unfinished report. Its ``kind`` is CUT as long as its headline was not printed."""
 
     kind: Kind
     number: int  # counts the reports in the order in which they begin

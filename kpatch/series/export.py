@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a series as files for ``git send-email``, with the user as sender.
 
-The patches become commits in a throw-away repository (their steps are those of
-`kpatch.series.apply`). git format-patch writes these out, so that numbering, encoding, diffstat and
-shortlog are git's. The cover letter's title and body are given (`kpatch.report.cover_letter` writes
-them); what the series applies to is added here.
+The patches are applied by `kpatch.series.apply`, and committed to a temporary repository. git
+format-patch makes the mails from the commits, so that numbering, encoding, diffstat and shortlog
+are git's. The caller gives title and body of the cover letter (`kpatch.report.cover_letter` writes
+them); this module adds the base of the series.
 
 Nobody can certify the origin of a patch for somebody else. The carried patches have a placeholder
 as author and no sign-off: the export replaces the placeholder by the user and adds the user's

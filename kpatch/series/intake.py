@@ -2,9 +2,9 @@
 """Read the mail of a series from files, folders or standard input.
 
 Accepted are an mbox, a file with one mail, a maildir, an MH folder, a folder of patches, and
-standard input (``-``). Each file may be compressed by gzip (lore's ``t.mbox.gz``) or xz. Of a
-folder the files with a name that ends in one of `SUFFIXES` are read, in the order of their names,
-which is that of ``git format-patch``; its folders are not.
+standard input (``-``). Each file may be compressed by gzip (lore's ``t.mbox.gz``) or xz. In a
+folder of patches, files are read if their names end in one of `SUFFIXES`, in the order of the names
+(``git format-patch`` numbers them); folders in it are not read.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ the series.
 
 Mail is refused, with the reason, if it is empty, binary or no mail; if it has a binary diff, a path
 outside the tree, under .git or with control characters, a symbolic link or a submodule; if a
-numbered patch has lost its diff; if a patch of a series of m patches, by its n/m, is missing.
+numbered patch has no diff; if the numbers [PATCH n/m] show that a patch is missing.
 """
 
 from __future__ import annotations
