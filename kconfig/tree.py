@@ -217,7 +217,10 @@ def _plain(value: str) -> str:
 
 
 def allnoconfig(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Set ``values``, and every other symbol with a prompt to n, as ``make allnoconfig`` does."""
+    """Set every bool and tristate symbol to n, then assign ``values``, like ``make allnoconfig``.
+
+    Members of choices are not set to n.
+    """
     for symbol in kconfig.unique_defined_syms:
         if symbol.orig_type in (kconfiglib.BOOL, kconfiglib.TRISTATE) and not symbol.choice:
             symbol.set_value(0)
@@ -226,7 +229,7 @@ def allnoconfig(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
 
 
 def _clamp_to_ranges(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Move numbers out of range to the nearest end (symbol.c, sym_validate_range).
+    """Move numbers that are out of range to the nearest end (symbol.c, sym_validate_range).
 
     kconfiglib drops such values. The loop repeats because a range may depend on another number.
     """

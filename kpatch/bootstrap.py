@@ -97,7 +97,10 @@ def main() -> int:
 
 
 def packages() -> int:
-    """Install the missing Debian packages and return 0; else print the command and return 2."""
+    """Install the missing Debian packages with apt-get. Returns 0 if none is missing afterwards.
+
+    Otherwise prints the packages, or the command that installs them, and returns 2.
+    """
     here = system.distribution()
     signs = PACKAGES | {
         name: sign for name, sign in (here.signs if here else {}).items() if name in PACKAGES

@@ -170,7 +170,7 @@ class Pipeline:
     def _stage(
         self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
     ) -> Iterator[LiveStage]:
-        """Report a stage named ``name`` to the progress, and yield it.
+        """Run the block as a stage named ``name``, which is reported to the progress, and yield it.
 
         Its time is predicted from earlier stages of the same name, kernel, flavor and ``work``.
         """

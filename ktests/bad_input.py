@@ -74,7 +74,9 @@ def _combinations(bits: Mapping[str, int]) -> Iterator[tuple[str, int]]:
 
 
 def _wrong_flags() -> Iterator[tuple[str, tuple[Call, ...]]]:
-    """Generate each combination of data types with each combination of actions.
+    """Yield a name and calls for each combination of data types.
+
+    The calls have each combination of actions.
 
     The valid combinations, one data type with only "trigger", are left out.
     """

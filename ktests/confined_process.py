@@ -232,7 +232,11 @@ def _live(
     control: int,
     kept: set[int],
 ) -> NoReturn:
-    """Run the forked process from its begin to its end. Never returns, whatever is raised."""
+    """Run the forked process from its begin to its end. Never returns: it ends the process.
+
+    ``control`` is the reading end of the pipe from the parent, ``kept`` are the descriptors that
+    are not closed.
+    """
     status = FAILED
     try:
         gc.disable()  # a collection might call munmap(2), which no filter of the suite allows

@@ -200,7 +200,7 @@ def _level(levels: list[_Level], indent: int) -> _Level:
 
 
 def _description(rest: str) -> tuple[str, str, str]:
-    """Split the text after a result's number. Returns name, directive and the directive's reason.
+    """Split ``rest``, the text after a result's number; return name, directive and its reason.
 
     Each of them is "" if it is missing.
     """

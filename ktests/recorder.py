@@ -107,11 +107,14 @@ class Recorder:
         return None if possible or not wanted else []
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Let ``-k`` select by requirement (REQ-ERR-06) or by area of requirements (REQ-DEL)."""
+        """Add the requirement's id to the names of a test by which ``-k`` selects.
+
+        ``-k`` can then select by requirement (REQ-ERR-06) or area of requirements (REQ-DEL).
+        """
         item.extra_keyword_matches.add(requirement(item))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Parametrize a test that takes ``mechanism`` with the records of `_mechanisms`."""
+        """Parametrize a test with the fixture ``mechanism`` by the records of `_mechanisms`."""
         if "mechanism" in metafunc.fixturenames:
             names = self._mechanisms(requirement(metafunc.definition))
             metafunc.parametrize("mechanism", [record(name) for name in names], ids=names)

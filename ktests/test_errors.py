@@ -102,7 +102,7 @@ def armed(device: vfio.Device, index: int) -> Iterator[EventFd]:
 
 
 def check_calls(device: vfio.Device, index: int, eventfd: EventFd, calls: Sequence[Call]) -> None:
-    """Check that each call has the outcome of the table and leaves the eventfd's counter alone."""
+    """Check that each call has its expected outcome and does not change the eventfd's counter."""
     before = fdinfo.counter(eventfd)
     got = {call.name: (set_irqs(device, index, call), fdinfo.counter(eventfd)) for call in calls}
     assert got == {call.name: (call.outcome, before) for call in calls}

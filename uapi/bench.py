@@ -81,7 +81,7 @@ class Bench(Closing):
         return reader
 
     def armed(self, index: int = ACPI, *, nonblocking: bool = True) -> Reader:
-        """Return a new eventfd that is set for the interrupt index."""
+        """Return a new eventfd that is set for the interrupt index, closed after the check."""
         reader = self.reader(nonblocking=nonblocking)
         self.device.arm(reader, index)
         return reader

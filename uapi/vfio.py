@@ -158,7 +158,10 @@ class Device(Closing):
         data: bytes = b"",
         argsz: int | None = None,
     ) -> None:
-        """Call VFIO_DEVICE_SET_IRQS. ``argsz`` None stands for the size of header and data."""
+        """Call VFIO_DEVICE_SET_IRQS; the arguments are fields of struct vfio_irq_set.
+
+        ``argsz`` None stands for the size of header and data.
+        """
         facts = {"index": index, "flags": flags, "start": start, "count": count}
         request = Structure("vfio_irq_set", argsz=argsz, tail=data)
         for name, value in facts.items():
@@ -171,7 +174,7 @@ class Device(Closing):
         )
 
     def arm(self, fd: int | HasFileno, index: int = ACPI) -> None:
-        """Set the eventfd that the index signals. Replaces the one that was set before."""
+        """Set the eventfd that the index signals; it replaces an eventfd that was set before."""
         number = fd if isinstance(fd, int) else fd.fileno()
         data = number.to_bytes(4, sys.byteorder, signed=True)
         self.set_irqs(index, DATA_EVENTFD | TRIGGER, count=1, data=data)

@@ -77,7 +77,10 @@ ENVIRONMENT_PROBE = "environment.Kconfig"
 
 
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
-    """Return the argv of ``make O=out settings… target`` in ``source``; it writes only to out."""
+    """Return the argv of ``make O=out settings… target`` in ``source``.
+
+    The command writes only to the folder ``out``.
+    """
     make = require_tool("make", package="make")
     jobs = f"-j{os.cpu_count() or 1}"  # make compiles conf itself first
     return [make, "-s", jobs, "-C", str(source), f"O={out}", *settings, target]

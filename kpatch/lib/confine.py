@@ -237,7 +237,7 @@ def make(
     line: Callable[[str], None] | None = None,
     log: IO[bytes] | None = None,
 ) -> tuple[int, str]:
-    """Run make confined; return its exit status and output.
+    """Run ``argv``, a command of make, confined; return its exit status and output.
 
     ``source`` is readable, ``out`` is writable, ``more`` is added to the environment; ``readable``
     and ``writable`` are further paths. ``line`` is called with each line of output, ``log`` gets

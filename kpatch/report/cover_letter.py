@@ -117,7 +117,10 @@ def _blurb(applied: Applied) -> tuple[str, str]:
 
 
 def _table(evidence: Sequence[RunResult], name: str) -> str:
-    """Return a table of the requirements that the series ``name`` promises, by kernel."""
+    """Return a table of the outcomes in ``evidence``, as text.
+
+    It has a row for each requirement that the series ``name`` promises, and a column for each run.
+    """
     tested = [test for run in evidence for test in run.tests if test.series == name]
     kept = {test.requirement for test in tested if test.expected is not Outcome.FAIL}
     sentences = {key: entry for run in evidence for key, entry in run.requirements.items()}

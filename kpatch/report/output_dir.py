@@ -40,10 +40,10 @@ class OutputDir:
         return tuple(self._names)
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write the file ``name`` atomically and return its path.
+        """Write ``content`` to the file ``name`` atomically, and return its path.
 
-        Text is encoded as UTF-8, lone surrogates as "?". HarnessError: exit 7 if it cannot be
-        written; exit 2 as in `file`.
+        Text is encoded as UTF-8, lone surrogates as "?". HarnessError: exit 7 if the file cannot be
+        written; exit 2 if it exists and no run has written it.
         """
         final = self.file(name)
         data = content.encode(errors="replace") if isinstance(content, str) else content

@@ -619,10 +619,10 @@ class Console:
             self._stamped(message)
 
     def _bare(self, shown: str, *, alone: bool) -> None:
-        """Parse the part of a line before its first time stamp.
+        """Parse ``shown``, the part of a line before its first time stamp.
 
-        It is user space's output, or a note of the kernel about the console. ``alone``: the line
-        has no time stamp.
+        It is user space's output, or a note of the kernel about the console. ``alone`` is true if
+        the line has no time stamp.
         """
         if alone and _BROKEN_STAMP.fullmatch(shown):
             self._undo = []  # the message that will be replayed was cut off before its text began

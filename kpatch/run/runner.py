@@ -262,7 +262,7 @@ class Follower:
     def _refuse_contradiction(self, detection: Detected) -> None:
         """Raise HarnessError (exit 2) if the kernel shows another mechanism than the declared one.
 
-        Only mechanisms of the table are compared.
+        A detection without a known mechanism contradicts nothing.
         """
         declared = self._selection.mechanism
         if (
@@ -391,7 +391,10 @@ def _beginning(log: Path) -> str:
 
 
 def _exited(it: qemu.VM) -> tuple[Ending, str]:
-    """Return how QEMU ended: EXIT for status 0 (panic, power-off), else KILLED with its message."""
+    """Return how QEMU ended, and a description: EXIT and "" for status 0 (panic, power-off).
+
+    For any other status it is KILLED with the status, and the last line of QEMU's output.
+    """
     status = it.qemu.wait()
     assert it.qemu.stdout is not None
     output = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()

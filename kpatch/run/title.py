@@ -356,7 +356,10 @@ def fingerprint(kind: str, messages: Sequence[str]) -> str:
 
 
 def _function(row: _Title, head: str, body: str) -> str:
-    """Return the first function that can be at fault; "" if the report names none."""
+    """Return the first function in a report that can be at fault; "" if it names none.
+
+    ``row`` is the report's row of the table, ``head`` its headline, ``body`` the text after that.
+    """
     for source in row.sources:
         for function in _named(source, head, body):
             if not (

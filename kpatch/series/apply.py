@@ -153,7 +153,10 @@ def _identity(change: Change) -> tuple[str, str, str]:
 
 
 def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tuple[bytes, bool]]:
-    """Return the files of ``tree`` that the patches name and that exist, by path."""
+    """Return content and executable bit of the files of ``tree`` that the patches name, by path.
+
+    Files that do not exist are left out. Raises the errors of `_read`.
+    """
     files = {}
     for path in sorted({path for patch in patches for path in patch.paths}):
         content = _read(what, tree.path, path)
@@ -163,7 +166,7 @@ def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tu
 
 
 def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
-    """Return content and executable bit of ``path``; None if it does not exist.
+    """Return content and executable bit of the file ``path`` in ``root``; None if there is none.
 
     HarnessError (exit 2) if the path leads through a symbolic link, or if the tree has a file in
     place of a folder of the path, or a folder in place of the file.
@@ -215,7 +218,10 @@ def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Serie
 def _refusal(
     where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series, stderr: str
 ) -> HarnessError:
-    """Return the error (exit 3) of a patch that does not apply, with its cause and a hint."""
+    """Return the error (exit 3) of a patch that does not apply, with its cause and a hint.
+
+    ``stderr`` is the output of ``git apply``.
+    """
     strip = f"-p{patch.strip}"
     backward = ("apply", strip, "-R", "--check", "--cached", "-")
     if box.git(*backward, stdin=patch.diff).status == 0:

@@ -209,7 +209,10 @@ def _format_patch(folder: Path, export_options: ExportOptions) -> list[str]:
 
 
 def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
-    """Describe a kernel tree in one line, without a path of this machine."""
+    """Describe a kernel tree in one line, without a path of this machine.
+
+    The arguments are fields of `kpatch.model.Tree`.
+    """
     match provider:
         case "debian":
             package = f"{origin.get('package', 'linux')} {origin.get('version', '')}"

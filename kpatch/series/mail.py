@@ -134,7 +134,10 @@ def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
 
 
 def _headers(raw: bytes) -> dict[str, str]:
-    """Return the headers _HEADERS, each decoded and as one line; "" if the mail has none."""
+    """Return the headers in _HEADERS of the mail ``raw`` by name, each decoded and as one line.
+
+    A header that the mail does not have is "".
+    """
     # mailsplit keeps the "From " line of the mbox, which is no header.
     head = re.split(rb"\r?\n\r?\n", re.sub(rb"\A\s*>?From [^\n]*\n", b"", raw), maxsplit=1)[0]
     parser = email.parser.HeaderParser(policy=email.policy.compat32)

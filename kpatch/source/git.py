@@ -225,7 +225,10 @@ def _take_info(checkout: Checkout, folder: Path) -> None:
 
 
 def _settings(path: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Return git's settings at ``path``; if a setting is given more than once, the last value."""
+    """Return git's settings for the repository at ``path``, by name in lower case.
+
+    They include the user's settings. If a setting has several values, the last one is returned.
+    """
     status, output = _git(("-C", str(path.resolve()), "config", "--null", "--list"), environment)
     pairs = (item.partition("\n") for item in output.split("\0") if item and status == 0)
     # A name without "=" means true (git-config(1)).
@@ -296,7 +299,7 @@ def _git(arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, st
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
-    """Return the user's environment without the GIT_ variables, and with ``more``.
+    """Return an environment for git: the user's, without the GIT_ variables, with ``more``.
 
     The variables GIT_CONFIG_* stay, since they may hold safe.directory settings. GIT_CONFIG itself
     is removed: it names the file that ``git config`` reads.
@@ -311,6 +314,6 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
 
 
 def reason(output: str) -> str:
-    """Return the first error in the output of git."""
+    """Return the first line of git's ``output`` that is an error, or a text that it has none."""
     lines = [line for line in output.splitlines() if line.startswith(("fatal:", "error:"))]
     return lines[0] if lines else "git gives no reason"

@@ -229,7 +229,10 @@ def _make(recipe: Recipe, *, stage: Stage) -> Tree:
 
 
 def _load(place: Path, *, cached: bool) -> Tree | None:
-    """Return the tree of the cache entry ``place``; None if its record is missing or damaged."""
+    """Return the tree of the cache entry ``place``; None if its record is missing or damaged.
+
+    ``cached`` becomes the tree's field: whether this run found it in the cache.
+    """
     try:
         record = json.loads((place / "origin.json").read_text())
         return Tree(path=place / "tree", cached=cached, **record)
@@ -238,7 +241,10 @@ def _load(place: Path, *, cached: bool) -> Tree | None:
 
 
 def _base(base: Base, *, what: str, stage: Stage, refresh: bool) -> Tree:
-    """Return the tree of ``base``: the last one fetched, or a new one from Debian's archive."""
+    """Return the tree of ``base``: the last one fetched, else a new one from Debian's archive.
+
+    With ``refresh`` the archive is always asked. Raises the errors of `resolve`.
+    """
     if not refresh and (tree := _newest(base)):
         return tree
 

@@ -77,7 +77,10 @@ def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
 
 
 def package(deb: Path, member: str, into: Path, *, what: str, stage: Stage) -> None:
-    """Unpack the .tar.xz ``member`` of the Debian package ``deb``, as `tarball` does."""
+    """Unpack the .tar.xz ``member`` of the Debian package ``deb`` to the new folder ``into``.
+
+    Single top folders, and errors, are treated as in `tarball`.
+    """
     require_tool("dpkg-deb", package="dpkg")
     require_tool("xz", package="xz-utils")
     commands = (

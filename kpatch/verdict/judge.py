@@ -170,7 +170,10 @@ def control_titles(runs: Iterable[SeriesRun]) -> frozenset[str]:
 
 
 def exit_code(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> ExitCode:
-    """Return the exit code for all outcomes together; LOST if there is no test and no incident."""
+    """Return the exit code for the worst outcome of all tests and incidents.
+
+    Expected outcomes do not count. LOST if there is no test and no incident.
+    """
     tests = tuple(tests)
     bad = {test.outcome for test in tests if not test.ok}
     bad |= {incident.outcome for incident in incidents}

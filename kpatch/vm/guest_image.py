@@ -225,7 +225,7 @@ def _install(name: str, site: Path) -> None:
 
 
 def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
-    """Return the shared libraries that the interpreter and the extension modules link to."""
+    """Yield the shared libraries of the interpreter and of the extension modules in ``root``."""
     seen: set[str] = set()
     for binary in (interpreter, *sorted(root.rglob("*.so"))):
         listing = subprocess.run(
@@ -263,7 +263,10 @@ def _compile_tests(root: Path, stage: Stage) -> None:
 
 
 def _bundle(root: Path, site: Path, stage: Stage) -> None:
-    """Import the suite's dependencies with the image's interpreter, and bundle their modules."""
+    """Import the suite's dependencies with the image's interpreter, and bundle their modules.
+
+    ``root`` is the image's folder, ``site`` its site-packages. HarnessError (exit 7) if that fails.
+    """
     argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", "-c", BUNDLING]
     argv += [str(PROJECT), str(site), str(root), str(MOUNT / "runtime")]
     ours = {"PYTHONHOME": str(root), "LD_LIBRARY_PATH": str(root / "lib")}

@@ -207,7 +207,7 @@ class Netlink(Mechanism):
     def burst_source(
         self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
     ) -> NetlinkBurstSource:
-        """Open a burst source that distinguishes notifications by their sequence numbers."""
+        """Return a burst source that distinguishes notifications by their sequence numbers."""
         return NetlinkBurstSource(device, firmware, buffer)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
