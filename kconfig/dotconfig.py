@@ -39,7 +39,7 @@ def render(values: Iterable[tuple[str, str]]) -> str:
 
 
 def same(requested: str, got: str) -> bool:
-    """Return whether two values are equal as texts or as numbers: 0x10 and 0x0010, 08 and 8."""
+    """Return whether two values are equal as texts or as numbers (0x10 and 0x0010, 08 and 8)."""
     return requested == got or (
         _number(requested) is not None and _number(requested) == _number(got)
     )

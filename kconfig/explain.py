@@ -59,8 +59,8 @@ def explanation(
 ) -> str:
     """Return an explanation of one symbol for a reader: definition, value, reason, dependencies.
 
-    ``kconfig`` has its values; ``requested`` says which of them a fragment gave, None that they are
-    a .config's. RequestError if there is no such symbol.
+    ``kconfig`` has the symbols' values. ``requested`` are the requests of the fragments by symbol;
+    it is None if the values come from a .config. RequestError if there is no such symbol.
     """
     symbol = find(kconfig, name)
     lines = chain(
@@ -84,7 +84,8 @@ def stuck(
 ) -> str:
     """Return why the .config lacks the value of ``request``: definition, cause, and remedy.
 
-    ``got`` is the value in the .config, None if it does not have the symbol.
+    ``got`` is the value in the .config, None if it does not have the symbol. ``requested`` has all
+    requests by symbol; ``kconfig`` has the symbols with the requested values assigned.
     """
     head = f"{_line(request.symbol, request.value)} ({request.where})"
     if not defined(kconfig, request.symbol):
@@ -142,7 +143,10 @@ def _dependencies(symbol: Symbol) -> Iterator[str]:
 
 
 def _tree(expr: Expr, indent: str) -> Iterator[str]:
-    """Yield a line for each operand of ``expr`` with its value; those of ``||`` under "any of"."""
+    """Yield a line with its value for each operand of ``expr``.
+
+    The operands of ``||`` are indented below a line "any of".
+    """
     for part in dict.fromkeys(kconfiglib.split_expr(expr, kconfiglib.AND)):
         operands = kconfiglib.split_expr(part, kconfiglib.OR)
         if len(operands) == 1:
@@ -195,9 +199,10 @@ def _line(symbol: str, value: str) -> str:
 def _reason(
     kconfig: KernelKconfig, symbol: Symbol, requested: Mapping[str, SymbolRequest] | None
 ) -> str:
-    """Return the source of the symbol's value: the first that applies in the order of conf.
+    """Return in words where the symbol's value comes from.
 
-    Order: select, choice, user value, default, imply.
+    The first source that applies is named, in the order of conf: select, choice, user value,
+    default, imply.
     """
     if kconfiglib.expr_value(symbol.rev_dep):
         active = _active(symbol.rev_dep)
@@ -226,7 +231,7 @@ def _reason(
 
 
 def _clamped(symbol: Symbol, value: str) -> str:
-    """Return in words how the range in force changes ``value``; "" if it does not."""
+    """Return in words how the symbol's active range changes ``value``; "" if it does not."""
     span, clamped = active_range(symbol), nearest(symbol, value)
     if span is None or clamped is None or clamped == value:
         return ""
@@ -265,9 +270,10 @@ def _failing(expr: Expr) -> list[str]:
 
 
 def _active(expr: Expr) -> list[str]:
-    """Return the names of the symbols that select or imply, according to ``expr``, at present.
+    """Return the names of the symbols whose select or imply is active with the current values.
 
-    ``expr`` is a symbol's rev_dep or weak_rev_dep: one operand of ``||`` for each select or imply.
+    ``expr`` is the rev_dep or weak_rev_dep of the selected symbol: it has one operand of ``||`` for
+    each select or imply.
     """
     return [
         kconfiglib.split_expr(part, kconfiglib.AND)[0].name

@@ -38,7 +38,7 @@ ALWAYS = Span()
 
 @dataclass(frozen=True)
 class SymbolRequest:
-    """A request for one symbol: value as in a .config, place (file:line), and releases."""
+    """A request for one symbol: value as in a .config, place (file:line), and kernel releases."""
 
     symbol: str
     value: str
@@ -104,15 +104,16 @@ def _bad(where: str, line: str, wanted: str) -> RequestError:
 def stack(names: Iterable[str], version: str) -> tuple[SymbolRequest, ...]:
     """Return the requests of the fragments ``names`` for a kernel of ``version``.
 
-    One for each symbol: the last in order. Errors as in ``path_of`` and ``read``.
+    Of several requests for one symbol, only the last is returned. Raises the errors of ``path_of``,
+    ``read`` and ``settle``.
     """
     return settle((request for name in names for request in read(path_of(name))), version)
 
 
 def settle(requests: Iterable[SymbolRequest], version: str) -> tuple[SymbolRequest, ...]:
-    """Return the requests that apply to ``version``, for each symbol the last one.
+    """Return the requests that apply to the kernel ``version``, for each symbol the last one.
 
-    HarnessError (exit 2) if ``version`` is no kernel version.
+    RequestError if ``version`` is no kernel version.
     """
     try:
         of = release(version)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find settings of symbols with which another symbol can have a requested value.
+"""Find the settings that the user has to change so that a symbol can have a requested value.
 
 The search goes from an expression to its symbols, and from a symbol to the condition of its prompt
 or, without a prompt, to the symbols that select it and to its defaults. The result is the shortest
@@ -29,9 +29,9 @@ _SWITCHES = (kconfiglib.BOOL, kconfiglib.TRISTATE)
 
 
 def settings(kconfig: KernelKconfig, symbol: Symbol, value: str) -> Settings | None:
-    """Return the settings for ``symbol`` to be ``value``, in order, the symbol itself last.
+    """Return the settings that give ``symbol`` the ``value``; the symbol itself comes last.
 
-    None if none were found.
+    None if the search found no settings.
     """
     if symbol.orig_type not in _SWITCHES:
         return _with(_prompts(kconfig, symbol, 2, ()), (symbol.name, value))
@@ -116,9 +116,9 @@ def _lower_symbol(kconfig: KernelKconfig, symbol: Symbol, to: int, seen: Seen) -
 def _compare(
     kconfig: KernelKconfig, operator: int, left: Symbol, right: Symbol, seen: Seen
 ) -> Settings | None:
-    """Return settings that make ``left = right`` or ``left != n`` true.
+    """Return settings that make the comparison ``left = right`` or ``left != n`` true.
 
-    None for other comparisons, which are left to the user.
+    Returns None for any other comparison: the user has to find the settings.
     """
     if right.is_constant and left.orig_type in _SWITCHES:
         value = kconfiglib.STR_TO_TRI.get(right.name)

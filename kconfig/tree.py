@@ -5,8 +5,8 @@ kconfiglib 14.1.0 does not support three constructs of current trees. ``KernelKc
 its tokenizer, so that locations stay correct and no file is changed:
 
 - ``modules`` is the old ``option modules`` (since v6.1 at least; scripts/kconfig/parser.y);
-- ``transitional`` (in 7.3): a symbol without a prompt whose value in an old .config counts
-  when that is read, and which is never written;
+- ``transitional`` (in 7.3) marks a symbol without a prompt. Its value in an old .config is used,
+  but it is not written to a new one;
 - ``depends on A if B`` (in 7.3): ``A || (B = n)``. That is not ``A || !B``: for B=m it demands A.
 
 ``conf`` itself has changed in three points: see ``CHOICE_HONOURS_N``, ``UNSET_NUMBER_IS_ZERO`` and
@@ -75,7 +75,7 @@ kconfiglib._shell_fn = _shell
 
 
 class Shell(Protocol):
-    """Runs a command line of a Kconfig file: the tree may be a stranger's, so it is confined."""
+    """A function that runs a command line of a Kconfig file, confined: the tree is not trusted."""
 
     def __call__(self, command: str, *, source: Path) -> str:
         """Run ``command`` in the working directory; return its standard output.
@@ -173,10 +173,10 @@ def load(
 ) -> KernelKconfig:
     """Parse the Kconfig files of the kernel tree ``source``. Sets no value. Takes 3–8 s.
 
-    ``environment`` is the one that the top Makefile gives to conf: macros ask for it, and run
-    commands through ``shell``, which may leave files in ``cwd`` for a moment. Both are state of
-    the process, so only one load runs at a time. kconfiglib.KconfigError if a file cannot be
-    parsed.
+    ``environment`` has the variables that the top Makefile sets for conf; macros of the Kconfig
+    files read them. Macros also run commands by ``shell``, which may write temporary files to
+    ``cwd``. Environment and working directory belong to the process, so only one load runs at a
+    time. kconfiglib.KconfigError if a file cannot be parsed.
     """
     with _process(dict(environment) | {"srctree": str(source)}, cwd):
         return KernelKconfig("Kconfig", of=release(version), shell=shell)
@@ -198,7 +198,8 @@ def _process(environment: Mapping[str, str], cwd: Path) -> Iterator[None]:
 def assign(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
     """Set the user values of symbols, as reading a .config does; unknown symbols are skipped.
 
-    The order of ``values`` is that of the lines: in a choice the last y is picked.
+    The order of ``values`` is the order of the lines of the .config: if several members of a choice
+    are y, the last one is picked.
     """
     for name, value in values.items():
         if defined(kconfig, name):
@@ -216,7 +217,10 @@ def _plain(value: str) -> str:
 
 
 def allnoconfig(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Set ``values``, and every other symbol with a prompt to n, as ``make allnoconfig`` does."""
+    """Set every bool and tristate symbol to n, then assign ``values``, like ``make allnoconfig``.
+
+    Members of choices are not set to n.
+    """
     for symbol in kconfig.unique_defined_syms:
         if symbol.orig_type in (kconfiglib.BOOL, kconfiglib.TRISTATE) and not symbol.choice:
             symbol.set_value(0)
@@ -225,7 +229,7 @@ def allnoconfig(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
 
 
 def _clamp_to_ranges(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Move numbers out of range to the nearest end (symbol.c, sym_validate_range).
+    """Move numbers that are out of range to the nearest end (symbol.c, sym_validate_range).
 
     kconfiglib drops such values. The loop repeats because a range may depend on another number.
     """
@@ -246,8 +250,8 @@ def _clamp_to_ranges(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
 class Range:
     """A range of an int or hex symbol.
 
-    ``written`` is the condition in the range's line, ``condition`` also includes those of the
-    enclosing blocks. ``where`` is file:line.
+    ``written`` is the condition in the range's line. ``condition`` also includes the conditions of
+    the enclosing blocks. ``where`` is file:line.
     """
 
     low: Expr
@@ -275,9 +279,9 @@ def active_range(symbol: Symbol) -> Range | None:
 
 
 def nearest(symbol: Symbol, value: str) -> str | None:
-    """Return ``value``, or the nearest end of the symbol's range if it is outside.
+    """Return ``value``, or the nearest end of the symbol's range if ``value`` is outside the range.
 
-    None if the symbol is no int or hex, or ``value`` is no number of that type.
+    Returns None if the symbol is no int or hex, or ``value`` is no number of that type.
     """
     base = _BASES.get(symbol.orig_type)
     number = None if base is None else _number(value, base)
@@ -303,7 +307,8 @@ def _number(text: str, base: int) -> int | None:
 def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:
     """Select in every choice the member that conf picks.
 
-    The loop repeats because one choice may depend on another.
+    ``order`` has the names of symbols as in `_pick`. The loop repeats because one choice may depend
+    on another.
     """
     for _ in range(len(kconfig.unique_choices) + 1):
         moved = False
@@ -364,7 +369,10 @@ def defaults(kconfig: KernelKconfig, symbol: Symbol) -> list[tuple[Expr, Expr]]:
 
 
 def defined(kconfig: KernelKconfig, name: str) -> bool:
-    """Return whether a Kconfig file defines the symbol; one that is only referenced is always n."""
+    """Return whether a Kconfig file defines the symbol.
+
+    A symbol that is only referenced is always n.
+    """
     symbol = kconfig.syms.get(name)
     return symbol is not None and bool(symbol.nodes)
 

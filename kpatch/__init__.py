@@ -1,4 +1,4 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Host side of vfio-acpi: a kernel tree, a series, a build, a VM, a verdict."""
+"""The host's side of vfio-acpi: the stages from a kernel tree and a series to a verdict."""
 
 __version__ = "0.1.0"

@@ -97,7 +97,10 @@ def main() -> int:
 
 
 def packages() -> int:
-    """Install the missing Debian packages, or print the command to run and return 2."""
+    """Install the missing Debian packages with apt-get. Returns 0 if none is missing afterwards.
+
+    Otherwise prints the packages, or the command that installs them, and returns 2.
+    """
     here = system.distribution()
     signs = PACKAGES | {
         name: sign for name, sign in (here.signs if here else {}).items() if name in PACKAGES
@@ -128,19 +131,24 @@ def packages() -> int:
 
 
 def present(sign: str) -> bool:
-    """Return whether the command or file exists. Looks in /sbin too, which a user's PATH lacks."""
+    """Return whether the command or file ``sign`` exists. Looks in PATH, /usr/sbin and /sbin."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     return shutil.which(sign, path=path) is not None or Path(sign).is_file()
 
 
 def virtual_environment() -> int:
-    """Make the virtual environment, unless it was made from the current lock file."""
+    """Make the virtual environment, unless it was made from the current lock file.
+
+    Returns 0, or prints one line and returns 2: also if it is a link to the environment of another
+    checkout with another lock file. Waits for another process that makes it.
+    """
     if made():
         return 0
     if VENV.is_symlink():
         # Making it again would empty the environment of another checkout.
         return refuse(f"{VENV} is a link, to an environment of another lock file; remove the link")
-    # Of two concurrent first runs the second has to wait: it would empty what the first one fills.
+    # If two first runs are concurrent, the second one waits: it would empty the folder that the
+    # first one fills.
     # The project's folder itself is locked, which leaves no lock file behind.
     project = os.open(PROJECT, os.O_RDONLY | os.O_CLOEXEC)
     try:
@@ -161,7 +169,10 @@ def made() -> bool:
 
 
 def make() -> int:
-    """Make the virtual environment. STAMP is written last: without it, it counts as incomplete."""
+    """Make the virtual environment. Returns 0, or prints one line and returns 2.
+
+    STAMP is written last: an environment without it counts as incomplete.
+    """
     print("vfio-acpi: making the virtual environment .venv (about half a minute)", flush=True)
     STAMP.unlink(missing_ok=True)
     clean = {name: os.environ[name] for name in PIP_VARIABLES if name in os.environ}
@@ -176,7 +187,7 @@ def make() -> int:
 
 
 def run_step(argv: list[str], env: dict[str, str]) -> bool:
-    """Run a command. Returns whether it succeeded; prints a line if it did not."""
+    """Run the command ``argv``. Returns whether it succeeded; prints a line if it failed."""
     status = subprocess.run(argv, env=env, check=False).returncode
     if status != 0:
         refuse(f"{' '.join(argv[:4])} … failed with status {status}; see above")
@@ -184,9 +195,10 @@ def run_step(argv: list[str], env: dict[str, str]) -> bool:
 
 
 def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
-    """Return variables for pip: the settings that are taken over, and no configuration file.
+    """Return environment variables for pip, with which it reads no configuration file.
 
-    ``pip config list`` prints the settings of all configuration files.
+    They include the user's settings in PIP_LISTS and PIP_WORDS, which ``pip config list`` prints
+    from all configuration files. ``clean`` is the environment in which to run that.
     """
     known = {f"PIP_{name.upper().replace('-', '_')}" for name in PIP_LISTS | PIP_WORDS}
     pip_variables = {

@@ -9,9 +9,9 @@ from kpatch.tables.outcomes import ExitCode
 class HarnessError(Exception):
     """A failure with its input, its cause and a hint; printed as one line, without a traceback.
 
-    ``what`` names the input ("KERNEL=7.4", "series netlink, patch 2/3"), ``cause`` says what
-    is wrong with it, ``hint`` what to do about it. ``details`` may hold further lines for
-    the log (a compiler's message, a hunk); they are printed after the line.
+    ``what`` names the input ("KERNEL=7.4", "series netlink, patch 2/3"), ``cause`` is the fault
+    in it, ``hint`` is an instruction for the user. ``details`` may have further lines for the log
+    (a compiler's message, a hunk); they are printed after the line. ``code`` is the exit code.
     """
 
     def __init__(

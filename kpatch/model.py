@@ -42,8 +42,8 @@ class Origin(Enum):
     def trusted(self) -> bool:
         """Return whether the series is part of the project.
 
-        If so, its mechanism is declared and is not detected, and its build shares the worktree and
-        ccache's objects with that of the unpatched kernel.
+        If so, its mechanism is declared and not detected, and its build shares the worktree and
+        ccache's objects with the build of the unpatched kernel.
         """
         return self is not Origin.MBOX
 
@@ -112,8 +112,8 @@ class Applied:
     """A series applied to a tree. The tree is not changed; the changed files are in ``changes``.
 
     ``changes`` are sorted by path; ``delta_id`` is a digest of their content. ``steps`` has for
-    each of the ``patches`` the changes of the patches up to this one:
-    `kpatch.series.apply.after` makes an Applied of them.
+    each patch of ``patches`` the changes by this patch and all patches before it, of which
+    `kpatch.series.apply.after` makes an Applied.
     """
 
     tree: Tree
@@ -131,7 +131,7 @@ class Applied:
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved .config: its text, its id, and the flavor that asked for it."""
+    """A resolved .config: its text, its id, and its flavor."""
 
     flavor: str
     text: str
@@ -167,10 +167,10 @@ class Finding:
 
     ``text`` is one line that names the cause. ``outcome`` is WARN or FAIL. ``patch`` is the number
     of the patch that causes it, 0 if it belongs to the series as a whole. ``file`` (relative to the
-    tree, "" if none) and ``line`` (None if unknown) are where it stands after that patch.
-    ``details`` are lines of a tool's output. ``removed_by`` is the number of a later patch that
-    corrects it, 0 if none does. ``command`` is a line for a shell that repeats it, "" if those of
-    the check do.
+    tree, "" if none) and ``line`` (None if unknown) are its place after that patch. ``details`` are
+    lines of a tool's output. ``removed_by`` is the number of a later patch that corrects it, 0 if
+    none does. ``command`` is a shell line that shows the finding again; "" if only the check's
+    ``commands`` do.
     """
 
     text: str
@@ -193,10 +193,11 @@ class Check:
     """The result of one check of a series.
 
     ``scope`` is "patch" if it judges patch by patch, else "series". ``reason`` says why it could
-    not run, or does not apply. ``commands`` are lines for a shell that repeat it or a part of it;
+    not run, or does not apply. ``commands`` are shell lines that repeat the check or a part of it;
     the last one repeats all of it. ``notes`` are facts for the reader that are no findings (a
-    warning that the base has too). ``reused`` of its ``parts`` (patches, builds) were taken from an
-    earlier review. ``seconds`` is its duration.
+    warning that the base has too). ``parts`` is the number of patches or builds that it examines;
+    ``reused`` is the number of these whose result was taken from an earlier review. ``seconds`` is
+    its duration.
     """
 
     name: str

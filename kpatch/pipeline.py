@@ -122,8 +122,8 @@ class Request:
 def from_anywhere(kernel: str) -> str:
     """Return ``kernel`` (see `kpatch.source.resolve`) with a relative path made absolute.
 
-    A URL loses its secrets, since the command is stored in the result. Whoever repeats the command
-    has to add them.
+    Passwords and tokens are removed from a URL, since the command is stored in the result. A user
+    who repeats the command has to add them.
     """
     if "://" in kernel:
         return public(kernel)
@@ -134,7 +134,7 @@ def from_anywhere(kernel: str) -> str:
 
 @dataclass
 class RunState:
-    """The results of the stages so far. A run that ends early makes its result of them."""
+    """The results of the stages so far. The result of a run that ends early is made from them."""
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=time.monotonic)
@@ -170,7 +170,7 @@ class Pipeline:
     def _stage(
         self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
     ) -> Iterator[LiveStage]:
-        """Report a stage named ``name`` to the progress, and yield it.
+        """Run the block as a stage named ``name``, which is reported to the progress, and yield it.
 
         Its time is predicted from earlier stages of the same name, kernel, flavor and ``work``.
         """
@@ -200,7 +200,7 @@ class Pipeline:
         return applied
 
     def config(self, applied: Applied) -> Config:
-        """Make the .config for the series; HarnessError (exit 4) if a symbol did not stick."""
+        """Return the series' .config; HarnessError (exit 4) if it lacks a requested value."""
         with (
             self._stage("config", applied.series.name) as stage,
             worktree.config_source(applied, self.flavor.name, stage=stage) as tree,
@@ -250,7 +250,7 @@ class Pipeline:
         return built
 
     def machine(self, kernel: Kernel, own: Selftests | None) -> qemu.Setup:
-        """Make what a VM needs: firmware, file system images, and the choice of KVM or TCG.
+        """Return the parts of a VM: firmware, file system images, and the choice of KVM or TCG.
 
         ``own`` are the kernel's selftests, None if there are none.
         """
@@ -315,10 +315,10 @@ class Pipeline:
 
 
 def _series_run(series: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
-    """Return the VMs of a series with its mechanism: the declared one, else the detected one.
+    """Return a SeriesRun of the VMs of a series, with its mechanism.
 
-    ``detected`` of the result is "" if the mechanism was declared. The guest looks for the sign of
-    another mechanism then, and the run stops if there is one.
+    It is the declared mechanism, else the detected one. ``detected`` of the result is "" if the
+    mechanism was declared.
     """
     if series.mechanism != UNDETECTED:
         return judge.SeriesRun(series.name, series.mechanism, tuple(vms))
@@ -421,7 +421,7 @@ def _result(
 
 
 def _as_built(item: result.SeriesInfo, state: RunState) -> result.SeriesInfo:
-    """Return ``item`` with the ids of its config and kernel, and the warnings of its build."""
+    """Return ``item`` with the ids of its config and kernel, and its build's warnings, if built."""
     item = replace(item, config_id=state.configs.get(item.name))
     built = state.kernels.get(item.name)
     if built is None:
@@ -441,7 +441,10 @@ def folder_name(kernel: str) -> str:
 
 
 def versions(state: RunState) -> dict[str, str]:
-    """Return the versions of Python, PACKAGES, the compilers and QEMU, by name."""
+    """Return the versions of Python, PACKAGES, the compilers ("compiler") and "qemu", by name.
+
+    The compilers are missing if no kernel was built, QEMU if the accelerator was not chosen yet.
+    """
     programs = {"python": platform.python_version()}
     programs |= {name: importlib.metadata.version(name) for name in PACKAGES}
     compilers = {kernel.compiler for kernel in state.kernels.values() if kernel is not None}

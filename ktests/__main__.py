@@ -10,13 +10,13 @@ from __future__ import annotations
 import gc
 import sys
 
-# Imported modules stay in memory, so that a garbage collection meanwhile would only take time.
+# Imported modules stay in memory: a garbage collection during the imports would find nothing.
 gc.disable()
 
 # Python runs without the module site (-S), which would take a tenth of a second.
 sys.path[:0] = ["/mnt/suite", f"{sys.prefix}/lib/python3.{sys.version_info.minor}/site-packages"]
 
-from ktests import bundle  # noqa: E402 - found by what is above
+from ktests import bundle  # noqa: E402 - found by the path that is set above
 
 sys.meta_path[:0] = map(bundle.Bundle, ("/mnt/suite/bundle", "/mnt/runtime/lib/bundle"))
 

@@ -43,7 +43,8 @@ HARMFUL = b"\xff" * 4
 class Call:
     """One call of VFIO_DEVICE_SET_IRQS for any index, and its expected outcome.
 
-    The fields are members of struct vfio_irq_set. ``argsz`` None stands for the correct size:
+    ``name`` names the call in messages. ``outcome`` is the name of an errno, "" for success. The
+    other fields are members of struct vfio_irq_set. ``argsz`` None stands for the correct size:
     header and data.
     """
 
@@ -73,7 +74,9 @@ def _combinations(bits: Mapping[str, int]) -> Iterator[tuple[str, int]]:
 
 
 def _wrong_flags() -> Iterator[tuple[str, tuple[Call, ...]]]:
-    """Generate each combination of data types with each combination of actions.
+    """Yield a name and calls for each combination of data types.
+
+    The calls have each combination of actions.
 
     The valid combinations, one data type with only "trigger", are left out.
     """
@@ -191,7 +194,10 @@ class Descriptor:
 
 
 def signal(name: str, fd: int, outcome: str = "") -> Call:
-    """Return a call named ``name`` that sets the descriptor ``fd`` as the index's eventfd."""
+    """Return a call that sets the descriptor ``fd`` as the eventfd of the tested index.
+
+    ``outcome`` is its expected outcome: the name of an errno, "" for success.
+    """
     return Call(name, EVENTFD | TRIGGER, outcome, data=struct.pack("=i", fd))
 
 

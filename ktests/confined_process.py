@@ -134,7 +134,10 @@ class ConfinedProcess(Closing):
 
     @property
     def own_namespaces(self) -> set[str]:
-        """The names in confinement.NAMESPACES of the namespaces that the parent is not in."""
+        """The kinds of namespaces that the process does not share with its parent.
+
+        Kinds are names in confinement.NAMESPACES.
+        """
         both = [
             {name: (folder / name).readlink() for name in confinement.NAMESPACES}
             for folder in (Path(f"/proc/{self.pid}/ns"), Path("/proc/self/ns"))
@@ -229,7 +232,11 @@ def _live(
     control: int,
     kept: set[int],
 ) -> NoReturn:
-    """Run the forked process from its begin to its end. Never returns, whatever is raised."""
+    """Run the forked process from its begin to its end. Never returns: it ends the process.
+
+    ``control`` is the reading end of the pipe from the parent, ``kept`` are the descriptors that
+    are not closed.
+    """
     status = FAILED
     try:
         gc.disable()  # a collection might call munmap(2), which no filter of the suite allows

@@ -38,8 +38,8 @@ class Confinement:
     """The way in which a process is confined.
 
     The process always has uid and gid 65534, no capability, and no way to gain one. ``namespaces``
-    are the names in NAMESPACES of which it gets new namespaces. ``calls`` are the numbers of the
-    system calls that its seccomp filter allows; None for no filter.
+    are the kinds of namespaces (names in NAMESPACES) that are created for it. ``calls`` are the
+    numbers of the system calls that its seccomp filter allows; None for no filter.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -83,8 +83,8 @@ def become_nobody() -> None:
 def enter(namespaces: tuple[str, ...]) -> None:
     """Create these namespaces and move the process into them.
 
-    In a new pid namespace are only the later children of the process, see pid_namespaces(7). The
-    new user namespace maps uid and gid 65534 to themselves, and no others.
+    The process itself does not move into a new pid namespace, only its later children do
+    (pid_namespaces(7)). A new user namespace maps uid and gid 65534 to themselves, and no others.
     """
     if not namespaces:
         return

@@ -25,8 +25,8 @@ from ktests.pci import PciDevice
 class Detection:
     """The result of the detection.
 
-    ``mechanism`` is the name of a mechanism, `UNDETECTED` or `UNKNOWN`. ``how`` describes what the
-    signs showed.
+    ``mechanism`` is the name of a mechanism, `UNDETECTED` or `UNKNOWN`. ``how`` describes the signs
+    that were found.
     """
 
     mechanism: str
@@ -40,7 +40,7 @@ def signs() -> dict[str, Sign]:
 
 
 def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -> Detection:
-    """Look for the signs of all mechanisms on ``site``. Returns what they show.
+    """Look for the signs of all mechanisms on ``site``, and return the detected mechanism.
 
     ``declared`` is the mechanism that the host declares, or `UNDETECTED`. If one is declared, stop
     as soon as no further sign can contradict it: looking for a sign may crash a broken kernel, and
@@ -59,9 +59,9 @@ def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -
 
 
 def conclude(seen: Mapping[str, str], table: Mapping[str, Sign] | None = None) -> Detection:
-    """Return the mechanism that follows from the results of the looks. Does no I/O.
+    """Return the mechanism that follows from the results of all calls of `Sign.look`. Does no I/O.
 
-    ``seen`` maps the names of mechanisms to what `Sign.look` returned.
+    ``seen`` maps the name of each mechanism to that result.
     """
     table = signs() if table is None else table
     looked = [name for name in table if name in seen]

@@ -42,10 +42,11 @@ NO_SUCCESS = ("XPASS", "TIMEOUT", "ERROR")
 class Case:
     """One result line.
 
-    ``name`` is the description of the result; without one it is ``why``, and without that it is
-    "test" and the number. ``directive`` is a word that ``DIRECTIVE`` matches in upper case, or "";
-    ``why`` is the text after it. ``lines`` are the test's output before the result. ``flaws``
-    describe the faults in the tests that are nested in this one.
+    ``name`` is the description of the result. If the line has no description, ``name`` is ``why``;
+    if ``why`` is empty too, it is "test" and the number. ``directive`` is "SKIP", "TODO" or another
+    word that ``DIRECTIVE`` matches, in upper case, or ""; ``why`` is the text after it. ``lines``
+    are the test's output before the result. ``flaws`` describe the faults in the tests that are
+    nested in this one.
     """
 
     name: str
@@ -199,7 +200,7 @@ def _level(levels: list[_Level], indent: int) -> _Level:
 
 
 def _description(rest: str) -> tuple[str, str, str]:
-    """Split the text after a result's number. Returns name, directive and the directive's reason.
+    """Split ``rest``, the text after a result's number; return name, directive and its reason.
 
     Each of them is "" if it is missing.
     """

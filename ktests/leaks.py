@@ -21,7 +21,7 @@ SCANS = 2
 def look(kmemleak: Path = KMEMLEAK, *, kmsg: Path = KMSG, age: float = AGE_SECONDS) -> None:
     """Have the kernel scan for leaks `SCANS` times, each after a pause of ``age`` seconds.
 
-    The kernel reports the number of leaks in its log; this function adds the details to the log.
+    The kernel reports the number of leaks in its log. This function adds their details to the log.
     Does nothing if the kernel has no kmemleak.
     """
     if not kmemleak.exists():

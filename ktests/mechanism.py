@@ -112,7 +112,7 @@ class Mechanism(ABC):
         *,
         open_method: str | None = None,
     ) -> Vmm:
-        """Start a VMM on a device that is bound to vfio-pci.
+        """Start a VMM on a device that is bound to vfio-pci, and return it.
 
         ``family`` is the acpi_event family, if the caller has already resolved it. ``open_method``
         selects how the device is opened: "cdev", "group", or None for either. A mechanism that does
@@ -123,7 +123,7 @@ class Mechanism(ABC):
     def burst_source(
         self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
     ) -> BurstSource:
-        """Open a burst source on a bound device.
+        """Open a burst source on a device that is bound to vfio-pci, and return it.
 
         ``buffer`` is the size of the receive buffer in bytes, if the mechanism uses a socket.
         """

@@ -80,8 +80,8 @@ class PciDevice:
     def forgo_reset(self) -> None:
         """Disable the device's reset methods, so that opening the device does not reset it.
 
-        Only one of the machine's devices can be reset: it is behind a port of its own, and its
-        reset is that of the bus, which takes 0.2 s under emulation (pci_reset_secondary_bus(),
+        Only one of the machine's devices can be reset: it is behind a port of its own, and is
+        reset by resetting the bus. That takes 0.2 s under emulation (pci_reset_secondary_bus(),
         drivers/pci/pci.c). vfio-pci still resets the bus when the device is closed.
         """
         path = self.folder / "reset_method"

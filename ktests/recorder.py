@@ -93,9 +93,10 @@ class Recorder:
     def pytest_pycollect_makeitem(
         self, collector: pytest.Collector, name: str, obj: object
     ) -> list[Any] | None:
-        """Create no tests of a function that this kernel does not need, or that is not selected.
+        """Return [] for a test function that does not apply to this kernel or is not selected.
 
-        To create a hundred tests takes a while under emulation.
+        pytest then creates no tests of it, which would take a while under emulation. For any other
+        object None is returned, and pytest goes on as usual.
         """
         if not name.startswith("test"):
             return None
@@ -106,11 +107,14 @@ class Recorder:
         return None if possible or not wanted else []
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Let ``-k`` select by requirement (REQ-ERR-06) or by area of requirements (REQ-DEL)."""
+        """Add the requirement's id to the names of a test by which ``-k`` selects.
+
+        ``-k`` can then select by requirement (REQ-ERR-06) or area of requirements (REQ-DEL).
+        """
         item.extra_keyword_matches.add(requirement(item))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Parametrize a test that takes ``mechanism`` with the records of `_mechanisms`."""
+        """Parametrize a test with the fixture ``mechanism`` by the records of `_mechanisms`."""
         if "mechanism" in metafunc.fixturenames:
             names = self._mechanisms(requirement(metafunc.definition))
             metafunc.parametrize("mechanism", [record(name) for name in names], ids=names)
@@ -118,14 +122,17 @@ class Recorder:
     def _mechanisms(self, name: str) -> list[str]:
         """Return the names of the mechanisms with which the tests of a requirement run.
 
-        If the requirement is about the kernel's mechanism, that is the only one. Otherwise the
-        tests run with each mechanism that the requirement needs, and all have to fail.
+        If the requirement needs the kernel's mechanism, they run only with that mechanism.
+        Otherwise they run with each mechanism that the requirement needs, and all have to fail.
         """
         needs = self._entry(name)["needs"]
         return [self._job.mechanism] if self._job.mechanism in needs else list(needs)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """End a run for the host with an error on the console if a test module fails to import."""
+        """Raise UsageError if a test module fails to import, in a run for the host.
+
+        That ends pytest with an error on the console.
+        """
         if self._port is not None and report.failed:
             raise pytest.UsageError(f"{report.nodeid} cannot be collected\n{report.longreprtext}")
 
@@ -133,7 +140,10 @@ class Recorder:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Send the host the selected tests for this kernel. Then drop those that have been run."""
+        """Drop tests that do not apply to this kernel, and send the list of the others to the host.
+
+        Then drop the tests that an earlier VM has run.
+        """
         self._keep(config, items, lambda item: self._asked(requirement(item)))
         for item in items:
             self._expect_limit(item)

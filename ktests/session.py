@@ -143,7 +143,10 @@ def by_hand(arguments: list[str]) -> int:
 
 
 def mechanism_of(command_line: str) -> str:
-    """Return the mechanism that the kernel's command line names in `MECHANISM_ARGUMENT`."""
+    """Return the mechanism in the last argument `MECHANISM_ARGUMENT` of a kernel's command line.
+
+    IndexError if there is no such argument.
+    """
     return str(MECHANISM.findall(command_line)[-1])
 
 

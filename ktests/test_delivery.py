@@ -93,7 +93,7 @@ def test_burst_on_cpus(
 
 
 def sending(cpus: Collection[int] | None) -> AbstractContextManager[None]:
-    """Run AML on the CPUs ``cpus`` for the length of the block; None: on each CPU in turn."""
+    """Return a context manager in which AML runs on the CPUs ``cpus``; None: on all in turn."""
     if cpus is None:
         return cpu.moving(cpu.interpreter())
     return cpu.pinned(cpu.interpreter(), cpus)

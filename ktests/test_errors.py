@@ -65,7 +65,10 @@ def outcome(call: Callable[[], object]) -> str:
 
 
 def set_irqs(device: vfio.Device, index: int, call: Call) -> str:
-    """Make a VFIO_DEVICE_SET_IRQS call of the table on the index. Returns its `outcome`."""
+    """Make a VFIO_DEVICE_SET_IRQS call of the table on the index.
+
+    Returns the name of the errno if the call fails, else "".
+    """
     return outcome(
         lambda: device.set_irqs(
             index,
@@ -99,7 +102,7 @@ def armed(device: vfio.Device, index: int) -> Iterator[EventFd]:
 
 
 def check_calls(device: vfio.Device, index: int, eventfd: EventFd, calls: Sequence[Call]) -> None:
-    """Check that each call has the outcome of the table and leaves the eventfd's counter alone."""
+    """Check that each call has its expected outcome and does not change the eventfd's counter."""
     before = fdinfo.counter(eventfd)
     got = {call.name: (set_irqs(device, index, call), fdinfo.counter(eventfd)) for call in calls}
     assert got == {call.name: (call.outcome, before) for call in calls}
@@ -150,8 +153,9 @@ def check_unarmed(device: vfio.Device, index: int) -> None:
 def check_unreadable(device: vfio.Device, index: int, data: str = "EFAULT") -> None:
     """Check the errors of VFIO_DEVICE_SET_IRQS where the kernel cannot read its argument.
 
-    It has to be EFAULT if the whole argument is at an address without memory, and ``data`` (the
-    name of an errno) if only the data that follow the header are.
+    The error has to be EFAULT if there is no memory at the address of the argument. It has to be
+    ``data`` (the name of an errno) if there is memory for the header, but not for the data behind
+    it.
     """
     fd = device.fileno()
     assert outcome(lambda: fcntl.ioctl(fd, SET_IRQS, 0)) == "EFAULT"
@@ -308,7 +312,11 @@ def test_semaphore_unarmed(opened: Opened) -> None:
 
 
 def check_useless(device: vfio.Device, calls: Sequence[Call]) -> None:
-    """Check that the ACPI index answers every call with EINVAL, also a call without a fault."""
+    """Check that every call on an ACPI index that cannot be used fails with EINVAL.
+
+    A call without a fault has to fail, too. The index cannot be used if the kernel does not have
+    it, or the device has no companion.
+    """
     with EventFd() as eventfd:
         good = bad_input.signal("eventfd", eventfd.fileno())
         check_refused(device, ACPI, [good, *calls, *bad_input.UNARMED])
@@ -360,7 +368,7 @@ def test_unknown_index_descriptor(opened: Opened) -> None:
 
 
 def irq_info(device: vfio.Device, argsz: int, index: int) -> str:
-    """Call VFIO_DEVICE_GET_IRQ_INFO. Returns its `outcome`.
+    """Call VFIO_DEVICE_GET_IRQ_INFO. Returns the name of the errno if it fails, else "".
 
     AssertionError if the call fails and has written to the structure.
     """
@@ -400,5 +408,8 @@ def test_feature(opened: Opened, case: str) -> None:
 
 
 def feature(device: vfio.Device, call: bad_input.Feature) -> str:
-    """Make a VFIO_DEVICE_FEATURE call of the table. Returns its `outcome`."""
+    """Make a VFIO_DEVICE_FEATURE call of the table.
+
+    Returns the name of the errno if the call fails, else "".
+    """
     return outcome(lambda: device.feature(call.flags, argsz=call.argsz))

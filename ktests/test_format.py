@@ -37,7 +37,7 @@ def hexadecimal(value: int) -> str:
 
 
 def read(eventfd: EventFd, room: int = 8) -> bytes:
-    """Wait until the eventfd is readable, then return what os.read() of ``room`` bytes returns."""
+    """Wait until the eventfd is readable, then read ``room`` bytes by os.read() and return them."""
     assert eventfd.wait(WAIT_SECONDS), "nothing to read"
     return os.read(eventfd.fileno(), room)
 

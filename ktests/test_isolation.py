@@ -57,7 +57,7 @@ class StartVmm(Protocol):
     def __call__(
         self, name: str, confined: Confinement, *, open_method: str | None = None
     ) -> ConfinedVmm:
-        """Start a confined VMM on the device ``name``.
+        """Start a confined VMM on the device ``name`` and return it.
 
         ``open_method`` selects how the device is opened: "cdev", "group", or None for either.
         """
@@ -133,9 +133,9 @@ def sender(
 
 
 def sent_to(vmm: ConfinedVmm, first: int) -> list[Heard]:
-    """Return what a VMM has to receive of COUNT notifications of its own device.
+    """Return the notifications that a VMM has to receive if COUNT are sent to its device.
 
-    The values are ``first``, ``first`` + 1 and so on.
+    Their values are ``first``, ``first`` + 1 and so on.
     """
     return [Heard(vmm.device.bdf, first + step) for step in range(COUNT)]
 
@@ -146,10 +146,10 @@ def opening(node: Path) -> Callable[[], Source]:
 
 
 def split(heard: list[Heard], own: list[Heard]) -> tuple[list[Heard], list[Heard]]:
-    """Divide ``heard`` into the notifications that are also in ``own``, and all others.
+    """Return the notifications of ``heard`` that are also in ``own``, and all others.
 
-    The first list is sorted by value. A notification that is more often in ``heard`` than in
-    ``own`` counts as another one for the excess.
+    The first list is sorted by value. If a notification is in ``heard`` more often than in ``own``,
+    the additional ones are in the second list.
     """
     left = Counter(own)
     mine: list[Heard] = []

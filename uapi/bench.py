@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The device that `uapi.checks` run on. After each check it is restored."""
+"""The device on which the checks of `uapi.checks` run. It is restored after each check."""
 
 from __future__ import annotations
 
@@ -75,13 +75,13 @@ class Bench(Closing):
         self.device.close()
 
     def reader(self, *, nonblocking: bool = True, semaphore: bool = False) -> Reader:
-        """Return a new eventfd. It is closed when the check ends."""
+        """Return a new eventfd with these options of `EventFd`, which is closed after the check."""
         reader = Reader(nonblocking=nonblocking, semaphore=semaphore)
         self._made.append(reader)
         return reader
 
     def armed(self, index: int = ACPI, *, nonblocking: bool = True) -> Reader:
-        """Return a new eventfd that is set for the interrupt index."""
+        """Return a new eventfd that is set for the interrupt index, closed after the check."""
         reader = self.reader(nonblocking=nonblocking)
         self.device.arm(reader, index)
         return reader

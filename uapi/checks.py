@@ -67,7 +67,7 @@ ALL: list[Item] = []
 def check(
     requirement: str, title: str, *, companion: bool | None = True
 ) -> Callable[[Callable[[Bench], None]], Callable[[Bench], None]]:
-    """Return a decorator that appends the function to `ALL`."""
+    """Return a decorator that appends the function to `ALL`, as an `Item` with these arguments."""
 
     def enter(function: Callable[[Bench], None]) -> Callable[[Bench], None]:
         ALL.append(Item(requirement, title, companion, function))

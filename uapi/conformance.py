@@ -36,7 +36,7 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `report`."""
+    """The result of `report`: the device, the kernel's release, and the outcome of each check."""
 
     device: str
     open_method: str
@@ -62,14 +62,15 @@ class Report:
 
 
 def run(bdf: str, open_method: str | None = None) -> list[Check]:
-    """Return the checks of `report`."""
+    """Run the checks of `report` and return their outcomes."""
     return list(report(bdf, open_method).checks)
 
 
 def report(bdf: str, open_method: str | None = None) -> Report:
-    """Run every check that applies to the device (which may lack a companion).
+    """Run the checks on the device ``bdf`` and return their outcomes.
 
-    Raises OpenError if the device cannot be opened, with ENOTSUP if the kernel lacks the index.
+    Which checks apply depends on whether the device has a companion. Raises OpenError if the device
+    cannot be opened, with ENOTSUP if the kernel lacks the index.
     """
     with Bench(bdf, open_method) as bench:
         support.require_index(bench.device)

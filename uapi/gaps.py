@@ -33,7 +33,7 @@ class Gaps:
         self._overrun = True
 
     def take(self, sequence: int) -> int:
-        """Record an event. Returns the number of events lost just before it."""
+        """Record an event with the number ``sequence``; return how many were lost before it."""
         if self._highest is None:
             self._highest = sequence
             return 0

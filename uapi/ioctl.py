@@ -19,9 +19,9 @@ ROOM = 1 << 16
 class Structure:
     """A zeroed ``struct name`` followed by ``tail``, in memory that the kernel may write.
 
-    Its first field, argsz, is the length of structure and tail, unless ``argsz`` is given. The
-    memory holds the whole structure even if argsz is smaller. If argsz is larger, the memory is
-    as large, up to `ROOM`. ``view`` gives access to the fields.
+    Its first field, argsz, is the length of structure and tail, unless ``argsz`` is given. If
+    ``argsz`` is smaller, the memory still has the whole structure and tail. If ``argsz`` is larger,
+    the memory has that size, but at most `ROOM`. ``view`` gives access to the fields.
     """
 
     def __init__(self, name: str, *, argsz: int | None = None, tail: bytes = b"") -> None:
@@ -59,8 +59,9 @@ def call(
 ) -> int:
     """Call the ioctl ``name`` on ``fd`` and return its result. Raises UapiError if it fails.
 
-    ``facts`` are the arguments from which `rules` finds the reason of a failure. ``more`` returns
-    further facts; it is only called after a failure.
+    ``argument`` is the third argument of ioctl(2). ``facts`` are the arguments by name, from which
+    `rules` finds the reason of a failure. ``more`` returns further facts; it is only called after a
+    failure.
     """
     if fd < 0:
         raise UapiError(name, errno.EBADF, "the descriptor is closed")

@@ -23,7 +23,8 @@ from uapi.vfio import REQ, Device
 class Line:
     """One line of the output: an event, a loss, or a message.
 
-    With ``--json``, ``facts`` are the keys besides "time"; without, ``text`` follows the time.
+    With ``--json`` the line is an object of "time" and ``facts``; otherwise it is the time and
+    ``text``.
     """
 
     text: str
@@ -49,7 +50,7 @@ class Source(Protocol):
 
     @property
     def over(self) -> bool:
-        """Whether the source has ended: it will give no more lines."""
+        """Whether the source has ended. An ended source yields no more lines."""
 
 
 class DeviceSource:
@@ -88,7 +89,10 @@ class DeviceSource:
 
 
 class ReleaseSource:
-    """Closes a device when the host asks for it (REQ): unbinding it waits until it is closed."""
+    """Closes a device when the kernel asks user space to release it (interrupt index REQ).
+
+    The kernel asks when the device is unbound; the unbinding waits until the device is closed.
+    """
 
     def __init__(self, device: Device, notifications: DeviceSource) -> None:
         self._device = device
@@ -179,7 +183,7 @@ class NetlinkSource:
 
 
 def printable(text: str) -> str:
-    """Escape unprintable characters of a name, which firmware chooses, for the terminal."""
+    """Return ``text`` with unprintable characters escaped: firmware chooses the printed names."""
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) or "-"
 
 

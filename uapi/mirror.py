@@ -23,7 +23,10 @@ def sizeof(structure: str) -> int:
 
 
 def _io(kind: int, number: int) -> int:
-    """Return _IO() of include/uapi/asm-generic/ioctl.h (not as powerpc, mips, sparc and alpha)."""
+    """Return the ioctl number _IO(kind, number) as in include/uapi/asm-generic/ioctl.h.
+
+    powerpc, mips, sparc and alpha have other numbers.
+    """
     return kind << 8 | number
 
 

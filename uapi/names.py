@@ -125,7 +125,7 @@ def constants(release: str, mechanism: str) -> dict[str, int | str]:
 
 
 def structures(release: str, mechanism: str) -> dict[str, str]:
-    """Return the structures of that kernel by name, each as a C declaration for cffi."""
+    """Return the structures of such a kernel (see `constants`) by name, as C declarations."""
     return {
         name: f"struct {name} {{\n" + "\n".join(_members(name, release, mechanism)) + "\n};\n"
         for name in STRUCTURES

@@ -81,7 +81,10 @@ def decode(word: int, *, strict: bool = True) -> Notification:
 
 
 def encode(notification: Notification) -> int:
-    """Return the word that `decode` turns into ``notification``, for tests of a VMM's reader."""
+    """Return the word that `decode` turns into ``notification``, for tests of a VMM's reader.
+
+    Raises FormatError if the value or the number of lost notifications does not fit.
+    """
     if not 0 <= notification.value <= VALUE_MASK or not 0 <= notification.lost <= LOST_MAX:
         raise FormatError(f"{notification} does not fit into a word")
     word = notification.value | VALID | notification.lost << LOST_SHIFT

@@ -25,7 +25,7 @@ class Armable(Protocol):
         """Set the eventfd that notifications signal."""
 
     def disarm(self) -> None:
-        """Set no eventfd."""
+        """Remove the eventfd that notifications signal."""
 
 
 class Notifications(Closing):

@@ -93,10 +93,10 @@ def open_methods(bdf: str) -> tuple[str, ...]:
 
 
 def open_device(bdf: str, open_method: str | None = None) -> Opened:
-    """Open the device. Raises OpenError, or UapiError if an ioctl fails.
+    """Open the device ``bdf`` and return it.
 
-    ``open_method`` is one of `open_methods`; None takes the first one. Raises ValueError for any
-    other word.
+    ``open_method`` is one of `open_methods`; None takes the first one. Raises OpenError, UapiError
+    if an ioctl fails, and ValueError for another ``open_method``.
     """
     if open_method not in (None, CDEV, GROUP):
         raise ValueError(f"open_method {open_method!r} is neither {CDEV!r} nor {GROUP!r}")

@@ -49,14 +49,20 @@ def group(bdf: str) -> str:
 
 
 def group_node(bdf: str) -> Path | None:
-    """Return /dev/vfio/GROUP of the device, or None if it does not exist (CONFIG_VFIO_GROUP)."""
+    """Return /dev/vfio/GROUP of the device; None if it or /dev/vfio/vfio does not exist.
+
+    It exists with CONFIG_VFIO_GROUP.
+    """
     number = group(bdf)
     node = VFIO / number
     return node if number and node.exists() and (VFIO / "vfio").exists() else None
 
 
 def cdev_node(bdf: str) -> Path | None:
-    """Return /dev/vfio/devices/vfioN of the device, or None (CONFIG_VFIO_DEVICE_CDEV, v6.6)."""
+    """Return /dev/vfio/devices/vfioN of the device; None if it or /dev/iommu does not exist.
+
+    It exists since Linux v6.6, with CONFIG_VFIO_DEVICE_CDEV.
+    """
     for entry in (DEVICES / bdf / "vfio-dev").glob("vfio*"):
         node = VFIO / "devices" / entry.name
         return node if node.exists() and IOMMUFD.exists() else None

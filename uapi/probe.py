@@ -71,7 +71,9 @@ class Lost:
 
 
 def family(name: str = acpi_event.FAMILY) -> Family:
-    """Ask the kernel for a family. Raises OSError, ENOENT if this network namespace lacks it.
+    """Return the netlink family ``name``, as the kernel describes it.
+
+    Raises OSError; the errno is ENOENT if this network namespace does not have the family.
 
     Source: net/netlink/genetlink.c, ctrl_getfamily().
     """

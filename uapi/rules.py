@@ -44,10 +44,11 @@ def _always(facts: Facts) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """A rule: ``errno`` of ``ioctl`` means ``text`` if ``when`` is true for the facts.
+    """A rule for the arguments of ``ioctl``.
 
-    ``text`` is a format string; its fields are facts. A rule does not apply if ``when`` needs a
-    fact that is unknown.
+    The call broke the rule if it failed with ``errno`` and ``when`` is true for the facts. ``text``
+    is the rule in words, a format string whose fields are facts. A rule does not apply if ``when``
+    needs a fact that is unknown.
     """
 
     ioctl: str
@@ -57,7 +58,10 @@ class Rule:
 
 
 def broken(ioctl: str, number: int, facts: Facts) -> str:
-    """Return the text of the first rule that the facts break, or "" if they break none."""
+    """Return the text of the first rule for ``ioctl`` and the errno ``number`` that was broken.
+
+    ``facts`` are the arguments of the call by name. Returns "" if they break no rule.
+    """
     known = _derived(facts)
     for rule in RULES:
         if (rule.ioctl, rule.errno) == (ioctl, number) and _applies(rule, known):

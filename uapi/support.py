@@ -14,7 +14,10 @@ _IN_USE = (errno.EBUSY, errno.EINVAL)
 
 
 def open_device(bdf: str, open_method: str | None = None) -> Device:
-    """Call `Device.open`. Raises OpenError with the device's name also if an ioctl fails."""
+    """Return the device that `Device.open` opens.
+
+    Raises OpenError with the device's name, also if an ioctl fails.
+    """
     try:
         return Device.open(bdf, open_method)
     except UapiError as error:

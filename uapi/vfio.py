@@ -94,9 +94,10 @@ class Device(Closing):
 
     @classmethod
     def open(cls, bdf: str, open_method: str | None = None) -> Self:
-        """Open a device by its PCI address with ``open_method``: "cdev", "group"; None is the best.
+        """Open the device with the PCI address ``bdf`` and return it.
 
-        Raises OpenError, which gives the cause and the remedy.
+        ``open_method`` is "cdev" or "group"; None takes the better one that is available. Raises
+        OpenError, which gives the cause and the remedy.
         """
         bdf = pci.canonical(bdf)
         opened = opening.open_device(bdf, open_method)
@@ -104,7 +105,7 @@ class Device(Closing):
 
     @classmethod
     def from_fd(cls, fd: int, bdf: str = "") -> Self:
-        """Make a device from a descriptor that another process opened. `close` closes it."""
+        """Return a device made from a descriptor that another process opened; `close` closes it."""
         return cls(fd, bdf)
 
     def __repr__(self) -> str:
@@ -157,7 +158,10 @@ class Device(Closing):
         data: bytes = b"",
         argsz: int | None = None,
     ) -> None:
-        """Call VFIO_DEVICE_SET_IRQS. ``argsz`` None stands for the size of header and data."""
+        """Call VFIO_DEVICE_SET_IRQS; the arguments are fields of struct vfio_irq_set.
+
+        ``argsz`` None stands for the size of header and data.
+        """
         facts = {"index": index, "flags": flags, "start": start, "count": count}
         request = Structure("vfio_irq_set", argsz=argsz, tail=data)
         for name, value in facts.items():
@@ -170,21 +174,21 @@ class Device(Closing):
         )
 
     def arm(self, fd: int | HasFileno, index: int = ACPI) -> None:
-        """Set the eventfd that the index signals. Replaces the one that was set before."""
+        """Set the eventfd that the index signals; it replaces an eventfd that was set before."""
         number = fd if isinstance(fd, int) else fd.fileno()
         data = number.to_bytes(4, sys.byteorder, signed=True)
         self.set_irqs(index, DATA_EVENTFD | TRIGGER, count=1, data=data)
 
     def disarm(self, index: int = ACPI) -> None:
-        """Set no eventfd for the index (-1). Succeeds also if none was set."""
+        """Remove the index's eventfd, by setting the descriptor -1. Succeeds also without one."""
         self.arm(-1, index)
 
     def teardown(self, index: int = ACPI) -> None:
-        """Set no eventfd for the index (DATA_NONE, count 0). EINVAL if none was set."""
+        """Remove the index's eventfd (DATA_NONE, count 0). UapiError (EINVAL) if none is set."""
         self.set_irqs(index, DATA_NONE | TRIGGER)
 
     def loopback(self, index: int = ACPI) -> None:
-        """Signal the eventfd as an interrupt would (DATA_NONE, count 1). EINVAL if none is set."""
+        """Signal the eventfd like an interrupt (DATA_NONE, count 1). EINVAL if none is set."""
         self.set_irqs(index, DATA_NONE | TRIGGER, count=1)
 
     def loopback_bool(self, value: int, index: int = ACPI) -> None:
@@ -218,7 +222,7 @@ class Device(Closing):
             raise
         return True
 
-    # ---- facts for `uapi.rules`, only asked for after a failure ----
+    # ---- facts for `uapi.rules`, which are only needed after a failure ----
 
     def _known(self) -> dict[str, int]:
         try:

@@ -45,8 +45,8 @@ TYPES = {
 class Field:
     """A member of a structure of the mirror of the uAPI.
 
-    ``offset`` is in bytes, ``kind`` the kernel's name of its type ("__u32"), ``short`` that of the
-    golden JSON ("u32").
+    ``offset`` is in bytes. ``kind`` is the kernel's name of its type ("__u32"), ``short`` the name
+    of its type in the golden JSON ("u32").
     """
 
     offset: int
@@ -66,8 +66,8 @@ class Struct:
 class Mirror:
     """The constants and structures that a kernel should have according to the mirror.
 
-    ``elsewhere`` are names that the mirror has for other kernels. For constants in ``least`` the
-    kernel's number may be larger.
+    ``elsewhere`` has all names of the mirror, also those that only other kernels have. The kernel's
+    value of a constant in ``least`` may be larger than the mirror's.
     """
 
     constants: Mapping[str, int | str]
@@ -84,7 +84,7 @@ class Mirror:
 
     @classmethod
     def for_kernel(cls, release: str, mechanism: str) -> Mirror:
-        """Return the part of the uapi mirror for a kernel of ``release`` with ``mechanism``."""
+        """Return the part of the mirror for a kernel of ``release`` ("7.3") with ``mechanism``."""
         there = cls.of(names.constants(release, mechanism), names.structures(release, mechanism))
         known = {*names.everything(), *structures.STRUCTURES, *names.GATES}
         least = (name for name, gate in names.GATES.items() if gate.least)
@@ -93,13 +93,17 @@ class Mirror:
 
 @dataclass(frozen=True)
 class KernelDrift:
-    """The result for one kernel: ``differences`` maps each line of text to its ABI widths."""
+    """The differences between the mirror and the headers of one kernel.
+
+    ``differences`` maps the text of each difference to the ABI widths (64, 32) that have it.
+    ``abis`` has the measured constants and structures by width.
+    """
 
     differences: Mapping[str, tuple[int, ...]]
     abis: golden.Abis
 
     def lines(self, kernel: str) -> list[str]:
-        """Return the differences as lines for a reader."""
+        """Return a line for each difference: the name ``kernel``, the ABI widths, the text."""
         return [
             f"{kernel}, {' and '.join(map(str, widths))} bit: {text}"
             for text, widths in self.differences.items()
@@ -121,9 +125,10 @@ def compare(
     wanted: Sequence[Header],
     widths: Iterable[int] = probe.WIDTHS,
 ) -> KernelDrift:
-    """Compare ``mirror`` with the headers ``wanted`` in ``folders``, at each ABI width.
+    """Compare ``mirror`` with the headers ``wanted`` in ``folders``, and return the differences.
 
-    HarnessError (exit 1) if the headers do not compile.
+    ``widths`` are the ABI widths (64, 32) to compare. HarnessError (exit 1) if the headers do not
+    compile.
     """
     differences: dict[str, tuple[int, ...]] = {}
     abis = {}
@@ -141,7 +146,11 @@ def compare(
 
 
 def compare_kernel(applied: Applied, installed: headers.Installed) -> KernelDrift:
-    """Compare the project's mirror with the headers of a kernel."""
+    """Compare the project's mirror with the installed headers of a kernel; return the differences.
+
+    The kernel's release and the mechanism of the series ``applied`` select the part of the mirror.
+    Raises the errors of `compare`.
+    """
     mirror = Mirror.for_kernel(applied.tree.base, applied.series.mechanism)
     return compare(mirror, installed.folders, installed.headers)
 
@@ -158,10 +167,11 @@ def compare_kernels(
 ) -> Drift:
     """Compare the mirror and the golden JSON with all ``kernels`` with all ``series``.
 
-    ``applier`` returns, for a kernel, the function that applies a series, given by name, to it. The
-    mechanism of the applied series decides which names its headers should have.
+    ``applier(kernel)`` returns a function that applies the series of a given name to that kernel.
+    The mechanism of the applied series decides which names its headers should have.
     ``write`` makes the golden JSON, and cffi's module, instead of comparing them; nothing is
-    written for a kernel with differences. HarnessError (exit 2) if that is asked for a part only.
+    written for a kernel with differences. HarnessError (exit 2) for ``write`` with only some
+    of the series.
     """
     every = (BASE, *carried())
     if write and series and set(series) != set(every):
@@ -196,7 +206,10 @@ def compare_kernels(
 
 
 def _module(outcome: Drift, *, write: bool, path: Path = MODULE) -> None:
-    """Compare cffi's generated module with uapi/structures.py; with ``write`` update it."""
+    """Compare cffi's generated module ``path`` with uapi/structures.py; with ``write`` update it.
+
+    A difference, or the written file, is added to ``outcome``.
+    """
     text = structures.module()
     if path.is_file() and path.read_text() == text:
         return
@@ -227,7 +240,7 @@ def _field(offset: int, cname: str) -> Field:
 def _measure(
     compiler: Compiler, wanted: Sequence[Header], declared: Names, mirror: Mirror
 ) -> Measured:
-    """Measure the constants and structures that are both in the headers and in the mirror."""
+    """Return the values and layouts of those names that both the headers and the mirror have."""
     common = [name for name in declared.constants if name in mirror.constants]
     texts = compiler.texts(wanted, common)
     numbers = compiler.values(wanted, {name: name for name in common if name not in texts})
@@ -294,7 +307,8 @@ def _refuted(
 ) -> Iterator[str]:
     """Yield a line for each value, size, offset or type in which mirror and headers differ.
 
-    gcc checks an assertion for each; names that only one side has are left out.
+    gcc checks a static assertion for each. Names that only the mirror or only the headers have are
+    not compared.
     """
     claims: dict[str, tuple[str, str]] = {}
     for name, theirs in measured.constants.items():
@@ -329,9 +343,11 @@ def _refuted(
 
 
 def _equal(name: str, ours: int | str, theirs: int | str, *, than: str) -> str:
-    """Return the C assertion that the constant is equal to (``than`` "==") or at least ``ours``.
+    """Return a C assertion about the constant ``name``: it compares the headers with the mirror.
 
-    It is "0", which always fails, if one side is a text and the other a number.
+    The constant has to be equal to ``ours``, the mirror's value, if ``than`` is "=="; at least
+    ``ours`` if it is ">=". ``theirs`` is the headers' value. If one of them is a text and the other
+    a number, the assertion is "0", which always fails.
     """
     if isinstance(ours, str) and isinstance(theirs, str):
         return probe.same_text(name, ours)

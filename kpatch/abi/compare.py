@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Compare a header of the uAPI with the unpatched tree's: what breaks user space, what is new.
+"""Compare a uAPI header with the unpatched tree's: find additions, and changes that break programs.
 
 Programs that were compiled with the old header run on the new kernel, and sources written for the
-old header have to compile with the new one. So names, values, sizes and offsets stay; things may be
-added, where the kernel's documentation of uAPI headers lets them be (Documentation/process/
-botching-up-ioctls.rst: no implicit padding, the same layout at 32 and 64 bit).
+old header have to compile with the new one. So names, values, sizes and offsets have to stay.
+Additions are allowed within the rules of Documentation/process/botching-up-ioctls.rst: no implicit
+padding, the same layout at 32 and 64 bit.
 """
 
 from __future__ import annotations
@@ -48,15 +48,16 @@ MOST_BITS = 64
 """Bits of a mask."""
 
 SAME_MOST = 3
-"""Remarks of one kind and outcome on one patch that are told one by one; more become one."""
+"""The most remarks of one kind and outcome on a patch that `collapse` leaves separate."""
 
 
 @dataclass(frozen=True)
 class Remark:
-    """One thing to say about a header in one state of a series.
+    """A remark about a header after some patch of a series.
 
-    ``key`` is the same in each state that it is true of. ``outcome`` is NOTE for a fact that is no
-    finding. ``name`` is what to look for in the header; ``details`` has more lines.
+    The same remark after another patch has the same ``key``. ``outcome`` is FAIL or WARN, or NOTE
+    for a fact that is no finding. ``text`` is one line, ``details`` has further lines. ``name`` is
+    the identifier in the header that the remark is about, "" if it is about the whole header.
     """
 
     key: str
@@ -67,15 +68,16 @@ class Remark:
 
     @property
     def kind(self) -> str:
-        """The first word of the key."""
+        """The kind of the remark ("removed", "layout", "new"): the first word of the key."""
         return self.key.partition(" ")[0]
 
 
 @dataclass(frozen=True)
 class Newest:
-    """The header in the newest base, in which the numbers have to be free, and its version.
+    """The header as it is in the newest base.
 
-    ``version`` is "" if that base could not be read.
+    A number that a series adds must not have another name there. ``version`` is the version of that
+    base, "" if it could not be read.
     """
 
     version: str
@@ -83,7 +85,10 @@ class Newest:
 
 
 def compare(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
-    """Yield the remarks on ``now``, the header after a patch; ``before`` is that of the base."""
+    """Yield the remarks on ``now``, the header after a patch.
+
+    ``before`` is the header in the unpatched tree, ``newest`` the header in the newest base.
+    """
     yield from _alone(before, now)
     if not now.abis:
         return
@@ -101,7 +106,10 @@ def compare(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
 
 
 def _alone(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield what keeps the header from being installed, or from compiling alone."""
+    """Yield a remark if the header is refused for installation, and one if it fails to compile.
+
+    Faults that the unpatched tree's header has too are left out.
+    """
     if now.refused and not before.refused:
         error = now.refused.splitlines()[0].removeprefix("error: ")
         yield Remark("refused", FAIL, f"scripts/headers_install.sh refuses it: {error}")
@@ -127,7 +135,10 @@ def _removed(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _changed(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield the constants whose value differs; those of one enum are one remark."""
+    """Yield a remark for each constant whose value differs; one remark for all of an enum.
+
+    A value that may change (`_allowed`) gives a note.
+    """
     seen: set[str] = set()
     for width in WIDTHS:
         old, new = before.abis[width], now.abis[width]
@@ -150,11 +161,14 @@ def _changed(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi, new: Abi) -> str:
-    """Return why the value of a constant may change; "" if it may not."""
+    """Return the reason why a constant may change from ``was`` to ``value``; "" if it may not.
+
+    ``added`` are the constants that are new in the header.
+    """
     if _VERSION.search(name):
         return "a version"
     if value > was and (END.search(name) or (_last(name, old) and _last(name, new))):
-        # An enumerator in the middle moves the others, which is told of them.
+        # An enumerator in the middle moves the others; these get remarks of their own.
         within = [one for one in _beside(name, new) if one in added] or [
             one for one, number in added.items() if was <= number <= value
         ]
@@ -171,12 +185,12 @@ def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi
 
 
 def _last(name: str, abi: Abi) -> bool:
-    """Return whether ``name`` is the last enumerator of an enum."""
+    """Return whether ``name`` is the last enumerator of its enum."""
     return any(enum.values and [*enum.values][-1] == name for enum in abi.enums)
 
 
 def _beside(name: str, abi: Abi) -> list[str]:
-    """Return the enumerators of the enum that has ``name``."""
+    """Return all enumerators of the enum that has the enumerator ``name``; [] if none has it."""
     return [one for enum in abi.enums if name in enum.values for one in enum.values]
 
 
@@ -206,12 +220,12 @@ def _change(name: str, values: tuple[int, int], at: str) -> str:
 
 
 def _shown(value: int) -> str:
-    """Return a number as headers write it: large ones, as of ioctls, in hex."""
+    """Return ``value`` as text: in hexadecimal above 0xfff (for example ioctl numbers)."""
     return f"{value:#x}" if value > 0xFFF else str(value)
 
 
 def _texts(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield changed macros that have no number as their value."""
+    """Yield a remark for each changed macro that is no number: FAIL for a string, else NOTE."""
     for name, old in before.macros.items():
         new = now.macros.get(name)
         values = before.abis[WIDTHS[0]].values
@@ -234,7 +248,10 @@ def _texts(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _structures(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield structures that are gone, or whose layout differs: one remark for each."""
+    """Yield a remark for each structure that was removed, or has another layout.
+
+    Additions that are allowed, and members with another sign, get remarks of their own.
+    """
     for name in before.abis[WIDTHS[0]].structs:
         tag = name.rpartition(" ")[2]
         found: dict[tuple[CheckOutcome, str], list[int]] = {}
@@ -252,7 +269,7 @@ def _structures(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _differences(name: str, before: Abi, now: Abi) -> Iterator[tuple[CheckOutcome, str]]:
-    """Yield what differs in a structure at one width, and whether it may."""
+    """Yield each difference in a structure at one width, with FAIL, or NOTE if it is allowed."""
     old, new = before.structs.get(name), now.structs.get(name)
     if old is None:
         return
@@ -279,7 +296,10 @@ def _at(widths: Iterable[int]) -> str:
 
 
 def _moved(old: Struct, new: Struct) -> Iterator[str]:
-    """Yield in which way the members of ``new`` do not have the places of those of ``old``."""
+    """Yield a text for each member of ``old`` that ``new`` lacks, has moved or has resized.
+
+    Reserved members may go.
+    """
     for name, was in old.members.items():
         member = new.members.get(name)
         if _RESERVED.fullmatch(name):
@@ -294,20 +314,20 @@ def _moved(old: Struct, new: Struct) -> Iterator[str]:
 
 
 def _has_grown(name: str, was: Member, now: Member, old: Struct, new: Struct) -> bool:
-    """Return whether a member that is a structure has grown, and the outer size stays.
+    """Return whether a member that is a structure has grown while the outer size stays.
 
-    It is in a union then, or takes the place of reserved members. The members of the inner
-    structure are compared one by one, here or as those of a structure of its own.
+    This is allowed: the member is in a union, or it takes the place of reserved members. The
+    members of the inner structure are compared elsewhere, so no fault is missed.
     """
     inner = was.of or any(one.startswith(f"{name}.") for one in old.members)
     return bool(inner) and now.size > was.size and new.size == old.size
 
 
 def _may_grow(old: Struct, new: Struct, before: Abi, now: Abi) -> str:
-    """Return why a structure may have another size; "" if it may not."""
+    """Return the reason why a structure may have another size; "" if it may not."""
     if new.size < old.size:
         return ""
-    # The caller tells the kernel which size the structure has in his program.
+    # The calling program passes the size that it knows to the kernel.
     for sizer in _SIZES:
         if sizer in old.members:
             return f"it has {sizer}"
@@ -339,7 +359,10 @@ def _signs(name: str, before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _widths(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield the structures that differ between 64 and 32 bit, and did not in the base."""
+    """Yield a remark for each structure whose layout differs between 64 and 32 bit.
+
+    Structures that already differ in the base are left out.
+    """
     for name in now.abis[WIDTHS[0]].structs:
         how = _differs(now, name)
         if how and not (before.abis and _differs(before, name)):
@@ -356,7 +379,7 @@ def _widths(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _differs(surface: Surface, name: str) -> str:
-    """Return how a structure differs between the widths; "" if it does not."""
+    """Return the first difference of a structure between the widths; "" if there is none."""
     wide, narrow = (surface.abis[width].structs.get(name) for width in WIDTHS)
     if wide is None or narrow is None:
         return "" if wide is narrow else "it exists at one width alone"
@@ -374,11 +397,14 @@ def _differs(surface: Surface, name: str) -> str:
 
 
 def _padding(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield the holes that no structure of the base has."""
+    """Yield a remark for each hole (implicit padding) that the structure does not have in the base.
+
+    Structures that differ between the widths are left to `_widths`.
+    """
     for name, struct in now.abis[WIDTHS[0]].structs.items():
         old = before.abis[WIDTHS[0]].structs.get(name) if before.abis else None
         if _differs(now, name):
-            continue  # told by `_widths`, with its cause
+            continue  # `_widths` has a remark on it, with the cause
         for member, left in struct.holes.items():
             if old is None or old.holes.get(member) != left:
                 tag = name.rpartition(" ")[2]
@@ -390,11 +416,14 @@ def _bytes(bits: int) -> str:
     return str(bits // 8) if bits % 8 == 0 else f"{bits // 8} and {bits % 8} bits"
 
 
-# ---- what is new ---------------------------------------------------------------------------------
+# ---- additions -----------------------------------------------------------------------------------
 
 
 def _numbers(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
-    """Yield what is new by name and value, and the numbers that have another name already."""
+    """Yield a remark for each new constant and structure.
+
+    It is FAIL if the number of a new constant already has another name.
+    """
     fresh = now.names - before.names
     told: set[str] = set()
     for group in numbers.groups(now):
@@ -426,13 +455,17 @@ def _new(
     now: Surface,
     newest: Newest,
 ) -> Remark:
-    """Return the remark on one new constant of a group; ``others`` is the newest base's group."""
+    """Return the remark on the new constant ``name`` of ``group``.
+
+    ``others`` is the same group in the newest base. FAIL if the number has another name in
+    ``others`` or ``group``, or if ``name`` has another number in ``others``; else a note.
+    """
     shown = f"{name} = {_shown(value)}"
     later = others.values.get(name)
     if later is not None and later != value:
         text = f"{shown}, which is {_shown(later)} in {newest.version}"
         return Remark(f"taken {name}", FAIL, text, name)
-    # A name of the base that has another number now is told as renumbered.
+    # A name of the base that has another number now gets a remark as renumbered.
     stable = [
         one
         for one in others.rivals(name, value)
@@ -457,7 +490,10 @@ def _new(
 
 
 def _nothing(value: int, *names: str) -> bool:
-    """Return whether a name of 0 is one for the absence of a choice, which may have two."""
+    """Return whether ``value`` is 0 and one of its names means "no choice" (NONE, DEFAULT, …).
+
+    Such a 0 may have several names.
+    """
     return value == 0 and any(_NOTHING.search(name) for name in names)
 
 
@@ -467,7 +503,10 @@ def _value(surface: Surface, name: str) -> int | None:
 
 
 def _matching(group: Group, surface: Surface) -> Group:
-    """Return the group of ``surface`` that has most names of ``group``; an empty one if none."""
+    """Return the group of ``surface`` that corresponds to ``group``; an empty one if none does.
+
+    Ioctls and rows of NUMBERED correspond by title, others by the most names in common.
+    """
     none = Group(group.kind, group.title, {})
     found = (one for one in numbers.groups(surface) if one.kind == group.kind)
     if group.kind in ("ioctl", "number"):
@@ -477,9 +516,9 @@ def _matching(group: Group, surface: Surface) -> Group:
 
 
 def collapse(remarks: Iterable[Remark]) -> Iterator[Remark]:
-    """Yield the remarks; more than SAME_MOST of one kind and outcome become one with details.
+    """Yield the remarks, but merge them if there are more than SAME_MOST of a kind and outcome.
 
-    A note, which has no details, gets all of them in its line.
+    The merged remark has the others' texts as details. Merged notes have all texts in one line.
     """
     kinds: dict[tuple[str, CheckOutcome], list[Remark]] = {}
     for remark in remarks:

@@ -56,9 +56,10 @@ Abis = Mapping[int, Measured]
 
 
 def documents(release: str, measured: Mapping[str, Abis]) -> dict[str, dict[str, Any]]:
-    """Return the content of the files of a base, by name; ``measured`` has the data by series.
+    """Return the content of the files of a base, by file name.
 
-    Series with equal data share a file, which is named after the first of them.
+    ``measured`` has the data by series. Series with equal data share a file, which is named after
+    the first of them.
     """
     by_file: dict[str, dict[str, Any]] = {}
     for series, abis in measured.items():
@@ -86,7 +87,10 @@ def render(document: Mapping[str, Any]) -> str:
 
 
 def write(release: str, measured: Mapping[str, Abis], *, folder: Path = FOLDER) -> list[Path]:
-    """Write the files of a base and remove its obsolete files; return the paths that changed."""
+    """Write the files of the base ``release``, and remove its files that no series has any more.
+
+    ``measured`` has the data by series. Returns the paths of changed and removed files.
+    """
     wanted = {name: render(document) for name, document in documents(release, measured).items()}
     changed = []
     for path in sorted(folder.glob(f"{release}-*.json")):
@@ -102,7 +106,11 @@ def write(release: str, measured: Mapping[str, Abis], *, folder: Path = FOLDER) 
 
 
 def differences(release: str, series: str, abis: Abis, *, folder: Path = FOLDER) -> Iterator[str]:
-    """Yield a line for each difference between the golden JSON and the measured data."""
+    """Yield a line for each difference between the golden JSON and ``abis``, the measured data.
+
+    ``abis`` belongs to the kernel of the base ``release`` with ``series``. Yields one line if no
+    file is for that kernel.
+    """
     recorded = [
         (path, document)
         for path, document in _files(release, folder)

@@ -32,7 +32,7 @@ class Macro:
 
 
 def of(file: str, name: str) -> bool:
-    """Return whether the path ``file`` is that of the header ``name`` ("linux/vfio.h")."""
+    """Return whether ``file`` is a path of the header ``name`` ("linux/vfio.h"): ends with it."""
     return file.endswith(f"/{name}")
 
 

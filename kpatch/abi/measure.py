@@ -46,7 +46,7 @@ MOST_SECONDS = 60
 """Time limit of one run of gcc. vfio.h takes a tenth of a second."""
 
 MOST_ROUNDS = 6
-"""How often macros without a value are taken out before the values are given up."""
+"""The most times that gcc is run to find and leave out macros that have no value."""
 
 # usr/include/Makefile tests each header with these options, included twice to find a missing guard.
 ALONE = ("-std=c90", "-Werror=implicit-function-declaration", "-Werror", "-fsyntax-only")
@@ -68,8 +68,9 @@ _UNIFDEF = "scripts/unifdef.c"
 class Bench:
     """The environment in which headers are compiled: an unpatched tree and its installed headers.
 
-    ``key`` is the id of both and of the compiler, whose own headers are in ``own``. ``dummies`` are
-    headers of the C library for the headers that include some.
+    ``key`` identifies tree, headers and compiler. ``own`` is the folder of the compiler's own
+    headers. ``dummies`` is the folder of the kernel's own small replacements of C library headers,
+    which some uAPI headers include.
     """
 
     base: Applied
@@ -93,9 +94,10 @@ class Bench:
 
 
 def bench(base: Applied, *, spare: Tree | None, jobs: int, stage: Stage) -> Bench:
-    """Return the Bench of the unpatched tree ``base``; HarnessError as `headers.install`.
+    """Return the Bench of the unpatched tree ``base``.
 
-    The dummy headers are those of the tree ``spare`` if the base has none.
+    If ``base`` has no dummy headers, those of the tree ``spare`` are used. Raises the errors of
+    `headers.install`.
     """
     installed = headers.install(base, jobs=jobs, stage=stage)
     argv = ["gcc", "-print-file-name=include"]
@@ -106,7 +108,10 @@ def bench(base: Applied, *, spare: Tree | None, jobs: int, stage: Stage) -> Benc
 
 
 def installed_name(path: str) -> str:
-    """Return the name by which user space includes the header ``path`` of the tree; "" if none."""
+    """Return the name by which user space includes the header ``path`` of the tree.
+
+    "linux/vfio.h" for "include/uapi/linux/vfio.h"; "" if the header is not installed.
+    """
     for root in ROOTS:
         if path.startswith(root) and path.endswith(".h"):
             return path.removeprefix(root)
@@ -114,10 +119,11 @@ def installed_name(path: str) -> str:
 
 
 def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, bool]:
-    """Return the cache entry of the header ``path`` of the tree, and whether it existed.
+    """Return the cache entry of the compiled header ``path``, and whether the entry existed.
 
-    ``changed`` has the content of the headers that the state changes, by path; empty for the
-    unpatched tree. HarnessError (exit 4) if gcc had to be ended.
+    ``at`` is the Bench to compile in. ``changed`` has the content of the headers that the series
+    changes, by path; it is empty for the unpatched tree. HarnessError (exit 4) if gcc was ended
+    because it exceeded a limit.
     """
     texts = [part for name in sorted(changed) for part in (name, changed[name].hex())]
     key = cache.digest((at.key, path, *texts))
@@ -125,7 +131,11 @@ def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, b
 
 
 def search(at: Bench, entry: Path) -> list[str]:
-    """Return gcc's options for the folders in which it looks for headers."""
+    """Return gcc's options for the include path.
+
+    It has, in this order, the changed headers in ``entry``, the installed headers, the dummies, and
+    the compiler's own headers.
+    """
     folders = [entry / "include", at.installed.path / "include", at.dummies]
     there = [folder for folder in folders if folder.is_dir()]
     # Not -isystem, as gcc has few complaints about system headers.
@@ -134,7 +144,7 @@ def search(at: Bench, entry: Path) -> list[str]:
 
 
 def alone(name: str) -> list[str]:
-    """Return gcc's options for the test of the header ``name`` alone, as in usr/include."""
+    """Return gcc's options that compile the header ``name`` alone, as usr/include/Makefile does."""
     return [*ALONE, "-include", name, "-include", name, "-x", "c", "/dev/null"]
 
 
@@ -156,9 +166,10 @@ def _fill(at: Bench, partial: Path, path: str, changed: Mapping[str, bytes]) -> 
 
 
 def _install(at: Bench, partial: Path, changed: Mapping[str, bytes]) -> str:
-    """Write the changed headers as the tree's own script installs them; return its refusal.
+    """Install the changed headers into ``partial``/include with the tree's own script.
 
-    The script calls scripts/unifdef, and names the input in its messages, relative to its folder.
+    Returns the message with which the script refuses a header, "" if it refuses none. The script
+    calls scripts/unifdef, so it runs in a folder that has both.
     """
     work = partial / "work"
     (work / "scripts").mkdir(parents=True)
@@ -191,7 +202,11 @@ def _unifdef(at: Bench) -> Path:
 
 
 def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: str) -> None:
-    """Write ``defines`` and ``object.o``; no object if the header does not compile at all."""
+    """Compile the header ``name`` to the files ``defines`` and ``object.o`` in ``folder``.
+
+    ``gcc`` is the command with its options. A macro whose value does not compile gets no symbol. No
+    object is written if the header does not compile at all.
+    """
     source, out = folder / "values.c", folder / "object.o"
     include = f"#include <{name}>\n"
     source.write_text(include)
@@ -216,7 +231,7 @@ def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: s
 
 
 def product(entry: Path, name: str) -> bytes | None:
-    """Return the content of a file of the entry; None if it is not there as a regular file."""
+    """Return the content of the file ``name`` of ``entry``; None if it is no regular file."""
     try:
         return confine.product(entry, name).read_bytes()
     except HarnessError:

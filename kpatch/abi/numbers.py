@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Group the constants of a header by what must not have two names for one number.
+"""Group the constants of a header, so that within a group no two names may have one number.
 
 A group is the enumerators of an enum; the ioctls with the same first two words; the numbers of a
 row of NUMBERED; or the flags, each one bit, of a block of macros with the same first words.
@@ -30,30 +30,34 @@ NUMBERED: tuple[tuple[str, str], ...] = (
     ("PCI_CAP_ID_", r"PCI_CAP_ID_\w+"),
     ("PCI_EXT_CAP_ID_", r"PCI_EXT_CAP_ID_\w+"),
 )
-"""Numbers that are spread over a header: title, and the pattern of the whole names."""
+"""Groups whose numbers are spread over a header: title, and the regex of the complete names."""
 
 _IOCTL = re.compile(r"\b(?:_IO(?:R|W|WR)?|\w+_IO(?:R|W|WR)?)\s*\(")
 _ALIAS = re.compile(r"\(?\s*([A-Za-z_]\w*)\s*\)?")
 _FLAG = re.compile(r"\(?\s*\(?(?:1\s*U?L*L?|__u64\)\s*1|_BITUL+|BIT(?:_ULL)?|0x[0-9a-fA-F]+)\b")
 END = re.compile(r"(?:^|_)(?:MAX|NUM|NR|LAST|END|COUNT|CNT|TOP)(?:_|$)|_syscalls$")
-"""Names of ends: how many there are, or the last one."""
+"""Matches the names of an enum's end: the number of the others, or the last of them."""
 
 
 @dataclass(frozen=True)
 class Group:
-    """Constants of which no two may have the same value: what they are, their title and values."""
+    """Constants of which no two may have the same value.
+
+    ``kind`` is "enumerator", "ioctl", "number" or "flag", ``title`` names the group in messages
+    ("enum vfio_device_mig_state"), ``values`` has the values by name.
+    """
 
     kind: str
     title: str
     values: Mapping[str, int]
 
     def rivals(self, name: str, value: int) -> list[str]:
-        """Return the other names of ``value``."""
+        """Return the names in the group, other than ``name``, that have the value ``value``."""
         return [one for one, taken in self.values.items() if taken == value and one != name]
 
     @property
     def shared(self) -> bool:
-        """Whether two of its names have one value: then it is no group of distinct numbers."""
+        """Whether two names of the group have one value, so that its numbers are not distinct."""
         return len(set(self.values.values())) < len(self.values)
 
     def without(self, names: frozenset[str]) -> Group:
@@ -63,7 +67,7 @@ class Group:
 
 
 def groups(surface: Surface) -> Iterator[Group]:
-    """Yield the groups of a header; an enum's end and aliases are in none."""
+    """Yield the groups of a header. The ends of enums (END) and aliases are left out."""
     abi = surface.abis.get(WIDTHS[0])
     if abi is None:
         return
@@ -97,7 +101,7 @@ def groups(surface: Surface) -> Iterator[Group]:
 
 
 def alias(surface: Surface, name: str) -> bool:
-    """Return whether ``name`` is defined as another constant of the header."""
+    """Return whether ``name`` is defined as another name of the header (``#define NEW OLD``)."""
     if name not in surface.macros:
         return name in surface.derived
     match = _ALIAS.fullmatch(surface.macros[name].body)
@@ -110,9 +114,10 @@ def words(name: str, count: int) -> str:
 
 
 def stem(name: str) -> str:
-    """Return the words that the flags of one field have in common: up to FLAG, else two or three.
+    """Return the part of a flag's name that the flags of its field have in common.
 
-    "VFIO_IRQ_SET_ACTION" for VFIO_IRQ_SET_ACTION_MASK: only all but the last word are sure to be.
+    It ends with the word FLAG or FLAGS; without that word it is the name without its last word:
+    "VFIO_IRQ_SET_ACTION" for VFIO_IRQ_SET_ACTION_MASK.
     """
     parts = name.split("_")
     for word in ("FLAG", "FLAGS"):

@@ -62,7 +62,10 @@ class Layout:
 
 @dataclass(frozen=True)
 class Declared:
-    """A structure in a header; ``members`` tells for each whether it is an array without length."""
+    """A structure in a header.
+
+    ``members`` maps each member to whether it is an array without a length.
+    """
 
     header: str
     members: dict[str, bool]
@@ -70,7 +73,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Names:
-    """Constants that headers declare, each with its header's name, and structures."""
+    """The names that headers declare: constants, each with its header's name, and structures."""
 
     constants: dict[str, str]
     structures: dict[str, Declared]
@@ -103,14 +106,17 @@ class Compiler:
         return declared
 
     def values(self, headers: Iterable[Header], expressions: Mapping[str, str]) -> dict[str, int]:
-        """Return the values of constant C expressions; keys are any names without blanks."""
+        """Return the values of the constant C ``expressions`` under the same keys.
+
+        A key must not contain blanks.
+        """
         lines = [f'SAY("{key}", {text})' for key, text in expressions.items()]
         source = f"{_include(headers)}{SAY}void say(void)\n{{\n{_lines(lines)}}}\n"
         text = self._gcc(source, "-S")
         return {key: _number(*map(int, words)) for key, *words in _VALUE.findall(text)}
 
     def texts(self, headers: Iterable[Header], names: Iterable[str]) -> dict[str, str]:
-        """Return the values of those macros ``names`` that are string literals."""
+        """Return the strings of those macros ``names`` that are string literals, by name."""
         lines = [f'"{MARK}" "{name}" {name}' for name in names]
         text = self._preprocess(_include(headers) + _lines(lines), "-P")
         return {name: str(ast.literal_eval(words)) for name, words in _TEXT.findall(text)}
@@ -192,12 +198,12 @@ SAY = f"""\
 
 
 def offset(structure: str, member: str) -> str:
-    """Return the C expression for a member's offset."""
+    """Return the C expression for the offset of ``member`` in ``struct structure``, in bytes."""
     return f"__builtin_offsetof(struct {structure}, {member})"
 
 
 def size(structure: str, member: str) -> str:
-    """Return the C expression for a member's size."""
+    """Return the C expression for the size of ``member`` of ``struct structure``, in bytes."""
     return f"sizeof(((struct {structure} *)0)->{member})"
 
 
@@ -251,7 +257,10 @@ def _parse(code: str, header: Header) -> c_ast.Node:
 
 
 def _members(node: c_ast.Node) -> Iterator[tuple[str, bool]]:
-    """Yield a structure's members as in `Declared`; those of anonymous members are included."""
+    """Yield name, and whether it is an array without a length, of each member of a structure.
+
+    The members of anonymous members are included.
+    """
     for member in node.decls or ():
         if member.name:
             yield member.name, isinstance(member.type, c_ast.ArrayDecl) and member.type.dim is None

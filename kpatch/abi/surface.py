@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What one header of the uAPI gives user space: constants, macros, structures with their layout.
+"""The content of one uAPI header for user space: constants, macros, structures, their layout.
 
 Read from what `kpatch.abi.measure` has compiled: macros from the preprocessed text, values from the
 object's symbols, types from its debug information (DWARF 5). Only declarations of the header itself
@@ -35,7 +35,7 @@ _SIGNED = (0x05, 0x06)  # DW_ATE_signed, DW_ATE_signed_char
 class Member:
     """Offset and size of a member in bits; ``signed`` and ``pointer`` describe its type.
 
-    ``of`` is the name of the structure that it is one or an array of, "" for other types.
+    ``of`` is the structure's name if the member is a structure or an array of structures, else "".
     """
 
     offset: int
@@ -49,8 +49,9 @@ class Member:
 class Struct:
     """A structure or union: its size in bytes, and members and holes by name.
 
-    ``name`` is "struct x", "union x", or that of a typedef. Members of members without a type name
-    are named "outer.inner". ``holes`` are the implicit padding, in bytes, by the member before it.
+    ``name`` is "struct x", "union x", or the name of a typedef. The members of a member whose type
+    has no name are named "outer.inner". ``holes`` maps a member to the bytes of implicit padding
+    that follow it.
     """
 
     name: str
@@ -81,8 +82,9 @@ class Surface:
     """A header of the uAPI in one state of a tree.
 
     ``abis`` is empty if the header was refused or does not compile; ``refused`` is the message of
-    scripts/headers_install.sh, ``errors`` has gcc's for the header alone, by width. ``derived`` are
-    the enumerators whose value is written in terms of another.
+    scripts/headers_install.sh. ``errors`` has, by width, gcc's message for a file that includes
+    this header alone. ``derived`` are the enumerators whose value is written with the name of
+    another one.
     """
 
     name: str
@@ -99,7 +101,10 @@ class Surface:
 
 
 def read(entry: Path, name: str) -> Surface:
-    """Return the Surface of the header ``name`` ("linux/vfio.h") of a cache entry."""
+    """Return the Surface of the header ``name`` ("linux/vfio.h").
+
+    ``entry`` is its folder in the cache, from `kpatch.abi.measure.measure`.
+    """
     refused = product(entry, "refused")
     if refused is not None:
         return Surface(name, refused=refused.decode(errors="replace"))
@@ -139,7 +144,7 @@ def _abi(data: bytes, name: str, macros: Mapping[str, Macro]) -> Abi:
 
 
 def _values(elf: ELFFile) -> Iterator[tuple[str, int]]:
-    """Yield the values of macros: the symbols that `kpatch.abi.measure` has made of them."""
+    """Yield name and value of each macro: `kpatch.abi.measure` has made symbols of them."""
     order = "little" if elf.little_endian else "big"
     for table in elf.iter_sections():
         if not isinstance(table, SymbolTableSection):
@@ -155,7 +160,7 @@ def _values(elf: ELFFile) -> Iterator[tuple[str, int]]:
 
 
 def _of(unit: CompileUnit, die: DIE, name: str) -> bool:
-    """Return whether ``die`` is declared in the header ``name``."""
+    """Return whether the DWARF entry ``die`` is declared in the header ``name``."""
     number = _attribute(die, "DW_AT_decl_file")
     program = unit.dwarfinfo.line_program_for_CU(unit)
     if number is None or program is None:
@@ -180,7 +185,7 @@ def _type(die: DIE) -> DIE | None:
 
 
 def _named(die: DIE) -> tuple[str, DIE] | None:
-    """Return name and type of a structure's declaration, or of a typedef of one without a tag."""
+    """Return name and type of a structure, union, or typedef of one that has no tag; else None."""
     if die.tag in AGGREGATES and _text(die):
         return f"{AGGREGATES[die.tag]} {_text(die)}", die
     target = _type(die) if die.tag == "DW_TAG_typedef" else None
@@ -204,7 +209,11 @@ def _struct(name: str, die: DIE) -> Struct:
 def _walk(
     die: DIE, prefix: str, start: int, members: dict[str, Member], holes: dict[str, int]
 ) -> None:
-    """Add the members and holes of an aggregate at the bit ``start`` of the structure."""
+    """Add the members and holes of the structure or union ``die`` to ``members`` and ``holes``.
+
+    ``die`` begins at the bit ``start`` of the outer structure. ``prefix`` is put before its
+    members' names.
+    """
     end, last = 0, ""
     for child in (child for child in die.iter_children() if child.tag == "DW_TAG_member"):
         kind, count, pointer = _resolved(child)
@@ -242,9 +251,10 @@ def _bits(member: DIE) -> int:
 
 
 def _resolved(member: DIE) -> tuple[DIE | None, int, bool]:
-    """Return a member's type without typedefs and arrays, the number of elements, and if pointer.
+    """Return a member's type without typedefs and arrays.
 
-    An array without a length has 0 elements.
+    Also returns the number of the array's elements (1 for no array, 0 for an array without a
+    length), and whether the member is a pointer.
     """
     kind, count = _type(member), 1
     while kind is not None and kind.tag in (*_QUALIFIERS, "DW_TAG_array_type"):

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find compiler, linker and ccache; make's settings and environment for them."""
+"""Find compiler, linker and ccache, and make the settings and the environment for make."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ CCACHE_DIR = "CCACHE_DIR"
 class Compiler:
     """Compiler and linker.
 
-    ``identity`` is the version line of both, part of a kernel's id; ``settings`` are arguments for
-    make; ``cached`` tells whether ccache is used.
+    ``identity`` has the version lines of both, and is part of a kernel's id. ``settings`` are
+    arguments for make. ``cached`` is true if ccache is used.
     """
 
     identity: str

@@ -20,8 +20,8 @@ from kpatch.tables.outcomes import ExitCode
 class Cause:
     """A kind of error line in the output of make or conf, and its remedy.
 
-    ``last``: if several lines match, the last one is the cause. conf ends at an ``$(error-if)``;
-    the lines of ``$(warning-if)`` before it look the same.
+    If ``last`` is set and several lines match, the last one is the cause: conf ends at an
+    ``$(error-if)``, and the lines of every ``$(warning-if)`` before it look the same.
     """
 
     pattern: re.Pattern[str]
@@ -77,7 +77,10 @@ ENVIRONMENT_PROBE = "environment.Kconfig"
 
 
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
-    """Return the argv of ``make O=out settings… target`` in ``source``; it does not write there."""
+    """Return the argv of ``make O=out settings… target`` in ``source``.
+
+    The command writes only to the folder ``out``.
+    """
     make = require_tool("make", package="make")
     jobs = f"-j{os.cpu_count() or 1}"  # make compiles conf itself first
     return [make, "-s", jobs, "-C", str(source), f"O={out}", *settings, target]
@@ -98,9 +101,11 @@ def commands(fragment: Path, *settings: str, source: Path, out: Path) -> tuple[l
 
 
 def run(argv: list[str], *, source: Path, out: Path, fragment: Path | None = None) -> None:
-    """Run one of the commands; HarnessError (exit 4) with make's whole output if it fails.
+    """Run ``argv``, one of `commands`, confined.
 
-    ``fragment`` is the file that the command reads, if any. OSError (ENOSPC) if the disk is full.
+    It can read ``source`` and ``fragment``, the fragment file if there is one. It can write to
+    ``out``. HarnessError (exit 4) with make's whole output if it fails. OSError (ENOSPC) if the
+    disk is full.
     """
     readable = () if fragment is None else (fragment,)
     status, output = confine.make(argv, source=source, out=out, readable=readable)
@@ -166,9 +171,9 @@ def variables(*, source: Path, out: Path) -> dict[str, str]:
 
 
 def shell(command: str, *, source: Path) -> str:
-    """Run a command line of the Kconfig files of ``source``, confined; return what it printed.
+    """Run a command line of the Kconfig files of ``source``, confined; return its standard output.
 
-    It may write to the working directory. What it printed on stderr is dropped, as conf does.
+    It may write to the working directory. Its standard error is dropped, as conf does.
     """
     argv = confine.wrap(["sh", "-c", command], readable=[source], writable=[Path.cwd()])
     env = {**os.environ, "PATH": confine.path()}

@@ -162,7 +162,9 @@ def _check(
     out: Path,
     stage: Stage,
 ) -> None:
-    """Raise HarnessError (exit 4) if a request is unmet, or is for a symbol that does not exist.
+    """Raise HarnessError (exit 4) if the .config ``text`` lacks a requested value.
+
+    Also raises it for a request for a symbol that does not exist; the error says why.
 
     A request for "n" looks met if the symbol does not exist, but then its name is a mistake. The
     Kconfig files are parsed, which takes seconds, only if a request is unmet or in doubt.
@@ -213,7 +215,7 @@ def explanations(
     text: str | None = None,
     stage: Stage,
 ) -> str:
-    """Return explanations of ``symbols`` for a reader: value, its reason, dependencies; 5–10 s.
+    """Return texts that explain ``symbols``: value, its reason, dependencies. Takes 5–10 s.
 
     Symbols are given with or without CONFIG_. Values are those of ``flavor`` on the kernel in
     ``source``, or those of the .config ``text`` if given. HarnessError: exit 2 for an unknown

@@ -59,10 +59,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Header:
-    """A header, and regexes for the full names that the mirror (`uapi`) has to have of it.
+    """A header that is compared with the mirror (`uapi`).
 
-    A header with ``pieces`` is an excerpt: ``prelude`` followed by the pieces. If ``instead`` is
-    given, the excerpt is made only for kernels without ``include/uapi/<instead>``.
+    The mirror has to have all its constants and structures whose full names match the regexes
+    ``constants`` and ``structures``. A header with ``pieces`` is an excerpt: ``prelude`` followed
+    by the pieces. If ``instead`` is given, the excerpt is made only for kernels without the header
+    ``include/uapi/<instead>``.
     """
 
     name: str
@@ -151,7 +153,7 @@ class Installed:
 
     @property
     def folders(self) -> tuple[Path, ...]:
-        """Return the include path, in the order to search."""
+        """Return the folders of the include path, in the order in which to search them."""
         return self.path / "include", self.path / "excerpts"
 
     @property
@@ -226,7 +228,11 @@ def _fill(partial: Path, applied: Applied, worktree: Worktree, jobs: int, stage:
 
 
 def excerpts(source: Path, folder: Path) -> None:
-    """Write the excerpts of the kernel in ``source`` to ``folder``; HarnessError as `Piece.cut`."""
+    """Cut the declarations of HEADERS from the kernel in ``source``; write them to ``folder``.
+
+    Writes one file for each header with ``pieces``, except where the kernel has the header of
+    ``instead``. HarnessError (exit 1) if a declaration is not found.
+    """
     for header in HEADERS:
         superfluous = header.instead and (source / "include/uapi" / header.instead).is_file()
         if header.pieces and not superfluous:

@@ -139,7 +139,7 @@ def _fill(
 ) -> None:
     """Build the kernel in the worktree and copy image, symbols, config and log to ``partial``.
 
-    HarnessError as in `build`.
+    ``argv`` is make's command. Raises the errors of `build`.
     """
     begun = time.monotonic()
     name = argv[-2].partition("=")[2]

@@ -117,7 +117,8 @@ def first_error(log: str, *, source: str) -> tuple[CompilerMessage, str] | None:
 def warnings(log: str, *, source: str, paths: Collection[str]) -> list[CompilerMessage]:
     """Return the warnings in the files ``paths``, without duplicates, in the order of the log.
 
-    ``paths`` are relative to the tree; ``source`` is as in `first_error`.
+    ``paths`` are relative to the tree. ``source`` is the folder of the source, which is removed
+    from the front of paths.
     """
     messages: dict[CompilerMessage, None] = {}
     stems = {path.rpartition(".")[0]: path for path in paths if "." in path}
@@ -161,9 +162,10 @@ def _message(match: re.Match[str], source: str) -> CompilerMessage:
 
 
 def _located(message: CompilerMessage, before: list[str]) -> CompilerMessage:
-    """Add the folder to the file name of ``message``.
+    """Return ``message`` with the folder added to its file name, if it is a message of ld.
 
-    ld prints the folder only in the line before, with the object's name ("in function").
+    ld prints the folder only in the line before the message, with the object's name ("in
+    function"). ``before`` are the lines before the message.
     """
     match = _IN_FUNCTION.match(before[0]) if before else None
     if match is None or message.file is None or "/" in message.file:

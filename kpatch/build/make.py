@@ -40,8 +40,9 @@ def run(
 
     The file ``marker`` exists while make runs; it stays if make is killed.
 
-    HarnessError (exit 4) of ``what`` if make fails, with the first error's file and line; of make
-    if it had to be ended. OSError (ENOSPC) if the disk is full.
+    ``more`` are additional environment variables. ``line`` is called with each line of output.
+    HarnessError (exit 4) if make fails, with ``what`` and the first error's file and line; also if
+    make was ended because it exceeded a limit. OSError (ENOSPC) if the disk is full.
     """
     if marker is not None:
         marker.touch()
@@ -64,12 +65,12 @@ def run(
 
 
 def failure(what: str, log_file: Path, cause: str, details: str = "") -> HarnessError:
-    """Return the error (exit 4) of a build whose output is in ``log_file``."""
+    """Return the error (exit 4) of the failed build ``what``; its hint names ``log_file``."""
     return HarnessError(what, cause, hint=f"see {log_file}", code=ExitCode.BUILD, details=details)
 
 
 def _reason(text: str, source: Path, status: int) -> tuple[str, str]:
-    """Return why make failed, and the lines of its output that show it."""
+    """Return the reason why make failed as a line, and the lines of its output that show it."""
     error = log.first_error(text, source=str(source)) if status > 0 else None
     if error is None:
         return f"make {process.ending(status)}", text[-DETAIL:]

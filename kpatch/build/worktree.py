@@ -94,7 +94,10 @@ def _key(applied: Applied, flavor: str) -> str:
 
 
 def _shared_key(tree: Tree, flavor: str) -> str:
-    """Return the key of the worktree that the unpatched kernel and the carried series share."""
+    """Return the key of the worktree that the unpatched kernel and the carried series share.
+
+    ValueError if the key is no file name.
+    """
     key = f"{tree.tree_id}-{flavor}"
     if not _SAFE.fullmatch(key):
         raise ValueError(f"no file name: {key!r}")
@@ -197,7 +200,7 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
 
     ``how`` is cp's option ("--link", "--reflink=auto"); if cp fails with it, the files are copied
     by "--reflink=auto". ``leave_out`` is the name of an entry to skip. OSError (ENOSPC) if the disk
-    is full.
+    is full; HarnessError (exit 2) if cp fails otherwise.
     """
     target.mkdir()
     names = [str(path) for path in source.iterdir() if path.name != leave_out]
@@ -216,7 +219,10 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
 
 
 def _remove_old(applied: Applied, flavor: str, *, keep: Worktree) -> None:
-    """Remove all but the newest STRANGERS worktrees of series from files; skip locked worktrees."""
+    """Remove old worktrees of series from files, for the same tree and flavor.
+
+    The newest STRANGERS worktrees, ``keep``, and worktrees that another run has locked stay.
+    """
     pattern = f"{_shared_key(applied.tree, flavor)}-*"
     folders = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
     for path in folders[:-STRANGERS]:
@@ -228,9 +234,9 @@ def _remove_old(applied: Applied, flavor: str, *, keep: Worktree) -> None:
 def _place(worktree: Worktree, applied: Applied, stage: Stage) -> None:
     """Apply the series to the worktree's source, and revert the files of the series before.
 
-    The record names every path that may differ before the first file is written, without an id. If
-    the change is interrupted, the next call sees that the id is missing and writes all the files
-    again.
+    Before the first file is written, a record is stored that has all paths that will be written,
+    and no id. If the change is interrupted, the next call sees that the id is missing and writes
+    all these files again.
     """
     recorded = _recorded(worktree)
     assert recorded is not None
@@ -267,7 +273,7 @@ def _record(worktree: Worktree, delta_id: str | None, paths: list[str]) -> None:
 
 
 def _pristine(tree: Tree, path: str) -> Change:
-    """Return ``path`` with the content of the pristine tree, None if it has no such file."""
+    """Return the change that restores ``path`` as in the pristine tree; it may delete the file."""
     try:
         info = (tree.path / path).lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -276,7 +282,7 @@ def _pristine(tree: Tree, path: str) -> Change:
 
 
 def _put(src: Path, change: Change) -> None:
-    """Write or delete one file of ``src``; a file that has the content keeps its time stamp."""
+    """Write or delete one file of ``src``; a file that is equal already keeps its time stamp."""
     path = src / change.path
     if change.content is None:
         if path.is_file():

@@ -20,7 +20,7 @@ from kpatch.tables.outcomes import EXIT_MEANING, ExitCode, meanings
 
 
 def epilog(command: str) -> str:
-    """Return the last paragraph of the ``--help`` of ``command``: its exit codes; "": all codes."""
+    """Return the last paragraph of ``--help``: the exit codes of ``command``, "" for all codes."""
     codes = "; ".join(f"{code.value} {meaning}" for code, meaning in meanings(command).items())
     return (
         "`make` itself ends with 2 whatever the code was: the last line says it, and "
@@ -38,7 +38,7 @@ def guarded(command: Callable[..., ExitCode | None]) -> Callable[..., NoReturn]:
 
 
 def guarded_without_cache(command: Callable[..., ExitCode | None]) -> Callable[..., NoReturn]:
-    """Do the same without the lock, for `clean`, which takes it exclusively."""
+    """Do the same as `guarded`, without the lock: for `clean`, which takes it exclusively."""
     return _guarded(command, nullcontext)
 
 
@@ -87,9 +87,9 @@ def _tell(why: str, code: ExitCode) -> None:
 
 
 def exit_line(code: ExitCode) -> str:
-    """Return the last line of the running command: ``code`` and its meaning for this command.
+    """Return the last line of the running command: ``code``, and its meaning for this command.
 
-    The line is printed because ``make`` ends with 2 whatever the code of its command was.
+    The line is printed because ``make`` ends with 2, whatever the exit code of its command was.
     """
     context = click.get_current_context(silent=True)
     command = "" if context is None or context.info_name is None else context.info_name
@@ -100,7 +100,7 @@ class Commands(click.Group):
     """A group of commands that prints the exit line after a usage error."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that the arguments name."""
+        """Run the command that the arguments name, and return its result."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

@@ -84,7 +84,7 @@ ONE_SERIES = option(
 
 
 def _unless_b4(ctx: click.Context, option: click.Parameter, series: str | None) -> str | None:
-    """Return ``series``; click.MissingParameter if there is none, and b4 does not give it."""
+    """Return ``series``; click.MissingParameter if neither it nor the option --b4 is given."""
     if series is None and ctx.params.get("b4") is None:
         raise click.MissingParameter(ctx=ctx, param=option)
     return series

@@ -56,7 +56,7 @@ def check(
 
 
 def _review_request(series: str, *, checks: str, fail_on: str, **wanted: Any) -> ReviewRequest:
-    """Return the request for a review by the options of ``check``."""
+    """Return the request for a review, made from the options of the command ``check``."""
     from kpatch.checks import review, table
 
     words = tuple(checks.replace(",", " ").split())
@@ -65,11 +65,11 @@ def _review_request(series: str, *, checks: str, fail_on: str, **wanted: Any) ->
 
 
 def _answer(command: str, **wanted: Any) -> None:
-    """Print the answer for the ``command`` of b4 that has called, and nothing else on any stream.
+    """Review the series that b4 passes on standard input, and print the answer to its ``command``.
 
-    The exit code is 0, whatever the answer: b4 counts another one without output as a failure, but
-    a review may fail by another patch than the one that b4 asks for. The files of the review are in
-    the cache, a folder for each series and set of options.
+    Prints nothing else, also on stderr. The exit code is always 0: b4 counts another code without
+    output as a failure of its patch, but the review may fail because of another patch. The files of
+    the review are in the cache, a folder for each series and set of options.
     """
     import io
     import os

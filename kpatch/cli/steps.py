@@ -28,7 +28,7 @@ def source(verbose: bool, **wanted: Any) -> None:
 @options.VERBOSE
 @guarded
 def apply(series: str, verbose: bool, **wanted: Any) -> None:
-    """Apply a series beside the tree and list the files that it changes."""
+    """Apply a series without changing the tree; list its patches and the files that it changes."""
     applied = pipeline_of(verbose, **wanted).apply(series)
     for subject in applied.subjects:
         click.echo(f"# {subject}")

@@ -136,7 +136,7 @@ class Bench:
         ]
 
     def edit(self) -> list[Figure]:
-        """Measure runs after one line of the series was changed, to a new text each time."""
+        """Return the figure for runs after one line of the series was changed, each time anew."""
         return [
             Figure(
                 "one line changed, to verdict",
@@ -199,7 +199,10 @@ class Bench:
         return self._time(argv, environment=self.environment, done_text="Tested: 3 patches")
 
     def warm(self) -> list[Figure]:
-        """Measure runs after no change, alternating with a bare boot, so that load affects both."""
+        """Return the figures for runs after no change.
+
+        The runs alternate with a bare boot, the reference, so that the machine's load affects both.
+        """
         self.kpatch()
         result = json.loads((self.out / "result.json").read_text())
         kernels = {series["name"]: series["kernel_id"] for series in result["series"]}
@@ -243,7 +246,7 @@ class Bench:
         environment: Mapping[str, str] | None = None,
         done_text: str = "",
     ) -> float:
-        """Run a command and return its seconds.
+        """Run the command ``argv`` in ``environment`` (None: ours), and return its seconds.
 
         HarnessError (exit 7) unless its status is 0, or its output contains ``done_text``.
         """
@@ -275,7 +278,10 @@ def _word() -> str:
 
 
 def tarball(folder: Path) -> Path:
-    """Download Debian's source package of the default base; return its tarball in ``folder``."""
+    """Download Debian's source package of the default base; return its tarball in ``folder``.
+
+    HarnessError (exit 7) if the download fails, or the tarball cannot be extracted.
+    """
     base = bases.BASES[bases.DEFAULT_BASE]
     name, what = f"linux-source-{base.name}", f"KERNEL={base.name}"
     package = debian.find(name, base.suites, what=what, stage=Silent())
@@ -307,7 +313,7 @@ MEASUREMENTS: dict[str, Callable[[Bench], list[Figure]]] = {
 def measure(
     names: Sequence[str], *, jobs: int, runs: int, say: Callable[[str], None]
 ) -> list[Figure]:
-    """Run the measurements ``names`` (keys of MEASUREMENTS) in a temporary folder.
+    """Run the measurements ``names`` (keys of MEASUREMENTS), and return their figures.
 
     If "cold" is among them, all use a new cache. Otherwise they use the user's cache; a kernel that
     is missing there is built first, and that time is not counted.

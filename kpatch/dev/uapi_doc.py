@@ -57,7 +57,7 @@ class Entry:
     def seen_failing(self) -> str:
         """Return the kernels on which the requirement's tests fail, in words; "" if there is none.
 
-        Every requirement has to have one.
+        Each requirement has to have at least one such kernel.
         """
         kernels = [] if {ANY, "none"} & set(self.requirement.needs) else ["the unpatched kernel"]
         if "none" in self.requirement.needs:
@@ -67,7 +67,7 @@ class Entry:
 
 
 def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[Entry]]:
-    """Return the requirements by the title of their section."""
+    """Return the requirements, each as an Entry, by the title of their section of the document."""
     table = table or requirements.load()
     shown, broken = tests(), faults()
     made: dict[str, list[Entry]] = {title: [] for title in AREAS.values()}

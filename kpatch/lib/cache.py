@@ -110,8 +110,8 @@ def folder(kind: str) -> Path:
 def using() -> Iterator[None]:
     """Hold a shared lock on the cache, so that clean() refuses to run.
 
-    Every command uses it, so the path is checked here: HarnessError (exit 2) if it has a
-    character with which builds fail.
+    Every command uses it, so the cache's path is checked here: CacheError (exit 2) if the path has
+    a character with which builds fail.
     """
     if unfit := UNFIT.search(str(root())):
         raise CacheError(
@@ -212,7 +212,7 @@ def raise_if_full(complaint: str) -> None:
 
 
 def clean() -> tuple[Freed, ...]:
-    """Remove every entry of every kind; return what was freed.
+    """Remove every entry of every kind; return the removed folders with their sizes.
 
     HarnessError (exit 2) if another run uses the cache; nothing is removed then.
     """
@@ -238,15 +238,18 @@ def clean() -> tuple[Freed, ...]:
 
 
 def _opened(path: Path) -> int:
-    """Return a descriptor for flock(2), of a file that is made if needed; no child inherits it."""
+    """Open the file ``path`` for flock(2), and make it if needed; return its descriptor.
+
+    Child processes do not inherit the descriptor.
+    """
     return os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
 
 def _gate(operation: int) -> int:
     """Lock the whole cache and return the file descriptor that holds the lock.
 
-    ``operation`` is that of flock(2): shared for runs, exclusive for clean(). HarnessError (exit 2)
-    if a non-blocking lock is held by another run.
+    ``operation`` is the operation of flock(2): shared for runs, exclusive for clean(). HarnessError
+    (exit 2) if it does not block, and another run has the lock.
     """
     path = root() / "in-use"
     try:

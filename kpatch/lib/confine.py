@@ -39,7 +39,7 @@ NO_SPACE = os.strerror(errno.ENOSPC)
 Raised as an OSError, `kpatch.lib.cache.translate_os_errors` makes an error for the user of it.
 """
 
-# Visible files of /etc: those of the dynamic linker and of Debian's alternatives; names of users.
+# Visible files of /etc: for the dynamic linker, Debian's alternatives, and the names of users.
 ETC = ("alternatives", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "passwd")
 
 # Top folders that are symlinks into /usr on a system with merged /usr, and folders on others.
@@ -85,7 +85,7 @@ def fault() -> str:
 
 
 def require(*, demanded: bool) -> None:
-    """Raise HarnessError (exit 2) if confinement is ``demanded`` for and does not work here."""
+    """Raise HarnessError (exit 2) if confinement is ``demanded`` and does not work here."""
     if demanded and fault():
         raise HarnessError(
             "--untrusted",
@@ -104,7 +104,8 @@ def wrap(
 ) -> list[str]:
     """Return the argv that runs ``argv`` confined; ``argv`` itself if bwrap does not work.
 
-    The program sees ``readable`` and ``writable`` at their own paths; the rest is as in `command`.
+    The program sees ``readable`` and ``writable`` at the same paths as the host. ``devices`` and
+    ``empty`` are those of `command`.
     """
     if fault():
         return list(argv)
@@ -236,7 +237,7 @@ def make(
     line: Callable[[str], None] | None = None,
     log: IO[bytes] | None = None,
 ) -> tuple[int, str]:
-    """Run make confined; return its exit status and output.
+    """Run ``argv``, a command of make, confined; return its exit status and output.
 
     ``source`` is readable, ``out`` is writable, ``more`` is added to the environment; ``readable``
     and ``writable`` are further paths. ``line`` is called with each line of output, ``log`` gets
@@ -339,7 +340,10 @@ def bounded() -> Iterator[list[Path]]:
 
 
 def _group(parent: Path, limits: Mapping[str, int]) -> Path:
-    """Make a group below ``parent`` and set its limits; OSError, and no group, if that fails."""
+    """Make a group below ``parent``, set its ``limits`` (file: value), and return its folder.
+
+    OSError if that fails, or our processes cannot enter the group; the group is then removed.
+    """
     group = Path(tempfile.mkdtemp(prefix="vfio-acpi-", dir=parent))
     try:
         for name, value in limits.items():
@@ -397,8 +401,8 @@ def _parent() -> Path:
 
     Our own group cannot be used: a group with processes cannot enable controllers for its children
     ("No Internal Process Constraint"). The user's slice and its parent can, if systemd has
-    delegated them. The root is exempt from the rule and is tried last; the controllers are enabled
-    there if need be.
+    delegated them. The rule does not apply to the root group. The root is returned if no other
+    group can be used; this function tries to enable the controllers there, and ignores a failure.
     """
     for folder in _ancestors():
         handed_out = (folder / "cgroup.subtree_control").read_text().split()
@@ -411,7 +415,7 @@ def _parent() -> Path:
 
 
 def _ancestors() -> list[Path]:
-    """Return the groups above our own, the nearest first; the root only, if that is our own."""
+    """Return the groups above our own, the nearest first; only the root if our own is the root."""
     lines = Path("/proc/self/cgroup").read_text().splitlines()
     own = next((line[3:] for line in lines if line.startswith("0::/")), "/")
     names = [name for name in own.split("/") if name]

@@ -17,6 +17,9 @@ VARIABLES = ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
 
 
 def clean(**more: str) -> dict[str, str]:
-    """Return the environment for a program: the listed variables, English messages, ``more``."""
+    """Return the environment for a program.
+
+    It has the user's values of the listed variables, the locale for English messages, and ``more``.
+    """
     kept = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     return kept | {"LC_ALL": "C"} | more

@@ -55,10 +55,10 @@ def child(
     pass_fds: Sequence[int] = (),
     parent_death: str = "TERM",
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``argv`` in its own session; end its process group at the end of the block.
+    """Start ``argv`` in its own session, and yield it; end its process group after the block.
 
-    Its environment is ``env``, or ours if None; see `kpatch.lib.environment` for programs that
-    decide a result.
+    Its environment is ``env``, or ours if None. Programs that influence a result get that of
+    `kpatch.lib.environment`. The other arguments are those of subprocess.Popen.
 
     A program that gets our terminal (``stdin`` None) stays in our session, since only processes of
     that session may read from the terminal.
@@ -121,9 +121,9 @@ def capture(
 ) -> tuple[int, str]:
     """Run ``argv`` to its end; return exit status and output (stdout and stderr as UTF-8).
 
-    ``line`` is called with each line as it arrives; ``log`` gets the unchanged bytes. ``watch`` is
-    called with the number of bytes printed so far, at least every WATCH_SECONDS; if it returns
-    true, the program is ended.
+    ``cwd`` and ``env`` are as in `child`. ``line`` is called with each line as it arrives; ``log``
+    gets the unchanged bytes. ``watch`` is called with the number of bytes printed so far, at least
+    every WATCH_SECONDS; if it returns true, the program is ended.
     """
     output, rest, printed = [], b"", 0
     with child(argv, cwd=cwd, env=env) as process:

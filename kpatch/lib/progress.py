@@ -121,7 +121,7 @@ class LiveStage:
         self._share = min(1.0, max(0.0, done / total)) if total else None
 
     def command(self, argv: Sequence[str], *, cwd: Path | None = None) -> None:
-        """Record a command that repeats this stage or a part of it; print it with ``echo``."""
+        """Record a command that repeats this stage or a part of it; print it if ``echo`` is set."""
         line = shell_line(argv, cwd=cwd)
         self._commands.append(line)
         if self._echo:

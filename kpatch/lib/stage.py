@@ -11,7 +11,7 @@ from typing import Protocol
 
 
 class Stage(Protocol):
-    """The listener that every stage gets as an argument."""
+    """The listener that every stage gets as an argument and reports its progress to."""
 
     def note(self, text: str) -> None:
         """Set the description of the current step; it is shown only if the step takes long."""
@@ -59,7 +59,7 @@ class StageRecord:
 
 
 def shell_line(argv: Sequence[str], *, cwd: Path | None = None) -> str:
-    """Return ``argv`` as a line that a reader can paste into a shell.
+    """Return the command ``argv``, run in ``cwd``, as a line that a user can paste into a shell.
 
     The harness itself never passes it to a shell.
     """

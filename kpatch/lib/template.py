@@ -10,9 +10,9 @@ from typing import Any
 def render(template: Path, *, html: bool = False, **values: Any) -> str:
     """Return the text of ``template`` with ``values``, ending as the template does.
 
-    A line that holds a block's tag alone leaves nothing. ``html``: the values are text, in which
-    the characters of HTML's syntax are escaped. jinja2.TemplateError for a template that
-    is wrong, or uses a name that is none of ``values``.
+    A line of the template that has only a block's tag leaves no empty line. With ``html``, the
+    characters of HTML's syntax are escaped in the values. jinja2.TemplateError if the template is
+    wrong, or uses a name that is not in ``values``.
     """
     # The import takes 0.1 s; most runs find the rendered text in the cache.
     from jinja2 import Environment, StrictUndefined

@@ -54,7 +54,11 @@ class _Run:
 
 
 def evidence(paths: Sequence[Path], applied: Applied) -> tuple[RunResult, ...]:
-    """Read the results ``paths``; HarnessError (exit 2) if one is not of this series."""
+    """Return the results in the files ``paths`` (result.json), as evidence for a series.
+
+    HarnessError (exit 2) if a file is no result, has no test of this series, or is about the series
+    as it was before a change.
+    """
     return tuple(_evidence(path, applied) for path in paths)
 
 
@@ -82,7 +86,11 @@ def _evidence(path: Path, applied: Applied) -> RunResult:
 
 
 def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int = 1) -> Cover:
-    """Write the cover letter of the posting ``version``, with the results of the runs in it."""
+    """Return the cover letter of the series.
+
+    ``evidence`` are results of runs, which it quotes. ``version`` is the number of the posting (2
+    for v2).
+    """
     title, blurb = _blurb(applied)
     body = template.render(
         TEMPLATE,
@@ -97,7 +105,7 @@ def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int 
 
 
 def _blurb(applied: Applied) -> tuple[str, str]:
-    """Return the title and the purpose of the series, from its cover.txt."""
+    """Return the title and the purpose of the series from its cover.txt, else placeholders."""
     path = catalog.FOLDER / applied.series.name / COVER
     if applied.series.origin is not Origin.CARRIED or not path.is_file():
         return NO_TITLE, NO_TEXT
@@ -109,7 +117,10 @@ def _blurb(applied: Applied) -> tuple[str, str]:
 
 
 def _table(evidence: Sequence[RunResult], name: str) -> str:
-    """Return the table requirements × kernels, with the requirements that the series promises."""
+    """Return a table of the outcomes in ``evidence``, as text.
+
+    It has a row for each requirement that the series ``name`` promises, and a column for each run.
+    """
     tested = [test for run in evidence for test in run.tests if test.series == name]
     kept = {test.requirement for test in tested if test.expected is not Outcome.FAIL}
     sentences = {key: entry for run in evidence for key, entry in run.requirements.items()}
@@ -126,7 +137,10 @@ def _table(evidence: Sequence[RunResult], name: str) -> str:
 
 
 def _limits(evidence: Sequence[RunResult], of: Series) -> list[str]:
-    """Return the reasons of the failures that are expected, the mechanism's known limits."""
+    """Return the known limits of the mechanism of the series ``of``, for the tested requirements.
+
+    Each is a paragraph of mail: the requirement's id, and the reason why it fails.
+    """
     tested = {test.requirement for run in evidence for test in run.tests if test.series == of.name}
     return [
         textwrap.fill(f"{key}: {entry.limits[of.mechanism]}", MAIL_WIDTH, subsequent_indent="  ")
@@ -166,7 +180,7 @@ _WORDS = {
 
 
 def _counts(run: RunResult, name: str) -> str:
-    """Return the number of tests by outcome, as text."""
+    """Return the number of tests of the series ``name`` by outcome, as text: "12 passed, …"."""
     tests = [test for test in run.tests if test.series == name]
     counts = Counter(_WORDS[test.expected] if test.ok else "NOT OK" for test in tests)
     words = (*_WORDS.values(), "NOT OK")

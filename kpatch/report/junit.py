@@ -58,7 +58,7 @@ def _properties(result: RunResult, series: SeriesInfo) -> dict[str, str]:
 
 
 def _output(words: str) -> junitparser.SystemOut:
-    """Return the element for the output of a whole suite (the build's warnings)."""
+    """Return a <system-out> element with ``words``, the build's warnings, for a whole suite."""
     import junitparser
 
     return junitparser.SystemOut(sanitize.clean(words))

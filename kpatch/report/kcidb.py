@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a run as a report for KCIDB: a checkout and a build for each series, and its tests.
 
-Left out are tests that fail as expected: the negative control's, and those at a documented limit.
+Tests that fail as expected are left out: those of the negative control, and of documented limits.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ UNEXPECTED = "ERROR"
 
 
 def render(run: RunResult) -> str:
-    """Return the JSON text of the report; it has no object if the run came to no tree."""
+    """Return the JSON text of the report; it is empty if the run ended before it had a tree."""
     checkouts: list[dict[str, Any]] = []
     builds: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
@@ -50,7 +50,7 @@ def render(run: RunResult) -> str:
 
 
 def _build(run: RunResult, series: SeriesInfo, checkout: str) -> dict[str, Any] | None:
-    """Return the build of a series; None if it was not tried."""
+    """Return the KCIDB build of a series; None if the run ended before the build."""
     status = "PASS" if series.kernel_id else None
     tried = run.error is not None and run.exit_code is ExitCode.BUILD and series.config_id
     if status is None and not tried:

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Make the objects of KCIDB's I/O schema 5.3 (kernelci.org): checkouts, builds and tests.
 
-The schema is that of the package kcidb-io, with which tests validate what is made here. ``ORIGIN``
-is the name of the CI system: who submits under another one replaces it in "origin" and before the
-colon of each id.
+The project's tests validate the objects with the schema in the package kcidb-io. ``ORIGIN`` is the
+name of the CI system. To submit results as another CI system, replace that name in "origin" and in
+the part of each id before the colon.
 """
 
 from __future__ import annotations
@@ -31,10 +31,11 @@ _MAIL = re.compile(r"[!-~]{1,200}@[!-~]{1,200}")
 
 @dataclass(frozen=True)
 class Source:
-    """What was tested: a series, "" for a tree without one, on the tree ``kernel``.
+    """The tested source: the tree ``kernel`` with a series or without one.
 
-    ``series`` is a digest of its content, ``patches`` the SHA-256 of each patch, None if unknown.
-    ``started`` is when it was taken, UTC in ISO 8601.
+    ``series`` is a digest of the series' content, "" without a series. ``title`` describes the
+    series. ``patches`` has the SHA-256 of each patch, None if unknown. ``started`` is the time when
+    the run began, UTC in ISO 8601. ``message_id`` is the Message-ID of the series' mail, or "".
     """
 
     kernel: KernelInfo
@@ -46,13 +47,16 @@ class Source:
 
 
 def identifier(*parts: str) -> str:
-    """Return an id of this origin, a digest of ``parts``."""
+    """Return the id of an object: ORIGIN, a colon, and a digest of ``parts``."""
     digest = hashlib.sha256("\0".join(parts).encode(errors="replace")).hexdigest()
     return f"{ORIGIN}:{digest[:32]}"
 
 
 def path(*names: str) -> str:
-    """Return the path of a test: names joined by dots, of letters, digits, "_" and "-"."""
+    """Return the path of a test: ``names`` joined by dots.
+
+    Characters in names other than letters, digits, "_" and "-" are replaced by "_".
+    """
     return ".".join(re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or "_" for name in names)
 
 
@@ -61,7 +65,7 @@ def document(
     builds: Iterable[dict[str, Any]],
     tests: Iterable[dict[str, Any]],
 ) -> str:
-    """Return the JSON text of a report with these objects."""
+    """Return the JSON text of a KCIDB report with these checkouts, builds and tests."""
     report = {
         "version": VERSION,
         "checkouts": list(checkouts),
@@ -72,7 +76,7 @@ def document(
 
 
 def checkout(source: Source) -> dict[str, Any]:
-    """Return the checkout of ``source``."""
+    """Return the KCIDB checkout of ``source``."""
     made: dict[str, Any] = {
         "id": identifier("checkout", source.kernel.tree_id, source.series, source.started),
         "origin": ORIGIN,
@@ -93,7 +97,10 @@ def checkout(source: Source) -> dict[str, Any]:
 
 
 def build(checkout_id: str, *, config: str, config_id: str, compiler: str) -> dict[str, Any]:
-    """Return a build of the checkout, without its status."""
+    """Return a KCIDB build of the checkout; the caller adds its status.
+
+    ``config`` is the name of the config (a flavor), ``config_id`` the id of its content.
+    """
     return {
         "id": identifier("build", checkout_id, config, config_id),
         "checkout_id": checkout_id,
@@ -108,9 +115,10 @@ def build(checkout_id: str, *, config: str, config_id: str, compiler: str) -> di
 def test(
     build_id: str, at: str, *, key: str, status: str, log: str, seconds: float | None = None
 ) -> dict[str, Any]:
-    """Return a test of the build: ``at`` its path, ``key`` what tells it from others at the path.
+    """Return a KCIDB test of the build.
 
-    ``status`` is one of the schema's, ``log`` what it printed.
+    ``at`` is the test's path (`path`). ``key`` distinguishes the test from others with the same
+    path. ``status`` is a status of the schema ("PASS"), ``log`` is the test's output.
     """
     made: dict[str, Any] = {
         "id": identifier("test", build_id, at, key),

@@ -4,9 +4,9 @@
 Text from a guest is written to diagnostic lines only, after the test's id: on a result line a
 parser could take text after a "#" for a directive.
 
-The kernel's own parser, tools/testing/kunit/kunit.py, knows SKIP alone of the directives: it counts
-"ok … # XFAIL" as passed, and "not ok … # ERROR" as failed. KTAP has no other form for a test that
-fails as expected; kselftest.h prints the same.
+The only directive that the kernel's own parser (tools/testing/kunit/kunit.py) supports is SKIP. It
+counts "ok … # XFAIL" as passed, and "not ok … # ERROR" as failed. KTAP has no other form for a test
+that fails as expected; kselftest.h prints the same.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ MESSAGE_LINES = 40
 
 
 def description(name: str) -> str:
-    """Return ``name`` as the description on a result line: no "#" in it begins a directive."""
+    """Return ``name`` for a result line, changed so that no "#" in it begins a directive."""
     return sanitize.line(name).replace("#", "%23")
 
 

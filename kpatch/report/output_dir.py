@@ -40,10 +40,10 @@ class OutputDir:
         return tuple(self._names)
 
     def write(self, name: str, content: str | bytes) -> Path:
-        """Write the file ``name`` atomically and return its path.
+        """Write ``content`` to the file ``name`` atomically, and return its path.
 
-        Text is encoded as UTF-8, lone surrogates as "?". HarnessError: exit 7 if it cannot be
-        written; exit 2 as in `file`.
+        Text is encoded as UTF-8, lone surrogates as "?". HarnessError: exit 7 if the file cannot be
+        written; exit 2 if it exists and no run has written it.
         """
         final = self.file(name)
         data = content.encode(errors="replace") if isinstance(content, str) else content
@@ -124,7 +124,10 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _remove_earlier(path: Path, manifest: IO[str]) -> None:
-    """Remove the files that the manifest names, and empty the manifest."""
+    """Remove the files in ``path`` that the manifest names, and empty the manifest.
+
+    HarnessError (exit 2) if a file cannot be removed.
+    """
     try:
         for name in manifest.read().splitlines():
             if _NAME.fullmatch(name):

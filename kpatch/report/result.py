@@ -25,7 +25,7 @@ SCHEMA = Path(__file__).with_name("result.schema.json")
 
 @dataclass(frozen=True)
 class KernelInfo:
-    """The tree that was tested: see `kpatch.model.Tree`. ``release`` is the guest's uname -r."""
+    """The tested kernel tree: the fields of `kpatch.model.Tree`, and the guest's ``uname -r``."""
 
     version: str
     provider: str
@@ -63,9 +63,9 @@ _AGE = {
 class SeriesInfo:
     """A tested series; ``patches`` are the titles of its patches, none for the negative control.
 
-    ``delta_id`` is the digest of its changes, ``config_id`` that of the .config; see
+    ``delta_id`` is the digest of its changes, ``config_id`` the id of its .config; see
     `kpatch.model`. ``detected`` is the sign by which its mechanism was detected, "" without
-    detection. ``warnings`` are the build's, in the files that the series changes.
+    detection. ``warnings`` are the warnings of its build in the files that the series changes.
     """
 
     name: str
@@ -134,7 +134,10 @@ def warnings_of(
 
 
 def _warning(message: CompilerMessage, left: Counter[str] | None) -> WarningInfo:
-    """Convert one warning, and remove it from ``left``, the base's warnings not matched yet."""
+    """Convert one warning; remove it from ``left``, the base's warnings that are not matched yet.
+
+    ``left`` is None if the base's warnings are unknown.
+    """
     old = left is not None and left[message.text] > 0
     if left is not None and old:
         left[message.text] -= 1
@@ -182,9 +185,9 @@ def load(path: Path) -> RunResult:
 
 
 def read(path: Path, schema: Path, *, again: str) -> dict[str, Any]:
-    """Read the JSON file ``path`` and hold it against ``schema``.
+    """Read the JSON file ``path``, and validate it with the JSON schema in the file ``schema``.
 
-    HarnessError (exit 7, with the hint ``again``) if it cannot be read, or does not fit.
+    HarnessError (exit 7, with the hint ``again``) if it cannot be read, or violates the schema.
     """
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))

@@ -37,7 +37,10 @@ _COLOURS = {Outcome.PASS: "green", Outcome.XFAIL: "yellow", Outcome.FAIL: "dim"}
 
 
 def show(result: RunResult, file: IO[str]) -> None:
-    """Print the table requirements × series, the failures and notes, and a summary line."""
+    """Print a table with a row for each requirement and a column for each series.
+
+    Below are the failures and notes, and a summary line.
+    """
     series = [item.name for item in result.series]
     rows: list[list[str | Text]] = [
         [name, *(cell(result, name, column) for column in series)]
@@ -51,7 +54,10 @@ def show(result: RunResult, file: IO[str]) -> None:
 
 
 def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
-    """Print the table requirements and series × kernels, the notes, and a summary of each run."""
+    """Print one table for all runs, with the notes and a summary of each run below.
+
+    It has a row for each requirement and series, and a column for each kernel.
+    """
     names = list(dict.fromkeys(item.name for result in results for item in result.series))
     rows: list[list[str | Text]] = [
         [requirement, name, *(cell(result, requirement, name) for result in results)]
@@ -116,7 +122,7 @@ def _requirements(results: Iterable[RunResult]) -> list[str]:
     """Return the ids of the rows: in the order of the requirements' table, then unknown ids.
 
     If only a selection of tests ran, requirements without a test are left out. For a whole suite
-    they are included: the tested kernels are too old for them.
+    they are included: no test of them ran because the tested kernels are too old.
     """
     results = list(results)
     tested = dict.fromkeys(test.requirement for result in results for test in result.tests)
@@ -163,8 +169,8 @@ def _detected(result: RunResult) -> list[str]:
 def _warnings(result: RunResult) -> list[str]:
     """Return a line for each warning of the builds, at most WARNINGS for each series.
 
-    A further line tells how many of a series are left out. The warnings that the build of the base
-    has too come last among those of their series.
+    A further line has the number of warnings of a series that are left out. Warnings that the build
+    of the base has too come after the other warnings of their series.
     """
     lines = []
     for series in result.series:
@@ -232,9 +238,10 @@ def print_grid(
     *,
     width: int = PLAIN_WIDTH,
 ) -> None:
-    """Print aligned columns; each row is followed by its sentence, cut to the remaining width.
+    """Print ``rows`` as aligned columns, with the line ``headers`` on top.
 
-    ``width`` applies if ``file`` is no terminal.
+    Each row is followed by the sentence at the same place in ``sentences``, cut to the remaining
+    width. ``width`` applies if ``file`` is no terminal.
     """
     from rich.console import Console
     from rich.table import Table

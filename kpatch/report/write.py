@@ -25,7 +25,7 @@ FORMATS: dict[str, Callable[[RunResult], str | bytes]] = {
     # the others too.
     RESULT: result.dump,
 }
-"""The files of a run, in the order in which they are written: name, and what makes the content."""
+"""The files of a run, in the order of writing: name, and the function that makes the content."""
 
 
 def write(output: OutputDir, run: RunResult) -> None:

@@ -46,7 +46,10 @@ FAULTS_LIMIT = 200  # the first ones suffice; bounds memory if a kernel makes re
 
 
 class Place(str, Enum):
-    """When a fault happened. AFTER: after the end of its test, before the next test began."""
+    """The time of a fault: during the boot, during a test, or after the end of its test.
+
+    AFTER ends when the next test begins.
+    """
 
     BOOT = "boot"
     DURING = "during"
@@ -66,10 +69,10 @@ class Until(Enum):
 class Kind:
     """A kind of fault; ``pattern`` matches its headline from the start of the message.
 
-    ``part_of`` names kinds whose reports contain such a line themselves; within them the line
-    starts no new report. ``stall`` marks reports about something that does not make progress: if
-    the host found the test hung as well, the outcome is a hang, not a crash. ``infra`` marks
-    messages that are no faults of the kernel, but mean that faults may have been missed.
+    ``part_of`` names other kinds whose reports may contain a line of this kind; such a line starts
+    no new report there. ``stall`` marks reports about something that does not make progress: if the
+    host found the test hung as well, the outcome is a hang, not a crash. ``infra`` marks messages
+    that are no faults of the kernel, but mean that faults may have been missed.
     """
 
     name: str
@@ -120,7 +123,7 @@ _BEFORE_OOPS = (
 )
 _BEFORE_WARNING = ("refcount", "list", "odebug", "vfs", "kobject")
 
-# The first row that matches decides. Formats are those of 6.1, 6.12 and 7.3; the comments name the
+# The first row that matches decides. The formats are from 6.1, 6.12 and 7.3; the comments name the
 # kernel's source files.
 KINDS: tuple[Kind, ...] = (
     # kernel/panic.c
@@ -454,13 +457,16 @@ class _Message:
     caller: str = ""
 
     def continues(self, other: _Message) -> bool:
-        """Return whether both can be lines of one printk() call, which have the same time stamp."""
+        """Return whether both messages can be lines of one printk() call.
+
+        Such lines have the same time stamp and the same caller.
+        """
         return (self.time, self.caller) == (other.time, other.caller)
 
 
 @dataclass
 class _Report:
-    """An unfinished report; ``kind`` is CUT until its headline has come."""
+    """An unfinished report. Its ``kind`` is CUT as long as its headline was not printed."""
 
     kind: Kind
     number: int  # counts the reports in the order in which they begin
@@ -528,7 +534,7 @@ class _State:
 
 @dataclass(frozen=True)
 class _Point:
-    """The parser's state before ``message``, to return to if the message is replayed.
+    """The parser's state before ``message``; if the message is replayed, the parser returns to it.
 
     ``found`` and ``seen`` are the lengths of the lists of faults and tests at that time.
     """
@@ -613,10 +619,10 @@ class Console:
             self._stamped(message)
 
     def _bare(self, shown: str, *, alone: bool) -> None:
-        """Parse the part of a line before its first time stamp.
+        """Parse ``shown``, the part of a line before its first time stamp.
 
-        It is user space's output, or a note of the kernel about the console. ``alone``: the line
-        has no time stamp.
+        It is user space's output, or a note of the kernel about the console. ``alone`` is true if
+        the line has no time stamp.
         """
         if alone and _BROKEN_STAMP.fullmatch(shown):
             self._undo = []  # the message that will be replayed was cut off before its text began
@@ -648,7 +654,7 @@ class Console:
             self._message(note)
 
     def _take_back(self, message: _Message) -> None:
-        """Return to the state before the message of which ``message`` is the replay.
+        """Return to the state before the first copy of ``message``, which the kernel has replayed.
 
         The first copy may have been cut off at any place, and in any of its lines.
         """
@@ -698,9 +704,9 @@ class Console:
     def _open(self, kind: Kind, message: _Message) -> None:
         """Handle ``message``, the headline of a fault of ``kind``.
 
-        The caller's open report gets the headline if it began with "cut here" and has no headline
-        yet (its kind is CUT), and ``kind`` is another. Otherwise end the caller's open report and
-        begin a new one.
+        The task or CPU that printed it may have an open report that began with "cut here" and
+        has no headline yet (its kind is CUT). Then that report gets the headline, unless ``kind``
+        is CUT again. Otherwise its open report ends, and a new one begins.
         """
         state, caller = self._state, message.caller
         report = state.reports.get(caller)
@@ -715,7 +721,7 @@ class Console:
         state.dead = state.dead or kind.name in _FATAL
 
     def _single(self, kind: Kind, message: _Message) -> None:
-        """Add a report of one line, which may be in the middle of another report."""
+        """Add the report that consists of ``message`` alone; other reports stay open."""
         self._keep(self._begin(kind, message, []))
         self._state.dead = self._state.dead or kind.name in _FATAL
 

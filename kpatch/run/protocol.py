@@ -118,7 +118,7 @@ def _tests(value: object) -> tuple[Collected.Test, ...]:
 
 
 def _by(read: Callable[[object], object]) -> dict[str, object]:
-    """Return a field's metadata with ``read``, which converts its JSON value.
+    """Return metadata for a dataclass field: ``read`` converts the field's JSON value.
 
     ``read`` raises RecordError for a value of the wrong type or range.
     """
@@ -169,7 +169,7 @@ class Begin:
 
 @dataclass(frozen=True)
 class End:
-    """Test ``id`` ended after ``seconds``; ``values`` are its measurements by name."""
+    """Test ``id`` ended after ``seconds`` with ``outcome``; ``values`` are its measurements."""
 
     id: str = field(metadata=_by(_name))
     outcome: Outcome = field(metadata=_by(_outcome))

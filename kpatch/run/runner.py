@@ -71,10 +71,10 @@ ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
 class Selection:
     """Which tests to run: ``expression`` is pytest's -k, "" for all tests.
 
-    All time limits, also those of single tests, are multiplied by ``slowness``, which is the
-    flavor's. If ``detect`` is set, the guest looks for the signs of a mechanism first. ``excused``
-    are titles of kernel reports after which no fresh VM is started: the unpatched kernel makes the
-    same reports.
+    All time limits, also those of single tests, are multiplied by ``slowness``, a factor of the
+    flavor. If ``detect`` is set, the guest first looks for the signs of a mechanism. ``excused``
+    are titles of kernel reports that the unpatched kernel makes too: no fresh VM is started after
+    them.
     """
 
     mechanism: str
@@ -172,7 +172,10 @@ class Follower:
         self._limit = time.monotonic() + self._between
 
     def follow(self, log: Path, boot: Boot) -> VmRun:
-        """Boot the VM and run it to its end; write its console to ``log`` as it arrives."""
+        """Boot the VM with ``boot``, run it to its end, and return its records and reports.
+
+        Its console is written to ``log`` as it arrives.
+        """
         self._stage.note("booting")
         with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
             ending, detail = self._until_end(it, functools.partial(_write, console))
@@ -198,7 +201,7 @@ class Follower:
 
     @property
     def _tainted(self) -> bool:
-        """Return whether the kernel has made a report in a test (or the boot) that is over.
+        """Return whether no test is running, and the kernel has made a report before.
 
         The remaining tests need a fresh VM then: lockdep is off after its first report, and memory
         may be corrupted.
@@ -220,7 +223,7 @@ class Follower:
                         self._add(it, self._stretched(record))
 
     def _stretched(self, record: Record) -> Record:
-        """Return the record; the limit of a begin record is multiplied by the slowness."""
+        """Return ``record``; if it is a Begin, its time limit is multiplied by the slowness."""
         if isinstance(record, Begin):
             return replace(record, limit=record.limit * self._selection.slowness)
         return record
@@ -247,7 +250,7 @@ class Follower:
             self._stage.advance(over, len(now.collected))
 
     def _job(self) -> JobMessage:
-        """Return what the guest shall run."""
+        """Return the message that tells the guest which tests to run."""
         return JobMessage(
             mechanism=self._selection.mechanism,
             detect=self._selection.detect,
@@ -259,7 +262,7 @@ class Follower:
     def _refuse_contradiction(self, detection: Detected) -> None:
         """Raise HarnessError (exit 2) if the kernel shows another mechanism than the declared one.
 
-        Only mechanisms of the table are compared.
+        A detection without a known mechanism contradicts nothing.
         """
         declared = self._selection.mechanism
         if (
@@ -274,7 +277,10 @@ class Follower:
             )
 
     def _act(self, it: qemu.VM, request: Request) -> None:
-        """Perform the requested action and send the answer; refuse an action not in ACTIONS."""
+        """Perform the requested action on the VM, and send the answer to the guest.
+
+        The answer has an error if the action fails or is not in ACTIONS.
+        """
         answer: dict[str, object] = {"type": "answer", "serial": request.serial}
         action = ACTIONS.get(request.action)
         if action is None:
@@ -303,7 +309,7 @@ class Follower:
         """Write the state of a hung kernel to the log: its stacks by SysRq, its CPUs by QEMU.
 
         QEMU's monitor is queried twice, so that a CPU in a loop shows different addresses. Returns
-        the answers to INFOS of both rounds, as far as QEMU has answered.
+        the monitor's answers in both rounds by command (INFOS), as far as QEMU has answered.
         """
         self._stage.note("hung: dumping stacks")
         symbols = Symbols.of(self._setup.image)
@@ -329,7 +335,10 @@ class Follower:
 
 
 def _refuse_other_protocol(hello: Hello) -> None:
-    """Refuse a guest whose suite is of another version (exit 7): it would wait for ever."""
+    """Raise HarnessError (exit 7) if the guest's suite uses another version of the protocol.
+
+    Such a guest would wait for ever.
+    """
     try:
         contract.refuse_other_protocol("guest", hello.protocol, "host")
     except ContractError as error:
@@ -359,7 +368,10 @@ def _write(file: FileIO, data: bytes) -> None:
 
 
 def _of_emulator(lost: str, running: Begin | None) -> Fault:
-    """Return the emulator's fault as an entry for the result's list; marked as no series' fault."""
+    """Return the emulator's fault ``lost`` as a Fault that does not count against a series.
+
+    ``running`` is the test that ran, None if none did.
+    """
     return Fault(
         kind="emulator",
         line=lost,
@@ -379,7 +391,10 @@ def _beginning(log: Path) -> str:
 
 
 def _exited(it: qemu.VM) -> tuple[Ending, str]:
-    """Return how QEMU ended: EXIT for status 0 (panic, power-off), else KILLED with its message."""
+    """Return how QEMU ended, and a description: EXIT and "" for status 0 (panic, power-off).
+
+    For any other status it is KILLED with the status, and the last line of QEMU's output.
+    """
     status = it.qemu.wait()
     assert it.qemu.stdout is not None
     output = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()

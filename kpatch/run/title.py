@@ -356,7 +356,10 @@ def fingerprint(kind: str, messages: Sequence[str]) -> str:
 
 
 def _function(row: _Title, head: str, body: str) -> str:
-    """Return the first function that can be at fault; "" if the report names none."""
+    """Return the first function in a report that can be at fault; "" if it names none.
+
+    ``row`` is the report's row of the table, ``head`` its headline, ``body`` the text after that.
+    """
     for source in row.sources:
         for function in _named(source, head, body):
             if not (
@@ -379,14 +382,17 @@ def _named(source: Source, head: str, body: str) -> list[str]:
 
 
 def _stack(text: str) -> list[str]:
-    """Return the functions on a report's stacks, most recent first, without guesses ("? f")."""
+    """Return the functions on a report's stacks, most recent first.
+
+    Frames that the kernel marks as unreliable ("? f") are left out.
+    """
     return [name(symbol) for symbol in _FRAME.findall(text)]
 
 
 def _stalled(stack: list[str]) -> list[str]:
-    """Return the part of ``stack`` that begins with the function called by a generic dispatcher.
+    """Return the part of ``stack`` from the function on that a generic dispatcher has called.
 
-    The most recent dispatcher (_ENTRY) counts; frames of interrupts are removed.
+    The most recent dispatcher (_ENTRY) counts. Frames of interrupts are removed.
     """
     quiet = [frame for frame in stack if not _INTERRUPT.search(frame)]
     entry = next((index for index, frame in enumerate(quiet) if _ENTRY.search(frame)), 0)

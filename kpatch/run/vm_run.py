@@ -52,7 +52,7 @@ class VmRun:
     emulator: str = ""
 
     def complaints(self, excused: AbstractSet[str]) -> tuple[Fault, ...]:
-        """Return the faults of the VM that count, see the function `complaints`.
+        """Return the faults of the VM that count against a series, see the function `complaints`.
 
         A stall does not count in a VM whose emulator lost a timer.
         """
@@ -69,7 +69,8 @@ class VmRun:
 def complaints(faults: Iterable[Fault], excused: AbstractSet[str]) -> tuple[Fault, ...]:
     """Return the ``faults`` that count against a series.
 
-    Left out are those of kpatch/tables/known_issues.py, and those with a title in ``excused``.
+    Faults in the table kpatch/tables/known_issues.py, and faults with a title in ``excused``, do
+    not count.
     """
     return tuple(it for it in faults if not it.known and it.title not in excused)
 
@@ -94,9 +95,9 @@ def begun(vms: Iterable[VmRun]) -> frozenset[str]:
 
 
 def repeats(vms: Sequence[VmRun]) -> bool:
-    """Return whether the test in which the last VM hung is run again, since the emulator failed.
+    """Return whether to run the last VM's test again: the VM hung by a fault of the emulator.
 
-    It is run again only once: a second hang at the same place may have another cause.
+    A test is run again only once: a second hang in the same test may have another cause.
     """
     if not vms or not vms[-1].emulator:
         return False
@@ -104,7 +105,7 @@ def repeats(vms: Sequence[VmRun]) -> bool:
 
 
 def progress(transcript: Transcript) -> str:
-    """Return how far the guest had come when its records ended."""
+    """Describe in words how far the guest had come when its records ended."""
     if transcript.hello is None:
         return "during the boot"
     if transcript.collected is None:

@@ -61,9 +61,9 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
 
 
 def after(applied: Applied, count: int) -> Applied:
-    """Return the state after the first ``count`` patches; 0: the tree with none of them.
+    """Return an Applied with only the first ``count`` patches of ``applied``; 0: without patches.
 
-    The state belongs to the same series, and so to the same worktree, as ``applied``.
+    The result has the same series as ``applied``, and so the same worktree.
     """
     steps = applied.steps[:count]
     changes = steps[-1] if steps else ()
@@ -85,13 +85,17 @@ def posted(series: Series) -> Posting:
 def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator[Patch]:
     """Apply the patches to the index of ``box`` one by one; yield each after it was applied.
 
-    HarnessError as in `apply`.
+    Raises the errors of `apply`.
     """
     yield from _steps(tree, series, mailbox.read(series, box).patches, box, stage=stage)
 
 
 def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
-    """Report the mails that are left out, and a base-commit that differs from the tree."""
+    """Report to ``stage`` how the posting differs from what is applied.
+
+    These are the mails that are left out, a base-commit that is not the tree's, and the number of
+    patches that the series requires before it.
+    """
     for note in posting.notes:
         stage.say(note)
     commit = tree.origin.get("commit", "")
@@ -135,8 +139,8 @@ def delta_id(changes: Iterable[Change]) -> str:
 def selected_id(applied: Applied, pattern: re.Pattern[str]) -> str:
     """Return a digest of the changes with a path that ``pattern`` matches as a whole.
 
-    For the key of something that depends on a part of the tree only: series that do not differ in
-    that part share it.
+    It is a part of the cache key of something that depends only on these files: series that do not
+    differ in them share the cache entry.
     """
     return delta_id(change for change in applied.changes if pattern.fullmatch(change.path))
 
@@ -149,7 +153,10 @@ def _identity(change: Change) -> tuple[str, str, str]:
 
 
 def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tuple[bytes, bool]]:
-    """Return the files of ``tree`` that the patches name and that exist, by path."""
+    """Return content and executable bit of the files of ``tree`` that the patches name, by path.
+
+    Files that do not exist are left out. Raises the errors of `_read`.
+    """
     files = {}
     for path in sorted({path for patch in patches for path in patch.paths}):
         content = _read(what, tree.path, path)
@@ -159,10 +166,10 @@ def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tu
 
 
 def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
-    """Return content and executable bit of ``path``; None if it does not exist.
+    """Return content and executable bit of the file ``path`` in ``root``; None if there is none.
 
-    HarnessError (exit 2) if the path leads through a symbolic link, or if a file stands where the
-    path needs a folder, or the other way round.
+    HarnessError (exit 2) if the path leads through a symbolic link, or if the tree has a file in
+    place of a folder of the path, or a folder in place of the file.
     """
     here = root
     parts = path.split("/")
@@ -191,7 +198,10 @@ def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
 
 
 def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series) -> None:
-    """Apply one patch to the index of ``box``."""
+    """Apply one patch to the index of ``box``.
+
+    HarnessError: exit 3 if it does not apply; exit 2 if it makes a symbolic link or a submodule.
+    """
     done = box.git(
         "apply", f"-p{patch.strip}", "--cached", "--whitespace=nowarn", "-", stdin=patch.diff
     )
@@ -208,7 +218,10 @@ def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Serie
 def _refusal(
     where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series, stderr: str
 ) -> HarnessError:
-    """Return the error (exit 3) of a patch that does not apply, with its cause and a hint."""
+    """Return the error (exit 3) of a patch that does not apply, with its cause and a hint.
+
+    ``stderr`` is the output of ``git apply``.
+    """
     strip = f"-p{patch.strip}"
     backward = ("apply", strip, "-R", "--check", "--cached", "-")
     if box.git(*backward, stdin=patch.diff).status == 0:
@@ -246,7 +259,7 @@ def _hint(series: Series) -> str:
 
 
 def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
-    """Return the first objection of ``git apply`` as a text, and the hunks that it rejects."""
+    """Return the first error of ``git apply``, and the rejected hunk or else git's messages."""
     if match := _ABSENT.search(stderr):
         return f"{match['file']} is not in the tree", stderr
     if match := _PRESENT.search(stderr):
@@ -263,7 +276,7 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
     """Apply ``patch`` with ``git apply --reject`` to temporary files.
 
     Returns "hunk N" for the first rejected hunk; and the beginning of the .rej file, followed by
-    the lines of the tree that stand where the hunk belongs.
+    the lines that the tree has in that place.
     """
     work = box.folder / "work"
     work.mkdir()
@@ -289,7 +302,7 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
 
 
 def _instead(file: Path, rejects: list[str]) -> list[str]:
-    """Return the numbered lines of ``file`` at the place of the first hunk in ``rejects``."""
+    """Return the lines of ``file`` in the place of the first hunk in ``rejects``, with numbers."""
     hunk = next((match for line in rejects if (match := _HUNK.match(line))), None)
     if hunk is None or not file.is_file():
         return []

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find a series by name: one that the project carries, the negative control, or an mbox file.
+"""Find a series by name: a series that the project carries, the negative control, or an mbox file.
 
 A carried series is a folder ``kpatch/series/carried/NAME`` with its patches and ``series.toml``:
 
@@ -89,7 +89,8 @@ def ready(*, folder: Path = FOLDER) -> list[str]:
 def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
     """Return the origin of the series ``name``; None if there is no series of that name.
 
-    "-", a word with a slash, and a word with a mailbox's suffix are mail; other words are names.
+    "-" (standard input), a word with a slash, and a word with a mailbox's suffix name mail; any
+    other word is the name of a carried series or of the negative control.
     """
     if name == BASE:
         return Origin.CONTROL
@@ -99,16 +100,16 @@ def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
 
 
 def place(name: str) -> Path:
-    """Return the path of the mail of ``name``, a series that is mail by its `origin`."""
+    """Return the path of the mail that ``name`` names. Call it only if its `origin` is mail."""
     return standard_input() if name == STDIN else Path(name).resolve()
 
 
 def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FOLDER) -> Series:
     """Return the series ``name`` for the release line ``base`` ("7.3").
 
-    ``mechanism`` is that of a series from a file; a carried series declares its own. HarnessError
-    (exit 2): unknown name, no such file, no variant for the base, a series.toml that breaks the
-    grammar.
+    ``mechanism`` is the mechanism of a series from a file; a carried series declares its own.
+    HarnessError (exit 2): unknown name, no such file, no variant for the base, a series.toml that
+    breaks the grammar.
     """
     names = (BASE, *carried(folder=folder))
     match origin(name, folder=folder):
@@ -129,9 +130,10 @@ def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FO
 def load_file(
     path: Path, *, mechanism: str = UNDETECTED, reserved: tuple[str, ...] = (BASE,)
 ) -> Series:
-    """Return the series in the mail at ``path``, named after the file; no name in ``reserved``.
+    """Return the series in the mail at ``path``, a mailbox or a folder (kpatch.series.intake).
 
-    ``path`` is a mailbox or a folder, see kpatch.series.intake.
+    The series is named after the file, without the suffix; with it if the name is in ``reserved``.
+    HarnessError (exit 2) if there is no file or folder at ``path``.
     """
     if not path.is_file() and not path.is_dir():
         cause = "is not a file" if path.exists() else "no such file"

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a series as files for ``git send-email``, with the user as sender.
 
-The patches become commits in a throw-away repository (their steps are those of
-`kpatch.series.apply`). git format-patch writes these out, so that numbering, encoding, diffstat and
-shortlog are git's. The cover letter's title and body are given (`kpatch.report.cover_letter` writes
-them); what the series applies to is added here.
+The patches are applied by `kpatch.series.apply`, and committed to a temporary repository. git
+format-patch makes the mails from the commits, so that numbering, encoding, diffstat and shortlog
+are git's. The caller gives title and body of the cover letter (`kpatch.report.cover_letter` writes
+them); this module adds the base of the series.
 
 Nobody can certify the origin of a patch for somebody else. The carried patches have a placeholder
 as author and no sign-off: the export replaces the placeholder by the user and adds the user's
@@ -121,7 +121,10 @@ def export(
 
 
 def write(files: Mapping[str, bytes], out: Path) -> None:
-    """Write the files to ``out``, which is new or an empty folder: either all of them or none."""
+    """Write the files to the folder ``out``: either all of them or none.
+
+    HarnessError (exit 2) if ``out`` exists and is not an empty folder, or cannot be written.
+    """
     refuse_taken(out)
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
@@ -152,7 +155,7 @@ def refuse_taken(out: Path) -> None:
 
 
 def advice(files: Mapping[str, bytes], tree: Tree, out: Path) -> str:
-    """Return the steps, one a line, that the user has to take before sending the mails."""
+    """Return instructions, one a line: the user's steps until the mails in ``out`` are sent."""
     open_points = sum(content.count(TO_FILL_IN.encode()) // 2 for content in files.values())
     lines = [
         f"who it goes to: {tree.path}/scripts/get_maintainer.pl {out}/*.patch",
@@ -173,7 +176,10 @@ def _identity(person: Person) -> dict[str, str]:
 
 
 def _commit(box: Sandbox, patch: Patch, parent: str | None, export_options: ExportOptions) -> str:
-    """Commit the index of ``box`` with the message of ``patch``; return the commit's id."""
+    """Commit the index of ``box`` with the message of ``patch``; return the commit's id.
+
+    ``parent`` is the id of the previous patch's commit, None for the first patch.
+    """
     env = _identity(export_options.person)
     name, email = patch.author
     if email != PLACEHOLDER:
@@ -203,7 +209,10 @@ def _format_patch(folder: Path, export_options: ExportOptions) -> list[str]:
 
 
 def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
-    """Describe a kernel tree in one line, without a path of this machine."""
+    """Describe a kernel tree in one line, without a path of this machine.
+
+    The arguments are fields of `kpatch.model.Tree`.
+    """
     match provider:
         case "debian":
             package = f"{origin.get('package', 'linux')} {origin.get('version', '')}"
@@ -217,7 +226,7 @@ def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
 
 
 def _with_base(cover: bytes, tree: Tree) -> bytes:
-    """Add the base of the series to the cover letter, in the place where git puts base-commit.
+    """Return the mail ``cover`` with a line about the tree, where git puts "base-commit".
 
     `git format-patch --base` cannot be used: it needs the commit and its history in the repository.
     """

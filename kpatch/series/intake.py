@@ -2,9 +2,9 @@
 """Read the mail of a series from files, folders or standard input.
 
 Accepted are an mbox, a file with one mail, a maildir, an MH folder, a folder of patches, and
-standard input (``-``). Each file may be compressed by gzip (lore's ``t.mbox.gz``) or xz. Of a
-folder the files with a name that ends in one of `SUFFIXES` are read, in the order of their names,
-which is that of ``git format-patch``; its folders are not.
+standard input (``-``). Each file may be compressed by gzip (lore's ``t.mbox.gz``) or xz. In a
+folder of patches, files are read if their names end in one of `SUFFIXES`, in the order of the names
+(``git format-patch`` numbers them); folders in it are not read.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class Post:
 
 
 def is_mail(name: str) -> bool:
-    """Return whether a file in a folder is mail by its name."""
+    """Return whether a file with this ``name`` counts as mail: its suffix is in `SUFFIXES`."""
     return name.removesuffix(".gz").removesuffix(".xz").endswith(SUFFIXES)
 
 
@@ -109,7 +109,11 @@ def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
 
 
 def _files(what: str, path: Path) -> list[tuple[Path, bool]]:
-    """Return the files at ``path``; the bool is true for a file that is one mail, not an mbox."""
+    """Return ``path``, or the mail files in it if it is a folder.
+
+    The bool is true for a file that is one mail, false for an mbox. HarnessError (exit 2) if the
+    folder has no mail or too many files, or cannot be read.
+    """
     if not path.is_dir():
         return [(path, False)]
     try:
@@ -188,7 +192,10 @@ _MAGIC: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def _unpacked(what: str, path: Path, content: bytes) -> bytes:
-    """Return ``content`` decompressed. The first bytes decide by which program, not the name."""
+    """Return ``content`` decompressed; its first bytes, not the file's name, decide the format.
+
+    HarnessError (exit 2) if it is damaged.
+    """
     for magic, (name, unpack) in _MAGIC.items():
         if content.startswith(magic):
             try:

@@ -37,10 +37,10 @@ _HEADERS = ("Subject", "Message-Id", "In-Reply-To", "References")
 class Mail:
     """One decoded mail.
 
-    ``place`` names it in messages ("mail 2 of v2.mbox"). ``headers`` are decoded, but not shortened
-    as ``subject`` is, the title that ``git am`` would use. ``message`` is the file with the text
-    between subject and "---", ``below`` the file with the rest; ``diff`` is the same file if it
-    has a diff, else None. ``flowed``: the mail came as format=flowed.
+    ``place`` names it in messages ("mail 2 of v2.mbox"). ``headers`` are the decoded headers.
+    ``subject`` is the title that ``git am`` would use, without tags. ``message`` is the file with
+    the text between subject and "---", ``below`` is the file with the rest. ``diff`` is the file
+    ``below`` if it has a diff, else None. ``flowed`` is true if the mail came as format=flowed.
     """
 
     place: str
@@ -57,7 +57,11 @@ class Mail:
 
     @property
     def diff_in_message(self) -> bool:
-        """Return whether the diff begins above the "---": ``git am`` starts the patch there."""
+        """Return whether the mail has a "---" line between two diffs.
+
+        Then the first diff begins above that line, inside the message: ``git am`` takes everything
+        from that first diff on as the patch.
+        """
         if self.diff is None:
             return False
         content = self.diff.read_bytes()
@@ -150,7 +154,10 @@ def _readable(diff: Path, box: Sandbox) -> bool:
 
 
 def _headers(raw: bytes) -> dict[str, str]:
-    """Return the headers _HEADERS, each decoded and as one line; "" if the mail has none."""
+    """Return the headers in _HEADERS of the mail ``raw`` by name, each decoded and as one line.
+
+    A header that the mail does not have is "".
+    """
     # mailsplit keeps the "From " line of the mbox, which is no header.
     head = re.split(rb"\r?\n\r?\n", re.sub(rb"\A\s*>?From [^\n]*\n", b"", raw), maxsplit=1)[0]
     parser = email.parser.HeaderParser(policy=email.policy.compat32)

@@ -6,7 +6,7 @@ the series.
 
 Mail is refused, with the reason, if it is empty, binary or no mail; if it has a binary diff, a path
 outside the tree, under .git or with control characters, a symbolic link or a submodule; if a
-numbered patch has lost its diff; if a patch of a series of m patches, by its n/m, is missing.
+numbered patch has no diff; if the numbers [PATCH n/m] show that a patch is missing.
 """
 
 from __future__ import annotations
@@ -79,7 +79,7 @@ def read(series: Series, box: Sandbox) -> Posting:
 
 
 def _identity(mail: Mail, box: Sandbox) -> str:
-    """Return an id of the content of a diff, without the footer of a mailing list."""
+    """Return an id of the content of the mail's diff; a mailing list's footer has no influence."""
     content = b"" if mail.diff is None else mail.diff.read_bytes()
     done = box.git("patch-id", "--verbatim", stdin=content)
     named = done.stdout.decode().split()
@@ -87,7 +87,10 @@ def _identity(mail: Mail, box: Sandbox) -> str:
 
 
 def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patch:
-    """Check one patch."""
+    """Check the patch in ``mail`` and return it; HarnessError (exit 2) if it is refused.
+
+    It is patch ``number`` of ``total``.
+    """
     where = f"{what}, patch {number}/{total} ({mail.subject})"
     if mail.diff is None:
         raise AssertionError("a patch of the thread has a diff")
@@ -122,7 +125,10 @@ def _strip(diff: bytes) -> int:
 
 
 def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tuple[str, ...]:
-    """Return all paths in ``diff``, old and new; HarnessError (exit 2) if one is refused."""
+    """Return all paths in the file ``diff``, old and new, without the first ``strip`` folders.
+
+    HarnessError (exit 2) if git cannot parse the diff, or a path is refused.
+    """
     paths: dict[str, None] = {}
     # --numstat prints the new name of a renamed file; with -R it prints the old name.
     for direction in ([], ["-R"]):
@@ -143,7 +149,10 @@ def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tupl
 
 
 def _damaged(where: str, mail: Mail, diff: Path, stderr: str) -> HarnessError:
-    """Return the error of a diff that git cannot parse, with the likely cause of the damage."""
+    """Return the error of a diff that git cannot parse, with the likely cause of the damage.
+
+    ``stderr`` is git's output.
+    """
     lines = [line.removeprefix("error: ") for line in stderr.strip().splitlines()]
     cause = f"is damaged: {lines[-1]}" if lines else "is damaged"
     content = diff.read_bytes()

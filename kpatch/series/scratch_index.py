@@ -73,7 +73,8 @@ class Sandbox:
     ) -> GitOutput:
         """Run ``git arguments`` on the repository; return exit status and output.
 
-        HarnessError (exit 2) if it takes longer than TIME_LIMIT.
+        ``stdin`` is its standard input. ``env`` is added to the environment, in which no
+        configuration of the user applies. HarnessError (exit 2) if it takes longer than TIME_LIMIT.
         """
         argv = [self._git, "-c", "core.hooksPath=" + os.devnull, "-c", "core.symlinks=false"]
         try:
@@ -111,7 +112,7 @@ class Sandbox:
         return done.stdout
 
     def fill(self, files: Mapping[str, tuple[bytes, bool]]) -> None:
-        """Commit ``files`` (path: content, executable) as "base"; read them into the index."""
+        """Commit ``files`` (path: content, executable) as the branch "base"; index them, too."""
         stream = [b"commit refs/heads/base\ncommitter kpatch <> 0 +0000\ndata 0\n"]
         for path, (content, executable) in sorted(files.items()):
             quoted = path.replace("\\", "\\\\").replace('"', '\\"').encode()
@@ -122,7 +123,7 @@ class Sandbox:
         self.must("read-tree", "base")
 
     def entries(self) -> list[Entry]:
-        """Return the files in which index and base differ, by path."""
+        """Return the files in which the index differs from "base", sorted by path."""
         raw = self.must(
             "diff-index", "--cached", "--raw", "-z", "--no-renames", "--full-index", "base"
         )
@@ -130,7 +131,7 @@ class Sandbox:
         return [_entry(head, path) for head, path in zip(fields, fields, strict=False)]
 
     def blobs(self, names: Iterable[str]) -> dict[str, bytes]:
-        """Return the content of each blob, by object id."""
+        """Return the content of the blobs with the object ids ``names``, by object id."""
         wanted = list(dict.fromkeys(names))
         rest = self.must("cat-file", "--batch", stdin="".join(f"{n}\n" for n in wanted).encode())
         contents: dict[str, bytes] = {}

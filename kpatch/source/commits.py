@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Export a range of commits of a git repository as the mails of a series.
 
-git gets the repository's objects and none of its settings, as in `kpatch.source.git`.
+git uses the repository's objects, but none of its settings (`kpatch.source.git.shadow`).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from kpatch.source import git
 # a relative path like ../series.mbox has a slash beside the dots.
 RANGE = re.compile(r"(?P<base>(?:[^\s/.]|[/.](?!\.))+)(?P<dots>\.\.\.?)(?P<tip>(?![/.])\S*)")
 
-# Options of git format-patch that fix what a repository's settings could change.
+# Options of git format-patch that make its output independent of the repository's settings.
 DIFF = ("--no-ext-diff", "--no-textconv")
 FORMAT = (
     *DIFF,
@@ -125,11 +125,11 @@ def _refuse_merges(what: str, listed: tuple[int, str]) -> None:
 
 
 def of_patch(repository: Path, title: str, changed: Sequence[str]) -> str | None:
-    """Return the id of the newest commit up to HEAD that is a patch; None if there is none.
+    """Return the id of the newest commit up to HEAD that equals a patch; None if there is none.
 
-    The commit has the patch's ``title``, and its diff, read with or without renames, has exactly
-    the lines ``changed`` that begin with "+" or "-". SEARCHED commits are looked at. HarnessError
-    (exit 2): no repository.
+    The commit has to have the patch's ``title``. Its diff, made with or without renames, has to
+    have exactly the lines ``changed`` (`changed_lines`). Only the SEARCHED newest commits are
+    examined. HarnessError (exit 2) if ``repository`` is none.
     """
     what = f"KERNEL={repository}"
     head = git.find(repository, "HEAD", what=what)

@@ -108,7 +108,10 @@ class _AbsentError(Exception):
 
 
 def archives() -> tuple[Archive, ...]:
-    """Return the Debian archives that the system's apt is configured for, each address once."""
+    """Return the Debian archives that the system's apt is configured for, each address once.
+
+    HarnessError (exit 2) if apt's configuration is wrong.
+    """
     # A private list folder: reading the system's package lists would only cost time here, and they
     # may be missing.
     lists = f"-oDir::State::lists={cache.folder('apt')}"
@@ -291,8 +294,8 @@ def _keyrings(entry: str) -> tuple[str, ...]:
     """Return the keyring files that the system trusts for the apt source ``entry``.
 
     ``entry`` is ``file:number``; the number counts lines in a .list file and paragraphs in a
-    .sources file (apt-get(8), indextargets). Debian's own keyring is always added if it is
-    installed: it is the only one for an entry whose Signed-By names no file.
+    .sources file (apt-get(8), indextargets). The keyrings are the files in the entry's Signed-By,
+    and Debian's own keyring if it is installed.
     """
     path, _, number = entry.rpartition(":")
     try:

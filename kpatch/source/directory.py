@@ -53,7 +53,7 @@ def copy(top: Path, into: Path, *, what: str, stage: Stage) -> None:
 
 
 def _walk(top: Path) -> Iterator[tuple[str, str, os.stat_result]]:
-    """Yield path, relative name and lstat of every entry below ``top``, in an order by name."""
+    """Yield path, relative name and lstat of every entry below ``top``, sorted by name."""
     pending = [""]
     while pending:
         parent = pending.pop()

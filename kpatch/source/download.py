@@ -34,7 +34,7 @@ _SECRETS = (
 
 
 def public(text: str) -> str:
-    """Return ``text`` without the secrets of its URLs, so that it may be stored and printed."""
+    """Return ``text`` without passwords and tokens in its URLs, for storing and printing."""
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
@@ -74,7 +74,10 @@ def check_digest(digest: str, wanted: str, *, what: str) -> None:
 
 
 def _stream(url: str, to: Path, *, what: str, stage: Stage) -> str:
-    """Download ``url`` to the new file ``to`` and return the sha256 of its bytes."""
+    """Download ``url`` to the new file ``to`` and return the sha256 of its bytes.
+
+    HarnessError (exit 2) if the server answers with an error, or the file is too large.
+    """
     import requests
 
     sha = hashlib.sha256()

@@ -276,7 +276,10 @@ def _take_info(checkout: Checkout, folder: Path) -> None:
 
 
 def _settings(path: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Return git's settings at ``path``; if a setting is given more than once, the last value."""
+    """Return git's settings for the repository at ``path``, by name in lower case.
+
+    They include the user's settings. If a setting has several values, the last one is returned.
+    """
     status, output = _git(("-C", str(path.resolve()), "config", "--null", "--list"), environment)
     pairs = (item.partition("\n") for item in output.split("\0") if item and status == 0)
     # A name without "=" means true (git-config(1)).
@@ -324,7 +327,10 @@ def _no_commit(path: Path, ref: str, environment: dict[str, str], *, what: str) 
 
 
 def lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str) -> HarnessError:
-    """Return the error for a repository that has the commit, but lacks objects of it."""
+    """Return the error for a repository that has the commit, but lacks objects of it.
+
+    ``lacked`` says which ("3 objects"). ``settings`` are git's: they show a partial clone.
+    """
     git = f"git -C {shlex.quote(str(path.resolve()))}"
     if any(map(PARTIAL.fullmatch, settings)):
         return HarnessError(
@@ -344,7 +350,7 @@ def _git(arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, st
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
-    """Return the user's environment without the GIT_ variables, and with ``more``.
+    """Return an environment for git: the user's, without the GIT_ variables, with ``more``.
 
     The variables GIT_CONFIG_* stay, since they may hold safe.directory settings. GIT_CONFIG itself
     is removed: it names the file that ``git config`` reads.
@@ -359,6 +365,6 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
 
 
 def reason(output: str) -> str:
-    """Return the first error in the output of git."""
+    """Return the first line of git's ``output`` that is an error, or a text that it has none."""
     lines = [line for line in output.splitlines() if line.startswith(("fatal:", "error:"))]
     return lines[0] if lines else "git gives no reason"

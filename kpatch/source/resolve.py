@@ -122,7 +122,7 @@ def _headers_only(tree: Path) -> bool:
 
 
 def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
-    """Return the recipe for the tree that ``spec`` names, which is no base.
+    """Return the recipe for the tree that ``spec`` names. ``spec`` must not be the name of a base.
 
     HarnessError (exit 2) for a specification that names no tree.
     """
@@ -197,7 +197,10 @@ def _mode(path: Path, *, what: str) -> int:
 
 
 def _make(recipe: Recipe, *, stage: Stage) -> Tree:
-    """Return the tree of ``recipe`` from the cache; make it first if it is not there."""
+    """Return the tree of ``recipe`` from the cache; make it first if it is not there.
+
+    HarnessError (exit 7) if the cache entry is damaged.
+    """
 
     def fill(partial: Path) -> None:
         recipe.fill(partial)
@@ -226,7 +229,10 @@ def _make(recipe: Recipe, *, stage: Stage) -> Tree:
 
 
 def _load(place: Path, *, cached: bool) -> Tree | None:
-    """Return the tree of the cache entry ``place``; None if its record is missing or damaged."""
+    """Return the tree of the cache entry ``place``; None if its record is missing or damaged.
+
+    ``cached`` becomes the tree's field: whether this run found it in the cache.
+    """
     try:
         record = json.loads((place / "origin.json").read_text())
         return Tree(path=place / "tree", cached=cached, **record)
@@ -235,7 +241,10 @@ def _load(place: Path, *, cached: bool) -> Tree | None:
 
 
 def _base(base: Base, *, what: str, stage: Stage, refresh: bool) -> Tree:
-    """Return the tree of ``base``: the last one fetched, or a new one from Debian's archive."""
+    """Return the tree of ``base``: the last one fetched, else a new one from Debian's archive.
+
+    With ``refresh`` the archive is always asked. Raises the errors of `resolve`.
+    """
     if not refresh and (tree := _newest(base)):
         return tree
 

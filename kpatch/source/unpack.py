@@ -77,7 +77,10 @@ def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
 
 
 def package(deb: Path, member: str, into: Path, *, what: str, stage: Stage) -> None:
-    """Unpack the .tar.xz ``member`` of the Debian package ``deb``, as `tarball` does."""
+    """Unpack the .tar.xz ``member`` of the Debian package ``deb`` to the new folder ``into``.
+
+    Single top folders, and errors, are treated as in `tarball`.
+    """
     require_tool("dpkg-deb", package="dpkg")
     require_tool("xz", package="xz-utils")
     commands = (
@@ -185,7 +188,8 @@ def _start(
 def _pump(pipe: _Pipe, source: IO[bytes] | None, *, what: str, stage: Stage) -> None:
     """Copy the stream to tar until one side ends, and report progress to ``stage``.
 
-    HarnessError (exit 2) if it has more than MAX_BYTES.
+    HarnessError (exit 2) if the stream has more than MAX_BYTES. Progress is measured in the file
+    ``source``, if there is one.
     """
     total = None if source is None else os.fstat(source.fileno()).st_size
     moved = 0

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mechanisms by which a value can reach user space: data, no logic.
 
-The guest's side of each, with how a kernel shows it, is its record: ktests/mechanisms/NAME.py.
+The guest's side of a mechanism, and the sign by which a kernel with it is recognized, are in its
+record, ktests/mechanisms/NAME.py.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 
-# Exit codes by command: _ANY for every command; the others add those of the stages that it runs.
+# Exit codes by command: _ANY for every command; each command adds the codes of its stages.
 _ANY = (ExitCode.PASS, ExitCode.USAGE, ExitCode.LOST, ExitCode.INTERRUPTED)
 _APPLIED = (*_ANY, ExitCode.APPLY)
 _BUILT = (*_APPLIED, ExitCode.BUILD)
@@ -109,9 +109,10 @@ EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
 
 
 class CheckOutcome(str, Enum):
-    """The outcome of one check of a series; the worst finding decides between the first three.
+    """The outcome of one check of a series.
 
-    A check that could not run, or does not apply to the series, is never a pass.
+    A check that ran has the outcome of its worst finding: FAIL or WARN; PASS without findings. A
+    check that could not run, or does not apply to the series, is never a pass.
     """
 
     PASS = "pass"

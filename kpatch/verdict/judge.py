@@ -33,7 +33,7 @@ from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN
 
 @dataclass(frozen=True)
 class SeriesRun:
-    """The VMs that ran one series' suite, in order; each ran the tests that the earlier ones left.
+    """The VMs that ran one series' suite, in order. A later VM ran tests that no earlier one began.
 
     ``detected`` is the sign by which the mechanism was detected, "" without detection.
     """
@@ -124,7 +124,7 @@ def judge(
     complete: bool = True,
     base: str | None = None,
 ) -> Judgement:
-    """Compute the verdict of ``runs``.
+    """Return the verdict of ``runs``.
 
     ``complete``: the whole suite was to run, not a selection, so a requirement without a test is an
     incident. ``base`` is the release line of the kernels ("7.3"); requirements that cannot be
@@ -155,10 +155,10 @@ def judge(
 
 
 def excused_titles(runs: Sequence[SeriesRun]) -> frozenset[str]:
-    """Return the titles of kernel reports that do not count: those of the negative control.
+    """Return the titles of the negative control's kernel reports, which do not count for a series.
 
-    Their cause is in the base. If only the control runs, nothing is excused: the base itself is
-    judged then.
+    Their cause is in the base. Returns none if only the control runs: the base itself is judged
+    then.
     """
     return frozenset() if all(run.mechanism == NONE for run in runs) else control_titles(runs)
 
@@ -170,7 +170,10 @@ def control_titles(runs: Iterable[SeriesRun]) -> frozenset[str]:
 
 
 def exit_code(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> ExitCode:
-    """Return the exit code for all outcomes together; LOST if there is no test and no incident."""
+    """Return the exit code for the worst outcome of all tests and incidents.
+
+    Expected outcomes do not count. LOST if there is no test and no incident.
+    """
     tests = tuple(tests)
     bad = {test.outcome for test in tests if not test.ok}
     bad |= {incident.outcome for incident in incidents}
@@ -191,7 +194,10 @@ def _tests(
 
 
 def _worst(vms: Sequence[VmRun], name: str, excused: AbstractSet[str]) -> _Word:
-    """Return the worst outcome of a test; if it was repeated, the outcome of the repetition."""
+    """Return the worst outcome of the test ``name`` in all VMs.
+
+    If it was run again because of a fault of the emulator, the outcome of the second run counts.
+    """
     every = [word for vm in vms for word in _words(vm, name, excused)]
     lost = [vm.emulator for vm in vms if vm.emulator and vm.place == name]
     words = [word for word in every if not lost or word.outcome is not Outcome.INFRA] or every
@@ -203,9 +209,9 @@ def _worst(vms: Sequence[VmRun], name: str, excused: AbstractSet[str]) -> _Word:
 
 
 def _collected(run: SeriesRun) -> dict[Collected.Test, None]:
-    """Return the tests that any VM collected, in order, as keys.
+    """Return the tests that any VM collected, in order, as the keys of a dict.
 
-    If two VMs report different requirements for a test, it is there twice.
+    If two VMs report different requirements for a test, the dict has it twice.
     """
     return {test: None for vm in run.vms for test in vm.transcript.collected or ()}
 
@@ -229,7 +235,10 @@ def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
 
 
 def _broken_off(vm: VmRun, limit: float) -> _Word:
-    """Return the outcome of the test that was running when ``vm`` ended."""
+    """Return the outcome of the test that was running when ``vm`` ended.
+
+    ``limit`` is the test's time limit in seconds.
+    """
     if vm.emulator:
         return _Word(Outcome.INFRA, limit, vm.emulator)
     if vm.ending is Ending.TEST_LIMIT:
@@ -317,7 +326,7 @@ def _incidents(run: SeriesRun, excused: AbstractSet[str]) -> Iterator[Incident]:
 
 
 def _again(run: SeriesRun, number: int) -> bool:
-    """Return whether VM ``number`` (from 1) hung because of the emulator and another followed."""
+    """Return whether VM ``number`` (from 1) hung because of the emulator and a VM followed it."""
     return bool(run.vms[number - 1].emulator) and number < len(run.vms)
 
 
@@ -350,10 +359,10 @@ def _blamed(fault: Fault) -> Outcome:
 
 
 def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tuple[Outcome, str]]:
-    """Yield an incident if the VM's ending is not explained by a test or a kernel report.
+    """Yield outcome and message of an incident, if no test or kernel report explains the VM's end.
 
-    If the mechanism is not ``judged``, it is no incident that no test was collected: the selection
-    may have left none.
+    If the mechanism is not ``judged``, a suite without tests is no incident: the selection may have
+    left none.
     """
     transcript = vm.transcript
     if transcript.running is not None or (
@@ -381,7 +390,10 @@ def _ended(vm: VmRun) -> str:
 def _not_judged(
     requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None
 ) -> Iterator[Incident]:
-    """Yield an incident for a series without a known mechanism: the requirements left out."""
+    """Yield an incident if the series has no known mechanism.
+
+    Its message has the number of requirements that were not tested for this reason.
+    """
     if run.mechanism not in UNJUDGED:
         return
     omitted = asked(requirements, NONE, base) - asked(requirements, run.mechanism, base)
@@ -399,7 +411,10 @@ def _not_judged(
 
 
 def _coverage(due: Iterable[str], run: SeriesRun) -> Iterator[Incident]:
-    """Yield an incident for each requirement of ``due`` that no collected test names."""
+    """Yield an incident for each requirement of ``due`` that no collected test names.
+
+    Yields none if no test was collected: `_end` reports that.
+    """
     tests = _collected(run)
     tested = {test.requirement for test in tests}
     for name in sorted(due) if tests else ():

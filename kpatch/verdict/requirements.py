@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read the table of requirements (ktests/requirements.toml), and which kernel has to meet which.
+"""Read the table of requirements (ktests/requirements.toml); tell which kernel has to meet which.
 
 Grammar: one table for each requirement; its name is the id.
 
@@ -59,9 +59,9 @@ class Requirement:
     def expected(self, mechanism: str) -> Outcome:
         """Return the outcome that its tests must have on a kernel with ``mechanism``.
 
-        Call it only if `ktests.contract.applies`. FAIL is expected only on the negative control,
-        for a requirement that the unpatched kernel does not promise: a test that passes there
-        proves nothing.
+        Call it only if `ktests.contract.applies` is true. FAIL is expected only on the negative
+        control, for a requirement that the unpatched kernel does not promise: a test that passes
+        there proves nothing.
         """
         if mechanism in self.skips:
             return Outcome.SKIP
@@ -77,7 +77,7 @@ def asked(
     """Return the ids of the requirements whose tests run on a kernel with ``mechanism``.
 
     The rule is `ktests.contract.applies`. Requirements that cannot be tested on the release line
-    ``base`` are left out; without ``base`` none is.
+    ``base`` are left out; without ``base``, no requirement is left out.
     """
     return frozenset(
         name

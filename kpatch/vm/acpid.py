@@ -37,9 +37,9 @@ def folder(*, stage: Stage) -> Path | None:
     """Return the folder in the cache with PROGRAMS and ORIGIN; fetch the package if needed.
 
     If the archive cannot provide the package (no network, another distribution), installed programs
-    are copied instead. If there are none: returns None, and reports it, if this system has no
-    archive with the package, so that its tests are skipped; HarnessError (exit 7) if the failure
-    may be temporary.
+    are copied instead. Without installed programs it depends on the failure. If no archive of this
+    system has the package, the result is None, which is reported to ``stage``, and the tests of
+    acpid are skipped. If the failure may be temporary, HarnessError (exit 7) is raised.
     """
     key = cache.digest((PACKAGE, *SUITES, *PROGRAMS.values()))
 
@@ -81,7 +81,10 @@ def _fill(at: Path, stage: Stage) -> None:
 
 
 def _fetch(at: Path, stage: Stage) -> str:
-    """Download the package and put its programs into ``at``; return "VERSION from SUITE"."""
+    """Download the package and put its programs into ``at``; return "VERSION from SUITE".
+
+    HarnessError: exit 2 if no suite has the package; exit 7 if the download fails or is damaged.
+    """
     package = debian.find(PACKAGE, SUITES, what=PACKAGE, stage=stage)
     deb = debian.download(package, at, what=PACKAGE, stage=stage)
     root = at / "root"

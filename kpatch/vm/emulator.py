@@ -53,9 +53,10 @@ class Timer:
 def fault(rounds: Sequence[Mapping[str, str]], console: str) -> str:
     """Return a description of the emulator's fault; "" if there is no sign of one.
 
-    ``rounds`` are the monitor's answers to "registers -a" and "lapic N", by command. The commands
-    are repeated after some seconds: for the moment between the timer's expiry and its interrupt, a
-    machine without a fault gives the same answers. ``console`` is the text of the boot.
+    ``rounds`` are the monitor's answers to "registers -a" and "lapic N", by command. There are two
+    rounds, some seconds apart: between a timer's expiry and its interrupt, a machine without a
+    fault gives the same answers as one with a fault, but only for a moment. ``console`` is the text
+    of the boot; its messages are added if a timer was lost.
     """
     lost = list(_lost_timers(rounds))
     # Without a lost interrupt a sign only means that the host was busy during the boot: the kernel

@@ -110,7 +110,10 @@ class Images:
 
 
 def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Images:
-    """Make the two images, or find them in the cache; ``clients`` is a folder of programs."""
+    """Return the two images, from the cache or made now.
+
+    ``clients`` is a folder of programs for the suite's image, None for none.
+    """
     facts = json.dumps(machine.facts(), indent=1)
     runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
     suite, had_suite = cache.entry(
@@ -131,7 +134,10 @@ def runtime_key() -> str:
 
 
 def suite_key(facts: str, clients: Path | None = None) -> str:
-    """Return the cache key of the suite's image: its content, the interpreter, and the recipe."""
+    """Return the cache key of the suite's image: a digest of its content and how it is made.
+
+    ``facts`` is the content of machine.json.
+    """
     parts = [facts, sys.version, Path(__file__).read_text()]
     for name in SUITE:
         for path in sorted((PROJECT / name).rglob("*")):
@@ -190,7 +196,7 @@ def _interpreter() -> Path:
 
 
 def _closure(names: tuple[str, ...]) -> set[str]:
-    """Return ``names`` and all distributions that they require, by this interpreter's markers."""
+    """Return ``names`` and all distributions that they require with this interpreter (markers)."""
     # Late: parsing requirements costs more than a warm run has to spare.
     from packaging.requirements import Requirement
 
@@ -219,7 +225,7 @@ def _install(name: str, site: Path) -> None:
 
 
 def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
-    """Return the shared libraries that the interpreter and the extension modules link to."""
+    """Yield the shared libraries of the interpreter and of the extension modules in ``root``."""
     seen: set[str] = set()
     for binary in (interpreter, *sorted(root.rglob("*.so"))):
         listing = subprocess.run(
@@ -247,8 +253,8 @@ def _compile(root: Path, seen_as: Path, stage: Stage, *, skip: str | None = None
 def _compile_tests(root: Path, stage: Stage) -> None:
     """Run pytest's collection once, which stores the byte code of the test modules.
 
-    pytest rewrites their assertions; in the guest that would take a second. The modules that they
-    import of the suite are bundled.
+    pytest rewrites their assertions, which would take a second in the guest. The other modules of
+    the suite, which the test modules import, are in the bundle.
     """
     words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
     argv = [sys.executable, "-c", COLLECTING, str(root), str(MOUNT / "suite"), *words]
@@ -257,7 +263,10 @@ def _compile_tests(root: Path, stage: Stage) -> None:
 
 
 def _bundle(root: Path, site: Path, stage: Stage) -> None:
-    """Import the suite's dependencies with the image's interpreter, and bundle their modules."""
+    """Import the suite's dependencies with the image's interpreter, and bundle their modules.
+
+    ``root`` is the image's folder, ``site`` its site-packages. HarnessError (exit 7) if that fails.
+    """
     argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", "-c", BUNDLING]
     argv += [str(PROJECT), str(site), str(root), str(MOUNT / "runtime")]
     ours = {"PYTHONHOME": str(root), "LD_LIBRARY_PATH": str(root / "lib")}
@@ -275,7 +284,11 @@ def _run(
     cwd: Path | None = None,
     env: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run ``argv`` with ``env`` added to the environment; HarnessError (exit 7) if it fails."""
+    """Run ``argv`` with ``env`` added to the environment.
+
+    HarnessError (exit 7) of ``what`` with ``cause`` if it fails; OSError (ENOSPC) if the disk is
+    full.
+    """
     stage.command(argv, cwd=cwd)
     status, output = process.capture(argv, cwd=cwd, env={**os.environ, **env})
     if status != 0:

@@ -343,8 +343,10 @@ def _with_kernel_arguments(
 ) -> list[str]:
     """Return ``argv`` with our init and kernel arguments in the value of ``-append``.
 
-    Our init runs first and gets the path of virtme-ng's init as argument. ``ready`` is a shell
-    script for virtme-ng's init to run at its end. HarnessError (exit 7) if there is no "init=".
+    ``ours`` are the kernel arguments to add. Our init runs first, with the path of virtme-ng's init
+    as argument, and starts that. ``mode`` tells our init what to do: "run", or "shell …". ``ready``
+    is a shell script that virtme-ng's init runs at its end. HarnessError (exit 7) if ``-append``
+    has no "init=".
     """
     append = virtme.value_of(argv, "-append")
     words = shlex.split(append, posix=False)

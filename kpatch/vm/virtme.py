@@ -186,7 +186,9 @@ def _objections(argv: Sequence[str], *, interactive: bool) -> Iterator[str]:
 
 
 def without_script_ports(argv: list[str]) -> list[str]:
-    """Remove the virtio-serial ports by which virtme-ng runs a script, and their buses.
+    """Return ``argv`` without the virtio-serial ports by which virtme-ng runs a script.
+
+    Their buses and character devices are left out, too.
 
     The harness has its own channel, and the kernel boots faster with five PCI devices less.
     """
@@ -207,8 +209,9 @@ def without_script_ports(argv: list[str]) -> list[str]:
 
 
 def replaced(argv: list[str], flag: str, start: str, value: str) -> list[str]:
-    """Return ``argv`` with the value of ``flag`` that begins with ``start`` replaced by ``value``.
+    """Return ``argv`` with one value replaced by ``value``.
 
+    The replaced value is the first value of the option ``flag`` that begins with ``start``.
     HarnessError (exit 7) if there is no such value: the version of virtme-ng is not supported.
     """
     for index, (word, following) in enumerate(pairwise(argv)):

@@ -217,7 +217,7 @@ class EventfdBurstSource(BurstSource):
 
 
 def tally_words(sent: int, got: Sequence[int]) -> Tally:
-    """Compare the words that were read from eventfds with the burst of ``sent`` notifications.
+    """Return the counts of a burst of ``sent`` notifications of which the words ``got`` were read.
 
     The values of the burst are `FIRST`, `FIRST` + 1 and so on. Loopbacks are not counted.
     """
@@ -281,11 +281,14 @@ class Eventfd(Mechanism):
         *,
         buffer: int | None = None,
     ) -> EventfdBurstSource:
-        """Open a burst source that distinguishes notifications by their values."""
+        """Return a burst source that distinguishes notifications by their values.
+
+        ``buffer`` is not used: the mechanism has no socket.
+        """
         return EventfdBurstSource(EventfdVmm(device, firmware, None), firmware)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
-        """Return an option ``--device`` for each device."""
+        """Return an option ``--device`` of ``python -m uapi listen`` for each device."""
         return tuple(word for device in devices for word in ("--device", device.bdf))
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:

@@ -100,7 +100,8 @@ def listening(family: probe.Family) -> Callable[[], Source]:
 def events(messages: list[bytes]) -> list[Heard]:
     """Decode acpi_event messages.
 
-    The source of an event with the class "vfio_pci" is the BDF, that of any other is its class.
+    The source of an event with the class "vfio_pci" is the BDF. The source of any other event is
+    its class.
     """
     decoded = [acpi_event.decode(message) for message in messages]
     return [
@@ -206,11 +207,14 @@ class Netlink(Mechanism):
     def burst_source(
         self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
     ) -> NetlinkBurstSource:
-        """Open a burst source that distinguishes notifications by their sequence numbers."""
+        """Return a burst source that distinguishes notifications by their sequence numbers."""
         return NetlinkBurstSource(device, firmware, buffer)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
-        """Return the option for the group alone, which carries the events of all devices."""
+        """Return the option ``--netlink`` of ``python -m uapi listen``.
+
+        ``devices`` is not used: the multicast group carries the events of all devices.
+        """
         return ("--netlink",)
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
@@ -229,7 +233,7 @@ class Netlink(Mechanism):
         return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode all messages, including those of other devices than ``bdf``."""
+        """Decode all messages. ``bdf`` is not used: messages of other devices are decoded too."""
         return events(messages)
 
 
