@@ -335,9 +335,12 @@ def test_tree_without_the_script_is_no_pass(author: Author, form: Form) -> None:
     ]
 
 
+@pytest.mark.parametrize("confined", [True, False])
 def test_script_sees_no_settings_of_the_user(
-    author: Author, form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    author: Author, form: Form, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, confined: bool
 ) -> None:
+    if not confined:
+        monkeypatch.setattr(confine, "fault", lambda: "not in this test")
     home = tmp_path / "home"
     home.mkdir()
     (home / ".checkpatch.conf").write_text("--ignore BAD\n")
@@ -439,17 +442,23 @@ def test_history_decides_about_prefix_and_fixes(author: Author, form: Form) -> N
     ]
 
 
-def test_shallow_clone_refutes_nothing(author: Author, form: Form, tmp_path: Path) -> None:
+def test_shallow_clone_refutes_no_fixes(author: Author, form: Form, tmp_path: Path) -> None:
     old = author.git("rev-parse", "base~1")
-    author.patch("vfio: One", f'Why.\n\nFixes: {old[:12]} ("first")\n{SIGNED[6:]}', main="int a;\n")
+    for number in range(9):
+        author.write(MAIN, f"int vfio{number};\n")
+        author.commit(f"vfio: Change {number}")
+    author.git("tag", "--force", "base")
+    body = f'Why.\n\nFixes: {old[:12]} ("first")\n{SIGNED[6:]}'
+    author.patch("iommu: One", body, main="int a;\n")
     mbox = author.mbox()
     author.git("checkout", "--quiet", "base")
-    kerneltree.git(tmp_path, "clone", "--quiet", "--depth=1", f"file://{author.clone}", "shallow")
+    kerneltree.git(tmp_path, "clone", "--quiet", "--depth=9", f"file://{author.clone}", "shallow")
     author.git("checkout", "--quiet", "main")
     author.clone = tmp_path / "shallow"
     author.git("tag", "--force", "base", "HEAD")
     check = form("mail", history=True, mbox=mbox)["mail"]
-    assert check["outcome"] == "pass"
+    [(_, text)] = found(check)
+    assert text.endswith("their last commits begin with vfio (9)")
     assert any("shallow" in note for note in check["notes"])
 
 

@@ -210,10 +210,12 @@ def contains(checkout: Checkout, commit: str) -> bool:
 def titles(checkout: Checkout, paths: Sequence[str], count: int) -> list[str]:
     """Return the titles of the last ``count`` commits that change any of ``paths``.
 
-    Fewer if git takes longer than HISTORY_SECONDS to find them.
+    Fewer if git takes longer than HISTORY_SECONDS to find them; none if objects are missing.
     """
     options = (f"--max-count={count}", "--no-merges", checkout.commit, "--")
-    return _log(checkout, *options, *(f":(literal){path}" for path in paths))[1].splitlines()
+    status, output = _log(checkout, *options, *(f":(literal){path}" for path in paths))
+    ended = status < 0  # by us; a positive status comes with git's complaint in the output
+    return output.splitlines() if status == 0 or ended else []
 
 
 def _log(checkout: Checkout, *arguments: str) -> tuple[int, str]:
