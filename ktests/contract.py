@@ -145,8 +145,10 @@ def testable(first: str | None, release: str | None) -> bool:
 def applies(needs: Collection[str], mechanism: str, first: str | None, release: str | None) -> bool:
     """Return whether the tests of a requirement run on a kernel of ``release`` with ``mechanism``.
 
-    ``needs`` and ``first`` are the keys "needs" and "from" of the requirement. On the negative
-    control (NONE) the tests of every mechanism run, and have to fail.
+    ``needs`` and ``first`` are the keys "needs" and "from" of the requirement. The tests run if the
+    kernel has to meet the requirement (`promised`), and its release is ``first`` or later. On the
+    negative control (NONE) the tests of all requirements run; those that only a mechanism promises
+    have to fail.
     """
     included = mechanism == NONE or promised(needs, mechanism)
     return included and testable(first, release)

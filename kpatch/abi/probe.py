@@ -124,7 +124,7 @@ class Compiler:
     def layouts(
         self, headers: Iterable[Header], structures: Mapping[str, Declared]
     ) -> dict[str, Layout]:
-        """Return the layouts of structures by name."""
+        """Return the layouts of ``structures``, which ``headers`` declare, by name."""
         expressions: dict[str, str] = {}
         for name, declared in structures.items():
             expressions[f"sizeof:{name}"] = f"sizeof(struct {name})"

@@ -50,9 +50,9 @@ def is_range(series: str) -> bool:
 def export(repository: Path, series: str) -> Commits:
     """Return the commits of the range ``series`` (BASE..TIP; TIP is HEAD if left out) as mails.
 
-    They begin at the common ancestor of both, as in ``git log BASE..TIP``. HarnessError (exit 2):
-    no repository, no such commit, no common ancestor, no commit or a merge in the range, or a
-    clone that lacks objects.
+    They begin at the common ancestor of both, as in ``git log BASE..TIP``. HarnessError (exit 2) if
+    the range is BASE...TIP, ``repository`` is none, a commit does not exist, there is no common
+    ancestor, the range is empty or has a merge, or the clone lacks objects.
     """
     what = f"SERIES={series}"
     named = RANGE.fullmatch(series)

@@ -139,7 +139,10 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
 
 
 def refuse_changes(checkout: Checkout, *, what: str) -> None:
-    """Raise HarnessError (exit 2) if the work tree has uncommitted changes."""
+    """Raise HarnessError (exit 2) if the work tree has uncommitted changes.
+
+    Does nothing if ``checkout`` has no work tree.
+    """
     if checkout.worktree is None:
         return
     respected = [
