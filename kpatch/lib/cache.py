@@ -44,7 +44,8 @@ NAMES = {" ": "a space", ":": "a colon", ",": "a comma"}
 class CacheError(HarnessError):
     """The cache folder itself cannot be used (path, permission, full disk).
 
-    The caller must not try another way to fill an entry: it would fail for the same reason.
+    A caller that can fill an entry in several ways must not try the others: they would fail for the
+    same reason.
     """
 
 

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Make the environment of builds, gcc, virtme-ng and QEMU: a few variables of the user's.
+"""Make the environment of builds, gcc, virtme-ng and QEMU. It has only VARIABLES of the user.
 
 All other variables (MAKEFLAGS, KBUILD_*, CC, CPATH, CCACHE_*, GIT_*, PYTHON*, LD_PRELOAD, BASH_ENV,
 …) are left out: they would change a build or a run, and the recorded command would not show it. A
-guest can also read QEMU's environment in /proc. Programs that download, and git if it is asked for
-the user's name, get the user's whole environment.
+guest can also read QEMU's environment in /proc. Two kinds of programs get the user's whole
+environment: programs that download, and git when it reads the user's name.
 """
 
 from __future__ import annotations

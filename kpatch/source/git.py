@@ -370,6 +370,6 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
 
 
 def reason(output: str) -> str:
-    """Return the first line of git's ``output`` that is an error, or a text that it has none."""
+    """Return the first error line of git's ``output``; "git gives no reason" if it has none."""
     lines = [line for line in output.splitlines() if line.startswith(("fatal:", "error:"))]
     return lines[0] if lines else "git gives no reason"

@@ -36,9 +36,11 @@ _LINE = re.compile(r"\d+\.\d+")
 
 @dataclass(frozen=True)
 class Requirement:
-    """One testable promise, the mechanisms that make it, and their known limits.
+    """One testable promise, with the mechanisms that make it (``needs``).
 
-    ``first`` is the first base that it can be tested on, None for every base.
+    ``limits`` and ``skips`` have, by mechanism, the reason why the requirement is known to fail, or
+    why its tests cannot run. ``first`` is the first base on which it can be tested, None for every
+    base.
     """
 
     id: str
