@@ -214,5 +214,5 @@ class Check:
 
     @property
     def first_bad(self) -> int:
-        """Return the number of the first patch with a finding; 0 if no finding belongs to a patch."""
+        """Return the number of the first patch with a finding; 0 if no finding has a patch."""
         return min((found.patch for found in self.findings if found.patch), default=0)

@@ -322,7 +322,7 @@ def _series_run(series: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
     """
     if series.mechanism != UNDETECTED:
         return judge.SeriesRun(series.name, series.mechanism, tuple(vms))
-    detected = runner.detected(vms) or Detected(UNKNOWN, "the guest did not come to tell")
+    detected = runner.detected(vms) or Detected(UNKNOWN, "the guest did not report a mechanism")
     return judge.SeriesRun(series.name, detected.mechanism, tuple(vms), detected.how)
 
 

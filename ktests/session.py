@@ -156,4 +156,4 @@ def wait_until_ready() -> None:
     Ends the process if the init ends without writing it.
     """
     if not READY.read_text():
-        sys.exit("the system's init ended without a word")
+        sys.exit("the system's init ended before the system was ready")

@@ -488,7 +488,7 @@ GOOD: dict[str, tuple[tuple[Edit, ...], tuple[str, ...]]] = {
     "config space of virtio grown": (
         (("\t__u32 space;\n", "\t__u32 space;\n\t__u32 more;\n"),),
         (
-            "struct virtio_toy_config grows from 4 to 8 bytes; its size is told beside it",
+            "struct virtio_toy_config grows from 4 to 8 bytes; its size is known from elsewhere",
             "new: member virtio_toy_config.more at offset 4",
         ),
     ),

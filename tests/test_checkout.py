@@ -306,7 +306,7 @@ def test_a_repository_that_lost_a_file(tmp_path: Path) -> None:
     (repository / ".git/objects" / blob[:2] / blob[2:]).unlink()
     assert (
         "the repository lacks 1 of the files of the commit; "
-        f"see what: git -C {repository} fsck; or clone it again" in refused(repository)
+        f"list them: git -C {repository} fsck; or clone it again" in refused(repository)
     )
 
 

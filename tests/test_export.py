@@ -369,8 +369,8 @@ def test_evidence_of_something_else(applied: Applied, run: RunResult, tmp_path: 
     changed = dataclasses.replace(run.series[1], delta_id="another")
     wrong = {
         "before it was changed": dataclasses.replace(run, series=(run.series[0], changed)),
-        "tells of no test of series mine": dataclasses.replace(run, series=run.series[:1]),
-        "tells of no test": dataclasses.replace(run, tests=run.tests[:1]),
+        "has no test of series mine": dataclasses.replace(run, series=run.series[:1]),
+        "has no test": dataclasses.replace(run, tests=run.tests[:1]),
     }
     for cause, one in wrong.items():
         with pytest.raises(HarnessError, match=cause) as refused:

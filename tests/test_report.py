@@ -239,7 +239,9 @@ def test_the_table_tells_warnings_of_every_series() -> None:
 def test_the_table_tells_what_the_base_complains_of_as_well() -> None:
     fault = seen("bug", "BUG: x", "BUG: x\n", title="BUG: x", of_base=True)
     shown = tables.render(dataclasses.replace(GOOD, faults=(fault, fault)))
-    assert "\nnetlink: no verdict, the unpatched kernel complains alike: BUG: x, 2x\n" in shown
+    assert (
+        "\nnetlink: not counted, the unpatched kernel makes the same report: BUG: x, 2x\n" in shown
+    )
 
 
 def test_the_table_tells_new_warnings_from_those_of_the_base() -> None:

@@ -139,7 +139,7 @@ def test_folder_name(kernel: str, name: str) -> None:
     ("declared", "found", "mechanism", "detected"),
     [
         ("undetected", Detected("eventfd", "by its sign"), "eventfd", "by its sign"),
-        ("undetected", None, "unknown", "the guest did not come to tell"),
+        ("undetected", None, "unknown", "the guest did not report a mechanism"),
         # The guest only looked for contradictions, and found none.
         ("netlink", Detected("undetected", "index 5 is not there"), "netlink", ""),
     ],

@@ -222,12 +222,12 @@ def test_a_command_as_asked_for_is_taken() -> None:
         ("-net none", "-net user", "-net user is not known"),
         ("-serial", "-virtfs x -serial", "-virtfs x is not known"),
         ("virtio-9p-pci", "vhost-vsock-pci", "-device vhost-vsock-pci,x is not known"),
-        (" ro ", " ", "the kernel is not told ro"),
-        ("ro ", "ro rw ", "the kernel is told rw"),
-        ("ro ", "ro quiet ", "the kernel is told quiet"),
-        ("loglevel=7", "loglevel=1", "the kernel is not told loglevel=7"),
-        ("loglevel=7", "loglevel=7 loglevel=1", "the kernel is told loglevel=1"),
-        ("console=ttyS0", "console=tty0", "the kernel is not told console=ttyS0"),
+        (" ro ", " ", "the kernel's command line lacks ro"),
+        ("ro ", "ro rw ", "the kernel's command line has rw"),
+        ("ro ", "ro quiet ", "the kernel's command line has quiet"),
+        ("loglevel=7", "loglevel=1", "the kernel's command line lacks loglevel=7"),
+        ("loglevel=7", "loglevel=7 loglevel=1", "the kernel's command line has loglevel=1"),
+        ("console=ttyS0", "console=tty0", "the kernel's command line lacks console=ttyS0"),
     ],
 )
 def test_another_command_is_refused(before: str, after: str, objection: str) -> None:

@@ -332,7 +332,7 @@ def _may_grow(old: Struct, new: Struct, before: Abi, now: Abi) -> str:
         if sizer in old.members:
             return f"it has {sizer}"
     if _SIZED.fullmatch(old.name):
-        return "its size is told beside it"
+        return "its size is known from elsewhere"
     outer = [
         one.name
         for one in before.structs.values()

@@ -51,7 +51,7 @@ class Piece:
             raise HarnessError(
                 self.path,
                 f"nothing in it is like {self.pattern!r}",
-                hint=f"see what became of the declaration, and adapt HEADERS in {__name__}",
+                hint=f"find the declaration in this kernel, and adapt HEADERS in {__name__}",
                 code=ExitCode.FAIL,
             )
         return "".join(excerpts_)

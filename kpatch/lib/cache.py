@@ -118,7 +118,7 @@ def using() -> Iterator[None]:
         raise CacheError(
             f"cache {str(root()) if str(root()).isprintable() else repr(str(root()))}",
             f"has {NAMES.get(unfit[0], repr(unfit[0]))} in its path, "
-            "which make or QEMU does not take",
+            "which make or QEMU does not accept",
             hint=f"set {ENVIRONMENT} to a folder elsewhere",
         )
     with translate_os_errors():

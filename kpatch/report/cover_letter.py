@@ -73,7 +73,7 @@ def _evidence(path: Path, applied: Applied) -> RunResult:
     series = next((item for item in run.series if item.name == name), None)
     if run.kernel is None or series is None or not any(test.series == name for test in run.tests):
         raise HarnessError(
-            what, f"tells of no test of series {name}", hint="give the result.json of a run of it"
+            what, f"has no test of series {name}", hint="give the result.json of a run of it"
         )
     same_tree = run.kernel.tree_id == applied.tree.tree_id
     if same_tree and series.delta_id not in (None, applied.delta_id):

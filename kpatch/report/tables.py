@@ -192,8 +192,8 @@ def _known(result: RunResult) -> list[str]:
     of_base = Counter(
         (fault.series, fault.title) for fault in result.faults if fault.of_base and not fault.known
     )
-    return [f"known, and no verdict: {kind}, {n}x: {why}" for (kind, why), n in known.items()] + [
-        f"{series}: no verdict, the unpatched kernel complains alike: {title}, {n}x"
+    return [f"known, not counted: {kind}, {n}x: {why}" for (kind, why), n in known.items()] + [
+        f"{series}: not counted, the unpatched kernel makes the same report: {title}, {n}x"
         for (series, title), n in of_base.items()
     ]
 

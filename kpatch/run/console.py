@@ -216,7 +216,7 @@ KINDS: tuple[Kind, ...] = (
     _kind(
         "disabled-detector",
         r"Future hung task reports are suppressed",
-        "no further hung task is told",
+        "no further hung task is reported",
         Until.LINE,
         infra=True,
     ),

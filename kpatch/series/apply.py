@@ -211,7 +211,7 @@ def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Serie
         if entry.mode not in _REGULAR or entry.mode_before not in _REGULAR:
             kind = "submodule" if entry.mode == "160000" else "symbolic link"
             raise HarnessError(
-                where, f"makes {entry.path} a {kind}", hint="a kernel patch has no need of one"
+                where, f"makes {entry.path} a {kind}", hint="a kernel patch does not need one"
             )
 
 

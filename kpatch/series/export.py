@@ -158,7 +158,7 @@ def advice(files: Mapping[str, bytes], tree: Tree, out: Path) -> str:
     """Return instructions, one a line: the user's steps until the mails in ``out`` are sent."""
     open_points = sum(content.count(TO_FILL_IN.encode()) // 2 for content in files.values())
     lines = [
-        f"who it goes to: {tree.path}/scripts/get_maintainer.pl {out}/*.patch",
+        f"recipients: {tree.path}/scripts/get_maintainer.pl {out}/*.patch",
         f"then: git send-email --to=… --cc=… {out}/*.patch",
     ]
     if open_points:

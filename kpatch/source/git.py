@@ -346,7 +346,7 @@ def lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str) 
     return HarnessError(
         what,
         f"the repository lacks {lacked} of the commit",
-        hint=f"see what: {git} fsck; or clone it again",
+        hint=f"list them: {git} fsck; or clone it again",
     )
 
 

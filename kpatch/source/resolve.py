@@ -342,7 +342,7 @@ def _url(url: str, sha256: str, *, what: str, stage: Stage) -> Recipe:
     if not sha256:
         raise HarnessError(
             what,
-            "a URL needs the sha256 of what it gives",
+            "a URL needs the sha256 of its file",
             hint=f"give {download.public(url)}{SHA256_MARK}<64 hex digits>",
         )
     if scheme == "file":

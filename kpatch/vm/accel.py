@@ -89,7 +89,7 @@ def _boot_fault(image: Path) -> str | None:
             chunk = os.read(qemu.stdout.fileno(), 65536)
             if not chunk:
                 text = seen.decode(errors="replace").strip().splitlines()
-                return f"QEMU gave up: {text[-1] if text else 'without a word'}"
+                return f"QEMU gave up: {text[-1] if text else 'without output'}"
             seen += chunk
             if b"Linux version" in seen:
                 return None

@@ -179,10 +179,10 @@ def _objections(argv: Sequence[str], *, interactive: bool) -> Iterator[str]:
     kernel = dict(options).get("-append", "").split()
     for word in WORDS if interactive else (*WORDS, *WORDS_OF_A_RUN):
         if word not in kernel:
-            yield f"the kernel is not told {word}"
+            yield f"the kernel's command line lacks {word}"
     for word in kernel:
         if word in ("rw", "quiet") or (word.startswith("loglevel=") and word not in WORDS_OF_A_RUN):
-            yield f"the kernel is told {word}"
+            yield f"the kernel's command line has {word}"
 
 
 def without_script_ports(argv: list[str]) -> list[str]:
