@@ -156,9 +156,10 @@ def _touch(worktree: Worktree, changes: Iterable[Change]) -> None:
 
 
 class _Steps:
-    """Report the progress of make: steps printed, out of those of the last build of this kind.
+    """Report the progress of make: the number of its steps so far, and the expected total.
 
-    Kinds: "cold" for a full build, "again" for a build on existing objects.
+    The last build of the same kind gives the total: "cold" is a full build, "again" one on existing
+    objects.
     """
 
     def __init__(self, worktree: Worktree, stage: Stage, product: Path, *, whole: bool) -> None:
