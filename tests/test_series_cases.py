@@ -28,6 +28,9 @@ BASE, OLDER_BASE = "7.3", "6.12"
 # Refusals, which end a review before its first check.
 REFUSED = {"input": ExitCode.USAGE, "base": ExitCode.APPLY}
 
+# Checks that take seconds, since they build no kernel.
+FAST = {"checkpatch", "kconfig", "kernel-doc", "mail", "uapi"}
+
 
 @dataclass(frozen=True)
 class Case:
@@ -156,14 +159,31 @@ def test_all_else_is_wrong(case: Case, checks: list[dict[str, Any]]) -> None:
         assert_judged(case, checks)
 
 
+@pytest.mark.trees
+@named([case for case in TAKEN if case.check in FAST])
+def test_fast_check_finds_it(case: Case, tmp_path: Path) -> None:
+    assert_judged(case, reviewed(case, case.check, tmp_path / "out"))
+
+
+@pytest.mark.trees
+@named([case for case in TAKEN if case.check not in FAST])
+def test_fast_checks_find_nothing_else(case: Case, tmp_path: Path) -> None:
+    results = reviewed(case, " ".join(sorted(FAST)), tmp_path / "out")
+    assert {one["outcome"] for one in results} <= {"pass", "not-applicable", "not-selected"}
+
+
 @pytest.mark.check
-@named(TAKEN)
+@named([case for case in TAKEN if case.check not in FAST])
 def test_check_finds_it(case: Case, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    argv = ("check", "--kernel", BASE, "--series", str(case.mbox), "--checks", case.check)
+    assert_judged(case, reviewed(case, case.check, tmp_path / "out"))
+
+
+def reviewed(case: Case, checks: str, out: Path) -> list[dict[str, Any]]:
+    """Review a series by ``checks``. Returns the results of the checks."""
+    argv = ("check", "--kernel", BASE, "--series", str(case.mbox), "--checks", checks)
     ended = commandline.run(*argv, "--out", str(out), out=out)
-    record = json.loads((ended.out / "review.json").read_text())
-    assert_judged(case, record["checks"])
+    results: list[dict[str, Any]] = json.loads((ended.out / "review.json").read_text())["checks"]
+    return results
 
 
 def assert_judged(case: Case, checks: list[dict[str, Any]]) -> None:
