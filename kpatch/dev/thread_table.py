@@ -42,13 +42,21 @@ _BUILDS = (
 
 KINDS: dict[str, tuple[str, ...]] = {
     "build": _BUILDS,
-    "warning": _BUILDS,
+    "warning": (*_BUILDS, "kconfig"),
     "bisect": ("bisect",),
     "kernel-doc": ("kernel-doc", "w1"),
     "checkpatch": ("checkpatch",),
     "style": ("mail", "checkpatch", "spelling", "spdx", "maintainers"),
     "uapi": ("uapi",),
-    "runtime": ("smoke", "kernel", "mechanism", "selftests", "kernel-debug", "mechanism-debug"),
+    "runtime": (
+        "smoke",
+        "kernel",
+        "mechanism",
+        "selftests",
+        "kunit",
+        "kernel-debug",
+        "mechanism-debug",
+    ),
 }
 """The checks that can find what the list said, by the kind of it."""
 
