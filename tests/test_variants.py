@@ -266,6 +266,16 @@ def test_report_of_a_checker_is_found_though_the_object_is_up_to_date(
     assert found(record["checker"]) == [(2, 0, "fail", "new warning in a(): is wrong")]
 
 
+def test_checker_that_make_refuses_is_no_pass(check: Reviewed, tree: Path) -> None:
+    # As the Makefile of Linux 7.3 warns; it compiles all the same.
+    refusal = "$(if $(C),$(warning C=2 specified, but x is not available or not up to date))\n"
+    (tree / "Makefile").write_text((tree / "Makefile").read_text() + refusal)
+    checker = row("checker", Scope.OBJECTS, settings=("C=2", "CHECK=true"))
+    record = check({"drivers/a.c": body("x++;")}, rows=(checker,))["checker"]
+    assert record["outcome"] == "could-not-run"
+    assert "make refuses this version of the checker" in record["reason"]
+
+
 def test_missing_tool_is_told_with_its_package(check: Reviewed) -> None:
     absent = row("absent", Scope.OBJECTS, tools={"no-such-tool": "no-such-package"})
     record = check({"drivers/a.c": body("x++;")}, rows=(absent,))["absent"]

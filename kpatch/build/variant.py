@@ -34,6 +34,9 @@ PRODUCT = {
 }
 """The last file of a full build, relative to the objects' folder."""
 
+# Printed by the tree's Makefile, which then goes on without the checker (scripts/checker-valid.sh).
+_NO_CHECKER = "is not available or not up to date"
+
 _NO_RULE = re.compile(r"No rule to make target '([^']+\.o)'")
 
 
@@ -104,7 +107,8 @@ def build(
     """Build ``applied`` with the variant's config.
 
     ``targets`` are the objects to compile, for a variant of that scope: make goes on after one that
-    does not compile, its errors are in the record then. HarnessError (exit 2) for a missing tool.
+    does not compile, its errors are in the record then. HarnessError (exit 2) for a tool that is
+    missing, or that make refuses.
     """
     found = tools(variant)
     argv = _argv(locate(applied, variant.name), variant, found, targets or _linked(resolved), jobs)
@@ -131,6 +135,12 @@ def build(
             error = failed
         record = diagnostics.read(worktree.warnings)
     text = log_file.read_text(errors="replace")
+    if _NO_CHECKER in text:
+        raise HarnessError(
+            variant.name,
+            "the tree's make refuses this version of the checker, and compiles without it",
+            hint="install a newer one",
+        )
     if targets:
         record = diagnostics.without_kernel_doc(diagnostics.of_objects(record, targets))
         unbuilt = tuple(sorted(set(_NO_RULE.findall(text)) & set(targets)))

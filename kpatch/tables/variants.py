@@ -55,7 +55,9 @@ VARIANTS: tuple[Variant, ...] = (
         "sparse",
         "No patch brings a warning of sparse.",
         Scope.OBJECTS,
-        settings=("C=2", "CHECK=sparse"),
+        # Linux 7.3 uses __typeof_unqual__ (C23), which sparse 0.6.4 does not know; for what sparse
+        # checks it is __typeof__.
+        settings=("C=2", "CHECK=sparse -D__typeof_unqual__=__typeof__"),
         tools={"sparse": "sparse"},
         severity=CheckOutcome.WARN,
     ),
