@@ -42,11 +42,11 @@ _BUILDS = (
 
 KINDS: dict[str, tuple[str, ...]] = {
     "build": _BUILDS,
-    "warning": (*_BUILDS, "kconfig"),
+    "warning": _BUILDS,
     "bisect": ("bisect",),
     "kernel-doc": ("kernel-doc", "w1"),
     "checkpatch": ("checkpatch",),
-    "style": ("mail", "checkpatch", "spelling", "spdx", "maintainers"),
+    "style": ("mail", "checkpatch", "spelling", "spdx", "maintainers", "kconfig"),
     "uapi": ("uapi",),
     "runtime": (
         "smoke",
