@@ -14,8 +14,8 @@ from kpatch.lib import cache
 from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Config, Finding, Kernel, Patch, Tree
+from kpatch.report import result
 from kpatch.report.output_dir import OutputDir
-from kpatch.report.review.record import finding_of
 from kpatch.series import apply, catalog
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.limits import DEFAULTS, Limits
@@ -134,4 +134,5 @@ class Context:
 
         folder, cached = cache.entry(KIND, cache.digest((name, *parts)), fill)
         self.reused += cached
-        return tuple(map(finding_of, json.loads((folder / FINDINGS).read_text(encoding="utf-8"))))
+        found = json.loads((folder / FINDINGS).read_text(encoding="utf-8"))
+        return result.record(found, tuple[Finding, ...])

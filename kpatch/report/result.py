@@ -6,18 +6,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from kpatch.build.log import CompilerMessage
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import StageRecord
-from kpatch.run.console import Place
-from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.tables.outcomes import ExitCode
 from kpatch.verdict.judge import Incident, SeenFault, TestResult
 from kpatch.vm.accel import Accel
+
+T = TypeVar("T")
 
 SCHEMA_VERSION = 3
 SCHEMA = Path(__file__).with_name("result.schema.json")
@@ -170,18 +171,17 @@ def load(path: Path) -> RunResult:
     """
     data = read(path, SCHEMA, again="run the tests again")
     del data["schema_version"], data["verdict"]
-    known: dict[str, Callable[[Any], Any]] = {
-        "exit_code": ExitCode,
-        "kernel": _maybe(lambda item: KernelInfo(**item)),
-        "accel": _maybe(lambda item: Accel(**item)),
-        "error": _maybe(lambda item: ErrorInfo(**item)),
-        "series": _each(_series),
-        "stages": _each(stage_of),
-        "tests": _each(_test),
-        "incidents": _each(lambda item: Incident(**{**item, "outcome": Outcome(item["outcome"])})),
-        "faults": _each(lambda item: SeenFault(**{**item, "place": Place(item["place"])})),
-    }
-    return RunResult(**{key: known.get(key, _same)(value) for key, value in data.items()})
+    return record(data, RunResult)
+
+
+def record(data: object, kind: type[T]) -> T:
+    """Return the dataclass of type ``kind`` that ``data``, its JSON form, describes.
+
+    ValueError (`msgspec.ValidationError`) if a field is missing or has another type.
+    """
+    import msgspec
+
+    return msgspec.convert(data, kind)
 
 
 def read(path: Path, schema: Path, *, again: str) -> dict[str, Any]:
@@ -211,35 +211,3 @@ def violation(data: object, schema: Path = SCHEMA) -> str:
     if error is None:
         return ""
     return f"does not fit {schema.name}: {error.json_path}: {error.message[:200]}"
-
-
-def stage_of(item: Mapping[str, Any]) -> StageRecord:
-    """Return the StageRecord that ``item``, its JSON form, describes."""
-    return StageRecord(**{**item, "commands": tuple(item["commands"])})
-
-
-def _series(item: dict[str, Any]) -> SeriesInfo:
-    warnings = tuple(WarningInfo(**warning) for warning in item["warnings"])
-    return SeriesInfo(**{**item, "patches": tuple(item["patches"]), "warnings": warnings})
-
-
-def _test(item: dict[str, Any]) -> TestResult:
-    return TestResult(
-        **{
-            **item,
-            "outcome": Outcome(item["outcome"]),
-            "expected": Outcome(item["expected"]),
-        }
-    )
-
-
-def _same(value: Any) -> Any:
-    return value
-
-
-def _maybe(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda value: None if value is None else make(value)
-
-
-def _each(make: Callable[[Any], Any]) -> Callable[[Any], Any]:
-    return lambda values: tuple(make(value) for value in values)

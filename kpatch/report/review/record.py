@@ -8,7 +8,6 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from kpatch.lib.stage import StageRecord
 from kpatch.model import Check, Finding
@@ -135,26 +134,4 @@ def load(path: Path) -> Review:
     """
     data = result.read(path, SCHEMA, again="review the series again")
     del data["schema_version"], data["verdict"]
-    kernel = data["kernel"]
-    known = {
-        "exit_code": ExitCode(data["exit_code"]),
-        "fail_on": CheckOutcome(data["fail_on"]),
-        "patches": tuple(PatchInfo(**item) for item in data["patches"]),
-        "kernel": None if kernel is None else KernelInfo(**kernel),
-        "checks": tuple(map(_check, data["checks"])),
-        "stages": tuple(map(result.stage_of, data["stages"])),
-    }
-    return Review(**{**data, **known})
-
-
-def finding_of(item: Mapping[str, Any]) -> Finding:
-    """Return the Finding that ``item``, its JSON form, describes."""
-    outcome, details = CheckOutcome(item["outcome"]), tuple(item["details"])
-    return Finding(**{**item, "outcome": outcome, "details": details})
-
-
-def _check(item: Mapping[str, Any]) -> Check:
-    lists = {name: tuple(item[name]) for name in ("commands", "notes")}
-    findings = tuple(map(finding_of, item["findings"]))
-    outcome = CheckOutcome(item["outcome"])
-    return Check(**{**item, **lists, "findings": findings, "outcome": outcome})
+    return result.record(data, Review)
