@@ -66,7 +66,7 @@ def resolve(
 
     HarnessError: exit 4 if the tree has no such config, exit 2 if a tool is not installed.
     """
-    with config_source(applied, variant.name, like=_like(variant), stage=stage) as source:
+    with config_source(applied, variant.name, like=variant.like, stage=stage) as source:
         return config.derive(
             FLAVORS[DEFAULT_FLAVOR],
             variant.name,
@@ -115,7 +115,7 @@ def build(
     log_file = make.log_file(variant.name, name)
     begun = time.monotonic()
     error: HarnessError | None = None
-    with checkout(applied, variant.name, like=_like(variant), stage=stage) as worktree:
+    with checkout(applied, variant.name, like=variant.like, stage=stage) as worktree:
         try:
             objects.build(
                 worktree,
@@ -170,15 +170,6 @@ def command(
         VERSION,
         *(targets or _linked(resolved)),
     ]
-
-
-def _like(variant: Variant) -> str:
-    """Return the flavor whose objects a new worktree starts with; "" if none are of use.
-
-    make compiles only those again whose options or symbols differ.
-    """
-    other = variant.llvm or any(word.startswith("ARCH=") for word in variant.settings)
-    return "" if other else DEFAULT_FLAVOR
 
 
 def _linked(resolved: Config) -> tuple[str, ...]:
