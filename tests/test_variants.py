@@ -251,9 +251,7 @@ def test_header_is_judged_in_sources_that_include_it(check: Reviewed) -> None:
     assert record["notes"] == [told]
 
 
-def test_report_of_a_checker_is_found_though_the_object_is_up_to_date(
-    check: Reviewed, tree: Path
-) -> None:
+def test_report_of_a_checker_is_found_on_its_patch(check: Reviewed, tree: Path) -> None:
     tool = tree / "scripts/checker"
     tool.write_text(CHECKER)
     tool.chmod(0o755)
@@ -368,7 +366,7 @@ def test_random_values_and_their_seed_are_told(check: Reviewed, tree: Path) -> N
     assert {one["outcome"] for one in made.values()} == {"pass"}
     notes = {one["notes"][0].partition(": ")[2] for one in made.values()}
     assert notes == {"EXTRA=y", "EXTRA=n"}
-    assert "--checks r" in made[1]["commands"][0]
+    assert "--checks r" in made[1]["commands"][-1]
 
 
 # --- symbols around the changed files --------------------------------------------------------
@@ -494,4 +492,5 @@ def test_row_is_whole(one: Variant) -> None:
     assert one.title.endswith(".")
     assert one.scope is not Scope.KERNEL or one.fragments or one.seed
     assert one.severity in JUDGED
+    assert one.like in {"", *flavors.FLAVORS, *(other.name for other in VARIANTS)}
     assert variant.PRODUCT.keys() | {Scope.SOURCES} == set(Scope)

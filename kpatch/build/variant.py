@@ -14,7 +14,7 @@ from types import MappingProxyType
 from kpatch.build import compiler, config, diagnostics, make, objects
 from kpatch.build.compiler import Compiler
 from kpatch.build.diagnostics import Record
-from kpatch.build.worktree import Worktree, checkout, config_id, config_source, locate
+from kpatch.build.worktree import checkout, config_id, config_source, locate
 from kpatch.errors import HarnessError
 from kpatch.lib import cache, system
 from kpatch.lib.stage import Stage
@@ -66,7 +66,7 @@ def resolve(
 
     HarnessError: exit 4 if the tree has no such config, exit 2 if a tool is not installed.
     """
-    with config_source(applied, variant.name, like=_like(variant), stage=stage) as source:
+    with config_source(applied, variant.name, like=variant.like, stage=stage) as source:
         return config.derive(
             FLAVORS[DEFAULT_FLAVOR],
             variant.name,
@@ -110,14 +110,12 @@ def build(
     does not compile, its errors are in the record then. HarnessError (exit 2) for a tool that is
     missing, or that make refuses.
     """
-    found = tools(variant)
-    argv = _argv(locate(applied, variant.name), variant, found, targets or _linked(resolved), jobs)
-    stage.command(argv)
+    argv = command(applied, variant, resolved, targets=targets, jobs=jobs)
     name = cache.digest((applied.tree.tree_id, applied.delta_id, resolved.config_id, *argv))
     log_file = make.log_file(variant.name, name)
     begun = time.monotonic()
     error: HarnessError | None = None
-    with checkout(applied, variant.name, like=_like(variant), stage=stage) as worktree:
+    with checkout(applied, variant.name, like=variant.like, stage=stage) as worktree:
         try:
             objects.build(
                 worktree,
@@ -153,13 +151,25 @@ def build(
     return Built(record, error, unbuilt, round(time.monotonic() - begun, 3))
 
 
-def _like(variant: Variant) -> str:
-    """Return the flavor whose objects a new worktree starts with; "" if none are of use.
-
-    make compiles only those again whose options or symbols differ.
-    """
-    other = variant.llvm or any(word.startswith("ARCH=") for word in variant.settings)
-    return "" if other else DEFAULT_FLAVOR
+def command(
+    applied: Applied,
+    variant: Variant,
+    resolved: Config,
+    *,
+    targets: Sequence[str] = (),
+    jobs: int,
+) -> list[str]:
+    """Return the make that `build` runs."""
+    where, found = locate(applied, variant.name), tools(variant)
+    return [
+        *("make", "-C", str(where.src), f"O={where.obj}", f"-j{jobs}"),
+        *(["-k"] if variant.scope is Scope.OBJECTS else []),
+        *found.settings,
+        *variant.settings,
+        *objects.FIXED,
+        VERSION,
+        *(targets or _linked(resolved)),
+    ]
 
 
 def _linked(resolved: Config) -> tuple[str, ...]:
@@ -171,21 +181,3 @@ def _linked(resolved: Config) -> tuple[str, ...]:
 def _settings(variant: Variant, found: Compiler) -> tuple[str, ...]:
     """Return the words for make that decide about the config: of gcc it is found in PATH."""
     return (*variant.settings, *(found.settings if variant.llvm else ()))
-
-
-def _argv(
-    where: Worktree,
-    variant: Variant,
-    found: Compiler,
-    targets: Sequence[str],
-    jobs: int,
-) -> list[str]:
-    return [
-        *("make", "-C", str(where.src), f"O={where.obj}", f"-j{jobs}"),
-        *(["-k"] if variant.scope is Scope.OBJECTS else []),
-        *found.settings,
-        *variant.settings,
-        *objects.FIXED,
-        VERSION,
-        *targets,
-    ]

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import functools
-import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 from kpatch.build import coccinelle, touched, variant, worktree
@@ -15,7 +14,6 @@ from kpatch.checks.states import Failure, State, Told
 from kpatch.errors import HarnessError
 from kpatch.model import Applied, Config, Finding
 from kpatch.tables.flavors import DEFAULT_FLAVOR
-from kpatch.tables.paths import PROJECT
 from kpatch.tables.variants import Scope, Variant
 
 MOST_INCLUDERS = 6
@@ -29,13 +27,6 @@ def check(context: Context, chosen: Variant) -> Iterator[Finding]:
     series changes nothing that the variant looks at.
     """
     variant.tools(chosen)
-    context.stage.command(
-        [
-            *(sys.executable, "-m", "kpatch", "check", "--checks", chosen.name),
-            *("--kernel", context.kernel_argument, "--series", context.series_argument),
-        ],
-        cwd=PROJECT,
-    )
     yield from _HOW[chosen.scope](context, chosen)
 
 
@@ -95,6 +86,10 @@ class _Variant:
             config = variant.resolve(tree, self._chosen, values=self._values, stage=context.stage)
         except HarnessError as error:
             return State({}, Failure.of(error))
+        if number and bool(targets) == bool(self._targets):
+            context.stage.command(
+                variant.command(tree, self._chosen, config, targets=targets, jobs=context.jobs)
+            )
         return states.kept(
             context,
             (self._chosen.name, variant.RECIPE, tree.tree.tree_id, tree.delta_id),

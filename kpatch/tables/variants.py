@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 
+from kpatch.tables.flavors import DEFAULT_FLAVOR
 from kpatch.tables.outcomes import CheckOutcome
 
 
@@ -29,7 +30,8 @@ class Variant:
     fragments have to stick; those of the plain flavor may get lost (without ACPI many do).
     ``tools`` maps programs to the Debian packages that have them. ``severity`` is the outcome of a
     new warning. ``llvm``: built with the newest clang instead of gcc. With a ``seed`` the symbols
-    around the changed files get random values.
+    around the changed files get random values. ``like`` is the flavor or variant with whose objects
+    a new worktree starts, "" if none are of use: make compiles again what differs in symbols.
     """
 
     name: str
@@ -41,6 +43,7 @@ class Variant:
     severity: CheckOutcome = CheckOutcome.FAIL
     llvm: bool = False
     seed: int = 0
+    like: str = DEFAULT_FLAVOR
 
 
 VARIANTS: tuple[Variant, ...] = (
@@ -67,6 +70,7 @@ VARIANTS: tuple[Variant, ...] = (
         Scope.OBJECTS,
         severity=CheckOutcome.WARN,
         llvm=True,
+        like="",
     ),
     Variant(
         "coccinelle",
@@ -93,6 +97,7 @@ VARIANTS: tuple[Variant, ...] = (
         Scope.KERNEL,
         settings=("ARCH=i386",),
         fragments=("i386",),
+        like="",
     ),
     Variant(
         "randconfig-1",
@@ -106,5 +111,6 @@ VARIANTS: tuple[Variant, ...] = (
         Scope.KERNEL,
         fragments=("modules",),
         seed=2,
+        like="vfio-modules",
     ),
 )
