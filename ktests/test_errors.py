@@ -83,7 +83,7 @@ def set_irqs(device: vfio.Device, index: int, call: Call) -> str:
 
 def read(eventfd: EventFd) -> int:
     """Wait until the eventfd is readable, then read and return its counter."""
-    assert eventfd.wait(WAIT_SECONDS), "nothing to read"
+    assert eventfd.wakes_up(WAIT_SECONDS), "nothing to read"
     return eventfd.read() or 0
 
 
@@ -130,7 +130,7 @@ def check_queueing(
     """
     with armed(device, ACPI) as eventfd:
         firmware.notify(source.method, 0x81, step=1, count=3)
-        assert eventfd.wait(WAIT_SECONDS)
+        assert eventfd.wakes_up(WAIT_SECONDS)
         check_calls(device, ACPI, eventfd, calls)
         pending = {read(eventfd) for _ in range(3)}
         assert pending == {VALID | 0x81, VALID | 0x82, VALID | 0x83}

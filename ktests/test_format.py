@@ -38,7 +38,7 @@ def hexadecimal(value: int) -> str:
 
 def read(eventfd: EventFd, room: int = 8) -> bytes:
     """Wait until the eventfd is readable, then read ``room`` bytes by os.read() and return them."""
-    assert eventfd.wait(WAIT_SECONDS), "nothing to read"
+    assert eventfd.wakes_up(WAIT_SECONDS), "nothing to read"
     return os.read(eventfd.fileno(), room)
 
 
@@ -127,7 +127,7 @@ def test_loopback_by_bool(eventfd_vmm: OpenEventfdVmm, value: int) -> None:
 def test_loopback_between(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
     vmm = eventfd_vmm("alpha")
     firmware.notify(vmm.device.method, 0x91)
-    assert vmm.eventfd.wait(WAIT_SECONDS)
+    assert vmm.eventfd.wakes_up(WAIT_SECONDS)
     vmm.vfio.loopback()
     got = [read(vmm.eventfd) for _ in range(2)]
     assert got == [word(VALID | 0x91), word(LOOPBACK)], "not added up"

@@ -24,6 +24,7 @@ from ktests.killable_child import KillableChild, Say
 from ktests.mechanism import Mechanism
 from ktests.mechanisms.eventfd import (
     KEPT,
+    READ_SECONDS,
     EventfdVmm,
     overflow,
     take,
@@ -310,7 +311,7 @@ def test_closed_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measur
         # In a full queue the loopback replaces a notification, which is then reported as lost.
         alpha.vfio.loopback()
         while not got or not got[-1] & LOOPBACK:
-            assert eventfd.wait(SECONDS), "the last ones do not come"
+            assert eventfd.wakes_up(READ_SECONDS), "the last ones do not come"
             got += [word for word in (eventfd.read(),) if word is not None]
     burst_result = tally_words(BURST, got)
     burst_result.record(measure)
@@ -353,7 +354,7 @@ def test_end_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, end: str)
     alpha = eventfd_vmm("alpha")
     with burst(firmware, alpha.device):
         # A notification has arrived: the burst is under way.
-        assert alpha.eventfd.wait(SECONDS)
+        assert alpha.eventfd.wakes_up(READ_SECONDS)
         ENDS[end](alpha.vfio)
         left = [alpha.eventfd.read(), alpha.eventfd.read()]
     assert left[0] is not None
@@ -455,7 +456,7 @@ def test_unbind_armed(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, busy: boo
         alpha.vfio.arm(request, vfio.REQ)
         unbinding = Task(alpha.device.unbind)
         try:
-            assert request.wait(SECONDS), "the user is not asked to let go"
+            assert request.wakes_up(READ_SECONDS), "the user is not asked to let go"
             sending = Task(
                 partial(firmware.notify, alpha.device.method, 0x81, count=4096 if busy else 1)
             )
@@ -485,7 +486,7 @@ def test_unplug_armed(port: Port, host: Channel, firmware: Firmware, busy: bool)
         with EventfdVmm(device, firmware, None) as owner, EventFd() as request:
             owner.vfio.arm(request, vfio.REQ)
             host.request("unplug")
-            assert request.wait(SECONDS), "the user is not asked to let go"
+            assert request.wakes_up(READ_SECONDS), "the user is not asked to let go"
             sending = Task(partial(notify, 100 if busy else 1))
             assert owner.read() == Notification(0x81)
             assert port.plugged is not None, "gone while in use"

@@ -121,6 +121,19 @@ def test_wait_ends_by_a_write_or_by_time() -> None:
         assert time.monotonic() - begin >= 0.019
 
 
+def test_a_counter_found_when_the_time_is_up_is_no_wakeup(monkeypatch: pytest.MonkeyPatch) -> None:
+    """`wait` behaves here as on a kernel that wakes up nobody. The host has no such kernel."""
+
+    def wait(_: EventFd, seconds: float | None) -> bool:
+        time.sleep(seconds or 0)
+        return True
+
+    with EventFd(1) as eventfd:
+        assert eventfd.wakes_up(10)
+        monkeypatch.setattr(EventFd, "wait", wait)
+        assert not eventfd.wakes_up(0.01)
+
+
 def test_blocking_read() -> None:
     with EventFd(nonblocking=False) as eventfd:
         threading.Timer(0.05, eventfd.write, (5,)).start()

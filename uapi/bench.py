@@ -33,7 +33,7 @@ class Reader(EventFd):
 
     def word(self) -> int:
         """Wait for the next 64-bit word and return it. BrokenError after SECONDS without one."""
-        if not self.wait(SECONDS):
+        if not self.wakes_up(SECONDS):
             raise BrokenError(f"nothing to read after {SECONDS:g} s")
         word = self.read()
         if word is None:

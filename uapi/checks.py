@@ -92,7 +92,7 @@ def result(call: Callable[[], object]) -> str:
 def _read_size(bench: Bench) -> None:
     reader = bench.armed()
     bench.send()
-    if not reader.wait(SECONDS):
+    if not reader.wakes_up(SECONDS):
         raise BrokenError("nothing to read")
     raw = os.read(reader.fileno(), 64)
     expect("length", len(raw), 8)

@@ -7,6 +7,7 @@ import math
 import os
 import select
 import sys
+import time
 
 from uapi.closing import Closing
 
@@ -63,3 +64,13 @@ class EventFd(Closing):
         # Round up: rounding down to 0 ms would make callers poll in a busy loop.
         ready = poll.poll(None if seconds is None else math.ceil(max(0.0, seconds) * 1000))
         return any(events & select.POLLIN for _, events in ready)
+
+    def wakes_up(self, seconds: float) -> bool:
+        """Wait as `wait` does. Returns False also if the kernel does not wake up this thread.
+
+        poll(2) looks at the counter once more when its time is up (do_poll() in fs/select.c).
+        Therefore `wait` returns True after ``seconds`` if the counter is not 0 and nobody was woken
+        up.
+        """
+        end = time.monotonic() + seconds
+        return self.wait(seconds) and time.monotonic() < end

@@ -66,7 +66,7 @@ def look(site: Site) -> str:
             device.loopback()
         except UapiError as error:
             return f"{seen}, and refuses an eventfd: {error}"
-        if not eventfd.wait(LOOPBACK_SECONDS):
+        if not eventfd.wakes_up(LOOPBACK_SECONDS):
             return f"{seen}, and its loopback gives nothing"
         return f"{seen}, and its loopback reads {eventfd.read():#x}"
 
@@ -89,9 +89,9 @@ def overflow(firmware: Firmware, device: PciDevice, count: int) -> None:
 def take(eventfd: EventFd) -> Notification:
     """Wait for the next notification, read it and return it decoded.
 
-    AssertionError if none becomes readable within `READ_SECONDS`.
+    AssertionError if the kernel does not wake up the test within `READ_SECONDS`.
     """
-    assert eventfd.wait(READ_SECONDS), "nothing to read"
+    assert eventfd.wakes_up(READ_SECONDS), "nothing to read"
     word = eventfd.read()
     assert word is not None, "readable, and nothing to read"
     return decode(word)
@@ -118,7 +118,7 @@ def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list
     """
     firmware.flush_handlers()
     first = take(eventfd)
-    assert eventfd.wait(READ_SECONDS), "the second one does not come"
+    assert eventfd.wakes_up(READ_SECONDS), "the second one does not come"
     return [first, *take_all(firmware, device, eventfd)]
 
 
