@@ -124,7 +124,7 @@ def test_a_line_outside_the_grammar_is_named(line: str) -> None:
 
 
 def test_an_unknown_fragment_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(RequestError, match=r"fragment nonsense.*acpi, core.*vfio"):
+    with pytest.raises(RequestError, match=r"fragment nonsense.*acpi, acpi-off, core.*vfio"):
         fragment.stack(["nonsense"], "7.3")
 
 
