@@ -117,7 +117,7 @@ def test_hostile_guest_changes_nothing(
     # kernel can do that in any cache mode.
     monkeypatch.setattr(qemu, "CACHE", "")
     request = pipeline.Request(
-        series=("base",), tests="test_forged", jobs=os.cpu_count() or 1, limits=Limits(60, 30, 200)
+        series=("base",), tests="test_forged", jobs=os.cpu_count() or 1, limits=Limits(150, 60, 400)
     )
     roots = [*warm(request), *map(Path, USR), KTESTS, virtme.guest_folder(), home]
     before = state(roots)
