@@ -137,7 +137,7 @@ class _Reviewing:
                 self._tools,
                 self._configs,
             )
-            if row.group is not table.QUICK:
+            if row.group is not table.QUICK and "qemu" not in self._tools:
                 context.tool("qemu", pipeline.qemu_version())
             try:
                 findings = tuple(sorted(row.run(context), key=_order))
