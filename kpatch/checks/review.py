@@ -82,8 +82,8 @@ def exit_code(checks: Iterable[Check], fail_on: CheckOutcome) -> ExitCode:
     judged = [check.outcome for check in checks if check.outcome in JUDGED]
     if not judged:
         return ExitCode.NOT_JUDGED
-    worst = max(map(JUDGED.index, judged))
-    return ExitCode.FAIL if worst >= JUDGED.index(fail_on) else ExitCode.PASS
+    bad = JUDGED[JUDGED.index(fail_on) :]
+    return ExitCode.FAIL if any(outcome in bad for outcome in judged) else ExitCode.PASS
 
 
 def _left_out(
