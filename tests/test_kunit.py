@@ -7,6 +7,7 @@ import pytest
 
 from kpatch.checks import kunit
 from kpatch.checks.context import CouldNotRunError
+from kpatch.checks.kunit import Boot, Results
 
 # As lib/kunit of Linux 7.3 prints it, with and without CONFIG_PRINTK_CALLER.
 LOG = """\
@@ -42,13 +43,43 @@ def test_results_of_a_log() -> None:
 
 
 def test_suite_that_fails_and_one_that_does_not_run() -> None:
-    found = list(kunit.judge(["good", "bad", "absent"], kunit.parse(LOG)))
-    assert [one.text for one in found] == [
+    boot = Boot(("good", "bad", "absent"), kunit.parse(LOG))
+    assert [boot.problem(name) for name in ("", "good", "bad", "absent", "another")] == [
+        "",
+        "",
         "KUnit suite bad fails: parameters, last",
         "KUnit suite absent did not run: is its symbol in Kconfig and Makefile?",
+        "",
     ]
 
 
 def test_kernel_without_kunit_is_not_judged() -> None:
     with pytest.raises(CouldNotRunError):
-        list(kunit.judge(["good"], kunit.parse("[    0.800000] vfio: ok\n")))
+        kunit.parse("[    0.800000] vfio: ok\n")
+
+
+def test_suites_that_do_not_build_are_one_problem() -> None:
+    boot = Boot(("good",), failure="a.c:1: unknown type")
+    assert boot.problem("") == "does not build with its KUnit suites: a.c:1: unknown type"
+    assert not boot.problem("good")
+
+
+FAILS, PASSES, ABSENT = (
+    Boot(("bad",), Results({"bad": False}, {"bad": ()})),
+    Boot(("bad",), Results({"bad": True}, {"bad": ()})),
+    Boot(),
+)
+
+
+@pytest.mark.parametrize(
+    ("boots", "first"),
+    [
+        ([PASSES, FAILS, FAILS], 1),
+        ([PASSES, PASSES, FAILS], 2),
+        ([ABSENT, FAILS, FAILS], 1),
+        ([FAILS, ABSENT, FAILS], 2),
+        ([FAILS, FAILS, FAILS], 0),
+    ],
+)
+def test_first_patch_with_the_problem_is_blamed(boots: list[Boot], first: int) -> None:
+    assert kunit.first_bad("bad", len(boots) - 1, boots.__getitem__) == first

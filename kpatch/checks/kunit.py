@@ -9,14 +9,14 @@ Kconfig entry defines. The kernel runs built-in suites during its boot and print
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from kpatch.build import compiler, config, kernel, touched, worktree
 from kpatch.checks import bisect, suite
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
 from kpatch.errors import HarnessError
-from kpatch.model import Finding, Kernel
+from kpatch.model import Applied, Finding, Kernel
 from kpatch.report import write
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.outcomes import ExitCode
@@ -42,49 +42,100 @@ class Results:
     failed: dict[str, tuple[str, ...]]
 
 
+@dataclass(frozen=True)
+class Boot:
+    """A boot of one state with its ``suites``: their results, or why the kernel does not build."""
+
+    suites: tuple[str, ...] = ()
+    results: Results = Results({}, {})
+    failure: str = ""
+
+    def problem(self, suite_name: str) -> str:
+        """Return why the suite does not pass; "" if it does, or is not in this state.
+
+        The name "" stands for the build of all of them.
+        """
+        if not suite_name:
+            return self.failure and f"does not build with its KUnit suites: {self.failure}"
+        if self.failure or suite_name not in self.suites:
+            return ""
+        if suite_name not in self.results.suites:
+            return f"KUnit suite {suite_name} did not run: is its symbol in Kconfig and Makefile?"
+        if self.results.suites[suite_name]:
+            return ""
+        return f"KUnit suite {suite_name} fails: {', '.join(self.results.failed[suite_name])}"
+
+
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each suite of the series that fails, or does not run."""
+    """Yield a finding for each suite of the series that fails or does not run, with its patch.
+
+    CouldNotRunError if a kernel prints no result of KUnit.
+    """
+    count = len(context.patches)
+    last = _boot(context, count)
+    if not last.suites:
+        raise NotApplicableError("the series brings and changes no KUnit suite")
+    context.note(f"suites: {', '.join(last.suites)}")
+    for name in ("", *last.suites):
+        if not (problem := last.problem(name)):
+            continue
+        if first := first_bad(name, count, lambda number: _boot(context, number)):
+            details = last.results.failed.get(name, ())
+            yield Finding(problem, patch=first, details=details)
+        else:
+            context.note(f"so it is on the unpatched kernel, too: {problem}")
+
+
+def first_bad(suite_name: str, count: int, boot: Callable[[int], Boot]) -> int:
+    """Return the number of the first of ``count`` patches since which the suite has a problem.
+
+    ``boot`` returns the boot of the state after so many patches. 0 if the base has the problem.
+    """
+    for number in range(count - 1, -1, -1):
+        if not boot(number).problem(suite_name):
+            return number + 1
+    return 0
+
+
+def _boot(context: Context, number: int) -> Boot:
+    """Return the boot of the state after ``number`` patches; each is booted once in a review."""
+    name = f"{NAME}-{number}"
+    if name not in context.shared:
+        context.shared[name] = _booted(context, name, number)
+    boot = context.shared[name]
+    assert isinstance(boot, Boot)
+    return boot
+
+
+def _booted(context: Context, name: str, number: int) -> Boot:
+    state = context.after(number) if number else context.base
 
     def read(path: str) -> str:
-        return (context.content(context.applied, path) or b"").decode(errors="replace")
+        return (context.content(state, path) or b"").decode(errors="replace")
 
     changed = bisect.touched(context.applied)
     files = [path for path in sorted(changed) if _KUNIT.search(read(path))]
-    suites = [name for path in files for name in _titles(read(path))]
+    suites = tuple(title for path in files for title in _titles(read(path)))
     if not suites:
-        raise NotApplicableError("the series brings and changes no KUnit suite")
-    context.note(f"suites: {', '.join(suites)}")
+        return Boot()
     # A file of tests that another one includes has no line in a Makefile.
-    named = {name for name in touched.symbols(changed, read) if "KUNIT" in name}
+    named = {symbol for symbol in touched.symbols(changed, read) if "KUNIT" in symbol}
     try:
-        built = _kernel(context, sorted(named | touched.guards(files, read)))
+        built = _kernel(context, state, sorted(named | touched.guards(files, read)))
     except HarnessError as error:
         if error.code is not ExitCode.BUILD:
             raise
-        yield Finding(f"does not build with its KUnit suites: {error.cause}")
-        return
-    suite.part(context, built, BOOT, name=NAME)
-    log = (context.output.path / write.console_name(NAME, 1)).read_text(errors="replace")
-    yield from judge(suites, parse(log))
-
-
-def judge(suites: list[str], results: Results) -> Iterator[Finding]:
-    """Yield a finding for each of ``suites`` that failed or did not run.
-
-    CouldNotRunError if no suite ran at all: KUnit was not in the kernel.
-    """
-    if not results.suites:
-        raise CouldNotRunError("the kernel printed no result of KUnit; see console-kunit-1.log")
-    for name in suites:
-        if name not in results.suites:
-            yield Finding(f"KUnit suite {name} did not run: is its symbol in Kconfig and Makefile?")
-        elif not results.suites[name]:
-            cases = results.failed.get(name, ())
-            yield Finding(f"KUnit suite {name} fails: {', '.join(cases)}", details=cases)
+        return Boot(suites, failure=error.cause)
+    suite.part(context, built, BOOT, name=name)
+    log = context.output.path / write.console_name(name, 1)
+    return Boot(suites, parse(log.read_text(errors="replace")))
 
 
 def parse(log: str) -> Results:
-    """Return the results of KUnit in the console log of a boot."""
+    """Return the results of KUnit in the console log of a boot.
+
+    CouldNotRunError if it has none: KUnit was not in the kernel.
+    """
     suites: dict[str, bool] = {}
     failed: dict[str, list[str]] = {}
     cases: list[str] = []
@@ -100,12 +151,13 @@ def parse(log: str) -> Results:
             cases = []
         elif len(match["indent"]) == 4 and found["ok"] == "not ok":
             cases.append(found["name"])
+    if not suites:
+        raise CouldNotRunError("the kernel printed no result of KUnit; see its console log")
     return Results(suites, {name: tuple(names) for name, names in failed.items()})
 
 
-def _kernel(context: Context, symbols: list[str]) -> Kernel:
-    """Return the kernel of the series in the plain flavor with KUnit and ``symbols``."""
-    state = context.applied
+def _kernel(context: Context, state: Applied, symbols: list[str]) -> Kernel:
+    """Return the kernel of ``state`` in the plain flavor with KUnit and ``symbols``."""
     values = dict.fromkeys(["KUNIT", *symbols], "y")
     with worktree.config_source(state, NAME, like=DEFAULT_FLAVOR, stage=context.stage) as source:
         resolved = config.derive(
