@@ -301,7 +301,7 @@ class Pipeline:
                 lambda number: output.file(write.console_name(name, number)),
                 stage=stage,
             )
-        run = _series_run(series, vms)
+        run = series_run(series.name, series.mechanism, vms)
         self.state.runs.append(run)
         self.state.series = [
             replace(info, mechanism=run.mechanism, detected=run.detected)
@@ -314,16 +314,15 @@ class Pipeline:
         return run
 
 
-def _series_run(series: Series, vms: Sequence[VmRun]) -> judge.SeriesRun:
-    """Return a SeriesRun of the VMs of a series, with its mechanism.
+def series_run(name: str, mechanism: str, vms: Sequence[VmRun]) -> judge.SeriesRun:
+    """Return a SeriesRun of the VMs of a series, with the ``mechanism`` that was declared for it.
 
-    It is the declared mechanism, else the detected one. ``detected`` of the result is "" if the
-    mechanism was declared.
+    For UNDETECTED it is the detected one. ``detected`` of the result is "" if it was declared.
     """
-    if series.mechanism != UNDETECTED:
-        return judge.SeriesRun(series.name, series.mechanism, tuple(vms))
+    if mechanism != UNDETECTED:
+        return judge.SeriesRun(name, mechanism, tuple(vms))
     detected = runner.detected(vms) or Detected(UNKNOWN, "the guest did not report a mechanism")
-    return judge.SeriesRun(series.name, detected.mechanism, tuple(vms), detected.how)
+    return judge.SeriesRun(name, detected.mechanism, tuple(vms), detected.how)
 
 
 def run(request: Request, out: Path, progress: Progress) -> result.RunResult:

@@ -12,7 +12,7 @@ import pytest
 from kpatch import pipeline
 from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
-from kpatch.model import Origin, Series, Tree
+from kpatch.model import Tree
 from kpatch.report.result import SeriesInfo
 from kpatch.run.protocol import Detected, Hello, Transcript
 from kpatch.run.vm_run import Ending, VmRun
@@ -148,8 +148,7 @@ def test_only_what_was_looked_for_is_called_detected(
     declared: str, found: Detected | None, mechanism: str, detected: str
 ) -> None:
     told = Transcript(hello=Hello(1, "7.3.4", "3.11.2"), detected=found)
-    one = Series("x", "x.mbox", declared, (Path("x.mbox"),), Origin.MBOX)
-    judged = pipeline._series_run(one, [VmRun(told, (), Ending.DONE)])
+    judged = pipeline.series_run("x", declared, [VmRun(told, (), Ending.DONE)])
     assert (judged.mechanism, judged.detected) == (mechanism, detected)
 
 

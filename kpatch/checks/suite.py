@@ -18,13 +18,12 @@ from kpatch.pipeline import Pipeline, Request
 from kpatch.report import write
 from kpatch.report.result import RunResult
 from kpatch.run import runner
-from kpatch.run.vm_run import VmRun
 from kpatch.series import catalog
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.outcomes import Outcome
 from kpatch.verdict import judge, requirements
-from kpatch.verdict.judge import Judgement, SeenFault, SeriesRun, TestResult
-from ktests.contract import NONE, UNDETECTED, UNKNOWN
+from kpatch.verdict.judge import Judgement, SeenFault, TestResult
+from ktests.contract import NONE, UNDETECTED
 
 
 @dataclass(frozen=True)
@@ -100,13 +99,14 @@ def part(
     flavor = kernel.config.flavor if kernel.config.flavor in FLAVORS else DEFAULT_FLAVOR
     steps = Pipeline(_request(context, flavor, (context.series_argument,)), context.progress)
     setup = steps.machine(kernel, programs or _own(context, kernel))
-    control = kernel.applied.series.mechanism == NONE
+    # A state without the last patches may not show the declared mechanism yet.
+    mechanism = NONE if kernel.applied.series.mechanism == NONE else UNDETECTED
     selection = runner.Selection(
-        NONE if control else UNDETECTED,
+        mechanism,
         expression,
         context.limits,
         FLAVORS[flavor].slowness,
-        detect=not control,
+        detect=mechanism == UNDETECTED,
         excused=excused,
     )
     vms = runner.run(
@@ -115,20 +115,13 @@ def part(
         lambda number: context.output.file(write.console_name(name, number)),
         stage=context.stage,
     )
-    return judge.judge(table(), [_series_run(name, control, vms)], complete=False)
+    return judge.judge(table(), [pipeline.series_run(name, mechanism, vms)], complete=False)
 
 
 def _own(context: Context, kernel: Kernel) -> Selftests | None:
     if not selftests.present(kernel.applied):
         return None
     return selftests.build(kernel, jobs=context.jobs, stage=context.stage)
-
-
-def _series_run(name: str, control: bool, vms: Sequence[VmRun]) -> SeriesRun:
-    if control:
-        return SeriesRun(name, NONE, tuple(vms))
-    detected = runner.detected(vms)
-    return SeriesRun(name, UNKNOWN if detected is None else detected.mechanism, tuple(vms))
 
 
 def _request(context: Context, flavor: str, series: tuple[str, ...]) -> Request:
