@@ -96,6 +96,7 @@ def message(judgement: Judgement, name: str = "layout") -> str:
 def test_a_good_run() -> None:
     judgement = judged(vm())
     assert [test.ok for test in judgement.tests] == [True, True, True]
+    assert [test.requirement for test in judgement.tests] == [LAYOUT, WIDE, BASIC]
     assert judgement.incidents == ()
     assert judgement.exit_code is ExitCode.PASS
     assert judgement.verdict == "pass"
@@ -154,7 +155,7 @@ def test_a_series_without_a_known_mechanism_is_not_judged(mechanism: str, why: s
     assert judgement.exit_code is ExitCode.NOT_JUDGED
     assert judgement.verdict == "not-judged"
     [incident] = judgement.incidents
-    assert (incident.series, incident.outcome) == ("x", Outcome.NOT_JUDGED)
+    assert (incident.series, incident.vm, incident.outcome) == ("x", 0, Outcome.NOT_JUDGED)
     assert incident.message == f"{why}: 2 requirements of mechanisms are left out"
 
 
@@ -304,6 +305,13 @@ def test_a_limit_that_is_none_says_so() -> None:
     assert "passes although “type is u8” is documented as a limit" in message(judgement, "wide")
 
 
+def test_a_test_that_runs_although_it_should_not_says_so() -> None:
+    skipped = replace(TABLE[LAYOUT], skips={"netlink": "no port"})
+    run = SeriesRun("the-series", "netlink", (vm(),))
+    judgement = judge({**TABLE, LAYOUT: skipped}, [run])
+    assert message(judgement) == "runs although it is documented that it cannot\nwhy"
+
+
 def test_a_limit_that_is_not_documented_says_so() -> None:
     judgement = judged(vm({**GOOD, "layout": Outcome.XFAIL}))
     assert message(judgement) == (
@@ -403,12 +411,16 @@ def test_a_test_whose_begin_only_the_console_shows() -> None:
     judgement = judged(vm(PARTIAL, ending=Ending.EXIT, faults=(PANIC,)), REST)
     assert outcome(judgement) == (Outcome.CRASH, False)
     assert judgement.incidents == ()
+    off = replace(fault(), infra=True)
+    judgement = judged(vm(PARTIAL, ending=Ending.TAINTED, faults=(off,)), REST)
+    assert outcome(judgement) == (Outcome.LOST, False), "worse than infra"
 
 
 def test_a_crash_is_not_made_good_by_a_later_vm() -> None:
     crashed = vm(PARTIAL, running="layout", ending=Ending.EXIT, faults=(PANIC,))
     judgement = judged(crashed, vm({"layout": Outcome.PASS, "basic": Outcome.PASS}))
     assert outcome(judgement) == (Outcome.CRASH, False)
+    assert message(judgement) == PANIC.line, "not run once more, and the panic named once"
 
 
 def test_what_was_never_begun_is_lost() -> None:
@@ -520,7 +532,8 @@ def test_nonsense_of_the_guest_is_infra() -> None:
     told = transcript(GOOD)
     broken = Transcript(**{**vars(told), "broken": ("no JSON",)})
     judgement = judged(VmRun(broken, (), Ending.DONE))
-    assert [incident.outcome for incident in judgement.incidents] == [Outcome.INFRA]
+    nonsense = "the guest's records make no sense: no JSON"
+    assert judgement.incidents == (Incident("the-series", 1, Outcome.INFRA, nonsense),)
     assert judgement.exit_code is ExitCode.LOST
 
 
@@ -539,6 +552,7 @@ def test_an_unknown_requirement_is_infra() -> None:
     judgement = judged(VmRun(told, (), Ending.DONE))
     assert outcome(judgement, "new") == (Outcome.INFRA, False)
     assert "REQ-NEW-01" in message(judgement, "new")
+    assert judgement.tests[-1].expected is Outcome.PASS
 
 
 def test_a_requirement_without_test() -> None:
@@ -560,9 +574,7 @@ def test_a_requirement_that_the_base_is_too_old_for() -> None:
     runs = [SeriesRun("s", "netlink", (part,))]
     assert judge(table, runs, base="6.1").exit_code is ExitCode.PASS
     newer = judge(table, runs, base="6.12")
-    assert newer.incidents == (
-        Incident(newer.incidents[0].series, 0, Outcome.INFRA, f"{WIDE} has no test"),
-    )
+    assert newer.incidents == (Incident("s", 0, Outcome.INFRA, f"{WIDE} has no test"),)
 
 
 def test_no_tests_are_no_pass() -> None:

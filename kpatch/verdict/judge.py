@@ -265,7 +265,8 @@ def _complained(word: _Word, faults: Sequence[Fault]) -> _Word:
     return _Word(
         outcome=outcome,
         seconds=word.seconds,
-        message="\n".join([*dict.fromkeys(lines), *([word.message] if word.message else [])]),
+        # The message of a test that a panic ended is one of the lines.
+        message="\n".join(dict.fromkeys([*lines, *([word.message] if word.message else [])])),
         values=word.values,
     )
 
