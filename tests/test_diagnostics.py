@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import pytest
@@ -80,9 +81,18 @@ def test_warnings_belong_to_their_step(source: Path) -> None:
     ]
     assert found["CC drivers/a.o"][0].details == ("    7 |  int unused;", "      |      ^~~~~~")
     assert found["CC drivers/b.o"] == ()
+    assert list(parsed(source, "  CC      /src/drivers/a.o\n")) == ["CC drivers/a.o"]
     assert shown(found["CC [M] drivers/c.o"]) == [
         ("drivers/a.c", 5, "one", "kernel-doc", "function parameter 'x' not described in 'one'")
     ]
+
+
+def test_warnings_before_the_first_step(source: Path) -> None:
+    found = parsed(source, "Kconfig:5:warning: odd\n  CC      drivers/b.o\n")
+    assert {step: shown(warnings) for step, warnings in found.items()} == {
+        "": [("Kconfig", 5, "", "", "odd")],
+        "CC drivers/b.o": [],
+    }
 
 
 def test_sparse_continues_a_warning_in_further_lines(source: Path) -> None:
@@ -97,9 +107,28 @@ def test_sparse_continues_a_warning_in_further_lines(source: Path) -> None:
 def test_warnings_of_objtool_and_modpost(source: Path) -> None:
     found = parsed(source)
     [of_objtool], [of_modpost] = found["OBJTOOL vmlinux.o"], found["MODPOST Module.symvers"]
-    assert (of_objtool.file, of_objtool.function) == ("drivers/a.c", "one")
-    assert of_objtool.identity[3] == "objtool: one: unreachable instruction"
-    assert of_modpost.identity[3].endswith("in reference: one (section: .text)")
+    assert of_objtool.identity == (
+        "drivers/a.c",
+        "one",
+        "",
+        "objtool: one: unreachable instruction",
+    )
+    assert of_modpost.identity == (
+        "",
+        "",
+        "",
+        "WARNING: modpost: vmlinux: section mismatch in reference: one (section: .text)",
+    )
+
+
+@pytest.mark.parametrize(
+    ("object_file", "file"),
+    [("drivers/a.o", "drivers/a.c"), ("/src/drivers/a.o", "drivers/a.c"), ("lib.o", "lib.o")],
+)
+def test_file_of_a_warning_of_objtool(object_file: str, file: str, source: Path) -> None:
+    text = f"  LD      x.o\n{object_file}: warning: objtool: .text: unexpected end of section\n"
+    [found] = parsed(source, text)["LD x.o"]
+    assert (found.file, found.function) == (file, "")
 
 
 @pytest.mark.parametrize(
@@ -114,10 +143,20 @@ def test_warnings_of_objtool_and_modpost(source: Path) -> None:
         (11, ""),
         (14, "two"),
         (18, ""),
+        (20, ""),
     ],
 )
 def test_function_around_a_line(line: int, name: str) -> None:
     assert diagnostics.function_at(SOURCE, line) == name
+
+
+def test_function_that_a_macro_without_a_name_defines() -> None:
+    assert diagnostics.function_at("DEFINE_ONE()\n{\n", 2) == "DEFINE_ONE"
+
+
+def test_source_in_latin_1_is_read(source: Path) -> None:
+    (source / "drivers/a.c").write_bytes(SOURCE.encode().replace(b"unused", b"\xe4", 1))
+    assert parsed(source)["CC drivers/a.o"][0].function == "one"
 
 
 def test_identity_survives_lines_added_elsewhere(source: Path) -> None:
@@ -167,6 +206,21 @@ def test_record_keeps_what_was_not_compiled_again(source: Path) -> None:
     assert sorted(record) == ["CHECK drivers/a.c", "MODPOST Module.symvers", "OBJTOOL vmlinux.o"]
 
 
+def test_record_of_some_objects(source: Path) -> None:
+    found = {step: parsed(source)["MODPOST Module.symvers"] for step in parsed(source)}
+    names = ["drivers/a.o", "drivers/c.o", "vmlinux.o"]
+    part = diagnostics.of_objects(found, names)
+    assert list(part) == ["CC drivers/a.o", "CC [M] drivers/c.o", "CHECK drivers/a.c"]
+    assert part == {step: found[step] for step in part}
+
+
+def test_record_by_identity() -> None:
+    again = dataclasses.replace(A, line=9)
+    found = diagnostics.by_identity({"CC b.o": (A, B), "CC a.o": (again, C)})
+    assert found == {A.identity: A, C.identity: C, B.identity: B}
+    assert list(found) == [A.identity, C.identity, B.identity], "in the order of the steps"
+
+
 def test_record_is_read_as_it_was_written(source: Path, tmp_path: Path) -> None:
     record = diagnostics.renewed({}, parsed(source), source=source)
     path = tmp_path / diagnostics.NAME
@@ -178,11 +232,12 @@ def test_record_is_read_as_it_was_written(source: Path, tmp_path: Path) -> None:
 
 def test_kernel_doc_has_a_check_of_its_own(source: Path) -> None:
     before_7_3 = "drivers/a.c:5: warning: Function parameter or member 'x' not described in 'one'"
+    header = before_7_3.replace("a.c", "a.h")
     other = "drivers/a.c:5:1: warning: odd\nKconfig:5: warning: odd\na.c:5: Warning: odd"
-    text = f"  CC      x.o\n{before_7_3}\n{other}\n{LOG.splitlines()[9]}\n"
+    text = f"  CC      x.o\n{before_7_3}\n{header}\n{other}\n{LOG.splitlines()[9]}\n"
     found = parsed(source, text)["CC x.o"]
     kept = diagnostics.without_kernel_doc({"CC x.o": found})["CC x.o"]
-    assert (len(found), [one.text for one in kept]) == (5, ["odd"] * 3)
+    assert (len(found), [(one.text, one.flag) for one in kept]) == (6, [("odd", "")] * 3)
 
 
 A, B, C = (Diagnostic("a.c", 1, "f", "", text) for text in "abc")
@@ -209,3 +264,7 @@ def test_warning_that_a_later_patch_takes_away() -> None:
 def test_state_that_does_not_build_has_unknown_warnings() -> None:
     assert told((), None, (A,), None, ()) == [(2, 4, "a")]
     assert told((), (A,), None) == [(1, 0, "a")]
+
+
+def test_no_warning_is_new_if_those_of_the_base_are_unknown() -> None:
+    assert told(None, (A,), (A, B)) == told(None) == []
