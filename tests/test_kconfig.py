@@ -119,12 +119,31 @@ def test_a_request_knows_its_line_and_is_written_as_the_kernel_writes_it() -> No
     ],
 )
 def test_a_line_outside_the_grammar_is_named(line: str) -> None:
-    with pytest.raises(RequestError, match=r"bad\.config:2: cannot read"):
+    with pytest.raises(RequestError) as error:
         list(fragment.parse(f"# fine\n{line}\n", name="bad.config"))
+    assert (error.value.what, error.value.cause) == ("bad.config:2", f"cannot read {line!r}")
+
+
+def test_a_version_outside_the_grammar_is_named() -> None:
+    with pytest.raises(RequestError, match="kernel version: 'six' is no kernel version"):
+        fragment.settle([], "six")
+
+
+@pytest.mark.parametrize(("content", "cause"), [(None, "No such file"), (b"\xff", "can't decode")])
+def test_a_fragment_that_cannot_be_read(content: bytes | None, cause: str, tmp_path: Path) -> None:
+    path = tmp_path / "x.config"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RequestError, match=cause) as error:
+        fragment.read(path)
+    assert error.value.what == str(path)
+    assert error.value.hint == "give a readable text file"
 
 
 def test_an_unknown_fragment_is_an_error_that_names_the_known_ones() -> None:
-    with pytest.raises(RequestError, match=r"fragment nonsense.*acpi, acpi-off, core.*vfio"):
+    with pytest.raises(
+        RequestError, match=r"nonsense: there is no such file; .*acpi, acpi-off, core"
+    ):
         fragment.stack(["nonsense"], "7.3")
 
 
@@ -138,7 +157,15 @@ def test_every_flavor_has_its_fragments_and_asks_for_vfio_pci(base: str) -> None
 
 @pytest.mark.parametrize(
     ("asked", "got", "same"),
-    [("0x1", "0x01", True), ("8", "08", True), ("y", "n", False), ("8", '"8"', False)],
+    [
+        ("0x1", "0x01", True),
+        ("0x1", "0x2", False),
+        ("0x1f", "31", True),
+        ("10", "0x10", False),
+        ("8", "08", True),
+        ("y", "n", False),
+        ("8", '"8"', False),
+    ],
 )
 def test_written_values_are_compared_by_meaning(asked: str, got: str, same: bool) -> None:
     assert dotconfig.same(asked, got) is same
@@ -210,16 +237,45 @@ def test_a_transitional_symbol_is_not_offered(tmp_path: Path) -> None:
     assert "no setting does it" in told
 
 
-@pytest.mark.parametrize(("version", "expected"), [("7.3", "0"), ("6.12", "0"), ("6.1", "")])
+@pytest.mark.parametrize(("version", "expected"), [("7.3", "0"), ("6.11", "0"), ("6.10", "")])
 def test_a_number_that_nothing_sets(version: str, expected: str, tmp_path: Path) -> None:
     kconfig = parse("transitional", tmp_path, version=version)
     tree.assign(kconfig, {})
     assert kconfig.syms["OLD_INT"].str_value == expected
 
 
-@pytest.mark.parametrize(("version", "picked"), [("7.3", "EVENTFD"), ("6.1", "NETLINK")])
+@pytest.mark.parametrize(
+    ("version", "picked"), [("7.3", "EVENTFD"), ("6.11", "EVENTFD"), ("6.10", "NETLINK")]
+)
 def test_whether_a_choice_honours_n(version: str, picked: str, tmp_path: Path) -> None:
     assert evaluate("stuck", {"NETLINK": "n"}, tmp_path, version=version)[picked] == "y"
+
+
+# The requested values, and the members that are y.
+CHOICES: tuple[tuple[dict[str, str], set[str]], ...] = (
+    ({}, {"LEFT", "SECOND"}),
+    ({"FIRST": "y"}, {"LEFT", "FIRST"}),
+    ({"ON": "y"}, {"LEFT", "SECOND", "ALONE"}),
+    ({"LEFT": "n"}, {"RIGHT", "SLOW", "SECOND"}),
+    # The pick of the later choice makes the earlier one visible.
+    ({"LEFT": "n", "SLOW": "n"}, {"RIGHT", "QUICK", "SECOND"}),
+)
+
+
+@pytest.mark.parametrize(("asked", "members"), CHOICES)
+def test_members_of_choices(asked: dict[str, str], members: set[str], tmp_path: Path) -> None:
+    got = evaluate("reasons", asked, tmp_path)
+    kconfig = parse("reasons", tmp_path)
+    assert {name for name in got if got[name] == "y" and kconfig.syms[name].choice} == members
+
+
+def test_a_hex_number_that_nothing_sets(tmp_path: Path) -> None:
+    assert evaluate("reasons", {}, tmp_path)["MASK"] == "0x0"
+
+
+def test_quotes_in_a_string_are_kept(tmp_path: Path) -> None:
+    text = '"say \\"b\\""'
+    assert evaluate("mend", {"NAME": text}, tmp_path)["NAME"] == text
 
 
 def test_loading_leaves_the_process_as_it_was(tmp_path: Path) -> None:
@@ -290,6 +346,41 @@ def test_the_cause_and_the_mend(line: str, cause: str, hint: str, tmp_path: Path
 
 
 @pytest.mark.parametrize(
+    ("line", "cause", "remedy"),
+    [
+        ("CONFIG_ALWAYS=n", "the default is y", "drop the request"),
+        ("CONFIG_STAYS_OFF=y", "not met: ON [=n]", "set CONFIG_ON=y"),
+        ('CONFIG_SIZE="many"', '"many" is no int', "ask for a value that it can have"),
+        ("CONFIG_QUICK=y", 'not met: choice "How, on the right" [=n]', "set CONFIG_RIGHT=y"),
+    ],
+)
+def test_the_cause_without_a_select(line: str, cause: str, remedy: str, tmp_path: Path) -> None:
+    kconfig, asked = parse("reasons", tmp_path), requests(line)
+    [request] = asked.values()
+    tree.allnoconfig(kconfig, {request.symbol: request.value})
+    got = tree.values(kconfig).get(request.symbol)
+    told = explain.stuck(kconfig, request, got=got, requested=asked)
+    assert f"  cause       {cause}\n" in told
+    assert f"  remedy      {remedy}" in told
+
+
+@pytest.mark.parametrize(
+    ("now", "symbol", "value"),
+    [
+        ("FRIEND=y", "POLITE", "y: implied by FRIEND"),
+        ("ON=y FRIEND=y", "BOTH", "y: the default is ON [=y] && FRIEND [=y]"),
+        ("", "SECOND", "y: its choice has picked SECOND"),
+        ("SECOND=y", "SECOND", "y: its choice has picked SECOND, the .config has it"),
+        ("", "ALONE", "n: not met: ON [=n]"),
+    ],
+)
+def test_where_a_value_comes_from(now: str, symbol: str, value: str, tmp_path: Path) -> None:
+    kconfig = parse("reasons", tmp_path)
+    tree.allnoconfig(kconfig, dict(word.split("=") for word in now.split()))
+    assert f"  value       {value}\n" in explain.explanation(kconfig, symbol)
+
+
+@pytest.mark.parametrize(
     ("now", "symbol", "value", "settings"),
     [
         ("", "IS_Y", "y", "A=y IS_Y=y"),
@@ -313,6 +404,10 @@ def test_the_cause_and_the_mend(line: str, cause: str, hint: str, tmp_path: Path
         ("", "NAME", "that", "NAME=that"),
         ("A=y", "A", "n", "A=n"),
         ("MODULES=n", "A", "m", "MODULES=y A=m"),
+        ("NEEDS_FLOOR=y", "FLOOR", "m", "NEEDS_FLOOR=m FLOOR=m"),
+        ("NEEDS_HIDDEN=y", "HIDDEN_FLOOR", "n", "NEEDS_HIDDEN=n A=m HIDDEN_FLOOR=n"),
+        ("B=m WITH_B=m", "WITH_B", "n", "WITH_B=n"),
+        ("", "ONLY_ONE", "y", "A=y ONLY_ONE=y"),
     ],
 )
 def test_what_there_is_to_set(
@@ -336,6 +431,18 @@ def _but_choice(given: Mapping[str, str]) -> dict[str, str]:
 def test_what_a_command_prints_is_one_line(tmp_path: Path) -> None:
     """As in the kernel's conf (expand_string() in scripts/kconfig/preprocess.c)."""
     assert parse("mend", tmp_path).syms["VERSION_TEXT"].str_value == "one two"
+
+
+def test_a_command_gets_the_source_and_keeps_its_blanks(tmp_path: Path) -> None:
+    sources = []
+
+    def shell(command: str, *, source: Path) -> str:
+        sources.append(source)
+        return "one\ntwo \n\n"
+
+    kconfig = tree.load(DATA / "mend", version="7.3", environment={}, cwd=tmp_path, shell=shell)
+    assert kconfig.syms["VERSION_TEXT"].str_value == "one two "
+    assert sources == [DATA / "mend"]
 
 
 def test_no_modules_is_a_cause(tmp_path: Path) -> None:
@@ -372,6 +479,13 @@ def test_an_unknown_symbol_is_an_error_that_names_near_ones(tmp_path: Path) -> N
         explain.explanation(kconfig, "SELECTS")
     with pytest.raises(RequestError, match="no known one is near"):
         explain.explanation(kconfig, "COMPILE_TEST")
+    kconfig = parse("mend", tmp_path)
+    with pytest.raises(RequestError) as error:
+        explain.explanation(kconfig, "NOT")
+    assert error.value.hint.endswith(": IS_NOT_Y, NOT_BOTH, UNLESS_NOT"), "the shortest first"
+    with pytest.raises(RequestError) as error:
+        explain.explanation(kconfig, "USER")
+    assert error.value.hint.count("USER") == 6, "three near ones, three that contain it"
 
 
 # The requests, the symbol that is asked about, and the explanation of its value. The numbers are
@@ -409,6 +523,14 @@ HELD = (
         "-5: asked for at test.config:2 as -9; the range -5 to 5 (Kconfig:51) makes it -5",
     ),
     (("CONFIG_INNER=2",), "INNER", "not in the .config: not met: WIDE [=n]"),
+    (("CONFIG_BELOW=0x010",), "BELOW", "0x010: asked for at test.config:1"),
+    (("CONFIG_BELOW=0x0ff",), "BELOW", "0x0ff: asked for at test.config:1"),
+    (("CONFIG_OUTER=0",), "OUTER", "0: asked for at test.config:1"),
+    (
+        ("CONFIG_OUTER=60", "CONFIG_LOWER=70"),
+        "OUTER",
+        "50: asked for at test.config:1 as 60; the range 0 to LOWER [=50] (Kconfig:58) makes it 50",
+    ),
 )
 
 
@@ -560,6 +682,7 @@ EVERYWHERE = (
     ("stuck", {"EVENTFD": "n", "NETLINK": "n"}),
     ("stuck", {"EXPERT": "y", "BUS": "y", "NOTIFY": "y", "DRIVER": "y", "QUEUE": "9"}),
     *(("ranges", dict(line[7:].split("=") for line in lines)) for lines, _, _ in HELD),
+    *(("reasons", asked) for asked, _ in CHOICES),
 )
 
 
