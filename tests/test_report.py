@@ -125,7 +125,25 @@ ABORTED = RunResult(
     seconds=1.0,
     error=ErrorInfo("series netlink, patch 1/1", "hunk 2 does not apply", "rebase it", "hunk"),
 )
-RUNS = {"good": GOOD, "bad": BAD, "aborted": ABORTED}
+UNJUDGED = dataclasses.replace(
+    GOOD,
+    exit_code=ExitCode.NOT_JUDGED,
+    series=(
+        GOOD.series[0],
+        dataclasses.replace(
+            GOOD.series[1],
+            mechanism="undetected",
+            config_id="c0ffee",
+            warnings=(
+                result.WarningInfo("drivers/a.c", 7, "unused x", new=True),
+                result.WarningInfo("drivers/a.c", None, "unused y", new=False),
+            ),
+        ),
+    ),
+    tests=(*GOOD.tests[:2], case("test_new", "netlink", Outcome.PASS, requirement="REQ-NEW-01")),
+    incidents=(Incident("netlink", 0, Outcome.NOT_JUDGED, "no mechanism was detected"),),
+)
+RUNS = {"good": GOOD, "bad": BAD, "aborted": ABORTED, "unjudged": UNJUDGED}
 
 
 def shown(run: RunResult) -> str:
@@ -212,6 +230,23 @@ def test_a_cell_shows_the_worst(outcomes: tuple[str, ...], expected: Outcome, sh
     assert tables.cell(run, "REQ-EVT-01", "netlink").plain == shown
 
 
+@pytest.mark.parametrize(
+    ("outcome", "expected", "colour"),
+    [
+        (Outcome.PASS, Outcome.PASS, "green"),
+        (Outcome.XFAIL, Outcome.XFAIL, "yellow"),
+        (Outcome.FAIL, Outcome.FAIL, "dim"),
+        (Outcome.SKIP, Outcome.SKIP, ""),
+        (Outcome.FAIL, Outcome.PASS, "bold red"),
+        (None, None, "dim"),
+    ],
+)
+def test_the_colour_of_a_cell(outcome: Outcome | None, expected: Outcome, colour: str) -> None:
+    tests = (case("test", "netlink", outcome, expected),) if outcome else ()
+    run = dataclasses.replace(GOOD, tests=tests)
+    assert tables.cell(run, "REQ-EVT-01", "netlink").style == colour
+
+
 def test_an_incident_of_a_series_names_no_vm() -> None:
     incidents = (
         Incident("netlink", 0, Outcome.INFRA, "REQ-EVT-05 has no test"),
@@ -220,7 +255,7 @@ def test_an_incident_of_a_series_names_no_vm() -> None:
     lines = tables.render(dataclasses.replace(GOOD, incidents=incidents)).splitlines()
     assert "netlink: infra: REQ-EVT-05 has no test" in lines
     [lost] = [line for line in lines if line.startswith("netlink VM 2: lost: xxx")]
-    assert len(lost) < 1000, "and no more of it than fits"
+    assert lost.count("x") < tables.MESSAGE_WIDTH, "and no more of it than fits"
 
 
 def test_the_table_tells_warnings_of_every_series() -> None:
@@ -318,6 +353,29 @@ def test_the_table_does_not_drown_in_warnings() -> None:
     lines = [line for line in shown(dataclasses.replace(GOOD, series=series)).splitlines() if line]
     at = lines.index("netlink: new warning: a.c:99: unused")
     assert lines[at + tables.WARNINGS] == "netlink: 80 warnings more, in result.json"
+    long = result.WarningInfo("a.c", 1, "unused " + "x" * 1000, new=True)
+    series = (dataclasses.replace(series[0], warnings=(*many[: tables.WARNINGS - 1], long)),)
+    text = shown(dataclasses.replace(GOOD, series=series))
+    assert "warnings more" not in text
+    assert max(len(line) for line in text.splitlines() if "unused" in line) < 200
+
+
+def test_every_warning_of_the_base_excuses_one() -> None:
+    said = [CompilerMessage(None, None, "no rule")] * 3
+    found = result.warnings_of(said, {"": ["no rule", "no rule"]})
+    assert [(it.file, it.new) for it in found] == [("", False), ("", False), ("", True)]
+
+
+def test_the_error_of_a_run_is_kept_whole() -> None:
+    error = HarnessError("series x", "does not apply", hint="rebase it", details="hunk")
+    assert result.error_of(error) == ErrorInfo("series x", "does not apply", "rebase it", "hunk")
+
+
+def test_a_result_is_json_that_a_person_can_read() -> None:
+    text = result.dump(dataclasses.replace(GOOD, flavor="größe"))
+    assert '\n  "flavor": "größe",\n' in text
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        result.dump(dataclasses.replace(GOOD, seconds=float("nan")))
 
 
 def test_the_schema_knows_the_tables() -> None:
@@ -358,6 +416,15 @@ def test_a_bad_result_is_refused(content: bytes, tmp_path: Path) -> None:
         result.load(tmp_path / "result.json")
 
 
+def test_a_result_that_is_not_there(tmp_path: Path) -> None:
+    with pytest.raises(HarnessError) as error:
+        result.load(tmp_path / "result.json")
+    assert error.value.what == str(tmp_path / "result.json")
+    assert error.value.cause == "No such file or directory"
+    assert error.value.hint == "run the tests again"
+    assert error.value.code is ExitCode.LOST
+
+
 # junit.xml
 
 
@@ -386,6 +453,14 @@ def test_junit_of_a_bad_run(tmp_path: Path) -> None:
 def test_junit_of_an_aborted_run(tmp_path: Path) -> None:
     document = junit(ABORTED, tmp_path)
     assert (document.tests, document.errors) == (1, 1)
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_junit_golden(name: str) -> None:
+    root = ElementTree.fromstring(write.FORMATS["junit.xml"](RUNS[name]))  # noqa: S314 - ours
+    ElementTree.indent(root)
+    shown = ElementTree.tostring(root, encoding="unicode") + "\n"
+    assert shown == (DATA / f"{name}.junit.xml").read_text()
 
 
 # results.ktap
@@ -503,6 +578,11 @@ def test_a_requirement_without_test_is_shown_in_a_whole_suite_only() -> None:
     whole = dataclasses.replace(GOOD, requirements=new)
     assert re.search(r"^REQ-NEW-01 +- +- ", shown(whole), re.MULTILINE)
     assert "REQ-NEW-01" not in shown(dataclasses.replace(whole, selection="layout"))
+
+
+def test_there_is_no_table_without_tests() -> None:
+    assert "requirement  control" in shown(GOOD)
+    assert "requirement  control" not in shown(dataclasses.replace(GOOD, tests=()))
 
 
 # commands.txt
