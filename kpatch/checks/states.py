@@ -133,7 +133,7 @@ def _read(file: Path) -> State | None:
             failure and Failure(failure["cause"], tuple(failure["details"])),
             tuple(content["unbuilt"]),
         )
-    except (OSError, ValueError, TypeError, KeyError):
+    except (OSError, ValueError, TypeError, KeyError, AttributeError):
         return None
 
 
