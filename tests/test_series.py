@@ -8,6 +8,7 @@ import functools
 import hashlib
 import os
 import quopri
+import re
 import stat
 import subprocess
 from collections.abc import Callable
@@ -212,6 +213,24 @@ def test_the_delta_id_names_the_content(author: Author, applier: Applier) -> Non
     assert applier(author.export(1)).delta_id != first.delta_id
 
 
+def test_the_state_after_some_patches(author: Author, applier: Applier) -> None:
+    for number in (1, 2):
+        author.write(f"{number}.c", f"int a{number};\n")
+        author.commit(f"add {number}.c")
+    whole = applier(author.export(2))
+    first, none = apply.after(whole, 1), apply.after(whole, 0)
+    assert [patch.subject for patch in first.patches] == ["add 1.c"]
+    assert first.changes == whole.steps[0] == (Change("1.c", b"int a1;\n"),)
+    assert first.delta_id == apply.delta_id(first.changes) != whole.delta_id
+    assert first.steps == whole.steps[:1]
+    assert (none.patches, none.changes, none.steps) == ((), (), ())
+    assert none.delta_id == apply.delta_id(())
+    assert apply.after(whole, 2) == whole
+    assert apply.posted(whole.series).patches == whole.patches
+    assert apply.selected_id(whole, re.compile(r"1\.c")) == first.delta_id
+    assert apply.selected_id(whole, re.compile("1")) == none.delta_id, "the whole path matches"
+
+
 def test_the_control_changes_nothing(applier: Applier) -> None:
     applied = applier()
     assert (applied.subjects, applied.changes) == ((), ())
@@ -334,6 +353,7 @@ def test_a_rejected_hunk_is_named(author: Author, applier: Applier, tree: Tree) 
 
 
 def test_a_rejected_hunk_of_another_encoding_is_told(tree: Tree, applier: Applier) -> None:
+    (tree.path / "drivers/vfio/main.c").write_bytes(b"gr\xfcn oder nicht\nnext\n")
     diff = b"--- a/drivers/vfio/main.c\n+++ b/drivers/vfio/main.c\n@@ -1 +1 @@\n-gr\xfcn\n+x\n"
     mbox = tree.path.parent / "latin1.mbox"
     head = HEADER.replace("---\n", "").encode()
@@ -343,6 +363,29 @@ def test_a_rejected_hunk_of_another_encoding_is_told(tree: Tree, applier: Applie
     error = refused(lambda: applier(mbox), ExitCode.APPLY)
     assert "drivers/vfio/main.c, hunk 1 at line 1" in str(error)
     assert "+x" in error.details
+    there = error.details.partition("The tree has there instead:")[2]
+    assert there == "\n     1 gr\ufffdn oder nicht"
+
+
+def test_a_rejected_hunk_of_a_file_whose_name_git_quotes(
+    author: Author, applier: Applier, tree: Tree
+) -> None:
+    (tree.path / "größe.c").write_text("int other;\n")
+    author.write("größe.c", "int a;\n")
+    author.commit("add it")
+    author.write("größe.c", "int b;\n")
+    author.commit("change it")
+    error = refused(lambda: applier(author.export(1)), ExitCode.APPLY)
+    assert error.cause == "does not apply to 7.3.4: größe.c, hunk 1 at line 1"
+    assert "patch failed: größe.c:1" in error.details
+
+
+def test_a_link_that_is_a_file_in_the_tree(mail: Callable[[str], Path], applier: Applier) -> None:
+    name = "drivers/vfio/old.c"
+    diff = f"diff --git a/{name} b/{name}\nindex 1111111..2222222 120000\n"
+    diff += f"--- a/{name}\n+++ b/{name}\n@@ -1,2 +1 @@\n-int old;\n int two;\n"
+    error = refused(lambda: applier(mail(diff)), ExitCode.APPLY)
+    assert error.cause == f"does not apply to 7.3.4: {name}: wrong type"
 
 
 def test_a_damaged_diff_says_where(mail: Callable[[str], Path], applier: Applier) -> None:
@@ -375,7 +418,9 @@ def test_an_applied_patch_is_recognised(author: Author, applier: Applier, tree: 
     mbox = author.export(1)
     (tree.path / "drivers/vfio/main.c").write_text(LINES.replace("line 5\n", "five\n"))
     error = refused(lambda: applier(mbox), ExitCode.APPLY)
-    assert "patch 1/1 (spell five): is in 7.3.4 already" in str(error)
+    assert str(error).endswith(
+        "patch 1/1 (spell five): is in 7.3.4 already; leave it out, or choose an older KERNEL"
+    )
 
 
 # --- mail that is not acceptable --------------------------------------------------------------
@@ -561,7 +606,7 @@ def test_the_control_is_a_series(carried: Path) -> None:
     assert control.origin is Origin.CONTROL and control.origin.trusted
 
 
-@pytest.mark.parametrize("name", ["nettlink", "unfinished", ""])
+@pytest.mark.parametrize("name", ["nettlink", "unfinished", "eventfd", ""])
 def test_unknown_names_list_the_known(carried: Path, name: str) -> None:
     error = refused(lambda: catalog.load(name, "7.3", folder=carried))
     assert str(error) == (
@@ -577,6 +622,9 @@ def test_unknown_names_list_the_known(carried: Path, name: str) -> None:
         ("base.mbox", "base.mbox"),
         ("netlink.patch", "netlink.patch"),
         ("RFC_v2.1", "RFC_v2"),
+        ("v1.2.mbox", "v1.2"),
+        ("v1.2.mbox.gz", "v1.2"),
+        ("X.mbox", "X"),
         ("no-suffix", "no-suffix"),
         ("- .mbox", "series"),
         (f"{'x' * 100}.mbox", "x" * 80),
