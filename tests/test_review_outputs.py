@@ -20,8 +20,8 @@ from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
 from kpatch.model import Finding
 from kpatch.report import kcidb as run_kcidb
+from kpatch.report import kcidb_objects, result
 from kpatch.report import ktap as run_ktap
-from kpatch.report import result
 from kpatch.report.output_dir import open_output_dir
 from kpatch.report.review import (
     gitlab,
@@ -417,6 +417,67 @@ def test_kcidb_accepts_the_report(name: str) -> None:
     checkouts, builds = ({one["id"] for one in data[kind]} for kind in ("checkouts", "builds"))
     assert {build["checkout_id"] for build in data["builds"]} <= checkouts
     assert {test["build_id"] for test in data["tests"]} <= builds
+
+
+KERNEL = result.KernelInfo("7.3.4", "git", "t" * 16, {"commit": "ab" * 20})
+
+
+def test_kcidb_checkout() -> None:
+    source = kcidb_objects.Source(KERNEL, "d1", "by\x07 netlink", "now", ("1", "2"), "m@x.org")
+    made = kcidb_objects.checkout(source)
+    assert made == {
+        "id": kcidb_objects.identifier("checkout", "t" * 16, "d1", "now"),
+        "origin": "vfio_acpi",
+        "comment": "Linux 7.3.4, by netlink",
+        "start_time": "now",
+        "valid": True,
+        "misc": {"tree_id": "t" * 16, "delta_id": "d1"},
+        "git_commit_hash": "ab" * 20,
+        "patchset_hash": hashlib.sha256(b"1\n2\n").hexdigest(),
+        "message_id": "m@x.org",
+    }
+    released = dataclasses.replace(KERNEL, origin={"commit": "v7.3"})
+    least = kcidb_objects.checkout(kcidb_objects.Source(released, "", "base", "now"))
+    assert least.keys() == made.keys() - {"git_commit_hash", "patchset_hash", "message_id"}
+    unpatched = kcidb_objects.checkout(kcidb_objects.Source(KERNEL, "", "base", "now", ()))
+    assert unpatched["patchset_hash"] == ""
+
+
+def test_kcidb_build() -> None:
+    made = kcidb_objects.build("c:1", config="plain", config_id="f00", compiler="gcc\n12")
+    assert made == {
+        "id": kcidb_objects.identifier("build", "c:1", "plain", "f00"),
+        "checkout_id": "c:1",
+        "origin": "vfio_acpi",
+        "architecture": "x86_64",
+        "compiler": "gcc",
+        "config_name": "plain",
+        "misc": {"config_id": "f00"},
+    }
+
+
+def test_kcidb_test() -> None:
+    made = kcidb_objects.test("b:1", "a.b", key="k", status="PASS", log="x" * 20000, seconds=0)
+    assert made == {
+        "id": kcidb_objects.identifier("test", "b:1", "a.b", "k"),
+        "build_id": "b:1",
+        "origin": "vfio_acpi",
+        "path": "a.b",
+        "status": "PASS",
+        "comment": "k",
+        "log_excerpt": "x" * kcidb_objects.EXCERPT,
+        "duration": 0,
+    }
+    least = kcidb_objects.test("b:1", "a.b", key="k", status="PASS", log="")
+    assert least.keys() == made.keys() - {"log_excerpt", "duration"}
+
+
+def test_kcidb_names() -> None:
+    digest = hashlib.sha256(b"a\0b").hexdigest()
+    assert kcidb_objects.identifier("a", "b") == f"vfio_acpi:{digest[:32]}"
+    assert (
+        kcidb_objects.path("REQ-EVT-01", "X: a.b", "_x_", "[0]", "..") == "REQ-EVT-01.X_a_b.x.0._"
+    )
 
 
 def statuses(report: str) -> dict[str, str]:
