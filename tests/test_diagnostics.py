@@ -207,10 +207,11 @@ def test_record_keeps_what_was_not_compiled_again(source: Path) -> None:
 
 
 def test_record_of_some_objects(source: Path) -> None:
-    found = {step: parsed(source)["MODPOST Module.symvers"] for step in parsed(source)}
-    names = ["drivers/a.o", "drivers/c.o", "vmlinux.o"]
-    part = diagnostics.of_objects(found, names)
+    steps = [*parsed(source), "CC drivers/a.b.o"]
+    found = dict.fromkeys(steps, parsed(source)["MODPOST Module.symvers"])
+    part = diagnostics.of_objects(found, ["drivers/a.o", "drivers/c.o", "vmlinux.o"])
     assert list(part) == ["CC drivers/a.o", "CC [M] drivers/c.o", "CHECK drivers/a.c"]
+    assert list(diagnostics.of_objects(found, ["drivers/a.b.o"])) == ["CC drivers/a.b.o"]
     assert part == {step: found[step] for step in part}
 
 

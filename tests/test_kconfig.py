@@ -107,6 +107,7 @@ def test_a_request_knows_its_line_and_is_written_as_the_kernel_writes_it() -> No
     "line",
     [
         "CONFIG_X",
+        " CONFIG_X=y",
         "X=y",
         "CONFIG_X=yes",
         'CONFIG_X="open',
@@ -169,6 +170,10 @@ def test_every_flavor_has_its_fragments_and_asks_for_vfio_pci(base: str) -> None
 )
 def test_written_values_are_compared_by_meaning(asked: str, got: str, same: bool) -> None:
     assert dotconfig.same(asked, got) is same
+
+
+def test_blanks_at_the_end_of_a_line_do_not_count() -> None:
+    assert dotconfig.parse("CONFIG_A=y \r\n CONFIG_B=y\n") == {"A": "y"}
 
 
 # The three constructs
@@ -481,8 +486,8 @@ def test_an_unknown_symbol_is_an_error_that_names_near_ones(tmp_path: Path) -> N
         explain.explanation(kconfig, "COMPILE_TEST")
     kconfig = parse("mend", tmp_path)
     with pytest.raises(RequestError) as error:
-        explain.explanation(kconfig, "NOT")
-    assert error.value.hint.endswith(": IS_NOT_Y, NOT_BOTH, UNLESS_NOT"), "the shortest first"
+        explain.explanation(kconfig, "OOR")
+    assert error.value.hint.endswith(": FLOOR, NEEDS_FLOOR, HIDDEN_FLOOR"), "the shortest first"
     with pytest.raises(RequestError) as error:
         explain.explanation(kconfig, "USER")
     assert error.value.hint.count("USER") == 6, "three near ones, three that contain it"
@@ -556,8 +561,8 @@ def test_which_range_counts(wide: str, counting: str, tmp_path: Path) -> None:
 
 OLD = {
     "7.3": "64: the .config has it as 99; the range 1 to 64 (Kconfig:6) makes it 64",
-    "6.12": "64: the .config has it as 99; the range 1 to 64 (Kconfig:6) makes it 64",
-    "6.1": "20: the .config has it as 99, out of its range, which does not count; "
+    "6.11": "64: the .config has it as 99; the range 1 to 64 (Kconfig:6) makes it 64",
+    "6.10": "20: the .config has it as 99, out of its range, which does not count; "
     "the default is 20",
 }
 
@@ -568,6 +573,12 @@ def test_a_number_of_a_config_that_is_out_of_its_range(version: str, tmp_path: P
     tree.assign(kconfig, {"INSIDE": "99", "FREE": "7"})
     assert f"  value       {OLD[version]}\n" in explain.explanation(kconfig, "INSIDE")
     assert "  value       7: the .config has it\n" in explain.explanation(kconfig, "FREE")
+
+
+def test_a_range_up_to_a_number_that_is_out_of_its_own_range(tmp_path: Path) -> None:
+    kconfig = parse("ranges", tmp_path)
+    tree.assign(kconfig, {"OUTER": "60", "LOWER": "70"})
+    assert (kconfig.syms["OUTER"].str_value, kconfig.syms["LOWER"].str_value) == ("50", "50")
 
 
 def test_a_file_in_latin_1_is_read_as_conf_does(tmp_path: Path) -> None:
@@ -655,6 +666,7 @@ def test_conf_itself_means_the_same_by_an_old_number(parsed: Parsed, tmp_path: P
     copy = parsed.out / "ranges.Kconfig"
     copy.write_text((DATA / "ranges/Kconfig").read_text())
     old = "CONFIG_INSIDE=99\nCONFIG_BELOW=0x1\nCONFIG_LIMITED=60\nCONFIG_FREE=7\n"
+    old += "CONFIG_OUTER=60\nCONFIG_LOWER=70\n"
     (parsed.out / ".config").write_text(old)
     setting = f"KBUILD_KCONFIG={copy}"
     argv = conf.command("olddefconfig", setting, source=parsed.source, out=parsed.out)

@@ -565,6 +565,7 @@ def test_a_narrow_terminal_cuts_nothing_but_sentences(
         assert line.split()[:5] == " ".join(row).split()
         assert len(line) <= columns
     assert ("A long" in shown) is (columns >= 98)
+    assert ("…" in shown) is (columns == 98), "only a sentence that is cut says so"
 
 
 def test_a_plain_table_does_not_depend_on_the_terminal(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,7 @@ import pytest
 from kpatch.errors import HarnessError
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict import requirements
+from kpatch.verdict.requirements import Requirement
 
 GOOD = """
 [REQ-EVT-05]
@@ -38,8 +39,12 @@ def table(folder: Path, text: str) -> Path:
 def test_load(tmp_path: Path) -> None:
     loaded = requirements.load(table(tmp_path, GOOD))
     assert list(loaded) == ["REQ-EVT-05", "REQ-KRN-01", "REQ-NEW-01"]
-    assert loaded["REQ-EVT-05"].needs == ("netlink", "eventfd")
-    assert loaded["REQ-EVT-05"].limits == {"netlink": "type is u8"}
+    assert loaded["REQ-EVT-05"] == Requirement(
+        id="REQ-EVT-05",
+        text="All 32 bits of a value arrive.",
+        needs=("netlink", "eventfd"),
+        limits={"netlink": "type is u8"},
+    )
 
 
 @pytest.mark.parametrize(
