@@ -493,7 +493,10 @@ def test_diffs_that_mail_damaged(
 ) -> None:
     error = refused(lambda: apply(mail("[PATCH] source: change", diff, headers=headers)), code)
     assert re.search(cause, error.cause)
+    assert error.what == "series t, patch 1/1 (source: change)"
     assert "rebase" not in error.hint
+    if "is damaged" in cause:
+        assert "corrupt patch" in error.details, "what git says is kept"
 
 
 def test_a_patch_for_another_tree_is_to_be_rebased(apply: Applier) -> None:
