@@ -465,16 +465,26 @@ def test_what_is_no_mailbox(applier: Applier, tmp_path: Path, content: bytes, ca
         ".git/config",
         "drivers/.GIT/hooks/post-checkout",
         "drivers/./x",
-        "x" * 300,
+        "x" * 256,
+        "d/" * 2000 + "x",
     ],
 )
 def test_hostile_paths(
     mail: Callable[[str], Path], applier: Applier, tmp_path: Path, path: str
 ) -> None:
     before = fingerprint(tmp_path / "pristine")
-    assert "not one inside a kernel tree" in str(refused(lambda: applier(mail(new_file(path)))))
+    error = refused(lambda: applier(mail(new_file(path))))
+    shown = repr(path)[:200]
+    assert error.cause == f"has the path {shown}, which is not one inside a kernel tree"
+    assert error.what.startswith("series test, patch 1/1 (")
+    assert error.hint == "do not apply this patch anywhere before you know why"
     assert fingerprint(tmp_path / "pristine") == before
     assert not (tmp_path / "outside").exists()
+
+
+@pytest.mark.parametrize("path", ["x" * 255, "d/" * 1999 + "xx"])
+def test_the_longest_paths(mail: Callable[[str], Path], applier: Applier, path: str) -> None:
+    assert [change.path for change in applier(mail(new_file(path))).changes] == [path]
 
 
 @pytest.mark.parametrize("name", [r"a\nb", r"a\033[2J", r"a\377"])
