@@ -430,6 +430,8 @@ diff --git a/source.c b/source.c
         (WITH_GIT.replace("a/source", "source").replace("b/source", "source"), ""),
         (CHANGE.replace("a/source", "source").replace("b/source", "source"), ""),
         (WITH_GIT.replace("a/source", "i/source").replace("b/source", "w/source"), ""),
+        (CHANGE.replace("b/source", "a/source"), ""),
+        (CHANGE.replace("a/source", "b/source"), ""),
         (WITH_GIT.replace("\n ", "\n  "), FLOWED),
         (WITH_GIT.replace("\n ", "\n  "), FLOWED.replace("=flowed", '="flowed"; delsp=yes')),
         (WITH_GIT, FLOWED),
