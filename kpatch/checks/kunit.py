@@ -22,6 +22,10 @@ from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.outcomes import ExitCode
 
 NAME = "kunit"
+SYMBOLS = ("KUNIT", "KUNIT_DEFAULT_ENABLED", "KUNIT_AUTORUN_ENABLED")
+"""What runs the suites at boot. Kconfig's defaults are lost, since the flavors start from
+allnoconfig; older kernels (6.12) have no KUNIT_AUTORUN_ENABLED, and run them without."""
+
 BOOT = "REQ-INT-07"
 """A test that runs after the boot, so that the boot is known to have ended."""
 
@@ -158,7 +162,7 @@ def parse(log: str) -> Results:
 
 def _kernel(context: Context, state: Applied, symbols: list[str]) -> Kernel:
     """Return the kernel of ``state`` in the plain flavor with KUnit and ``symbols``."""
-    values = dict.fromkeys(["KUNIT", *symbols], "y")
+    values = dict.fromkeys([*SYMBOLS, *symbols], "y")
     with worktree.config_source(state, NAME, like=DEFAULT_FLAVOR, stage=context.stage) as source:
         resolved = config.derive(
             FLAVORS[DEFAULT_FLAVOR],
