@@ -303,9 +303,9 @@ STUCK = (
 )
 
 
-def stuck(lines: tuple[str, ...], tmp_path: Path) -> str:
-    """Return the explanation of every symbol that did not stick."""
-    kconfig, asked = parse("stuck", tmp_path), requests(*lines)
+def stuck(lines: tuple[str, ...], tmp_path: Path, case: str = "stuck") -> str:
+    """Return the explanation of every symbol of ``lines`` that did not stick in ``case``."""
+    kconfig, asked = parse(case, tmp_path), requests(*lines)
     tree.allnoconfig(kconfig, {it.symbol: it.value for it in asked.values()})
     got = tree.values(kconfig)
     return "\n".join(
@@ -360,11 +360,7 @@ def test_the_cause_and_the_mend(line: str, cause: str, hint: str, tmp_path: Path
     ],
 )
 def test_the_cause_without_a_select(line: str, cause: str, remedy: str, tmp_path: Path) -> None:
-    kconfig, asked = parse("reasons", tmp_path), requests(line)
-    [request] = asked.values()
-    tree.allnoconfig(kconfig, {request.symbol: request.value})
-    got = tree.values(kconfig).get(request.symbol)
-    told = explain.stuck(kconfig, request, got=got, requested=asked)
+    told = stuck((line,), tmp_path, "reasons")
     assert f"  cause       {cause}\n" in told
     assert f"  remedy      {remedy}" in told
 
