@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from kpatch.build import config, kernel, worktree
 from kpatch.lib import cache
@@ -22,6 +23,8 @@ from kpatch.tables.limits import DEFAULTS, Limits
 
 KIND = "checks"
 FINDINGS = "findings.json"
+
+T = TypeVar("T")
 
 
 class CouldNotRunError(Exception):
@@ -38,8 +41,8 @@ class Context:
 
     ``applied`` is the whole series, ``series_argument`` the word that names it on a command line,
     ``kernel_argument`` that of the tree. ``stage`` is the progress of the check that runs; its
-    commands become the check's. ``progress`` is for parts that are stages of their own. A check
-    keeps in ``shared`` what later checks of the review use again. A check that reuses results of an
+    commands become the check's. ``progress`` is for parts that are stages of their own. ``shared``
+    holds what `once` has made, for later checks of the review. A check that reuses results of an
     earlier review counts them in ``reused`` of ``parts``. ``tools`` (names and versions) and
     ``configs`` (ids of the series' configs by flavor) are those of all checks of the review.
     """
@@ -117,6 +120,14 @@ class Context:
     def note(self, text: str) -> None:
         """Add a note to the check: a fact for the reader that is no finding."""
         self.notes.append(text)
+
+    def once(self, key: str, kind: type[T], make: Callable[[], T]) -> T:
+        """Return what ``make`` returns, a ``kind``; it is called once in a review for each key."""
+        if key not in self.shared:
+            self.shared[key] = make()
+        made = self.shared[key]
+        assert isinstance(made, kind)
+        return made
 
     def memo(
         self, name: str, parts: Iterable[str], find: Callable[[], Iterable[Finding]]

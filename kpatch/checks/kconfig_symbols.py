@@ -60,12 +60,8 @@ def _names(file: str, text: str) -> list[str]:
 
 def _defined(context: Context, count: int) -> frozenset[str]:
     """Return the symbols that the Kconfig files of the tree after ``count`` patches define."""
-    key = "kconfig-base"
-    if key not in context.shared:
-        files = (path for path in context.tree.path.rglob("Kconfig*") if path.is_file())
-        context.shared[key] = _symbols(files)
-    base = context.shared[key]
-    assert isinstance(base, frozenset)
+    files = (path for path in context.tree.path.rglob("Kconfig*") if path.is_file())
+    base: frozenset[str] = context.once("kconfig-base", frozenset, lambda: _symbols(files))
     return base | {
         name
         for change in context.after(count).changes

@@ -87,7 +87,7 @@ def check(context: Context) -> Iterator[Finding]:
             details = last.results.failed.get(name, ())
             yield Finding(problem, patch=first, details=details)
         else:
-            context.note(f"so it is on the unpatched kernel, too: {problem}")
+            context.note(f"the unpatched kernel has the problem too: {problem}")
 
 
 def first_bad(suite_name: str, count: int, boot: Callable[[int], Boot]) -> int:
@@ -104,11 +104,7 @@ def first_bad(suite_name: str, count: int, boot: Callable[[int], Boot]) -> int:
 def _boot(context: Context, number: int) -> Boot:
     """Return the boot of the state after ``number`` patches; each is booted once in a review."""
     name = f"{NAME}-{number}"
-    if name not in context.shared:
-        context.shared[name] = _booted(context, name, number)
-    boot = context.shared[name]
-    assert isinstance(boot, Boot)
-    return boot
+    return context.once(name, Boot, lambda: _booted(context, name, number))
 
 
 def _booted(context: Context, name: str, number: int) -> Boot:

@@ -71,10 +71,8 @@ def whole(context: Context, flavor: str) -> Suite:
     """
     request = _request(context, flavor, (catalog.BASE, context.series_argument))
     key = f"suite-{flavor}"
-    if key not in context.shared:
-        context.shared[key] = pipeline.run(request, context.output.path / key, context.progress)
-    result = context.shared[key]
-    assert isinstance(result, RunResult)
+    out = context.output.path / key
+    result = context.once(key, RunResult, lambda: pipeline.run(request, out, context.progress))
     context.stage.command(request.command(context.applied.series))
     if result.error is not None:
         raise CouldNotRunError(f"{result.error.what}: {result.error.cause}; {result.error.hint}")
