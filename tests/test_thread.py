@@ -518,11 +518,12 @@ def test_the_base_is_kept_and_told(apply: Applier) -> None:
     assert applied.series.prerequisites == (BASE,)
     assert said[:2] == [
         f"base-commit {OTHER[:12]} of the series is not the tree's ({BASE[:12]})",
-        "wants 1 other patches first (prerequisite-patch-id)",
+        "wants other patches first (prerequisite-patch-id): 1",
     ]
     diff = CHANGE.replace("one", "eins") + stated
     error = refused(lambda: apply(mail("[PATCH] source: change", diff)), ExitCode.APPLY)
-    assert OTHER in error.hint and "the 1 patches of its prerequisite-patch-id" in error.hint
+    assert OTHER in error.hint
+    assert "with the patches of its prerequisite-patch-id lines (1)" in error.hint
     diff = CHANGE.replace("one", "eins") + f"\nbase-commit: {OTHER}\n"
     error = refused(lambda: apply(mail("[PATCH] source: change", diff)), ExitCode.APPLY)
     assert error.hint == f"choose the KERNEL it was written for: base-commit {OTHER}"

@@ -105,7 +105,8 @@ def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
             f"({commit[:12] or f'{tree.version}, from a {tree.provider}'})"
         )
     if posting.prerequisites:
-        stage.say(f"wants {len(posting.prerequisites)} other patches first (prerequisite-patch-id)")
+        others = len(posting.prerequisites)
+        stage.say(f"wants other patches first (prerequisite-patch-id): {others}")
 
 
 def _record(series: Series, posting: Posting, tree: Tree, stage: Stage) -> None:
@@ -254,7 +255,7 @@ def _hint(series: Series) -> str:
     if not series.base_commit:
         return "rebase the series, or choose the KERNEL it was written for"
     others = len(series.prerequisites)
-    more = f", with the {others} patches of its prerequisite-patch-id lines" if others else ""
+    more = f", with the patches of its prerequisite-patch-id lines ({others})" if others else ""
     return f"choose the KERNEL it was written for: base-commit {series.base_commit}{more}"
 
 
