@@ -566,6 +566,33 @@ def test_a_binary_that_assembler_includes_is_never_an_older_one(tmp_path: Path) 
     assert "ccache gcc -Wp,-MMD,.object.o.d" in ran.stdout, "what is not assembler goes through it"
 
 
+@pytest.mark.skipif(not shutil.which("ccache"), reason="without ccache nothing is found again")
+@pytest.mark.parametrize("derived", [False, True])
+def test_a_derived_config_finds_the_objects_of_another(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, derived: bool
+) -> None:
+    monkeypatch.setenv("CCACHE_DIR", str(tmp_path / "ccache"))
+    (tmp_path / "object.c").write_text("#ifdef CONFIG_A\nint a;\n#endif\nint object;\n")
+    compile_it = ["ccache", "gcc", "-include", "autoconf.h", "-Wp,-MMD,.object.o.d"]
+    settings = compiler.environment(tmp_path, trusted=True, derived=derived)
+    hits = []
+    for symbols in ("B", "B C", "A B C"):
+        lines = "".join(f"#define CONFIG_{symbol} 1\n" for symbol in symbols.split())
+        (tmp_path / "autoconf.h").write_text(lines)
+        subprocess.run(
+            [*compile_it, "-c", "-o", "object.o", "object.c"],
+            cwd=tmp_path,
+            env={**os.environ, **settings},
+            check=True,
+        )
+        shown = subprocess.run(
+            ["ccache", "--print-stats"], env={**os.environ, **settings}, capture_output=True
+        )
+        stats = dict(line.split() for line in shown.stdout.decode().splitlines())
+        hits.append(int(stats["preprocessed_cache_hit"]) + int(stats["direct_cache_hit"]))
+    assert hits == ([0, 1, 1] if derived else [0, 0, 0])
+
+
 def test_without_ccache_gcc_is_called_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

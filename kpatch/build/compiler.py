@@ -89,10 +89,12 @@ def ccache() -> Path:
     return path
 
 
-def environment(base: Path, *, trusted: bool) -> dict[str, str]:
+def environment(base: Path, *, trusted: bool, derived: bool = False) -> dict[str, str]:
     """Return ccache's environment variables, set so that different worktrees share objects.
 
-    A build that is not ``trusted`` reads cached objects and adds none.
+    A build that is not ``trusted`` reads cached objects and adds none. That of a ``derived`` config
+    also finds objects of other derived configs: a symbol that has another value is in no object
+    that does not look at it.
 
     ccache hashes paths under ``base`` relative to the compiler's working folder, and does not hash
     that folder itself, which would only matter for debug information.
@@ -101,9 +103,12 @@ def environment(base: Path, *, trusted: bool) -> dict[str, str]:
     if not trusted:
         # The build also has no write access to ccache's folder.
         settings |= {"CCACHE_READONLY": "1", "CCACHE_NOSTATS": "1", "CCACHE_TEMPDIR": TEMPORARY}
-    # Depend mode: on a miss ccache does not run the preprocessor before the compiler, which saves a
-    # fourth of a cold build. It needs dependency files, which kbuild's -Wp,-MMD writes.
-    return settings | {"CCACHE_BASEDIR": str(base), "CCACHE_NOHASHDIR": "1", "CCACHE_DEPEND": "1"}
+    if not derived:
+        # Depend mode: on a miss ccache does not run the preprocessor before the compiler, which
+        # saves a fourth of a cold build. It needs dependency files, which kbuild's -Wp,-MMD writes.
+        # autoconf.h, which has all symbols, is one of them: another config finds no object.
+        settings["CCACHE_DEPEND"] = "1"
+    return settings | {"CCACHE_BASEDIR": str(base), "CCACHE_NOHASHDIR": "1"}
 
 
 def _version(tool: str) -> str:

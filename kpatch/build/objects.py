@@ -19,6 +19,7 @@ from kpatch.build.worktree import Worktree
 from kpatch.lib import confine
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Config
+from kpatch.tables.flavors import FLAVORS
 
 FIXED = (
     "KBUILD_BUILD_TIMESTAMP=Thu Jan  1 00:00:00 UTC 1970",
@@ -66,7 +67,9 @@ def build(
             log_file=log_file,
             source=worktree.src,
             out=worktree.obj,
-            more=compiler.environment(worktree.src, trusted=trusted),
+            more=compiler.environment(
+                worktree.src, trusted=trusted, derived=config.flavor not in FLAVORS
+            ),
             readable=[] if trusted else objects,
             writable=objects if trusted else [],
             line=steps.line,
