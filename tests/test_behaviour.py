@@ -4,13 +4,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from kpatch.build import selftests
 from kpatch.checks import behaviour, suite
 from kpatch.checks.context import CouldNotRunError, NotApplicableError
 from kpatch.errors import HarnessError
@@ -39,6 +40,12 @@ def fault(title: str, test: str | None = None, **more: Any) -> SeenFault:
     )
 
 
+class State(int):
+    """The kernel of a state."""
+
+    applied = None
+
+
 @dataclass
 class Kernels:
     """A series of patches; ``runs`` has the judgement of a part of the suite on each state.
@@ -51,6 +58,7 @@ class Kernels:
     ran: list[tuple[int, str]] = field(default_factory=list)
 
     base = 0
+    jobs = 1
     applied = property(lambda self: max(self.runs))
     stage = SimpleNamespace(advance=lambda *_: None)
 
@@ -67,15 +75,19 @@ class Kernels:
         """Return the kernel of a state."""
         if state not in self.runs:
             raise HarnessError("build", "a.c: error", hint="see", code=ExitCode.BUILD)
-        return state
+        return State(state)
 
     def note(self, text: str) -> None:
         """Keep a note."""
         self.notes.append(text)
 
 
-def judgement(*tests: TestResult, faults: tuple[SeenFault, ...] = ()) -> Judgement:
-    return Judgement(tests, (), faults, ExitCode.PASS)
+def judgement(
+    *tests: TestResult,
+    faults: tuple[SeenFault, ...] = (),
+    incidents: tuple[Incident, ...] = (),
+) -> Judgement:
+    return Judgement(tests, incidents, faults, ExitCode.PASS)
 
 
 @pytest.fixture
@@ -83,9 +95,14 @@ def kernels(monkeypatch: pytest.MonkeyPatch) -> Any:
     def made(**runs: Judgement) -> Kernels:
         it = Kernels({int(name[1:]): run for name, run in runs.items()})
 
-        def part(context: Kernels, kernel: int, expression: str, **_: Any) -> Judgement:
+        def part(context: Kernels, kernel: int, expression: str, name: str, **_: Any) -> Judgement:
             context.ran.append((kernel, expression))
-            return context.runs[kernel]
+            run = context.runs[kernel]
+            return replace(
+                run,
+                tests=tuple(replace(test, series=name) for test in run.tests),
+                incidents=tuple(replace(incident, series=name) for incident in run.incidents),
+            )
 
         monkeypatch.setattr(suite, "part", part)
         return it
@@ -138,6 +155,29 @@ def test_state_that_does_not_build_is_told(kernels: Any) -> None:
 def test_series_that_never_builds_is_not_judged(kernels: Any) -> None:
     with pytest.raises(CouldNotRunError, match="no state of the series builds"):
         list(behaviour.smoke(kernels(s0=GOOD)))
+
+
+def incident(outcome: Outcome, message: str) -> Incident:
+    return Incident("x", 1, outcome, message)
+
+
+@pytest.mark.parametrize(
+    ("state", "missed"),
+    [
+        (judgement(result("a"), incidents=(incident(Outcome.INFRA, "lost a timer"),)), "a timer"),
+        (judgement(result("a"), incidents=(incident(Outcome.LOST, "QEMU ended"),)), "QEMU ended"),
+        (judgement(), "none of its tests has run"),
+    ],
+)
+@pytest.mark.parametrize("place", ["s0", "s2"])
+def test_boot_that_may_have_missed_something_is_no_pass(
+    kernels: Any, state: Judgement, missed: str, place: str
+) -> None:
+    it = kernels(**({"s0": GOOD, "s1": GOOD, "s2": GOOD, "s3": GOOD} | {place: state}))
+    with pytest.raises(CouldNotRunError, match=missed):
+        behaviour.smoke(it)
+    it = kernels(**({"s0": GOOD, "s1": GOOD, "s2": GOOD, "s3": BAD} | {place: state}))
+    assert brief(behaviour.smoke(it)) == [(3, GENERAL)], "a finding counts all the same"
 
 
 # ---- the patch since which a test fails ----------------------------------------------------------
@@ -231,12 +271,43 @@ def test_series_without_a_mechanism(whole: Any, mechanism: str) -> None:
         found(behaviour.mechanism, Kernels({}))
 
 
-@pytest.mark.parametrize("check", [behaviour.every_kernel, behaviour.mechanism])
-def test_run_that_may_have_missed_something_is_no_pass(whole: Any, check: Any) -> None:
-    lost = Incident("x", 1, Outcome.INFRA, "the kernel dropped 3 messages")
-    whole(result("a"), incidents=(lost,))
+@pytest.fixture
+def old_selftests(monkeypatch: pytest.MonkeyPatch, kernels: Any) -> Any:
+    """Return a function that makes a judgement the one of the base's selftests on the series."""
+    monkeypatch.setattr(selftests, "present", lambda _: True)
+    monkeypatch.setattr(selftests, "build", lambda *_, **__: None)
+    return lambda run: kernels(s0=run)
+
+
+OLD = judgement(result("d", requirement=KSELFTEST))
+
+
+@pytest.mark.parametrize(
+    "check", [behaviour.every_kernel, behaviour.mechanism, behaviour.own_selftests]
+)
+def test_run_that_may_have_missed_something_is_no_pass(
+    whole: Any, old_selftests: Any, check: Any
+) -> None:
+    tests = (result("a"), result("b", requirement=OWN), result("d", requirement=KSELFTEST))
+    whole(*tests)
+    assert found(check, old_selftests(OLD)) == []
+    whole(*tests, incidents=(incident(Outcome.INFRA, "the kernel dropped 3 messages"),))
     with pytest.raises(CouldNotRunError, match="dropped 3 messages"):
-        found(check, Kernels({}))
+        found(check, old_selftests(OLD))
+    whole(*(replace(test, series="base") for test in tests))
+    with pytest.raises(CouldNotRunError, match="none of its tests has run"):
+        found(check, old_selftests(OLD))
+
+
+def test_selftests_of_the_base_are_judged_too(whole: Any, old_selftests: Any) -> None:
+    whole(result("d", requirement=KSELFTEST))
+    with pytest.raises(CouldNotRunError, match="none of its tests has run"):
+        found(behaviour.own_selftests, old_selftests(judgement()))
+    hung = judgement(incidents=(incident(Outcome.HANG, "during the boot: it hung"),))
+    assert brief(found(behaviour.own_selftests, old_selftests(hung))) == [(0, "VM 1")]
+    bad = judgement(result("d", Outcome.FAIL, requirement=KSELFTEST))
+    [only] = found(behaviour.own_selftests, old_selftests(bad))
+    assert only.text.startswith("built from the unpatched tree, it fails on the series' kernel")
 
 
 def test_boot_that_fails_is_told(whole: Any, tmp_path: Path) -> None:

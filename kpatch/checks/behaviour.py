@@ -23,12 +23,15 @@ from ktests.contract import ANY, UNJUDGED
 SELFTESTS = "REQ-INT-09"
 """The requirement whose tests are the kernel's own VFIO selftests."""
 
+OLD_SELFTESTS = "old-selftests"
+"""The name of the run of the selftests that are built from the unpatched tree."""
+
 SMOKE = "REQ-INT-02 or REQ-INT-06 or REQ-INT-07 or REQ-ERR-01"
 """The tests of a boot after each patch: open devices, ask for information, arm an interrupt."""
 
 
-def smoke(context: Context) -> Iterator[Finding]:
-    """Boot the kernel after each patch and run the tests SMOKE; yield failures and reports.
+def smoke(context: Context) -> list[Finding]:
+    """Boot the kernel after each patch and run the tests SMOKE; return failures and reports.
 
     A patch after which the kernel does not build is not judged here.
     """
@@ -37,6 +40,8 @@ def smoke(context: Context) -> Iterator[Finding]:
     before = {test.id for test in base.tests if not test.ok}
     seen: set[str] = set(excused)
     unbuilt = []
+    found: list[Finding] = []
+    missed = suite.missed(base, "smoke-0", _any)
     for patch in context.patches:
         context.stage.advance(patch.number - 1, patch.total)
         name = f"smoke-{patch.number}"
@@ -48,19 +53,21 @@ def smoke(context: Context) -> Iterator[Finding]:
         done = suite.part(context, kernel, SMOKE, name=name, excused=excused)
         failed = [test for test in done.tests if not test.ok and test.id not in before]
         blamed = _everywhere(done, patch.number)
-        yield from suite.findings(failed, done.tests, blamed)
-        yield from _reports(done.faults, seen, blamed)
-        yield from _incidents(done, name, patch.number)
+        found += suite.findings(failed, done.tests, blamed)
+        found += _reports(done.faults, seen, blamed)
+        found += _incidents(done, name, patch.number)
+        missed = missed or suite.missed(done, name, _any)
         before |= {test.id for test in failed}
     if unbuilt:
         told = ", ".join(map(str, unbuilt))
         context.note(f"not booted, since it does not build: after patch {told}")
     if len(unbuilt) == len(context.patches):
         raise CouldNotRunError("no state of the series builds; see the check bisect")
+    return _unless_missed(missed, found)
 
 
-def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[Finding]:
-    """Yield a finding for each promise of every kernel that the series breaks, and each report."""
+def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Finding]:
+    """Return a finding for each promise of every kernel that the series breaks, and each report."""
     done = suite.whole(context, flavor)
     # For a crash the kernel's report is the finding, and not the requirement of the test.
     crashed = [test for test in done.failed if test.outcome is Outcome.CRASH]
@@ -72,22 +79,23 @@ def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[
         context.note(f"the unpatched kernel reports it too: {title}")
     found += _reports(done.faults, titles, blamed)
     found += _incidents(done.result, done.series, 0)
-    yield from _unless_missed(done, found)
+    return _unless_missed(suite.missed(done.result, done.series, _general), found)
 
 
-def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> Iterator[Finding]:
-    """Yield a finding for each requirement of the series' mechanism that it does not meet."""
+def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Finding]:
+    """Return a finding for each requirement of the series' mechanism that it does not meet."""
     done = suite.whole(context, flavor)
     if done.mechanism in UNJUDGED:
         raise NotApplicableError("the series' kernel shows no mechanism for ACPI notifications")
     context.note(f"mechanism: {done.mechanism}")
-    failed = [test for test in done.failed if not _general(test) and test.requirement != SELFTESTS]
+    failed = [test for test in done.failed if _of_mechanism(test)]
     blamed = suite.first_bad(context, flavor, failed)
-    yield from _unless_missed(done, suite.findings(failed, done.tests, blamed))
+    found = suite.findings(failed, done.tests, blamed)
+    return _unless_missed(suite.missed(done.result, done.series, _of_mechanism), found)
 
 
-def own_selftests(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each of the tree's VFIO selftests that the series breaks.
+def own_selftests(context: Context) -> list[Finding]:
+    """Return a finding for each of the tree's VFIO selftests that the series breaks.
 
     The suite runs the programs of the series' tree; those of the unpatched tree run on the series'
     kernel besides: they stand for user space that was built before the series.
@@ -96,23 +104,40 @@ def own_selftests(context: Context) -> Iterator[Finding]:
     if not selftests.present(base.applied):
         raise NotApplicableError(f"Linux {context.tree.version} has no VFIO selftests")
     done = suite.whole(context, DEFAULT_FLAVOR)
-    failed = [test for test in done.failed if test.requirement == SELFTESTS]
-    yield from suite.findings(failed, done.tests, suite.first_bad(context, DEFAULT_FLAVOR, failed))
+    failed = [test for test in done.failed if _of_selftests(test)]
+    found = suite.findings(failed, done.tests, suite.first_bad(context, DEFAULT_FLAVOR, failed))
     kernel = context.kernel(context.applied)
     old = selftests.build(base, jobs=context.jobs, stage=context.stage)
-    again = suite.part(context, kernel, SELFTESTS, name="old-selftests", programs=old)
+    again = suite.part(context, kernel, SELFTESTS, name=OLD_SELFTESTS, programs=old)
     known = {test.id for test in failed}
-    for test in again.tests:
-        if not test.ok and test.id not in known:
-            yield Finding(
-                f"built from the unpatched tree, it fails on the series' kernel: {test.id}",
-                details=tuple(test.message.splitlines()),
-            )
+    found += [
+        Finding(
+            f"built from the unpatched tree, it fails on the series' kernel: {test.id}",
+            details=tuple(test.message.splitlines()),
+        )
+        for test in again.tests
+        if not test.ok and test.id not in known
+    ]
+    found += _incidents(again, OLD_SELFTESTS, 0)
+    missed = suite.missed(done.result, done.series, _of_selftests)
+    return _unless_missed(missed or suite.missed(again, OLD_SELFTESTS, _of_selftests), found)
+
+
+def _any(_: TestResult) -> bool:
+    return True
+
+
+def _of_selftests(test: TestResult) -> bool:
+    return test.requirement == SELFTESTS
 
 
 def _general(test: TestResult) -> bool:
     """Return whether the test's requirement is one of every kernel, and no selftest of the tree."""
-    return suite.table()[test.requirement].needs == (ANY,) and test.requirement != SELFTESTS
+    return suite.table()[test.requirement].needs == (ANY,) and not _of_selftests(test)
+
+
+def _of_mechanism(test: TestResult) -> bool:
+    return not _general(test) and not _of_selftests(test)
 
 
 def _reports(
@@ -134,9 +159,8 @@ def _reports(
         )
 
 
-def _unless_missed(done: suite.Suite, found: list[Finding]) -> list[Finding]:
-    """Return ``found``; CouldNotRunError if it is empty and the run may have missed something."""
-    missed = suite.infra(done.result, done.series)
+def _unless_missed(missed: str, found: list[Finding]) -> list[Finding]:
+    """Return ``found``; CouldNotRunError if it is empty and a run ``missed`` something (why)."""
     if missed and not found:
         raise CouldNotRunError(f"the run may have missed something: {missed}; run it again")
     return found

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from kpatch import pipeline
@@ -183,13 +183,15 @@ def findings(
     return made
 
 
-def infra(judgement: Judgement | RunResult, series: str) -> str:
-    """Return the reason why a run may have missed a fault; "" if there is none."""
-    return next(
-        (
-            sanitize.line(incident.message)
-            for incident in judgement.incidents
-            if incident.series == series and incident.outcome in (Outcome.INFRA, Outcome.LOST)
-        ),
-        "",
-    )
+def missed(
+    judgement: Judgement | RunResult, series: str, relevant: Callable[[TestResult], bool]
+) -> str:
+    """Return the reason why a run may have missed a fault; "" if there is none.
+
+    No test ran that is ``relevant``, or a VM was lost, or the kernel's messages are incomplete.
+    """
+    for incident in judgement.incidents:
+        if incident.series == series and incident.outcome in (Outcome.INFRA, Outcome.LOST):
+            return sanitize.line(incident.message)
+    ran = any(test.series == series and relevant(test) for test in judgement.tests)
+    return "" if ran else "none of its tests has run"
