@@ -3,11 +3,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
-from kpatch.checks import kunit
+from kpatch.build import touched
+from kpatch.checks import kunit, suite
 from kpatch.checks.context import CouldNotRunError
 from kpatch.checks.kunit import Boot, Results
+from kpatch.report import write
+from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict.judge import Incident, Judgement
 
 # As lib/kunit of Linux 7.3 prints it, with and without CONFIG_PRINTK_CALLER.
 LOG = """\
@@ -53,9 +60,45 @@ def test_suite_that_fails_and_one_that_does_not_run() -> None:
     ]
 
 
-def test_kernel_without_kunit_is_not_judged() -> None:
-    with pytest.raises(CouldNotRunError):
-        kunit.parse("[    0.800000] vfio: ok\n")
+def booted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, log: str, *incidents: Incident) -> Boot:
+    """Return the boot of a kernel that prints ``log``; the series changes the suite "later"."""
+    source = 'static struct kunit_suite a = {\n\t.name = "later",\n};\nkunit_test_suite(a);\n'
+    done = Judgement((), incidents, (), ExitCode.PASS)
+    context = SimpleNamespace(
+        after=lambda number: number,
+        applied=SimpleNamespace(steps=[[SimpleNamespace(path="a_test.c")]]),
+        content=lambda *_: source.encode(),
+        output=SimpleNamespace(path=tmp_path),
+    )
+    (tmp_path / write.console_name("k", 1)).write_text(log)
+    monkeypatch.setattr(touched, "guards", lambda *_: set())
+    monkeypatch.setattr(kunit, "_kernel", lambda *_: None)
+    monkeypatch.setattr(suite, "part", lambda *_, **__: done)
+    return kunit._booted(context, "k", 1)  # type: ignore[arg-type]
+
+
+def test_boot_without_a_result_is_not_judged(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(CouldNotRunError, match="no result of KUnit"):
+        booted(monkeypatch, tmp_path, "[    0.800000] vfio: ok\n")
+
+
+def test_crash_of_a_suite_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    crash = Incident("k", 1, Outcome.CRASH, "during the boot: BUG in f")
+    assert booted(monkeypatch, tmp_path, LOG, crash).problem("later") == (
+        "KUnit suite later has no result: during the boot: BUG in f"
+    )
+    assert booted(monkeypatch, tmp_path, "", crash).problem("later")
+
+
+def test_boot_that_was_lost_is_not_judged(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    lost = Incident("k", 1, Outcome.LOST, "QEMU ended")
+    with pytest.raises(CouldNotRunError, match="QEMU ended; run it again"):
+        booted(monkeypatch, tmp_path, LOG, lost)
+    assert not booted(monkeypatch, tmp_path, LOG.replace("1 good", "1 later"), lost).problem(
+        "later"
+    )
 
 
 def test_suites_that_do_not_build_are_one_problem() -> None:

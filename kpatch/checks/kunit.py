@@ -16,6 +16,7 @@ from kpatch.build import compiler, config, kernel, touched, worktree
 from kpatch.checks import bisect, suite
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
 from kpatch.errors import HarnessError
+from kpatch.lib import sanitize
 from kpatch.model import Applied, Finding, Kernel
 from kpatch.report import write
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
@@ -48,11 +49,15 @@ class Results:
 
 @dataclass(frozen=True)
 class Boot:
-    """A boot of one state with its ``suites``: their results, or why the kernel does not build."""
+    """A boot of one state with its ``suites``: their results, or why the kernel does not build.
+
+    ``ended`` is why the boot came to an early end, "" if it did not.
+    """
 
     suites: tuple[str, ...] = ()
     results: Results = Results({}, {})
     failure: str = ""
+    ended: str = ""
 
     def problem(self, suite_name: str) -> str:
         """Return why the suite does not pass; "" if it does, or is not in this state.
@@ -64,6 +69,8 @@ class Boot:
         if self.failure or suite_name not in self.suites:
             return ""
         if suite_name not in self.results.suites:
+            if self.ended:
+                return f"KUnit suite {suite_name} has no result: {self.ended}"
             return f"KUnit suite {suite_name} did not run: is its symbol in Kconfig and Makefile?"
         if self.results.suites[suite_name]:
             return ""
@@ -126,16 +133,19 @@ def _booted(context: Context, name: str, number: int) -> Boot:
         if error.code is not ExitCode.BUILD:
             raise
         return Boot(suites, failure=error.cause)
-    suite.part(context, built, BOOT, name=name)
+    done = suite.part(context, built, BOOT, name=name)
     log = context.output.path / write.console_name(name, 1)
-    return Boot(suites, parse(log.read_text(errors="replace")))
+    ended = next((sanitize.line(incident.message) for incident in done.incidents), "")
+    boot = Boot(suites, parse(log.read_text(errors="replace")), ended=ended)
+    if not boot.results.suites and not boot.ended:
+        raise CouldNotRunError("the kernel printed no result of KUnit; see its console log")
+    if not boot.results.suites.keys() >= set(suites) and (lost := suite.lost(done, name)):
+        raise CouldNotRunError(f"the boot may have missed something: {lost}; run it again")
+    return boot
 
 
 def parse(log: str) -> Results:
-    """Return the results of KUnit in the console log of a boot.
-
-    CouldNotRunError if it has none: KUnit was not in the kernel.
-    """
+    """Return the results of KUnit in the console log of a boot."""
     suites: dict[str, bool] = {}
     failed: dict[str, list[str]] = {}
     cases: list[str] = []
@@ -151,8 +161,6 @@ def parse(log: str) -> Results:
             cases = []
         elif len(match["indent"]) == 4 and found["ok"] == "not ok":
             cases.append(found["name"])
-    if not suites:
-        raise CouldNotRunError("the kernel printed no result of KUnit; see its console log")
     return Results(suites, {name: tuple(names) for name, names in failed.items()})
 
 

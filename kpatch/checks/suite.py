@@ -188,10 +188,19 @@ def missed(
 ) -> str:
     """Return the reason why a run may have missed a fault; "" if there is none.
 
-    No test ran that is ``relevant``, or a VM was lost, or the kernel's messages are incomplete.
+    No test ran that is ``relevant``, or see `lost`.
     """
-    for incident in judgement.incidents:
-        if incident.series == series and incident.outcome in (Outcome.INFRA, Outcome.LOST):
-            return sanitize.line(incident.message)
     ran = any(test.series == series and relevant(test) for test in judgement.tests)
-    return "" if ran else "none of its tests has run"
+    return lost(judgement, series) or ("" if ran else "none of its tests has run")
+
+
+def lost(judgement: Judgement | RunResult, series: str) -> str:
+    """Return the reason why a VM was lost, or its messages are incomplete; "" if there is none."""
+    return next(
+        (
+            sanitize.line(incident.message)
+            for incident in judgement.incidents
+            if incident.series == series and incident.outcome in (Outcome.INFRA, Outcome.LOST)
+        ),
+        "",
+    )
