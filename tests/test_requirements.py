@@ -11,6 +11,7 @@ from kpatch.errors import HarnessError
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict import requirements
 from kpatch.verdict.requirements import Requirement
+from ktests import contract
 
 GOOD = """
 [REQ-EVT-05]
@@ -67,8 +68,8 @@ def test_expected(tmp_path: Path, name: str, mechanism: str, expected: Outcome) 
 )
 def test_testable(tmp_path: Path, base: str, testable: bool) -> None:
     loaded = requirements.load(table(tmp_path, GOOD))
-    assert loaded["REQ-NEW-01"].testable_on(base) is testable
-    assert loaded["REQ-EVT-05"].testable_on(base)
+    assert contract.testable(loaded["REQ-NEW-01"].first, base) is testable
+    assert contract.testable(loaded["REQ-EVT-05"].first, base)
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,6 @@ import shutil
 import time
 from collections.abc import Collection
 from pathlib import Path
-from typing import Any
 
 from kpatch.build import compiler, diagnostics, log, make, objects
 from kpatch.build.compiler import Compiler
@@ -72,12 +71,6 @@ def build(applied: Applied, config: Config, *, like: str = "", jobs: int, stage:
                 lambda partial: _fill(partial, worktree, applied, config, tools, argv, stage),
             )
     return Kernel(applied, config, tools.identity, path, name, cached)
-
-
-def meta(kernel: Kernel) -> dict[str, Any]:
-    """Return the content of the kernel's meta.json."""
-    content: dict[str, Any] = json.loads((kernel.path / META).read_text())
-    return content
 
 
 def record(kernel: Kernel) -> diagnostics.Record:

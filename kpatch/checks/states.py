@@ -147,7 +147,7 @@ def joined(parts: Sequence[State]) -> State:
 
 
 def findings(
-    states: Sequence[State], *, severity: CheckOutcome, told: Told = Told()
+    states: Sequence[State], *, severity: CheckOutcome, told: Told = NOTHING
 ) -> Iterator[Finding]:
     """Yield what the patches bring: states that do not build, and warnings.
 

@@ -50,10 +50,6 @@ class Requirement:
     skips: Mapping[str, str] = field(default_factory=dict)
     first: str | None = None
 
-    def testable_on(self, base: str) -> bool:
-        """Return whether kernels of the release line ``base`` ("7.3") can be tested for it."""
-        return contract.testable(self.first, base)
-
     def promised_by(self, mechanism: str) -> bool:
         """Return whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
         return contract.promised(self.needs, mechanism)
