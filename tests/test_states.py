@@ -55,6 +55,25 @@ def test_a_new_warning(severity: CheckOutcome) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("make", "file", "command"),
+    [
+        (("make",), "drivers/a.c", "make drivers/a.o"),
+        (("make", "C=2", "CHECK=sparse -D x"), "a.c", "make C=2 'CHECK=sparse -D x' a.o"),
+        (("make",), "a b;c.c", "make 'a b;c.o'"),
+        (("make",), "include/linux/a.h", ""),
+        (("make",), "", ""),
+        ((), "a.c", ""),
+    ],
+)
+def test_a_finding_in_a_source_is_repeated_by_its_object(
+    make: tuple[str, ...], file: str, command: str
+) -> None:
+    warned = state(dataclasses.replace(NEW, file=file))
+    [finding] = states.findings((GOOD, warned), severity=WARN, make=make)
+    assert finding.command == command
+
+
 def test_a_new_warning_that_a_later_patch_takes_away_is_a_remark() -> None:
     [finding] = found(GOOD, state(OLD, NEW), GOOD, severity=FAIL)
     assert (finding.outcome, finding.patch, finding.removed_by) == (WARN, 1, 2)

@@ -234,6 +234,7 @@ def test_warning_with_more_options_is_found_on_its_patch(check: Reviewed) -> Non
     [(patch, gone, outcome, text)] = found(record["w1"])
     assert (patch, gone, outcome) == (2, 0, "warn")
     assert "in a()" in text and "[-Wsign-compare]" in text
+    assert record["w1"]["findings"][0]["command"] == "make W=1 drivers/a.o"
 
 
 def test_what_bisect_tells_of_is_not_told_twice(check: Reviewed) -> None:

@@ -21,7 +21,7 @@ def check(context: Context) -> Iterator[Finding]:
         raise CouldNotRunError(f"the base does not build: {found[0].failure.cause}")
     tell_what_is_missing(context, found[-1], "the plain config")
     _tell_of_the_base(context, found[0])
-    yield from states.findings(found, severity=CheckOutcome.FAIL)
+    yield from states.findings(found, severity=CheckOutcome.FAIL, make=("make",))
 
 
 def plain(context: Context) -> list[State]:

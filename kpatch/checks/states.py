@@ -19,6 +19,7 @@ from kpatch.build.diagnostics import Diagnostic, Identity, Record
 from kpatch.checks.context import Context
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
+from kpatch.lib.stage import shell_line
 from kpatch.model import Finding
 from kpatch.tables.outcomes import CheckOutcome, ExitCode
 
@@ -147,13 +148,25 @@ def joined(parts: Sequence[State]) -> State:
 
 
 def findings(
-    states: Sequence[State], *, severity: CheckOutcome, told: Told = NOTHING
+    states: Sequence[State],
+    *,
+    severity: CheckOutcome,
+    told: Told = NOTHING,
+    make: Sequence[str] = (),
 ) -> Iterator[Finding]:
     """Yield what the patches bring: states that do not build, and warnings.
 
     ``severity`` is that of a warning; one that a later patch takes away is a remark. What is
-    ``told`` of elsewhere is left out.
+    ``told`` of elsewhere is left out. ``make`` is the command that shows a finding again in any
+    configured tree, if the object of its source is added; () if more is needed than that.
     """
+    for finding in _findings(states, severity, told):
+        source, _, suffix = finding.file.rpartition(".")
+        again = shell_line([*make, f"{source}.o"]) if make and suffix == "c" else ""
+        yield dataclasses.replace(finding, command=again)
+
+
+def _findings(states: Sequence[State], severity: CheckOutcome, told: Told) -> Iterator[Finding]:
     yield from _failures(states, told)
     for number, gone, found in diagnostics.new([state.known for state in states]):
         if told.has(number, found):

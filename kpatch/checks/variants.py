@@ -41,13 +41,21 @@ def _built(context: Context, chosen: Variant) -> Iterator[Finding]:
     if base.failure is not None:
         raise CouldNotRunError(f"the base does not build: {base.failure.cause}")
     made = run.every() if chosen.scope is Scope.OBJECTS else run.linked(told)
-    found = list(states.findings(made, severity=chosen.severity, told=told))
+    again = _again(chosen)
+    found = list(states.findings(made, severity=chosen.severity, told=told, make=again))
     last = made[-1].failure
     if last is not None and not any(finding.removed_by == 0 for finding in found):
         raise CouldNotRunError(f"does not build in the plain config either: {last.cause}")
     if not found:
         bisect.tell_what_is_missing(context, made[-1], chosen.name)
     yield from found
+
+
+def _again(chosen: Variant) -> tuple[str, ...]:
+    """Return the make that compiles an object as the variant does; () if that takes its config."""
+    if chosen.scope is not Scope.OBJECTS:
+        return ()
+    return ("make", *chosen.settings, *(variant.tools(chosen).settings if chosen.llvm else ()))
 
 
 class _Variant:
