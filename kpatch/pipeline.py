@@ -52,7 +52,8 @@ class Request:
 
     ``series`` are names or paths of mail; () means the negative control and all carried series.
     ``mechanism`` is the mechanism of the series that come from files; None means that the guest
-    detects it. ``control`` adds the negative control if a series comes from a file.
+    detects it. ``control`` adds the negative control if a series comes from a file. Without
+    ``negative`` the control runs only the tests that every kernel has to pass.
     """
 
     kernel: str = bases.DEFAULT_BASE
@@ -63,6 +64,7 @@ class Request:
     jobs: int = 1
     mechanism: str | None = None
     control: bool = True
+    negative: bool = True
     untrusted: bool = False
     refresh: bool = False
     limits: Limits = DEFAULTS
@@ -292,6 +294,7 @@ class Pipeline:
             self.flavor.slowness,
             detect=not series.origin.trusted,
             excused=judge.control_titles(self.state.runs),
+            negative=self.request.negative,
         )
         with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:
             stage.command(self.request.command(kernel.applied.series), cwd=PROJECT)
@@ -301,7 +304,7 @@ class Pipeline:
                 lambda number: output.file(write.console_name(name, number)),
                 stage=stage,
             )
-        run = series_run(series.name, series.mechanism, vms)
+        run = series_run(series.name, series.mechanism, vms, negative=self.request.negative)
         self.state.runs.append(run)
         self.state.series = [
             replace(info, mechanism=run.mechanism, detected=run.detected)
@@ -314,13 +317,16 @@ class Pipeline:
         return run
 
 
-def series_run(name: str, mechanism: str, vms: Sequence[VmRun]) -> judge.SeriesRun:
+def series_run(
+    name: str, mechanism: str, vms: Sequence[VmRun], *, negative: bool = True
+) -> judge.SeriesRun:
     """Return a SeriesRun of the VMs of a series, with the ``mechanism`` that was declared for it.
 
     For UNDETECTED it is the detected one. ``detected`` of the result is "" if it was declared.
+    ``negative`` as in Request.
     """
     if mechanism != UNDETECTED:
-        return judge.SeriesRun(name, mechanism, tuple(vms))
+        return judge.SeriesRun(name, mechanism, tuple(vms), negative=negative)
     detected = runner.detected(vms) or Detected(UNKNOWN, "the guest did not report a mechanism")
     return judge.SeriesRun(name, detected.mechanism, tuple(vms), detected.how)
 

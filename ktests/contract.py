@@ -132,6 +132,15 @@ def promised(needs: Collection[str], mechanism: str) -> bool:
     return ANY in needs or (NONE if mechanism == UNDETECTED else mechanism) in needs
 
 
+def tested(mechanism: str, *, negative: bool) -> str:
+    """Return the mechanism whose requirements are tested on a kernel with ``mechanism``.
+
+    An unpatched kernel that is no ``negative`` control is tested as if none had been detected: the
+    tests that it has to fail are left out.
+    """
+    return UNDETECTED if mechanism == NONE and not negative else mechanism
+
+
 def testable(first: str | None, release: str | None) -> bool:
     """Return whether the kernel version ``release`` belongs to the release line ``first`` or later.
 

@@ -566,6 +566,17 @@ def test_a_requirement_without_test() -> None:
     assert judged(part, complete=False).exit_code is ExitCode.PASS
 
 
+def test_a_control_that_is_only_compared_with() -> None:
+    part = VmRun(transcript({"basic": Outcome.PASS}, collected=SUITE[2:]), (), Ending.DONE)
+    compared = SeriesRun("base", "none", (part,), negative=False)
+    assert judge(TABLE, [compared]).exit_code is ExitCode.PASS
+    missing = judge(TABLE, [replace(compared, negative=True)])
+    assert [incident.message for incident in missing.incidents] == [
+        f"{LAYOUT} has no test",
+        f"{WIDE} has no test",
+    ]
+
+
 def test_a_requirement_that_the_base_is_too_old_for() -> None:
     table = {**TABLE, WIDE: replace(TABLE[WIDE], first="6.12")}
     suite = (SUITE[0], SUITE[2])

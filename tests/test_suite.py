@@ -193,6 +193,22 @@ def test_done(tmp_path: Path) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("negative", "mechanism", "tested"),
+    [
+        (True, "none", "none"),
+        (False, "none", "undetected"),
+        (False, "netlink", "netlink"),
+    ],
+)
+def test_unpatched_kernel_that_is_no_negative_control(
+    tmp_path: Path, negative: bool, mechanism: str, tested: str
+) -> None:
+    script = 'hello("a"); run("a"); tell("done"); forever()'
+    _, guest = play(tmp_path, script, mechanism=mechanism, negative=negative)
+    assert guest.seen(1)[0]["mechanism"] == tested
+
+
 def test_a_console_that_has_all_is_not_waited_for(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

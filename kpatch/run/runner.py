@@ -35,6 +35,7 @@ from ktests.contract import (
     UNKNOWN,
     ContractError,
     JobMessage,
+    tested,
 )
 
 Write = Callable[[bytes], object]
@@ -74,7 +75,7 @@ class Selection:
     All time limits, also those of single tests, are multiplied by ``slowness``, a factor of the
     flavor. If ``detect`` is set, the guest first looks for the signs of a mechanism. ``excused``
     are titles of kernel reports that the unpatched kernel makes too: no fresh VM is started after
-    them.
+    them. Without ``negative`` an unpatched kernel does not run the tests that it has to fail.
     """
 
     mechanism: str
@@ -83,6 +84,7 @@ class Selection:
     slowness: float = 1
     detect: bool = False
     excused: frozenset[str] = frozenset()
+    negative: bool = True
 
 
 class Boot(Protocol):
@@ -252,7 +254,7 @@ class Follower:
     def _job(self) -> JobMessage:
         """Return the message that tells the guest which tests to run."""
         return JobMessage(
-            mechanism=self._selection.mechanism,
+            mechanism=tested(self._selection.mechanism, negative=self._selection.negative),
             detect=self._selection.detect,
             expression=self._selection.expression,
             done=tuple(self._done),

@@ -28,20 +28,22 @@ from kpatch.run.protocol import Collected, Scalar
 from kpatch.run.vm_run import ENDING_MEANING, LIMITS, Ending, VmRun, progress
 from kpatch.tables.outcomes import EXIT_BY_OUTCOME, ExitCode, Outcome
 from kpatch.verdict.requirements import Requirement, asked
-from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN
+from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN, tested
 
 
 @dataclass(frozen=True)
 class SeriesRun:
     """The VMs that ran one series' suite, in order. A later VM ran tests that no earlier one began.
 
-    ``detected`` is the sign by which the mechanism was detected, "" without detection.
+    ``detected`` is the sign by which the mechanism was detected, "" without detection. Without
+    ``negative`` an unpatched kernel was only compared with (`ktests.contract.tested`).
     """
 
     series: str
     mechanism: str
     vms: tuple[VmRun, ...]
     detected: str = ""
+    negative: bool = True
 
 
 @dataclass(frozen=True)
@@ -137,7 +139,7 @@ def judge(
         for run in runs
         for incident in (
             *_incidents(run, excused),
-            *(_coverage(asked(requirements, run.mechanism, base), run) if complete else ()),
+            *(_coverage(_due(requirements, run, base), run) if complete else ()),
             *_not_judged(requirements, run, base),
         )
     )
@@ -409,6 +411,12 @@ def _not_judged(
         Outcome.NOT_JUDGED,
         f"{why}{sign}: {len(omitted)} requirements of mechanisms are left out",
     )
+
+
+def _due(
+    requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None
+) -> frozenset[str]:
+    return asked(requirements, tested(run.mechanism, negative=run.negative), base)
 
 
 def _coverage(due: Iterable[str], run: SeriesRun) -> Iterator[Incident]:
