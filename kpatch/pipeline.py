@@ -47,7 +47,7 @@ PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
 
 
 @dataclass(frozen=True)
-class Request:
+class RunRequest:
     """The parameters of one run: the options of ``test`` for one kernel.
 
     ``series`` are names or paths of mail; () means the negative control and all carried series.
@@ -151,7 +151,7 @@ class RunState:
 class Pipeline:
     """The stages for one request. They report to ``progress`` and store results in ``state``."""
 
-    def __init__(self, request: Request, progress: Progress) -> None:
+    def __init__(self, request: RunRequest, progress: Progress) -> None:
         self.request = request
         self.progress = progress
         self.state = RunState()
@@ -323,7 +323,7 @@ def series_run(
     """Return a SeriesRun of the VMs of a series, with the ``mechanism`` that was declared for it.
 
     For UNDETECTED it is the detected one. ``detected`` of the result is "" if it was declared.
-    ``negative`` as in Request.
+    ``negative`` as in RunRequest.
     """
     if mechanism != UNDETECTED:
         return judge.SeriesRun(name, mechanism, tuple(vms), negative=negative)
@@ -331,7 +331,7 @@ def series_run(
     return judge.SeriesRun(name, detected.mechanism, tuple(vms), detected.how)
 
 
-def run(request: Request, out: Path, progress: Progress) -> result.RunResult:
+def run(request: RunRequest, out: Path, progress: Progress) -> result.RunResult:
     """Run all stages for all series of ``request``; return the result and write it to ``out``.
 
     A HarnessError of a stage becomes part of the result. HarnessError (exit 2) if ``out`` cannot be

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 
 
 @dataclass(frozen=True)
-class Tally:
+class BurstResult:
     """The counts of one burst. Each is a number of notifications.
 
     ``sent``       sent by firmware
@@ -46,7 +46,7 @@ class Tally:
             measure(name, value)
 
 
-def burst_result(sent: int, marks: Sequence[int], reported: int = 0) -> Tally:
+def count_burst(sent: int, marks: Sequence[int], reported: int = 0) -> BurstResult:
     """Return the counts of a burst of ``sent`` notifications, numbered from 0 in sending order.
 
     ``marks`` are the numbers of the received notifications in receiving order. A number outside of
@@ -55,7 +55,7 @@ def burst_result(sent: int, marks: Sequence[int], reported: int = 0) -> Tally:
     """
     known = [mark for mark in marks if 0 <= mark < sent]
     different = len(set(known))
-    return Tally(
+    return BurstResult(
         sent=sent,
         received=len(marks),
         reported=reported,

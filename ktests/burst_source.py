@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 
-from ktests.burst_result import Tally
+from ktests.burst_result import BurstResult
 from ktests.reader import Reader
 from uapi.closing import Closing
 
@@ -36,5 +36,5 @@ class BurstSource(Closing, ABC):
         """
 
     @abstractmethod
-    def finish(self, reader: Reader) -> Tally:
+    def finish(self, reader: Reader) -> BurstResult:
         """Wait until the burst is handled and read, then stop the reader. Returns the counts."""

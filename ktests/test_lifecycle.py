@@ -26,11 +26,11 @@ from ktests.mechanisms.eventfd import (
     KEPT,
     READ_SECONDS,
     EventfdVmm,
+    count_words,
     overflow,
     take,
     take_all,
     take_full,
-    tally_words,
     words,
 )
 from ktests.ordered_notify import one_by_one
@@ -247,7 +247,7 @@ def test_swap_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure:
         for reader in readers:
             reader.wait_idle()
             reader.stop()
-        burst_result = tally_words(
+        burst_result = count_words(
             BURST, words(chain.from_iterable(each.taken for each in readers))
         )
     burst_result.record(measure)
@@ -313,7 +313,7 @@ def test_closed_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measur
         while not got or not got[-1] & LOOPBACK:
             assert eventfd.wakes_up(READ_SECONDS), "the last ones do not come"
             got += [word for word in (eventfd.read(),) if word is not None]
-    burst_result = tally_words(BURST, got)
+    burst_result = count_words(BURST, got)
     burst_result.record(measure)
     measure("closed", closed)
     assert burst_result.accounted, burst_result

@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 
 from ktests import fdinfo
-from ktests.burst_result import Tally, burst_result
+from ktests.burst_result import BurstResult, count_burst
 from ktests.burst_source import FIRST
 from ktests.killable_child import KillableChild, Say
-from ktests.mechanisms.eventfd import tally_words, words
+from ktests.mechanisms.eventfd import count_words, words
 from ktests.reader import Reader
 from ktests.task import Task
 from uapi.eventfd import EventFd
@@ -28,17 +28,17 @@ VALID, LOOPBACK = 1 << 32, 1 << 33
 @pytest.mark.parametrize(
     ("marks", "reported", "expected"),
     [
-        ([0, 1, 2, 3], 0, Tally(4, 4, 0, 0, 0, 0, 0)),
-        ([0, 2, 1, 3], 0, Tally(4, 4, 0, 0, 0, 0, 1)),
-        ([3, 0, 1, 2], 0, Tally(4, 4, 0, 0, 0, 0, 3)),
-        ([0, 3], 2, Tally(4, 2, 2, 2, 0, 0, 0)),
-        ([0, 1, 1, 2, 3], 0, Tally(4, 5, 0, 0, 1, 0, 0)),
-        ([0, 7, 2, -1], 0, Tally(4, 4, 0, 2, 0, 2, 0)),
+        ([0, 1, 2, 3], 0, BurstResult(4, 4, 0, 0, 0, 0, 0)),
+        ([0, 2, 1, 3], 0, BurstResult(4, 4, 0, 0, 0, 0, 1)),
+        ([3, 0, 1, 2], 0, BurstResult(4, 4, 0, 0, 0, 0, 3)),
+        ([0, 3], 2, BurstResult(4, 2, 2, 2, 0, 0, 0)),
+        ([0, 1, 1, 2, 3], 0, BurstResult(4, 5, 0, 0, 1, 0, 0)),
+        ([0, 7, 2, -1], 0, BurstResult(4, 4, 0, 2, 0, 2, 0)),
     ],
     ids=["whole", "swapped", "late", "lost", "doubled", "merged"],
 )
-def test_tally(marks: list[int], reported: int, expected: Tally) -> None:
-    assert burst_result(4, marks, reported) == expected
+def test_burst_is_counted(marks: list[int], reported: int, expected: BurstResult) -> None:
+    assert count_burst(4, marks, reported) == expected
 
 
 @pytest.mark.parametrize(
@@ -53,16 +53,16 @@ def test_tally(marks: list[int], reported: int, expected: Tally) -> None:
     ],
 )
 def test_verdict(marks: list[int], reported: int, whole: bool, accounted: bool) -> None:
-    counted = burst_result(3, marks, reported)
+    counted = count_burst(3, marks, reported)
     assert (counted.whole, counted.accounted) == (whole, accounted)
 
 
 def test_words() -> None:
     one, two = VALID | FIRST, VALID | FIRST + 1
-    assert tally_words(2, [one, two, VALID | LOOPBACK]).whole
+    assert count_words(2, [one, two, VALID | LOOPBACK]).whole
     # The sum of two words: the VALID bits add up to LOOPBACK, and the values to a value.
-    assert tally_words(2, [one + two]) == burst_result(2, [-1])
-    assert tally_words(2, [two | 1 << 48]).accounted
+    assert count_words(2, [one + two]) == count_burst(2, [-1])
+    assert count_words(2, [two | 1 << 48]).accounted
 
 
 def has_taken(reader: Reader, number: int) -> bool:

@@ -23,7 +23,7 @@ from kpatch.cli import request
 from kpatch.dev import uapi_doc
 from kpatch.lib import cache
 from kpatch.model import Origin, Series
-from kpatch.pipeline import Request
+from kpatch.pipeline import RunRequest
 from kpatch.series import catalog
 from kpatch.tables.bases import BASES, DEFAULT_BASE
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
@@ -284,7 +284,7 @@ def test_a_fault_of_the_harness_says_its_code(
 
 
 X = "/a b/x.mbox"
-FULL = Request(
+FULL = RunRequest(
     kernel="6.12",
     series=(X,),
     flavor="debug",
@@ -308,21 +308,25 @@ NETLINK = Series("netlink", "", "netlink", (), Origin.CARRIED)
         (replace(FULL, series=("base", X)), FILE, replace(FULL, series=("base", X))),
         (replace(FULL, series=("netlink", X)), FILE, FULL),
         # The control comes first, so that its complaints are not blamed on the series.
-        (Request(), NETLINK, Request(series=("base", "netlink"))),
-        (Request(), catalog.CONTROL, Request(series=("base",))),
-        (Request(series=("netlink",)), NETLINK, Request(series=("netlink",))),
-        (Request(series=("netlink", "base")), NETLINK, Request(series=("netlink",))),
-        (Request("../linux@v7"), catalog.CONTROL, Request(f"{Path.cwd()}/../linux@v7", ("base",))),
-        (Request("~/linux"), catalog.CONTROL, Request("~/linux", ("base",))),
+        (RunRequest(), NETLINK, RunRequest(series=("base", "netlink"))),
+        (RunRequest(), catalog.CONTROL, RunRequest(series=("base",))),
+        (RunRequest(series=("netlink",)), NETLINK, RunRequest(series=("netlink",))),
+        (RunRequest(series=("netlink", "base")), NETLINK, RunRequest(series=("netlink",))),
         (
-            Request("https://x/y#sha256=0"),
+            RunRequest("../linux@v7"),
             catalog.CONTROL,
-            Request("https://x/y#sha256=0", ("base",)),
+            RunRequest(f"{Path.cwd()}/../linux@v7", ("base",)),
+        ),
+        (RunRequest("~/linux"), catalog.CONTROL, RunRequest("~/linux", ("base",))),
+        (
+            RunRequest("https://x/y#sha256=0"),
+            catalog.CONTROL,
+            RunRequest("https://x/y#sha256=0", ("base",)),
         ),
     ],
 )
 def test_the_repeat_command_asks_for_the_same(
-    monkeypatch: pytest.MonkeyPatch, asked: Request, one: Series, again: Request
+    monkeypatch: pytest.MonkeyPatch, asked: RunRequest, one: Series, again: RunRequest
 ) -> None:
     for variable in commandline.VARIABLES:
         monkeypatch.delenv(variable, raising=False)
@@ -335,10 +339,13 @@ def test_the_repeat_command_asks_for_the_same(
 
 
 def test_every_field_of_a_request_is_in_the_repeat_command() -> None:
-    """FULL differs from the default in every field except ``refresh``."""
-    default = Request()
+    """FULL differs from the default in every field that an option of ``test`` sets, but one.
+
+    ``refresh`` changes no result; ``negative`` is for reviews.
+    """
+    default = RunRequest()
     same = [name for name in vars(FULL) if getattr(FULL, name) == getattr(default, name)]
-    assert same == ["refresh"]
+    assert same == ["negative", "refresh"]
 
 
 def test_kernels_each_have_their_folder(tmp_path: Path) -> None:

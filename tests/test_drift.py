@@ -22,7 +22,7 @@ from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Origin, Series, Tree
-from kpatch.pipeline import Pipeline, Request
+from kpatch.pipeline import Pipeline, RunRequest
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
 from kpatch.tables.outcomes import ExitCode
@@ -376,7 +376,7 @@ def test_a_damaged_golden_json(tmp_path: Path, text: str) -> None:
 
 
 def applier(kernel: str) -> Callable[[str], Applied]:
-    return Pipeline(Request(kernel=kernel), Progress()).apply
+    return Pipeline(RunRequest(kernel=kernel), Progress()).apply
 
 
 def test_golden_json_is_only_written_whole() -> None:

@@ -19,7 +19,7 @@ from kpatch.checks.review import ReviewRequest
 from kpatch.lib import confine
 from kpatch.lib.progress import Progress
 from kpatch.model import Patch
-from kpatch.pipeline import Request
+from kpatch.pipeline import RunRequest
 from kpatch.tables.bases import BASES
 from kpatch.tables.outcomes import CheckOutcome
 from tests import kerneltree
@@ -147,7 +147,7 @@ def form(author: Author, tmp_path: Path) -> Form:
             shutil.rmtree(plain / ".git")
             author.git("checkout", "--quiet", "main")
             kernel = str(plain)
-        request = Request(kernel=kernel, series=(str(mbox or author.mbox()),))
+        request = RunRequest(kernel=kernel, series=(str(mbox or author.mbox()),))
         out = tmp_path / "out"
         review.review(ReviewRequest(request, names or FORM), out, Progress())
         checks = json.loads((out / "review.json").read_text())["checks"]
@@ -600,7 +600,7 @@ def test_real_scripts(
     message = f"{SIGNED}Fixes: 12345 vfio: mangled\n"
     author.patch("vfio: Add numbers", message, **{"drivers/vfio/vfio_bad.c": BAD})
     monkeypatch.undo()  # the real cache has the trees
-    request = Request(kernel=kernel, series=(str(author.mbox()),))
+    request = RunRequest(kernel=kernel, series=(str(author.mbox()),))
     made = review.review(ReviewRequest(request, FORM), tmp_path / "out", Progress())
     texts = {
         check.name: [f"{one.place}: {one.text}" for one in check.findings]

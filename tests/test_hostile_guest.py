@@ -75,7 +75,7 @@ def take_the_suites_place(parts: str, folder: Path, monkeypatch: pytest.MonkeyPa
     )
 
 
-def warm(request: pipeline.Request) -> list[Path]:
+def warm(request: pipeline.RunRequest) -> list[Path]:
     """Fill the cache with everything that a run puts there, and return what QEMU gets of it.
 
     Of the rest of the cache nothing can be said: other runs write to it at the same time.
@@ -116,7 +116,7 @@ def test_hostile_guest_changes_nothing(
     # Without cache=loose the guest can read files of size 0, such as those of /proc. A hostile
     # kernel can do that in any cache mode.
     monkeypatch.setattr(qemu, "CACHE", "")
-    request = pipeline.Request(
+    request = pipeline.RunRequest(
         series=("base",), tests="test_forged", jobs=os.cpu_count() or 1, limits=Limits(150, 60, 400)
     )
     roots = [*warm(request), *map(Path, USR), KTESTS, virtme.guest_folder(), home]

@@ -18,7 +18,7 @@ from kpatch.checks.table import QUICK, Row
 from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
 from kpatch.model import Finding
-from kpatch.pipeline import Request
+from kpatch.pipeline import RunRequest
 from kpatch.tables.outcomes import CheckOutcome, ExitCode
 from tests import commandline, kerneltree
 
@@ -52,7 +52,7 @@ def check(
     def run(*checks: Find, **more: Any) -> tuple[ExitCode, dict[str, Any]]:
         rows = tuple(Row(f"c{n}", "Finds.", "patch", QUICK, one) for n, one in enumerate(checks))
         monkeypatch.setattr(table, "CHECKS", rows)
-        request = Request(kernel=str(tree), series=(str(tmp_path / "one.mbox"),))
+        request = RunRequest(kernel=str(tree), series=(str(tmp_path / "one.mbox"),))
         try:
             made = review.review(ReviewRequest(request, **more), tmp_path / "out", Progress())
             code = made.exit_code

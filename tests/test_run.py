@@ -40,12 +40,12 @@ def written(out: Path) -> dict[str, object]:
 @pytest.mark.parametrize(
     ("request_", "what"),
     [
-        (pipeline.Request(flavor="nonsense"), "FLAVOR=nonsense"),
-        (pipeline.Request(kernel="9.9"), "KERNEL=9.9"),
+        (pipeline.RunRequest(flavor="nonsense"), "FLAVOR=nonsense"),
+        (pipeline.RunRequest(kernel="9.9"), "KERNEL=9.9"),
     ],
 )
 def test_failed_stage_is_a_result(
-    tmp_path: Path, progress: Progress, request_: pipeline.Request, what: str
+    tmp_path: Path, progress: Progress, request_: pipeline.RunRequest, what: str
 ) -> None:
     out = tmp_path / "out"
     outcome = pipeline.run(request_, out, progress)
@@ -61,7 +61,7 @@ def test_unknown_flavor_is_told_before_anything_is_fetched(
     tmp_path: Path, progress: Progress, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolve, "resolve", lambda *a, **k: pytest.fail("fetched"))
-    outcome = pipeline.run(pipeline.Request(flavor="nonsense"), tmp_path / "out", progress)
+    outcome = pipeline.run(pipeline.RunRequest(flavor="nonsense"), tmp_path / "out", progress)
     assert outcome.exit_code == ExitCode.USAGE
     assert "nonsense" in str(outcome.error)
 
@@ -74,26 +74,26 @@ def test_interrupted_run_leaves_a_result(
 
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(resolve, "resolve", interrupted)
-        pipeline.run(pipeline.Request(), tmp_path / "out", progress)
+        pipeline.run(pipeline.RunRequest(), tmp_path / "out", progress)
     assert written(tmp_path / "out")["exit_code"] == ExitCode.INTERRUPTED
     # The folder is free for the next run.
-    outcome = pipeline.run(pipeline.Request(kernel="9.9"), tmp_path / "out", progress)
+    outcome = pipeline.run(pipeline.RunRequest(kernel="9.9"), tmp_path / "out", progress)
     assert written(tmp_path / "out")["exit_code"] == outcome.exit_code == ExitCode.USAGE
 
 
 def test_foreign_file_in_out_is_left_alone(tmp_path: Path, progress: Progress) -> None:
     (tmp_path / "result.json").write_text("mine")
     with pytest.raises(HarnessError, match="not from a run of this harness") as refused:
-        pipeline.run(pipeline.Request(kernel="9.9"), tmp_path, progress)
+        pipeline.run(pipeline.RunRequest(kernel="9.9"), tmp_path, progress)
     assert refused.value.code is ExitCode.USAGE
     assert (tmp_path / "result.json").read_text() == "mine"
 
 
 def test_control_comes_first() -> None:
-    names = pipeline.Request().names()
+    names = pipeline.RunRequest().names()
     assert names == (catalog.BASE, *catalog.ready())
     assert len(names) > 1
-    chosen = pipeline.Request(series=("netlink",)).names()
+    chosen = pipeline.RunRequest(series=("netlink",)).names()
     assert chosen == ("netlink",)
 
 
@@ -109,7 +109,7 @@ def test_control_comes_first() -> None:
 def test_a_series_from_a_file_is_held_against_the_control(
     series_: tuple[str, ...], control: bool, names: tuple[str, ...]
 ) -> None:
-    assert pipeline.Request(series=series_, control=control).names() == names
+    assert pipeline.RunRequest(series=series_, control=control).names() == names
 
 
 def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:
@@ -153,7 +153,7 @@ def test_only_what_was_looked_for_is_called_detected(
 
 
 def test_the_command_that_repeats_tells_no_password() -> None:
-    request = pipeline.Request(kernel="https://me:s3cret@example.org/x.tar.xz#sha256=12")
+    request = pipeline.RunRequest(kernel="https://me:s3cret@example.org/x.tar.xz#sha256=12")
     words = request.command(catalog.CONTROL)
     assert words[words.index("--kernel") + 1] == "https://example.org/x.tar.xz#sha256=12"
     assert pipeline.folder_name(request.kernel) == "https-example.org-x.tar.xz-sha256-12"

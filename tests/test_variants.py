@@ -19,7 +19,7 @@ from kpatch.checks.review import ReviewRequest
 from kpatch.errors import HarnessError
 from kpatch.lib import cache, confine
 from kpatch.lib.progress import Progress
-from kpatch.pipeline import Request
+from kpatch.pipeline import RunRequest
 from kpatch.tables import flavors
 from kpatch.tables.flavors import Flavor
 from kpatch.tables.outcomes import JUDGED, CheckOutcome
@@ -121,7 +121,7 @@ def check(tree: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Review
         monkeypatch.setattr(table, "CHECKS", tuple(checks))
         mbox = tmp_path / "series.mbox"
         mbox.write_text(series(tree, tmp_path / "work", steps))
-        request = Request(kernel=str(tree), series=(str(mbox),), jobs=2)
+        request = RunRequest(kernel=str(tree), series=(str(mbox),), jobs=2)
         wanted = ReviewRequest(request, checks=(only,))
         review.review(wanted, tmp_path / "out", Progress())
         record = json.loads((tmp_path / "out" / "review.json").read_text())

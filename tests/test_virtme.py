@@ -150,7 +150,7 @@ def test_kasan_reports_more_than_once(
     setup: qemu.Setup, monkeypatch: pytest.MonkeyPatch, flavor: str, told: bool
 ) -> None:
     """Only in the flavor with KASAN: a kernel without KASAN passes the unknown word to init."""
-    through = pipeline.Pipeline(pipeline.Request(flavor=flavor), Progress())
+    through = pipeline.Pipeline(pipeline.RunRequest(flavor=flavor), Progress())
     monkeypatch.setattr(guest_image, "images", lambda *a, **k: setup.images)
     monkeypatch.setattr(acpid, "folder", lambda **k: None)
     through.state.accel = setup.accel

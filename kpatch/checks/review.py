@@ -19,7 +19,7 @@ from kpatch.lib import confine, tools
 from kpatch.lib.progress import Progress
 from kpatch.lib.stage import shell_line
 from kpatch.model import Applied, Check, Finding, Origin
-from kpatch.pipeline import Pipeline, Request
+from kpatch.pipeline import Pipeline, RunRequest
 from kpatch.report import result
 from kpatch.report.output_dir import OutputDir, open_output_dir
 from kpatch.report.review import write
@@ -38,7 +38,7 @@ class ReviewRequest:
     ``fail_on`` is the mildest outcome of a check that makes the review fail.
     """
 
-    request: Request
+    request: RunRequest
     checks: tuple[str, ...] = table.DEFAULT
     fail_on: CheckOutcome = CheckOutcome.FAIL
 
@@ -196,7 +196,7 @@ class _Reviewing:
         )
 
 
-def _command(wanted: ReviewRequest, request: Request) -> list[str]:
+def _command(wanted: ReviewRequest, request: RunRequest) -> list[str]:
     """Return the command that repeats the review ``wanted``, in a checkout of the project.
 
     It names the tree of ``request``, and the file in which a series from standard input is kept.

@@ -14,7 +14,7 @@ from kpatch.checks.context import Context, CouldNotRunError
 from kpatch.errors import HarnessError
 from kpatch.lib import confine, sanitize
 from kpatch.model import Finding, Kernel
-from kpatch.pipeline import Pipeline, Request
+from kpatch.pipeline import Pipeline, RunRequest
 from kpatch.report import write
 from kpatch.report.result import RunResult
 from kpatch.run import runner
@@ -124,8 +124,8 @@ def _own(context: Context, kernel: Kernel) -> Selftests | None:
     return selftests.build(kernel, jobs=context.jobs, stage=context.stage)
 
 
-def _request(context: Context, flavor: str, series: tuple[str, ...]) -> Request:
-    return Request(
+def _request(context: Context, flavor: str, series: tuple[str, ...]) -> RunRequest:
+    return RunRequest(
         kernel=context.kernel_argument,
         series=series,
         flavor=flavor,

@@ -26,12 +26,12 @@ def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wante
     from kpatch.abi import check
     from kpatch.lib.progress import Progress
     from kpatch.model import Applied
-    from kpatch.pipeline import Pipeline, Request
+    from kpatch.pipeline import Pipeline, RunRequest
 
     progress = Progress(echo=verbose)
 
     def applier(kernel: str) -> Callable[[str], Applied]:
-        return Pipeline(Request(kernel=kernel, mechanism=mechanism), progress).apply
+        return Pipeline(RunRequest(kernel=kernel, mechanism=mechanism), progress).apply
 
     outcome = check.compare_kernels(kernel, applier, **wanted, progress=progress)
     for path in outcome.written:

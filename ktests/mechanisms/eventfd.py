@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from ktests.acpi import Firmware
-from ktests.burst_result import Tally, burst_result
+from ktests.burst_result import BurstResult, count_burst
 from ktests.burst_source import FIRST, NOT_SENT, BurstSource
 from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
@@ -197,7 +197,7 @@ class EventfdBurstSource(BurstSource):
         self._sent = count
         self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
 
-    def finish(self, reader: Reader) -> Tally:
+    def finish(self, reader: Reader) -> BurstResult:
         """See `BurstSource`. A loopback, queued behind the burst, marks the end of the burst.
 
         If the queue is full, the loopback replaces one more notification, which the kernel reports
@@ -209,14 +209,14 @@ class EventfdBurstSource(BurstSource):
             lambda: any(flags(word) & LOOPBACK for word in words(reader.taken[-LAST:]))
         )
         reader.stop()
-        return tally_words(self._sent, words(reader.taken))
+        return count_words(self._sent, words(reader.taken))
 
     def close(self) -> None:
         """End the VMM."""
         self._vmm.close()
 
 
-def tally_words(sent: int, got: Sequence[int]) -> Tally:
+def count_words(sent: int, got: Sequence[int]) -> BurstResult:
     """Return the counts of a burst of ``sent`` notifications of which the words ``got`` were read.
 
     The values of the burst are `FIRST`, `FIRST` + 1 and so on. Loopbacks are not counted.
@@ -227,7 +227,7 @@ def tally_words(sent: int, got: Sequence[int]) -> Tally:
         for word in got
         if flags(word) != VALID | LOOPBACK
     ]
-    return burst_result(sent, marks, sum(word >> LOST_SHIFT for word in got))
+    return count_burst(sent, marks, sum(word >> LOST_SHIFT for word in got))
 
 
 def words(taken: Iterable[bytes | None]) -> list[int]:

@@ -13,7 +13,7 @@ import struct
 from collections.abc import Callable, Sequence
 
 from ktests.acpi import Firmware
-from ktests.burst_result import Tally, burst_result
+from ktests.burst_result import BurstResult, count_burst
 from ktests.burst_source import NOT_SENT, BurstSource
 from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
@@ -143,7 +143,7 @@ class NetlinkBurstSource(BurstSource):
         self._firmware.flush_handlers()
         self._firmware.notify(self._device.method, self.VALUE, count=count)
 
-    def finish(self, reader: Reader) -> Tally:
+    def finish(self, reader: Reader) -> BurstResult:
         """See `BurstSource`. AssertionError if the event before or after the burst is lost."""
         self._firmware.flush_handlers()
         # After an overrun the socket drops every event until its buffer has been read empty.
@@ -162,7 +162,7 @@ class NetlinkBurstSource(BurstSource):
             if value not in (self.BEFORE, self.AFTER)
         ]
         gap = numbers[self.AFTER] - first - len(marks)
-        return burst_result(self._sent, marks, gap if None in reader.taken else 0)
+        return count_burst(self._sent, marks, gap if None in reader.taken else 0)
 
     def close(self) -> None:
         """Close the socket, which leaves the multicast group."""

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
-from ktests.burst_result import Tally, burst_result
+from ktests.burst_result import BurstResult, count_burst
 from ktests.burst_source import NOT_SENT, BurstSource
 from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
@@ -124,13 +124,13 @@ class PipeBurstSource(BurstSource):
         self._sent = count
         self._machine.notify(self._vmm.device.method, FIRST_OF_DEVICES, step=1, count=count)
 
-    def finish(self, reader: Reader) -> Tally:
+    def finish(self, reader: Reader) -> BurstResult:
         """See `BurstSource`."""
         reader.wait_idle()
         reader.stop()
         raw = b"".join(part for part in reader.taken if part is not None)
         values = [value - FIRST_OF_DEVICES for (value,) in WORD.iter_unpack(raw)]
-        return burst_result(self._sent, [v if v >= 0 else NOT_SENT for v in values])
+        return count_burst(self._sent, [v if v >= 0 else NOT_SENT for v in values])
 
     def close(self) -> None:
         """End the VMM."""
