@@ -71,30 +71,8 @@ UNUSED = frozenset(
 # knows, which takes seconds under emulation; its modules are whole without that.
 EMPTIED = ("pyroute2/__init__.py",)
 
-# The image's interpreter runs this: it imports the suite's dependencies, for ktests/bundle.py.
-BUNDLING = """
-import sys
-project, site, root, seen_as = sys.argv[1:]
-sys.path[:0] = [project, site]
-from importlib import import_module
-from _pytest.config import default_plugins
-for name in ("pyroute2.netlink", "pytest", *(f"_pytest.{name}" for name in default_plugins)):
-    import_module(name)
-import ctypes, json, platform
-from ktests import bundle
-bundle.write(f"{root}/lib/bundle", root, seen_as)
-"""
-
-# The harness's interpreter runs this: pytest collects the suite; the other modules are bundled.
-COLLECTING = """
-import sys, pytest
-root, seen_as, *options = sys.argv[1:]
-status = pytest.main([*options, "--rootdir", root, f"{root}/ktests"])
-if status == 0:
-    from ktests import bundle, session
-    bundle.write(f"{root}/bundle", root, seen_as)
-sys.exit(status)
-"""
+# Writes the bundles of both images.
+MAKE_BUNDLES = PROJECT / "ktests" / "make_bundles.py"
 
 # Where ktests/init.sh mounts the images.
 MOUNT = Path("/mnt")
@@ -129,8 +107,9 @@ def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Im
 def runtime_key() -> str:
     """Return the cache key of the runtime image: interpreter, packages' versions, and recipe."""
     versions = (f"{name}={importlib.metadata.version(name)}" for name in PACKAGES)
-    makers = (Path(__file__).read_text(), (PROJECT / "ktests" / "bundle.py").read_text())
-    return cache.digest([sys.version, str(_interpreter()), *versions, *makers])
+    makers = (Path(__file__), PROJECT / "ktests" / "bundle.py", MAKE_BUNDLES)
+    texts = (path.read_text() for path in makers)
+    return cache.digest([sys.version, str(_interpreter()), *versions, *texts])
 
 
 def suite_key(facts: str, clients: Path | None = None) -> str:
@@ -257,7 +236,15 @@ def _compile_tests(root: Path, stage: Stage) -> None:
     the suite, which the test modules import, are in the bundle.
     """
     words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
-    argv = [sys.executable, "-c", COLLECTING, str(root), str(MOUNT / "suite"), *words]
+    argv = [
+        sys.executable,
+        "-P",
+        str(MAKE_BUNDLES),
+        "suite",
+        str(root),
+        str(MOUNT / "suite"),
+        *words,
+    ]
     ours = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
     _run(argv, "ktests", "pytest cannot collect the suite", stage=stage, cwd=root, env=ours)
 
@@ -267,8 +254,8 @@ def _bundle(root: Path, site: Path, stage: Stage) -> None:
 
     ``root`` is the image's folder, ``site`` its site-packages. HarnessError (exit 7) if that fails.
     """
-    argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", "-c", BUNDLING]
-    argv += [str(PROJECT), str(site), str(root), str(MOUNT / "runtime")]
+    argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", str(MAKE_BUNDLES), "runtime"]
+    argv += [str(root), str(MOUNT / "runtime"), str(PROJECT), str(site)]
     ours = {"PYTHONHOME": str(root), "LD_LIBRARY_PATH": str(root / "lib")}
     ours["PYTHONDONTWRITEBYTECODE"] = "1"
     cause = "cannot import what the suite needs"
