@@ -22,9 +22,7 @@ def runtime(root: str, seen_as: str, project: str, site: str) -> int:
     Returns 0.
     """
     sys.path[:0] = [project, site]
-    from _pytest.config import default_plugins
-
-    plugins = (f"_pytest.{name}" for name in default_plugins)
+    plugins = (f"_pytest.{name}" for name in import_module("_pytest.config").default_plugins)
     for name in ("pyroute2.netlink", "pytest", *plugins, "ctypes", "json", "platform"):
         import_module(name)
     from ktests import bundle
