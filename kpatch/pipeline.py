@@ -16,7 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -235,12 +235,30 @@ class Pipeline:
 
     def build(self, applied: Applied) -> Kernel:
         """Build the kernel; HarnessError (exit 4) with the first error if the build fails."""
+        if not applied.series.origin.trusted:
+            self._build_base(applied.tree)
         resolved = self.config(applied)
         with self._stage("build", applied.series.name) as stage:
             built = kernel.build(applied, resolved, jobs=self.request.jobs, stage=stage)
             stage.cached = built.cached
         self.state.kernels[applied.series.name] = built
         return built
+
+    def _build_base(self, tree: Tree) -> None:
+        """Build the unpatched kernel if nothing of it is there yet.
+
+        A series from a file starts with its objects and adds none to ccache: without them each
+        such series would compile the whole kernel.
+        """
+        if worktree.has_objects(tree, self.flavor.name):
+            return
+        with self._stage("apply", catalog.BASE) as stage:
+            base = apply.apply(tree, catalog.CONTROL, stage=stage)
+        # A base that does not build says nothing of the series, which may repair it.
+        with suppress(HarnessError):
+            resolved = self.config(base)
+            with self._stage("build", catalog.BASE) as stage:
+                kernel.build(base, resolved, jobs=self.request.jobs, stage=stage)
 
     def selftests(self, kernel: Kernel) -> Selftests | None:
         """Build the kernel's VFIO selftests; return None if its tree does not have them."""

@@ -132,6 +132,19 @@ def compiled(kernel: Kernel) -> list[str]:
 # --- the worktree --------------------------------------------------------------------------------
 
 
+def test_series_from_a_file_compiles_only_what_it_changes_if_there_are_objects(tree: Tree) -> None:
+    first = applied(tree, c_file("a", 2))
+    series = replace(first.series, mailboxes=(Path("/x.mbox"),), origin=Origin.MBOX)
+    with worktree.checkout(first, "plain", stage=Silent()):
+        assert not worktree.has_objects(tree, "plain"), "nothing is built"
+    built(applied(tree))
+    assert worktree.has_objects(tree, "plain")
+    assert not worktree.has_objects(tree, "debug")
+    assert compiled(built(replace(first, series=series))) == ["drivers/a.o"]
+    worktree.locate(first, "plain").building.touch()
+    assert not worktree.has_objects(tree, "plain"), "the last build was killed"
+
+
 def test_series_take_turns_in_a_worktree(tree: Tree) -> None:
     one = applied(
         tree,

@@ -6,13 +6,16 @@ from __future__ import annotations
 import io
 import json
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from kpatch import pipeline
+from kpatch.build import kernel, worktree
 from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
-from kpatch.model import Tree
+from kpatch.model import Applied, Origin, Series, Tree
 from kpatch.report.result import SeriesInfo
 from kpatch.run.protocol import Detected, Hello, Transcript
 from kpatch.run.vm_run import Ending, VmRun
@@ -110,6 +113,35 @@ def test_a_series_from_a_file_is_held_against_the_control(
     series_: tuple[str, ...], control: bool, names: tuple[str, ...]
 ) -> None:
     assert pipeline.RunRequest(series=series_, control=control).names() == names
+
+
+@pytest.mark.parametrize(
+    ("origin", "there", "fails", "built"),
+    [
+        (Origin.MBOX, False, False, ["base", "x"]),
+        (Origin.MBOX, False, True, ["base", "x"]),
+        (Origin.MBOX, True, False, ["x"]),
+        (Origin.CARRIED, False, False, ["x"]),
+    ],
+)
+def test_series_from_a_file_starts_with_the_objects_of_the_base(
+    monkeypatch: pytest.MonkeyPatch, origin: Origin, there: bool, fails: bool, built: list[str]
+) -> None:
+    done = []
+
+    def build(applied: Applied, *_: Any, **__: Any) -> Any:
+        done.append(applied.series.name)
+        if fails and applied.series.name == "base":
+            raise HarnessError("build", "a.c: error", hint="see", code=ExitCode.BUILD)
+        return SimpleNamespace(cached=False)
+
+    monkeypatch.setattr(worktree, "has_objects", lambda *_: there)
+    monkeypatch.setattr(kernel, "build", build)
+    monkeypatch.setattr(pipeline.Pipeline, "config", lambda *_: None)
+    tree = Tree(Path("/tree"), "7.3.4", "7.3", "folder", {}, "0" * 16, cached=True)
+    applied = Applied(tree, Series("x", "x", "netlink", (), origin), (), (), "")
+    pipeline.Pipeline(pipeline.RunRequest(), Progress()).build(applied)
+    assert done == built
 
 
 def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:

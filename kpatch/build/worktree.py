@@ -132,6 +132,12 @@ def checkout(applied: Applied, flavor: str, *, like: str = "", stage: Stage) -> 
         yield worktree
 
 
+def has_objects(tree: Tree, flavor: str) -> bool:
+    """Return whether the shared worktree has objects for the worktree of a series from a file."""
+    shared = Worktree(cache.root() / KIND / _shared_key(tree, flavor))
+    return shared.obj.is_dir() and any(shared.obj.iterdir()) and not shared.building.exists()
+
+
 def config_id(applied: Applied) -> str:
     """Return an id of the sources that determine a .config.
 
