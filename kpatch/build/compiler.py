@@ -92,9 +92,9 @@ def ccache() -> Path:
 def environment(base: Path, *, trusted: bool, derived: bool = False) -> dict[str, str]:
     """Return ccache's environment variables, set so that different worktrees share objects.
 
-    A build that is not ``trusted`` reads cached objects and adds none. That of a ``derived`` config
-    also finds objects of other derived configs: a symbol that has another value is in no object
-    that does not look at it.
+    A build that is not ``trusted`` reads cached objects and adds none. A build with a ``derived``
+    config also finds the objects of other derived configs whose sources do not use the symbols in
+    which the configs differ.
 
     ccache hashes paths under ``base`` relative to the compiler's working folder, and does not hash
     that folder itself, which would only matter for debug information.
@@ -106,7 +106,8 @@ def environment(base: Path, *, trusted: bool, derived: bool = False) -> dict[str
     if not derived:
         # Depend mode: on a miss ccache does not run the preprocessor before the compiler, which
         # saves a fourth of a cold build. It needs dependency files, which kbuild's -Wp,-MMD writes.
-        # autoconf.h, which has all symbols, is one of them: another config finds no object.
+        # autoconf.h defines every symbol and is one of them, so that a build with another config
+        # finds no object.
         settings["CCACHE_DEPEND"] = "1"
     return settings | {"CCACHE_BASEDIR": str(base), "CCACHE_NOHASHDIR": "1"}
 

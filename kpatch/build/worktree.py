@@ -135,7 +135,12 @@ def checkout(applied: Applied, flavor: str, *, like: str = "", stage: Stage) -> 
 def has_objects(tree: Tree, flavor: str) -> bool:
     """Return whether the shared worktree has objects for the worktree of a series from a file."""
     shared = Worktree(cache.root() / KIND / _shared_key(tree, flavor))
-    return shared.obj.is_dir() and any(shared.obj.iterdir()) and not shared.building.exists()
+    return _usable(shared) and any(shared.obj.iterdir())
+
+
+def _usable(shared: Worktree) -> bool:
+    """Return whether a shared worktree can be copied: it is complete, and no build was killed."""
+    return _recorded(shared) is not None and not shared.building.exists()
 
 
 def config_id(applied: Applied) -> str:
@@ -189,7 +194,7 @@ def _copied(key: str, partial: Worktree, stage: Stage) -> bool:
     if not shared.folder.is_dir():
         return False
     with cache.locked(f"worktree-{key}"):
-        if _recorded(shared) is None or shared.building.exists():
+        if not _usable(shared):
             return False
         stage.note("copying the objects of the unpatched kernel")
         # Objects are not hard-linked: the assembler overwrites an existing file in place.

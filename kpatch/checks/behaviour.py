@@ -160,9 +160,9 @@ def _reports(
 
 
 def _unless_missed(missed: str, found: list[Finding]) -> list[Finding]:
-    """Return ``found``; CouldNotRunError if it is empty and a run ``missed`` something (why)."""
+    """Return ``found``; CouldNotRunError if it is empty and there is a reason in ``missed``."""
     if missed and not found:
-        raise CouldNotRunError(f"the run may have missed something: {missed}; run it again")
+        raise suite.incomplete(missed)
     return found
 
 

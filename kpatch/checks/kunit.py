@@ -24,8 +24,8 @@ from kpatch.tables.outcomes import ExitCode
 
 NAME = "kunit"
 SYMBOLS = ("KUNIT", "KUNIT_DEFAULT_ENABLED", "KUNIT_AUTORUN_ENABLED")
-"""What runs the suites at boot. Kconfig's defaults are lost, since the flavors start from
-allnoconfig; older kernels (6.12) have no KUNIT_AUTORUN_ENABLED, and run them without."""
+"""The symbols that make a kernel run its suites at boot. They are "y" by default, but the flavors
+start from allnoconfig. Older kernels (6.12) have no KUNIT_AUTORUN_ENABLED and always run them."""
 
 BOOT = "REQ-INT-07"
 """A test that runs after the boot, so that the boot is known to have ended."""
@@ -140,7 +140,7 @@ def _booted(context: Context, name: str, number: int) -> Boot:
     if not boot.results.suites and not boot.ended:
         raise CouldNotRunError("the kernel printed no result of KUnit; see its console log")
     if not boot.results.suites.keys() >= set(suites) and (lost := suite.lost(done, name)):
-        raise CouldNotRunError(f"the boot may have missed something: {lost}; run it again")
+        raise suite.incomplete(lost)
     return boot
 
 

@@ -157,8 +157,8 @@ def findings(
     """Yield what the patches bring: states that do not build, and warnings.
 
     ``severity`` is that of a warning; one that a later patch takes away is a remark. What is
-    ``told`` of elsewhere is left out. ``make`` is the command that shows a finding again in any
-    configured tree, if the object of its source is added; () if more is needed than that.
+    ``told`` of elsewhere is left out. ``make`` is a command that shows a finding again in any
+    configured tree; the object of the source is added to it. () if the config is needed too.
     """
     for finding in _findings(states, severity, told):
         source, _, suffix = finding.file.rpartition(".")

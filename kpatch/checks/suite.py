@@ -67,8 +67,9 @@ def table() -> dict[str, requirements.Requirement]:
 def whole(context: Context, flavor: str) -> Suite:
     """Return the run of the whole suite with ``flavor``; it runs once in a review.
 
-    The unpatched kernel runs only what every kernel has to pass: what it has to fail tells nothing
-    of the series.
+    The unpatched kernel runs only the tests that every kernel has to pass. Those that it has to
+    fail say nothing about the series.
+
     CouldNotRunError if it came to no verdict: the kernel does not build, or the VM was lost.
     """
     request = _request(context, flavor, (catalog.BASE, context.series_argument))
@@ -191,10 +192,15 @@ def missed(
 ) -> str:
     """Return the reason why a run may have missed a fault; "" if there is none.
 
-    No test ran that is ``relevant``, or see `lost`.
+    There is one if no ``relevant`` test ran, and if `lost` returns one.
     """
     ran = any(test.series == series and relevant(test) for test in judgement.tests)
     return lost(judgement, series) or ("" if ran else "none of its tests has run")
+
+
+def incomplete(reason: str) -> CouldNotRunError:
+    """Return the error of a check whose run may have missed a fault for ``reason``."""
+    return CouldNotRunError(f"the run may have missed something: {reason}; run it again")
 
 
 def lost(judgement: Judgement | RunResult, series: str) -> str:

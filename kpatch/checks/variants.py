@@ -52,7 +52,7 @@ def _built(context: Context, chosen: Variant) -> Iterator[Finding]:
 
 
 def _again(chosen: Variant) -> tuple[str, ...]:
-    """Return the make that compiles an object as the variant does; () if that takes its config."""
+    """Return the make that compiles an object as the variant does; () if it needs the config."""
     if chosen.scope is not Scope.OBJECTS:
         return ()
     return ("make", *chosen.settings, *(variant.tools(chosen).settings if chosen.llvm else ()))

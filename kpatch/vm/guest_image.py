@@ -236,15 +236,8 @@ def _compile_tests(root: Path, stage: Stage) -> None:
     the suite, which the test modules import, are in the bundle.
     """
     words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
-    argv = [
-        sys.executable,
-        "-P",
-        str(MAKE_BUNDLES),
-        "suite",
-        str(root),
-        str(MOUNT / "suite"),
-        *words,
-    ]
+    argv = [sys.executable, "-P", str(MAKE_BUNDLES), "suite"]
+    argv += [str(root), str(MOUNT / "suite"), *words]
     ours = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
     _run(argv, "ktests", "pytest cannot collect the suite", stage=stage, cwd=root, env=ours)
 
