@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from kpatch import pipeline
 from kpatch.build import selftests
 from kpatch.checks import behaviour, suite
 from kpatch.checks.context import CouldNotRunError, NotApplicableError
@@ -18,6 +19,8 @@ from kpatch.errors import HarnessError
 from kpatch.model import Finding
 from kpatch.report.result import RunResult, SeriesInfo
 from kpatch.run.console import Place
+from kpatch.series import catalog
+from kpatch.tables.limits import DEFAULTS
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import Incident, Judgement, SeenFault, TestResult
 
@@ -231,6 +234,31 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
 
     return made
+
+
+def test_review_needs_no_negative_control(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    requests: list[pipeline.RunRequest] = []
+    done = RunResult(ExitCode.PASS, "plain", "", 1.0)
+
+    def run(request: pipeline.RunRequest, *_: object) -> RunResult:
+        requests.append(request)
+        return done
+
+    monkeypatch.setattr(pipeline, "run", run)
+    context = SimpleNamespace(
+        **dict.fromkeys(("kernel_argument", "accel", "progress"), "7.3"),
+        jobs=1,
+        mechanism=None,
+        limits=DEFAULTS,
+        series_argument="netlink",
+        output=SimpleNamespace(path=tmp_path),
+        once=lambda _, __, make: make(),
+        applied=SimpleNamespace(series=catalog.load("netlink", "7.3")),
+        stage=SimpleNamespace(command=lambda _: None),
+    )
+    suite.whole(context, "plain")  # type: ignore[arg-type]
+    [request] = requests
+    assert (request.series, request.negative) == (("base", "netlink"), False)
 
 
 def found(check: Any, it: Kernels) -> list[Finding]:

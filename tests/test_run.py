@@ -17,6 +17,7 @@ from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
 from kpatch.model import Applied, Origin, Series, Tree
 from kpatch.report.result import SeriesInfo
+from kpatch.run import runner
 from kpatch.run.protocol import Detected, Hello, Transcript
 from kpatch.run.vm_run import Ending, VmRun
 from kpatch.series import catalog
@@ -142,6 +143,26 @@ def test_series_from_a_file_starts_with_the_objects_of_the_base(
     applied = Applied(tree, Series("x", "x", "netlink", (), origin), (), (), "")
     pipeline.Pipeline(pipeline.RunRequest(), Progress()).build(applied)
     assert done == built
+
+
+@pytest.mark.parametrize("negative", [True, False])
+def test_request_decides_what_the_control_runs(
+    monkeypatch: pytest.MonkeyPatch, negative: bool
+) -> None:
+    selections: list[runner.Selection] = []
+
+    def run(_: object, selection: runner.Selection, *__: object, **___: object) -> list[VmRun]:
+        selections.append(selection)
+        return []
+
+    monkeypatch.setattr(runner, "run", run)
+    monkeypatch.setattr(pipeline.Pipeline, "selftests", lambda *_: None)
+    monkeypatch.setattr(pipeline.Pipeline, "machine", lambda *_: None)
+    steps = pipeline.Pipeline(pipeline.RunRequest(negative=negative), Progress())
+    applied = SimpleNamespace(series=catalog.CONTROL)
+    ran = steps.test(SimpleNamespace(applied=applied), None)  # type: ignore[arg-type]
+    assert [selection.negative for selection in selections] == [negative]
+    assert ran.negative is negative
 
 
 def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:
