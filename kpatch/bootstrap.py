@@ -82,6 +82,7 @@ PACKAGES: dict[str, str] = {
     "kmod": "depmod",
     "libc6-dev": "/usr/include/stdio.h",
     "libelf-dev": "/usr/include/libelf.h",
+    "lz4": "lz4",
     "perl": "corelist",  # the interpreter alone is in perl-base, without most modules
     "qemu-system-x86": "qemu-system-x86_64",
     "sparse": "sparse",

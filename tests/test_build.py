@@ -31,7 +31,7 @@ from kpatch.tables.outcomes import ExitCode
 MAKEFILE = """\
 CC = gcc
 objects := $(patsubst %.c,$(O)/%.o,$(wildcard drivers/*.c))
-packed := $(O)/arch/x86/boot/compressed/vmlinux.bin.gz
+packed := $(O)/arch/x86/boot/compressed/vmlinux.bin.lz4
 bzImage: $(O)/arch/x86/boot/bzImage
 
 $(O)/arch/x86/boot/bzImage: $(objects) $(O)/.config
@@ -611,7 +611,7 @@ def test_without_ccache_gcc_is_called_itself(
 ) -> None:
     bare = tmp_path / "bin"
     bare.mkdir()
-    for tool in ("make", "gcc", "ld", "flex", "bison", "bc", "setpriv"):
+    for tool in ("make", "gcc", "ld", "flex", "bison", "bc", "lz4", "setpriv"):
         path = shutil.which(tool)
         if path is None:
             pytest.skip(f"{tool} is not installed")

@@ -46,7 +46,7 @@ olddefconfig:
 \t@true
 bzImage: vmlinux
 \t@mkdir -p $(O)/arch/x86/boot/compressed $(O)/include/config
-\t@cp $(O)/vmlinux $(O)/arch/x86/boot/compressed/vmlinux.bin.gz
+\t@cp $(O)/vmlinux $(O)/arch/x86/boot/compressed/vmlinux.bin.lz4
 \t@cp $(O)/vmlinux $(O)/arch/x86/boot/bzImage
 \t@touch $(O)/System.map
 \t@echo 9.9.1 > $(O)/include/config/kernel.release

@@ -37,8 +37,8 @@ RECIPE = "2"
 
 IMAGE = Path("arch/x86/boot/bzImage")
 
-PACKED = Path("arch/x86/boot/compressed/vmlinux.bin.gz")
-"""The compressed kernel inside the image; gzip is the default of Kconfig."""
+PACKED = Path("arch/x86/boot/compressed/vmlinux.bin.lz4")
+"""The compressed kernel inside the image: CONFIG_KERNEL_LZ4 of the fragment core."""
 
 _SYMBOL = re.compile(r"(?:# )?CONFIG_\w+[ =].*")
 

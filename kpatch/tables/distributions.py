@@ -31,8 +31,8 @@ class Distribution:
 # Packages that have the same name as in Debian.
 _SAME = (
     *("acpid", "bc", "binutils", "bison", "bubblewrap", "bzip2", "ccache", "coreutils", "dpkg"),
-    *("erofs-utils", "flex", "gcc", "git", "gzip", "kmod", "make", "perl", "qemu-system-x86"),
-    *("sparse", "tar", "util-linux", "zstd"),
+    *("erofs-utils", "flex", "gcc", "git", "gzip", "kmod", "lz4", "make", "perl"),
+    *("qemu-system-x86", "sparse", "tar", "util-linux", "zstd"),
 )
 
 DISTRIBUTIONS = (

@@ -13,6 +13,7 @@ BUILD = {
     "flex": "flex",
     "bison": "bison",
     "bc": "bc",
+    "lz4": "lz4",
 }
 
 # Of everything else.
