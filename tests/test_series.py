@@ -20,7 +20,7 @@ from packaging.version import Version
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Origin, Series, Tree
-from kpatch.series import apply, catalog, intake, mailbox
+from kpatch.series import apply, catalog, mail_files, mailbox
 from kpatch.tables.outcomes import ExitCode
 
 LINES = "".join(f"line {number}\n" for number in range(1, 61))
@@ -552,7 +552,7 @@ def test_binary_patches_are_refused(author: Author, applier: Applier) -> None:
 def test_too_much_mail(applier: Applier, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     huge = tmp_path / "huge.mbox"
     with huge.open("wb") as file:
-        file.truncate(intake.SIZE_LIMIT + (1 << 20))
+        file.truncate(mail_files.SIZE_LIMIT + (1 << 20))
     assert "33 MiB of mail" in str(refused(lambda: applier(huge)))
     monkeypatch.setattr(mailbox, "PATH_LIMIT", 2)
     many = tmp_path / "many.mbox"

@@ -23,7 +23,7 @@ import pytest
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Origin, Series, Tree
-from kpatch.series import catalog, intake, mailbox
+from kpatch.series import catalog, mail_files, mailbox
 from kpatch.series.apply import apply as apply_series
 from kpatch.series.mailbox import Posting
 from kpatch.series.scratch_index import sandbox
@@ -652,7 +652,7 @@ def test_folders_that_are_no_series(
     assert "is a folder without mail" in str(refused(lambda: read(folder)))
     os.mkfifo(folder / "1.patch")
     assert "1.patch is not a file" in str(refused(lambda: read(folder)))
-    monkeypatch.setattr(intake, "COUNT_LIMIT", 0)
+    monkeypatch.setattr(mail_files, "COUNT_LIMIT", 0)
     assert "more than 0 files" in str(refused(lambda: read(folder)))
 
 
@@ -672,16 +672,16 @@ def test_standard_input_can_be_read_again(
     monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
     content = gzip.compress("".join(pair("PATCH")).encode())
     monkeypatch.setattr(sys, "stdin", SimpleNamespace(buffer=io.BytesIO(content)))
-    intake.standard_input.cache_clear()
+    mail_files.standard_input.cache_clear()
     try:
         loaded = [catalog.load("-", "7.3") for _ in range(2)]
         assert loaded[0] == loaded[1] and loaded[0].name.startswith("stdin-")
         assert catalog.place("-") == loaded[0].mailboxes[0]
         assert titles(read(loaded[0].mailboxes[0])) == BOTH
-        intake.standard_input.cache_clear()
+        mail_files.standard_input.cache_clear()
         assert "nothing came" in str(refused(lambda: catalog.load("-", "7.3")))
     finally:
-        intake.standard_input.cache_clear()
+        mail_files.standard_input.cache_clear()
 
 
 def test_standard_input_on_the_command_line(tmp_path: Path) -> None:

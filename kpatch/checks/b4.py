@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from kpatch.errors import HarnessError
-from kpatch.series import intake
+from kpatch.series import mail_files
 from kpatch.source import commits
 
 TRACKING = "B4_TRACKING_FILE"
@@ -71,7 +71,7 @@ def asked(mail: bytes, repository: Path, environment: Mapping[str, str]) -> Aske
             f"is number {number} of {total}, and b4 says nothing of the others",
             hint="check the series out for review, so that b4 sets B4_TRACKING_FILE",
         )
-    return Asked(str(repository), str(intake.keep("b4", ".mbox", _decoded(message, mail))))
+    return Asked(str(repository), str(mail_files.keep("b4", ".mbox", _decoded(message, mail))))
 
 
 def _tracked(file: Path) -> str:

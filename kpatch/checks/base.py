@@ -17,7 +17,7 @@ from pathlib import Path
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import Silent, Stage
 from kpatch.model import Applied, Origin, Patch, Tree
-from kpatch.series import apply, catalog, intake
+from kpatch.series import apply, catalog, mail_files
 from kpatch.source import commits, git, resolve
 from kpatch.tables.bases import BASES
 from kpatch.tables.outcomes import ExitCode
@@ -55,7 +55,7 @@ def choose(kernel: str | None, series: str, *, stage: Stage) -> Chosen:
 def _of_range(kernel: str, series: str) -> Chosen:
     exported = commits.export(Path(kernel).expanduser(), series)
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", series).strip("-.")[:60] or "range"
-    mbox = intake.keep(stem, ".mbox", exported.mbox)
+    mbox = mail_files.keep(stem, ".mbox", exported.mbox)
     how = f"commit {exported.base[:12]}, where the range begins"
     return Chosen(f"{kernel}@{exported.base}", str(mbox), how)
 

@@ -19,7 +19,7 @@ from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Change, Origin, Patch, Series, Tree
-from kpatch.series import intake, mailbox
+from kpatch.series import mail_files, mailbox
 from kpatch.series.mailbox import Posting
 from kpatch.series.scratch_index import Sandbox, sandbox
 from kpatch.tables.outcomes import ExitCode
@@ -115,7 +115,7 @@ def _record(series: Series, posting: Posting, tree: Tree, stage: Stage) -> None:
     if series.origin is Origin.MBOX:
         # The mail may be packed, encoded, out of order, and of more than the series.
         content = b"".join(patch.diff for patch in posting.patches)
-        files = (intake.keep(series.name, ".diff", content),)
+        files = (mail_files.keep(series.name, ".diff", content),)
     strip = {f"-p{patch.strip}" for patch in posting.patches if patch.strip != 1}
     stage.command(["git", "apply", "--check", "-v", *strip, *map(str, files)], cwd=tree.path)
 

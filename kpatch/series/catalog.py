@@ -26,7 +26,7 @@ from packaging.version import InvalidVersion, Version
 
 from kpatch.errors import HarnessError
 from kpatch.model import Origin, Series
-from kpatch.series.intake import NAME, PACKED, STDIN, is_mail, standard_input
+from kpatch.series.mail_files import NAME, PACKED, STDIN, is_mail, standard_input
 from kpatch.tables import paths
 from ktests.contract import NONE, UNDETECTED
 
@@ -130,7 +130,7 @@ def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FO
 def load_file(
     path: Path, *, mechanism: str = UNDETECTED, reserved: tuple[str, ...] = (BASE,)
 ) -> Series:
-    """Return the series in the mail at ``path``, a mailbox or a folder (kpatch.series.intake).
+    """Return the series in the mail at ``path``, a mailbox or a folder (kpatch.series.mail_files).
 
     The series is named after the file, without the suffix; with it if the name is in ``reserved``.
     HarnessError (exit 2) if there is no file or folder at ``path``.

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from kpatch.errors import HarnessError
-from kpatch.series.intake import EXPORT, Post
+from kpatch.series.mail_files import EXPORT, Post
 from kpatch.series.scratch_index import Sandbox
 
 _TAG = re.compile(r"\s*(?:(?:re|fwd?|aw):|\[[^]]*\])\s*", re.IGNORECASE)

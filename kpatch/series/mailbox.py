@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read the patches of a series from mail that is not trusted, and check each.
 
-kpatch.series.intake reads the mail, kpatch.series.mail decodes it, and kpatch.series.thread selects
-the series.
+kpatch.series.mail_files reads the files, kpatch.series.mail decodes the mail, and
+kpatch.series.thread selects the series.
 
 Mail is refused, with the reason, if it is empty, binary or no mail; if it has a binary diff, a path
 outside the tree, under .git or with control characters, a symbolic link or a submodule; if a
@@ -18,9 +18,9 @@ from pathlib import Path
 
 from kpatch.errors import HarnessError
 from kpatch.model import Patch, Series
-from kpatch.series import intake
-from kpatch.series.intake import EXPORT
+from kpatch.series import mail_files
 from kpatch.series.mail import Mail, mails
+from kpatch.series.mail_files import EXPORT
 from kpatch.series.scratch_index import Sandbox
 
 PATH_LIMIT = 4096
@@ -60,7 +60,7 @@ def read(series: Series, box: Sandbox) -> Posting:
     what = f"series {series.name}"
     if not series.mailboxes:
         return Posting(())
-    messages = mails(what, intake.posts(what, series.mailboxes), box)
+    messages = mails(what, mail_files.posts(what, series.mailboxes), box)
     meant = thread(what, messages, lambda mail: _identity(mail, box))
     total = len(meant.patches)
     patches = tuple(_patch(what, n, total, mail, box) for n, mail in enumerate(meant.patches, 1))

@@ -23,8 +23,8 @@ from email.message import EmailMessage
 import b4
 
 from kpatch.errors import HarnessError
-from kpatch.series.intake import EXPORT
 from kpatch.series.mail import Mail
+from kpatch.series.mail_files import EXPORT
 
 APART = "give one series alone in its file"
 
