@@ -98,6 +98,9 @@ class Mechanism(ABC):
     refusal: ClassVar[int | None]
     """The errno of registering for a device without a companion; None if registering succeeds."""
 
+    selftest: ClassVar[str] = ""
+    """The program that the series adds to the kernel's VFIO selftests; "" if it adds none."""
+
     @property
     def name(self) -> str:
         """The name of the mechanism in the tables: the name of the module that holds the record."""

@@ -11,8 +11,6 @@ from __future__ import annotations
 import errno
 import fcntl
 import functools
-import mmap
-import os
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -22,6 +20,7 @@ import pytest
 from ktests import bad_input, fdinfo
 from ktests.acpi import Firmware
 from ktests.bad_input import EVENTFD, TRIGGER, Call
+from ktests.hole import before_a_hole
 from ktests.pci import PciDevice
 from uapi import vfio
 from uapi.eventfd import EventFd
@@ -161,26 +160,6 @@ def check_unreadable(device: vfio.Device, index: int, data: str = "EFAULT") -> N
     assert outcome(lambda: fcntl.ioctl(fd, SET_IRQS, 0)) == "EFAULT"
     with before_a_hole(struct.pack("=IIIII", 24, EVENTFD | TRIGGER, index, 0, 1)) as header:
         assert outcome(lambda: fcntl.ioctl(fd, SET_IRQS, header)) == data
-
-
-@contextmanager
-def before_a_hole(text: bytes) -> Iterator[memoryview]:
-    """Yield a view of memory that starts with ``text`` and continues in an unreadable page.
-
-    The page after ``text`` lies beyond the end of the mapped file, so that the kernel gets EFAULT
-    when it reads from there.
-    """
-    page = mmap.PAGESIZE
-    file = os.memfd_create("cut off")
-    try:
-        os.ftruncate(file, 2 * page)
-        with mmap.mmap(file, 2 * page) as memory:
-            memory[page - len(text) : page] = text
-            os.ftruncate(file, page)
-            with memoryview(memory) as whole, whole[page - len(text) :] as view:
-                yield view
-    finally:
-        os.close(file)
 
 
 # ---- REQ -----------------------------------------------------------------------------------------

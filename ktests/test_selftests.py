@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from ktests import ktap
+from ktests import ktap, mechanisms
 from ktests.acpi import Firmware
 from ktests.conftest import Measure
+from ktests.mechanism import Mechanism
 from ktests.pci import PciDevice
 
 Bind = Callable[[str], PciDevice]
@@ -40,7 +41,8 @@ WITHOUT_DEVICE = {
     "vfio_pci_sriov_uapi_test": "SR-IOV may not be supported by the PF",
 }
 
-ACPI = "vfio_pci_acpi_test"
+# The programs that the series add.
+OF_SERIES = {record.selftest for record in mechanisms.RECORDS.values()}
 
 
 def run(name: str, *devices: PciDevice) -> tuple[int, str]:
@@ -98,18 +100,20 @@ def test_selftest_without_its_device(bind: Bind, name: str) -> None:
 @pytest.mark.requirement("REQ-INT-09")
 def test_every_selftest_is_run() -> None:
     present = {path.name for path in FOLDER.iterdir()}
-    assert present - {ACPI} == set(PROGRAMS) | set(WITHOUT_DEVICE)
+    assert present - OF_SERIES == set(PROGRAMS) | set(WITHOUT_DEVICE)
 
 
 @pytest.mark.requirement("REQ-INT-10")
 @pytest.mark.limit(LIMIT)
-def test_selftest_of_the_series(bind: Bind, firmware: Firmware, measure: Measure) -> None:
+def test_selftest_of_the_series(
+    mechanism: Mechanism, bind: Bind, firmware: Firmware, measure: Measure
+) -> None:
     """Run the series' selftest on a device with a companion and on one without.
 
     No case may be skipped on both devices.
     """
     with firmware.debugger.released():
-        reports = [passed(ACPI, bind(name)) for name in ("alpha", "bare")]
+        reports = [passed(mechanism.selftest, bind(name)) for name in ("alpha", "bare")]
     measure("cases", sum(len(report.cases) for report in reports))
     measure("skipped", sum(len(report.skipped) for report in reports))
     assert not set.intersection(*(report.skipped for report in reports))

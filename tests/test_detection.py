@@ -15,12 +15,13 @@ from ktests.detection import Detection, conclude, detect, signs
 from ktests.mechanism import Sign, Site
 
 INDEX = "index 5 has flags 0x9 and count 1, and its loopback reads 0x300000000"
+FEATURE = "feature 14 is there, and its loopback reads flags 0x1, sequence 0, value 0x81"
 EVENT = "acpi_event has class vfio_pci and type 0x81"
 
 
 def test_what_touches_the_least_is_looked_at_first() -> None:
-    assert list(signs()) == ["eventfd", "netlink"]
-    assert [sign.rank for sign in signs().values()] == [0, 1]
+    assert list(signs()) == ["eventfd", "eventq", "netlink"]
+    assert [sign.rank for sign in signs().values()] == [0, 0, 1]
 
 
 @pytest.mark.parametrize(
@@ -34,6 +35,9 @@ def test_what_touches_the_least_is_looked_at_first() -> None:
         ({"eventfd": INDEX, "netlink": ""}, "eventfd", INDEX),
         ({"eventfd": "", "netlink": EVENT}, "netlink", EVENT),
         ({"eventfd": INDEX}, "eventfd", INDEX),
+        ({"eventfd": "", "eventq": FEATURE, "netlink": ""}, "eventq", FEATURE),
+        ({"eventfd": INDEX, "eventq": FEATURE}, "unknown", f"{INDEX}; {FEATURE}"),
+        ({"eventq": FEATURE.replace("sequence 0", "sequence 1")}, "unknown", None),
         ({"eventfd": INDEX, "netlink": EVENT}, "unknown", f"{INDEX}; {EVENT}"),
         # A sign that no mechanism has means an unknown uAPI, whatever other signs there are.
         (

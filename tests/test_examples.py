@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The documents' examples for VMMs, compiled and run: the values that they relay to a guest.
 
-The C examples are compiled with the headers of each base with the eventfd series. The device is
-simulated: the test has its own ioctl(2), and a socket that returns one word for each read(2). The
-Python examples run with a real eventfd, to which the test writes.
+The C examples are compiled with the headers of each base with the series. The device is simulated:
+the test has its own ioctl(2), and a socket that returns one message for each read(2). The Python
+examples run with a real eventfd, to which the test writes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import re
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import textwrap
@@ -48,6 +49,24 @@ WORDS = (
 LAST = VALID | 0xFFFF
 RELAYED = ["notify d1", "lost 5", "notify 80", "notify c0", "notify ffff"]
 
+
+def event(flags: int, sequence: int, value: int) -> bytes:
+    """Return an event of the eventq series."""
+    return struct.pack("=IIII", flags, sequence, value, 0)
+
+
+# The same as messages, by series: what each read(2) returns.
+EVENTS = (
+    event(1, 0, 0) + event(1, 1, 0x85),
+    event(0, 2, 0xD1) + event(1 << 31, 3, 0) + event(0, 4, 0x3) + event(0, 5, 0x7F),
+    event(0, 11, 0x80) + event(0, 12, 0xC0),
+    event(0, 13, 0xFFFF),
+)
+MESSAGES = {
+    "eventfd": tuple(word.to_bytes(8, sys.byteorder) for word in (*WORDS, LAST)),
+    "eventq": EVENTS,
+}
+
 PRELUDE = """
 #include <errno.h>
 #include <poll.h>
@@ -81,11 +100,33 @@ static int prepare(const char *fd)
 }
 """
 
-# The program around the complete example, which arms an eventfd and relays notifications. The first
-# device has no companion.
+# The program around a complete example, which registers and relays notifications. The first device
+# has no companion.
 WHOLE = """
 static unsigned int companions;
 
+{ioctl}
+
+#define ioctl simulated_ioctl
+{example}
+
+int main(int argc, char **argv)
+{
+	int fd = prepare(argv[1]);
+
+	(void)argc;
+	if ({begin} != -{refusal})
+		return 1;
+	companions = 1;
+	if ({begin} < 0)
+		return 2;
+	return {relay}(fd);
+}
+"""
+
+# The kernel's part of it, by series.
+IOCTLS = {
+    "eventfd": """
 static int simulated_ioctl(int device, unsigned long number, void *argument)
 {
 	struct vfio_irq_info *info = argument;
@@ -107,28 +148,53 @@ static int simulated_ioctl(int device, unsigned long number, void *argument)
 	errno = EINVAL;
 	return -1;
 }
+""",
+    "eventq": """
+static int queue;
 
-#define ioctl simulated_ioctl
-{example}
-
-int main(int argc, char **argv)
+static int simulated_ioctl(int device, unsigned long number, void *argument)
 {
-	int fd = prepare(argv[1]);
+	struct vfio_device_feature *feature = argument;
+	struct vfio_device_feature_acpi_notify notify;
 
-	(void)argc;
-	if (arm_notifications(-1, fd) != -ENOTSUP)
-		return 1;
-	companions = 1;
-	if (arm_notifications(-1, fd))
-		return 2;
-	return relay_notifications(fd);
+	(void)device;
+	memcpy(&notify, feature->data, sizeof(notify));
+	if (number == VFIO_DEVICE_FEATURE && feature->argsz == 24 && feature->flags == 0x1000e
+			&& !notify.flags && notify.depth && !notify.value) {
+		if (companions) {
+			say("get", queue);
+			return queue;
+		}
+		errno = ENODEV;
+		return -1;
+	}
+	say("wrong ioctl", number);
+	errno = EINVAL;
+	return -1;
 }
-"""
+""",
+}
+
+# How the examples begin and go on: the calls, and the errno for a device without a companion.
+CALLS = {
+    "eventfd": ("arm_notifications(-1, fd)", "ENOTSUP", "relay_notifications"),
+    "eventq": (
+        "(queue = queue ? queue : fd, fd = get_notifications(-1))",
+        "ENODEV",
+        "relay_events",
+    ),
+}
 
 # The program around the example of the kernel's documentation, which reads but has no event loop.
-PART = """
+PARTS = {
+    "eventfd": """
 #define resynchronize_guest() notifications_lost(n >> VFIO_PCI_ACPI_NOTIFY_LOST_SHIFT)
-
+""",
+    "eventq": """
+#define resynchronize_guest() notifications_lost(event->sequence - expected)
+""",
+}
+PART = """
 static void on_pollin(int fd)
 {
 {example}
@@ -146,30 +212,42 @@ int main(int argc, char **argv)
 """
 
 
-def documented() -> str:
-    """Return the example of docs/uapi.md: all of its C code."""
-    blocks = re.findall(r"```c\n(.*?)```", (ROOT / "docs" / "uapi.md").read_text(), re.DOTALL)
-    return PRELUDE + WHOLE.replace("{example}", "".join(blocks))
+def documented(series: str) -> str:
+    """Return the example of docs/uapi.md: all C code of the section of a series."""
+    sections = (ROOT / "docs" / "uapi.md").read_text().split("\n## ")
+    [section] = [text for text in sections if text.startswith(f"{series}\n")]
+    example = "".join(re.findall(r"```c\n(.*?)```", section, re.DOTALL))
+    begin, refusal, relay = CALLS[series]
+    texts = {"ioctl": IOCTLS[series], "example": example, "begin": begin, "relay": relay}
+    return PRELUDE + filled(WHOLE, **texts, refusal=refusal)
 
 
-def added(base: str) -> list[str]:
-    """Return the lines that the eventfd series adds to the documentation of ``base``."""
+def filled(program: str, **texts: str) -> str:
+    """Return the program with each ``{NAME}`` of ``texts`` replaced."""
+    for name, text in texts.items():
+        program = program.replace(f"{{{name}}}", text)
+    return program
+
+
+def added(series: str, base: str) -> list[str]:
+    """Return the lines that a series adds to the documentation of ``base``."""
     [patch] = [
         path.read_text()
-        for path in catalog.load("eventfd", base).mailboxes
+        for path in catalog.load(series, base).mailboxes
         if "Documentation" in path.name
     ]
     return [line[1:] for line in patch.splitlines() if line.startswith("+")]
 
 
-def of_kernel(base: str) -> str:
+def of_kernel(series: str, base: str) -> str:
     """Return the example in the kernel's documentation."""
-    [example] = re.findall(r"::\n\n((?:\t.*\n|\n)+)", "\n".join(added(base)))
-    return PRELUDE + PART.replace("{example}", example)
+    [example] = re.findall(r"::\n\n((?:\t.*\n|\n)+)", "\n".join(added(series, base)))
+    return PRELUDE + PARTS[series] + filled(PART, example=example)
 
 
-def test_the_documentation_of_all_bases_is_the_same() -> None:
-    first, *others = map(added, bases.BASES)
+@pytest.mark.parametrize("series", MESSAGES)
+def test_the_documentation_of_all_bases_is_the_same(series: str) -> None:
+    first, *others = (added(series, base) for base in bases.BASES)
     assert len(first) > 80 and all(other == first for other in others)
 
 
@@ -200,25 +278,27 @@ def compiled(
 
 @pytest.mark.trees
 @pytest.mark.parametrize("whole", [True, False], ids=["docs/uapi.md", "the kernel's"])
-def test_c(tmp_path: Path, kernel_tree: tuple[str, Path], whole: bool) -> None:
+@pytest.mark.parametrize("series", MESSAGES)
+def test_c(tmp_path: Path, kernel_tree: tuple[str, Path], series: str, whole: bool) -> None:
     base, _ = kernel_tree
     tree = resolve.resolve(base, stage=Silent())
-    applied = apply.apply(tree, catalog.load("eventfd", base), stage=Silent())
+    applied = apply.apply(tree, catalog.load(series, base), stage=Silent())
     folders = headers.install(applied, jobs=2, stage=Silent()).folders
-    text = documented() if whole else of_kernel(base)
+    text = documented(series) if whole else of_kernel(series, base)
     with compiled(tmp_path, text, folders[:1]) as (process, ours, theirs):
         assert process.stdout is not None
         got = []
-        for word in (*WORDS, LAST):
+        for message in MESSAGES[series]:
             wait_until_asleep(process.pid)
             process.send_signal(signal.SIGUSR1)
             time.sleep(0.02)  # so that only the signal wakes it
-            ours.send(word.to_bytes(8, sys.byteorder))
+            ours.send(message)
         for line in lines(process.stdout.fileno()):
             got.append(line)
             if line == "notify ffff":
                 break
-        assert got == [f"arm {theirs:x}"] * whole + RELAYED
+        begin = {"eventfd": "arm", "eventq": "get"}[series]
+        assert got == [f"{begin} {theirs:x}"] * whole + RELAYED
         wait_until_asleep(process.pid)
         assert process.poll() is None, "no signal ends it"
 

@@ -21,6 +21,7 @@ from kpatch.abi.check import MODULE, Mirror
 from kpatch.build.headers import HEADERS
 from kpatch.series import catalog
 from kpatch.tables.bases import BASES
+from kpatch.tables.mechanisms import MECHANISMS
 from uapi import acpi_event, mirror, names, structures
 
 SCHEMA = json.loads((golden.FOLDER / golden.SCHEMA).read_text())
@@ -110,19 +111,33 @@ def test_sizes_that_grew(release: str, info: int, bind: int | None) -> None:
 
 
 def test_the_newest_kernel_with_every_series_has_the_whole_mirror() -> None:
-    newest = names.constants("7.3", "eventfd")
-    assert names.everything().items() - newest.items() == {("VFIO_TYPE1_NESTING_IOMMU", 6)}
-    assert names.structures("7.3", "eventfd").keys() == structures.STRUCTURES.keys()
+    newest = [names.constants("7.3", mechanism).items() for mechanism in MECHANISMS]
+    assert names.everything().items() - set().union(*newest) == {("VFIO_TYPE1_NESTING_IOMMU", 6)}
+    declared = [names.structures("7.3", mechanism).keys() for mechanism in MECHANISMS]
+    assert set().union(*declared) == structures.STRUCTURES.keys()
 
 
 @pytest.mark.parametrize("release", BASES)
-@pytest.mark.parametrize("other", ["none", "netlink"])
+@pytest.mark.parametrize("other", ["none", "netlink", "eventq"])
 def test_the_index_is_the_eventfd_series_own(release: str, other: str) -> None:
     without, having = names.constants(release, other), names.constants(release, "eventfd")
     assert without["VFIO_PCI_NUM_IRQS"] == 5
     assert having["VFIO_PCI_NUM_IRQS"] == 6
     added = having.keys() - without.keys()
     assert added == {name for name in names.everything() if name.startswith("VFIO_PCI_ACPI_")}
+
+
+@pytest.mark.parametrize("release", BASES)
+@pytest.mark.parametrize("other", ["none", "netlink", "eventfd"])
+def test_the_feature_is_the_eventq_series_own(release: str, other: str) -> None:
+    without, having = names.constants(release, other), names.constants(release, "eventq")
+    assert having.keys() - without.keys() == {
+        "VFIO_DEVICE_FEATURE_ACPI_NOTIFY",
+        "VFIO_ACPI_NOTIFY_DEPTH_MAX",
+        "VFIO_ACPI_NOTIFY_EVENT_LOOPBACK",
+    }
+    own = names.structures(release, "eventq").keys() - names.structures(release, other).keys()
+    assert own == {"vfio_device_feature_acpi_notify", "vfio_acpi_notify_event"}
 
 
 @pytest.mark.parametrize(

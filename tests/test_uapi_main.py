@@ -23,6 +23,7 @@ from uapi.bench import BrokenError, Reader
 from uapi.checks import Item
 from uapi.conformance import Check, Report
 from uapi.notification import Notification, encode
+from uapi.notifications import Notifications
 from uapi.vfio import DeviceInfo
 
 ROOT = Path(__file__).parent.parent
@@ -156,11 +157,12 @@ class Armed:
     bdf = "0000:00:10.0"
     closed = False
 
-    def notifications(self) -> object:
-        """As Device."""
-        from uapi.notifications import Notifications
+    def __init__(self) -> None:
+        self.stream = Notifications(self)
 
-        return Notifications(self)
+    def notifications(self) -> Notifications:
+        """As Device."""
+        return self.stream
 
     def arm(self, fd: object) -> None:
         """As Device."""
@@ -195,9 +197,10 @@ class Armed:
     ],
 )
 def test_line_of_a_device(word: int, text: str, facts: dict[str, object]) -> None:
-    source = listen.DeviceSource(Armed())  # type: ignore[arg-type]
+    device = Armed()
+    source = listen.DeviceSource(device)  # type: ignore[arg-type]
     assert list(source.lines()) == []
-    source._notifications.eventfd.write(word)
+    device.stream.eventfd.write(word)
     [line] = source.lines()
     source.close()
     assert line.text == text

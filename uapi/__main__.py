@@ -71,7 +71,7 @@ def _parser() -> argparse.ArgumentParser:
         metavar="BDF",
         action="append",
         default=[],
-        help="open this device and listen to its eventfd (can be repeated)",
+        help="open this device and listen to its queue or its eventfd (can be repeated)",
     )
     listen.add_argument(
         "--netlink",

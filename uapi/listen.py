@@ -54,26 +54,27 @@ class Source(Protocol):
 
 
 class DeviceSource:
-    """The notifications of a device. Arms an eventfd; `close` disarms it."""
+    """The notifications of a device, by its queue or by an eventfd; `close` ends that."""
 
     over = False
 
     def __init__(self, device: Device) -> None:
         self._bdf = device.bdf
         self._notifications = device.notifications()
+        self.mechanism = self._notifications.mechanism
 
     def fileno(self) -> int:
         """See `Source`."""
         return self._notifications.fileno()
 
     def close(self) -> None:
-        """Disarm and close the eventfd."""
+        """Close the queue, or disarm and close the eventfd."""
         self._notifications.close()
 
     def lines(self) -> Iterator[Line]:
         """See `Source`."""
-        facts: dict[str, Any] = {"mechanism": "eventfd", "device": self._bdf}
-        head = f"eventfd {self._bdf}"
+        facts: dict[str, Any] = {"mechanism": self.mechanism, "device": self._bdf}
+        head = f"{self.mechanism} {self._bdf}"
         try:
             got = self._notifications.read(0)
         except FormatError as error:
@@ -121,8 +122,13 @@ class ReleaseSource:
         self._notifications.over = True
         self._device.close()
         yield Line(
-            f"eventfd {self._device.bdf} closed: the host wants the device back",
-            {"mechanism": "eventfd", "device": self._device.bdf, "closed": True},
+            f"{self._notifications.mechanism} {self._device.bdf} closed: "
+            "the host wants the device back",
+            {
+                "mechanism": self._notifications.mechanism,
+                "device": self._device.bdf,
+                "closed": True,
+            },
         )
 
 
@@ -210,7 +216,7 @@ def listen(
         sources: list[Source] = []
         for bdf in dict.fromkeys(devices):
             device = stack.enter_context(support.open_device(bdf, open_method))
-            support.require_companion(device)
+            support.require_notifications(device)
             events = DeviceSource(device)
             stack.callback(events.close)
             release = ReleaseSource(device, events)

@@ -96,6 +96,16 @@ GATES: dict[str, Gate] = {
         ),
         _EVENTFD,
     ),
+    **dict.fromkeys(
+        (
+            "VFIO_DEVICE_FEATURE_ACPI_NOTIFY",
+            "VFIO_ACPI_NOTIFY_DEPTH_MAX",
+            "VFIO_ACPI_NOTIFY_EVENT_LOOPBACK",
+            "struct vfio_device_feature_acpi_notify",
+            "struct vfio_acpi_notify_event",
+        ),
+        Gate(mechanism="eventq"),
+    ),
     "VFIO_PCI_NUM_IRQS": Gate(mechanism="eventfd", otherwise=5, least=True),
 }
 

@@ -5,7 +5,8 @@ EINVAL alone has a dozen different causes. The kernel checks the arguments in a 
 is the order of this table. So the first rule that the arguments break is the reason of the failure.
 
 Source: drivers/vfio/vfio_main.c, group.c, device_cdev.c, pci/vfio_pci_core.c, pci/vfio_pci_intrs.c
-of Linux 6.1 to 7.3, and pci/vfio_pci_acpi.c of the eventfd series.
+of Linux 6.1 to 7.3, pci/vfio_pci_acpi.c of the eventfd series, and
+pci/vfio_pci_acpi_eventq.c of the eventq series.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ PROBE: int = mirror.VFIO_DEVICE_FEATURE_PROBE
 FEATURE_MASK: int = mirror.VFIO_DEVICE_FEATURE_MASK
 ERR: int = mirror.VFIO_PCI_ERR_IRQ_INDEX
 ACPI: int = mirror.VFIO_PCI_ACPI_IRQ_INDEX
+ACPI_NOTIFY: int = mirror.VFIO_DEVICE_FEATURE_ACPI_NOTIFY
 
 # The size of the data per interrupt for each DATA flag, in bytes.
 ITEM = {DATA_NONE: 0, DATA_BOOL: 1, DATA_EVENTFD: 4}
@@ -81,6 +83,7 @@ def _derived(facts: Facts) -> dict[str, Any]:
     known = dict(facts)
     flags = known.get("flags", 0)
     known["feature"] = flags & FEATURE_MASK
+    known["depth_max"] = mirror.VFIO_ACPI_NOTIFY_DEPTH_MAX
     known["unknown"] = flags & ~(DATA_MASK | ACTION_MASK)
     known["unknown_feature"] = flags & ~(FEATURE_MASK | GET | SET | PROBE)
     if (data := flags & DATA_MASK) in ITEM:
@@ -268,12 +271,42 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "VFIO_DEVICE_FEATURE",
         errno.EINVAL,
+        "depth {depth} is not from 1 to {depth_max}",
+        lambda f: f["feature"] == ACPI_NOTIFY and not 1 <= f["depth"] <= f["depth_max"],
+    ),
+    Rule(
+        "VFIO_DEVICE_FEATURE",
+        errno.EINVAL,
         "feature {feature} cannot be got or set this way, or argsz {argsz} is too small for it",
     ),
     Rule(
         "VFIO_DEVICE_FEATURE",
         errno.ENOTTY,
         "the kernel does not know feature {feature}, or not for this device",
+    ),
+    Rule(
+        "VFIO_DEVICE_FEATURE",
+        errno.ENODEV,
+        "the device has no ACPI companion, or ACPI accepts no handler for it",
+        lambda f: f["feature"] == ACPI_NOTIFY,
+    ),
+    Rule(
+        "VFIO_DEVICE_FEATURE",
+        errno.EEXIST,
+        "the device has an open queue, in this process or another; close that first",
+        lambda f: f["feature"] == ACPI_NOTIFY,
+    ),
+    Rule(
+        "VFIO_DEVICE_FEATURE",
+        errno.EBUSY,
+        "another device with the same ACPI companion has an open queue; close that first",
+        lambda f: f["feature"] == ACPI_NOTIFY,
+    ),
+    Rule(
+        "VFIO_DEVICE_FEATURE",
+        errno.ENOENT,
+        "the device has no open queue that a loopback could go to",
+        lambda f: f["feature"] == ACPI_NOTIFY,
     ),
     # ---- opening through a cdev ----
     Rule(

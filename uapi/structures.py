@@ -53,6 +53,18 @@ STRUCTURES: dict[str, str] = {
         uint32_t flags;
         uint8_t data[];
     """,
+    "vfio_device_feature_acpi_notify": """
+        uint32_t flags;
+        uint32_t open_flags;
+        uint32_t depth;
+        uint32_t value;
+    """,
+    "vfio_acpi_notify_event": """
+        uint32_t flags;
+        uint32_t sequence;
+        uint32_t value;
+        uint32_t __reserved;
+    """,
     "vfio_device_bind_iommufd": """
         uint32_t argsz;
         uint32_t flags;

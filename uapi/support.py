@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 
 from uapi.errors import OpenError, UapiError
-from uapi.vfio import ACPI, Device
+from uapi.vfio import ACPI, ACPI_NOTIFY, Device
 
 # The errnos of VFIO_DEVICE_BIND_IOMMUFD and VFIO_GROUP_GET_DEVICE_FD if another process has the
 # device open.
@@ -33,12 +33,17 @@ def require_index(device: Device) -> None:
             errno.ENOTSUP,
             device.bdf,
             f"this kernel has {count} interrupt indices and no VFIO_PCI_ACPI_IRQ_INDEX ({ACPI})",
-            "boot one with the eventfd series",
+            "boot one with the eventq or the eventfd series",
         )
 
 
-def require_companion(device: Device) -> None:
-    """Raise OpenError (ENOTSUP) if the kernel lacks the index, or the device a companion."""
+def require_notifications(device: Device) -> None:
+    """Raise OpenError (ENOTSUP) if the kernel lacks feature and index, or the device a companion.
+
+    Of a device without a companion whose kernel has the feature, getting the queue tells.
+    """
+    if device.has_feature(ACPI_NOTIFY):
+        return
     require_index(device)
     if device.irq_info(ACPI).count == 0:
         raise OpenError(

@@ -13,8 +13,9 @@ from typing import Protocol, Self
 from uapi import mirror, opening, pci
 from uapi.closing import Closing
 from uapi.errors import UapiError
+from uapi.eventq import DEPTH, EventQueue
 from uapi.ioctl import Structure
-from uapi.notifications import Notifications
+from uapi.notifications import Notifications, QueueNotifications, Stream
 from uapi.opening import open_methods
 
 INTX: int = mirror.VFIO_PCI_INTX_IRQ_INDEX
@@ -28,7 +29,11 @@ DATA_NONE: int = mirror.VFIO_IRQ_SET_DATA_NONE
 DATA_BOOL: int = mirror.VFIO_IRQ_SET_DATA_BOOL
 DATA_EVENTFD: int = mirror.VFIO_IRQ_SET_DATA_EVENTFD
 TRIGGER: int = mirror.VFIO_IRQ_SET_ACTION_TRIGGER
+GET: int = mirror.VFIO_DEVICE_FEATURE_GET
+SET: int = mirror.VFIO_DEVICE_FEATURE_SET
 PROBE: int = mirror.VFIO_DEVICE_FEATURE_PROBE
+ACPI_NOTIFY: int = mirror.VFIO_DEVICE_FEATURE_ACPI_NOTIFY
+NOTIFY_STRUCTURE = "vfio_device_feature_acpi_notify"
 
 __all__ = [
     "ACPI",
@@ -42,6 +47,8 @@ __all__ = [
     "HasFileno",
     "IrqInfo",
     "Notifications",
+    "QueueNotifications",
+    "Stream",
     "open_methods",
 ]
 
@@ -195,9 +202,43 @@ class Device(Closing):
         """Signal the eventfd if ``value`` (8 bits) is not 0 (DATA_BOOL). Ignored if none is set."""
         self.set_irqs(index, DATA_BOOL | TRIGGER, count=1, data=value.to_bytes(1, sys.byteorder))
 
-    def notifications(self) -> Notifications:
-        """Return a stream of ACPI notifications. It arms an eventfd of its own."""
+    # ---- notifications ----
+
+    def notifications(self) -> Stream:
+        """Return a stream of ACPI notifications.
+
+        It reads the device's queue if the kernel has VFIO_DEVICE_FEATURE_ACPI_NOTIFY. Otherwise it
+        arms an eventfd of its own on VFIO_PCI_ACPI_IRQ_INDEX.
+        """
+        if self.has_feature(ACPI_NOTIFY):
+            return QueueNotifications(self.notify_queue())
         return Notifications(self)
+
+    def notify_queue(self, depth: int = DEPTH, *, nonblocking: bool = True) -> EventQueue:
+        """Return a queue of notifications (VFIO_DEVICE_FEATURE_ACPI_NOTIFY), which keeps ``depth``.
+
+        UapiError: ENODEV if the device has no companion, EEXIST while a queue of the device is
+        open, EBUSY while one is open of another device with the same companion, EINVAL if ``depth``
+        is not from 1 to `uapi.eventq.DEPTH_MAX`, ENOTTY if the kernel does not have the feature.
+        """
+        open_flags = os.O_CLOEXEC | (os.O_NONBLOCK if nonblocking else 0)
+        return EventQueue(self._notify_feature(GET, open_flags=open_flags, depth=depth))
+
+    def notify_loopback(self, value: int) -> None:
+        """Put an event with ``value`` and the flag LOOPBACK into the device's queue.
+
+        UapiError: ENOENT if the device has no open queue.
+        """
+        self._notify_feature(SET, value=value)
+
+    def _notify_feature(self, operation: int, **fields: int) -> int:
+        request = Structure("vfio_device_feature", tail=bytes(mirror.sizeof(NOTIFY_STRUCTURE)))
+        request.view.flags = operation | ACPI_NOTIFY
+        view = mirror.ffi.cast(f"struct {NOTIFY_STRUCTURE} *", request.view.data)
+        for name, value in fields.items():
+            setattr(view, name, value)
+        facts = {"flags": operation | ACPI_NOTIFY, **fields}
+        return request.call(self._fd, "VFIO_DEVICE_FEATURE", facts)
 
     # ---- features ----
 

@@ -10,5 +10,6 @@ from __future__ import annotations
 MECHANISMS: dict[str, str] = {
     "netlink": "vfio-pci forwards notifications to the acpi_event family of generic netlink",
     "eventfd": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX, whose counter holds the value",
+    "eventq": "a queue of events, which VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns",
 }
 """Name of each mechanism, and a description in one line."""

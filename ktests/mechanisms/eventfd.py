@@ -262,6 +262,7 @@ class Eventfd(Mechanism):
     )
     registered_by_binding = False
     refusal = errno.EINVAL
+    selftest = "vfio_pci_acpi_test"
 
     def vmm(
         self,

@@ -1,0 +1,244 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The mechanism "eventq": VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns a queue of events.
+
+A read(2) returns whole events of 16 bytes: flags, sequence number, value and 0, 32 bits each. The
+kernel keeps as many events as the VMM has asked for. If the queue is full, the oldest event is
+dropped, and the gap in the sequence numbers tells how many are lost.
+"""
+
+from __future__ import annotations
+
+import errno
+import struct
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager
+
+from ktests.acpi import Firmware
+from ktests.burst_result import BurstResult, count_burst
+from ktests.burst_source import FIRST, NOT_SENT, BurstSource
+from ktests.confined_process import ConfinedProcess, Source
+from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
+from ktests.pci import PciDevice
+from ktests.reader import Reader
+from uapi import probe, vfio
+from uapi.errors import UapiError
+from uapi.eventq import Event, EventQueue
+
+# The number of the feature, and the depth of a VMM's queue.
+FEATURE = 14
+DEPTH = 256
+
+# The value of the sign's loopback.
+VALUE = 0x81
+
+# A generous limit: an event is readable at once, but emulation may be slow.
+READ_SECONDS = 10.0
+
+# An event: flags, sequence number, value, reserved.
+EVENT = struct.Struct("=IIII")
+LOOPBACK = 1
+
+
+# ---- the sign ----------------------------------------------------------------------------------
+
+
+def look(site: Site) -> str:
+    """Describe VFIO_DEVICE_FEATURE_ACPI_NOTIFY (14), for `Sign.look`.
+
+    Returns the event that a loopback causes, or the error. Returns "" if the device does not have
+    the feature.
+    """
+    with vfio.Device.open(site.device.bdf) as device:
+        if not device.has_feature(FEATURE):
+            return ""
+        seen = f"feature {FEATURE} is there"
+        try:
+            with device.notify_queue() as queue:
+                device.notify_loopback(VALUE)
+                events = queue.read() or []
+        except UapiError as error:
+            return f"{seen}, and gives no queue: {error}"
+        return f"{seen}, and its loopback reads {', '.join(map(described, events)) or 'nothing'}"
+
+
+def described(event: Event) -> str:
+    """Return the event in words, for the sign."""
+    return f"flags {event.flags:#x}, sequence {event.sequence}, value {event.value:#x}"
+
+
+# ---- a VMM -------------------------------------------------------------------------------------
+
+
+class EventqVmm(Vmm):
+    """A VMM that has its device open, and a queue of it that keeps ``depth`` events.
+
+    UapiError if the kernel does not have the feature, or the device no companion.
+    """
+
+    def __init__(
+        self,
+        device: PciDevice,
+        firmware: Firmware,
+        open_method: str | None,
+        *,
+        depth: int = DEPTH,
+    ) -> None:
+        self.device = device
+        self._firmware = firmware
+        # The sequence number of the next event, for `values`.
+        self._next = 0
+        with ExitStack() as stack:
+            self.vfio = stack.enter_context(vfio.Device.open(device.bdf, open_method))
+            self.queue = stack.enter_context(self.vfio.notify_queue(depth))
+            self._stack = stack.pop_all()
+
+    def fileno(self) -> int:
+        """Return the queue's descriptor."""
+        return self.queue.fileno()
+
+    def events(self) -> list[Event]:
+        """Return all events of notifications that were sent before the call and are not read."""
+        self._firmware.flush_handlers()
+        got: list[Event] = []
+        while events := self.queue.read():
+            got += events
+        return got
+
+    def values(self) -> list[int]:
+        """See `Vmm.values`."""
+        events = self.events()
+        expected = range(self._next, self._next + len(events))
+        assert [event.sequence for event in events] == list(expected), "events were lost"
+        self._next = expected.stop
+        return [event.value for event in events]
+
+    def pauses(self) -> Sequence[AbstractContextManager[None]]:
+        """See `Vmm.pauses`. Closes the queue, and gets a new one at the end."""
+        return (self._without(),)
+
+    @contextmanager
+    def _without(self) -> Iterator[None]:
+        self.queue.close()
+        yield
+        self.queue = self._stack.enter_context(self.vfio.notify_queue(DEPTH))
+        self._next = 0
+
+    def close(self) -> None:
+        """Close the queue and the device."""
+        self._stack.close()
+
+
+# ---- bursts ------------------------------------------------------------------------------------
+
+
+class EventqBurstSource(BurstSource):
+    """A burst source that numbers its notifications by their values: `FIRST`, `FIRST` + 1, …."""
+
+    def __init__(self, vmm: EventqVmm, firmware: Firmware) -> None:
+        self._vmm = vmm
+        self._firmware = firmware
+        self._sent = 0
+
+    def fileno(self) -> int:
+        """See `BurstSource`."""
+        return self._vmm.fileno()
+
+    def send(self, count: int) -> None:
+        """See `BurstSource`. ``count`` is at most 65280: ACPICA truncates values to 16 bits."""
+        self._sent = count
+        self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
+
+    def finish(self, reader: Reader) -> BurstResult:
+        """See `BurstSource`. Each handler has queued its event when it has run."""
+        self._firmware.flush_handlers()
+        reader.wait_idle()
+        reader.stop()
+        return count_events(self._sent, split(reader.taken))
+
+    def close(self) -> None:
+        """End the VMM."""
+        self._vmm.close()
+
+
+def split(taken: Sequence[bytes | None]) -> list[Event]:
+    """Return the events that were read from a queue. Each item is the bytes of one read(2)."""
+    return [Event(*fields) for raw in taken if raw for fields in EVENT.iter_unpack(raw)]
+
+
+def count_events(sent: int, events: Sequence[Event]) -> BurstResult:
+    """Return the counts of a burst of ``sent`` notifications of which ``events`` were read.
+
+    The values of the burst are `FIRST`, `FIRST` + 1 and so on, and its first event is the first of
+    the queue. The newest event is never lost, so that its number tells how many there were.
+    """
+    marks = [event.value - FIRST if event.flags == 0 else NOT_SENT for event in events]
+    total = max((event.sequence + 1 for event in events), default=0)
+    return count_burst(sent, marks, total - len(events))
+
+
+# ---- the record --------------------------------------------------------------------------------
+
+
+class Eventq(Mechanism):
+    """The VMM gets a queue from its open device. Only a process with the device can get one."""
+
+    sign = Sign(
+        look,
+        text=f"feature {FEATURE} is there, and its loopback reads "
+        f"flags {LOOPBACK:#x}, sequence 0, value {VALUE:#x}",
+        absent=f"feature {FEATURE} is not there",
+        rank=0,
+    )
+    registered_by_binding = False
+    refusal = errno.ENODEV
+    selftest = "vfio_pci_acpi_notify_test"
+
+    def vmm(
+        self,
+        device: PciDevice,
+        firmware: Firmware,
+        family: probe.Family | None = None,
+        *,
+        open_method: str | None = None,
+    ) -> EventqVmm:
+        """Open the device, get a queue from it and return the VMM."""
+        return EventqVmm(device, firmware, open_method)
+
+    def burst_source(
+        self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
+    ) -> EventqBurstSource:
+        """Return a burst source that distinguishes notifications by their values.
+
+        ``buffer`` is not used: the mechanism has no socket.
+        """
+        return EventqBurstSource(EventqVmm(device, firmware, None), firmware)
+
+    def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
+        """Return an option ``--device`` of ``python -m uapi listen`` for each device."""
+        return tuple(word for device in devices for word in ("--device", device.bdf))
+
+    def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
+        """Return a function that gets a queue from the device with the descriptor ``fd``."""
+
+        def register() -> EventQueue:
+            return vfio.Device.from_fd(fd).notify_queue(DEPTH)
+
+        return register
+
+    def received(
+        self, confined_process: ConfinedProcess, device: vfio.Device, since: int
+    ) -> list[bytes]:
+        """Wait until the confined process has read all that its queue holds.
+
+        Returns the messages from index ``since`` on. The caller has to wait for the Notify handlers
+        first: a handler puts the event into the queue.
+        """
+        confined_process.drain()
+        return confined_process.messages(since)
+
+    def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
+        """Decode the events. Each is a notification of the VMM's own device."""
+        return [Heard(bdf, event.value) for event in split(messages) if not event.flags & LOOPBACK]
+
+
+RECORD = Eventq()

@@ -1,0 +1,97 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""The queue of ACPI notifications that VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns.
+
+read(2) returns an array of events of 16 bytes each, in the byte order of the host::
+
+    offset  type
+     0      u32   flags: bit 0 LOOPBACK, caused by the feature's SET; the others are reserved
+     4      u32   sequence: 0 for the first event of a queue, one more for each further one
+     8      u32   value that firmware passed to Notify; ACPICA keeps its lowest 16 bits
+    12      u32   reserved, 0
+
+A gap in the sequence numbers is the number of events that were lost there. Source: struct
+vfio_acpi_notify_event in include/uapi/linux/vfio.h of the eventq series.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import struct
+from dataclasses import dataclass
+
+from uapi import mirror
+from uapi.errors import FormatError
+from uapi.notification import Notification
+from uapi.polling import Pollable
+
+LOOPBACK: int = mirror.VFIO_ACPI_NOTIFY_EVENT_LOOPBACK
+DEPTH_MAX: int = mirror.VFIO_ACPI_NOTIFY_DEPTH_MAX
+
+# The depth of a queue if the caller does not choose one; the eventfd series has the same.
+DEPTH = 256
+
+EVENT = struct.Struct("=IIII")
+SIZE: int = mirror.sizeof("vfio_acpi_notify_event")
+SEQUENCES = 1 << 32
+
+
+@dataclass(frozen=True)
+class Event:
+    """One event of the queue, as the kernel wrote it."""
+
+    flags: int
+    sequence: int
+    value: int
+    reserved: int = 0
+
+    @property
+    def loopback(self) -> bool:
+        """Whether user space caused the event."""
+        return bool(self.flags & LOOPBACK)
+
+
+def decode(data: bytes) -> list[Event]:
+    """Decode what one read(2) returned. Raises FormatError if it is no whole number of events."""
+    if len(data) % SIZE:
+        raise FormatError(f"{len(data)} bytes are no whole number of events of {SIZE} bytes")
+    return [Event(*fields) for fields in EVENT.iter_unpack(data)]
+
+
+class Gaps:
+    """Finds out from the sequence numbers how many events were lost. The first number is 0."""
+
+    def __init__(self) -> None:
+        self._expected = 0
+
+    def take(self, event: Event) -> Notification:
+        """Return the event as a notification; its ``lost`` events would have come before it."""
+        lost = (event.sequence - self._expected) % SEQUENCES
+        self._expected = (event.sequence + 1) % SEQUENCES
+        return Notification(event.value, loopback=event.loopback, lost=lost)
+
+
+class EventQueue(Pollable):
+    """An open queue, closed at the end of the ``with`` block. The device may be closed before it.
+
+    ``fd`` is the descriptor that VFIO_DEVICE_FEATURE_ACPI_NOTIFY returned. A wait ends when there
+    is an event to read, and when the device is closed.
+    """
+
+    what = "queue"
+    wakes = select.POLLIN | select.POLLHUP
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd
+
+    def read(self, room: int = 64) -> list[Event] | None:
+        """Return up to ``room`` events.
+
+        Returns None if there is none now (EAGAIN), and an empty list if there will be none any
+        more, since the device was closed. A queue that is not nonblocking waits instead of
+        returning None.
+        """
+        try:
+            return decode(os.read(self.fileno(), room * SIZE))
+        except BlockingIOError:
+            return None
