@@ -7,6 +7,8 @@ Source: Documentation/ABI/testing/sysfs-devices-firmware_node, drivers/acpi/devi
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,6 +19,10 @@ BUS = Path("/sys/bus/acpi/devices")
 
 # The largest number of notifications of one evaluation. It takes half a second under emulation.
 PIECE = 8192
+
+# The longest time that the test firmware's state method waits, see `Firmware.busy_handler`: its
+# timeout in ktests/firmware/ssdt.asl.j2.
+BUSY_SECONDS = 30
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,22 @@ class Firmware:
     def notify_path(self, path: str, value: int) -> None:
         """Notify the object ``path`` with the debugger's command "notify", without AML."""
         self.debugger.run(f"notify {path} {value:#x}")
+
+    @contextmanager
+    def busy_handler(self, adapter: Unrelated) -> Iterator[None]:
+        """Have the Notify handler of an AC adapter run as long as the ``with`` block does.
+
+        The adapter's driver asks for its state in the handler, and the firmware's method waits for
+        the end of the block, or for `BUSY_SECONDS`. Do not call `flush_handlers` in the block.
+        """
+        self.debugger.evaluate("VFHB")
+        self.notify(adapter.method, 0x80)
+        self.debugger.evaluate("VFHW")
+        try:
+            yield
+        finally:
+            self.debugger.evaluate("VFHE")
+            self.flush_handlers()
 
     def flush_handlers(self) -> None:
         """Wait until every queued Notify handler has run.

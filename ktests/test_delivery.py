@@ -32,6 +32,8 @@ from ktests.mechanisms.eventfd import (
     READ_SECONDS,
     EventfdVmm,
     overflow,
+    take,
+    take_all,
     take_full,
     words,
 )
@@ -39,7 +41,7 @@ from ktests.ordered_notify import one_by_one
 from ktests.pci import PciDevice
 from ktests.reader import Reader
 from ktests.task import Task
-from uapi import probe
+from uapi import probe, vfio
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
 
@@ -244,6 +246,23 @@ def test_shared(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, reads: str) -> 
     assert Counter(item.value for item in got) == both + both
 
 
+@pytest.mark.requirement("REQ-DEL-11")
+def test_shared_closed_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
+    alpha, beta = eventfd_vmm("alpha"), eventfd_vmm("beta")
+    with EventFd() as shared:
+        alpha.vfio.arm(shared)
+        beta.vfio.arm(shared)
+        one_by_one(firmware, alpha.device, [0x81])
+        assert take(shared) == Notification(0x81)
+        # The same value of the other device is unread when the eventfd is closed, and lost.
+        one_by_one(firmware, beta.device, [0x81])
+    with EventFd() as first, EventFd() as second:
+        alpha.vfio.arm(first)
+        beta.vfio.arm(second)
+        assert take_all(firmware, alpha.vfio, first) == []
+        assert take_all(firmware, beta.vfio, second) == []
+
+
 def notifications(reader: Reader) -> list[Notification]:
     """Return the notifications that ``reader`` has read from an eventfd.
 
@@ -384,6 +403,44 @@ def test_written_during(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None
     assert sum(word >> 48 for word in got) == 0, "lost"
     assert sum(word >> shift & 0x3FFF for word in got) == writes
     assert Counter(word & 0xFFFFFFFF for word in notified) == Counter(range(0x100, 0x200))
+
+
+# ---- a reader in the kernel --------------------------------------------------------------------
+
+UNMASK, DATA_EVENTFD, INTX = 1 << 4, 1 << 2, 0
+
+
+def unmask(device: vfio.Device, fd: int) -> None:
+    """Set the eventfd ``fd`` that unmasks INTX; -1: none. The kernel reads it (a virqfd)."""
+    data = fd.to_bytes(4, sys.byteorder, signed=True)
+    device.set_irqs(INTX, DATA_EVENTFD | UNMASK, count=1, data=data)
+
+
+@pytest.mark.requirement("REQ-DEL-18")
+@pytest.mark.parametrize("pending", [0, 1, 3])
+def test_kernel_reads(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, pending: int) -> None:
+    alpha = eventfd_vmm("alpha")
+    one_by_one(firmware, alpha.device, range(0x81, 0x81 + pending))
+    with EventFd() as intx:
+        alpha.vfio.arm(intx, vfio.INTX)
+        unmask(alpha.vfio, alpha.eventfd.fileno())
+        # What was readable before is not read, but whatever is added is, and all of it.
+        assert fdinfo.counter(alpha.eventfd) == (VALID | 0x81 if pending else 0)
+        alpha.eventfd.write(1)
+        one_by_one(firmware, alpha.device, [0x91, 0x92])
+        wait_until(lambda: fdinfo.counter(alpha.eventfd) == 0)
+        unmask(alpha.vfio, -1)
+        alpha.vfio.disarm(vfio.INTX)
+    one_by_one(firmware, alpha.device, [0xA1, 0xA2])
+    assert alpha.values() == [0xA1, 0xA2]
+
+
+def wait_until(done: Callable[[], bool]) -> None:
+    """Wait until ``done`` returns True; AssertionError after `READ_SECONDS`."""
+    end = time.monotonic() + READ_SECONDS
+    while not done():
+        assert time.monotonic() < end, "not done in time"
+        time.sleep(0.002)
 
 
 # ---- a reader that never reads -----------------------------------------------------------------

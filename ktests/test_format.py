@@ -15,8 +15,10 @@ from collections.abc import Callable
 
 import pytest
 
+from ktests import libc
 from ktests.acpi import Firmware
 from ktests.conftest import OpenEventfdVmm, OpenVmm, Watch
+from ktests.ordered_notify import one_by_one
 from ktests.pci import PciDevice
 from uapi import probe
 from uapi.eventfd import EventFd
@@ -190,6 +192,21 @@ def test_system_value(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
     firmware.notify(alpha.device.method, value)
     firmware.notify(alpha.device.method, 0x80)
     assert alpha.values() == [0x80]
+
+
+# An address at which no process has memory.
+NOWHERE = 8
+
+
+@pytest.mark.requirement("REQ-EVT-16")
+def test_bad_buffer(vmm: OpenVmm, firmware: Firmware) -> None:
+    alpha = vmm("alpha")
+    one_by_one(firmware, alpha.device, [0x81, 0x82])
+    os.set_blocking(alpha.fileno(), False)
+    with pytest.raises(OSError) as caught:
+        libc.read(alpha.fileno(), NOWHERE, 4096)
+    assert caught.value.errno == errno.EFAULT
+    assert alpha.values() == [0x81, 0x82]
 
 
 @pytest.mark.requirement("REQ-EVT-12")
