@@ -192,6 +192,8 @@ PARTS = {
 """,
     "eventq": """
 #define resynchronize_guest() notifications_lost(event->sequence - expected)
+
+static __u32 expected;
 """,
 }
 PART = """

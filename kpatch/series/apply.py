@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Apply a series in a git index, without changing the tree.
+"""Apply a series to a temporary git index, without changing the kernel tree.
 
 ``git am`` splits a mailbox (git mailsplit), decodes each mail (git mailinfo) and applies its
-diff to the work tree and the index (git apply --index), with no fuzz. This module runs the same
+diff to the work tree and the index (git apply --index), with no fuzz. This package runs the same
 steps on an index alone, which contains only the files that the series names.
 """
 
@@ -36,10 +36,15 @@ _REJECTED = re.compile(r"Rejected hunk #(?P<hunk>\d+)\.$")
 
 
 def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
-    """Apply ``series`` to ``tree`` and return the new content of the files that it changes.
+    """Apply ``series`` to ``tree`` and return its patches and the new content of changed files.
 
-    HarnessError: exit 2 for a mail that is refused (see kpatch.series.mailbox) or a path that the
-    tree cannot have; exit 3 for a patch that does not apply, with patch, file and hunk.
+    The result's series also has the fields that come from its mail: base-commit, prerequisites,
+    subject, Message-ID and version. ``stage`` gets a line for each mail that was left out.
+
+    HarnessError: exit 2 for mail that is refused (see the docstring of kpatch.series.mailbox), for
+    a path that goes through a symbolic link of the tree or clashes with a file or folder of it, and
+    for a patch that makes a symbolic link or a submodule; exit 3 for a patch that does not apply,
+    with patch, file and hunk.
     """
     if not series.mailboxes:
         return Applied(tree, series, (), (), delta_id(()))
@@ -61,9 +66,10 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
 
 
 def after(applied: Applied, count: int) -> Applied:
-    """Return an Applied with only the first ``count`` patches of ``applied``; 0: without patches.
+    """Return ``applied`` reduced to its first ``count`` patches; 0 means no patch.
 
-    The result has the same series as ``applied``, and so the same worktree.
+    The result has the same series as ``applied``, and is therefore built in the same worktree
+    (kpatch.build.worktree).
     """
     steps = applied.steps[:count]
     changes = steps[-1] if steps else ()
@@ -77,24 +83,27 @@ def after(applied: Applied, count: int) -> Applied:
 
 
 def posted(series: Series) -> Posting:
-    """Return the series as it was posted; HarnessError (exit 2) for mail that is refused."""
+    """Decode the mail of ``series`` and return its patches and statements; nothing is applied.
+
+    HarnessError (exit 2) for mail that is refused.
+    """
     with sandbox() as box:
         return mailbox.read(series, box)
 
 
 def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator[Patch]:
-    """Apply the patches to the index of ``box`` one by one; yield each after it was applied.
+    """Apply the patches of ``series`` to the index of ``box``; yield each when it is applied.
 
-    Raises the errors of `apply`.
+    The index starts with the files of ``tree`` that the patches name. Raises the errors of `apply`.
     """
     yield from _steps(tree, series, mailbox.read(series, box).patches, box, stage=stage)
 
 
 def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
-    """Report to ``stage`` how the posting differs from what is applied.
+    """Print through ``stage`` what the user should know of ``posting`` before it is applied.
 
-    These are the mails that are left out, a base-commit that is not the tree's, and the number of
-    patches that the series requires before it.
+    There is a line for each of its notes, one for a base-commit that is not the commit of ``tree``,
+    and one with the number of prerequisite patches, which are not applied.
     """
     for note in posting.notes:
         stage.say(note)
@@ -110,10 +119,11 @@ def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
 
 
 def _record(series: Series, posting: Posting, tree: Tree, stage: Stage) -> None:
-    """Record a shell command that checks whether the series applies, without changing the tree."""
+    """Record in ``stage`` the ``git apply --check`` that tells whether the series applies."""
     files = series.mailboxes
     if series.origin is Origin.MBOX:
-        # The mail may be packed, encoded, out of order, and of more than the series.
+        # git apply may fail on the mail itself: it may be compressed or encoded, have its patches
+        # out of order, or contain other versions. So git gets a file with the decoded diffs.
         content = b"".join(patch.diff for patch in posting.patches)
         files = (mail_files.keep(series.name, ".diff", content),)
     strip = {f"-p{patch.strip}" for patch in posting.patches if patch.strip != 1}
@@ -133,15 +143,15 @@ def _steps(
 
 
 def delta_id(changes: Iterable[Change]) -> str:
-    """Return a digest of ``changes``; it does not depend on their series and tree."""
+    """Return a digest of the paths, modes and content of ``changes``, in their order."""
     return cache.digest(part for change in changes for part in _identity(change))
 
 
 def selected_id(applied: Applied, pattern: re.Pattern[str]) -> str:
-    """Return a digest of the changes with a path that ``pattern`` matches as a whole.
+    """Return a digest of those changes of ``applied`` whose whole path matches ``pattern``.
 
-    It is a part of the cache key of something that depends only on these files: series that do not
-    differ in them share the cache entry.
+    Use it in the cache key of a product that depends only on these files: series that do not
+    differ in them then share the cache entry.
     """
     return delta_id(change for change in applied.changes if pattern.fullmatch(change.path))
 
@@ -154,9 +164,9 @@ def _identity(change: Change) -> tuple[str, str, str]:
 
 
 def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tuple[bytes, bool]]:
-    """Return content and executable bit of the files of ``tree`` that the patches name, by path.
+    """Return content and executable bit of the files of ``tree`` that ``patches`` name, by path.
 
-    Files that do not exist are left out. Raises the errors of `_read`.
+    Files that do not exist are left out. Raises the errors of `_read`, about ``what``.
     """
     files = {}
     for path in sorted({path for patch in patches for path in patch.paths}):
@@ -169,8 +179,8 @@ def _pristine(what: str, tree: Tree, patches: tuple[Patch, ...]) -> dict[str, tu
 def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
     """Return content and executable bit of the file ``path`` in ``root``; None if there is none.
 
-    HarnessError (exit 2) if the path leads through a symbolic link, or if the tree has a file in
-    place of a folder of the path, or a folder in place of the file.
+    HarnessError (exit 2), about ``what``, if a part of the path is a symbolic link, or if the tree
+    has a file in place of a folder of the path, or a folder in place of the file.
     """
     here = root
     parts = path.split("/")
@@ -199,9 +209,10 @@ def _read(what: str, root: Path, path: str) -> tuple[bytes, bool] | None:
 
 
 def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series) -> None:
-    """Apply one patch to the index of ``box``.
+    """Apply ``patch`` to the index of ``box``.
 
-    HarnessError: exit 3 if it does not apply; exit 2 if it makes a symbolic link or a submodule.
+    HarnessError, about ``where``: exit 3 if the patch does not apply; exit 2 if it makes a symbolic
+    link or a submodule.
     """
     done = box.git(
         "apply", f"-p{patch.strip}", "--cached", "--whitespace=nowarn", "-", stdin=patch.diff
@@ -219,9 +230,11 @@ def _apply_one(where: str, patch: Patch, box: Sandbox, tree: Tree, series: Serie
 def _refusal(
     where: str, patch: Patch, box: Sandbox, tree: Tree, series: Series, stderr: str
 ) -> HarnessError:
-    """Return the error (exit 3) of a patch that does not apply, with its cause and a hint.
+    """Return the error (exit 3) for a patch that does not apply, with its cause and a hint.
 
-    ``stderr`` is the output of ``git apply``.
+    ``where`` names the patch, ``stderr`` is the output of ``git apply``. The cause names the first
+    obstacle, or says that the tree has the patch already. It mentions damage by mail: a patch that
+    differs from the tree in white space alone, or that came as format=flowed.
     """
     strip = f"-p{patch.strip}"
     backward = ("apply", strip, "-R", "--check", "--cached", "-")
@@ -251,7 +264,10 @@ def _refusal(
 
 
 def _hint(series: Series) -> str:
-    """Return the hint of a series that does not apply; it names the series' base-commit, if any."""
+    """Return the hint for a series that does not apply; it names the base-commit if there is one.
+
+    It also gives the number of prerequisite patches.
+    """
     if not series.base_commit:
         return "rebase the series, or choose the KERNEL it was written for"
     others = len(series.prerequisites)
@@ -260,7 +276,11 @@ def _hint(series: Series) -> str:
 
 
 def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
-    """Return the first error of ``git apply``, and the rejected hunk or else git's messages."""
+    """Return the cause of a failed ``git apply`` in one line, and details of several lines.
+
+    ``stderr`` is git's output. If git rejected a hunk, the details are that hunk and the lines that
+    the tree has in its place; otherwise they are ``stderr``.
+    """
     if match := _ABSENT.search(stderr):
         return f"{match['file']} is not in the tree", stderr
     if match := _PRESENT.search(stderr):
@@ -274,10 +294,11 @@ def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
 
 
 def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
-    """Apply ``patch`` with ``git apply --reject`` to temporary files.
+    """Apply ``patch`` with ``git apply --reject`` to temporary files, to find the rejected hunk.
 
-    Returns "hunk N" for the first rejected hunk; and the beginning of the .rej file, followed by
-    the lines that the tree has in that place.
+    Returns "hunk N" for the first hunk that git rejects, and the details: the beginning of the .rej
+    file, followed by the lines that the tree has in place of that hunk. Returns "a hunk" and "" if
+    git's output names no rejected hunk.
     """
     work = box.folder / "work"
     work.mkdir()
@@ -303,7 +324,11 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
 
 
 def _instead(file: Path, rejects: list[str]) -> list[str]:
-    """Return the lines of ``file`` in the place of the first hunk in ``rejects``, with numbers."""
+    """Return the lines of ``file`` at the old line numbers of the first hunk in ``rejects``.
+
+    ``rejects`` are the lines of a .rej file. The result begins with a heading, and each line has
+    its number. Returns [] if there is no hunk or no ``file``.
+    """
     hunk = next((match for line in rejects if (match := _HUNK.match(line))), None)
     if hunk is None or not file.is_file():
         return []
@@ -315,7 +340,7 @@ def _instead(file: Path, rejects: list[str]) -> list[str]:
 
 
 def _changes(box: Sandbox) -> tuple[Change, ...]:
-    """Return the files in which the index differs from the base, sorted by path."""
+    """Return the files in which the index of ``box`` differs from the tree's, sorted by path."""
     entries = sorted(box.entries(), key=lambda entry: entry.path)
     blobs = box.blobs(entry.blob for entry in entries if entry.blob is not None)
     return tuple(

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find a series by name: a series that the project carries, the negative control, or an mbox file.
+"""Find a series by name: a series that the project carries, the negative control, or mail.
 
 A carried series is a folder ``kpatch/series/carried/NAME`` with its patches and ``series.toml``:
 
     title = "…"                      # one line for reports
-    mechanism = "netlink"            # how a value reaches user space
-    draft = true                     # optional, default false: run only if it is named
-    [[variant]]                      # one for each range of bases that take the same patches
-    from = "6.1"                     # optional: first base, inclusive; default: the oldest
+    mechanism = "netlink"            # a name in kpatch/tables/mechanisms.py
+    draft = true                     # optional, default false: run only if the user names it
+    [[variant]]                      # one for each range of bases with the same patches
+    from = "6.1"                     # optional: first base, inclusive; default: no lower bound
     before = "6.12"                  # optional: end of the range, exclusive; default: no end
     patches = ["6.1/0001-….patch"]   # for git am, in order, relative to the folder
 
@@ -41,20 +41,20 @@ CONTROL = Series(BASE, "the unpatched kernel (negative control)", NONE, (), Orig
 
 @dataclass(frozen=True)
 class Variant:
-    """The patches for the bases in [first, before); None means no bound on that side."""
+    """The patches of a carried series for the bases in [first, before); None means no bound."""
 
     first: Version | None
     before: Version | None
     patches: tuple[Path, ...]
 
     def covers(self, base: Version) -> bool:
-        """Return whether ``base`` is in the range."""
+        """Return whether the release line ``base`` is in the range [first, before)."""
         return (self.first is None or self.first <= base) and (
             self.before is None or base < self.before
         )
 
     def overlaps(self, other: Variant) -> bool:
-        """Return whether the two ranges have a base in common."""
+        """Return whether the ranges of this variant and of ``other`` have a version in common."""
         return (self.first is None or other.before is None or self.first < other.before) and (
             other.first is None or self.before is None or other.first < self.before
         )
@@ -65,9 +65,10 @@ class Variant:
 
 @dataclass(frozen=True)
 class Table:
-    """The content of a series.toml.
+    """The content of a series.toml; the docstring of this module has its grammar.
 
-    A draft runs only if the user names it: no requirements apply to it yet.
+    A ``draft`` is a series whose requirements and tests are not written yet. It runs only if the
+    user names it.
     """
 
     title: str
@@ -77,20 +78,24 @@ class Table:
 
 
 def carried(*, folder: Path = FOLDER) -> list[str]:
-    """Return the names of the carried series, sorted, without the negative control."""
+    """Return the names of the carried series in ``folder``, sorted."""
     return sorted(path.parent.name for path in folder.glob(f"*/{TABLE}"))
 
 
 def ready(*, folder: Path = FOLDER) -> list[str]:
-    """Return the carried series that a run takes if the user names none: all except drafts."""
+    """Return the names of the carried series that run if the user names none: all except drafts.
+
+    HarnessError (exit 2) if a series.toml in ``folder`` breaks the grammar.
+    """
     return [name for name in carried(folder=folder) if not _table(folder / name).draft]
 
 
 def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
-    """Return the origin of the series ``name``; None if there is no series of that name.
+    """Return the origin of the series ``name``; None if ``name`` has none of the forms below.
 
-    "-" (standard input), a word with a slash, and a word with a mailbox's suffix name mail; any
-    other word is the name of a carried series or of the negative control.
+    "base" names the negative control, and the name of a folder of ``folder`` a carried series. "-"
+    (standard input), a word with a slash, and a word with a suffix of `mail_files.SUFFIXES` name
+    mail, whether or not there is such a file.
     """
     if name == BASE:
         return Origin.CONTROL
@@ -100,16 +105,20 @@ def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
 
 
 def place(name: str) -> Path:
-    """Return the path of the mail that ``name`` names. Call it only if its `origin` is mail."""
+    """Return the absolute path of the mail ``name``; standard input ("-") is copied to the cache.
+
+    Call this only if `origin` returns MBOX for ``name``. HarnessError (exit 2) if standard input is
+    empty or too long.
+    """
     return standard_input() if name == STDIN else Path(name).resolve()
 
 
 def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FOLDER) -> Series:
-    """Return the series ``name`` for the release line ``base`` ("7.3").
+    """Return the series ``name`` (see `origin`) with its patches for the release line ``base``.
 
-    ``mechanism`` is the mechanism of a series from a file; a carried series declares its own.
-    HarnessError (exit 2): unknown name, no such file, no variant for the base, a series.toml that
-    breaks the grammar.
+    ``base`` is "7.3", for example. ``mechanism`` becomes the mechanism of a series from mail; a
+    carried series declares its own. HarnessError (exit 2) if the name is unknown, the file does not
+    exist, the series has no variant for ``base``, or its series.toml breaks the grammar.
     """
     names = (BASE, *carried(folder=folder))
     match origin(name, folder=folder):
@@ -132,8 +141,10 @@ def load_file(
 ) -> Series:
     """Return the series in the mail at ``path``, a mailbox or a folder (kpatch.series.mail_files).
 
-    The series is named after the file, without the suffix; with it if the name is in ``reserved``.
-    HarnessError (exit 2) if there is no file or folder at ``path``.
+    The name of the series is the name of the file without its suffix, or with the suffix if the
+    name without it is in ``reserved``. Characters that are not safe in a file name become "-".
+    ``mechanism`` becomes the mechanism of the series. HarnessError (exit 2) if there is no file or
+    folder at ``path``.
     """
     if not path.is_file() and not path.is_dir():
         cause = "is not a file" if path.exists() else "no such file"
@@ -165,9 +176,10 @@ def _load_carried(folder: Path, base: str) -> Series:
 
 
 def _table(folder: Path) -> Table:
-    """Return the checked content of series.toml in ``folder``.
+    """Read and check series.toml in the folder of a carried series, and return its content.
 
-    HarnessError (exit 2) if it breaks the grammar, or ranges overlap.
+    HarnessError (exit 2) if it breaks the grammar, if a patch file is missing, or if the ranges of
+    two variants overlap.
     """
     path = folder / TABLE
     try:

@@ -3,12 +3,13 @@
 
 The patches are applied by `kpatch.series.apply`, and committed to a temporary repository. git
 format-patch makes the mails from the commits, so that numbering, encoding, diffstat and shortlog
-are git's. The caller gives title and body of the cover letter (`kpatch.report.cover_letter` writes
-them); this module adds the base of the series.
+are git's. The caller passes the title and body of the cover letter, which
+`kpatch.report.cover_letter` writes; this module adds a line that names the base of the series.
 
-Nobody can certify the origin of a patch for somebody else. The carried patches have a placeholder
-as author and no sign-off: the export replaces the placeholder by the user and adds the user's
-sign-off. Authors and sign-offs that a patch already has stay.
+A sign-off certifies the origin of a patch (Developer's Certificate of Origin), which nobody can do
+for somebody else. So the carried patches have a placeholder as author and no sign-off: the export
+replaces the placeholder by the user and adds the user's sign-off. Other authors, and sign-offs that
+a patch already has, are kept.
 """
 
 from __future__ import annotations
@@ -28,13 +29,14 @@ from kpatch.series.apply import steps
 from kpatch.series.scratch_index import Sandbox, sandbox
 
 PLACEHOLDER = "vfio-acpi@localhost"
-"""The address of the carried patches' author."""
+"""The mail address of the placeholder: the author of the carried patches."""
 
 TO_FILL_IN = "***"
-"""Marks, before and behind, the text that the sender still has to write, as git does."""
+"""Encloses each text that the sender has to replace, as in git's "*** SUBJECT HERE ***"."""
 
 BRANCH = "export"
-ABBREVIATION = "12"  # of object names; Documentation/process/submitting-patches.rst
+# Digits of an abbreviated commit id: Documentation/process/submitting-patches.rst asks for 12.
+ABBREVIATION = "12"
 SIGNATURE = "\n-- \n"
 
 _NAME = re.compile(r"[^<>\n]*[^<>\s][^<>\n]*")
@@ -54,7 +56,7 @@ class Person:
 
 @dataclass(frozen=True)
 class ExportOptions:
-    """How to export: the sender, and the ``version`` of the series (2 for v2).
+    """The options of an export: the sender ``person``, and the ``version`` of the series (2: v2).
 
     ``signoff`` tells whether to add the sender's sign-off to the patches.
     """
@@ -66,14 +68,17 @@ class ExportOptions:
 
 @dataclass(frozen=True)
 class Cover:
-    """The cover letter's title, and the body below it."""
+    """A cover letter: its title (the subject without [PATCH …]), and the body below the title."""
 
     title: str
     body: str
 
 
 def exporter() -> Person:
-    """Return user.name and user.email from git's configuration; HarnessError (exit 2) if unset."""
+    """Return the user as git's configuration has it (user.name, user.email).
+
+    HarnessError (exit 2) if one of them is not set, or cannot be part of a sign-off.
+    """
     values = []
     for key, check in (("user.name", _NAME), ("user.email", _EMAIL)):
         argv = (process.require_tool("git", package="git"), "config", "--get", key)
@@ -94,7 +99,8 @@ def export(
 ) -> dict[str, bytes]:
     """Return the files for ``git send-email`` by name: a cover letter, and a mail for each patch.
 
-    HarnessError (exit 2) for a series without patches.
+    ``cover`` is the text of the cover letter. HarnessError (exit 2) for a series without patches,
+    and the errors of `kpatch.series.apply.apply`.
     """
     if not applied.series.mailboxes:
         raise HarnessError(
@@ -121,7 +127,7 @@ def export(
 
 
 def write(files: Mapping[str, bytes], out: Path) -> None:
-    """Write the files to the folder ``out``: either all of them or none.
+    """Write ``files`` (name: content) to the folder ``out``: either all of them or none.
 
     HarnessError (exit 2) if ``out`` exists and is not an empty folder, or cannot be written.
     """
@@ -155,7 +161,10 @@ def refuse_taken(out: Path) -> None:
 
 
 def advice(files: Mapping[str, bytes], tree: Tree, out: Path) -> str:
-    """Return instructions, one a line: the user's steps until the mails in ``out`` are sent."""
+    """Return the user's next steps until the mails ``files`` in ``out`` are sent, one per line.
+
+    ``tree`` is the kernel tree to which the series was applied.
+    """
     open_points = sum(content.count(TO_FILL_IN.encode()) // 2 for content in files.values())
     lines = [
         f"recipients: {tree.path}/scripts/get_maintainer.pl {out}/*.patch",
@@ -178,7 +187,9 @@ def _identity(person: Person) -> dict[str, str]:
 def _commit(box: Sandbox, patch: Patch, parent: str | None, export_options: ExportOptions) -> str:
     """Commit the index of ``box`` with the message of ``patch``; return the commit's id.
 
-    ``parent`` is the id of the previous patch's commit, None for the first patch.
+    ``parent`` is the id of the previous patch's commit, None for the first patch. The sender of
+    ``export_options`` is the committer, and the author if the patch has the placeholder. From
+    version 2 on, the commit gets a git note in which the sender has to list the changes.
     """
     env = _identity(export_options.person)
     name, email = patch.author
@@ -193,7 +204,7 @@ def _commit(box: Sandbox, patch: Patch, parent: str | None, export_options: Expo
     parents = ("-p", "base" if parent is None else parent)
     commit = box.must("commit-tree", tree, *parents, stdin=message, env=env).decode().strip()
     if export_options.version > 1:
-        # format-patch --notes prints it below "---", where it does not become part of the commit.
+        # git format-patch --notes prints a note below "---": git am leaves that out of the commit.
         changes = f"Changes in v{export_options.version}:\n- {TO_FILL_IN} CHANGES HERE {TO_FILL_IN}"
         box.must("notes", "add", "-m", changes, commit, env=env)
     return commit
@@ -209,9 +220,10 @@ def _format_patch(folder: Path, export_options: ExportOptions) -> list[str]:
 
 
 def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
-    """Describe a kernel tree in one line, without a path of this machine.
+    """Return a description of a kernel tree in one line that is true on any machine: no path.
 
-    The arguments are fields of `kpatch.model.Tree`.
+    It has the version, and the Debian package, the commit or the sha256 of the tarball. The
+    arguments are the fields of `kpatch.model.Tree` with these names.
     """
     match provider:
         case "debian":
@@ -226,9 +238,11 @@ def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
 
 
 def _with_base(cover: bytes, tree: Tree) -> bytes:
-    """Return the mail ``cover`` with a line about the tree, where git puts "base-commit".
+    """Return the cover letter ``cover`` with a line about ``tree`` above the signature.
 
-    `git format-patch --base` cannot be used: it needs the commit and its history in the repository.
+    The line is "base-commit: <id>" for a tree from git, as git writes it, else "base: <description
+    of the tree>". `git format-patch --base` cannot be used: it needs the commit and its history in
+    the repository.
     """
     base = f"base: {describe(tree.version, tree.provider, tree.origin)}, which is no commit"
     if tree.provider == "git":

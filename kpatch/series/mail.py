@@ -23,8 +23,8 @@ from kpatch.series.scratch_index import Sandbox
 
 _TAG = re.compile(r"\s*(?:(?:re|fwd?|aw):|\[[^]]*\])\s*", re.IGNORECASE)
 
-# Text below a "---" may also be a diffstat, notes, or b4's table in a cover letter. It is a diff
-# only if it has a diff's first lines.
+# The text below a "---" line may also be a diffstat, notes, or b4's table in a cover letter. It is
+# a diff only if it contains the first lines of one.
 _DIFF = re.compile(rb"^(?:diff --(?:git|cc|combined) |--- [^\n]*\n\+\+\+ )", re.MULTILINE)
 _TWICE = re.compile(rb"^---$.*?^diff --git ", re.MULTILINE | re.DOTALL)
 _FLOWED = re.compile(rb"^Content-Type:[^\n]*(?:\n[ \t][^\n]*)*format=\"?flowed", re.I | re.M)
@@ -37,9 +37,10 @@ _HEADERS = ("Subject", "Message-Id", "In-Reply-To", "References")
 class Mail:
     """One decoded mail.
 
-    ``place`` names it in messages ("mail 2 of v2.mbox"). ``headers`` are the decoded headers.
-    ``subject`` is the title that ``git am`` would use, without tags. ``message`` is the file with
-    the text between subject and "---", ``below`` is the file with the rest. ``diff`` is the file
+    ``place`` names it in messages ("mail 2 of v2.mbox"). ``headers`` maps the names in _HEADERS to
+    decoded values, "" for a header that the mail does not have. ``subject`` is the title without
+    tags, ``author`` a name and an address. ``message`` is the file with the text above the first
+    "---" line or diff, ``below`` the file with the text from there on. ``diff`` is the file
     ``below`` if it has a diff, else None. ``flowed`` is true if the mail came as format=flowed.
     """
 
@@ -57,10 +58,10 @@ class Mail:
 
     @property
     def diff_in_message(self) -> bool:
-        """Return whether the mail has a "---" line between two diffs.
+        """Return whether the mail has a diff, below it a "---" line, and below that another diff.
 
-        Then the first diff begins above that line, inside the message: ``git am`` takes everything
-        from that first diff on as the patch.
+        The author meant the first diff as a part of the message, which the "---" line ends; but
+        ``git am`` takes everything from the first diff on as the patch.
         """
         if self.diff is None:
             return False
@@ -70,9 +71,10 @@ class Mail:
 
 
 def mails(what: str, posts: list[Post], box: Sandbox) -> list[Mail]:
-    """Decode the mails of ``posts`` in order. The parts of each are files in ``box``.
+    """Split ``posts`` into mails, decode them, and return them in order.
 
-    HarnessError (exit 2) for a mail that cannot be decoded.
+    Message and diff of each mail are written to files in the folder of ``box``. HarnessError (exit
+    2), about ``what``, for a file that is no mbox or a mail that cannot be decoded.
     """
     return [_decoded(what, place, path, box) for place, path in _split(what, posts, box)]
 
@@ -84,9 +86,10 @@ def _split(what: str, posts: list[Post], box: Sandbox) -> Iterator[tuple[str, Pa
         if post.single:
             (folder / "1").write_bytes(post.content)
         else:
-            # lore writes mboxrd: one ">" was added to every line ">From ". mailsplit removes it.
+            # lore writes mboxrd: it adds a ">" to each line that begins with "From ", ">From " and
+            # so on. mailsplit --mboxrd removes it.
             rd = ["--mboxrd"] if post.content.startswith(b"From mboxrd@z ") else []
-            # By standard input, so that git cannot take a path for an option or a maildir.
+            # The mbox is passed by standard input: git could take its path for an option.
             split = box.git("mailsplit", "-b", "-d5", *rd, f"-o{folder}", stdin=post.content)
             if split.status:
                 raise HarnessError(
@@ -102,11 +105,13 @@ def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
     flowed = fixed != raw
     told, message, diff = _extract(what, place, path, fixed, box)
     content = diff.read_bytes()
-    # Space-stuffing doubles the space of each context line. A line with one: not stuffed.
+    # Space-stuffing adds a space to each line that begins with one, so context lines then begin
+    # with two. A context line that begins with a single space shows that the diff is not stuffed.
     if flowed and not _SPACED.search(content):
         diff.write_bytes(_STUFFED.sub(b"", content))
-    # git joins flowed lines: right where the sender's program has broken long ones, but it would
-    # join an empty line of context, one space, with the next one, too.
+    # In a format=flowed mail git joins each line that ends in a space with the next line. That is
+    # right for long lines that the sender's program has broken, but wrong for an empty context
+    # line, which is one space. So the joined diff is used only if git cannot read the other one.
     if flowed and _DIFF.search(content) and not _readable(diff, box):
         joined = _extract(what, place, path.with_suffix(".joined"), raw, box)
         if _readable(joined[2], box):
@@ -126,9 +131,11 @@ def _decoded(what: str, place: str, path: Path, box: Sandbox) -> Mail:
 def _extract(
     what: str, place: str, path: Path, raw: bytes, box: Sandbox
 ) -> tuple[dict[str, str], Path, Path]:
-    """Return the headers that git takes from a mail, and the files of its message and its diff.
+    """Run ``git mailinfo`` on the mail ``raw``; return its headers and the files it has written.
 
-    The files are beside ``path``. HarnessError (exit 2): git cannot decode the mail.
+    The headers are git's (Author, Email, Subject, Date), by name. The files are ``path`` with
+    ".msg" added (the message) and with ".diff" added (the diff and all other text below the
+    message). HarnessError (exit 2), about ``what`` and ``place``, if git cannot decode the mail.
     """
     message, diff = path.with_name(path.name + ".msg"), path.with_name(path.name + ".diff")
     done = box.git(
@@ -149,14 +156,14 @@ def _extract(
 
 
 def _readable(diff: Path, box: Sandbox) -> bool:
-    """Return whether git can read ``diff``; its paths may be with or without a/ and b/."""
+    """Return whether git can parse the file ``diff``, with the a/ and b/ of paths or without."""
     return any(not box.git("apply", f"-p{n}", "--numstat", str(diff)).status for n in (1, 0))
 
 
 def _headers(raw: bytes) -> dict[str, str]:
-    """Return the headers in _HEADERS of the mail ``raw`` by name, each decoded and as one line.
+    """Return the headers of the mail ``raw`` that _HEADERS names, by name, each as one line.
 
-    A header that the mail does not have is "".
+    They are decoded to Unicode. A header that the mail does not have is "".
     """
     # mailsplit keeps the "From " line of the mbox, which is no header.
     head = re.split(rb"\r?\n\r?\n", re.sub(rb"\A\s*>?From [^\n]*\n", b"", raw), maxsplit=1)[0]
@@ -166,7 +173,7 @@ def _headers(raw: bytes) -> dict[str, str]:
 
 
 def _in_words(header: str) -> str:
-    """Return ``header`` with RFC 2047's encoded words decoded; unchanged if they are invalid."""
+    """Return ``header`` with encoded words (RFC 2047) decoded; unchanged if one is invalid."""
     try:
         return " ".join(str(email.header.make_header(email.header.decode_header(header))).split())
     except (ValueError, LookupError, email.errors.MessageError):
@@ -174,7 +181,10 @@ def _in_words(header: str) -> str:
 
 
 def _title(raw: str) -> str:
-    """Return the subject ``raw`` without "Re:" and tags in brackets, as ``git am`` does."""
+    """Return the subject ``raw`` without "Re:", "Fwd:", "Aw:" and tags in brackets at its start.
+
+    Unlike ``git am``, it also removes "Fwd:" and "Aw:". Returns "no subject" if nothing is left.
+    """
     while match := _TAG.match(raw):
         raw = raw[match.end() :]
     title = "".join(char if char.isprintable() else " " for char in raw).strip()

@@ -27,10 +27,10 @@ from kpatch.errors import HarnessError
 from kpatch.lib import cache
 
 SIZE_LIMIT = 32 << 20
-"""Most bytes of a series' mail, decompressed; ten times the largest series on a list."""
+"""Largest size of a series' mail in bytes, decompressed: ten times the largest series on a list."""
 
 COUNT_LIMIT = 4096
-"""Limit of the number of files in one folder."""
+"""Largest number of mail files in one folder."""
 
 STDIN = "-"
 """The name that stands for standard input."""
@@ -49,7 +49,7 @@ _MAIL_START = re.compile(rb"\s*(?:From |>?From:|[!-9;-~]+:[ \t])")
 
 @dataclass(frozen=True)
 class Post:
-    """The content of one file: one mail if ``single``, else an mbox."""
+    """The decompressed content of the file ``name``: one mail if ``single``, else an mbox."""
 
     name: str
     content: bytes
@@ -57,15 +57,16 @@ class Post:
 
 
 def is_mail(name: str) -> bool:
-    """Return whether a file with this ``name`` counts as mail: its suffix is in `SUFFIXES`."""
+    """Return whether ``name`` ends in one of `SUFFIXES`, which .gz or .xz may follow."""
     return name.removesuffix(".gz").removesuffix(".xz").endswith(SUFFIXES)
 
 
 @functools.cache
 def standard_input() -> Path:
-    """Copy standard input to a file in the cache, and return its path. Reads it only once.
+    """Copy standard input to a file in the cache, and return the path of that file.
 
-    HarnessError (exit 2) if it is empty or longer than SIZE_LIMIT.
+    Later calls return the same path. HarnessError (exit 2) if standard input is empty or longer
+    than SIZE_LIMIT.
     """
     what = f"SERIES={STDIN}"
     content = sys.stdin.buffer.read(SIZE_LIMIT + 1)
@@ -76,9 +77,10 @@ def standard_input() -> Path:
 
 
 def keep(stem: str, suffix: str, content: bytes) -> Path:
-    """Write ``content`` to the cache, for commands that repeat a run. Returns the file's path.
+    """Write ``content`` to a file in the cache, and return the path of that file.
 
-    The file's name is ``stem``, 12 hexadecimal digits of the sha256 of ``content``, and ``suffix``.
+    A command that repeats a run can then name the file. Its name is ``stem``, "-", the first 12
+    hexadecimal digits of the sha256 of ``content``, and ``suffix``.
     """
     name = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
     path = cache.folder("mail") / name
@@ -90,9 +92,10 @@ def keep(stem: str, suffix: str, content: bytes) -> Path:
 
 
 def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
-    """Return the decompressed content of the files at ``paths``, and of the files in folders.
+    """Read the mail files at ``paths``, and those in folders at ``paths``; return their content.
 
-    HarnessError (exit 2) if a file is missing, no mail, damaged or too large; it names the file.
+    HarnessError (exit 2), about ``what``, if a file is missing, no mail or damaged, or if all files
+    together are larger than SIZE_LIMIT.
     """
     files = [file for path in paths for file in _files(what, path)]
     _limit(what, sum(_size(what, path) for path, _ in files))
@@ -109,10 +112,11 @@ def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
 
 
 def _files(what: str, path: Path) -> list[tuple[Path, bool]]:
-    """Return ``path``, or the mail files in it if it is a folder.
+    """Return ``path``, or the mail files in it if it is a folder, each with a bool.
 
-    The bool is true for a file that is one mail, false for an mbox. HarnessError (exit 2) if the
-    folder has no mail or too many files, or cannot be read.
+    The bool is true for a file that is one mail (in a maildir or an MH folder), and false for a
+    file that is read as an mbox. HarnessError (exit 2), about ``what``, if the folder has no mail
+    or more than COUNT_LIMIT files, or cannot be read.
     """
     if not path.is_dir():
         return [(path, False)]
@@ -192,9 +196,10 @@ _MAGIC: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
 
 
 def _unpacked(what: str, path: Path, content: bytes) -> bytes:
-    """Return ``content`` decompressed; its first bytes, not the file's name, decide the format.
+    """Return ``content`` decompressed; its first bytes, not the name of ``path``, tell the format.
 
-    HarnessError (exit 2) if it is damaged.
+    Content that is not compressed is returned unchanged. HarnessError (exit 2), about ``what`` and
+    the file ``path``, if it is damaged.
     """
     for magic, (name, unpack) in _MAGIC.items():
         if content.startswith(magic):
@@ -208,7 +213,7 @@ def _unpacked(what: str, path: Path, content: bytes) -> bytes:
 
 
 def _flaw(content: bytes) -> tuple[str, str] | None:
-    """Return why ``content`` is no mail, and a hint; None if it may be mail."""
+    """Return the reason why ``content`` is no mail, and a hint; None if it begins like a mail."""
     start = content.lstrip()
     if not start:
         return "is empty", EXPORT

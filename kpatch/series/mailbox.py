@@ -4,9 +4,15 @@
 kpatch.series.mail_files reads the files, kpatch.series.mail decodes the mail, and
 kpatch.series.thread selects the series.
 
-Mail is refused, with the reason, if it is empty, binary or no mail; if it has a binary diff, a path
-outside the tree, under .git or with control characters, a symbolic link or a submodule; if a
-numbered patch has no diff; if the numbers [PATCH n/m] show that a patch is missing.
+Mail is refused with a HarnessError (exit 2) that gives the reason
+
+- if it is empty, binary or no mail, or larger than the limit;
+- if it contains more than one series, or two different patches with the same number;
+- if a numbered patch has no diff, or the numbers [PATCH n/m] show that a patch is missing;
+- if a diff is damaged or binary, is inside the message of a patch, or names too many files;
+- if a path leads outside the tree or into .git, or has characters that cannot be printed.
+
+A patch that makes a symbolic link or a submodule is refused later, by kpatch.series.apply.
 """
 
 from __future__ import annotations
@@ -24,7 +30,7 @@ from kpatch.series.mail_files import EXPORT
 from kpatch.series.scratch_index import Sandbox
 
 PATH_LIMIT = 4096
-"""Largest number of files that one patch may name."""
+"""Largest number of paths that one patch may name, old and new ones."""
 
 WHOLE = "give all in one file: git format-patch --stdout BASE.. > series.mbox, or cat the files"
 
@@ -36,8 +42,10 @@ _NAMES = re.compile(rb"^--- (\S+)[^\n]*\n\+\+\+ (\S+)", re.MULTILINE)
 class Posting:
     """A series as it was posted: its patches in order, and its statements about its base.
 
-    ``subject`` and ``message_id`` are those of the cover letter, or else of the first patch.
-    ``notes`` has one line for each mail that has a diff and was left out.
+    ``base_commit`` is a commit id and ``prerequisites`` are git patch-ids, "" and () if the mail
+    states none. ``subject`` and ``message_id`` are those of the cover letter, or else of the first
+    patch; ``version`` is 2 for [PATCH v2 …]. ``notes`` are lines for the user, about mails that
+    were left out and patches that were taken from an older version.
     """
 
     patches: tuple[Patch, ...]
@@ -50,11 +58,12 @@ class Posting:
 
 
 def read(series: Series, box: Sandbox) -> Posting:
-    """Return the patches of ``series`` in order; ``box`` gets the decoded files.
+    """Read, decode and check the mail of ``series``; return it as a Posting.
 
-    HarnessError (exit 2) for mail that is refused.
+    The decoded files are written to the folder of ``box``. A series without mail has an empty
+    Posting. HarnessError (exit 2) for mail that is refused, see the docstring of this module.
     """
-    # Imported here: b4 takes 0.15 s to import, and only mail needs it.
+    # Imported here: b4 takes 0.15 s to import, and only a series with mail needs it.
     from kpatch.series.thread import thread
 
     what = f"series {series.name}"
@@ -79,7 +88,10 @@ def read(series: Series, box: Sandbox) -> Posting:
 
 
 def _identity(mail: Mail, box: Sandbox) -> str:
-    """Return an id of the content of the mail's diff; a mailing list's footer has no influence."""
+    """Return git's patch-id of the diff of ``mail``: a mailing list's footer does not change it.
+
+    If git finds no patch in it, the sha256 of the diff is returned.
+    """
     content = b"" if mail.diff is None else mail.diff.read_bytes()
     done = box.git("patch-id", "--verbatim", stdin=content)
     named = done.stdout.decode().split()
@@ -87,9 +99,9 @@ def _identity(mail: Mail, box: Sandbox) -> str:
 
 
 def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patch:
-    """Check the patch in ``mail`` and return it; HarnessError (exit 2) if it is refused.
+    """Check the patch in ``mail``, which is number ``number`` of ``total``, and return it.
 
-    It is patch ``number`` of ``total``.
+    HarnessError (exit 2), about ``what`` and the patch, if the patch is refused.
     """
     where = f"{what}, patch {number}/{total} ({mail.subject})"
     if mail.diff is None:
@@ -118,16 +130,17 @@ def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patc
 
 
 def _strip(diff: bytes) -> int:
-    """Return the -p of git apply: 0 for a diff made with git's diff.noprefix, else 1."""
+    """Return the -p of ``git apply``: 0 if paths of ``diff`` lack a/ and b/ (noprefix), else 1."""
     names = _GIT_NAMES.findall(diff) or _NAMES.findall(diff)
     plain = any(old == new and not old.startswith((b"a/", b"b/")) for old, new in names)
     return 0 if plain else 1
 
 
 def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tuple[str, ...]:
-    """Return all paths in the file ``diff``, old and new, without the first ``strip`` folders.
+    """Return all paths in the file ``diff``, old and new, without their first ``strip`` parts.
 
-    HarnessError (exit 2) if git cannot parse the diff, or a path is refused.
+    HarnessError (exit 2), about ``where``, if git cannot parse the diff, if it is binary, if a path
+    is refused, or if there are more than PATH_LIMIT paths.
     """
     paths: dict[str, None] = {}
     # --numstat prints the new name of a renamed file; with -R it prints the old name.
@@ -149,9 +162,10 @@ def _paths(where: str, mail: Mail, diff: Path, strip: int, box: Sandbox) -> tupl
 
 
 def _damaged(where: str, mail: Mail, diff: Path, stderr: str) -> HarnessError:
-    """Return the error of a diff that git cannot parse, with the likely cause of the damage.
+    """Return the error (exit 2) for a diff that git cannot parse, with the likely cause.
 
-    ``stderr`` is git's output.
+    ``where`` names the patch; ``stderr`` is git's output. The causes are a combined diff of a
+    merge, no-break spaces, and format=flowed.
     """
     lines = [line.removeprefix("error: ") for line in stderr.strip().splitlines()]
     cause = f"is damaged: {lines[-1]}" if lines else "is damaged"
@@ -171,7 +185,11 @@ def _damaged(where: str, mail: Mail, diff: Path, stderr: str) -> HarnessError:
 
 
 def _checked(where: str, raw: bytes) -> str:
-    """Return ``raw`` as text; HarnessError (exit 2) if it is no path inside a kernel tree."""
+    """Return the path ``raw`` as text.
+
+    HarnessError (exit 2), about ``where``, if it is no path inside a kernel tree: if it is
+    absolute, not normalized, in .git, not UTF-8, not printable, or too long.
+    """
     shown = ascii(raw.decode(errors="surrogateescape"))
     try:
         path = raw.decode()

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A temporary bare git repository that ignores the configuration of the user and the system.
 
-Patches are untrusted. Applied to an index they cannot touch files: git follows no symbolic link,
-runs no hook and writes to no path outside the repository.
+Patches are not trusted. They are applied to the repository's index, where they cannot touch files:
+git follows no symbolic link, runs no hook and writes to no path outside the repository.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from kpatch.errors import HarnessError
 from kpatch.lib.process import require_tool, with_pdeathsig
 
 TIME_LIMIT = 120.0
-"""Seconds for one git command; the largest real series takes a thousandth of that."""
+"""Time limit of one git command in seconds; the largest real series takes a thousandth of it."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class GitOutput:
 
 @dataclass(frozen=True)
 class Entry:
-    """One file of the index that differs from the base.
+    """One file in which the index differs from the branch "base" (`Sandbox.fill`).
 
     ``mode_before`` is None for a new file; ``mode`` and ``blob`` (an object id) are None for a
     deleted file. Modes are git's, in octal ("100644").
@@ -46,7 +46,10 @@ class Entry:
 
 
 class Sandbox:
-    """A git index with some files of a kernel tree, and the git commands that work on it."""
+    """A temporary git repository in ``folder``, with some files of a kernel tree in its index.
+
+    Its methods run git on the repository, with no configuration of the user or the system.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -73,8 +76,9 @@ class Sandbox:
     ) -> GitOutput:
         """Run ``git arguments`` on the repository; return exit status and output.
 
-        ``stdin`` is its standard input. ``env`` is added to the environment, in which no
-        configuration of the user applies. HarnessError (exit 2) if it takes longer than TIME_LIMIT.
+        ``stdin`` is its standard input, ``cwd`` its working directory (None: the folder of the
+        sandbox). ``env`` is added to the environment. HarnessError (exit 2) if the command takes
+        longer than TIME_LIMIT.
         """
         argv = [self._git, "-c", "core.hooksPath=" + os.devnull, "-c", "core.symlinks=false"]
         try:
@@ -99,9 +103,10 @@ class Sandbox:
     def must(
         self, *arguments: str, stdin: bytes = b"", env: Mapping[str, str] | None = None
     ) -> bytes:
-        """Run ``git arguments`` and return its output; HarnessError (exit 2) if it fails.
+        """Run ``git arguments`` and return its standard output; HarnessError (exit 2) if it fails.
 
-        For commands that fail only if git is broken or the disk is full.
+        For commands that fail only if git is broken or the disk is full. ``stdin`` and ``env`` are
+        as in `git`.
         """
         done = self.git(*arguments, stdin=stdin, env=env)
         if done.status:
@@ -112,7 +117,10 @@ class Sandbox:
         return done.stdout
 
     def fill(self, files: Mapping[str, tuple[bytes, bool]]) -> None:
-        """Commit ``files`` (path: content, executable) as the branch "base"; index them, too."""
+        """Commit ``files`` to the new branch "base", and read them into the index.
+
+        ``files`` maps a path to the content and the executable bit of a file.
+        """
         stream = [b"commit refs/heads/base\ncommitter kpatch <> 0 +0000\ndata 0\n"]
         for path, (content, executable) in sorted(files.items()):
             quoted = path.replace("\\", "\\\\").replace('"', '\\"').encode()
@@ -123,7 +131,7 @@ class Sandbox:
         self.must("read-tree", "base")
 
     def entries(self) -> list[Entry]:
-        """Return the files in which the index differs from "base", sorted by path."""
+        """Return the files in which the index differs from the branch "base", sorted by path."""
         raw = self.must(
             "diff-index", "--cached", "--raw", "-z", "--no-renames", "--full-index", "base"
         )
@@ -155,6 +163,6 @@ def _entry(head: str, path: str) -> Entry:
 
 @contextmanager
 def sandbox() -> Iterator[Sandbox]:
-    """Yield a sandbox in a temporary folder, which is removed at the end of the block."""
+    """Yield a new Sandbox in a temporary folder, which is removed at the end of the block."""
     with tempfile.TemporaryDirectory(prefix="kpatch-apply-") as folder:
         yield Sandbox(Path(folder))

@@ -2,13 +2,15 @@
 """Select the patches of one series from a thread of mails: the latest version, in order.
 
 b4's classes parse a mail's subject (tags, version, n/m), its references, and the trailers
-base-commit and prerequisite-patch-id. b4's LoreMailbox is not used: of two patches with the same
-number it takes one for an additional patch, and of three patches without numbers it loses one.
-Here such a patch is a copy, or an error. No function of b4 is called that runs git with the user's
-configuration, asks a server, or checks signatures.
+base-commit and prerequisite-patch-id. b4's LoreMailbox is not used: if two patches have the same
+number, it treats one as an additional patch; if three patches have no number, it loses one. This
+module drops a patch that is a copy, and raises an error for any other such patch. It calls no
+function of b4 that runs git with the user's configuration, asks a server, or checks signatures.
 
-Left out are cover letters, replies (also those with a diff), patches without a number that answer a
-mail of the thread, older versions, and copies. A note names each of them that has a diff.
+These mails are not part of the series: cover letters, replies (also those with a diff), patches
+without a number that answer a mail of the thread, older versions, and copies. The notes have a line
+for each of them that has a diff, except for cover letters and for copies with the same Message-ID;
+all older versions share one line.
 """
 
 from __future__ import annotations
@@ -29,10 +31,10 @@ from kpatch.series.mail_files import EXPORT
 APART = "give one series alone in its file"
 
 _NAMED = 4
-"""Number of missing patches to name in a message."""
+"""Largest number of missing patches that a message names; it counts the others."""
 
 _TEXT_LIMIT = 64 << 10
-"""Bytes of a message to search for trailers; messages with them are far shorter."""
+"""Number of bytes at the start of a message that b4 parses; real messages are far shorter."""
 
 _MSGID = re.compile(r"<[^<>\s]+>")
 _LIST_TAG = re.compile(r"\[[^][]*\]\s*(?=(?:re|aw|fwd?|sv):)", re.IGNORECASE)
@@ -45,7 +47,7 @@ _HASH = re.compile(r"[0-9a-f]{40}(?:[0-9a-f]{24})?")
 _INTERDIFF = re.compile(r"^(?:Interdiff|Range-diff)\b[^\n]*:$", re.MULTILINE | re.IGNORECASE)
 _DIFF = "diff --git a/x b/x"
 
-# b4 logs warnings about malformed mail; the notes of `Thread` take their place.
+# b4 logs warnings about malformed mail. They are dropped; the notes of `Thread` replace them.
 logging.getLogger("b4").addHandler(logging.NullHandler())
 logging.getLogger("b4").propagate = False
 b4.can_network = False
@@ -57,8 +59,9 @@ class Thread:
 
     ``absent`` names the missing patches ("2/3"); it is "" if none is missing. ``base_commit`` and
     ``prerequisites`` (patch ids) are the author's statement of the series' base, "" and () if there
-    is none. ``notes`` has one line for each mail that has a diff and was left out. ``cover`` is the
-    cover letter of this version, None if there is none; ``version`` is 2 for [PATCH v2 …].
+    is none. ``notes`` are lines for the user, about mails that were left out and patches that were
+    taken from an older version. ``cover`` is the cover letter of this version, None if there is
+    none; ``version`` is 2 for [PATCH v2 …].
     """
 
     patches: tuple[Mail, ...]
@@ -74,7 +77,8 @@ class Thread:
 class _Letter:
     """A mail, and its subject and references as b4 parsed them (``told``).
 
-    ``identity`` identifies the content of its diff; it is "" if the mail has none.
+    ``reply`` is true for a reply; ``cover`` for a cover letter, [PATCH 0/n], which has no diff
+    other than an interdiff. ``identity`` is the id of the mail's diff, "" if it has none.
     """
 
     mail: Mail
@@ -100,12 +104,12 @@ class _Letter:
 
     @property
     def posted(self) -> bool:
-        """Return whether the mail was sent: a file of git format-patch has no Message-ID."""
+        """Return whether the mail has a Message-ID: a file that was never sent has none."""
         return bool(self.mail.headers["Message-Id"])
 
     @property
     def rank(self) -> tuple[bool, bool]:
-        """Return the order of patches with the same version and number: RFC, plain, RESEND."""
+        """Return a key that sorts patches of one version and number: RFC, plain, RESEND."""
         return not self.told.lsubject.rfc, self.told.lsubject.resend
 
     @property
@@ -117,8 +121,10 @@ class _Letter:
 def thread(what: str, mails: Iterable[Mail], identify: Callable[[Mail], str]) -> Thread:
     """Return the latest version of the series in ``mails``.
 
-    ``identify`` returns an id of the content of a mail's diff. HarnessError (exit 2) if there is no
-    patch, a patch lost its diff, or the mails hold more than one series; it names the mail.
+    ``identify`` returns an id of a mail's diff: mails with equal ids are copies. HarnessError (exit
+    2), about ``what``, if there is no patch, if a numbered patch has no diff, if two different
+    patches have the same number, or if the mails contain more than one series. The error names the
+    mail. A missing patch is no error here, but is named in the result.
     """
     notes: list[str] = []
     letters = _without_copies(what, [_letter(what, mail, identify) for mail in mails])
@@ -188,12 +194,18 @@ def _letter(what: str, mail: Mail, identify: Callable[[Mail], str]) -> _Letter:
 
 
 def _plain_tag(match: re.Match[str]) -> str:
-    """Return the tag in git's form: Patchwork writes [v2,1/3], Mercurial [PATCH 1 of 3]."""
+    """Return the tag in git's form, [v2 1/3]: Patchwork writes [v2,1/3], Mercurial [PATCH 1 of 3].
+
+    ``match`` is a match of _BRACKETS in a subject.
+    """
     return "[" + _OF.sub(r"\1/\2", match[1].replace(",", " ")) + "]"
 
 
 def _trailers(mail: Mail) -> list[str]:
-    """Return the trailers that name the base, from the message and from below the diff (git)."""
+    """Return the lines base-commit, prerequisite-patch-id and change-id of ``mail``.
+
+    They may be in the message, or below the diff, where git writes them.
+    """
     content = mail.message.read_bytes() + mail.below.read_bytes()
     return _BASE.findall(content.decode(errors="replace"))
 
@@ -201,7 +213,7 @@ def _trailers(mail: Mail) -> list[str]:
 def _without_copies(what: str, letters: list[_Letter]) -> list[_Letter]:
     """Return the first letter of each Message-ID: a list and a Cc deliver the same mail twice.
 
-    HarnessError (exit 2) if letters with the same Message-ID have different diffs.
+    HarnessError (exit 2), about ``what``, if letters with the same Message-ID have different diffs.
     """
     first: dict[str, _Letter] = {}
     for letter in letters:
@@ -216,7 +228,12 @@ def _without_copies(what: str, letters: list[_Letter]) -> list[_Letter]:
 
 
 def _check_lost(what: str, letters: list[_Letter], group: list[_Letter]) -> None:
-    """Raise HarnessError (exit 2) if a numbered patch has no diff."""
+    """Raise HarnessError (exit 2), about ``what``, if a numbered patch has no diff.
+
+    ``group`` are the patches of the latest version, ``letters`` all mails. Only mails of the latest
+    version count, or all mails if ``group`` is empty. A mail with the number of a patch in
+    ``group`` does not count.
+    """
     there = {one.number for one in group}
     revisions = {one.told.revision for one in group}
     for one in letters:
@@ -230,10 +247,14 @@ def _check_lost(what: str, letters: list[_Letter], group: list[_Letter]) -> None
 
 
 def _check_related(what: str, new: list[_Letter], old: list[_Letter]) -> None:
-    """Raise HarnessError (exit 2) unless ``old`` are earlier versions of the series ``new``."""
+    """Raise HarnessError (exit 2), about ``what``, if ``old`` is another series than ``new``.
+
+    ``old`` are the patches of older versions, ``new`` all other mails. They are one series if any
+    mail of ``old`` has the title of a mail of ``new``, or if the two have a Message-ID in common:
+    their own, or one in their References and In-Reply-To headers.
+    """
     titles = {one.mail.subject for one in new}
     family = {msgid for one in new for msgid in one.family}
-    # A reference to the thread alone does not make another author's patch an older version.
     if not any(one.mail.subject in titles or one.family & family for one in old):
         latest = next(one for one in new if one.patch)
         raise HarnessError(
@@ -246,7 +267,12 @@ def _check_related(what: str, new: list[_Letter], old: list[_Letter]) -> None:
 def _ordered(
     what: str, group: list[_Letter], letters: list[_Letter], notes: list[str]
 ) -> list[_Letter]:
-    """Return the patches of one version in order, without copies and answers."""
+    """Return the patches in ``group``, those of one version, in order, without copies and answers.
+
+    ``letters`` are all mails. A line for each patch that is left out is added to ``notes``.
+    HarnessError (exit 2), about ``what``, if two different patches have the same number, or if a
+    patch with a Message-ID has no number, answers no mail, and is not the only patch.
+    """
     group = _once(what, group, notes)
     numbered = [one for one in group if one.number is not None]
     loose = [one for one in group if one.number is None]
@@ -271,10 +297,12 @@ def _ordered(
 
 
 def _rerolled(group: list[_Letter], older: list[_Letter], notes: list[str]) -> list[_Letter]:
-    """Return ``group`` completed by patches of the version before.
+    """Return ``group``, the patches of the latest version, completed by patches of an older one.
 
-    An author who corrects one patch of a long series sends only that one, as an answer to the old
-    one: [PATCH v3 2/5]. Returns ``group`` unchanged unless each of its patches is such an answer.
+    An author who corrects one patch of a long series may send only the new patch, as a reply to the
+    old one: [PATCH v3 2/5]. The other patches are then taken from ``older``, and a line for each of
+    them is added to ``notes``. Returns ``group`` unchanged if it is complete, if a patch in it does
+    not reply to its older version, or if the result would not be complete.
     """
     if not _absent(group):
         return group
@@ -294,17 +322,26 @@ def _rerolled(group: list[_Letter], older: list[_Letter], notes: list[str]) -> l
 
 
 def _answers(one: _Letter, group: list[_Letter], letters: list[_Letter]) -> bool:
-    """Return whether ``one``, a patch without a number, answers another mail of the series."""
+    """Return whether ``one``, a patch without a number, is an answer and no part of the series.
+
+    ``group`` are the patches of its version, ``letters`` all mails. In a numbered series it is an
+    answer if it refers to any other mail; otherwise only if it refers to a mail of another author.
+    """
     there = {other.told.msgid: other for other in letters if other is not one}
     parents = [there[msgid] for msgid in one.told.references if msgid in there]
     if any(other.number is not None for other in group):
         return bool(parents)
-    # Robots answer with a fix. An answer of the series' own author may be a part of the series.
+    # A robot answers with a fix. But an author may send a series without numbers as one thread.
     return any(parent.mail.author[1] != one.mail.author[1] for parent in parents)
 
 
 def _once(what: str, group: list[_Letter], notes: list[str]) -> list[_Letter]:
-    """Return ``group`` without copies; of patches with the same number, the latest `rank`."""
+    """Return ``group`` without copies, which have the same number and the same diff.
+
+    If two different patches then still have the same number, only the patches of the highest `rank`
+    in the whole group are returned. A line for each patch that is left out is added to ``notes``.
+    HarnessError (exit 2), about ``what``, if two of the rest have the same number.
+    """
     found: dict[tuple[int | None, str], _Letter] = {}
     for one in group:
         key = (one.number, one.identity)
@@ -328,7 +365,10 @@ def _once(what: str, group: list[_Letter], notes: list[str]) -> list[_Letter]:
 
 
 def _clash(group: list[_Letter]) -> tuple[_Letter, _Letter] | None:
-    """Return two patches with the same number and total; None if there are none."""
+    """Return two patches of ``group`` that have the same number and total; None if there are none.
+
+    A patch without a number has neither.
+    """
     there: dict[tuple[int, int], _Letter] = {}
     for one in group:
         if one.number is not None:
@@ -339,7 +379,11 @@ def _clash(group: list[_Letter]) -> tuple[_Letter, _Letter] | None:
 
 
 def _absent(group: list[_Letter]) -> str:
-    """Return the numbers that are missing, "2/3, 3/3"; "" if none is."""
+    """Return the numbers that are missing in ``group``, "2/3, 3/3"; "" if none is missing.
+
+    At most _NAMED numbers are named, and the others are counted. A patch without a number is named
+    too, since it may be the missing one.
+    """
     for total in sorted({one.total for one in group if one.number is not None}):
         there = {one.number for one in group if one.total == total}
         absent = [f"{number}/{total}" for number in range(1, total + 1) if number not in there]
@@ -351,7 +395,10 @@ def _absent(group: list[_Letter]) -> str:
 
 
 def _base(cover: _Letter | None, group: list[_Letter]) -> tuple[str, tuple[str, ...]]:
-    """Return base-commit and prerequisite-patch-ids of the cover letter or the first patch."""
+    """Return base-commit and prerequisite-patch-ids of ``cover``, or else of the first patch.
+
+    They are "" and () if there are none, or if they are no object ids (40 or 64 hex digits).
+    """
     numbered = [one for one in group if one.number is not None]
     series = b4.LoreSeries(group[0].told.revision, len(group))
     for one in [*([] if cover is None else [cover]), *(numbered or group)[:1]]:
