@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Read and write the .config format: ``CONFIG_X=value`` and ``# CONFIG_X is not set``.
 
-All other lines are comments. Values are kept as written (strings with their quotes); "is not set"
-is the value n.
+All other lines are ignored. Values are kept as written (strings with their quotes); "is not set" is
+read as the value n.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _UNSET = re.compile(r"# CONFIG_([A-Za-z0-9_]+) is not set")
 
 
 def assignment(line: str) -> tuple[str, str] | None:
-    """Return symbol and value of ``line``; None if the line assigns no value."""
+    """Return the symbol (without CONFIG_) and the value in ``line``; None for any other line."""
     if match := _SET.fullmatch(line):
         return match[1], match[2]
     if match := _UNSET.fullmatch(line):
@@ -26,12 +26,12 @@ def assignment(line: str) -> tuple[str, str] | None:
 
 
 def parse(text: str) -> dict[str, str]:
-    """Return the values of all symbols in ``text``; a later line overrides an earlier one."""
+    """Return the values in the .config ``text`` by symbol; the last line of a symbol counts."""
     return dict(filter(None, (assignment(line.rstrip()) for line in text.splitlines())))
 
 
 def render(values: Iterable[tuple[str, str]]) -> str:
-    """Return the lines of ``values`` (symbol, value), in the form that the kernel writes."""
+    """Return the pairs ``values`` (symbol, value) as lines of a .config."""
     return "".join(
         f"# CONFIG_{symbol} is not set\n" if value == OFF else f"CONFIG_{symbol}={value}\n"
         for symbol, value in values
@@ -39,7 +39,7 @@ def render(values: Iterable[tuple[str, str]]) -> str:
 
 
 def same(requested: str, got: str) -> bool:
-    """Return whether two values are equal as texts or as numbers (0x10 and 0x0010, 08 and 8)."""
+    """Return whether two values are equal as text or as numbers (0x10 and 0x0010, 08 and 8)."""
     return requested == got or (
         _number(requested) is not None and _number(requested) == _number(got)
     )

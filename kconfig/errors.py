@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The only exception that this package raises for faults that its user can correct."""
+"""The exception that this package raises for faults that its user can correct."""
 
 from __future__ import annotations
 
 
 class RequestError(Exception):
-    """A fragment, a kernel version or a symbol that cannot be used; printed as one line.
+    """A fragment, a kernel version or a symbol cannot be used; the text is one line.
 
     ``what`` names the input ("acpi.config:3", "CONFIG_NETLNK"), ``cause`` is the fault in it,
     ``hint`` is an instruction for the user.

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Explain why a symbol has its value, and which settings give it another one."""
+"""Write texts that explain why a symbol has its value, and which settings give it another one."""
 
 from __future__ import annotations
 
@@ -57,10 +57,11 @@ def _near(kconfig: KernelKconfig, name: str) -> str:
 def explanation(
     kconfig: KernelKconfig, name: str, *, requested: Mapping[str, SymbolRequest] | None = None
 ) -> str:
-    """Return an explanation of one symbol for a reader: definition, value, reason, dependencies.
+    """Return a text that explains the symbol ``name``: definition, value, reason, dependencies.
 
-    ``kconfig`` has the symbols' values. ``requested`` are the requests of the fragments by symbol;
-    it is None if the values come from a .config. RequestError if there is no such symbol.
+    The values are those that the symbols of ``kconfig`` have. ``requested`` are the requests of the
+    fragments by symbol, None if the values come from a .config. RequestError if there is no such
+    symbol.
     """
     symbol = find(kconfig, name)
     lines = chain(
@@ -82,10 +83,11 @@ def stuck(
     got: str | None,
     requested: Mapping[str, SymbolRequest],
 ) -> str:
-    """Return why the .config lacks the value of ``request``: definition, cause, and remedy.
+    """Return a text that tells why the .config lacks the requested value: cause and remedy.
 
-    ``got`` is the value in the .config, None if it does not have the symbol. ``requested`` has all
-    requests by symbol; ``kconfig`` has the symbols with the requested values assigned.
+    ``request`` is the request that is not met. ``got`` is the symbol's value in the .config, None
+    if the .config does not have the symbol. ``requested`` are all requests, by symbol. In
+    ``kconfig`` the requested values have been assigned to the symbols.
     """
     head = f"{_line(request.symbol, request.value)} ({request.where})"
     if not defined(kconfig, request.symbol):
@@ -143,9 +145,9 @@ def _dependencies(symbol: Symbol) -> Iterator[str]:
 
 
 def _tree(expr: Expr, indent: str) -> Iterator[str]:
-    """Yield a line with its value for each operand of ``expr``.
+    """Yield a line for each operand of the ``&&`` expression ``expr``, with the operand's value.
 
-    The operands of ``||`` are indented below a line "any of".
+    If an operand is an ``||`` expression, its operands follow, indented, below a line "any of".
     """
     for part in dict.fromkeys(kconfiglib.split_expr(expr, kconfiglib.AND)):
         operands = kconfiglib.split_expr(part, kconfiglib.OR)
@@ -199,10 +201,10 @@ def _line(symbol: str, value: str) -> str:
 def _reason(
     kconfig: KernelKconfig, symbol: Symbol, requested: Mapping[str, SymbolRequest] | None
 ) -> str:
-    """Return in words where the symbol's value comes from.
+    """Return in words where the value of ``symbol`` comes from.
 
-    The first source that applies is named, in the order of conf: select, choice, user value,
-    default, imply.
+    Names the first source that applies, in the order in which conf looks at them: select, choice,
+    user value, default, imply. ``requested`` is as in `explanation`.
     """
     if kconfiglib.expr_value(symbol.rev_dep):
         active = _active(symbol.rev_dep)
@@ -231,7 +233,7 @@ def _reason(
 
 
 def _clamped(symbol: Symbol, value: str) -> str:
-    """Return in words how the symbol's active range changes ``value``; "" if it does not."""
+    """Return in words how the active range of ``symbol`` changes ``value``; "" if it does not."""
     span, clamped = active_range(symbol), nearest(symbol, value)
     if span is None or clamped is None or clamped == value:
         return ""
@@ -261,7 +263,7 @@ def _invisible(kconfig: KernelKconfig, symbol: Symbol) -> str:
 
 
 def _failing(expr: Expr) -> list[str]:
-    """Return those operands of the ``&&`` expression that are n, as texts with their values."""
+    """Return the operands of the ``&&`` expression ``expr`` that are n, as text with values."""
     return [
         _expr(part)
         for part in dict.fromkeys(kconfiglib.split_expr(expr, kconfiglib.AND))
@@ -270,10 +272,10 @@ def _failing(expr: Expr) -> list[str]:
 
 
 def _active(expr: Expr) -> list[str]:
-    """Return the names of the symbols whose select or imply is active with the current values.
+    """Return the names of the symbols that now select (or imply) a symbol.
 
-    ``expr`` is the rev_dep or weak_rev_dep of the selected symbol: it has one operand of ``||`` for
-    each select or imply.
+    ``expr`` is the rev_dep (or weak_rev_dep) that kconfiglib gives the selected symbol: an ``||``
+    expression with an operand for each select (or imply). Those that are not n are active.
     """
     return [
         kconfiglib.split_expr(part, kconfiglib.AND)[0].name

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read config fragments: requested symbols, and the releases they are for.
+"""Read config fragments: the values that they request, and the kernel releases that need them.
 
-fragments/README.md has the grammar.
+kconfig/fragments/README.md has the grammar.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ _DIRECTIVE = re.compile(r"#:\s*(?:from (?P<first>\S+))?\s*(?:before (?P<end>\S+)
 
 @dataclass(frozen=True)
 class Span:
-    """The releases in [first, end); None means no bound on that side."""
+    """The kernel releases in [first, end); None means no bound on that side."""
 
     first: Release | None = None
     end: Release | None = None
 
     def __contains__(self, it: Release) -> bool:
-        """Return whether the release is in the span."""
+        """Return whether the release ``it`` is in the span."""
         return (self.first is None or self.first <= it) and (self.end is None or it < self.end)
 
 
@@ -38,7 +38,11 @@ ALWAYS = Span()
 
 @dataclass(frozen=True)
 class SymbolRequest:
-    """A request for one symbol: value as in a .config, place (file:line), and kernel releases."""
+    """A request of a fragment: one symbol has to have one value.
+
+    ``symbol`` is without CONFIG_, ``value`` as in a .config ("y", "64", '"text"'). ``where`` is the
+    place of the request (file:line), ``span`` has the releases for which it is made.
+    """
 
     symbol: str
     value: str
@@ -56,7 +60,10 @@ def path_of(name: str) -> Path:
 
 
 def read(path: Path) -> list[SymbolRequest]:
-    """Return the requests of the fragment file ``path``; RequestError if it cannot be read."""
+    """Return the requests of the fragment file ``path``, in order.
+
+    RequestError if the file cannot be read, or has a line outside the grammar.
+    """
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -65,7 +72,10 @@ def read(path: Path) -> list[SymbolRequest]:
 
 
 def parse(text: str, *, name: str) -> Iterator[SymbolRequest]:
-    """Yield the requests of ``text`` in order; RequestError for a line outside the grammar."""
+    """Yield the requests of the fragment ``text`` in order; ``name`` is its file name in errors.
+
+    RequestError for a line outside the grammar.
+    """
     span = ALWAYS
     for number, raw in enumerate(text.splitlines(), 1):
         line, where = raw.rstrip(), f"{name}:{number}"
@@ -102,16 +112,16 @@ def _bad(where: str, line: str, wanted: str) -> RequestError:
 
 
 def stack(names: Iterable[str], version: str) -> tuple[SymbolRequest, ...]:
-    """Return the requests of the fragments ``names`` for a kernel of ``version``.
+    """Return the requests of the fragments ``names`` that apply to the kernel ``version``.
 
-    Of several requests for one symbol, only the last is returned. Raises the errors of ``path_of``,
-    ``read`` and ``settle``.
+    ``version`` is "6.12.3", for example. Of several requests for one symbol, only the last is
+    returned. Raises the errors of ``path_of``, ``read`` and ``settle``.
     """
     return settle((request for name in names for request in read(path_of(name))), version)
 
 
 def settle(requests: Iterable[SymbolRequest], version: str) -> tuple[SymbolRequest, ...]:
-    """Return the requests that apply to the kernel ``version``, for each symbol the last one.
+    """Return those of ``requests`` that apply to the kernel ``version``; for each symbol the last.
 
     RequestError if ``version`` is no kernel version.
     """
@@ -123,5 +133,5 @@ def settle(requests: Iterable[SymbolRequest], version: str) -> tuple[SymbolReque
 
 
 def render(requests: Iterable[SymbolRequest]) -> str:
-    """Return the requests as a file for the kernel's own tools (``KCONFIG_ALLCONFIG``)."""
+    """Return ``requests`` in the .config format, for ``make KCONFIG_ALLCONFIG=FILE``."""
     return dotconfig.render((request.symbol, request.value) for request in requests)

@@ -11,7 +11,7 @@ _VERSION = re.compile(r"(\d+)\.(\d+)(?![0-9])")
 
 
 def release(version: str) -> Release:
-    """Return the release of ``version``; ValueError if it does not begin with X.Y."""
+    """Return the release of the kernel ``version``; ValueError if it does not begin with X.Y."""
     match = _VERSION.match(version)
     if match is None:
         raise ValueError(f"{version!r} is no kernel version")

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find the settings that the user has to change so that a symbol can have a requested value.
+"""Find the settings (symbol, value) that the user has to make so that a symbol has a value.
 
-The search goes from an expression to its symbols, and from a symbol to the condition of its prompt
-or, without a prompt, to the symbols that select it and to its defaults. The result is the shortest
-list of settings found, or None. The search uses the current values of symbols: for an expression
-that contradicts itself it may propose settings that contradict each other.
+The search goes from an expression to its symbols, and from a symbol to the condition of its prompt.
+If no prompt can be made visible, it goes to the symbols that select the symbol and to the defaults.
+The result is the shortest list of settings found, or None. The search starts from the current
+values of the symbols: if an expression contradicts itself, the settings may do so too.
 """
 
 from __future__ import annotations
@@ -19,8 +19,9 @@ from kconfig.tree import Expr, KernelKconfig, Symbol, defaults
 Settings = tuple[tuple[str, str], ...]
 Seen = tuple[Symbol, ...]
 
-# Limits of the search. A symbol like CRC32 is selected by hundreds of others, and each of these
-# depends on many symbols.
+# Limits of the search: the number of selects that are tried for one symbol, and the length of a
+# chain of symbols. A symbol like CRC32 is selected by hundreds of others, and each of these depends
+# on many symbols.
 MAX_SELECTORS = 25
 MAX_DEPTH = 6
 
@@ -29,9 +30,11 @@ _SWITCHES = (kconfiglib.BOOL, kconfiglib.TRISTATE)
 
 
 def settings(kconfig: KernelKconfig, symbol: Symbol, value: str) -> Settings | None:
-    """Return the settings that give ``symbol`` the ``value``; the symbol itself comes last.
+    """Return the settings that give ``symbol`` the ``value``; None if the search finds none.
 
-    None if the search found no settings.
+    If ``symbol`` itself has to be set, it is the last. It is not in the result if other symbols
+    decide its value: a symbol that selects it, or another member of its choice. ``value`` is a text
+    as in a .config; for a bool or tristate it must be "y", "m" or "n".
     """
     if symbol.orig_type not in _SWITCHES:
         return _with(_prompts(kconfig, symbol, 2, ()), (symbol.name, value))
@@ -44,7 +47,10 @@ def settings(kconfig: KernelKconfig, symbol: Symbol, value: str) -> Settings | N
 
 
 def _raise(kconfig: KernelKconfig, expr: Expr, to: int, seen: Seen) -> Settings | None:
-    """Return settings that make ``expr`` at least ``to`` (0 n, 1 m, 2 y); None if none found."""
+    """Return settings that make ``expr`` at least ``to`` (0 n, 1 m, 2 y); None if none are found.
+
+    ``seen`` are the symbols from the start of the search to ``expr``; none is tried again.
+    """
     if kconfiglib.expr_value(expr) >= to:
         return ()
     if not isinstance(expr, tuple):
@@ -75,7 +81,11 @@ def _raise_symbol(kconfig: KernelKconfig, symbol: Symbol, to: int, seen: Seen) -
 
 
 def _prompts(kconfig: KernelKconfig, item: Symbol, to: int, seen: Seen) -> Settings | None:
-    """Return settings that make a prompt of ``item`` visible; None if it has no prompt."""
+    """Return settings that make a prompt of ``item`` visible; None if none are found.
+
+    The condition of the prompt becomes at least ``to`` (0 n, 1 m, 2 y). A transitional symbol
+    counts as one without a prompt. ``seen`` is as in `_raise`.
+    """
     if item in kconfig.transitional:
         return None
     return _shortest(
@@ -84,7 +94,10 @@ def _prompts(kconfig: KernelKconfig, item: Symbol, to: int, seen: Seen) -> Setti
 
 
 def _lower(kconfig: KernelKconfig, expr: Expr, to: int, seen: Seen) -> Settings | None:
-    """Return settings that make ``expr`` at most ``to`` (0 n, 1 m, 2 y); None if none found."""
+    """Return settings that make ``expr`` at most ``to`` (0 n, 1 m, 2 y); None if none are found.
+
+    A comparison is not searched. ``seen`` is as in `_raise`.
+    """
     if kconfiglib.expr_value(expr) <= to:
         return ()
     if not isinstance(expr, tuple):
@@ -116,9 +129,11 @@ def _lower_symbol(kconfig: KernelKconfig, symbol: Symbol, to: int, seen: Seen) -
 def _compare(
     kconfig: KernelKconfig, operator: int, left: Symbol, right: Symbol, seen: Seen
 ) -> Settings | None:
-    """Return settings that make the comparison ``left = right`` or ``left != n`` true.
+    """Return settings that make the comparison of ``left`` with ``right`` true, None if none found.
 
-    Returns None for any other comparison: the user has to find the settings.
+    Only ``left = y``, ``left = m``, ``left = n`` and ``left != n`` are searched, for a bool or
+    tristate ``left``. For any other comparison the user has to find the settings. ``operator`` is
+    one of kconfiglib's (EQUAL, UNEQUAL, …); ``seen`` is as in `_raise`.
     """
     if right.is_constant and left.orig_type in _SWITCHES:
         value = kconfiglib.STR_TO_TRI.get(right.name)

@@ -1,17 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Parse the Kconfig files of a kernel tree with kconfiglib; evaluate them as the tree's ``conf``.
+"""Parse the Kconfig files of a kernel tree with kconfiglib, and evaluate them as its conf does.
 
-kconfiglib 14.1.0 does not support three constructs of current trees. ``KernelKconfig`` adds them in
-its tokenizer, so that locations stay correct and no file is changed:
+conf is the program scripts/kconfig/conf of the tree. kconfiglib 14.1.0 does not support three
+constructs of current trees. ``KernelKconfig`` adds them to its tokenizer and parser, so that no
+file is changed and line numbers stay correct:
 
-- ``modules`` is the old ``option modules`` (since v6.1 at least; scripts/kconfig/parser.y);
+- ``modules`` has replaced ``option modules`` (in 6.1 and later; scripts/kconfig/parser.y);
 - ``transitional`` (in 7.3) marks a symbol without a prompt. Its value in an old .config is used,
   but it is not written to a new one;
-- ``depends on A if B`` (in 7.3): ``A || (B = n)``. That is not ``A || !B``: for B=m it demands A.
+- ``depends on A if B`` (in 7.3) means ``A || (B = n)``. That is not ``A || !B``: if B is m, it is
+  the value of A, while ``A || !B`` is at least m.
 
-``conf`` itself has changed in three points: see ``CHOICE_HONOURS_N``, ``UNSET_NUMBER_IS_ZERO`` and
-``OLD_NUMBER_IS_CLAMPED``. One difference is left, without effect if there are no modules: for a
-tristate with an ``imply`` of y and dependencies that are m, kconfiglib gives y and conf gives m.
+conf itself has changed in three points: see ``CHOICE_HONOURS_N``, ``UNSET_NUMBER_IS_ZERO`` and
+``OLD_NUMBER_IS_CLAMPED``. One difference between kconfiglib and conf remains; it has no effect if
+there are no modules: for a tristate with an ``imply`` of y and dependencies that are m, kconfiglib
+gives y and conf gives m.
 """
 
 from __future__ import annotations
@@ -30,8 +33,8 @@ import kconfiglib
 from kconfig import dotconfig
 from kconfig.release import Release, release
 
-# Name of the error handler by which bytes that are no UTF-8 are decoded as Latin-1: conf accepts
-# any bytes.
+# Name of a codec error handler: it decodes bytes that are no UTF-8 as Latin-1. conf accepts any
+# bytes in Kconfig files.
 LATIN_1 = "vfio-acpi-latin-1"
 
 
@@ -42,18 +45,19 @@ def _latin_1(error: UnicodeError) -> tuple[str, int]:
 
 codecs.register_error(LATIN_1, _latin_1)
 
-# kconfiglib has no types: these stand for its symbols, choices, and expressions (nested tuples).
+# kconfiglib has no type hints. These names stand for its symbols, choices, and expressions: a
+# symbol, a choice, or a tuple of an operator and operands.
 Symbol = Any
 Choice = Any
 Expr = Any
 
-# Changes of conf between 6.1 (without them) and 6.12 (with them). conf does not pick a member of a
-# choice that is explicitly n while another member can be picked.
+# Three changes of conf, each with the first release that has it; 6.1 has none of them, 6.12 all.
+# conf does not pick a member of a choice that is explicitly n if it can pick another member.
 CHOICE_HONOURS_N: Release = (6, 11)
-# An int or hex symbol without a value is 0 instead of the empty string.
+# The value of an int or hex symbol that nothing sets is 0; before, it was the empty string.
 UNSET_NUMBER_IS_ZERO: Release = (6, 11)
-# A number in an old .config that is out of its range is moved to the nearest end of the range,
-# instead of dropped.
+# A number in an old .config that is out of its range becomes the nearest end of the range; before,
+# it was dropped.
 OLD_NUMBER_IS_CLAMPED: Release = (6, 11)
 
 DECIMAL, HEXADECIMAL = 10, 16
@@ -63,9 +67,10 @@ _process_state = threading.Lock()
 
 
 def _shell(kconf: Any, name: str, command: str) -> str:
-    """Expand ``$(shell,COMMAND)`` as kconfiglib does, but with the caller's `Shell`.
+    """Expand ``$(shell,COMMAND)`` as kconfiglib does, but run ``command`` by ``kconf.shell``.
 
-    Returns the output with newlines replaced by spaces, without trailing newlines.
+    Returns the standard output without trailing newlines, and with a space for each other newline.
+    kconfiglib calls this function with the name of the macro in ``name``.
     """
     printed = kconf.shell(command, source=Path(kconf.srctree or ".").resolve())
     return "\n".join(printed.splitlines()).rstrip("\n").replace("\n", " ")
@@ -75,20 +80,25 @@ kconfiglib._shell_fn = _shell
 
 
 class Shell(Protocol):
-    """A function that runs a command line of a Kconfig file, confined: the tree is not trusted."""
+    """A function that runs the command of a ``$(shell,COMMAND)`` in a Kconfig file.
+
+    It has to confine the command, since the tree is not trusted.
+    """
 
     def __call__(self, command: str, *, source: Path) -> str:
-        """Run ``command`` in the working directory; return its standard output.
+        """Run the shell command ``command`` in the working directory; return its standard output.
 
-        It may read the kernel tree ``source``, and write to the working directory.
+        The command may read the kernel tree ``source``, and write to the working directory.
         """
 
 
 class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is untyped
-    """kconfiglib.Kconfig with the three additional constructs.
+    """kconfiglib.Kconfig with the three constructs that the docstring of this module describes.
 
-    ``transitional`` has the symbols with that mark. ``zeroed`` has the numbers that got the default
-    0. ``clamped`` has the numbers that were moved into their range, with the value given before.
+    ``of`` is the kernel's release, ``shell`` runs the commands of macros. ``transitional`` contains
+    the symbols with that mark. ``zeroed`` contains the int and hex symbols to which `_zero_numbers`
+    has added the default 0. ``clamped`` maps the int and hex symbols whose value was moved into
+    their range to the value that they had been given.
     """
 
     def __init__(self, top: str, *, of: Release, shell: Shell) -> None:
@@ -112,7 +122,7 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
     def _tokenize(self, s: str) -> Any:
         word = s.partition("#")[0].strip()
         if word == "modules":
-            # kconfiglib assumes that the symbol is MODULES; set it in case it is another one.
+            # kconfiglib assumes that the symbol has the name MODULES, which need not be true.
             self.modules = self._entry.item
             return super()._tokenize(s.replace(word, "option modules", 1))
         if word == "transitional":
@@ -121,7 +131,10 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
         return super()._tokenize(s)
 
     def _mark_transitional(self, node: Any) -> None:
-        """Give the symbol a prompt: kconfiglib ignores user values of symbols without one."""
+        """Mark the symbol of the menu node ``node`` as transitional.
+
+        It gets a prompt, since kconfiglib ignores user values of symbols without a prompt.
+        """
         node.prompt = (f"{node.item.name} (transitional)", self.y)
         self.transitional.add(node.item)
 
@@ -134,11 +147,11 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
         return self._make_or(expr, self._is_no(self._parse_cond()))
 
     def _is_no(self, expr: Expr) -> Expr:
-        """Return the expression ``expr = n``.
+        """Return an expression that is y if ``expr`` is n, and n otherwise.
 
-        Only symbols can be compared, so the comparison is moved to the operands, as conf does
-        (scripts/kconfig/expr.c, expr_trans_compare). Its quirk is kept: ``!A`` counts as n if A is
-        not n, although !m is m.
+        kconfiglib can only compare symbols, so the comparison is moved to the operands of ``expr``,
+        as conf does (scripts/kconfig/expr.c, expr_trans_compare). The result is the same as conf's
+        in this case, too: ``!A`` counts as n if A is m, although !m is m.
         """
         if not isinstance(expr, tuple):
             return (kconfiglib.EQUAL, expr, self.n)
@@ -171,12 +184,13 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
 def load(
     source: Path, *, version: str, environment: Mapping[str, str], cwd: Path, shell: Shell
 ) -> KernelKconfig:
-    """Parse the Kconfig files of the kernel tree ``source``. Sets no value. Takes 3–8 s.
+    """Parse the Kconfig files of the kernel tree ``source``. Takes 3–8 s.
 
+    The symbols get no user values; see `assign` and `allnoconfig`. ``version`` is the kernel's.
     ``environment`` has the variables that the top Makefile sets for conf; macros of the Kconfig
-    files read them. Macros also run commands by ``shell``, which may write temporary files to
-    ``cwd``. Environment and working directory belong to the process, so only one load runs at a
-    time. kconfiglib.KconfigError if a file cannot be parsed.
+    files read them. Macros also run commands by ``shell``, which may write temporary files to the
+    folder ``cwd``. The environment and the working directory of this process are changed meanwhile,
+    so only one load runs at a time. kconfiglib.KconfigError if a file cannot be parsed.
     """
     with _process(dict(environment) | {"srctree": str(source)}, cwd):
         return KernelKconfig("Kconfig", of=release(version), shell=shell)
@@ -196,10 +210,11 @@ def _process(environment: Mapping[str, str], cwd: Path) -> Iterator[None]:
 
 
 def assign(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Set the user values of symbols, as reading a .config does; unknown symbols are skipped.
+    """Set the user values of symbols as conf does when it reads a .config.
 
-    The order of ``values`` is the order of the lines of the .config: if several members of a choice
-    are y, the last one is picked.
+    ``values`` maps symbols to values as in the .config, in the order of its lines: if several
+    members of a choice are y, the last one is picked. Symbols that no Kconfig file defines are
+    skipped.
     """
     for name, value in values.items():
         if defined(kconfig, name):
@@ -217,9 +232,10 @@ def _plain(value: str) -> str:
 
 
 def allnoconfig(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Set every bool and tristate symbol to n, then assign ``values``, like ``make allnoconfig``.
+    """Set every bool and tristate symbol to n, then assign ``values``.
 
-    Members of choices are not set to n.
+    This is ``make allnoconfig`` with ``values`` in KCONFIG_ALLCONFIG. Members of choices are not
+    set to n. Numbers that are out of range are moved into it.
     """
     for symbol in kconfig.unique_defined_syms:
         if symbol.orig_type in (kconfiglib.BOOL, kconfiglib.TRISTATE) and not symbol.choice:
@@ -229,9 +245,10 @@ def allnoconfig(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
 
 
 def _clamp_to_ranges(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Move numbers that are out of range to the nearest end (symbol.c, sym_validate_range).
+    """Move each number in ``values`` that is out of its range to the nearest end of the range.
 
-    kconfiglib drops such values. The loop repeats because a range may depend on another number.
+    conf does that in sym_validate_range() (scripts/kconfig/symbol.c); kconfiglib drops such a
+    value. The loop repeats because a range may depend on another number.
     """
     numbers = {kconfig.syms[name]: value for name, value in values.items() if name in kconfig.syms}
     for _ in range(len(numbers) + 1):
@@ -248,10 +265,11 @@ def _clamp_to_ranges(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
 
 @dataclass(frozen=True)
 class Range:
-    """A range of an int or hex symbol.
+    """A range of an int or hex symbol, from ``low`` to ``high``, both inclusive.
 
-    ``written`` is the condition in the range's line. ``condition`` also includes the conditions of
-    the enclosing blocks. ``where`` is file:line.
+    ``written`` is the condition in the line of the range. ``condition`` also includes the
+    dependencies of the symbol and the conditions of the enclosing blocks. ``where`` is the place of
+    the symbol's definition, file:line.
     """
 
     low: Expr
@@ -262,7 +280,7 @@ class Range:
 
 
 def ranges(symbol: Symbol) -> list[Range]:
-    """Return the symbol's ranges in the Kconfig files, in the order in which conf checks them."""
+    """Return the ranges of ``symbol`` in the Kconfig files, in the order in which conf looks."""
     return [
         Range(low, high, written, condition, f"{node.filename}:{node.linenr}")
         for node in symbol.nodes
@@ -273,13 +291,16 @@ def ranges(symbol: Symbol) -> list[Range]:
 
 
 def active_range(symbol: Symbol) -> Range | None:
-    """Return the range in force: the first whose condition is not n; None if there is none."""
+    """Return the range that applies to ``symbol`` now: the first whose condition is not n.
+
+    Returns None if there is none.
+    """
     holding = (it for it in ranges(symbol) if kconfiglib.expr_value(it.condition))
     return next(holding, None)
 
 
 def nearest(symbol: Symbol, value: str) -> str | None:
-    """Return ``value``, or the nearest end of the symbol's range if ``value`` is outside the range.
+    """Return ``value``, or the nearest end of the active range of ``symbol`` if it is outside.
 
     Returns None if the symbol is no int or hex, or ``value`` is no number of that type.
     """
@@ -305,10 +326,9 @@ def _number(text: str, base: int) -> int | None:
 
 
 def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:
-    """Select in every choice the member that conf picks.
+    """Select the member that conf picks (`_pick`) in every choice of ``kconfig``.
 
-    ``order`` has the names of symbols as in `_pick`. The loop repeats because one choice may depend
-    on another.
+    ``order`` is as in `_pick`. The loop repeats because one choice may depend on another.
     """
     for _ in range(len(kconfig.unique_choices) + 1):
         moved = False
@@ -325,8 +345,10 @@ def _settle_choices(kconfig: KernelKconfig, order: list[str]) -> None:
 def _pick(choice: Choice, order: list[str]) -> Symbol | None:
     """Return the member of ``choice`` that conf picks; None if no member can be picked.
 
-    ``order`` has the names of the symbols in the order of the lines that set them: of two members
-    set to y, the later one wins. See sym_calc_choice in scripts/kconfig/symbol.c.
+    ``order`` has the names of symbols in the order of the .config lines that set them. conf picks,
+    among the visible members, the one that was set to y last; else the default, unless it was set
+    to n; else the first that was not set; else the one that was set to n first. Source:
+    sym_calc_choice() in scripts/kconfig/symbol.c.
     """
     if not choice.visibility:
         return None
@@ -347,7 +369,7 @@ def _pick(choice: Choice, order: list[str]) -> Symbol | None:
 
 
 def values(kconfig: KernelKconfig) -> dict[str, str]:
-    """Return the symbols that conf would write to the .config, with their values."""
+    """Return the symbols that conf would write to the .config, with their values as written."""
     text = "".join(
         symbol.config_string for symbol in kconfig.unique_defined_syms if written(kconfig, symbol)
     )
@@ -355,7 +377,7 @@ def values(kconfig: KernelKconfig) -> dict[str, str]:
 
 
 def written(kconfig: KernelKconfig, symbol: Symbol) -> bool:
-    """Return whether conf would write a line for the symbol to the .config."""
+    """Return whether conf would write a line for ``symbol`` to the .config."""
     if symbol in kconfig.transitional:
         return False
     if symbol in kconfig.zeroed and not symbol.visibility:
@@ -364,19 +386,19 @@ def written(kconfig: KernelKconfig, symbol: Symbol) -> bool:
 
 
 def defaults(kconfig: KernelKconfig, symbol: Symbol) -> list[tuple[Expr, Expr]]:
-    """Return the symbol's defaults in the Kconfig files, each with its condition."""
+    """Return the pairs (default, condition) of ``symbol`` in the Kconfig files, in order.
+
+    The default 0 that KernelKconfig adds to numbers is left out.
+    """
     return list(symbol.defaults[:-1] if symbol in kconfig.zeroed else symbol.defaults)
 
 
 def defined(kconfig: KernelKconfig, name: str) -> bool:
-    """Return whether a Kconfig file defines the symbol.
-
-    A symbol that is only referenced is always n.
-    """
+    """Return whether a Kconfig file defines the symbol ``name``, and not only refers to it."""
     symbol = kconfig.syms.get(name)
     return symbol is not None and bool(symbol.nodes)
 
 
 def locations(symbol: Symbol) -> Iterable[str]:
-    """Return the places where the symbol is defined, as file:line relative to the tree."""
+    """Return the places where ``symbol`` is defined, as file:line relative to the kernel tree."""
     return [f"{node.filename}:{node.linenr}" for node in symbol.nodes]

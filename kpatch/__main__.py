@@ -5,7 +5,7 @@ import signal
 
 if __name__ == "__main__":
     # Before a command runs there is nothing to clean up, so Ctrl-C ends Python without a traceback.
-    # In the background of a shell Ctrl-C is ignored, and stays so.
+    # A shell makes its background jobs ignore Ctrl-C; that is not changed.
     if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
     from kpatch.cli import main

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Install the missing Debian packages, and make the virtual environment from the lock file.
 
-On a system other than Debian and its derivatives no package is installed; the command that would
-install them is printed.
+Packages are installed only by apt-get, as root or by sudo without a password. In other cases, and
+on a system that is known not to be like Debian, an instruction to install them is printed.
 
 ``python3 kpatch/bootstrap.py`` runs under the system's Python before the virtual environment
-exists, so it uses the standard library only. A step that has been done is skipped; the check takes
-no process.
+exists, so it uses the standard library only. A step that is already done is skipped; to find that
+out, no other process is started.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ STAMP = VENV / "made-from"
 
 MAKE_VENV = (sys.executable, "-I", "-m", "venv", "--clear")
 
-# Variables that pip gets: those of other programs, and how the network is reached. PYTHON* is left
-# out, and of PIP_* all but the `settings`.
+# Environment variables that are passed on to pip: those that every program gets, and those for the
+# access to the network. PYTHON* are left out, and of PIP_* all except those of `settings`.
 PIP_VARIABLES = (
     *VARIABLES,
     *("NETRC", "XDG_CACHE_HOME", "XDG_CONFIG_DIRS", "XDG_CONFIG_HOME"),
@@ -46,8 +46,9 @@ PIP_VARIABLES = (
 )
 
 # pip's settings that are taken over from the user and the system: the package index, and the access
-# to it. Others (target, user, constraint, no-deps, …) would change what is installed where. A
-# setting that is a list has one value in each line of a file, and words in a variable.
+# to it. Others (target, user, constraint, no-deps, …) would change the installed packages or their
+# place. Those in PIP_LISTS are lists: one value per line in a configuration file, separated by
+# spaces in an environment variable.
 PIP_LISTS = frozenset({"extra-index-url", "find-links", "trusted-host"})
 PIP_WORDS = frozenset(
     {
@@ -56,7 +57,7 @@ PIP_WORDS = frozenset(
     }
 )
 
-# A line of `pip config list`. A later one of SECTIONS overrides an earlier one.
+# A line of `pip config list`. In SECTIONS, a later section overrides an earlier one.
 SETTING = re.compile(
     r"^(?P<section>global|install|:env:)\.(?P<name>[\w-]+)=(?P<value>'.*'|\".*\")$"
 )
@@ -64,7 +65,7 @@ SECTIONS = ("global", "install", ":env:")
 
 USAGE = 2
 
-# Debian package, and a command in PATH, or a file, that exists if it is installed.
+# Maps a Debian package to a command in PATH or a file, which exists if the package is installed.
 PACKAGES: dict[str, str] = {
     "acpica-tools": "iasl",
     "bc": "bc",
@@ -93,14 +94,15 @@ PACKAGES: dict[str, str] = {
 
 
 def main() -> int:
-    """Install packages and virtual environment. Returns 0, or prints one line and returns 2."""
+    """Install the packages and make the virtual environment. Returns the exit status, 0 or 2."""
     return packages() or virtual_environment()
 
 
 def packages() -> int:
-    """Install the missing Debian packages with apt-get. Returns 0 if none is missing afterwards.
+    """Install the missing packages of PACKAGES with apt-get. Returns 0 if none is missing then.
 
-    Otherwise prints the packages, or the command that installs them, and returns 2.
+    If apt-get cannot be used or fails, print an instruction that names the missing packages, and
+    return 2.
     """
     here = system.distribution()
     signs = PACKAGES | {
@@ -123,7 +125,7 @@ def packages() -> int:
         return refuse(f"missing Debian packages; run: {command}")
     print(f"vfio-acpi: installing {' '.join(missing)} (about a minute)", flush=True)
     frontend = ["env", "DEBIAN_FRONTEND=noninteractive"]
-    # apt's lists may be missing, or name versions that the archive has removed.
+    # apt's package lists may be missing, or name versions that the archive no longer has.
     status = quiet([*before, "apt-get", "update"])
     status = quiet([*before, *frontend, *install]) or status
     if any(not present(PACKAGES[name]) for name in missing if name in PACKAGES):
@@ -132,7 +134,7 @@ def packages() -> int:
 
 
 def present(sign: str) -> bool:
-    """Return whether the command or file ``sign`` exists. Looks in PATH, /usr/sbin and /sbin."""
+    """Return whether ``sign`` is a command in PATH, /usr/sbin or /sbin, or the path of a file."""
     path = os.pathsep.join([os.environ.get("PATH", ""), "/usr/sbin", "/sbin"])
     return shutil.which(sign, path=path) is not None or Path(sign).is_file()
 
@@ -140,8 +142,8 @@ def present(sign: str) -> bool:
 def virtual_environment() -> int:
     """Make the virtual environment, unless it was made from the current lock file.
 
-    Returns 0, or prints one line and returns 2: also if it is a link to the environment of another
-    checkout with another lock file. Waits for another process that makes it.
+    Waits if another process is making it. Returns 0, or prints one line and returns 2. The latter
+    also if .venv is a symbolic link to an environment that was made from another lock file.
     """
     if made():
         return 0
@@ -149,8 +151,7 @@ def virtual_environment() -> int:
         # Making it again would empty the environment of another checkout.
         return refuse(f"{VENV} is a link, to an environment of another lock file; remove the link")
     # If two first runs are concurrent, the second one waits: it would empty the folder that the
-    # first one fills.
-    # The project's folder itself is locked, which leaves no lock file behind.
+    # first one is filling. The lock is on the project's folder, so that no lock file is left.
     project = os.open(PROJECT, os.O_RDONLY | os.O_CLOEXEC)
     try:
         fcntl.flock(project, fcntl.LOCK_EX)
@@ -160,12 +161,12 @@ def virtual_environment() -> int:
 
 
 def wanted() -> str:
-    """Return a digest of the lock file and the Python version: the content of STAMP."""
+    """Return the content that STAMP must have: a digest of the lock file and Python's version."""
     return hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
 
 
 def made() -> bool:
-    """Return whether the virtual environment is complete and made from this lock file."""
+    """Return whether the virtual environment is complete, and made from the current lock file."""
     return STAMP.is_file() and STAMP.read_text() == wanted()
 
 
@@ -188,7 +189,10 @@ def make() -> int:
 
 
 def run_step(argv: list[str], env: dict[str, str]) -> bool:
-    """Run the command ``argv``. Returns whether it succeeded; prints a line if it failed."""
+    """Run ``argv`` with the environment ``env``; return whether it succeeded.
+
+    If it failed, a line with its exit status is printed to stderr.
+    """
     status = subprocess.run(argv, env=env, check=False).returncode
     if status != 0:
         refuse(f"{' '.join(argv[:4])} … failed with status {status}; see above")
@@ -196,16 +200,18 @@ def run_step(argv: list[str], env: dict[str, str]) -> bool:
 
 
 def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
-    """Return environment variables for pip, with which it reads no configuration file.
+    """Return environment variables with which pip reads no configuration file.
 
-    They include the user's settings in PIP_LISTS and PIP_WORDS, which ``pip config list`` prints
-    from all configuration files. ``clean`` is the environment in which to run that.
+    Those of the user's and the system's settings that are in PIP_LISTS or PIP_WORDS are among the
+    variables. They are read by ``pip config list``, from all configuration files. ``pip`` is the
+    argv of pip, ``clean`` the environment to run it in.
     """
     known = {f"PIP_{name.upper().replace('-', '_')}" for name in PIP_LISTS | PIP_WORDS}
     pip_variables = {
         name: os.environ[name] for name in {*known, "PIP_CONFIG_FILE"} if name in os.environ
     }
-    # `pip config` has options of these names, which select one file; settings would set them.
+    # `pip config` has the options --global, --site and --user, which select one configuration file.
+    # A setting of the same name would set the option.
     every = {"PIP_GLOBAL": "0", "PIP_SITE": "0", "PIP_USER": "0"}
     argv, env = [*pip, "config", "list"], clean | pip_variables | every
     listing = subprocess.run(argv, env=env, stdout=subprocess.PIPE, text=True, check=False)
@@ -221,7 +227,10 @@ def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
 
 
 def quiet(argv: list[str]) -> int:
-    """Run ``argv`` and return its status. Prints its output only if it fails."""
+    """Run ``argv`` and return its exit status. If it fails, print its output to stderr.
+
+    Nothing is printed if the last word is "true": whether sudo works is only tried.
+    """
     ended = subprocess.run(argv, check=False, capture_output=True, text=True)
     if ended.returncode != 0 and argv[-1] != "true":
         print(ended.stdout + ended.stderr, file=sys.stderr)
@@ -229,7 +238,7 @@ def quiet(argv: list[str]) -> int:
 
 
 def refuse(reason: str) -> int:
-    """Print ``reason`` to stderr. Returns the exit status, USAGE."""
+    """Print ``reason`` to stderr, and return the exit status 2 (USAGE)."""
     print(f"vfio-acpi: {reason}", file=sys.stderr)
     return USAGE
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The only exception that the harness raises for faults that a user can correct."""
+"""The exception for failures that the harness reports to the user in one line."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ class HarnessError(Exception):
     """A failure with its input, its cause and a hint; printed as one line, without a traceback.
 
     ``what`` names the input ("KERNEL=7.4", "series netlink, patch 2/3"), ``cause`` is the fault
-    in it, ``hint`` is an instruction for the user. ``details`` may have further lines for the log
-    (a compiler's message, a hunk); they are printed after the line. ``code`` is the exit code.
+    in it, ``hint`` is an instruction for the user. ``details`` may have further lines, such as a
+    compiler's messages or a rejected hunk; they are printed before the line. ``code`` is the exit
+    code of the command.
     """
 
     def __init__(

@@ -16,7 +16,8 @@ class Tree:
 
     ``version`` is the full version ("7.3.4"), ``base`` its release line ("7.3"), ``provider`` one
     of debian, git, folder, tarball; ``origin`` records the exact source (package and version;
-    repository, ref and commit; sha256). ``tree_id`` is an id of the content.
+    repository, ref and commit; sha256). ``tree_id`` is an id of the content. ``cached`` is true if
+    the tree was in the cache before this run.
     """
 
     path: Path
@@ -34,16 +35,16 @@ class Origin(Enum):
     CONTROL = "control"
     """The negative control: no patch."""
     CARRIED = "carried"
-    """One of the project's own, in kpatch/series/carried."""
+    """A series of this project, in kpatch/series/carried."""
     MBOX = "mbox"
-    """A file that the user named."""
+    """Mail that the user named: a file, a folder, or standard input."""
 
     @property
     def trusted(self) -> bool:
-        """Return whether the series is part of the project.
+        """Return whether the series is part of this project: CONTROL and CARRIED.
 
-        If so, its mechanism is declared and not detected, and its build shares the worktree and
-        ccache's objects with the build of the unpatched kernel.
+        Then the guest does not detect its mechanism, which is declared, and its build shares the
+        worktree and ccache's objects with the build of the unpatched kernel.
         """
         return self is not Origin.MBOX
 
@@ -52,11 +53,12 @@ class Origin(Enum):
 class Series:
     """Ordered patches for one base. The negative control is the series without patches.
 
-    ``mailboxes`` are the files or folders of its mail, in order; ``mechanism`` is netlink,
-    eventfd, …, "none" for the control, "undetected" if the guest has to detect it. ``base_commit``
-    and ``prerequisites`` (git patch-ids) are the mail's statements about its base.
-    ``subject`` and ``message_id`` are those of the mail that begins its thread (cover letter, or
-    first patch), "" if it is not from mail; ``version`` is 2 for [PATCH v2 …].
+    ``mailboxes`` are the files or folders of its mail, in order. ``mechanism`` is netlink,
+    eventfd, …, "none" for the control, "undetected" if the guest has to detect it.
+
+    The other fields are set when the series is applied: ``base_commit`` and ``prerequisites`` (git
+    patch-ids) are the statements of the mail about the base; ``subject`` and ``message_id`` are
+    those of the cover letter, or else of the first patch; ``version`` is 2 for [PATCH v2 …].
     """
 
     name: str
@@ -77,9 +79,9 @@ class Patch:
 
     ``number`` counts from 1 to ``total``. ``subject`` is the title without tags, ``tagged`` the
     mail's whole subject ("[PATCH v2 1/3] vfio: …"), ``message`` the commit message below the title,
-    ``author`` a name and an address, ``message_id`` that of the mail without angle brackets, "" if
-    it has none. ``paths`` are all that the ``diff`` names, old and new. ``strip`` is the -p of git
-    apply; ``flowed``: the mail came as format=flowed, which damages patches.
+    ``author`` a name and an address, ``message_id`` the Message-ID of the mail without angle
+    brackets, "" if it has none. ``paths`` are all paths in the ``diff``, old and new. ``strip`` is
+    the -p of git apply. ``flowed`` is true if the mail came as format=flowed, which may damage it.
     """
 
     number: int
@@ -100,7 +102,10 @@ class Patch:
 
 @dataclass(frozen=True)
 class Change:
-    """One file that a series writes: its path in the tree, content, and mode (None: deleted)."""
+    """One file that a series changes: its path in the tree, its new content, and its mode.
+
+    ``content`` is None if the series deletes the file. ``executable`` means mode 100755.
+    """
 
     path: str
     content: bytes | None
@@ -111,9 +116,9 @@ class Change:
 class Applied:
     """A series applied to a tree. The tree is not changed; the changed files are in ``changes``.
 
-    ``changes`` are sorted by path; ``delta_id`` is a digest of their content. ``steps`` has for
-    each patch of ``patches`` the changes by this patch and all patches before it, of which
-    `kpatch.series.apply.after` makes an Applied.
+    ``changes`` are sorted by path; ``delta_id`` is a digest of them. ``steps`` has an entry for
+    each patch of ``patches``: the changes that this patch and all patches before it make together.
+    `kpatch.series.apply.after` makes an Applied from such an entry.
     """
 
     tree: Tree
@@ -131,7 +136,10 @@ class Applied:
 
 @dataclass(frozen=True)
 class Config:
-    """A resolved .config: its text, its id, and its flavor."""
+    """A complete .config: its text, and ``config_id``, a digest of the text.
+
+    ``flavor`` is the name of its flavor or variant. ``cached`` is true if it was in the cache.
+    """
 
     flavor: str
     text: str
@@ -141,7 +149,11 @@ class Config:
 
 @dataclass(frozen=True)
 class Kernel:
-    """A built kernel: ``path`` holds bzImage, config, System.map and build.log."""
+    """A built kernel: the folder ``path`` contains bzImage, config, System.map and build.log.
+
+    ``compiler`` is the identity of compiler and linker. ``kernel_id`` is a digest of all input of
+    the build. ``cached`` is true if the kernel was in the cache.
+    """
 
     applied: Applied
     config: Config
@@ -157,7 +169,7 @@ class Kernel:
 
     @property
     def log(self) -> Path:
-        """Return the path of make's output."""
+        """Return the path of the file with make's output."""
         return self.path / "build.log"
 
 
@@ -167,10 +179,10 @@ class Finding:
 
     ``text`` is one line that names the cause. ``outcome`` is WARN or FAIL. ``patch`` is the number
     of the patch that causes it, 0 if it belongs to the series as a whole. ``file`` (relative to the
-    tree, "" if none) and ``line`` (None if unknown) are its place after that patch. ``details`` are
-    lines of a tool's output. ``removed_by`` is the number of a later patch that corrects it, 0 if
-    none does. ``command`` is a shell line that shows the finding again; "" if only the check's
-    ``commands`` do.
+    tree, "" if none) and ``line`` (None if unknown) are its place in the tree after that patch.
+    ``details`` are lines of a tool's output. ``removed_by`` is the number of a later patch that
+    corrects it, 0 if none does. ``command`` is a shell line that shows the finding again; "" if
+    only the ``commands`` of the Check show it.
     """
 
     text: str
@@ -184,7 +196,7 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """File and line as compilers print them, "drivers/vfio/vfio_main.c:12"; "" if none."""
+        """Return file and line as compilers print them, "drivers/vfio/vfio.h:12"; "" if none."""
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 
@@ -192,12 +204,13 @@ class Finding:
 class Check:
     """The result of one check of a series.
 
-    ``scope`` is "patch" if it judges patch by patch, else "series". ``reason`` says why it could
-    not run, or does not apply. ``commands`` are shell lines that repeat the check or a part of it;
-    the last one repeats all of it. ``notes`` are facts for the reader that are no findings (a
-    warning that the base has too). ``parts`` is the number of patches or builds that it examines;
-    ``reused`` is the number of these whose result was taken from an earlier review. ``seconds`` is
-    its duration.
+    ``title`` is the sentence that the check tests. ``scope`` is "patch" if it judges patch by
+    patch, else "series". ``reason`` says why the check could not run, does not apply, or was not
+    selected; "" if it ran. ``commands`` are shell lines that repeat the check or a part of it; the
+    last one repeats all of it. ``notes`` are facts for the reader that are no findings, such as a
+    warning that the base has too. ``parts`` is the number of patches or builds that the check
+    examined; the results of ``reused`` of them were taken from an earlier review. ``seconds`` is
+    the duration of the check.
     """
 
     name: str

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A run: takes a kernel and series, and runs the stages in order. Its result is the verdict.
+"""Run the stages in order, from a kernel tree and series to a verdict.
 
     source ──► apply ──► config ──► build ──► selftests ──► machine ──► suite ──► judge ──► result
 
@@ -48,12 +48,14 @@ PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
 
 @dataclass(frozen=True)
 class RunRequest:
-    """The parameters of one run: the options of ``test`` for one kernel.
+    """The parameters of one run: the options of the command ``test`` for one kernel.
 
-    ``series`` are names or paths of mail; () means the negative control and all carried series.
-    ``mechanism`` is the mechanism of the series that come from files; None means that the guest
-    detects it. ``control`` adds the negative control if a series comes from a file. Without
-    ``negative`` the control runs only the tests that every kernel has to pass.
+    ``series`` are names or paths of mail; () means the negative control and all carried series that
+    are no drafts. ``tests`` is pytest's -k, "" for all tests; ``jobs`` is the number of processes
+    of a build. ``mechanism`` is the mechanism of the series from mail; None means that the guest
+    detects it. ``control`` adds the negative control if a series is from mail. If ``negative`` is
+    false, the control runs only the tests that every kernel has to pass. ``untrusted`` refuses to
+    run without confinement. ``refresh`` looks for a newer kernel package than the cached one.
     """
 
     kernel: str = bases.DEFAULT_BASE
@@ -70,10 +72,10 @@ class RunRequest:
     limits: Limits = DEFAULTS
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the series to run, the negative control first.
+        """Return the names of the series to run, in order.
 
-        The control is added for a series from a file: without it, faults of the unpatched kernel
-        would be blamed on the series.
+        If one of them is from mail and ``control`` is set, the negative control is the first:
+        without it, faults of the unpatched kernel would be blamed on the series.
         """
         named = self.series or (catalog.BASE, *catalog.ready())
         if self.control and Origin.MBOX in map(catalog.origin, named):
@@ -81,12 +83,12 @@ class RunRequest:
         return named
 
     def command(self, series: Series) -> list[str]:
-        """Return the command that repeats the run of ``series`` alone, in any working directory.
+        """Return the argv that repeats the run of ``series`` alone, in any working directory.
 
-        If the negative control was run before ``series``, the command runs it too: faults that the
-        control shows are not counted, see `kpatch.verdict.judge.control_titles`.
+        If the negative control ran before ``series``, the command runs it too: faults that the
+        control shows do not count against the series (`kpatch.verdict.judge.control_titles`).
         """
-        # A series from a file is given by its path; it has exactly one mailbox.
+        # A series from mail is named by its path; it has exactly one mailbox.
         known = series.origin is not Origin.MBOX
         named = series.name if known else str(series.mailboxes[0])
         options = {
@@ -122,10 +124,10 @@ class RunRequest:
 
 
 def from_anywhere(kernel: str) -> str:
-    """Return ``kernel`` (see `kpatch.source.resolve`) with a relative path made absolute.
+    """Return the value ``kernel`` of KERNEL= so that it is valid in any working directory.
 
-    Passwords and tokens are removed from a URL, since the command is stored in the result. A user
-    who repeats the command has to add them.
+    A relative path is made absolute. Passwords and tokens are removed from a URL, since the command
+    that repeats a run is stored in the result; the user has to add them.
     """
     if "://" in kernel:
         return public(kernel)
@@ -136,7 +138,11 @@ def from_anywhere(kernel: str) -> str:
 
 @dataclass
 class RunState:
-    """The results of the stages so far. The result of a run that ends early is made from them."""
+    """The results of the stages that have run. If a run ends early, its result is made from them.
+
+    ``configs`` and ``kernels`` map the name of a series to the id of its .config and to its kernel.
+    ``clock`` is the monotonic time of the start in seconds.
+    """
 
     started: datetime = field(default_factory=lambda: datetime.now(UTC))
     clock: float = field(default_factory=time.monotonic)
@@ -158,7 +164,7 @@ class Pipeline:
 
     @property
     def flavor(self) -> flavors.Flavor:
-        """Return the request's flavor; HarnessError (exit 2) if its name is unknown."""
+        """Return the flavor that the request names; HarnessError (exit 2) if it is unknown."""
         flavor = flavors.FLAVORS.get(self.request.flavor)
         if flavor is None:
             raise HarnessError(
@@ -172,16 +178,20 @@ class Pipeline:
     def _stage(
         self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
     ) -> Iterator[LiveStage]:
-        """Run the block as a stage named ``name``, which is reported to the progress, and yield it.
+        """Run the block as the stage ``name``, which ``progress`` displays; yield the stage.
 
-        Its time is predicted from earlier stages of the same name, kernel, flavor and ``work``.
+        The time that it will take is estimated from earlier stages with the same name, kernel,
+        flavor and ``work``.
         """
         kind = " ".join([from_anywhere(self.request.kernel), self.request.flavor, *work])
         with self.progress.stage(name, series=series_name, kind=kind) as stage:
             yield stage
 
     def source(self) -> Tree:
-        """Get the kernel tree; the second call returns the same tree."""
+        """Return the kernel tree that the request names; get it at the first call.
+
+        Raises the errors of `kpatch.source.resolve.resolve`.
+        """
         if self.state.tree is None:
             with self._stage("source") as stage:
                 tree = resolve.resolve(
@@ -192,7 +202,11 @@ class Pipeline:
         return self.state.tree
 
     def apply(self, name: str) -> Applied:
-        """Apply the series ``name`` to the tree; HarnessError (exit 3) if it does not apply."""
+        """Apply the series ``name`` to the kernel tree.
+
+        HarnessError: exit 2 if there is no such series or its mail is refused, exit 3 if it does
+        not apply.
+        """
         tree = self.source()
         with self._stage("apply", name) as stage:
             loaded = catalog.load(name, tree.base, mechanism=self.request.mechanism or UNDETECTED)
@@ -202,7 +216,10 @@ class Pipeline:
         return applied
 
     def config(self, applied: Applied) -> Config:
-        """Return the series' .config; HarnessError (exit 4) if it lacks a requested value."""
+        """Return the .config of the flavor for the tree with the series ``applied``.
+
+        HarnessError (exit 4) if the .config lacks a value that a fragment requests.
+        """
         with (
             self._stage("config", applied.series.name) as stage,
             worktree.config_source(applied, self.flavor.name, stage=stage) as tree,
@@ -219,7 +236,10 @@ class Pipeline:
         return resolved
 
     def explain(self, applied: Applied, symbol: str) -> str:
-        """Return an explanation of the value that the Kconfig symbol has with the flavor."""
+        """Return a text that explains the value of ``symbol`` in the .config of the flavor.
+
+        Raises the errors of `kpatch.build.config.explanations`.
+        """
         with (
             self._stage("explain", applied.series.name) as stage,
             worktree.config_source(applied, self.flavor.name, stage=stage) as tree,
@@ -234,7 +254,10 @@ class Pipeline:
             )
 
     def build(self, applied: Applied) -> Kernel:
-        """Build the kernel; HarnessError (exit 4) with the first error if the build fails."""
+        """Build the kernel of ``applied`` with the .config of the flavor.
+
+        HarnessError (exit 4), with the compiler's first error, if the build fails.
+        """
         if not applied.series.origin.trusted:
             self._build_base(applied.tree)
         resolved = self.config(applied)
@@ -245,10 +268,10 @@ class Pipeline:
         return built
 
     def _build_base(self, tree: Tree) -> None:
-        """Build the unpatched kernel if nothing of it is there yet.
+        """Build the unpatched kernel if the cache has no objects of it.
 
-        A series from a file starts with its objects and adds none to ccache: without them each
-        such series would compile the whole kernel.
+        The worktree of a series from mail starts with a copy of these objects. Such a series adds
+        none to ccache, so without this build each of them would compile the whole kernel.
         """
         if worktree.has_objects(tree, self.flavor.name):
             return
@@ -261,7 +284,7 @@ class Pipeline:
                 kernel.build(base, resolved, jobs=self.request.jobs, stage=stage)
 
     def selftests(self, kernel: Kernel) -> Selftests | None:
-        """Build the kernel's VFIO selftests; return None if its tree does not have them."""
+        """Build the VFIO selftests in the tree of ``kernel``; return None if the tree has none."""
         if not selftests.present(kernel.applied):
             return None
         with self._stage("selftests", kernel.applied.series.name) as stage:
@@ -270,9 +293,9 @@ class Pipeline:
         return built
 
     def machine(self, kernel: Kernel, own: Selftests | None) -> qemu.Setup:
-        """Return the parts of a VM: firmware, file system images, and the choice of KVM or TCG.
+        """Make the parts of a VM for ``kernel``: firmware, images, and the choice of KVM or TCG.
 
-        ``own`` are the kernel's selftests, None if there are none.
+        ``own`` are the kernel's own selftests, None if it has none.
         """
         with self._stage("machine") as stage:
             table = machine.load()
@@ -288,16 +311,17 @@ class Pipeline:
         return qemu.Setup(kernel.image, table, firmware, images, chosen, image, arguments)
 
     def shell(self, kernel: Kernel) -> int:
-        """Boot the kernel with a shell on this terminal. Returns QEMU's exit status."""
+        """Boot ``kernel`` with a shell on this terminal. Returns QEMU's exit status."""
         setup = self.machine(kernel, self.selftests(kernel))
         with self._stage("boot", kernel.applied.series.name) as stage:
             argv = qemu.shell_command(setup, kernel.applied.series.mechanism, stage=stage)
         return qemu.shell(argv)
 
     def test(self, kernel: Kernel, output: OutputDir) -> judge.SeriesRun:
-        """Run the suite on the kernel, in as many VMs as it takes, and return their records.
+        """Run the suite on ``kernel``, in as many VMs as necessary, and return their results.
 
-        Writes the VMs' console logs and the log of the selftests' build to ``output``.
+        Writes the VMs' console logs and the log of the selftests' build to ``output``. Raises the
+        errors of `kpatch.run.runner.run`.
         """
         series = kernel.applied.series
         name, mechanism = series.name, series.mechanism
@@ -338,10 +362,11 @@ class Pipeline:
 def series_run(
     name: str, mechanism: str, vms: Sequence[VmRun], *, negative: bool = True
 ) -> judge.SeriesRun:
-    """Return a SeriesRun of the VMs of a series, with the ``mechanism`` that was declared for it.
+    """Return the results of the VMs ``vms`` that ran the suite of the series ``name``.
 
-    For UNDETECTED it is the detected one. ``detected`` of the result is "" if it was declared.
-    ``negative`` as in RunRequest.
+    If ``mechanism`` is UNDETECTED, the result has the mechanism that the guest detected, and
+    ``detected`` says by which sign; else it has ``mechanism``, and ``detected`` is "". ``negative``
+    is as in RunRequest.
     """
     if mechanism != UNDETECTED:
         return judge.SeriesRun(name, mechanism, tuple(vms), negative=negative)
@@ -352,8 +377,9 @@ def series_run(
 def run(request: RunRequest, out: Path, progress: Progress) -> result.RunResult:
     """Run all stages for all series of ``request``; return the result and write it to ``out``.
 
-    A HarnessError of a stage becomes part of the result. HarnessError (exit 2) if ``out`` cannot be
-    used. After a KeyboardInterrupt the results so far are written, and it is raised again.
+    A HarnessError of a stage is not raised, but is part of the result. HarnessError (exit 2) if the
+    folder ``out`` cannot be used. A KeyboardInterrupt is raised again after the results so far have
+    been written.
     """
     with open_output_dir(out, names=write.FORMATS) as output:
         pipeline = Pipeline(request, progress)
@@ -381,7 +407,7 @@ def _stages(pipeline: Pipeline, output: OutputDir) -> None:
     tools.require_all()
     confine.require(demanded=pipeline.request.untrusted)
     pipeline.progress.say(f"confinement: {confine.described()}")
-    # All series are applied before the first kernel is built: an error shows within seconds.
+    # All series are applied before the first kernel is built, so that an error shows in seconds.
     all_applied = [pipeline.apply(name) for name in pipeline.request.names()]
     _refuse_same_names(all_applied)
     for applied in all_applied:
@@ -393,7 +419,7 @@ def _stages(pipeline: Pipeline, output: OutputDir) -> None:
 
 
 def _refuse_same_names(applied: Sequence[Applied]) -> None:
-    """Raise HarnessError (exit 2) if two series have the same name: it is part of file names."""
+    """Raise HarnessError (exit 2) if two series have the same name, which is in names of files."""
     first: dict[str, Series] = {}
     for series_ in (item.series for item in applied):
         other = first.setdefault(series_.name, series_)
@@ -444,7 +470,10 @@ def _result(
 
 
 def _as_built(item: result.SeriesInfo, state: RunState) -> result.SeriesInfo:
-    """Return ``item`` with the ids of its config and kernel, and its build's warnings, if built."""
+    """Return ``item`` with the ids of its config and kernel, and the warnings of its build.
+
+    An id is None, and the warnings are missing, as long as that stage has not run.
+    """
     item = replace(item, config_id=state.configs.get(item.name))
     built = state.kernels.get(item.name)
     if built is None:
@@ -458,15 +487,19 @@ def _as_built(item: result.SeriesInfo, state: RunState) -> result.SeriesInfo:
 
 
 def folder_name(kernel: str) -> str:
-    """Return the name of the result's folder for ``kernel``, in a run on several kernels."""
+    """Return a folder name for the result on ``kernel`` (KERNEL=), in a run on several kernels.
+
+    Other characters than letters, digits, ".", "_" and "-" become "-".
+    """
     shown = public(kernel) if "://" in kernel else kernel
     return re.sub(r"[^A-Za-z0-9._-]+", "-", shown).strip("-.") or "kernel"
 
 
 def versions(state: RunState) -> dict[str, str]:
-    """Return the versions of Python, PACKAGES, the compilers ("compiler") and "qemu", by name.
+    """Return the versions of the tools that the run has used, by name.
 
-    The compilers are missing if no kernel was built, QEMU if the accelerator was not chosen yet.
+    The names are "python", PACKAGES, "compiler" (if a kernel was built; there may be several) and
+    "qemu" (if the accelerator was chosen).
     """
     programs = {"python": platform.python_version()}
     programs |= {name: importlib.metadata.version(name) for name in PACKAGES}
@@ -479,7 +512,7 @@ def versions(state: RunState) -> dict[str, str]:
 
 
 def qemu_version() -> str:
-    """Return QEMU's version, "7.2.22"; "unknown" if it prints none."""
+    """Return the version that QEMU prints, "7.2.22"; "unknown" if it prints none."""
     argv = ["qemu-system-x86_64", "--version"]
     output = subprocess.run(argv, capture_output=True, text=True, check=False).stdout
     match = re.search(r"version (\S+)", output)

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The test suite that runs in the guest. It imports uapi, and nothing of the host's packages."""
+"""The test suite that runs in the guest. It imports `uapi`, and none of the host's packages."""

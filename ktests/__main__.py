@@ -10,10 +10,11 @@ from __future__ import annotations
 import gc
 import sys
 
-# Imported modules stay in memory: a garbage collection during the imports would find nothing.
+# A garbage collection during the imports would find nothing to free: imported modules stay.
 gc.disable()
 
-# Python runs without the module site (-S), which would take a tenth of a second.
+# ktests/start.sh runs Python without the module site (-S), whose import would take a tenth of a
+# second. So the folder site-packages, which that module would add, is added here.
 sys.path[:0] = ["/mnt/suite", f"{sys.prefix}/lib/python3.{sys.version_info.minor}/site-packages"]
 
 from ktests import bundle  # noqa: E402 - found by the path that is set above
@@ -28,7 +29,7 @@ if len(sys.argv) == 1:
 
 
 def main() -> int:
-    """Run the suite and return the exit status of the process."""
+    """Run the suite, for the host or (with arguments) by hand. Returns the exit status."""
     from ktests import session
 
     gc.freeze()

@@ -17,19 +17,21 @@ from ktests.pci import PciDevice
 
 BUS = Path("/sys/bus/acpi/devices")
 
-# The largest number of notifications of one evaluation. It takes half a second under emulation.
+# The largest number of notifications that one evaluation of a method sends. Sending them takes half
+# a second under emulation.
 PIECE = 8192
 
-# The longest time that the test firmware's state method waits, see `Firmware.busy_handler`: its
-# timeout in ktests/firmware/ssdt.asl.j2.
+# The longest time that a method _PSR or _LID of the test firmware waits for the end of
+# `Firmware.busy_handler`: the timeout of Wait in ktests/firmware/ssdt.asl.j2.
 BUSY_SECONDS = 30
 
 
 @dataclass(frozen=True)
 class Unrelated:
-    """An ACPI device of the test firmware that belongs to no VMM.
+    """An ACPI device that the test firmware adds, and that belongs to no VMM: AC adapter or lid.
 
-    ``path`` is its path in the namespace, ``method`` the firmware's method that notifies it.
+    ``path`` is its path in the ACPI namespace without padding (`short`). ``method`` is the name of
+    the firmware's method that notifies the device.
     """
 
     path: str
@@ -46,16 +48,18 @@ class Unrelated:
 
 
 class Firmware:
-    """The test firmware. The debugger evaluates its methods; no SCI is raised.
+    """The test firmware, whose methods the kernel's ACPI debugger evaluates. No SCI is raised.
 
-    ``fence`` is an AC adapter that is never notified, see `flush_handlers`.
+    ``fence`` is an AC adapter that is never notified, see `flush_handlers`. LookupError if the
+    kernel has no such device.
     """
 
     def __init__(self, debugger: Debugger, fence: Unrelated) -> None:
         self.debugger = debugger
         # The paths are looked up once: sysfs is slow under emulation, and every test flushes.
         device = fence.folder
-        # The driver is bound to the platform device (seen in 6.12) or to the ACPI device (6.1).
+        # In Linux 6.1 the AC adapter's driver is bound to the ACPI device, in 6.12 to the platform
+        # device that belongs to it.
         nodes = (device, device / "physical_node")
         bound = next(node for node in nodes if (node / "driver").exists())
         self._driver = (bound / "driver").resolve()
@@ -64,23 +68,25 @@ class Firmware:
     def notify(self, method: str, value: int, *, step: int = 0, count: int = 1) -> None:
         """Have ``method`` send ``count`` notifications: value, value + step and so on.
 
-        Returns when the AML has run. The handlers may run later, and since Linux 6.8 several at
-        once. A long burst is split into several evaluations: a single one would occupy a CPU of a
-        non-preemptible kernel for longer than the kernel's watchdogs allow on a busy host.
+        Returns when the AML has run. The Notify handlers may run later, and since Linux 6.8 several
+        at once. A burst of more than `PIECE` notifications is split into several evaluations: a
+        single one would occupy a CPU of a non-preemptible kernel for longer than the kernel's
+        watchdogs allow on a busy host. DebuggerError if an evaluation fails.
         """
         for sent in range(0, count, PIECE):
             self.debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))
 
     def notify_path(self, path: str, value: int) -> None:
-        """Notify the object ``path`` with the debugger's command "notify", without AML."""
+        """Notify the ACPI object ``path`` by the debugger's command "notify", without AML."""
         self.debugger.run(f"notify {path} {value:#x}")
 
     @contextmanager
     def busy_handler(self, adapter: Unrelated) -> Iterator[None]:
-        """Have the Notify handler of an AC adapter run as long as the ``with`` block does.
+        """Keep the Notify handler of ``adapter`` running for the length of the ``with`` block.
 
-        The adapter's driver asks for its state in the handler, and the firmware's method waits for
-        the end of the block, or for `BUSY_SECONDS`. Do not call `flush_handlers` in the block.
+        The handler is that of the kernel's driver for AC adapters, which evaluates the method _PSR.
+        This method of the test firmware waits until the block ends, but not longer than
+        `BUSY_SECONDS`. Do not call `flush_handlers` in the block: it would wait for the handler.
         """
         self.debugger.evaluate("VFHB")
         self.notify(adapter.method, 0x80)
@@ -94,8 +100,8 @@ class Firmware:
     def flush_handlers(self) -> None:
         """Wait until every queued Notify handler has run.
 
-        Unbinds and binds the driver of the AC adapter ``fence``, which is never notified. Unbinding
-        calls acpi_remove_notify_handler(), which flushes the workqueues on which handlers run
+        Unbinds the AC adapter ``fence`` from its driver and binds it again. Unbinding calls
+        acpi_remove_notify_handler(), which flushes the workqueues on which all handlers run
         (acpi_os_wait_events_complete(), drivers/acpi/osl.c).
         """
         for what in ("unbind", "bind"):
@@ -103,10 +109,10 @@ class Firmware:
 
 
 def described(device: PciDevice) -> str:
-    """Return the path of the ACPI object that firmware has for a PCI device, "" for none.
+    """Return the path (`short`) of the ACPI object that describes a PCI device, "" for none.
 
-    The object is found by its _ADR below the object of the bus (ACPI 6.5, 6.1.1), and not by the
-    kernel's link ``firmware_node`` of the device, which tests compare with the result.
+    This is the child of the bus's ACPI object that has the device's _ADR (ACPI 6.5, 6.1.1). The
+    device's own link ``firmware_node`` is not used: tests compare it with the result.
     """
     above = device.upstream / "firmware_node" / "path"
     bus = short(above.read_text().strip()) if above.exists() else None
@@ -121,7 +127,7 @@ def described(device: PciDevice) -> str:
 
 
 def _write(path: str, text: str) -> None:
-    """Write ``text`` to a file in sysfs. Every test calls this twice; pathlib would be slower."""
+    """Write ``text`` to a file in sysfs. pathlib is slower, and most tests call this twice."""
     file = os.open(path, os.O_WRONLY | os.O_CLOEXEC)
     try:
         os.write(file, text.encode())
@@ -130,9 +136,9 @@ def _write(path: str, text: str) -> None:
 
 
 def short(path: str) -> str:
-    r"""Return the path without the padding of its names: ``\_SB.PCI0.S80`` for ``\_SB_.PCI0.S80_``.
+    r"""Return an ACPI path without padding: ``\_SB.PCI0.S80`` for ``\_SB_.PCI0.S80_``.
 
-    A name in ACPI has 4 characters; shorter names are padded with underscores.
+    A name in an ACPI path has 4 characters; shorter names are padded with underscores.
     """
     root, _, names = path.partition("\\")
     return root + "\\" + ".".join(name.rstrip("_") for name in names.split("."))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run Debian's unmodified acpid and acpi_listen, which are clients of acpi_event.
+"""Run Debian's unmodified acpid, which listens to the netlink family acpi_event, and acpi_listen.
 
-acpid listens to the family and sends each event as a line to every client of its socket: device
-class, bus id, and type and data as eight hex digits each. acpi_listen connects to the socket and
-prints the lines. See acpid(8), acpi_listen(8).
+acpid sends each event as one line to every client of its Unix socket: device class, bus id, and
+type and data as eight hex digits each. acpi_listen is such a client, and prints the lines. See
+acpid(8), acpi_listen(8).
 """
 
 from __future__ import annotations
@@ -23,18 +23,21 @@ SECONDS = 20.0
 
 
 def missing() -> str:
-    """Return the reason why tests cannot run acpid; "" if the host has provided acpid."""
+    """Return the reason why tests cannot run acpid; "" if the suite's image contains acpid."""
     if (CLIENTS / "acpid").is_file():
         return ""
     return "could not run: the host has no acpid, and no archive to take it from; install it there"
 
 
 class ClientError(RuntimeError):
-    """A program ended, or did not print the expected line in time."""
+    """acpid or acpi_listen ended, or did not print the expected line within `SECONDS`.
+
+    The text contains the lines that the program has printed.
+    """
 
 
 class Lines:
-    """The output of a running program, read line by line."""
+    """Reads the output of a running program line by line."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdout is not None
@@ -43,9 +46,10 @@ class Lines:
         self._buffer = b""
 
     def until(self, wanted: Callable[[str], bool]) -> list[str]:
-        """Read lines until ``wanted`` returns True for one. Returns all of them, that one last.
+        """Read lines until ``wanted`` returns True for a line. Returns all lines that were read.
 
-        ClientError if the program ends before, or does not print the line within `SECONDS`.
+        The last of them is the wanted line. ClientError if the program ends before, or does not
+        print the wanted line within `SECONDS`.
         """
         end = time.monotonic() + SECONDS
         lines: list[str] = []
@@ -69,9 +73,9 @@ class Lines:
 def listening(folder: Path) -> Iterator[Lines]:
     """Run acpid, connect acpi_listen to it, and yield the output of acpi_listen.
 
-    Both are killed at the end of the block. acpid creates its socket and its other files in
-    ``folder``. It has no rules, so that no event makes it run a command. ClientError, with the log
-    of acpid, if one of them does not start.
+    Both programs are killed at the end of the block. acpid creates its socket and its other files
+    in ``folder``. It has no rules, so that no event makes it run a command. ClientError, with the
+    log of acpid, if one of the programs does not start.
     """
     rules = folder / "events"
     rules.mkdir()
@@ -82,7 +86,7 @@ def listening(folder: Path) -> Iterator[Lines]:
         *("--pidfile", str(folder / "pid"), "--lockfile", str(folder / "lock")),
     ]
     with _running(daemon) as log:
-        # acpid logs this when it has opened its sockets.
+        # acpid logs this when it has opened its netlink socket and its Unix socket.
         log.until(lambda line: "waiting for events" in line)
         with _running([str(CLIENTS / "acpi_listen"), "--socketfile", str(socket)]) as lines:
             log.until(lambda line: "client connected" in line)

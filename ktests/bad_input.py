@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A generated table of bad input to the ioctls of a device, and of the expected outcomes.
+"""Tables of calls of VFIO_DEVICE_SET_IRQS and VFIO_DEVICE_FEATURE with bad input.
 
-The table holds for every interrupt index that has at most one interrupt and signals an eventfd:
-ERR, REQ and ACPI. It was validated with ERR and REQ on an unpatched kernel. An outcome is the name
-of an errno, or "" for a call that succeeds.
+Each call has its expected outcome: the name of an errno, or "" for success. The calls of
+VFIO_DEVICE_SET_IRQS apply to every interrupt index that has at most one interrupt and signals an
+eventfd: ERR, REQ and ACPI. Their outcomes were verified with ERR and REQ on an unpatched kernel.
 
-The numbers are literals on purpose: if the table used the constants of the library under test, a
+The numbers are literals on purpose: if the tables used the constants of the library under test, a
 wrong constant would be wrong on both sides.
 
 Source: vfio_set_irqs_validate_and_prepare() and vfio_ioctl_device_feature() in
@@ -41,11 +41,11 @@ HARMFUL = b"\xff" * 4
 
 @dataclass(frozen=True)
 class Call:
-    """One call of VFIO_DEVICE_SET_IRQS for any index, and its expected outcome.
+    """One call of VFIO_DEVICE_SET_IRQS, without its index, and its expected outcome.
 
     ``name`` names the call in messages. ``outcome`` is the name of an errno, "" for success. The
     other fields are members of struct vfio_irq_set. ``argsz`` None stands for the correct size:
-    header and data.
+    that of header and data.
     """
 
     name: str
@@ -60,7 +60,7 @@ class Call:
 Cases = Mapping[str, tuple[Call, ...]]
 
 
-#: Whether only PCI Express devices have the ERR index. That is so on Linux 6.12, and not on 7.3.
+#: Whether only PCI Express devices have the ERR index. True on Linux 6.12, False on 7.3.
 ERR_NEEDS_EXPRESS = release.running() < (7, 3)
 
 
@@ -74,11 +74,11 @@ def _combinations(bits: Mapping[str, int]) -> Iterator[tuple[str, int]]:
 
 
 def _wrong_flags() -> Iterator[tuple[str, tuple[Call, ...]]]:
-    """Yield a name and calls for each combination of data types.
+    """Yield for each combination of data types a name, and calls with each combination of actions.
 
-    The calls have each combination of actions.
-
-    The valid combinations, one data type with only "trigger", are left out.
+    Each call is made once with count 0 and once with count 1. The valid combinations, which are one
+    data type with the action "trigger" alone, are left out. The outcome is ENOTTY for one data
+    type, else EINVAL.
     """
     for data_name, data in _combinations(DATA_TYPES):
         single = data in DATA_TYPES.values()
@@ -95,9 +95,9 @@ def _wrong_flags() -> Iterator[tuple[str, tuple[Call, ...]]]:
 
 
 def _unknown_bits(first: int) -> range:
-    """Return the numbers of the bits that are no flags: those from ``first`` up to 31.
+    """Return the numbers of the bits that are no flags: from ``first`` to 31.
 
-    A kernel that is newer than the suite may have more flags; for it only bit 31 is returned.
+    A kernel that is newer than `release.NEWEST` may have more flags; on it only 31 is returned.
     """
     return range(first if release.known() else 31, 32)
 
@@ -108,15 +108,19 @@ def _unknown_flags(data: int) -> Iterator[Call]:
 
 
 def _short(data: int, size: int) -> Iterator[Call]:
-    """Generate a call for each argsz that is too small for header and ``size`` bytes of data."""
+    """Yield a call for each argsz that is too small for the header and ``size`` bytes of data.
+
+    ``data`` is the flag of the data type.
+    """
     for argsz in range(HEADER + size):
         yield Call(f"argsz {argsz}", data | TRIGGER, argsz=argsz)
 
 
 def _out_of_range(data: int) -> Iterator[Call]:
-    """Generate calls with a wrong start or count. The only valid interrupt has the number 0.
+    """Yield calls with a wrong start or count: the index has one interrupt, with the number 0.
 
-    In the last calls the sum of start and count overflows 32 bits.
+    ``data`` is the flag of the data type. In the last three calls the sum of start and count
+    overflows 32 bits.
     """
     for start, count in (
         *((1, 0), (1, 1), (2, 1), (0x8000_0000, 1), (U32_MAX, 0), (U32_MAX, 1)),
@@ -127,8 +131,8 @@ def _out_of_range(data: int) -> Iterator[Call]:
         yield Call(name, data | TRIGGER, start=start, count=count, data=HARMFUL * 2)
 
 
-# Each of these calls has a fault and also a wrong action. The kernel checks the action last, so
-# that the other fault decides the errno.
+# Each of these calls has two faults: one in argsz, start or count, and a wrong action. The kernel
+# checks the action last, so that the first fault decides the errno.
 _BEFORE_ACTION = tuple(
     replace(fault, name=f"{name}-action, {fault.name}", flags=NONE | action)
     for name, action in (("no", 0), ("mask", MASK), ("unmask", UNMASK))
@@ -152,7 +156,8 @@ _LONG = tuple(
     for argsz in (HEADER + 1, HEADER + 4, 4096, U32_MAX)
 )
 
-#: Calls by the kind of their fault. Their outcome does not depend on whether an eventfd is armed.
+#: Calls of VFIO_DEVICE_SET_IRQS by the kind of their fault; those of "long" have none. The outcome
+#: of each does not depend on whether an eventfd is armed.
 CASES: Cases = {
     **dict(_wrong_flags()),
     **{f"{name}-unknown-flag": tuple(_unknown_flags(DATA_TYPES[name])) for name in DATA_TYPES},
@@ -165,7 +170,7 @@ CASES: Cases = {
     "long": _LONG,
 }
 
-#: Calls on an index on which no eventfd is armed. Only the first two fail without one.
+#: Valid calls, for an index on which no eventfd is armed. There only the first two fail.
 UNARMED = (
     Call("loopback", NONE | TRIGGER, "EINVAL"),
     Call("de-assign by count 0", NONE | TRIGGER, "EINVAL", count=0),
@@ -179,24 +184,24 @@ UNARMED = (
 
 @dataclass(frozen=True)
 class Descriptor:
-    """A descriptor that is no eventfd, and the outcome of setting it.
+    """A descriptor that is no eventfd, and the expected outcome of setting it as the eventfd.
 
-    ``make`` returns the descriptor. If it opens one, the exit stack closes it.
+    ``make`` returns the descriptor. If ``make`` opens it, the exit stack closes it.
     """
 
     make: Callable[[ExitStack], int]
     outcome: str = "EINVAL"
 
     def call(self, stack: ExitStack) -> Call:
-        """Make the descriptor and return the call that sets it."""
+        """Make the descriptor and return the call that sets it as the eventfd of an index."""
         fd = self.make(stack)
         return signal(f"fd {fd}", fd, self.outcome)
 
 
 def signal(name: str, fd: int, outcome: str = "") -> Call:
-    """Return a call that sets the descriptor ``fd`` as the eventfd of the tested index.
+    """Return the call that sets the descriptor ``fd`` as the eventfd of an index.
 
-    ``outcome`` is its expected outcome: the name of an errno, "" for success.
+    ``name`` and ``outcome`` are fields of `Call`.
     """
     return Call(name, EVENTFD | TRIGGER, outcome, data=struct.pack("=i", fd))
 
@@ -228,7 +233,8 @@ def _pipe(stack: ExitStack) -> int:
     return reader
 
 
-# Linux 6.1, unlike 6.12, accepts any negative number except -1 and changes nothing.
+# Linux 6.1 accepts a descriptor below -1 and changes nothing; 6.12 refuses it. All accept -1, which
+# de-assigns the eventfd.
 _BELOW = "EINVAL" if release.running() >= (6, 12) else ""
 
 DESCRIPTORS: Mapping[str, Descriptor] = {
@@ -260,7 +266,9 @@ OPERATIONS = {"none": 0, "get": GET, "set": SET, "probe": PROBE}
 class Feature:
     """One call of VFIO_DEVICE_FEATURE and its expected outcome.
 
-    ``flags`` are the operations and the number of the feature (bits 0-15).
+    ``name`` names the call in messages. ``flags`` are the number of the feature (bits 0-15) and the
+    operations (bits 16-18). ``outcome`` is the name of an errno, "" for success. ``argsz`` 8 is the
+    size of the header, without data.
     """
 
     name: str
@@ -269,8 +277,8 @@ class Feature:
     argsz: int = 8
 
 
-#: Calls by the kind of their fault. The test machine's devices have the feature LOW_POWER, which
-#: only supports SET.
+#: Calls of VFIO_DEVICE_FEATURE by the kind of their fault; those of "probe" have none. The test
+#: machine's devices have the feature LOW_POWER, which only supports SET.
 FEATURES: Mapping[str, tuple[Feature, ...]] = {
     "short": tuple(
         Feature(f"argsz {argsz}", PROBE | LOW_POWER, "EINVAL", argsz) for argsz in range(8)

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A bundle: one file with the byte code of many modules, and the finder that imports from it.
+"""Bundles: files with the byte code of many modules, and the finder that imports from them.
 
 To import a module, Python searches several folders, and opens, checks and reads a file. Under
 emulation that takes more than 2 ms for each module, and pytest imports about 200. A bundle is read
-once. The ``__file__`` of a module from a bundle still is the path of its source.
+once. The ``__file__`` of a module from a bundle is still the path of its source.
 
-Layout: a marshalled dict that maps the name of each module to a tuple: the path of its source,
-whether it is a package, and its marshalled code. The code is marshalled on its own, so that only
-the modules that are imported have to be unmarshalled.
+Layout of a bundle: a marshalled dict that maps the name of each module to a tuple of the path of
+its source, whether it is a package, and its marshalled code object. Each code object is marshalled
+on its own, so that only those of imported modules have to be unmarshalled.
 
 This module imports only modules that the interpreter has already loaded, since it runs before any
 bundle can speed up imports.
@@ -34,9 +34,9 @@ PYC_HEADER = 16
 
 
 class Bundle:
-    """The finder for sys.meta_path and the loader of the modules in one bundle.
+    """The modules of the bundle ``path``: a finder for sys.meta_path, and its loader.
 
-    OSError if the file ``path`` cannot be read.
+    OSError if the file cannot be read.
     """
 
     def __init__(self, path: str) -> None:
@@ -46,12 +46,12 @@ class Bundle:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a module in the bundle, and None for any other module."""
+        """Return the spec of the module ``name``; None if the bundle does not contain it."""
         entry = self._entries.get(name)
         if entry is None:
             return None
         file, package, _ = entry
-        # This is no importlib.abc.Loader: that module would import many modules of the bundle.
+        # The class is not derived from importlib.abc.Loader: importlib.abc imports many modules.
         loader: Any = self
         spec = ModuleSpec(name, loader, origin=file, is_package=package)
         spec.has_location = True
@@ -60,19 +60,19 @@ class Bundle:
         return spec
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Return None: Python creates the module."""
+        """Return None, which has Python create the module object itself."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Unmarshal the module's code and run it in the module's namespace."""
+        """Unmarshal the module's code object and execute it in the module's namespace."""
         exec(marshal.loads(self._entries[module.__name__][2]), module.__dict__)  # noqa: S102, S302
 
 
 def write(path: str, root: str, seen_as: str) -> None:
-    """Write a bundle of all modules below ``root`` that this process has imported to ``path``.
+    """Write the bundle ``path`` of all modules below ``root`` that this process has imported.
 
-    ``seen_as`` is the path of ``root`` in the guest. The .pyc files of the modules have to exist,
-    compiled for the guest. Modules that pytest has compiled are left out, since pytest imports them
-    with its own loader.
+    ``seen_as`` is the path of the folder ``root`` in the guest. The code is taken from the modules'
+    .pyc files; OSError if one is missing. Modules that pytest has compiled are left out, since
+    pytest imports them with its own loader.
     """
     entries: dict[str, Entry] = {}
     for name, module in sys.modules.items():

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Count how many notifications of a burst arrived, were lost, doubled, merged or reordered."""
+"""Count the notifications of a burst that arrived, were lost, doubled, merged or reordered."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from dataclasses import asdict, dataclass
 
 @dataclass(frozen=True)
 class BurstResult:
-    """The counts of one burst. Each is a number of notifications.
+    """The counts of one burst.
 
-    ``sent``       sent by firmware
-    ``received``   received messages, without those that only mark begin or end of the burst
-    ``reported``   reported as lost by the mechanism
-    ``missing``    sent, but never received
-    ``doubled``    received again after the first time
-    ``merged``     received, but never sent: several notifications in one, or any other message
-    ``reordered``  received after a notification that was sent later
+    ``sent``       notifications that firmware has sent
+    ``received``   messages, without those that only mark the begin or the end of the burst
+    ``reported``   notifications that the mechanism has reported as lost
+    ``missing``    notifications that were sent, but never received
+    ``doubled``    messages that repeat a notification that was received before
+    ``merged``     messages that are no notification of the burst, such as two added into one
+    ``reordered``  messages that were received after a notification that was sent later
     """
 
     sent: int
@@ -41,7 +41,7 @@ class BurstResult:
         return self.missing == self.reported and not (self.doubled or self.merged)
 
     def record(self, measure: Callable[[str, float | str], None]) -> None:
-        """Add the counts to the test's result with the fixture ``measure``."""
+        """Add each count to the test's result. ``measure`` is the fixture of that name."""
         for name, value in asdict(self).items():
             measure(name, value)
 
@@ -50,8 +50,8 @@ def count_burst(sent: int, marks: Sequence[int], reported: int = 0) -> BurstResu
     """Return the counts of a burst of ``sent`` notifications, numbered from 0 in sending order.
 
     ``marks`` are the numbers of the received notifications in receiving order. A number outside of
-    the burst, as `NOT_SENT`, stands for any other message. ``reported`` is the number of
-    notifications that the mechanism reported as lost.
+    the burst (`burst_source.NOT_SENT`) stands for a message that is no notification of the burst.
+    ``reported`` is the number of notifications that the mechanism reported as lost.
     """
     known = [mark for mark in marks if 0 <= mark < sent]
     different = len(set(known))

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The interface of burst sources.
 
-A burst source sends one burst of distinguishable notifications, and counts how many arrived, were
-lost, doubled or reordered. A `Reader` reads the burst. The source evaluates what the reader has
-read only after the burst, and without the decoders of uapi, which would slow the reader down. Each
-mechanism's record opens its own kind of burst source.
+A burst source sends one burst of distinguishable notifications to a VMM, and counts those that
+arrived, were lost, doubled, merged or reordered. A `Reader` reads the VMM's descriptor during the
+burst. Its messages are decoded only after the burst, since decoding would slow the reader down.
+Each mechanism has its own burst source (`Mechanism.burst_source`).
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from ktests.burst_result import BurstResult
 from ktests.reader import Reader
 from uapi.closing import Closing
 
-# The first value of a burst whose values differ.
+# The first value of a burst in which each notification has another value.
 FIRST = 0x100
-# The number, in `ktests.burst_result`, of a received message that is no notification of the burst.
+# Stands in ``marks`` of `count_burst` for a message that is no notification of the burst.
 NOT_SENT = -1
 
 
 class BurstSource(Closing, ABC):
-    """The interface of a burst source. A context manager."""
+    """The interface of a burst source. A context manager, which closes the VMM at its end."""
 
     @abstractmethod
     def fileno(self) -> int:
@@ -32,9 +32,13 @@ class BurstSource(Closing, ABC):
     def send(self, count: int) -> None:
         """Send a burst of ``count`` notifications. May be called once.
 
-        Returns when firmware has sent the burst; handlers may run later.
+        Returns when the AML has run; Notify handlers may run later.
         """
 
     @abstractmethod
     def finish(self, reader: Reader) -> BurstResult:
-        """Wait until the burst is handled and read, then stop the reader. Returns the counts."""
+        """Wait until ``reader`` has read the whole burst, then stop it. Returns the counts.
+
+        Waits first until the Notify handlers of all notifications have run. AssertionError if the
+        reader takes longer than `task.SECONDS`.
+        """

@@ -2,7 +2,7 @@
 """The guest's end of the channel to the host. Each message is one line with one JSON object.
 
 The channel is a virtio-serial port of its own, so that no kernel messages appear in it.
-kpatch/run/protocol.py describes the messages.
+kpatch/run/protocol.py defines the messages of the guest, ktests/contract.py the host's job.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ PORT_SECONDS = 10.0
 
 
 class Channel:
-    """The open channel. `request` asks the host for an action, such as plugging in a device."""
+    """The open channel. ``path`` is the device node of the virtio-serial port, see `find`."""
 
     def __init__(self, path: Path) -> None:
         self._file = os.open(path, os.O_RDWR | os.O_CLOEXEC)
@@ -27,7 +27,7 @@ class Channel:
         self._serial = 0
 
     def send(self, kind: str, **fields: Any) -> None:
-        """Send one message of the type ``kind``. Returns when all of it is written to the port."""
+        """Send one message of the type ``kind``. Returns when it is completely written."""
         data = json.dumps({"type": kind, **fields}).encode() + b"\n"
         while data:
             data = data[os.write(self._file, data) :]
@@ -44,9 +44,10 @@ class Channel:
         return message
 
     def request(self, action: str, **arguments: Any) -> None:
-        """Have the host perform an action on the machine, and wait until it is done.
+        """Have the host perform ``action`` on the machine, and wait until it has answered.
 
-        RuntimeError with the host's reason if the host refuses.
+        ACTIONS in kpatch/run/runner.py has the names of the actions, such as "plug". RuntimeError
+        with the host's reason if the host refuses the action or fails to perform it.
         """
         self._serial += 1
         self.send("request", serial=self._serial, action=action, arguments=arguments)
@@ -56,9 +57,10 @@ class Channel:
 
 
 def find() -> Path:
-    """Return the device node of the port. FileNotFoundError after `PORT_SECONDS`.
+    """Return the device node of the virtio-serial port with the name `PORT`.
 
-    The port is found by its name in sysfs, since the guest has no udev that creates links.
+    Waits until the kernel has created it; FileNotFoundError after `PORT_SECONDS`. The name is read
+    from sysfs, since the guest has no udev that creates links by name.
     """
     end = time.monotonic() + PORT_SECONDS
     while time.monotonic() < end:

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A VMM in a confined process, which inherits its open device and receives notifications.
+"""A VMM in a confined process, which inherits the open device and receives its notifications.
 
-`Mechanism.vmm` starts the unconfined counterpart, which runs in the test's own process.
+`Mechanism.vmm` returns the unconfined counterpart, a VMM in the test's own process.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from uapi.closing import Closing
 class ConfinedVmm(Closing):
     """A confined VMM that has one device. A context manager.
 
-    The test opens the device, as a privileged broker does, and the confined process inherits the
-    descriptor. The confined process then registers for notifications by itself. ConfinedError if
-    the registration fails.
+    The test opens ``device``, as a privileged broker does, and the confined process inherits the
+    descriptor. The confined process then registers for notifications by itself. ``family`` and
+    ``open_method`` are those of `Mechanism.vmm`. ConfinedError if the confinement or the
+    registration fails.
     """
 
     def __init__(
@@ -40,8 +41,8 @@ class ConfinedVmm(Closing):
         self._mechanism = mechanism
         self._taken = 0
         with ExitStack() as stack:
-            # The test keeps the device open only to cause the loopback that marks the end of the
-            # notifications.
+            # The test keeps the device open only for `Mechanism.received`, which may cause a
+            # loopback on it.
             self._vfio = stack.enter_context(vfio.Device.open(device.bdf, open_method))
             fd = self._vfio.fileno()
             register = mechanism.register(fd, family)
@@ -51,21 +52,22 @@ class ConfinedVmm(Closing):
             self._stack = stack.pop_all()
 
     def heard(self) -> list[Heard]:
-        """Return all notifications that reached the VMM since the last call, of any device."""
+        """Return all notifications, of any device, that reached the VMM since the last call."""
         self._firmware.flush_handlers()
         messages = self._mechanism.received(self.confined_process, self._vfio, self._taken)
         self._taken += len(messages)
         return self._mechanism.heard(messages, self.device.bdf)
 
     def close(self) -> None:
-        """End the confined process and close the device."""
+        """End the confined process, and close the device in the test's own process."""
         self._stack.close()
 
 
 def privileges(confined_process: ConfinedProcess) -> str:
     """Describe the privileges of the confined process in words, for a test's record.
 
-    The uid, the capabilities, the namespaces and the seccomp mode are taken from procfs.
+    These are its effective uid, whether it has a capability, the namespaces of its own and its
+    seccomp mode, all read from procfs.
     """
     status = confined_process.status
     capabilities = any(int(status[f"Cap{name}"], 16) for name in ("Prm", "Eff", "Bnd", "Amb"))
@@ -77,7 +79,7 @@ def privileges(confined_process: ConfinedProcess) -> str:
 
 
 def expected_privileges(confined: Confinement) -> str:
-    """Return the text that `privileges` has to return for a process with this confinement."""
+    """Return the text that `privileges` has to return for a process confined by ``confined``."""
     own = ", ".join(sorted(confined.namespaces)) or "none"
     mode = 0 if confined.calls is None else 2
     return f"uid {NOBODY}, no capability, own namespaces: {own}, seccomp mode {mode}"

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """A confined process that inherits descriptors and reports the messages that it receives.
 
-It reports through memory that it shares with its parent, which takes no system call: under a
-seccomp filter the process calls only read(2) and poll(2).
+It reports through memory that it shares with its parent. Writing to this memory takes no system
+call: under a seccomp filter the process calls only read(2) and poll(2).
 """
 
 from __future__ import annotations
@@ -33,10 +33,11 @@ MESSAGE_SIZE = 124
 
 STARTING, LISTENING, BROKEN = range(3)
 
-# The exit status of a confined process that could not start, or that has received MESSAGES
-# messages.
+# The exit status of a confined process that failed, or that has received MESSAGES messages: the
+# shared memory is then full.
 FAILED = 1
-# The exit status of a process that a signal ended is this plus the signal's number, as in a shell.
+# The exit status of a process that a signal ended is SIGNALLED plus the signal's number, as in a
+# shell.
 SIGNALLED = 128
 
 
@@ -48,31 +49,31 @@ class Source(Protocol):
 
 
 class ConfinedError(RuntimeError):
-    """A confined process did not start, ended by itself, or did not receive or answer in time.
+    """A confined process failed to start, ended by itself, or did not receive or answer in time.
 
-    The text is the error and the traceback of a confined process that did not start, else the
+    If the process failed to start, the text is its error and its traceback; else it is a
     description of the fault.
     """
 
 
 class Message(ctypes.Structure):
-    """The result of one read(2).
+    """The result of one read(2) of a confined process.
 
-    ``size`` is the number of bytes that were read, or the negative errno. ``data`` starts with
-    these bytes.
+    ``size`` is the number of bytes that were read, or the negative errno. The first ``size`` bytes
+    of ``data`` are the message.
     """
 
     _fields_ = (("size", ctypes.c_int32), ("data", ctypes.c_ubyte * MESSAGE_SIZE))
 
 
 class Shared(ctypes.Structure):
-    """The memory that a confined process and its parent share; only forked processes write to it.
+    """The memory that a confined process shares with its parent, which only reads it.
 
-    ``messages`` are the messages that the process has read, ``count`` is their number; the process
-    increments ``count`` after it has written a message. ``answered`` is the number of questions of
-    the parent that the process has answered; each asks whether the process has read everything.
-    ``pid`` is the process id as the parent sees it. ``state`` is STARTING, LISTENING or BROKEN.
-    ``trouble`` is the traceback of the error that ended the process.
+    ``pid`` is the process id in the parent's pid namespace. ``state`` is STARTING, LISTENING or
+    BROKEN. ``answered`` is the number of the parent's questions (`ConfinedProcess.drain`) that the
+    process has answered. ``messages`` are the messages that the process has read, and ``count`` is
+    their number; the process increments ``count`` after it has written a message. ``trouble`` is
+    the end of the traceback of the error that ended the process.
     """
 
     _fields_ = (
@@ -88,13 +89,14 @@ class Shared(ctypes.Structure):
 class ConfinedProcess(Closing):
     """A running confined process. A context manager.
 
-    The process confines itself as ``confined`` says, except for the seccomp filter. Then it calls
-    ``register``, which registers for the messages and returns the source of them. Then it installs
-    the filter and reads from the source. Of the parent's descriptors the process keeps those in
-    ``handed`` and the reading end of a pipe; it ends when the parent closes the other end.
+    The process first confines itself as ``confined`` says, except for the seccomp filter. Then it
+    calls ``register``, which registers for messages and returns the source from which they can be
+    read. Then the process installs the filter, and reads the source. Of the parent's descriptors
+    the process keeps those in ``handed`` and the reading end of a pipe. It ends when the parent
+    closes the writing end.
 
-    ConfinedError if the confinement fails or ``register`` raises. Its text is the error, followed
-    by the traceback.
+    ConfinedError if the confinement fails, if ``register`` raises, or if the process does not begin
+    to read within `SECONDS`.
     """
 
     def __init__(
@@ -123,12 +125,12 @@ class ConfinedProcess(Closing):
 
     @property
     def pid(self) -> int:
-        """The process id as seen from outside the pid namespace of the process."""
+        """The process id in the parent's pid namespace."""
         return int(self._shared.pid)
 
     @property
     def status(self) -> dict[str, str]:
-        """The fields of the process's /proc/PID/status by name; see proc(5)."""
+        """The fields of the process's /proc/PID/status by name, as text; see proc(5)."""
         lines = Path(f"/proc/{self.pid}/status").read_text().splitlines()
         return {name: value.strip() for name, _, value in (line.partition(":") for line in lines)}
 
@@ -136,7 +138,7 @@ class ConfinedProcess(Closing):
     def own_namespaces(self) -> set[str]:
         """The kinds of namespaces that the process does not share with its parent.
 
-        Kinds are names in confinement.NAMESPACES.
+        A kind is a name in `confinement.NAMESPACES`, such as "net".
         """
         both = [
             {name: (folder / name).readlink() for name in confinement.NAMESPACES}
@@ -146,11 +148,11 @@ class ConfinedProcess(Closing):
 
     @property
     def descriptors(self) -> list[str]:
-        """The targets of the links in the process's /proc/PID/fd: one for each open descriptor."""
+        """The targets of the links in /proc/PID/fd: the open descriptors of the process, sorted."""
         return sorted(str(entry.readlink()) for entry in Path(f"/proc/{self.pid}/fd").iterdir())
 
     def messages(self, since: int = 0) -> list[bytes]:
-        """Return the messages that the process has received so far, from index ``since`` on.
+        """Return the messages that the process has received so far, those from index ``since`` on.
 
         OSError with the errno of the read(2) if one of these failed.
         """
@@ -163,7 +165,7 @@ class ConfinedProcess(Closing):
     def drain(self) -> None:
         """Wait until the process has read everything that was readable at the time of the call.
 
-        ConfinedError if the process has ended or does not answer.
+        ConfinedError if the process has ended, or does not answer within `SECONDS`.
         """
         self._asked += 1
         with suppress(BrokenPipeError):  # the process has ended: _wait() raises ConfinedError
@@ -173,8 +175,8 @@ class ConfinedProcess(Closing):
     def wait_for(self, arrived: Callable[[list[bytes]], bool], since: int = 0) -> list[bytes]:
         """Wait until ``arrived`` returns True for the messages from index ``since`` on.
 
-        Returns these messages. ConfinedError if the process ends before, or after
-        `SECONDS`.
+        Returns these messages. ConfinedError if the process ends before that, or if that takes
+        longer than `SECONDS`.
         """
         self._wait(lambda: arrived(self.messages(since)), "has not received what was waited for")
         return self.messages(since)
@@ -182,7 +184,7 @@ class ConfinedProcess(Closing):
     def close(self) -> int:
         """End the process and return its exit status: SIGNALLED + N if the signal N ended it.
 
-        The process is told to end by closing the pipe, and killed if it does not end
+        Closes the pipe, which tells the process to end, and kills the process if it has not ended
         within `SECONDS`. A further call only returns the exit status again.
         """
         self._hang_up()
@@ -190,8 +192,8 @@ class ConfinedProcess(Closing):
         while not self._over() and time.monotonic() < end:
             time.sleep(POLL_SECONDS)
         if self._status is None:
-            # First the process itself; in a pid namespace of its own it has another
-            # process id than the forked child, which waits for it.
+            # The confined process is killed first. If it has a pid namespace of its own, it is a
+            # child of the forked child, which waits for it.
             for pid in dict.fromkeys((self.pid or self._child, self._child)):
                 with suppress(ProcessLookupError):
                     os.kill(pid, signal.SIGKILL)
@@ -232,10 +234,10 @@ def _live(
     control: int,
     kept: set[int],
 ) -> NoReturn:
-    """Run the forked process from its begin to its end. Never returns: it ends the process.
+    """Confine the forked process, have it receive messages, and end it. Never returns.
 
-    ``control`` is the reading end of the pipe from the parent, ``kept`` are the descriptors that
-    are not closed.
+    ``register`` and ``confined`` are those of `ConfinedProcess`. ``control`` is the reading end of
+    the pipe from the parent. ``kept`` are the descriptors that are not closed.
     """
     status = FAILED
     try:
@@ -268,9 +270,10 @@ def _close_all_but(kept: set[int]) -> None:
 
 
 def _fork_into_namespace(shared: Shared) -> None:
-    """Fork, and return in the child, which is process 1 of the new pid namespace.
+    """Fork, and return only in the child, which is process 1 of the new pid namespace.
 
-    The parent waits for the child and ends with the child's exit status.
+    The parent stores the child's process id in ``shared``, waits for the child and ends with its
+    exit status.
     """
     inner = os.fork()
     if inner:
@@ -280,10 +283,11 @@ def _fork_into_namespace(shared: Shared) -> None:
 
 
 class _Inbox:
-    """Moves messages from a source to the shared memory.
+    """Reads messages from ``source`` into the shared memory.
 
-    All memory is allocated before `run`: under a seccomp filter `run` may call only read(2) and
-    poll(2), so that the C library must not ask the kernel for memory.
+    ``control`` is the descriptor from which the parent's questions are read. All memory is
+    allocated before `run`: under a seccomp filter `run` may call only read(2) and poll(2), so that
+    the C library must not ask the kernel for memory.
     """
 
     def __init__(self, shared: Shared, source: Source, control: int) -> None:
@@ -298,14 +302,15 @@ class _Inbox:
         self._places = [ctypes.addressof(message.data) for message in shared.messages]
 
     def run(self) -> int:
-        """Receive messages and answer questions until the other end of the pipe is closed.
+        """Receive messages and answer the parent's questions until the parent closes the pipe.
 
-        Returns the exit status of the process: 0, or `FAILED` if the shared memory is full.
+        Returns the exit status for the process: 0, or `FAILED` if the shared memory is full.
         """
         self._shared.state = LISTENING
         while self._shared.count < MESSAGES:
             libc.poll(self._address, 2, -1)
-            # A message is received before a question is answered: the answer means "all is read".
+            # Messages are received before a question is answered, since the answer means that
+            # everything has been read.
             if self._here.revents:
                 self._receive()
             elif self._asked.revents:
@@ -325,6 +330,6 @@ class _Inbox:
 
 
 def _exit_status(status: int) -> int:
-    """Convert a status of waitpid(2) to an exit status: SIGNALLED + N if the signal N ended it."""
+    """Convert a status of waitpid(2) to an exit status: SIGNALLED + N if it is the signal N."""
     code = os.waitstatus_to_exitcode(status)
     return code if code >= 0 else SIGNALLED - code

@@ -35,11 +35,12 @@ CAPABILITY_VERSION_3 = 0x20080522
 
 @dataclass(frozen=True)
 class Confinement:
-    """The way in which a process is confined.
+    """The properties of a confined process.
 
-    The process always has uid and gid 65534, no capability, and no way to gain one. ``namespaces``
-    are the kinds of namespaces (names in NAMESPACES) that are created for it. ``calls`` are the
-    numbers of the system calls that its seccomp filter allows; None for no filter.
+    The process always has uid and gid 65534, no capability, and no way to gain one (no_new_privs).
+    ``namespaces`` are the kinds of namespaces (names in NAMESPACES) that are created for it.
+    ``calls`` are the numbers of the system calls that its seccomp filter allows besides
+    `seccomp.UNAVOIDABLE`; None for no filter.
     """
 
     namespaces: tuple[str, ...] = ()
@@ -59,7 +60,7 @@ class CapabilityHeader(ctypes.Structure):
 
 
 class CapabilityData(ctypes.Structure):
-    """struct __user_cap_data_struct of capget(2): bit masks of 32 capabilities."""
+    """struct __user_cap_data_struct of capget(2): one bit for each of 32 capabilities."""
 
     _fields_ = (
         ("effective", ctypes.c_uint32),
@@ -69,22 +70,26 @@ class CapabilityData(ctypes.Structure):
 
 
 def become_nobody() -> None:
-    """Change to uid and gid 65534, but keep the capabilities that `enter` needs."""
+    """Change to uid and gid 65534, without further groups, and keep all capabilities.
+
+    `drop_capabilities` needs CAP_SETPCAP to drop those of the bounding set.
+    """
     libc.prctl(PR_SET_KEEPCAPS, 1, 0, 0, 0)
     os.setgroups([])
     os.setresgid(NOBODY, NOBODY, NOBODY)
     os.setresuid(NOBODY, NOBODY, NOBODY)
     data = _capabilities()
     for word in data:
-        word.effective = word.permitted  # a change of uid clears the effective ones alone
+        word.effective = word.permitted  # the change of uid has cleared the effective ones only
     _set_capabilities(data)
 
 
 def enter(namespaces: tuple[str, ...]) -> None:
-    """Create these namespaces and move the process into them.
+    """Create the namespaces of the given kinds and move this process into them.
 
-    The process itself does not move into a new pid namespace, only its later children do
-    (pid_namespaces(7)). A new user namespace maps uid and gid 65534 to themselves, and no others.
+    ``namespaces`` are names in NAMESPACES, among them "user" unless it is empty. The process does
+    not move into a new pid namespace, only its later children do (pid_namespaces(7)). The new user
+    namespace maps uid and gid 65534 to themselves, and no others.
     """
     if not namespaces:
         return
@@ -98,7 +103,7 @@ def enter(namespaces: tuple[str, ...]) -> None:
 
 
 def drop_capabilities() -> None:
-    """Drop all capabilities, also those of the bounding set, and set no_new_privs."""
+    """Drop all capabilities of this process, also those in its bounding set; set no_new_privs."""
     capability = 0
     while _bounding(capability) is not None:
         if _bounding(capability):
@@ -109,7 +114,10 @@ def drop_capabilities() -> None:
 
 
 def _bounding(capability: int) -> bool | None:
-    """Return whether the capability is in the bounding set; None if the kernel does not know it."""
+    """Return whether the capability with this number is in the bounding set of this process.
+
+    None if the kernel has no capability with this number.
+    """
     try:
         return bool(libc.prctl(PR_CAPBSET_READ, capability, 0, 0, 0))
     except OSError:

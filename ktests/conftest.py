@@ -23,9 +23,9 @@ Measure = Callable[[str, float | str], None]
 
 @pytest.fixture(scope="session")
 def devices(job: Job) -> dict[str, PciDevice]:
-    """Return the PCI functions of the machine by name.
+    """Return the PCI functions of the test machine by name.
 
-    RuntimeError if QEMU's firmware describes a device differently than the machine's table: the
+    RuntimeError if QEMU's firmware describes a device otherwise than ktests/machine.toml says: the
     results of the tests would then say nothing about the kernel.
     """
     by_name = {name: PciDevice(name, **facts) for name, facts in job.machine["devices"].items()}
@@ -35,10 +35,11 @@ def devices(job: Job) -> dict[str, PciDevice]:
 
 
 def check_description(device: PciDevice) -> None:
-    """Raise RuntimeError if firmware describes the device differently than the machine's table.
+    """Raise RuntimeError if firmware describes ``device`` otherwise than ktests/machine.toml says.
 
-    Reading the firmware's description takes a while, so that it is read only if the companion that
-    the kernel has found differs from the table.
+    A device that only some versions of QEMU describe is not checked. Finding the firmware's object
+    (`acpi.described`) takes a while; this is done only if the companion that the kernel has found
+    differs from the table.
     """
     if not device.path and not device.bare:
         return
@@ -55,29 +56,29 @@ def check_description(device: PciDevice) -> None:
 
 @pytest.fixture(scope="session")
 def port(job: Job) -> Port:
-    """Return the hot-plug port, which is empty at first."""
+    """Return the test machine's hot-plug port, which is empty at the begin of the session."""
     return Port(**job.machine["port"])
 
 
 @pytest.fixture(scope="session")
 def unrelated(job: Job) -> dict[str, Unrelated]:
-    """Return the ACPI devices that belong to no VMM, by name."""
+    """Return the test firmware's ACPI devices that belong to no VMM, by name."""
     return {name: Unrelated(**facts) for name, facts in job.machine["unrelated"].items()}
 
 
 @pytest.fixture(scope="session")
 def firmware(unrelated: dict[str, Unrelated]) -> Iterator[Firmware]:
-    """Open the debugger and yield the test firmware. The debugger is closed after the session."""
+    """Open the ACPI debugger and yield the test firmware; close the debugger after the session."""
     with Debugger() as debugger:
         yield Firmware(debugger, unrelated["fence"])
 
 
 @pytest.fixture(scope="session")
 def bind(devices: dict[str, PciDevice]) -> Iterator[Callable[[str], PciDevice]]:
-    """Yield a function that binds the device of a name to vfio-pci and returns the device.
+    """Yield a function that binds the device called ``name`` to vfio-pci and returns the device.
 
-    The devices stay bound until the end of the session. A test that needs a device unbound has to
-    unbind it.
+    It also disables the device's reset (`PciDevice.forgo_reset`). The devices stay bound until the
+    end of the session. A test that needs an unbound device has to unbind it.
     """
 
     def bind(name: str) -> PciDevice:
@@ -93,20 +94,20 @@ def bind(devices: dict[str, PciDevice]) -> Iterator[Callable[[str], PciDevice]]:
 
 @pytest.fixture(scope="session")
 def family() -> probe.Family:
-    """Return the acpi_event family, which is resolved once in a session."""
+    """Return the acpi_event family, which is resolved once for the whole session."""
     return probe.family()
 
 
 @pytest.fixture
 def listener(family: probe.Family) -> Iterator[probe.Listener]:
-    """Open a listener of acpi_event whose buffer holds every event of the largest burst."""
+    """Yield a listener of acpi_event whose buffer has room for every event of the largest burst."""
     with probe.Listener(buffer=64 << 20, known=family) as listener:
         yield listener
 
 
 @pytest.fixture
 def measure(request: pytest.FixtureRequest) -> Measure:
-    """Return a function that adds a named value to the test's result."""
+    """Return a function that adds ``value`` to the test's result under ``name``."""
 
     def measure(name: str, value: float | str) -> None:
         request.node.user_properties.append((name, value))
@@ -115,7 +116,7 @@ def measure(request: pytest.FixtureRequest) -> Measure:
 
 
 class OpenEventfdVmm(Protocol):
-    """The type of a function that starts a VMM with an eventfd on the device ``name``.
+    """The type of a function that starts a VMM with an eventfd on the device called ``name``.
 
     ``open_method`` selects how the device is opened: "cdev", "group", or None for either.
     """
@@ -127,7 +128,7 @@ class OpenEventfdVmm(Protocol):
 class OpenVmm(Protocol):
     """The type of a function that starts a VMM with the tested mechanism on the device ``name``.
 
-    ``open_method`` selects how the device is opened, see `Mechanism.vmm`.
+    ``open_method`` is that of `Mechanism.vmm`: "cdev", "group", or None for either.
     """
 
     def __call__(self, name: str, *, open_method: str | None = None) -> Vmm:
@@ -136,7 +137,7 @@ class OpenVmm(Protocol):
 
 @pytest.fixture
 def eventfd_vmm(bind: Callable[[str], PciDevice], firmware: Firmware) -> Iterator[OpenEventfdVmm]:
-    """Yield a function that starts VMMs with an eventfd; they are closed at the end of the test."""
+    """Yield a function that starts a VMM with an eventfd; close the VMMs at the end of the test."""
     with ExitStack() as stack:
 
         def start(name: str, *, open_method: str | None = None) -> EventfdVmm:
@@ -152,7 +153,10 @@ def vmm(
     firmware: Firmware,
     family: probe.Family,
 ) -> Iterator[OpenVmm]:
-    """Yield a function that starts VMMs with the tested mechanism; they are closed at the end."""
+    """Yield a function that starts a VMM with the tested mechanism.
+
+    The VMMs are closed at the end of the test.
+    """
     with ExitStack() as stack:
 
         def start(name: str, *, open_method: str | None = None) -> Vmm:
@@ -164,16 +168,20 @@ def vmm(
 
 
 class Watch:
-    """Collects the events of acpi_event, after waiting until all that were caused have arrived."""
+    """Returns the acpi_event events that ``listener`` receives.
+
+    Each method first waits until all queued Notify handlers have run. It returns the events since
+    the last call of any of the methods.
+    """
 
     def __init__(self, firmware: Firmware, listener: probe.Listener) -> None:
         self._firmware = firmware
         self._listener = listener
 
     def received(self) -> list[probe.Received]:
-        """Wait for the Notify handlers, then return all events since the last call.
+        """Return all events since the last call, decoded and as raw messages.
 
-        AssertionError if an event was lost.
+        AssertionError if the listener's buffer overran.
         """
         self._firmware.flush_handlers()
         got = list(self._listener.pending())
@@ -186,7 +194,7 @@ class Watch:
         return [item.event for item in self.received()]
 
     def vfio(self) -> list[tuple[str, int]]:
-        """Do the same as `received`; return BDF and value of each event of the class vfio_pci."""
+        """Do the same as `received`, but return BDF and value of each event of class "vfio_pci"."""
         return [
             (event.bus_id, event.type)
             for event in self.events()
@@ -196,5 +204,5 @@ class Watch:
 
 @pytest.fixture
 def watch(firmware: Firmware, listener: probe.Listener) -> Watch:
-    """Return a `Watch` for all events from the begin of the test on."""
+    """Return a `Watch` for all acpi_event events from the begin of the test on."""
     return Watch(firmware, listener)

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The contract between host and guest: data and pure functions that both import.
 
-No other module of the suite is imported by the host. This one imports only the standard library.
+It is the only module of the suite that the host imports. It imports only the standard library.
 """
 
 from __future__ import annotations
@@ -16,25 +16,28 @@ from typing import Any
 PROTOCOL = 1
 """Version of the messages on the channel. The guest's hello and the host's job both contain it.
 
-A side that receives another version reports it in one line and ends the run.
+A side that receives another version reports that in one line and ends the run.
 """
 
 PORT = "vfio_acpi.records"
 """Name of the virtio-serial port that carries the messages."""
 
 MARKER = "vfio_acpi: "
-"""Prefix of the guest's lines in the kernel's log. BEGIN or END and the id of a test follow it."""
+"""Prefix of the markers, the lines that the guest writes into the kernel's log.
+
+BEGIN or END and the id of a test, or THROUGH, follow it.
+"""
 
 BEGIN, END = "begin", "end"
 
 THROUGH = "through"
-"""Follows MARKER in the suite's last line of the kernel's log."""
+"""The text after MARKER in the last marker, which the guest writes when the suite has ended."""
 
 DETECTION = "detection"
-"""Stands for the detection in the markers in the kernel's log, in the place of a test's id."""
+"""Replaces the id of a test in the two markers that enclose the detection of the mechanism."""
 
 MECHANISM_ARGUMENT = "vfio_acpi.mechanism"
-"""Kernel argument that names the kernel's mechanism in a shell, where there is no host."""
+"""Kernel argument that names the kernel's mechanism in a run by hand, where no host sends a job."""
 
 
 class ContractError(ValueError):
@@ -45,10 +48,10 @@ class ContractError(ValueError):
 class JobMessage:
     """The host's answer to the guest's hello: the tests that the guest has to run.
 
-    ``mechanism`` is the kernel's mechanism: a name in the table of mechanisms, NONE, UNDETECTED or
-    UNKNOWN. If ``detect`` is set, the guest first looks for the signs of all mechanisms.
-    ``expression`` is pytest's ``-k``, "" for all tests. ``done`` contains the ids of the tests that
-    an earlier VM has run. ``limit`` is the time limit in seconds of each test that has no limit of
+    ``mechanism`` is the kernel's mechanism: a name in kpatch/tables/mechanisms.py, NONE, UNDETECTED
+    or UNKNOWN. If ``detect`` is True, the guest first detects the mechanism. ``expression`` is the
+    argument of pytest's ``-k``, "" for all tests. ``done`` contains the ids of the tests that an
+    earlier VM has begun. ``limit`` is the time limit in seconds of each test that has no limit of
     its own.
     """
 
@@ -59,12 +62,15 @@ class JobMessage:
     limit: float
 
     def message(self) -> dict[str, object]:
-        """Return the job as a message that `read` accepts."""
+        """Return the job as an object for JSON, which `read` accepts."""
         return {"type": "job", "protocol": PROTOCOL, **asdict(self), "done": sorted(self.done)}
 
     @classmethod
     def read(cls, message: Mapping[str, Any]) -> JobMessage:
-        """Return the job that a message of the host contains; ContractError if it contains none."""
+        """Return the job in a decoded message of the host.
+
+        ContractError if the message is no job, has another protocol version, or has a wrong field.
+        """
         if message.get("type") != "job":
             raise ContractError(f"the host sent {message.get('type')!r} where a job comes next")
         # The version is checked before the fields: another version may have other fields.
@@ -93,7 +99,8 @@ _JOB_FIELDS: dict[str, Callable[[Any], bool]] = {
 def refuse_other_protocol(other: str, version: object, here: str) -> None:
     """Raise ContractError if ``version``, the protocol version of ``other``, is not PROTOCOL.
 
-    ``other`` and ``here`` name the sending and the receiving side for the message of the error.
+    ``other`` is the name of the sending side, ``here`` that of the receiving side, "host" or
+    "guest".
     """
     if version != PROTOCOL:
         raise ContractError(f"the {other} speaks protocol {version}, the {here} {PROTOCOL}")
@@ -102,32 +109,33 @@ def refuse_other_protocol(other: str, version: object, here: str) -> None:
 # ---- mechanisms, and which requirement applies to which kernel -----------------------------------
 
 NONE = "none"
-"""Mechanism of the unpatched kernel, the negative control."""
+"""Stands for the mechanism of a kernel that is known to be unpatched: the negative control."""
 
 UNDETECTED = "undetected"
-"""Mechanism of a kernel in which no sign was found, or in which none has been looked for yet."""
+"""Stands for the mechanism of a kernel in which none was detected, or none looked for yet."""
 
 UNKNOWN = "unknown"
-"""Mechanism of a kernel whose uAPI matches no mechanism of the table."""
+"""Stands for the mechanism of a kernel whose uAPI differs from that of every known mechanism."""
 
 UNJUDGED = frozenset({UNDETECTED, UNKNOWN})
-"""Mechanisms for which only the requirements that hold for every kernel are judged."""
+"""The values that name no mechanism: no requirement is judged that only mechanisms promise."""
 
 ANY = "any"
-"""An entry in ``needs`` of a requirement: every kernel has to meet it, patched or not."""
+"""The entry in ``needs`` of a requirement that every kernel has to meet, patched or not."""
 
 Line = tuple[int, ...]
 
 
 def release_line(release: str) -> Line:
-    """Return the release line of a kernel version: (7, 3) for "7.3.4-rc1"."""
+    """Return the release line, the first two numbers, of a kernel version: (7, 3) for "7.3.4"."""
     return tuple(int(number) for number in re.findall(r"\d+", release)[:2])
 
 
 def promised(needs: Collection[str], mechanism: str) -> bool:
     """Return whether a kernel with ``mechanism`` has to meet a requirement.
 
-    ``needs`` are the mechanisms for which the requirement holds. UNDETECTED is treated like NONE.
+    ``needs`` is the key "needs" of the requirement: names of mechanisms, NONE or ANY. UNDETECTED is
+    treated like NONE.
     """
     return ANY in needs or (NONE if mechanism == UNDETECTED else mechanism) in needs
 
@@ -135,14 +143,14 @@ def promised(needs: Collection[str], mechanism: str) -> bool:
 def tested(mechanism: str, *, negative: bool) -> str:
     """Return the mechanism whose requirements are tested on a kernel with ``mechanism``.
 
-    An unpatched kernel that is no ``negative`` control is tested as if none had been detected: the
-    tests that it has to fail are left out.
+    An unpatched kernel (NONE) that is not to serve as the ``negative`` control is tested like one
+    in which no mechanism was detected (UNDETECTED): the tests that it has to fail are left out.
     """
     return UNDETECTED if mechanism == NONE and not negative else mechanism
 
 
 def testable(first: str | None, release: str | None) -> bool:
-    """Return whether the kernel version ``release`` belongs to the release line ``first`` or later.
+    """Return whether the kernel version ``release`` has the release line ``first`` or a later one.
 
     Returns True if either is None.
     """
@@ -155,9 +163,9 @@ def applies(needs: Collection[str], mechanism: str, first: str | None, release: 
     """Return whether the tests of a requirement run on a kernel of ``release`` with ``mechanism``.
 
     ``needs`` and ``first`` are the keys "needs" and "from" of the requirement. The tests run if the
-    kernel has to meet the requirement (`promised`), and its release is ``first`` or later. On the
-    negative control (NONE) the tests of all requirements run; those that only a mechanism promises
-    have to fail.
+    kernel has to meet the requirement (`promised`), and its release line is ``first`` or later. On
+    the negative control (NONE) the tests also run if the kernel does not have to meet the
+    requirement; they then have to fail.
     """
     included = mechanism == NONE or promised(needs, mechanism)
     return included and testable(first, release)

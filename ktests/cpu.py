@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Select the CPUs on which AML runs, and thereby the CPUs on which Notify handlers run.
 
-Since Linux 6.8 acpi_os_execute() queues a handler on the CPU on which the interpreter executes the
-Notify operator. Before Linux 6.8 handlers run on CPU 0 (drivers/acpi/osl.c).
+Since Linux 6.8 acpi_os_execute() (drivers/acpi/osl.c) queues a Notify handler on the CPU on which
+the AML interpreter executes the Notify operator. Before Linux 6.8 all handlers run on CPU 0.
 """
 
 from __future__ import annotations
@@ -19,14 +19,15 @@ from ktests.task import Task
 
 # The name of the thread that acpi_aml_create_thread() starts (drivers/acpi/acpi_dbg.c).
 INTERPRETER = "aml"
-# Long enough for some handlers to be queued, short enough for many moves in a burst.
+# The time that `moving` leaves a task on a CPU: long enough for some handlers to be queued, short
+# enough for many moves in a burst.
 STAY_SECONDS = 0.002
 
 
 def interpreter() -> int:
-    """Return the process id of the kernel thread that runs the debugger's commands.
+    """Return the process id of the kernel thread that runs the ACPI debugger's commands, and AML.
 
-    LookupError if there is none.
+    LookupError if there is none, since the debugger is not open.
     """
     for comm in Path("/proc").glob("[0-9]*/comm"):
         try:
@@ -40,7 +41,7 @@ def interpreter() -> int:
 
 @contextmanager
 def pinned(task: int, cpus: Collection[int]) -> Iterator[None]:
-    """Restrict the task with this process id to the CPUs ``cpus`` for the length of the block."""
+    """Restrict the task with the process id ``task`` to ``cpus`` for the length of the block."""
     before = os.sched_getaffinity(task)
     os.sched_setaffinity(task, cpus)
     try:
@@ -51,9 +52,9 @@ def pinned(task: int, cpus: Collection[int]) -> Iterator[None]:
 
 @contextmanager
 def moving(task: int) -> Iterator[None]:
-    """Move a task from CPU to CPU for the length of the block.
+    """Move the task with the process id ``task`` from CPU to CPU for the length of the block.
 
-    ``task`` is its process id. The handlers that it queues then run on several CPUs at once.
+    The Notify handlers that the task queues in the block run on several CPUs at once.
     """
     before = os.sched_getaffinity(task)
     stop = threading.Event()

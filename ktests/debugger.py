@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's ACPI debugger (CONFIG_ACPI_DEBUGGER_USER): runs AML methods on demand.
+"""The kernel's ACPI debugger (CONFIG_ACPI_DEBUGGER_USER), which evaluates AML methods on demand.
 
-Source: drivers/acpi/acpi_dbg.c for the file, drivers/acpi/acpica/db*.c for the commands. No
-interrupt is involved: the SCI that would start a GPE method is simulated by calling the method.
+No interrupt is involved: on a real machine an SCI would start the method that notifies a device.
+Source: drivers/acpi/acpi_dbg.c for the file, drivers/acpi/acpica/db*.c for the commands.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from uapi.closing import Closing
 
 FILE = Path("/sys/kernel/debug/acpi/acpidbg")
 PROMPT = b"- "
-# Each method of the test firmware ends by storing this string to Debug. The debugger prompts only
-# 10 ms later, to let handlers run (acpi_db_execute()). All the rest of a small test takes no longer
-# than that.
+# Each method of the test firmware ends by storing this string to Debug, and `Debugger.run` waits
+# for this output. The prompt comes only 10 ms later, to let handlers run (acpi_db_execute()), and
+# 10 ms is as long as the rest of a small test takes.
 RAN = b'"notified"\n'
-# START_SECONDS: for how long _open() starts the debugger's thread again if it does not prompt.
-# PROMPT_SECONDS: the time in which a started thread has to prompt.
+# START_SECONDS: the time after which Debugger._open() gives up.
+# PROMPT_SECONDS: the time in which the debugger's thread has to prompt after one opening.
 START_SECONDS = 20.0
 PROMPT_SECONDS = 2.0
 FAILURE = re.compile(r"AE_[A-Z_]+|Could not|Unknown|Invalid", re.ASCII)
 
 
 class DebuggerError(RuntimeError):
-    """The debugger failed to run a command. The text is the command and the debugger's answer."""
+    """The debugger does not prompt, its thread has ended, or its output reports a failure."""
 
 
 class Debugger(Closing):
-    """The open debugger. A context manager. The kernel lets only one process open it at a time."""
+    """The open debugger. A context manager. The kernel lets it be opened only once at a time."""
 
     def __init__(self) -> None:
         self._prompted = True
@@ -47,7 +47,7 @@ class Debugger(Closing):
 
     @contextmanager
     def released(self) -> Iterator[None]:
-        """Close the debugger for the length of the block, and open it again at its end."""
+        """Close the debugger until the end of the block, so that another process can open it."""
         self.close()
         try:
             yield
@@ -55,10 +55,11 @@ class Debugger(Closing):
             self._open()
 
     def run(self, command: str) -> str:
-        """Run one command and return its output. DebuggerError if the output reports a failure.
+        """Run one debugger command and return its output, without the prompt.
 
         If the command evaluates a method of the test firmware, this returns when the method has
         stored its last string (`RAN`). The output that follows is discarded by the next command.
+        DebuggerError if the output reports a failure, or if the debugger's thread ends.
         """
         if not self._prompted:
             self._answer()
@@ -69,17 +70,18 @@ class Debugger(Closing):
         return answer
 
     def evaluate(self, method: str, *arguments: int) -> str:
-        """Evaluate a control method with integer arguments. Returns the debugger's output.
+        """Evaluate a control method with integer arguments. Returns the output as `run` does.
 
-        Returns when the method has ended. Notify handlers may still be queued.
+        ``method`` is the name of a method in the root of the namespace, without the backslash.
+        Notify handlers may still be queued when the method has ended.
         """
         return self.run(" ".join(["evaluate", f"\\{method}", *map(hex, arguments)]))
 
     def _open(self) -> None:
-        """Open the file, and again until the debugger's thread prompts.
+        """Open `FILE`; close and open it again until the debugger's thread prompts.
 
-        acpi_aml_open() starts the thread before it marks the file as open. If the thread runs
-        earlier, it finds the file closed, and ends or loses its prompt. DebuggerError after
+        acpi_aml_open() starts the thread before it marks the file as open. A thread that runs
+        before the mark finds the file closed, and ends or loses its prompt. DebuggerError after
         `START_SECONDS`.
         """
         end = time.monotonic() + START_SECONDS
@@ -101,7 +103,7 @@ class Debugger(Closing):
         return True
 
     def _answer(self, *enough: bytes) -> str:
-        """Read up to the prompt, or up to one of ``enough`` if that comes first.
+        """Read up to the prompt, or until the output ends with one of ``enough``.
 
         Returns the output without the prompt. DebuggerError if the debugger's thread ends.
         """

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Detect the mechanism of the running kernel by the uAPI that a VMM sees.
 
-Each mechanism's record (`ktests.mechanisms`) has a sign: a function that looks for the mechanism,
-and the text that it returns if the kernel has the mechanism. The functions run in the order of
-their rank; those that do least to the machine come first.
+Each mechanism's record (`ktests.mechanisms`) has a `Sign`: a function that looks for the mechanism,
+and the text that it returns if the kernel has the mechanism. The functions are called in the order
+of their rank, so that those that have the least effect on the machine come first.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Detection:
     """The result of the detection.
 
     ``mechanism`` is the name of a mechanism, `UNDETECTED` or `UNKNOWN`. ``how`` describes the signs
-    that were found.
+    that were found, or says of each sign that it was not found.
     """
 
     mechanism: str
@@ -34,17 +34,18 @@ class Detection:
 
 
 def signs() -> dict[str, Sign]:
-    """Return the signs of all mechanisms in the order in which they are looked for."""
+    """Return the signs of all mechanisms by name, in the order in which they are looked for."""
     by_name = {name: record.sign for name, record in mechanisms.RECORDS.items()}
     return dict(sorted(by_name.items(), key=lambda item: (item[1].rank, item[0])))
 
 
 def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -> Detection:
-    """Look for the signs of all mechanisms on ``site``, and return the detected mechanism.
+    """Look for the signs of the mechanisms on ``site``, and return the detected mechanism.
 
-    ``declared`` is the mechanism that the host declares, or `UNDETECTED`. If one is declared, stop
-    as soon as no further sign can contradict it: looking for a sign may crash a broken kernel, and
-    a crash in a test is reported better.
+    ``table`` has the signs to look for, by default those of `signs`. ``declared`` is the mechanism
+    that the host declares, or `UNDETECTED`. If one is declared, stop as soon as no further sign can
+    contradict it: looking for a sign may crash a broken kernel, and a crash during a test is
+    reported with the name of the test.
     """
     table = signs() if table is None else table
     seen: dict[str, str] = {}
@@ -53,15 +54,17 @@ def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -
             break
         try:
             seen[name] = sign.look(site)
-        except (OSError, RuntimeError) as error:  # for example if a series has broken the device
+        except (OSError, RuntimeError) as error:  # a series may have broken the device
             seen[name] = f"the look for {name} fails: {error}"
     return conclude(seen, table)
 
 
 def conclude(seen: Mapping[str, str], table: Mapping[str, Sign] | None = None) -> Detection:
-    """Return the mechanism that follows from the results of all calls of `Sign.look`. Does no I/O.
+    """Return the mechanism that follows from the results of `Sign.look`. Does no I/O.
 
-    ``seen`` maps the name of each mechanism to that result.
+    ``seen`` maps the names of mechanisms to these results. If all are "", no mechanism was
+    detected. If one alone is not "", and is the text that its sign expects, the kernel has this
+    mechanism. Otherwise the mechanism is unknown.
     """
     table = signs() if table is None else table
     looked = [name for name in table if name in seen]
@@ -75,7 +78,7 @@ def conclude(seen: Mapping[str, str], table: Mapping[str, Sign] | None = None) -
 
 
 def _settled(declared: str, seen: Mapping[str, str], table: Mapping[str, Sign]) -> bool:
-    """Return whether no further sign can show another mechanism instead of ``declared``.
+    """Return whether the signs that were not looked for yet cannot contradict ``declared``.
 
     That is so if the sign of ``declared`` was found, or if no sign was found and only the sign of
     ``declared`` is left.
@@ -87,10 +90,10 @@ def _settled(declared: str, seen: Mapping[str, str], table: Mapping[str, Sign]) 
 
 @contextmanager
 def site(machine: Mapping[str, Any]) -> Iterator[Site]:
-    """Bind the first device that has a companion to vfio-pci, and yield the site with it.
+    """Bind a device to vfio-pci, the first one with a companion, and yield a `Site` with it.
 
-    ``machine`` describes the machine; the host generates it from ktests/machine.toml. At the end of
-    the block the device is unbound and the firmware's debugger is closed.
+    ``machine`` describes the test machine; the host generates it from ktests/machine.toml. At the
+    end of the block the device is unbound, and the ACPI debugger is closed if it was opened.
     """
     name, facts = next(item for item in machine["devices"].items() if item[1]["path"])
     device = PciDevice(name, **facts)

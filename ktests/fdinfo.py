@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The state of eventfds in /proc/self/fdinfo: eventfd_show_fdinfo() in fs/eventfd.c."""
+"""Read the state of an eventfd from /proc/self/fdinfo (eventfd_show_fdinfo() in fs/eventfd.c)."""
 
 from __future__ import annotations
 
@@ -17,19 +17,20 @@ class HasFileno(Protocol):
 
 
 def counter(eventfd: HasFileno) -> int:
-    """Return the counter of an eventfd without reading from it, and without resetting it."""
+    """Return the counter of an eventfd from procfs. A read(2) would reset the counter."""
     return int(_fields(eventfd.fileno())["eventfd-count"], 16)
 
 
 def free_contexts(count: int = 128) -> frozenset[int]:
-    """Return the ``count`` lowest numbers (``eventfd-id``) that no eventfd context has.
+    """Return the ``count`` lowest ids (``eventfd-id``) that no eventfd context has.
 
-    The kernel gives each new context the lowest free number (an IDA, in 6.1 as in 7.3). A number is
-    free again when the context is freed, which is later than the file is closed if the kernel still
-    holds a reference. So the number of every context that still exists is missing in the result. If
-    the result is the same before and after an operation, the operation has leaked no context,
-    provided that it never had more than ``count`` contexts at a time. Other memory, for example an
-    object that refers to a context, may still be leaked.
+    Opens ``count`` eventfds, reads their ids and closes them. The kernel gives each new context the
+    lowest free id (an IDA, in 6.1 as in 7.3). An id is free again when the context is freed, which
+    is later than the file is closed if the kernel still holds a reference. So the id of every
+    context that still exists is missing in the result. If the result is the same before and after
+    an operation, the operation has leaked no context, provided that it never had more than
+    ``count`` contexts at a time. Other memory, for example an object that refers to a context, may
+    still be leaked.
     """
     with ExitStack() as stack:
         files = []

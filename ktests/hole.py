@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Memory in front of a page at which the kernel finds none."""
+"""Memory that ends at a page boundary, in front of a page that the kernel cannot access."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from contextlib import contextmanager
 
 @contextmanager
 def before_a_hole(text: bytes) -> Iterator[memoryview]:
-    """Yield a view of memory that starts with ``text`` and continues in an unreadable page.
+    """Yield a view of ``text`` in memory that is followed by a page without memory.
 
-    The page after ``text`` lies beyond the end of the mapped file, so that the kernel gets EFAULT
-    when it reads from there.
+    The page directly after ``text`` is mapped, but lies beyond the end of the mapped file, so that
+    a system call that reads or writes there fails with EFAULT. The page is part of the view.
     """
     page = mmap.PAGESIZE
     file = os.memfd_create("cut off")

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A context manager that plugs a device into the hot-plug port."""
+"""Plug a device into the hot-plug port of the test machine."""
 
 from __future__ import annotations
 
@@ -12,16 +12,18 @@ from ktests.pci import PciDevice, Port
 
 @contextmanager
 def plugged(host: Channel, port: Port) -> Iterator[PciDevice]:
-    """Have the host plug in a device, and yield the device.
+    """Have the host plug a device into ``port``, and yield the device.
 
-    At the end of the block the host pulls the device, unless it is already gone.
+    At the end of the block the host pulls the device, unless it is already gone. TimeoutError if
+    the kernel does not find the device, or does not remove it (`Port`).
     """
     host.request("plug")
     try:
         yield port.wait()
     finally:
         if port.plugged is not None:
-            # QEMU refuses a second request while the kernel has not released the device yet.
+            # QEMU refuses the request if the block has already made one, and the kernel has not
+            # released the device yet.
             with suppress(RuntimeError):
                 host.request("unplug")
             port.wait_empty()

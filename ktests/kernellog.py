@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The messages that the kernel logs from a given moment on.
+"""Read the messages that the kernel logs from a given moment on.
 
-Source: Documentation/ABI/testing/dev-kmsg. A read(2) returns one record,
-``prio,number,time,flags;text``.
+A read(2) of /dev/kmsg returns one record, ``prio,number,time,flags;text``, and further lines that
+are ignored. Source: Documentation/ABI/testing/dev-kmsg.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ RECORD_SIZE = 1 << 13
 
 
 class KernelLog:
-    """The messages that the kernel logs after the object was created. A context manager."""
+    """The messages that the kernel logs after this object was created. A context manager."""
 
     def __init__(self, path: Path = FILE) -> None:
         self._file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -30,7 +30,7 @@ class KernelLog:
         os.close(self._file)
 
     def said(self, text: str) -> list[str]:
-        """Return the messages that contain ``text``, of those logged since the last call.
+        """Return the messages that contain ``text``, of those that were logged since the last call.
 
         The first call covers the messages since the object was created. Each call consumes all
         messages, also those without ``text``. BrokenPipeError if the kernel has overwritten
@@ -42,7 +42,7 @@ class KernelLog:
         messages = []
         with suppress(BlockingIOError):
             while True:
-                # BrokenPipeError, if messages were overwritten, is not caught: the list would have
+                # BrokenPipeError (messages were overwritten) is not caught: the result would have
                 # a gap.
                 record = os.read(self._file, RECORD_SIZE).decode("utf-8", "replace")
                 messages.append(record.split("\n", 1)[0].partition(";")[2])

@@ -16,9 +16,10 @@ Say = Callable[[], None]
 
 
 class KillableChild:
-    """A forked child process that calls ``life``. A context manager.
+    """A forked child process that calls ``life``. A context manager, which kills it at its end.
 
-    ``life`` gets a function as its argument, and calls it to report that it has reached a step.
+    ``life`` gets a function as its argument, and calls this function to report that it has reached
+    a step. When ``life`` returns or raises, the child ends.
     """
 
     def __init__(self, life: Callable[[Say], None]) -> None:
@@ -38,8 +39,8 @@ class KillableChild:
     def wait(self) -> None:
         """Wait until the child reports its next step.
 
-        AssertionError, with the child's exception if there is one, if the child dies instead or
-        reports nothing within `SECONDS`.
+        AssertionError if the child ends instead, with the text of its exception if it raised one,
+        or if the child reports nothing within `SECONDS`.
         """
         assert select.select([self.heard], [], [], SECONDS)[0], "the child does not get that far"
         word = os.read(self.heard, 1)
@@ -48,7 +49,7 @@ class KillableChild:
     def kill(self) -> None:
         """Kill the child and wait until it has ended and its files are closed.
 
-        A second call does nothing.
+        AssertionError if it has not ended within `SECONDS`. A second call does nothing.
         """
         if not self._process:
             return
@@ -69,7 +70,8 @@ def _live(life: Callable[[Say], None], write_end: int) -> None:
     except BaseException as error:  # wait() reports it in the parent
         _say(write_end, f"{type(error).__name__}: {error}".encode())
     finally:
-        # os._exit() skips the clean-up of the parent's fixtures and of pytest.
+        # os._exit(), unlike an exception, skips the clean-up of pytest and of the test's fixtures,
+        # which is the parent's.
         os._exit(1)
 
 

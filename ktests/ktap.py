@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Parse the output of a kernel selftest (Documentation/dev-tools/ktap.rst, TAP 13 of kselftest.h).
+"""Parse the output of a kernel selftest: KTAP (Documentation/dev-tools/ktap.rst), or TAP 13.
 
     1..4
     #  RUN           fixture.variant.test ...
@@ -12,9 +12,9 @@
       ok 1 a test within the next
     ok 4 - around
 
-Directives are read in upper and lower case, as TAP defines them. A test is bad if one of its nested
-tests is bad, whatever its own line says. All other lines are output of the test, and belong to the
-result that follows them.
+The case of a directive does not matter, as TAP defines it. A test is bad if one of the tests nested
+in it is bad, whatever its own result line says. All lines that are no plan, result or version line
+are output of the test whose result line follows them.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ RESULT = re.compile(r"(?P<indent> *)(?P<ok>ok|not ok) (?P<number>\d+)(?![^ ])(?P
 BAIL_OUT = re.compile(r" *Bail out!", re.IGNORECASE)
 
 # ksft_test_result_code() writes two spaces between "#" and a text that is no directive. Such a text
-# may begin with "error".
+# may begin with "error", so that ERROR and TIMEOUT count only after a single space.
 DIRECTIVE = re.compile(
     r"(?:^|\s)#(?:\s*(?P<word>SKIP|TODO|XFAIL|XPASS)| (?P<fault>TIMEOUT|ERROR))\b:?(?P<why>.*)",
     re.IGNORECASE,
@@ -40,12 +40,12 @@ NO_SUCCESS = ("XPASS", "TIMEOUT", "ERROR")
 
 @dataclass(frozen=True)
 class Case:
-    """One result line.
+    """One result line ("ok" or "not ok").
 
-    ``name`` is the description of the result. If the line has no description, ``name`` is ``why``;
-    if ``why`` is empty too, it is "test" and the number. ``directive`` is "SKIP", "TODO" or another
-    word that ``DIRECTIVE`` matches, in upper case, or ""; ``why`` is the text after it. ``lines``
-    are the test's output before the result. ``flaws`` describe the faults in the tests that are
+    ``name`` is the description in the line. If the line has no description, ``name`` is ``why``; if
+    ``why`` is empty too, it is "test" and the number. ``directive`` is "SKIP", "TODO" or another
+    word that `DIRECTIVE` matches, in upper case, or ""; ``why`` is the text after it. ``lines`` are
+    the test's output before the result line. ``flaws`` describe the faults in the tests that are
     nested in this one.
     """
 
@@ -63,24 +63,28 @@ class Case:
 
     @property
     def bad(self) -> bool:
-        """True if the result is a failure. An unexpected success counts as a failure."""
+        """True if the result is a failure: "not ok" that is neither skipped nor expected to fail.
+
+        A fault in a nested test and the directives XPASS, TIMEOUT and ERROR are failures too.
+        """
         if self.flaws or self.directive in NO_SUCCESS:
             return True
         return not (self.ok or self.skipped or self.directive in EXPECTED_TO_FAIL)
 
     @property
     def passed(self) -> bool:
-        """True if the test ran and succeeded. Skips and expected failures do not count."""
+        """True if the result is "ok" without a directive, and no nested test has a fault."""
         return self.ok and not self.directive and not self.bad
 
 
 @dataclass(frozen=True)
 class SelftestReport:
-    """All results of a selftest.
+    """All results of one selftest program.
 
-    ``planned`` is the number of tests in the plan, None if no plan was printed. ``rest`` are the
-    lines after the last result. ``flaws`` describe faults of the output as a whole: a plan that
-    differs from the number of results, a missing number, a bail-out.
+    ``planned`` is the number of tests in the plan, None if no plan was printed. ``cases`` are the
+    results that are not nested in another one. ``rest`` are the lines after the last result.
+    ``flaws`` describe faults of the output as a whole: a plan that differs from the number of
+    results, a missing number, a bail-out.
     """
 
     planned: int | None
@@ -90,7 +94,7 @@ class SelftestReport:
 
     @property
     def failed(self) -> list[Case]:
-        """The cases that are bad."""
+        """The cases whose result is a failure (`Case.bad`)."""
         return [case for case in self.cases if case.bad]
 
     @property
@@ -100,9 +104,10 @@ class SelftestReport:
 
     @property
     def complaint(self) -> str:
-        """The reasons why the selftest did not succeed, in lines; "" if it succeeded.
+        """The reasons why the selftest did not succeed, one in a line; "" if it succeeded.
 
-        It succeeded if it printed a plan and kept it, no case is bad, and at least one case passed.
+        It succeeded if it printed a plan and kept to it, no case is bad, and at least one case
+        passed. The output of a bad case stands before its reason.
         """
         lines: list[str] = []
         for case in self.failed:
@@ -119,8 +124,9 @@ class SelftestReport:
 class _Level:
     """The results at one level of indentation that were read so far.
 
-    ``lines`` is the output since the last result. ``inner`` are the cases that are nested in the
-    next result, and ``nested`` describes their faults.
+    ``indent`` is the number of spaces before them. ``planned``, ``cases`` and ``flaws`` are as in
+    `SelftestReport`. ``lines`` is the output since the last result. ``inner`` are the cases that
+    are nested in the next result, and ``nested`` describes their faults.
     """
 
     indent: int
@@ -151,7 +157,7 @@ class _Level:
         self.lines, self.nested, self.inner = [], [], []
 
     def close(self) -> list[str]:
-        """Return the faults of this level as a whole, without those of its cases."""
+        """Return the faults of this level, which is complete, without the faults of its cases."""
         flaws = [*self.flaws, *self.nested]
         if self.planned is not None and self.planned != len(self.cases):
             flaws.append(f"{self.planned} planned, {len(self.cases)} reported")
@@ -159,7 +165,7 @@ class _Level:
 
 
 def parse(text: str) -> SelftestReport:
-    """Parse the output of one selftest."""
+    """Parse the whole output of one selftest program. Faults in the output are in the report."""
     levels = [_Level(0)]
     for line in text.splitlines():
         if match := RESULT.match(line):
@@ -178,10 +184,11 @@ def parse(text: str) -> SelftestReport:
 
 
 def _level(levels: list[_Level], indent: int) -> _Level:
-    """Return the level with the indentation ``indent``, which is then the last of ``levels``.
+    """Return the level with the indentation ``indent``, and make it the last of ``levels``.
 
-    Levels that are indented further end, and their cases become nested in the next result of the
-    level around them. If there is no level with this indentation, it is added.
+    ``levels`` are the open levels, from the outermost to the innermost. Levels that are indented
+    further than ``indent`` are closed: their cases become nested in the next result of the level
+    around them. If no level has this indentation, a new one is added.
     """
     while levels[-1].indent > indent:
         inner = levels.pop()
@@ -200,9 +207,10 @@ def _level(levels: list[_Level], indent: int) -> _Level:
 
 
 def _description(rest: str) -> tuple[str, str, str]:
-    """Split ``rest``, the text after a result's number; return name, directive and its reason.
+    """Split ``rest``, the text after the number in a result line.
 
-    Each of them is "" if it is missing.
+    Returns the name of the test, the directive in upper case, and the text after the directive;
+    each is "" if it is missing.
     """
     match = DIRECTIVE.search(rest)
     name = rest[: match.start()] if match else rest

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Finders for modules that pytest imports, but that a run for the host uses late or never."""
+"""Import finders for modules that pytest imports, but a run for the host uses late or never."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ from typing import Any
 
 
 class Later:
-    """A finder for sys.meta_path: a module of NAMES is loaded when it is first used."""
+    """A finder for sys.meta_path that loads the modules NAMES only when they are first used."""
 
     NAMES = frozenset({"bdb", "importlib.metadata", "ipaddress", "platform", "uuid"})
 
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Find a module of NAMES as Python does, with a loader that defers its execution.
+        """Return the spec of a module of NAMES with a loader that defers the module's execution.
 
-        Returns None for any other module.
+        The spec is that of the other finders. Returns None for any other module.
         """
         if name not in self.NAMES:
             return None
@@ -33,11 +33,11 @@ class Later:
 
 
 class Never:
-    """A finder for sys.meta_path that replaces the modules of NAMES and their submodules by stubs.
+    """A finder for sys.meta_path that replaces the modules NAMES and their submodules by stubs.
 
-    Every name that is imported from a stub is an empty class. NAMES are the plugins of pytest that
+    Every name that is imported from a stub is an empty class. NAMES are plugins of pytest that
     `ktests.session` switches off, and modules that only these plugins and the report on a terminal
-    use. They take a fifth of the time of importing pytest.
+    use. Importing them takes a fifth of the time of importing pytest.
     """
 
     NAMES = frozenset(
@@ -51,17 +51,17 @@ class Never:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return a stub for a module of NAMES or below it, and None for any other module."""
+        """Return the spec of a stub for a module of NAMES or a submodule; None for any other."""
         if name not in self.NAMES and name.partition(".")[0] not in self.NAMES:
             return None
         loader: Any = self
         return ModuleSpec(name, loader, is_package=True)
 
     def create_module(self, spec: ModuleSpec) -> None:
-        """Return None: Python creates the module."""
+        """Return None, which has Python create the module object itself."""
 
     def exec_module(self, module: ModuleType) -> None:
-        """Make ``module`` return a new empty class for each name that is read from it.
+        """Make ``module`` a stub: it returns a new empty class for each name that is read from it.
 
         Reading a name that starts with two underscores raises AttributeError.
         """

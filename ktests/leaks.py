@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Leaked memory of the kernel, for kernels with CONFIG_DEBUG_KMEMLEAK.
+"""Find leaked memory of a kernel with CONFIG_DEBUG_KMEMLEAK.
 
 Source: Documentation/dev-tools/kmemleak.rst, mm/kmemleak.c.
 """
@@ -19,10 +19,10 @@ SCANS = 2
 
 
 def look(kmemleak: Path = KMEMLEAK, *, kmsg: Path = KMSG, age: float = AGE_SECONDS) -> None:
-    """Have the kernel scan for leaks `SCANS` times, each after a pause of ``age`` seconds.
+    """Have the kernel scan for leaks `SCANS` times, each time after a pause of ``age`` seconds.
 
-    The kernel reports the number of leaks in its log. This function adds their details to the log.
-    Does nothing if the kernel has no kmemleak.
+    The kernel only logs the number of leaks. Therefore this function copies the details from the
+    file ``kmemleak`` to the log, by the file ``kmsg``. Does nothing if the kernel has no kmemleak.
     """
     if not kmemleak.exists():
         return

@@ -1,7 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Functions of the C library that Python 3.11 does not offer, called through ctypes.
+"""Functions of the C library, called through ctypes.
 
-A forked child under a seccomp filter calls them. ctypes, unlike cffi, parses, compiles and loads
+Python 3.11 does not offer prctl, syscall and unshare. Its own read and poll allocate memory, which
+may take further system calls; these functions write to memory that the caller has allocated. A
+forked child under a seccomp filter can call them: ctypes, unlike cffi, parses, compiles and loads
 nothing at the time of a call.
 """
 
@@ -26,9 +28,10 @@ _LIBC = ctypes.CDLL(None, use_errno=True)
 
 
 def _function(name: str, *arguments: Any, result: Any = ctypes.c_int) -> Any:
-    """Return the C function as a Python function that raises OSError if C returns -1.
+    """Return the function ``name`` of the C library as a Python function.
 
-    ``arguments`` and ``result`` are ctypes types.
+    ``arguments`` and ``result`` are the ctypes types of its parameters and its result. The Python
+    function raises OSError with errno if the C function returns -1.
     """
 
     def check(value: Any, _: object, __: object) -> Any:

@@ -1,13 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Write the bundle of an image (`ktests.bundle`). A program that the host runs, not the guest.
+"""Write the bundle (`ktests.bundle`) of one of the guest's images. The host runs this program.
 
     make_bundles.py runtime ROOT SEEN_AS PROJECT SITE
     make_bundles.py suite ROOT SEEN_AS OPTION...
 
-ROOT is the folder that becomes the image, SEEN_AS its path in the guest. ``runtime``, run by the
-image's interpreter, imports the suite's dependencies from SITE, its site-packages. ``suite``, run
-by the harness's interpreter, has pytest collect the suite with OPTIONs, which also stores the byte
-code of the test modules; the modules that they import are bundled. Exits with pytest's status.
+ROOT is the folder from which the image is made, SEEN_AS its path in the guest.
+
+``runtime`` writes the bundle of the runtime image, whose interpreter has to run it. It imports the
+suite's dependencies from SITE, the image's site-packages; PROJECT is the folder that contains
+ktests. ``suite`` writes the bundle of the suite's image. It has pytest collect the suite with the
+OPTIONs, which also stores the byte code of the test modules, and bundles the modules that they
+import. Its exit status is pytest's.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from importlib import import_module
 def runtime(root: str, seen_as: str, project: str, site: str) -> int:
     """Bundle the dependencies of the suite and the modules of the standard library that they use.
 
-    Returns 0.
+    The parameters are the arguments of the program. Returns the exit status 0.
     """
     sys.path[:0] = [project, site]
     plugins = (f"_pytest.{name}" for name in import_module("_pytest.config").default_plugins)
@@ -32,7 +35,11 @@ def runtime(root: str, seen_as: str, project: str, site: str) -> int:
 
 
 def suite(root: str, seen_as: str, *options: str) -> int:
-    """Collect the suite and bundle its other modules. Returns pytest's exit status."""
+    """Have pytest collect the suite, and bundle the modules that the test modules import.
+
+    The parameters are the arguments of the program. Returns pytest's exit status; if it is not 0,
+    no bundle is written.
+    """
     import pytest
 
     status = pytest.main([*options, "--rootdir", root, f"{root}/ktests"])

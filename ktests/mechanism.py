@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The interface of a mechanism's record, `Mechanism`.
 
-A record defines how a VMM uses the mechanism, and the sign by which the suite recognizes a kernel
-that has the mechanism. Each module of `ktests.mechanisms` holds one record. A test that takes the
-fixture ``mechanism`` calls the methods of the record, so that the same test runs for every
-mechanism.
+A mechanism is a way in which notification values reach user space. Its record defines how a VMM
+uses the mechanism, and the sign by which the suite recognizes a kernel that has it. Each module of
+`ktests.mechanisms` holds one record. A test with the fixture ``mechanism`` gets the record and
+calls its methods, so that the same test runs for every mechanism.
 """
 
 from __future__ import annotations
@@ -25,9 +25,10 @@ from uapi.closing import Closing
 
 @dataclass(frozen=True)
 class Site:
-    """The part of the machine in which `Sign.look` looks for a sign.
+    """The part of the test machine that `Sign.look` examines.
 
-    ``device`` has an ACPI companion and is bound to vfio-pci. ``firmware`` opens the test firmware.
+    ``device`` has an ACPI companion and is bound to vfio-pci. ``firmware`` opens the ACPI debugger
+    and returns the test firmware.
     """
 
     device: PciDevice
@@ -41,7 +42,7 @@ class Sign:
     ``look`` returns ``text`` if the kernel has the mechanism, and "" if the kernel does not have
     it. Any other result describes a uAPI that no known mechanism has. ``absent`` is the sentence
     that reports that the kernel does not have the mechanism. Signs are looked for in ascending
-    order of ``rank``: 0 if ``look`` only queries the device's descriptor, 1 if ``look`` has the
+    order of ``rank``: 0 if ``look`` only uses the device's descriptor, 1 if ``look`` has the
     firmware notify the device.
     """
 
@@ -55,8 +56,8 @@ class Sign:
 class Heard:
     """A notification that reached a process.
 
-    ``source`` is the BDF of the notified device, or for another event its ACPI device class.
-    ``value`` is the notification value.
+    ``source`` is the BDF of the notified VFIO device. For an acpi_event event of any other device
+    it is the event's device class. ``value`` is the notification value.
     """
 
     source: str
@@ -70,25 +71,26 @@ class Vmm(Closing, ABC):
 
     @abstractmethod
     def fileno(self) -> int:
-        """Return the descriptor that the VMM polls."""
+        """Return the descriptor from which the VMM reads notifications."""
 
     @abstractmethod
     def values(self) -> list[int]:
-        """Return the notification values of the device that arrived since the last call.
+        """Return the device's notification values since the last call, in the order of arrival.
 
-        AssertionError if the mechanism lost a notification.
+        Waits first until all queued Notify handlers have run. AssertionError if the mechanism lost
+        a notification.
         """
 
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
         """Return a context manager for each way to deregister while the device stays open.
 
-        Its begin deregisters the VMM, and its end registers the VMM again.
+        The context manager deregisters the VMM at its begin, and registers it again at its end.
         """
         return ()
 
 
 class Mechanism(ABC):
-    """The record of a mechanism: all that the tests and the detection need from it."""
+    """The record of a mechanism: all facts and functions that tests and detection need of it."""
 
     sign: ClassVar[Sign]
 
@@ -103,7 +105,7 @@ class Mechanism(ABC):
 
     @property
     def name(self) -> str:
-        """The name of the mechanism in the tables: the name of the module that holds the record."""
+        """The mechanism's name, as in "needs" of a requirement: that of the record's module."""
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
@@ -115,34 +117,36 @@ class Mechanism(ABC):
         *,
         open_method: str | None = None,
     ) -> Vmm:
-        """Start a VMM on a device that is bound to vfio-pci, and return it.
+        """Start a VMM on ``device``, which has to be bound to vfio-pci, and return it.
 
         ``family`` is the acpi_event family, if the caller has already resolved it. ``open_method``
         selects how the device is opened: "cdev", "group", or None for either. A mechanism that does
-        not open the device ignores it. UapiError if the kernel does not have the mechanism.
+        not open the device ignores it. UapiError if the VMM opens the device, and the kernel does
+        not have the mechanism or the device has no companion.
         """
 
     @abstractmethod
     def burst_source(
         self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
     ) -> BurstSource:
-        """Open a burst source on a device that is bound to vfio-pci, and return it.
+        """Open a burst source on ``device``, which has to be bound to vfio-pci, and return it.
 
-        ``buffer`` is the size of the receive buffer in bytes, if the mechanism uses a socket.
+        ``buffer`` is the size of the receive buffer in bytes, for a mechanism that uses a socket;
+        None for the kernel's default. Other mechanisms ignore it.
         """
 
     @abstractmethod
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
-        """Return the arguments that make ``python -m uapi listen`` listen to ``devices``."""
+        """Return the arguments of ``python -m uapi listen`` that make it listen to ``devices``."""
 
     @abstractmethod
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Return the function that registers a confined VMM for notifications.
+        """Return a function for the parameter ``register`` of `ConfinedProcess`.
 
-        A `ConfinedProcess` calls the returned function in the confined process, and then reads from
-        the source that this function returns. ``fd`` is the descriptor of the VMM's open device,
-        which the process inherits. ``family`` is the acpi_event family. Each mechanism uses only
-        one of these two arguments.
+        The confined process calls this function to register for the notifications of a device, and
+        then reads from the source that the function returns. ``fd`` is the descriptor of the open
+        device, which the process inherits. ``family`` is the acpi_event family. Each mechanism uses
+        only one of ``fd`` and ``family``.
         """
 
     @abstractmethod
@@ -151,13 +155,15 @@ class Mechanism(ABC):
     ) -> list[bytes]:
         """Wait until the confined process has received every message that was sent to it.
 
-        Returns the messages from index ``since`` on.
+        Returns its messages from index ``since`` on. ``device`` is the VMM's device, open also in
+        this process; a mechanism may cause a loopback on it to mark the end of the messages. The
+        caller has to wait first until the Notify handlers have run.
         """
 
     @abstractmethod
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode the messages that the VMM of the device ``bdf`` received.
+        """Decode ``messages``, which the VMM of the device ``bdf`` has received.
 
-        Loopbacks, which only mark the end of the messages, are left out. AssertionError if the
-        mechanism reports a lost notification.
+        Loopbacks, which only mark the end of the messages, are left out. AssertionError if a
+        message itself reports lost notifications; gaps in sequence numbers are not examined.
         """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Send notifications in an order that is certain."""
+"""Send notifications so that they are handled in the order in which they are sent."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from ktests.pci import PciDevice
 
 
 def one_by_one(firmware: Firmware, device: PciDevice, values: Iterable[int]) -> None:
-    """Send the notifications ``values`` to the device; each is handled before the next is sent.
+    """Have firmware notify ``device`` of each of ``values``, in this order.
 
-    Otherwise handlers could run on several CPUs and change the order.
+    Before it sends the next notification, wait until the handler of the previous one has run.
+    Otherwise handlers could run on several CPUs at once and change the order.
     """
     for value in values:
         firmware.notify(device.method, value)

@@ -21,9 +21,10 @@ BIND_SECONDS = 5.0
 class PciDevice:
     """A PCI function of the test machine.
 
-    ``path`` is the path of the companion in the ACPI namespace according to the machine's table, ""
-    if only some versions of QEMU have one, or none has. ``method`` is the test firmware's method
-    that notifies the device. ``bare`` is True if no version of QEMU has an ACPI object for it.
+    ``path`` is the path of its companion in the ACPI namespace according to ktests/machine.toml; ""
+    if the DSDT of some or of all versions of QEMU has no object for it. ``method`` is the name of
+    the test firmware's method that notifies the device, "" if ``path`` is "". ``bare`` is True if
+    no version of QEMU has an object for it.
     """
 
     name: str
@@ -39,7 +40,7 @@ class PciDevice:
 
     @property
     def companion(self) -> str:
-        """The ACPI path of the companion that the kernel has found, "" for none."""
+        """The ACPI path of the companion that the kernel has found, with padding; "" for none."""
         node = self.folder / "firmware_node" / "path"
         return node.read_text().strip() if node.exists() else ""
 
@@ -51,7 +52,7 @@ class PciDevice:
 
     @property
     def upstream(self) -> Path:
-        """The folder in sysfs of the bridge or host bridge above the device."""
+        """The folder in sysfs of the bridge above the device: a port, or the host bridge."""
         return self.folder.resolve().parent
 
     @property
@@ -80,16 +81,16 @@ class PciDevice:
     def forgo_reset(self) -> None:
         """Disable the device's reset methods, so that opening the device does not reset it.
 
-        Only one of the machine's devices can be reset: it is behind a port of its own, and is
-        reset by resetting the bus. That takes 0.2 s under emulation (pci_reset_secondary_bus(),
-        drivers/pci/pci.c). vfio-pci still resets the bus when the device is closed.
+        Of the test machine's devices only one that is alone behind a port can be reset, by a reset
+        of the bus. That takes 0.2 s under emulation (pci_reset_secondary_bus(), drivers/pci/pci.c).
+        vfio-pci still resets the bus when the device is closed.
         """
         path = self.folder / "reset_method"
         if path.exists():
             path.write_text("\n")
 
     def unbind(self) -> None:
-        """Unbind the device from its driver, if it is bound to one."""
+        """Unbind the device from its driver, if it is bound to one. Waits until that is done."""
         if self.driver:
             (self.folder / "driver" / "unbind").write_text(self.bdf)
 
@@ -98,7 +99,8 @@ class PciDevice:
 class Port:
     """A hot-plug port.
 
-    ``bdf`` is the port's own BDF. ``path`` is the ACPI path of the companion of a device in it.
+    ``bdf`` is the port's own BDF. ``path`` is the ACPI path of the companion of any device that is
+    plugged into it.
     """
 
     bdf: str
@@ -106,7 +108,7 @@ class Port:
 
     @property
     def plugged(self) -> PciDevice | None:
-        """The device that the kernel has found in the port, None if there is none."""
+        """The device that the kernel has found in the port; None if it has found none."""
         for folder in (BUS / "devices" / self.bdf).glob("0000:*"):
             device = PciDevice("plugged", folder.name, self.path, method="")
             # The kernel creates the folder before its files.
@@ -128,7 +130,7 @@ class Port:
         raise TimeoutError(f"no device in port {self.bdf} after {seconds:g} s")
 
     def wait_empty(self, seconds: float = 10.0) -> None:
-        """Wait until the kernel has removed the device; TimeoutError after ``seconds``."""
+        """Wait until the kernel has no device in the port; TimeoutError after ``seconds``."""
         end = time.monotonic() + seconds
         while self.plugged is not None:
             if time.monotonic() > end:

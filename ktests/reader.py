@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Threads that read a descriptor while notifications come, and keep what they read."""
+"""Threads that read a descriptor while notifications arrive, and keep the bytes."""
 
 from __future__ import annotations
 
@@ -15,17 +15,18 @@ from typing import Self
 from ktests.task import SECONDS, Task
 
 READ_SIZE = 1 << 12
-# A thread checks after at most this time whether it has to stop.
+# The longest time that a thread waits for data before it checks whether it has to stop.
 LOOK_SECONDS = 0.005
 
 
 class Reader:
     """Threads that read the descriptor ``file``. A context manager.
 
-    ``threads`` threads read as fast as they can, or pause for ``pause`` seconds after each read(2).
-    They run on the CPUs ``cpus``, or on any CPU if it is empty. They start at the begin of the
-    ``with`` block, and end at its end or at `stop`. `taken` collects the bytes of each read(2), and
-    None for each ENOBUFS. With several threads it is only roughly in the order of reading.
+    ``threads`` is the number of threads. Each reads as fast as it can, or pauses for ``pause``
+    seconds after each read(2). They run on the CPUs ``cpus``, or on any CPU if ``cpus`` is empty.
+    They start at the begin of the ``with`` block, and end at its end or at `stop`. `taken` collects
+    the bytes of each read(2), and None for each read(2) that fails with ENOBUFS. With several
+    threads, the order of its items is only roughly that of the read(2) calls.
     """
 
     def __init__(
@@ -51,17 +52,21 @@ class Reader:
     def stop(self) -> None:
         """End the threads and wait for them. After that `taken` does not change any more.
 
-        Raises the exception of a thread that failed; AssertionError if a thread does not end.
+        Raises the exception of a thread that failed; AssertionError if a thread does not end
+        within `SECONDS`.
         """
         self._stop.set()
         while self._tasks:
             self._tasks.pop().join()
 
     def wait_idle(self) -> None:
-        """Wait until each thread has tried to read after this call, and found nothing to read."""
+        """Wait until each thread has tried to read after the begin of this call and found nothing.
+
+        AssertionError if that takes longer than `SECONDS`, or if a thread has ended.
+        """
         before = list(self._idle)
         self.wait_until(
-            # Each thread has to find nothing twice: it may have begun the first try before.
+            # Each thread has to find nothing twice: the first try may have begun before this call.
             lambda: all(now > then + 1 for now, then in zip(self._idle, before, strict=True))
         )
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The pytest plugin that reports the begin and the result of each test to the host.
+"""The pytest plugin that selects the tests, and reports their begin and result to the host.
 
 Every test names its requirement: ``@pytest.mark.requirement("REQ-EVT-01")``, on the test or on
 its module (``pytestmark``). ``@pytest.mark.limit(seconds)`` changes the time after which the
@@ -34,11 +34,12 @@ MESSAGE_SIZE = 4000
 class Job:
     """The tests to run, and the facts about kernel and machine that they need.
 
-    ``mechanism`` is the kernel's mechanism. ``machine`` describes the machine; the host generates
-    it from ktests/machine.toml. ``requirements`` is the table of requirements by id. ``expression``
-    is pytest's ``-k``. ``done`` are the ids of the tests that an earlier VM has run. ``limit`` is
-    the time limit in seconds of each test that has no limit of its own. ``release`` is the version
-    of the running kernel.
+    ``mechanism`` is the name of the kernel's mechanism, or NONE, UNDETECTED or UNKNOWN of
+    `ktests.contract`. ``machine`` describes the test machine; the host generates it from
+    ktests/machine.toml. ``expression`` is the argument of pytest's ``-k``. ``done`` are the ids of
+    the tests that an earlier VM has begun. ``requirements`` is the table of
+    ktests/requirements.toml by id. ``limit`` is the time limit in seconds of each test that has no
+    limit of its own. ``release`` is the version of the running kernel.
     """
 
     mechanism: str
@@ -51,10 +52,10 @@ class Job:
 
 
 class Recorder:
-    """The plugin.
+    """The pytest plugin. ``port`` is the channel to the host, ``kmsg`` the kernel log's file.
 
     Without a port (in a run by hand) it sends no reports, but still writes markers into the
-    kernel's log, selects the tests and provides the job.
+    kernel's log, selects the tests and provides the fixture ``job``.
     """
 
     def __init__(self, job: Job, port: Channel | None, *, kmsg: Path = KMSG) -> None:
@@ -65,7 +66,7 @@ class Recorder:
         self._began = 0.0
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Declare the markers and pass the job's expression to pytest."""
+        """Declare the marks "requirement" and "limit"; pass the job's expression to pytest."""
         config.addinivalue_line("markers", "requirement(id): the requirement that is tested")
         config.addinivalue_line("markers", "limit(seconds): hung after that many seconds")
         if self._port is not None:
@@ -76,14 +77,14 @@ class Recorder:
 
     @pytest.fixture(scope="session")
     def job(self) -> Job:
-        """Return the job of this run."""
+        """Return the `Job`: the tests to run, and the facts about kernel and machine."""
         return self._job
 
     @pytest.fixture(scope="session")
     def host(self) -> Channel:
-        """Return the channel to the host, for actions on the machine.
+        """Return the channel to the host, by which a test requests actions on the machine.
 
-        A run by hand has no host, and skips the tests that need one.
+        A run by hand has no host, and skips the tests that use this fixture.
         """
         if self._port is None:
             pytest.skip("no host on the channel in a run by hand")
@@ -95,8 +96,8 @@ class Recorder:
     ) -> list[Any] | None:
         """Return [] for a test function that does not apply to this kernel or is not selected.
 
-        pytest then creates no tests of it, which would take a while under emulation. For any other
-        object None is returned, and pytest goes on as usual.
+        pytest then creates no tests from ``obj``; creating them would take a while under emulation.
+        Returns None for any other object, from which pytest creates tests as usual.
         """
         if not name.startswith("test"):
             return None
@@ -107,31 +108,32 @@ class Recorder:
         return None if possible or not wanted else []
 
     def pytest_itemcollected(self, item: pytest.Item) -> None:
-        """Add the requirement's id to the names of a test by which ``-k`` selects.
+        """Add the id of the test's requirement to the names that pytest's ``-k`` matches.
 
-        ``-k`` can then select by requirement (REQ-ERR-06) or area of requirements (REQ-DEL).
+        ``-k`` can then select by requirement (REQ-ERR-06) or by area of requirements (REQ-DEL).
         """
         item.extra_keyword_matches.add(requirement(item))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Parametrize a test with the fixture ``mechanism`` by the records of `_mechanisms`."""
+        """Run a test that has the fixture ``mechanism`` once for each record of `_mechanisms`."""
         if "mechanism" in metafunc.fixturenames:
             names = self._mechanisms(requirement(metafunc.definition))
             metafunc.parametrize("mechanism", [record(name) for name in names], ids=names)
 
     def _mechanisms(self, name: str) -> list[str]:
-        """Return the names of the mechanisms with which the tests of a requirement run.
+        """Return the names of the mechanisms with which the tests of the requirement ``name`` run.
 
-        If the requirement needs the kernel's mechanism, they run only with that mechanism.
-        Otherwise they run with each mechanism that the requirement needs, and all have to fail.
+        If the requirement's "needs" contains the kernel's mechanism, they run with that mechanism
+        alone. Otherwise (on the negative control) they run with each mechanism in "needs", and all
+        have to fail.
         """
         needs = self._entry(name)["needs"]
         return [self._job.mechanism] if self._job.mechanism in needs else list(needs)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """Raise UsageError if a test module fails to import, in a run for the host.
+        """In a run for the host, raise UsageError if a test module cannot be imported.
 
-        That ends pytest with an error on the console.
+        pytest then ends, with the error on the console.
         """
         if self._port is not None and report.failed:
             raise pytest.UsageError(f"{report.nodeid} cannot be collected\n{report.longreprtext}")
@@ -140,9 +142,9 @@ class Recorder:
     def pytest_collection_modifyitems(
         self, config: pytest.Config, items: list[pytest.Item]
     ) -> None:
-        """Drop tests that do not apply to this kernel, and send the list of the others to the host.
+        """Remove tests that do not apply to this kernel; send the list of the others to the host.
 
-        Then drop the tests that an earlier VM has run.
+        Then remove the tests that an earlier VM has begun. ``items`` is changed in place.
         """
         self._keep(config, items, lambda item: self._asked(requirement(item)))
         for item in items:
@@ -161,13 +163,13 @@ class Recorder:
         items[:] = filter(wanted, items)
 
     def _asked(self, name: str) -> bool:
-        """Return whether the requirement with the id ``name`` is tested on this kernel."""
+        """Return whether the tests of the requirement ``name`` run on this kernel."""
         entry = self._entry(name)
         job = self._job
         return contract.applies(entry["needs"], job.mechanism, entry.get("from"), job.release)
 
     def _expect_limit(self, item: pytest.Item) -> None:
-        """Mark a test as expected to fail if the mechanism is known not to meet its requirement."""
+        """Mark a test as expected to fail if its requirement's "limits" names the mechanism."""
         entry = self._entry(requirement(item))
         reason = entry.get("limits", {}).get(self._job.mechanism)
         if reason is not None:
@@ -176,7 +178,7 @@ class Recorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Mark the test's begin and end in the kernel's log, and send both to the host."""
+        """Send the test's begin and its result to the host; mark both in the kernel's log."""
         marker = item.get_closest_marker("limit")
         self._began = time.monotonic()
         mark(self._kmsg, f"{BEGIN} {item.nodeid}")
@@ -200,13 +202,13 @@ class Recorder:
     def pytest_runtest_makereport(
         self, item: pytest.Item
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Keep the report of each phase of the test for `verdict`."""
+        """Keep pytest's report on each phase of the test (setup, call, teardown) for `verdict`."""
         report = yield
         item.stash[REPORTS].append(report)
         return report
 
     def _entry(self, name: str) -> dict[str, Any]:
-        """Return the row of a requirement in the table; UsageError if there is none."""
+        """Return the entry of the requirement ``name``; UsageError if the table has none."""
         entry = self._job.requirements.get(name)
         if entry is None:
             raise pytest.UsageError(f"{name} is not in the table of requirements")
@@ -218,7 +220,7 @@ class Recorder:
 
 
 def record(name: str) -> Mechanism:
-    """Return the record of a mechanism; UsageError if the suite has none."""
+    """Return the record of the mechanism ``name``; UsageError if the suite has none."""
     if name not in mechanisms.RECORDS:
         known = ", ".join(mechanisms.RECORDS)
         raise pytest.UsageError(f"{name} has no record in ktests/mechanisms; known: {known}")
@@ -237,18 +239,19 @@ def requirement(item: pytest.Item) -> str:
 
 
 def marks(collector: pytest.Collector, obj: object) -> list[pytest.Mark]:
-    """Return the marks of a test function, followed by those of its module."""
+    """Return the pytest marks of the test function ``obj``, followed by those of its module."""
     own = getattr(obj, "pytestmark", [])
     module = collector.getparent(pytest.Module)
     return [*own, *(module.iter_markers() if module is not None else ())]
 
 
 def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
-    """Return the outcome and the message of a test from the reports of its phases.
+    """Return the outcome and the message of a test from the reports on its phases.
 
-    A failure in any phase decides; otherwise a skip or an expected failure in any phase. The
-    outcome of a failure in setup or teardown is "infra" and not "fail": on the negative control,
-    where tests have to fail, a broken fixture must not count as such a failure.
+    The keys of the result are "outcome" and "message". The first failure decides; without one, the
+    first skip or expected failure; without these, the outcome is "pass". A failure in setup or
+    teardown has the outcome "infra" and not "fail": on the negative control, where tests have to
+    fail, a broken fixture must not count as such a failure.
     """
     for report in reports:
         if report.failed:
@@ -267,10 +270,11 @@ def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
 def failure_text(error: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
     """Return the error of a failed test, and below it the lines of the suite in its traceback.
 
-    pytest would parse the whole module to quote a statement. Under emulation this takes a tenth of
-    a second for each of the many tests that have to fail on the negative control.
+    This replaces pytest's own text, for which pytest parses the whole module to quote a statement.
+    Under emulation that would take a tenth of a second for each of the many tests that have to fail
+    on the negative control. ``style`` is not used.
     """
-    # of_suite() goes by the name of the folder: the test modules were compiled in another place.
+    # The test modules were compiled in another folder: of_suite() recognizes it by its name.
     places = [
         (file, number)
         for frame, number in traceback.walk_tb(error.tb)
@@ -284,9 +288,9 @@ def failure_text(error: pytest.ExceptionInfo[BaseException], style: object = Non
 
 
 def of_suite(file: Path) -> Path | None:
-    """Return the path of a file relative to the suite's folder; None if it is not in the suite.
+    """Return the path of a file relative to the folder ktests; None if it is not in the suite.
 
-    The folder is recognized by its name, wherever it was at the time of compilation.
+    The folder is recognized by its name, since it had another path when the file was compiled.
     """
     for folder in file.parents[:2]:
         if folder.name == SUITE.name:
@@ -295,9 +299,9 @@ def of_suite(file: Path) -> Path | None:
 
 
 def text(report: pytest.TestReport) -> str:
-    """Return why the test failed or was skipped, in at most `MESSAGE_SIZE` characters.
+    """Return the reason why a test failed or was skipped, cut to `MESSAGE_SIZE` characters.
 
-    The message of the error comes first, the full report after it.
+    For a failure this is the error message, followed by pytest's full report.
     """
     if isinstance(report.longrepr, tuple):  # of a skip: file, line, reason
         return report.longrepr[2].removeprefix("Skipped: ")[:MESSAGE_SIZE]
@@ -307,9 +311,10 @@ def text(report: pytest.TestReport) -> str:
 
 
 def mark(kmsg: Path, what: str) -> None:
-    """Write the marker ``what`` into the kernel's log.
+    """Write the line `MARKER` and ``what`` into the kernel's log.
 
-    The host attributes the kernel's messages to tests by these markers.
+    ``kmsg`` is the log's device file. By these lines the host attributes the kernel's messages to
+    tests.
     """
     file = os.open(kmsg, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
     try:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The version of the running kernel, for tests whose expectation depends on it."""
+"""The release of the running kernel, for tests whose expected results depend on it."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import os
 from ktests.contract import Line, release_line
 
 NEWEST: Line = (7, 3)
-"""The newest release whose uAPI the tests cover. Later ones may have further flags and members."""
+"""The newest release line whose uAPI the tests know. Later ones may have more flags and members."""
 
 
 def running() -> Line:
-    """Return the release line of the running kernel, (7, 3) for "7.3.4"."""
+    """Return the release line of the running kernel: (7, 3) for "7.3.4"."""
     return release_line(os.uname().release)
 
 
 def known() -> bool:
-    """Return whether the running kernel is not newer than `NEWEST`."""
+    """Return whether the release line of the running kernel is `NEWEST` or an older one."""
     return running() <= NEWEST

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A seccomp filter that allows a list of system calls. Any other call kills the process.
+"""A seccomp filter that allows some system calls. Any other system call kills the process.
 
 Source: Documentation/userspace-api/seccomp_filter.rst, include/uapi/linux/{seccomp,bpf_common}.h.
 """
@@ -19,7 +19,7 @@ POLL = 7
 RT_SIGRETURN = 15
 EXIT_GROUP = 231
 
-# Every process needs these calls: to return from a signal handler, and to end.
+# Calls that every process needs: to return from a signal handler, and to end.
 UNAVOIDABLE = (RT_SIGRETURN, EXIT_GROUP)
 
 PR_SET_SECCOMP = 22
@@ -48,9 +48,10 @@ class Program(ctypes.Structure):
 
 
 def program(calls: Iterable[int]) -> bytes:
-    """Return the filter as classic BPF: an array of struct sock_filter, 8 bytes each.
+    """Return a filter as classic BPF: an array of struct sock_filter, 8 bytes each.
 
-    It allows the x86-64 system calls ``calls``. Every other system call kills the process.
+    The filter allows the x86-64 system calls with the numbers ``calls``. Every other system call,
+    and every call of another architecture, kills the process.
     """
     instructions = [
         (LOAD_WORD, 0, 0, ARCHITECTURE),
@@ -65,9 +66,10 @@ def program(calls: Iterable[int]) -> bytes:
 
 
 def allow_only(calls: Iterable[int]) -> None:
-    """Allow this process only the system calls ``calls`` and UNAVOIDABLE from now on.
+    """Allow this thread only the system calls ``calls`` and UNAVOIDABLE from now on.
 
-    This needs no capability, since it sets no_new_privs first. It cannot be undone.
+    ``calls`` are numbers of x86-64. This needs no capability, since no_new_privs is set first. It
+    cannot be undone.
     """
     code = program((*calls, *UNAVOIDABLE))
     wanted = Program(len(code) // INSTRUCTION.size, code)

@@ -2,8 +2,8 @@
 """Decide whether pytest's ``-k`` can select tests of a function, before pytest creates them.
 
 pytest creates all tests and then drops those that ``-k`` does not select. Under emulation this
-takes a second. The names of a function and of its requirement are known before its tests are
-created; the names of the parameters are not.
+takes a second. The names of a function, its module, its markers and its requirement are known
+before pytest creates its tests; the names of the parameters are not.
 """
 
 from __future__ import annotations
@@ -13,20 +13,22 @@ import re
 from collections.abc import Collection
 from types import CodeType
 
-# NAME matches a name in an expression, as pytest defines it. An expression that has anything but
-# names, OPERATORS and BESIDES is left to pytest.
+# NAME matches a name or an operator in an expression, as pytest defines it. An expression that
+# consists not only of names, OPERATORS and BESIDES is left to pytest.
 NAME = re.compile(r"[\w:+.\[\]\\/-]+")
 OPERATORS = frozenset({"and", "or", "not"})
 BESIDES = re.compile(r"[\s()]*")
 
-# Names that start like this are requirements and tests; no parameter has such a name.
+# Names that begin like this (in lower case) are those of requirements and tests; no parameter has
+# such a name.
 REQUIREMENT, TEST = "req-", "test_"
-# Each name that may be a parameter's doubles the number of combinations to try.
+# An expression with more names than this that may be parameters is left to pytest: each doubles the
+# number of combinations to try.
 MOST_UNKNOWN = 4
 
 
 class Selection:
-    """An expression of ``-k``.
+    """An argument of ``-k``: an expression of names, "and", "or", "not" and parentheses.
 
     If it is empty, or if this module does not understand it, `possible` always returns True.
     """
@@ -36,9 +38,9 @@ class Selection:
         self._code = self._compiled(text)
 
     def possible(self, keywords: Collection[str]) -> bool:
-        """Return whether the expression can select a test with these keywords.
+        """Return whether the expression can select a test with ``keywords``.
 
-        Parameters are not among the keywords, and may add any name.
+        These are the names that the test is known to have. Its parameters may add any others.
         """
         if self._code is None:
             return True
@@ -49,9 +51,10 @@ class Selection:
         return any(self._selects(values) for values in itertools.product(*choices))
 
     def _compiled(self, text: str) -> CodeType | None:
-        """Return the expression as Python code with the variables v0, v1, … in place of the names.
+        """Compile the expression to Python code with a variable in the place of each name.
 
-        Returns None if the expression is empty or is not understood.
+        The variable of the name with index N in ``_names`` is vN. Returns None if the expression is
+        empty or is not understood.
         """
         if not self._names or not BESIDES.fullmatch(NAME.sub("", text)):
             return None
@@ -64,9 +67,9 @@ class Selection:
 
     @staticmethod
     def _matches(name: str, keywords: Collection[str]) -> bool | None:
-        """Return whether the name matches a keyword, as pytest matches it: as a substring.
+        """Return whether ``name`` is a substring of a keyword, ignoring case, as pytest matches it.
 
-        Returns None if the name may match the name of a parameter.
+        Returns None if it is not, but may match the name of a parameter.
         """
         if any(name.lower() in keyword.lower() for keyword in keywords):
             return True

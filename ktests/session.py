@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-# Not used here. It is imported early, while the rest of the system still boots.
+# Not used here. It is imported here so that this happens while the rest of the system still boots.
 import uapi.probe  # noqa: F401
 from ktests import channel, detection, leaks
 from ktests.contract import (
@@ -42,21 +42,21 @@ MECHANISM = re.compile(rf"{re.escape(MECHANISM_ARGUMENT)}=(\S+)")
 # The exit status if a message of the host violates the contract.
 REFUSED = 2
 
-# Plugins of pytest that are switched off: a guest does not need them, and they take time to import.
+# Plugins of pytest that are switched off: the suite does not need them, and importing takes time.
 WITHOUT = (
     *("cacheprovider", "doctest", "debugging", "faulthandler", "junitxml", "legacypath"),
     *("logging", "monkeypatch", "pastebin", "recwarn", "setuponly", "setupplan", "stepwise"),
     *("subtests", "threadexception", "unittest", "unraisableexception", "warnings"),
 )
-# Plugins that are also switched off if the results go to the host. The output goes to the kernel's
-# console, where pytest's report would only be in the way. No test prints anything.
+# Plugins that are also switched off in a run for the host, where the output goes to the console of
+# the kernel: pytest's report would stand between kernel messages. No test prints anything.
 WITHOUT_FOR_HOST = ("capture", "terminal")
 
 
 def options(*more: str, without: Sequence[str] = WITHOUT) -> list[str]:
     """Return the arguments with which pytest runs the suite.
 
-    ``more`` are further arguments. ``without`` are the plugins to switch off.
+    ``more`` are arguments to add. ``without`` are the names of the plugins to switch off.
     """
     return [
         *("--rootdir", str(SUITE), "-c", os.devnull, "--strict-markers"),
@@ -69,7 +69,8 @@ def options(*more: str, without: Sequence[str] = WITHOUT) -> list[str]:
 def for_host() -> int:
     """Run the tests that the host asks for, and report over the channel.
 
-    Returns the exit status of pytest, or `REFUSED` if the host violates the contract.
+    Returns the exit status of pytest, or `REFUSED` if a message of the host violates the contract.
+    Ends the process if the guest's init ends too early (`wait_until_ready`).
     """
     wait_until_ready()
     port = channel.Channel(channel.find())
@@ -100,15 +101,17 @@ def for_host() -> int:
         print(f"vfio-acpi: {error}", file=sys.stderr, flush=True)
         return REFUSED
     finally:
-        # This is sent also after an error, so that the host does not wait in vain.
+        # Sent also after an error: otherwise the host would wait until its time limit.
         mark(KMSG, THROUGH)
         port.send("done")
 
 
 def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
-    """Return the result of the detection, `UNKNOWN` if no device can be bound.
+    """Detect the kernel's mechanism. If that fails, the result is `UNKNOWN` with the error.
 
-    Markers in the kernel's log enclose the messages that the kernel logs meanwhile.
+    ``machine`` describes the test machine. ``declared`` is the mechanism that the host declares, or
+    `UNDETECTED`. Two markers in the kernel's log enclose the messages that the kernel logs during
+    the detection.
     """
     mark(KMSG, f"{BEGIN} {DETECTION}")
     try:
@@ -121,9 +124,11 @@ def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
 
 
 def by_hand(arguments: list[str]) -> int:
-    """Run the suite in a shell of the test kernel, with pytest's report on the terminal.
+    """Run the suite from a shell of the test kernel, with pytest's report on the terminal.
 
-    ``arguments`` are passed to pytest. Returns the exit status of pytest.
+    ``arguments`` are passed to pytest. The mechanism is that of `MECHANISM_ARGUMENT` on the
+    kernel's command line, and is detected if that is `UNDETECTED`. Returns the exit status of
+    pytest.
     """
     machine = json.loads(MACHINE.read_text())
     mechanism = mechanism_of(Path("/proc/cmdline").read_text())
@@ -143,17 +148,17 @@ def by_hand(arguments: list[str]) -> int:
 
 
 def mechanism_of(command_line: str) -> str:
-    """Return the mechanism in the last argument `MECHANISM_ARGUMENT` of a kernel's command line.
+    """Return the value of the last `MECHANISM_ARGUMENT` on a kernel's command line.
 
-    IndexError if there is no such argument.
+    IndexError if there is none.
     """
     return str(MECHANISM.findall(command_line)[-1])
 
 
 def wait_until_ready() -> None:
-    """Wait for the line that virtme-ng's init writes to `READY` when the system is set up.
+    """Wait for the line that virtme-ng's init writes to the pipe `READY` when the system is set up.
 
-    Ends the process if the init ends without writing it.
+    Raises SystemExit if the pipe is closed without a line.
     """
     if not READY.read_text():
         sys.exit("the system's init ended before the system was ready")

@@ -1,9 +1,9 @@
 #!/bin/busybox sh
 # SPDX-License-Identifier: GPL-2.0-only
-# Starts the suite with the Python of the runtime image; also good in an interactive shell of
-# the test kernel: `/mnt/suite/ktests/start.sh -k layout` runs tests by hand.
-# Nothing is installed there that pytest could find as a plugin: it need not look.
+# Starts the suite with the Python of the runtime image. In a shell of the test kernel it runs
+# tests by hand, with the arguments of pytest: `/mnt/suite/ktests/start.sh -k value`.
+# The image contains no plugins of pytest, so that searching for them would only take time.
 export PYTEST_DISABLE_PLUGIN_AUTOLOAD=1
 export LD_LIBRARY_PATH=/mnt/runtime/lib PYTHONHOME=/mnt/runtime
-# A file, not its folder: to run that Python would load what runs modules.
+# The argument is the file and not its folder: for a folder Python would first import runpy.
 exec /mnt/runtime/bin/python3 -S -s -P /mnt/suite/ktests/__main__.py "$@"

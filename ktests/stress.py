@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Threads that do everything that user space can do to a device's notifications, concurrently."""
+"""Threads that concurrently set, remove, signal and read eventfds of VFIO_PCI_ACPI_IRQ_INDEX."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from uapi.eventfd import EventFd
 
 
 class Stress:
-    """Threads that arm, swap, de-assign, loop back and read for the length of the ``with`` block.
+    """Threads that use the ACPI index of ``device`` until the end of the ``with`` block.
 
-    The threads are not synchronized: each may find the device closed, no eventfd set, another
-    thread's eventfd set, or the number of a closed descriptor reused. `done` counts the successful
-    calls by the name of the operation.
+    Two threads set eventfds, and each other thread repeats one operation: de-assign by the
+    descriptor -1, de-assign by count 0, cause a loopback, read. The threads are not synchronized:
+    each may find the device closed, no eventfd set, another thread's eventfd set, or the number of
+    a closed descriptor reused. `done` counts the successful calls by the name of the operation.
     """
 
     # EINVAL: no eventfd is set, or the descriptor is no eventfd. EBADF: the descriptor is closed.
@@ -43,7 +44,7 @@ class Stress:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """End the threads. Raises the exception of a thread that failed."""
+        """End the threads and wait for them. Raises the exception of a thread that failed."""
         self._stop.set()
         for task in self._tasks:
             task.join()

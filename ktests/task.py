@@ -1,17 +1,17 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""A function that runs in a thread of its own while the test goes on."""
+"""Run a function in a thread of its own while the test goes on."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
 
-# A generous limit: a test that waits for longer than this has found a fault.
+# A generous limit: if something takes longer than this, the kernel or the test is at fault.
 SECONDS = 30.0
 
 
 class Task:
-    """A thread that calls ``action`` once. It starts when the object is created.
+    """A thread that calls ``action`` once. It starts when this object is created.
 
     The thread is a daemon, so that the suite can end even if a broken kernel never lets ``action``
     return.

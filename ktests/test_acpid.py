@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The netlink mechanism with an existing client of acpi_event: Debian's acpid."""
+"""Test the netlink mechanism with an existing client of acpi_event: Debian's acpid."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ Bind = Callable[[str], PciDevice]
 
 
 class Reports:
-    """The lines that acpi_listen prints.
+    """The lines that acpi_listen prints for events. ``lines`` is its output.
 
-    ``mark`` causes an event of the AC adapter, whose line starts with ``fence``.
+    ``mark`` causes an event of the AC adapter. The line of this event starts with ``fence``.
     """
 
     def __init__(self, lines: acpid.Lines, fence: str, mark: Callable[[], None]) -> None:
@@ -32,8 +32,8 @@ class Reports:
     def received(self) -> list[str]:
         """Return all lines since the last call.
 
-        An event of the AC adapter, which every kernel reports, marks their end. Its line is left
-        out.
+        An event of the AC adapter, which every kernel reports, marks the end of the lines. Its own
+        line is left out. ClientError if it is not printed in time.
         """
         self._mark()
         *lines, _ = self._lines.until(lambda line: line.startswith(self._fence))
@@ -44,7 +44,10 @@ class Reports:
 def reports(
     tmp_path: Path, unrelated: dict[str, Unrelated], firmware: Firmware
 ) -> Iterator[Reports]:
-    """Run acpid and acpi_listen until the end of the test. Skips the test if there is no acpid."""
+    """Run acpid and acpi_listen until the end of the test, and yield acpi_listen's lines.
+
+    Skips the test if the suite's image does not contain acpid.
+    """
     if reason := acpid.missing():
         pytest.skip(reason)
     adapter = unrelated["ac"]
@@ -70,7 +73,8 @@ def test_line(bind: Bind, firmware: Firmware, reports: Reports, value: int) -> N
 def test_each(bind: Bind, firmware: Firmware, reports: Reports, measure: Measure) -> None:
     devices = [bind(name) for name in ("alpha", "beta")]
     lines: list[str] = []
-    # acpid's socket has the default buffer, which holds about 80 events: send 32 at a time.
+    # acpid's netlink socket has the default buffer, with room for about 80 events. So the lines are
+    # read after every 32 events.
     for first in range(0x80, 0xC0, 16):
         for device in devices:
             firmware.notify(device.method, first, step=1, count=16)

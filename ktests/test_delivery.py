@@ -2,8 +2,8 @@
 """Delivery: notifications that arrive faster than they are read, or from several devices.
 
 Since Linux 6.8 Notify handlers run on several CPUs, so that the notifications of a burst may be
-delivered in another order. A test that needs a certain order has each notification handled before
-it sends the next.
+delivered in another order than they were sent. A test that needs a certain order waits until each
+notification has been handled before it sends the next (`one_by_one`).
 """
 
 from __future__ import annotations
@@ -50,16 +50,17 @@ Open = Callable[..., BurstSource]
 
 BURSTS = (1, 2, 64, 256)
 VALID = 1 << 32
-LONG = 240  # seconds for the longest bursts on a machine that is busy with something else
+LONG = 240  # time limit in seconds of a test with the longest bursts, on a busy host
 WARNING = "ACPI notifications lost, user does not read them"
 WARNINGS_AT_ONCE, WARNINGS_SECONDS = 10, 5.0  # DEFAULT_RATELIMIT_BURST, _INTERVAL
 
 
 @pytest.fixture
 def burst_source(mechanism: Mechanism, bind: Bind, firmware: Firmware) -> Iterator[Open]:
-    """Open burst sources on devices by name. They are closed at the end of the test.
+    """Yield a function that opens a burst source of the tested mechanism on the device ``name``.
 
-    ``buffer`` is the size of the socket's receive buffer in bytes, for netlink.
+    ``buffer`` is that of `Mechanism.burst_source`. The burst sources are closed at the end of the
+    test.
     """
     with ExitStack() as stack:
 
@@ -103,7 +104,7 @@ def test_burst_on_cpus(
 
 
 def sending(cpus: Collection[int] | None) -> AbstractContextManager[None]:
-    """Return a context manager in which AML runs on the CPUs ``cpus``; None: on all in turn."""
+    """Return a context manager in whose block AML runs on ``cpus``; None: on all CPUs in turn."""
     if cpus is None:
         return cpu.moving(cpu.interpreter())
     return cpu.pinned(cpu.interpreter(), cpus)
@@ -232,8 +233,8 @@ def test_shared(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, reads: str) -> 
             for owner in (alpha, beta):
                 firmware.notify(owner.device.method, base, step=1, count=100)
         firmware.flush_handlers()
-        # Each loopback is queued behind all notifications of its device, so that nothing comes
-        # after both loopbacks.
+        # Each loopback is queued behind all notifications of its device. So both loopbacks together
+        # mark the end of the notifications.
         alpha.vfio.loopback()
         beta.vfio.loopback()
         if reads == "after":
@@ -254,7 +255,8 @@ def test_shared_closed_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -
         beta.vfio.arm(shared)
         one_by_one(firmware, alpha.device, [0x81])
         assert take(shared) == Notification(0x81)
-        # The same value of the other device is unread when the eventfd is closed, and lost.
+        # The notification of beta is still unread when the eventfd is closed, and is lost. It must
+        # not be delivered to the eventfds that are set next.
         one_by_one(firmware, beta.device, [0x81])
     with EventFd() as first, EventFd() as second:
         alpha.vfio.arm(first)
@@ -266,7 +268,7 @@ def test_shared_closed_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -
 def notifications(reader: Reader) -> list[Notification]:
     """Return the notifications that ``reader`` has read from an eventfd.
 
-    Only the kernel may have written to the eventfd. FormatError if a word is not a notification.
+    FormatError if a word is no notification, for example since user space wrote to the eventfd.
     """
     return [decode(word) for word in words(reader.taken)]
 
@@ -313,7 +315,7 @@ def test_no_wakeup_while_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware)
 @pytest.mark.requirement("REQ-DEL-08")
 def test_zero(vmm: OpenVmm, firmware: Firmware) -> None:
     alpha = vmm("alpha")
-    # ACPICA selects the handler by the whole value, and passes the low 16 bits to the handler.
+    # ACPICA selects the handler by the whole value, and passes only its low 16 bits, which are 0.
     one_by_one(firmware, alpha.device, [0x10000])
     assert select.select([alpha], [], [], 0)[0], "not readable"
     one_by_one(firmware, alpha.device, [0x81, 0x10000, 0x10000, 0x82])
@@ -381,7 +383,7 @@ def test_written_to_unread(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> N
 @pytest.mark.requirement("REQ-DEL-12")
 def test_written_during(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None:
     alpha = eventfd_vmm("alpha")
-    # The test writes to reserved bits, which tell its writes from the kernel's notifications.
+    # The test adds to reserved bits, by which its writes differ from the kernel's notifications.
     shift, writes = 34, 200
 
     def write() -> None:
@@ -396,7 +398,7 @@ def test_written_during(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None
         firmware.flush_handlers()
         alpha.vfio.loopback()
         reader.wait_until(lambda: any(word >> 33 & 1 for word in words(reader.taken)))
-        # All writes happened before the loopback became readable, none comes later.
+        # All writes were done before the loopback was caused, so that the reader has read them.
         reader.stop()
     got = words(reader.taken)
     notified = [word for word in got if word & VALID and not word >> 33 & 1]
@@ -411,7 +413,10 @@ UNMASK, DATA_EVENTFD, INTX = 1 << 4, 1 << 2, 0
 
 
 def unmask(device: vfio.Device, fd: int) -> None:
-    """Set the eventfd ``fd`` that unmasks INTX; -1: none. The kernel reads it (a virqfd)."""
+    """Set the eventfd ``fd`` for ACTION_UNMASK of INTX, so that the kernel reads this eventfd.
+
+    ``fd`` -1 removes the eventfd. Source: virqfd_wakeup() in drivers/vfio/virqfd.c.
+    """
     data = fd.to_bytes(4, sys.byteorder, signed=True)
     device.set_irqs(INTX, DATA_EVENTFD | UNMASK, count=1, data=data)
 
@@ -424,7 +429,8 @@ def test_kernel_reads(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, pending: 
     with EventFd() as intx:
         alpha.vfio.arm(intx, vfio.INTX)
         unmask(alpha.vfio, alpha.eventfd.fileno())
-        # What was readable before is not read, but whatever is added is, and all of it.
+        # The kernel does not read a notification that was readable before. When something is added
+        # to the counter, the kernel reads all of it.
         assert fdinfo.counter(alpha.eventfd) == (VALID | 0x81 if pending else 0)
         alpha.eventfd.write(1)
         one_by_one(firmware, alpha.device, [0x91, 0x92])
@@ -474,7 +480,7 @@ def test_others_not_delayed(
 def median_ms(seconds: list[float]) -> float:
     """Return the upper median of ``seconds`` in milliseconds, rounded to two decimals.
 
-    To import `statistics` would take longer than the test.
+    The module `statistics` is not used, since importing it would take longer than the test.
     """
     return round(sorted(seconds)[len(seconds) // 2] * 1000, 2)
 
@@ -488,8 +494,8 @@ def test_log(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) 
         firmware.notify(alpha.device.method, 0x81, count=KEPT - 1)
         firmware.flush_handlers()
         assert log.said(WARNING) == [], "logged, and none was lost"
-        # All devices share one rate limit, which other tests may have used up. So make gaps until
-        # a message is logged.
+        # All devices share one rate limit, which other tests may have used up. So the test makes
+        # gaps until a message is logged.
         logged = gaps = 0
         while not logged:
             assert time.monotonic() < began + 2 * WARNINGS_SECONDS, "never logged"
@@ -497,14 +503,14 @@ def test_log(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measure: Measure) 
             gaps, logged = gaps + 1, len(log.said(WARNING))
         for _ in range(3 * WARNINGS_AT_ONCE):
             make_gap(alpha, firmware)
-        # Closing the device logs the last message, if one is due.
+        # Closing the device waits for the work that logs, so that no further message can come.
         alpha.close()
         gaps, logged = gaps + 3 * WARNINGS_AT_ONCE, logged + len(log.said(WARNING))
         elapsed = time.monotonic() - began
     measure("gaps", gaps)
     measure("logged", logged)
     measure("seconds", round(elapsed, 2))
-    # The number of intervals that may have begun in this time, and one that began before it.
+    # The intervals of the rate limit that may have begun in this time, and one that began before.
     intervals = 1 + math.ceil(elapsed / WARNINGS_SECONDS)
     assert logged <= min(gaps, WARNINGS_AT_ONCE * intervals), "not limited"
 
@@ -523,10 +529,11 @@ def test_log_of_one_gap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> None
 
 
 def make_gap(vmm: EventfdVmm, firmware: Firmware) -> None:
-    """Make one more gap of lost notifications in a VMM whose queue is full.
+    """Make one more gap of lost notifications for a VMM whose queue is full.
 
-    Send 8 notifications. The first takes the place that the previous call has left, if any; the
-    others are lost. Then read one notification, which leaves a place.
+    Send 8 notifications. The first takes the place that the previous call has left, if any; for
+    each of the others the oldest notification in the queue is lost. Then read one notification,
+    which leaves a place in the queue.
     """
     firmware.notify(vmm.device.method, 0x82, count=8)
     firmware.flush_handlers()
@@ -542,7 +549,8 @@ def test_gaps_told_apart(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> Non
     lost = [alpha.read().lost]
     assert alpha.eventfd.wakes_up(READ_SECONDS)
     for more in (8, 1, 3):
-        # One of these takes the place of the notification that was read; the others are lost.
+        # The first of these takes the place that the last read left in the queue. For each of the
+        # others the oldest one in the queue is lost.
         firmware.notify(alpha.device.method, 0x82, count=more)
         firmware.flush_handlers()
         lost.append(alpha.read().lost)
@@ -567,25 +575,28 @@ def by_poll(file: int) -> None:
 
 
 class ByEpoll:
-    """Waits with epoll(7). ``file`` is registered once, with the event mask ``flags``."""
+    """A callable that waits with epoll(7) for the descriptor ``file``.
+
+    The descriptor is registered once, with the event mask ``flags``.
+    """
 
     def __init__(self, file: int, flags: int) -> None:
         self._epoll = select.epoll()
         self._epoll.register(file, flags)
 
     def __call__(self, _: int) -> None:
-        """Wait for one event of the file."""
+        """Wait until epoll_wait(2) returns an event of the registered descriptor."""
         self._epoll.poll()
 
 
 def by_reading(file: int) -> None:
-    """Make ``file`` blocking, so that the read(2) after this call waits."""
+    """Make the descriptor ``file`` blocking, so that the read(2) after this call waits."""
     os.set_blocking(file, True)
 
 
 Wait = Callable[[int], None]
-# None has a time limit: select(2) and poll(2) look at the file once more when the time is up, and
-# would then find a notification for which nobody was woken up.
+# No way to wait has a time limit: select(2) and poll(2) look at the file once more when the time is
+# up, and would then find a notification for which the kernel has woken up nobody.
 WAYS: dict[str, Callable[[int], Wait]] = {
     "select": lambda file: by_select,
     "poll": lambda file: by_poll,
@@ -606,7 +617,7 @@ def test_wakeup(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, way: str) -> No
     ended = threading.Event()
 
     def read() -> None:
-        # Exactly one read for each wakeup, as a VMM's event loop does it.
+        # There is exactly one read(2) for each wakeup, as in a VMM's event loop.
         while not ended.is_set():
             wait(file)
             got.put(int.from_bytes(os.read(file, 8), sys.byteorder))

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Bad input: each interrupt index has to answer the calls in ktests/bad_input.py as the table says.
+"""Bad input: the calls in ktests/bad_input.py must have the outcomes that they have there.
 
 A call that fails must not change anything. Therefore an eventfd with an unread signal is armed
-before the calls. After each call the counter is compared with its value before. After the last
-call the unread signal can still be read, and a loopback still arrives.
+on the interrupt index before the calls. After each call the eventfd's counter must be the same.
+After the last call the unread signal must still be readable, and a loopback must still arrive.
 """
 
 from __future__ import annotations
@@ -39,9 +39,10 @@ Opened = Callable[[str], vfio.Device]
 
 @pytest.fixture(scope="module")
 def opened(bind: Callable[[str], PciDevice]) -> Iterator[Opened]:
-    """Open devices by name. A device stays open for all tests of this module.
+    """Yield a function that opens the device called ``name`` and returns it.
 
-    Each test has to leave the device with no eventfd armed.
+    A device stays open for all tests of this module, and is opened only once. Each test has to
+    leave it with no eventfd armed.
     """
     with ExitStack() as stack:
 
@@ -55,7 +56,7 @@ def opened(bind: Callable[[str], PciDevice]) -> Iterator[Opened]:
 
 
 def outcome(call: Callable[[], object]) -> str:
-    """Call ``call``. Returns the name of the errno if it raises OSError, else ""."""
+    """Call ``call``. Returns the name of the errno ("EINVAL") if it raises OSError, else ""."""
     try:
         call()
     except OSError as error:
@@ -64,9 +65,9 @@ def outcome(call: Callable[[], object]) -> str:
 
 
 def set_irqs(device: vfio.Device, index: int, call: Call) -> str:
-    """Make a VFIO_DEVICE_SET_IRQS call of the table on the index.
+    """Call VFIO_DEVICE_SET_IRQS with ``index`` and the fields of ``call``.
 
-    Returns the name of the errno if the call fails, else "".
+    Returns the name of the errno if the ioctl fails, else "".
     """
     return outcome(
         lambda: device.set_irqs(
@@ -81,7 +82,10 @@ def set_irqs(device: vfio.Device, index: int, call: Call) -> str:
 
 
 def read(eventfd: EventFd) -> int:
-    """Wait until the eventfd is readable, then read and return its counter."""
+    """Wait until the eventfd is readable, then read its counter and return it.
+
+    AssertionError if it is not readable within `WAIT_SECONDS`.
+    """
     assert eventfd.wakes_up(WAIT_SECONDS), "nothing to read"
     return eventfd.read() or 0
 
@@ -91,7 +95,7 @@ def read(eventfd: EventFd) -> int:
 
 @contextmanager
 def armed(device: vfio.Device, index: int) -> Iterator[EventFd]:
-    """Arm a new eventfd on the index for the length of the block, and yield it."""
+    """Arm a new eventfd on the interrupt index for the length of the block, and yield it."""
     with EventFd() as eventfd:
         device.arm(eventfd, index)
         try:
@@ -101,16 +105,19 @@ def armed(device: vfio.Device, index: int) -> Iterator[EventFd]:
 
 
 def check_calls(device: vfio.Device, index: int, eventfd: EventFd, calls: Sequence[Call]) -> None:
-    """Check that each call has its expected outcome and does not change the eventfd's counter."""
+    """Check that each call has its expected outcome, and does not change the eventfd's counter.
+
+    ``eventfd`` is the eventfd that is armed on the interrupt index.
+    """
     before = fdinfo.counter(eventfd)
     got = {call.name: (set_irqs(device, index, call), fdinfo.counter(eventfd)) for call in calls}
     assert got == {call.name: (call.outcome, before) for call in calls}
 
 
 def check_counting(device: vfio.Device, index: int, calls: Sequence[Call]) -> None:
-    """Check ``calls`` on REQ or ERR, whose eventfd counts the signals.
+    """Check ``calls`` on the index REQ or ERR (`check_calls`), whose eventfd counts the signals.
 
-    One loopback is unread before the calls, and one more is caused after them.
+    One loopback is caused before the calls and one after them. Then the counter has to be 2.
     """
     with armed(device, index) as eventfd:
         device.loopback(index)
@@ -122,10 +129,11 @@ def check_counting(device: vfio.Device, index: int, calls: Sequence[Call]) -> No
 def check_queueing(
     device: vfio.Device, source: PciDevice, firmware: Firmware, calls: Sequence[Call]
 ) -> None:
-    """Check ``calls`` on the ACPI index, with one notification readable and two queued behind it.
+    """Check ``calls`` on the ACPI index (`check_calls`), while three notifications are unread.
 
-    After the calls all three have to be readable in turn, and then a loopback. ``source`` is the
-    device that firmware notifies.
+    One of them is readable, and two are queued behind it. After the calls all three have to be
+    readable one after the other, and then a loopback. ``source`` is the device that firmware
+    notifies.
     """
     with armed(device, ACPI) as eventfd:
         firmware.notify(source.method, 0x81, step=1, count=3)
@@ -138,23 +146,26 @@ def check_queueing(
 
 
 def check_refused(device: vfio.Device, index: int, calls: Sequence[Call]) -> None:
-    """Check that each call fails with EINVAL on an index that the device does not have."""
+    """Check that each call on the index fails with EINVAL, whatever its expected outcome.
+
+    The device or the kernel does not have the index.
+    """
     got = {call.name: set_irqs(device, index, call) for call in calls}
     assert got == dict.fromkeys(got, "EINVAL")
 
 
 def check_unarmed(device: vfio.Device, index: int) -> None:
-    """Check the calls in `bad_input.UNARMED` on an index on which no eventfd is armed."""
+    """Check the outcomes of `bad_input.UNARMED` on an index on which no eventfd is armed."""
     got = {call.name: set_irqs(device, index, call) for call in bad_input.UNARMED}
     assert got == {call.name: call.outcome for call in bad_input.UNARMED}
 
 
 def check_unreadable(device: vfio.Device, index: int, data: str = "EFAULT") -> None:
-    """Check the errors of VFIO_DEVICE_SET_IRQS where the kernel cannot read its argument.
+    """Check the errors of VFIO_DEVICE_SET_IRQS if the kernel cannot read its argument.
 
-    The error has to be EFAULT if there is no memory at the address of the argument. It has to be
-    ``data`` (the name of an errno) if there is memory for the header, but not for the data behind
-    it.
+    If there is no memory at the address of the argument, the error has to be EFAULT. If there is
+    memory for the header, but not for the data behind it, the error has to be ``data`` (the name of
+    an errno).
     """
     fd = device.fileno()
     assert outcome(lambda: fcntl.ioctl(fd, SET_IRQS, 0)) == "EFAULT"
@@ -280,7 +291,7 @@ def test_semaphore(
 def test_semaphore_unarmed(opened: Opened) -> None:
     device = opened("alpha")
     with armed(device, ACPI):
-        pass  # nothing is wrong with the index
+        pass  # an eventfd without EFD_SEMAPHORE can be armed on the index
     with EventFd(semaphore=True) as semaphore:
         assert outcome(lambda: device.arm(semaphore, ACPI)) == "EINVAL"
         check_unarmed(device, ACPI)
@@ -291,10 +302,10 @@ def test_semaphore_unarmed(opened: Opened) -> None:
 
 
 def check_useless(device: vfio.Device, calls: Sequence[Call]) -> None:
-    """Check that every call on an ACPI index that cannot be used fails with EINVAL.
+    """Check that each call on the ACPI index fails with EINVAL, since the index cannot be used.
 
-    A call without a fault has to fail, too. The index cannot be used if the kernel does not have
-    it, or the device has no companion.
+    The kernel does not have the index, or the device has no companion. Besides ``calls``, valid
+    calls are made, which have to fail too.
     """
     with EventFd() as eventfd:
         good = bad_input.signal("eventfd", eventfd.fileno())
@@ -302,7 +313,10 @@ def check_useless(device: vfio.Device, calls: Sequence[Call]) -> None:
 
 
 def check_bare(device: vfio.Device) -> None:
-    """Check that the kernel has the ACPI index, with flags 0 and count 0 for this device."""
+    """Check that VFIO_DEVICE_GET_IRQ_INFO of the ACPI index returns flags 0 and count 0.
+
+    The kernel then has the index, and the device has no companion.
+    """
     assert device.irq_info(ACPI) == vfio.IrqInfo(index=5, flags=0, count=0)
 
 
@@ -323,7 +337,10 @@ def test_no_companion_descriptor(opened: Opened) -> None:
 
 
 def check_unknown(device: vfio.Device) -> None:
-    """Check that VFIO_DEVICE_GET_IRQ_INFO fails with EINVAL: the kernel has no ACPI index."""
+    """Check that VFIO_DEVICE_GET_IRQ_INFO of the ACPI index fails with EINVAL.
+
+    The kernel then does not have the index.
+    """
     assert outcome(lambda: device.irq_info(ACPI)) == "EINVAL"
 
 
@@ -349,7 +366,7 @@ def test_unknown_index_descriptor(opened: Opened) -> None:
 def irq_info(device: vfio.Device, argsz: int, index: int) -> str:
     """Call VFIO_DEVICE_GET_IRQ_INFO. Returns the name of the errno if it fails, else "".
 
-    AssertionError if the call fails and has written to the structure.
+    AssertionError if the call fails, but has written to struct vfio_irq_info.
     """
     buffer = bytearray(struct.pack("=IIII", argsz, 0xA5A5A5A5, index, 0x5A5A5A5A))
     before = bytes(buffer)
@@ -387,8 +404,8 @@ def test_feature(opened: Opened, case: str) -> None:
 
 
 def feature(device: vfio.Device, call: bad_input.Feature) -> str:
-    """Make a VFIO_DEVICE_FEATURE call of the table.
+    """Call VFIO_DEVICE_FEATURE with the fields of ``call``.
 
-    Returns the name of the errno if the call fails, else "".
+    Returns the name of the errno if the ioctl fails, else "".
     """
     return outcome(lambda: device.feature(call.flags, argsz=call.argsz))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The queue that VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns: what no other mechanism promises.
+"""The queue of VFIO_DEVICE_FEATURE_ACPI_NOTIFY: the promises that only this mechanism makes.
 
 The expected bytes are literals here, not constants of the library under test.
 """
@@ -58,7 +58,10 @@ NOWHERE = 8
 
 
 class Open(Protocol):
-    """The type of a function that starts a VMM with a queue on the device ``name``."""
+    """The type of a function that starts a VMM with a queue on the device called ``name``.
+
+    ``depth`` and ``open_method`` are those of `EventqVmm`.
+    """
 
     def __call__(
         self, name: str, *, depth: int = DEPTH, open_method: str | None = None
@@ -68,7 +71,7 @@ class Open(Protocol):
 
 @pytest.fixture
 def eventq_vmm(bind: Bind, firmware: Firmware) -> Iterator[Open]:
-    """Yield a function that starts VMMs with a queue; they are closed at the end of the test."""
+    """Yield a function that starts a VMM with a queue; close the VMMs at the end of the test."""
     with ExitStack() as stack:
 
         def start(name: str, *, depth: int = DEPTH, open_method: str | None = None) -> EventqVmm:
@@ -78,14 +81,15 @@ def eventq_vmm(bind: Bind, firmware: Firmware) -> Iterator[Open]:
 
 
 def event(flags: int, sequence: int, value: int) -> bytes:
-    """Return an event as the kernel has to write it."""
+    """Return the 16 bytes of an event, as the kernel has to write them."""
     return struct.pack("=IIII", flags, sequence, value, 0)
 
 
 def feature(device: vfio.Device, operation: int, *fields: int, argsz: int = 24) -> int | str:
-    """Call VFIO_DEVICE_FEATURE with ``fields`` (flags, open_flags, depth, value).
+    """Call VFIO_DEVICE_FEATURE, and return the result of the ioctl or the name of its errno.
 
-    Returns what it returns, or the name of the errno.
+    ``operation`` is the member ``flags`` of the header: the number of the feature and GET, SET or
+    PROBE. ``fields`` are the members of the data: flags, open_flags, depth, value.
     """
     buffer = bytearray(struct.pack("=IIIIII", argsz, operation, *fields))
     try:
@@ -95,14 +99,17 @@ def feature(device: vfio.Device, operation: int, *fields: int, argsz: int = 24) 
 
 
 def polled(file: EventQueue) -> int:
-    """Return the events of poll(2), without waiting."""
+    """Return the mask of the events that poll(2) reports now: POLLIN, POLLHUP, both or 0."""
     poll = select.poll()
     poll.register(file.fileno(), select.POLLIN)
     return sum(events for _, events in poll.poll(0))
 
 
 def readable(file: EventQueue) -> None:
-    """Wait until there is something to read; AssertionError if nobody wakes up the test."""
+    """Wait until the queue has an event, or its device is closed.
+
+    AssertionError if the kernel does not wake up the test within `READ_SECONDS`.
+    """
     assert file.wakes_up(READ_SECONDS), "nothing to read"
 
 
@@ -178,7 +185,7 @@ def test_bad_buffer(eventq_vmm: Open, firmware: Firmware, full: bool) -> None:
 def test_buffer_that_ends(eventq_vmm: Open, firmware: Firmware) -> None:
     vmm = eventq_vmm("alpha")
     one_by_one(firmware, vmm.device, [0x81, 0x82, 0x83])
-    # Of the second event, 8 bytes fit in front of the page without memory.
+    # In front of the page without memory there is room for one event and a half.
     with before_a_hole(bytes(SIZE + 8)) as memory:
         assert os.readv(vmm.fileno(), [memory]) == SIZE
         assert memory[:SIZE] == event(0, 0, 0x81)
@@ -234,9 +241,10 @@ def test_open_flags(bind: Bind, cloexec: int, nonblock: int) -> None:
 
 
 def overflow(vmm: EventqVmm, firmware: Firmware, sent: int, kept: int) -> list[bytes]:
-    """Send ``sent`` notifications while nobody reads. Returns the events that are kept.
+    """Send ``sent`` notifications while nobody reads; then read the events that the queue has kept.
 
-    The values are 0x80, except for the last ``kept``, which are 0x100 and the following.
+    Returns the 16 bytes of each event. The last ``kept`` notifications have the values 0x100, 0x101
+    and so on; all before them have the value 0x80.
     """
     firmware.notify(vmm.device.method, 0x80, count=sent - kept)
     firmware.flush_handlers()
@@ -257,7 +265,7 @@ def overflow(vmm: EventqVmm, firmware: Firmware, sent: int, kept: int) -> list[b
 def test_unread(eventq_vmm: Open, firmware: Firmware, depth: int, kept: int, more: int) -> None:
     vmm = eventq_vmm("alpha", depth=depth)
     got = [struct.unpack("=IIII", raw) for raw in overflow(vmm, firmware, kept + more, kept)]
-    # The last ones may be handled in any order.
+    # The handlers of the last notifications may run in any order.
     assert [sequence for _, sequence, _, _ in got] == list(range(more, more + kept))
     assert Counter(value for _, _, value, _ in got) == Counter(range(0x100, 0x100 + kept))
 
@@ -277,7 +285,7 @@ def test_numbers(eventq_vmm: Open, firmware: Firmware) -> None:
         for _ in range(sent):
             vmm.vfio.notify_loopback(0x80)
         got += [item.sequence for item in vmm.events()]
-    # Of 5 the first is lost, of 9 the first five.
+    # The queue keeps 4 events: of 5 the first one is lost, of 9 the first five.
     assert got == [0, *range(1, 5), *range(6, 10), *range(15, 19), *range(19, 22)]
 
 
@@ -314,23 +322,27 @@ def by_poll(file: int) -> None:
 
 
 class ByEpoll:
-    """Waits with epoll(7). ``file`` is registered once, with the event mask ``flags``."""
+    """A callable that waits with epoll(7) for the descriptor ``file``.
+
+    The descriptor is registered once, with the event mask ``flags``.
+    """
 
     def __init__(self, file: int, flags: int) -> None:
         self._epoll = select.epoll()
         self._epoll.register(file, flags)
 
     def __call__(self, _: int) -> None:
-        """Wait for one event of the file."""
+        """Wait until epoll_wait(2) returns an event of the registered descriptor."""
         self._epoll.poll()
 
 
 def by_reading(file: int) -> None:
-    """Make ``file`` blocking, so that the read(2) after this call waits."""
+    """Make the descriptor ``file`` blocking, so that the read(2) after this call waits."""
     os.set_blocking(file, True)
 
 
-# None has a time limit, since poll(2) looks at the file once more when the time is up.
+# No way to wait has a time limit: poll(2) looks at the file once more when the time is up, and
+# would then find an event for which the kernel has woken up nobody.
 WAYS: dict[str, Callable[[int], Callable[[int], None]]] = {
     "poll": lambda file: by_poll,
     "epoll-level": lambda file: ByEpoll(file, select.EPOLLIN),
@@ -348,7 +360,7 @@ def test_wakeup(eventq_vmm: Open, firmware: Firmware, way: str) -> None:
     got: queue.Queue[bytes] = queue.Queue()
 
     def read() -> None:
-        while got.empty() or got.queue[-1]:  # until the queue has hung up
+        while got.empty() or got.queue[-1]:  # until read(2) has returned 0 bytes: the hang-up
             wait(file)
             with suppress(BlockingIOError):
                 got.put(os.read(file, 4096))
@@ -360,7 +372,7 @@ def test_wakeup(eventq_vmm: Open, firmware: Firmware, way: str) -> None:
             raw = got.get(timeout=READ_SECONDS)
             assert raw == event(0, sequence, 0x80 + sequence)
     finally:
-        # Closing the device wakes up the reader as well.
+        # Closing the device has to wake up the reader too.
         vmm.vfio.close()
         reader.join()
     assert got.get(timeout=READ_SECONDS) == b""
@@ -387,7 +399,7 @@ def test_device_closed_for_another(eventq_vmm: Open, firmware: Firmware) -> None
     first = eventq_vmm("alpha")
     one_by_one(firmware, first.device, [0x81])
     first.vfio.close()
-    # The queue of the first VMM is still open, and neither gets what is the other's.
+    # The queue of the first VMM is still open. Each queue holds only the events of its own VMM.
     second = eventq_vmm("alpha")
     one_by_one(firmware, second.device, [0x82])
     assert os.read(second.fileno(), 4096) == event(0, 0, 0x82)
@@ -422,40 +434,35 @@ def test_second_queue(eventq_vmm: Open, firmware: Firmware) -> None:
 
 
 @pytest.mark.requirement("REQ-LIF-14")
-@pytest.mark.parametrize("keeps", [False, True], ids=["all", "device"])
+@pytest.mark.parametrize("reads", [False, True], ids=["unread", "in-read"])
 def test_killed(
-    bind: Bind, eventq_vmm: Open, firmware: Firmware, measure: Measure, keeps: bool
+    bind: Bind, eventq_vmm: Open, firmware: Firmware, measure: Measure, reads: bool
 ) -> None:
     device = bind("alpha")
 
     def life(say: Say) -> None:
         with EventqVmm(device, firmware, None) as mine:
-            if keeps:
-                os.set_blocking(mine.fileno(), True)
-                mine.queue.read(1)
             say()
+            if reads:
+                # The child is killed in a read(2) that blocks, or shortly before or after one.
+                os.set_blocking(mine.fileno(), True)
+                while True:
+                    mine.queue.read(1)
+                    say()
             signal.pause()
 
     with KillableChild(life) as killable_child:
-        sending = Task(partial(notify_until_read, firmware, device)) if keeps else None
         killable_child.wait()
-        if sending is not None:
-            sending.join()
         firmware.notify(device.method, 0x81, count=300)
         firmware.flush_handlers()
+        if reads:
+            killable_child.wait()
         killable_child.kill()
         began = time.monotonic()
         vmm = eventq_vmm("alpha")
         measure("seconds to open", round(time.monotonic() - began, 3))
     firmware.notify(device.method, 0x82)
     assert vmm.values() == [0x82]
-
-
-def notify_until_read(firmware: Firmware, device: PciDevice) -> None:
-    """Notify the device a few times, so that a child that has a queue by then reads one event."""
-    for _ in range(20):
-        firmware.notify(device.method, 0x80)
-        time.sleep(0.05)
 
 
 @pytest.mark.requirement("REQ-LIF-15")
@@ -472,7 +479,7 @@ def test_unbind(eventq_vmm: Open, firmware: Firmware, busy: bool) -> None:
             readable(vmm.queue)
             assert unbinding.running, "unbound while in use"
         finally:
-            # The queue stays open: it must not keep the device.
+            # The queue stays open: it must not delay the unbinding.
             vmm.vfio.close()
         unbinding.join()
         sending.join()
@@ -495,7 +502,7 @@ def test_unplug(port: Port, host: Channel, firmware: Firmware) -> None:
                 firmware.notify_path(port.path, value)
                 firmware.flush_handlers()
                 opened.close()
-            # The device is gone, its queue is not.
+            # The device is gone, but its queue is still open.
             firmware.notify_path(port.path, 0x83)
             firmware.flush_handlers()
             assert os.read(file.fileno(), 4096) == event(0, 0, value)
@@ -537,8 +544,8 @@ def test_stress(eventq_vmm: Open, firmware: Firmware, measure: Measure) -> None:
     assert vmm.values() == [0x82]
 
 
-# EEXIST: another thread has a queue. ENOENT: nobody has one. The others: the device was closed, or
-# its number belongs to another file.
+# EEXIST: another thread has a queue. ENOENT: no thread has one. The others: the device was closed,
+# or the number of its descriptor belongs to another file.
 RIGHT = frozenset({errno.EEXIST, errno.ENOENT, errno.EBADF, errno.ENOTTY, errno.EINVAL})
 
 Act = Callable[[vfio.Device, list[EventQueue]], None]
@@ -551,7 +558,11 @@ def repeat(
     stop: threading.Event,
     done: Counter[str],
 ) -> None:
-    """Call ``act`` until ``stop`` is set, and count the calls that succeed."""
+    """Call ``act`` until ``stop`` is set.
+
+    ``done`` counts the calls that succeed, by the name of ``act``. Raises UapiError if a call fails
+    with an errno that is not in `RIGHT`. ``shared`` are the queues that the threads share.
+    """
     while not stop.is_set():
         try:
             act(device, shared)
@@ -563,18 +574,18 @@ def repeat(
 
 
 def get(device: vfio.Device, shared: list[EventQueue]) -> None:
-    """Get a queue and share it with the other threads."""
+    """Get a queue from ``device`` and share it with the other threads."""
     shared.append(device.notify_queue(8))
 
 
 def read_and_close(device: vfio.Device, shared: list[EventQueue]) -> None:
-    """Read a queue of another thread once, and close it."""
+    """Take a queue from ``shared``, read it once and close it. Do nothing if there is none."""
     with suppress(IndexError), shared.pop() as file:
         file.read()
 
 
 def loop_back(device: vfio.Device, shared: list[EventQueue]) -> None:
-    """Cause a loopback."""
+    """Cause a loopback on the device's queue. ``shared`` is not used."""
     device.notify_loopback(0x90)
 
 
@@ -655,7 +666,11 @@ def test_without_companion(bind: Bind, name: str) -> None:
 
 
 def lowest_free(device: vfio.Device) -> int:
-    """Return the lowest number that no descriptor has, and for which the kernel reserves none."""
+    """Return the lowest descriptor number that this process does not use, by dup(2) of ``device``.
+
+    A number that the kernel has reserved for a file, but not given to one yet
+    (get_unused_fd_flags()), counts as used.
+    """
     number = os.dup(device.fileno())
     os.close(number)
     return number

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Format: the bytes that user space reads for a notification, and the values that arrive.
 
-The expected bytes are literals here on purpose: a test that took them from the decoder under test
-could not fail.
+The expected bytes are literals here on purpose: a test that took them from the library under test
+could not find an error of the library.
 """
 
 from __future__ import annotations
@@ -34,18 +34,21 @@ WAIT_SECONDS = 10.0
 
 
 def hexadecimal(value: int) -> str:
-    """Return the value in hexadecimal, as the name of a test case."""
+    """Return the value in hexadecimal ("0x80"), as the name of a test case."""
     return f"{value:#x}"
 
 
 def read(eventfd: EventFd, room: int = 8) -> bytes:
-    """Wait until the eventfd is readable, then read ``room`` bytes by os.read() and return them."""
+    """Wait until the eventfd is readable, then read at most ``room`` bytes and return them.
+
+    AssertionError if it is not readable within `WAIT_SECONDS`; OSError if read(2) fails.
+    """
     assert eventfd.wakes_up(WAIT_SECONDS), "nothing to read"
     return os.read(eventfd.fileno(), room)
 
 
 def word(number: int) -> bytes:
-    """Return the number as 8 bytes in the byte order of the machine."""
+    """Return the number as 8 bytes in the CPU's byte order."""
     return struct.pack("=Q", number)
 
 
@@ -76,7 +79,8 @@ def test_payload(bind: Bind, firmware: Firmware, watch: Watch, name: str, value:
     assert got.raw[60:68] == struct.pack("=II", value, 0)
 
 
-# Since v6.8 Linux runs the handlers of a burst on several CPUs at once.
+# Since v6.8 Linux runs the handlers of a burst on several CPUs at once, so that two of them could
+# take the same number.
 @pytest.mark.requirement("REQ-EVT-03")
 @pytest.mark.parametrize("count", [16, 512])
 def test_sequence(bind: Bind, firmware: Firmware, watch: Watch, count: int) -> None:
@@ -146,7 +150,7 @@ def test_short_read(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, room: int) 
     assert read(vmm.eventfd) == word(VALID | 0x82)
 
 
-# ---- both mechanisms: the values, and the device -------------------------------------------------
+# ---- all mechanisms: the values, and the device --------------------------------------------------
 
 
 @pytest.mark.requirement("REQ-EVT-07")
@@ -166,8 +170,8 @@ def test_wide_value(vmm: OpenVmm, firmware: Firmware, value: int) -> None:
 
 
 # ACPICA selects the handler by the whole value and passes only the low 16 bits to it, so that a
-# handler for device notifications receives 0x10000 as 0. Each case sends 0x10000 together with
-# another value: 0x10000 alone would not distinguish truncation to 16 bits from truncation to 8.
+# handler for device notifications receives 0x10000 as 0. Each case sends 0x10000 and another value:
+# 0x10000 alone would not distinguish truncation to 16 bits from truncation to 8.
 @pytest.mark.requirement("REQ-EVT-09")
 @pytest.mark.parametrize("value", [0x10181, 0xABCDEF, 0x8000_D1D2, 0xFFFF_FFFF], ids=hexadecimal)
 def test_value_of_32_bits(vmm: OpenVmm, firmware: Firmware, value: int) -> None:

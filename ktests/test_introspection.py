@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Introspection: what a VMM can query about the mechanism before it registers.
+"""Introspection: the queries by which a VMM learns about the mechanism before it registers.
 
 The expected flags and counts are literals here, not constants of the library under test.
 """
@@ -26,23 +26,24 @@ GET_INFO = 0x3B6B
 GET_IRQ_INFO = 0x3B6D
 
 INTX, MSI, MSIX, ERR, REQ, ACPI = range(6)
-# Flags of struct vfio_irq_info. Each of these combinations includes EVENTFD (1).
+# Values of the member flags of struct vfio_irq_info. Each includes EVENTFD (1).
 MASKABLE_AUTOMASKED = 7
 NORESIZE = 9
 RESIZE = 1
 
-# The number of a feature that every kernel of the suite has for devices with power management.
+# The number of a VFIO_DEVICE_FEATURE that every base has for devices with power management.
 LOW_POWER_ENTRY = 3
 
 GUARD = b"\xa5"
-ROOM = 256  # size of the buffer in bytes, larger than each of the structures
+ROOM = 256  # size in bytes of the buffer for an ioctl, larger than each of the structures
 
-# The sizes of the structures in bytes, including argsz. A later kernel may have further members.
+# The size in bytes of each ioctl's structure in Linux `release.NEWEST`. A newer kernel may have
+# further members.
 LARGEST = {GET_INFO: 24, GET_IRQ_INFO: 16} if release.known() else {}
 
 
 def answer(device: vfio.Device, index: int) -> tuple[int, int] | str:
-    """Return flags and count of an index, or the name of the errno of GET_IRQ_INFO."""
+    """Call VFIO_DEVICE_GET_IRQ_INFO. Returns flags and count of the index, or the errno's name."""
     try:
         info = device.irq_info(index)
     except UapiError as error:
@@ -102,9 +103,9 @@ def test_irq_info_of_second_function(bind: Bind) -> None:
 
 
 def open_methods(device: PciDevice) -> tuple[str, ...]:
-    """Return the methods that can open the device: "cdev", "group".
+    """Return the methods that can open the device: "cdev" and "group", or "group" alone.
 
-    AssertionError if these are not the methods that this kernel release has.
+    AssertionError if these are not the methods that the running kernel's release has to offer.
     """
     names = vfio.open_methods(device.bdf)
     # Since v6.6 a device has a character device of its own.
@@ -141,9 +142,9 @@ def test_open_methods_deliver(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware:
 
 
 def ask(device: vfio.Device, request: int, fields: bytes, size: int) -> bytes:
-    """Call the ioctl ``request``. Returns the first 16 bytes of the structure after the call.
+    """Call the ioctl ``request``. Returns the first 16 bytes of its structure after the call.
 
-    ``fields`` are the first bytes of the structure before the call, argsz and the members after it.
+    ``fields`` are the first bytes of the structure before the call: argsz and any members after it.
     The rest of the buffer is filled with `GUARD`. AssertionError if the kernel has written beyond
     the first ``size`` bytes or beyond the structure, or has changed argsz.
     """

@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Isolation: count the notifications that reach each of several unprivileged processes.
+"""Isolation: compare the notifications that reach unprivileged processes with those that were sent.
 
-The test chooses the notifications that firmware sends. Each process reports the messages that it
-received through shared memory. A listener in the test's own process shows that the events of other
-ACPI devices really occurred.
+Confined processes report through shared memory the messages that they have received. A listener in
+the test's own process shows that the events of ACPI devices that belong to no VMM really occurred.
 """
 
 from __future__ import annotations
@@ -67,9 +66,10 @@ class StartVmm(Protocol):
 def confined_vmm(
     mechanism: Mechanism, bind: Bind, firmware: Firmware, family: probe.Family
 ) -> Iterator[StartVmm]:
-    """Return a function that starts confined VMMs with the tested mechanism.
+    """Yield a function that starts a confined VMM with the tested mechanism.
 
-    The VMMs end at the end of the test.
+    AssertionError if the VMM has other privileges than its confinement leaves. The VMMs are ended
+    at the end of the test.
     """
     with ExitStack() as stack:
 
@@ -87,7 +87,7 @@ def confined_vmm(
 
 
 class Sender:
-    """Causes events of ACPI devices that belong to no VMM, and counts them with a listener."""
+    """Causes events of ACPI devices that belong to no VMM, and counts them with ``listener``."""
 
     def __init__(
         self,
@@ -102,9 +102,10 @@ class Sender:
         self._listener = listener
 
     def send(self) -> Counter[str]:
-        """Cause the events in UNRELATED.
+        """Cause as many events of each device class as `UNRELATED` says.
 
-        Returns how many events the unconfined listener received, by device class.
+        Returns the number of events that the unconfined listener has received, by device class.
+        AssertionError if the event of the power button does not arrive.
         """
         self._firmware.notify(
             self._unrelated["ac"].method, 0x90, step=1, count=UNRELATED[ADAPTER_CLASS]
@@ -128,12 +129,12 @@ def sender(
     host: Channel,
     listener: probe.Listener,
 ) -> Sender:
-    """Return a sender of the events of the AC adapter, the lid and the power button."""
+    """Return the `Sender` of events of the AC adapter, the lid and the power button."""
     return Sender(firmware, unrelated, host, listener)
 
 
 def sent_to(vmm: ConfinedVmm, first: int) -> list[Heard]:
-    """Return the notifications that a VMM has to receive if COUNT are sent to its device.
+    """Return the notifications that a VMM has to receive if its device is notified `COUNT` times.
 
     Their values are ``first``, ``first`` + 1 and so on.
     """
@@ -141,12 +142,15 @@ def sent_to(vmm: ConfinedVmm, first: int) -> list[Heard]:
 
 
 def opening(node: Path) -> Callable[[], Source]:
-    """Return a function for `ConfinedProcess` that opens the device node and returns the file."""
+    """Return a function for `ConfinedProcess` that opens the device node and returns the file.
+
+    It raises PermissionError if the confined process is not permitted to open the node.
+    """
     return lambda: node.open("r+b", buffering=0)
 
 
 def split(heard: list[Heard], own: list[Heard]) -> tuple[list[Heard], list[Heard]]:
-    """Return the notifications of ``heard`` that are also in ``own``, and all others.
+    """Split ``heard`` into the notifications that are also in ``own``, and all others.
 
     The first list is sorted by value. If a notification is in ``heard`` more often than in ``own``,
     the additional ones are in the second list.
@@ -233,10 +237,10 @@ def test_outsider(
 def test_outsider_cannot_open(
     vmm: OpenVmm, family: probe.Family, firmware: Firmware, measure: Measure
 ) -> None:
-    """Have a process without a device open the device node, and then listen to acpi_event.
+    """Have a process without a device open another VMM's device node, then listen to acpi_event.
 
-    It must fail to open the node, and acpi_event, which everybody can listen to, must not carry
-    the notification of the other VMM's device.
+    Opening any of the device's nodes must fail with EACCES. On acpi_event, to which every process
+    can listen, no notification of the device must arrive.
     """
     inside = vmm("alpha")
     nodes = [
@@ -282,8 +286,8 @@ def test_namespaces(
     confined_vmm: StartVmm, firmware: Firmware, measure: Measure, confined: Confinement
 ) -> None:
     vmm = confined_vmm("alpha", confined)
-    # The open device, the eventfd or socket that the VMM has opened, and the pipe of the confined
-    # process.
+    # The open device, the eventfd, queue or socket by which the VMM receives, and the pipe of the
+    # confined process.
     assert len(vmm.confined_process.descriptors) == 3, vmm.confined_process.descriptors
     assert vmm.confined_process.status["NSpid"].split() == [str(vmm.confined_process.pid), "1"]
     firmware.notify(vmm.device.method, ALPHA_VALUE, step=1, count=COUNT)
@@ -331,9 +335,9 @@ def test_power_button(bind: Bind, host: Channel, listener: probe.Listener) -> No
 
 @pytest.mark.requirement("REQ-ISO-07")
 def test_lid(bind: Bind, unrelated: dict[str, Unrelated], firmware: Firmware, watch: Watch) -> None:
-    """Notify the lid: acpi_lid_notify() (drivers/acpi/button.c) sends no acpi_event event.
+    """Notify the lid: its handler in drivers/acpi/button.c sends no event to acpi_event.
 
-    It only reports to the input layer.
+    The handler only reports the lid's state to the input layer.
     """
     bind("alpha")
     assert list(LIDS.glob("*/state")), "the lid has no driver"
@@ -351,7 +355,8 @@ def test_no_companion(
     carrier = vmm("carrier")
     firmware.notify(carrier.device.method, 0x90, step=1, count=COUNT)
     assert sorted(carrier.values()) == [0x90 + step for step in range(COUNT)]
-    # The second function is not notified either, whether it has a companion of its own or not.
+    # The second function of the carrier's slot must not be notified either, whether it has a
+    # companion of its own or not.
     assert not {bare.bdf, second.bdf} & {event.bus_id for event in watch.events()}
     if mechanism.refusal is not None:
         with pytest.raises(UapiError) as refused:

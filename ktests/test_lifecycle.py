@@ -95,7 +95,7 @@ def test_unbind(bind: Bind, firmware: Firmware, watch: Watch) -> None:
 @pytest.mark.requirement("REQ-LIF-02")
 def test_unbind_in_burst(bind: Bind, firmware: Firmware, watch: Watch) -> None:
     device = bind("alpha")
-    # When the AML has run, the burst's handlers are still queued. Unbinding has to wait for them.
+    # When the AML has run, handlers of the burst are still queued. Unbinding has to wait for them.
     firmware.notify(device.method, 0x90, count=512)
     device.unbind()
     while_bound = watch.vfio()
@@ -129,14 +129,15 @@ def test_hotplug(
     watch: Watch,
 ) -> None:
     heard = []
-    # A handler that the first round left behind would deliver twice in the second, or make it fail.
+    # If a handler of the first round stayed installed, the second round would receive its value
+    # twice, or fail to register.
     for value in (0x86, 0x88):
         with plugged(host, port) as device:
             device.bind()
             with mechanism.vmm(device, firmware, family) as owner:
                 firmware.notify_path(port.path, value)
                 heard.append(owner.values())
-        # The device was pulled while it was bound. The firmware's object stays.
+        # The device was pulled while it was bound. The ACPI object can still be notified.
         assert port.plugged is None
         watch.vfio()
         firmware.notify_path(port.path, value + 1)
@@ -144,7 +145,7 @@ def test_hotplug(
     assert heard == [[0x86], [0x88]]
 
 
-# Seconds in which a device is closed and unbound if nothing holds that up. Emulation may be slow.
+# The time limit for closing and unbinding a device. It is less than acpi.BUSY_SECONDS.
 UNBIND_SECONDS = 10.0
 
 
@@ -160,7 +161,7 @@ def test_other_handlers(vmm: OpenVmm, firmware: Firmware, unrelated: dict[str, U
 
     with firmware.busy_handler(unrelated["ac"]):
         ending = Task(end)
-        # Before the handler ends by itself.
+        # This has to be done before the busy handler ends by itself.
         ending.join(UNBIND_SECONDS)
     assert alpha.device.driver == ""
 
@@ -178,7 +179,7 @@ def test_swap(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, unread: int) -> N
     firmware.flush_handlers()
     with EventFd() as new:
         alpha.vfio.arm(new)
-        # The readable notification stays in the old eventfd, which receives no other.
+        # The readable notification stays in the old eventfd, which receives no further one.
         in_old = [VALID | value for value in sent[:1]]
         assert fdinfo.counter(alpha.eventfd) == sum(in_old)
         got = take_all(firmware, alpha.vfio, new)
@@ -223,7 +224,7 @@ def test_swap_from_duplicated(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -
     double = os.dup(alpha.eventfd.fileno())
     try:
         one_by_one(firmware, alpha.device, [0x81, 0x82])
-        # The duplicate still refers to the eventfd, so that its notification can be read.
+        # The duplicate still refers to the old eventfd, so that its notification can be read.
         alpha.eventfd.close()
         with EventFd() as new:
             alpha.vfio.arm(new)
@@ -238,9 +239,10 @@ BURST = 8192
 
 @contextmanager
 def burst(firmware: Firmware, device: PciDevice) -> Iterator[Task]:
-    """Notify the values FIRST to FIRST + `BURST` - 1 while the ``with`` block runs.
+    """Send a burst of `BURST` notifications to ``device`` while the ``with`` block runs.
 
-    The ``with`` statement yields the task that sends, and at its end waits until all are handled.
+    The values are `FIRST`, `FIRST` + 1 and so on. Yields the task that sends. At the end of the
+    block, waits until the whole burst has been sent and handled.
     """
     sending = Task(partial(firmware.notify, device.method, FIRST, step=1, count=BURST))
     try:
@@ -378,7 +380,7 @@ def test_closed_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measur
                 eventfd = stack.enter_context(EventFd())
                 alpha.vfio.arm(eventfd)
                 closed += 1
-        # In a full queue the loopback replaces a notification, which is then reported as lost.
+        # If the queue is full, the loopback replaces a notification, which is reported as lost.
         alpha.vfio.loopback()
         while not got or not got[-1] & LOOPBACK:
             assert eventfd.wakes_up(READ_SECONDS), "the last ones do not come"
@@ -386,7 +388,8 @@ def test_closed_in_burst(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, measur
     burst_result = count_words(BURST, got)
     burst_result.record(measure)
     measure("closed", closed)
-    # What was readable in a closed eventfd is lost, and with it the number of lost ones in it.
+    # A word that was readable in a closed eventfd is lost, and with it the number of lost
+    # notifications that it reported.
     assert not (burst_result.doubled or burst_result.merged), burst_result
 
 
@@ -423,7 +426,7 @@ def test_killed_in_burst(bind: Bind, eventfd_vmm: OpenEventfdVmm, firmware: Firm
     def life(say: Say) -> None:
         with EventfdVmm(device, firmware, None) as mine:
             say()
-            # The child is killed in a read(2) that blocks, or shortly before or after one.
+            # The child is killed in a blocking read(2), or shortly before or after one.
             os.set_blocking(mine.eventfd.fileno(), True)
             mine.eventfd.read()
             say()
@@ -458,7 +461,7 @@ def test_unbind_armed(eventfd_vmm: OpenEventfdVmm, firmware: Firmware, busy: boo
             sending = Task(
                 partial(firmware.notify, alpha.device.method, 0x81, count=4096 if busy else 1)
             )
-            # The user may keep the device as long as it likes, and still receives notifications.
+            # The user may keep the device open for any time, and still receives notifications.
             assert alpha.read() == Notification(0x81)
             assert unbinding.running, "unbound while in use"
         finally:
@@ -503,8 +506,8 @@ def test_unplug_armed(port: Port, host: Channel, firmware: Firmware, busy: bool)
 def swap(vmm: EventfdVmm) -> None:
     """Arm two new eventfds, one after the other.
 
-    When the first is armed, the eventfd that it replaces is closed already. When the second is
-    armed, the first is still open.
+    When the first one is armed, the eventfd that it replaces is already closed. When the second one
+    is armed, the first one, which it replaces, is still open.
     """
     with EventFd() as first, EventFd() as second:
         vmm.vfio.arm(first)
@@ -512,9 +515,10 @@ def swap(vmm: EventfdVmm) -> None:
 
 
 def swap_unread(vmm: EventfdVmm) -> None:
-    """Arm an eventfd, cause two loopbacks and close the eventfd.
+    """Arm an eventfd, cause two loopbacks and close the eventfd without reading it.
 
-    One loopback is then unread in the eventfd and lost, the other is queued for the next eventfd.
+    One loopback was readable in the eventfd and is lost. The other one stays queued for the eventfd
+    that is armed next.
     """
     with EventFd() as first:
         vmm.vfio.arm(first)
@@ -555,7 +559,7 @@ def refuse(vmm: EventfdVmm) -> None:
 def reopen(vmm: EventfdVmm) -> None:
     """Arm an eventfd, cause two loopbacks, close the device and open it again.
 
-    When the device is closed, one loopback is unread in the eventfd and the other is queued.
+    When the device is closed, one loopback is readable in the eventfd, and the other one is queued.
     """
     with EventFd() as eventfd:
         vmm.vfio.arm(eventfd)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernel's own VFIO selftests (tools/testing/selftests/vfio) on the devices of the machine."""
+"""The kernel's VFIO selftests (tools/testing/selftests/vfio) on the test machine's devices."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ FOLDER = Path("/mnt/selftests")
 
 KSFT_PASS, KSFT_SKIP = 0, 4
 
-# The limit of a test in seconds. Each case has a limit of 30 s. The 30 cases of the largest program
-# take a minute on a kernel with sanitizers under emulation.
+# The time limit of a test in seconds. A program ends each of its cases after at most 30 s. The 30
+# cases of the largest program take a minute on a kernel with sanitizers under emulation.
 LIMIT = 240
 
 # The programs, and the names of the devices that each gets as arguments.
@@ -41,19 +41,20 @@ WITHOUT_DEVICE = {
     "vfio_pci_sriov_uapi_test": "SR-IOV may not be supported by the PF",
 }
 
-# The programs that the series add.
+# The programs that the mechanisms' series add to the kernel's selftests.
 OF_SERIES = {record.selftest for record in mechanisms.RECORDS.values()}
 
 
 def run(name: str, *devices: PciDevice) -> tuple[int, str]:
-    """Run a program on devices. Returns its exit status and its output.
+    """Run the selftest program ``name`` with the BDFs of ``devices`` as arguments.
 
-    AssertionError if the kernel tree has no such program.
+    Returns its exit status and its output (stdout and stderr). AssertionError if the kernel tree
+    has no such program; TimeoutExpired if it does not end in time.
     """
     program = FOLDER / name
     assert program.is_file(), f"the tree has no {name}"
     argv = [str(program), *(device.bdf for device in devices)]
-    # The program ends each of its cases in time. If it runs for longer, the kernel hangs.
+    # The program itself limits the time of each case. If it runs for longer, the kernel hangs.
     done = subprocess.run(
         argv,
         stdout=subprocess.PIPE,
@@ -69,9 +70,10 @@ def run(name: str, *devices: PciDevice) -> tuple[int, str]:
 
 
 def passed(name: str, *devices: PciDevice) -> ktap.SelftestReport:
-    """Run a program on devices and return its report.
+    """Run the selftest program ``name`` on ``devices`` and return its report.
 
-    AssertionError unless each of its cases passes or is skipped.
+    AssertionError if the report has a complaint (`SelftestReport.complaint`), or if the exit status
+    is not KSFT_PASS.
     """
     status, output = run(name, *devices)
     report = ktap.parse(output)
@@ -108,7 +110,7 @@ def test_every_selftest_is_run() -> None:
 def test_selftest_of_the_series(
     mechanism: Mechanism, bind: Bind, firmware: Firmware, measure: Measure
 ) -> None:
-    """Run the series' selftest on a device with a companion and on one without.
+    """Run the selftest of the mechanism's series on a device with a companion and on one without.
 
     No case may be skipped on both devices.
     """

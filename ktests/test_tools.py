@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The library's programs, ``python -m uapi``, on a real device."""
+"""Test the library's programs, ``python -m uapi``, on devices of the test machine."""
 
 from __future__ import annotations
 
@@ -29,16 +29,16 @@ LINE_SECONDS = 10.0
 
 
 class Program:
-    """A running ``python -m uapi``, whose output can be read line by line."""
+    """A running ``python -m uapi``. Its output can be read line by line."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
         self._rest = b""
 
     def line(self, seconds: float = LINE_SECONDS) -> str:
-        """Return the next line of output without its line feed.
+        """Return the next line of the output without its line feed.
 
-        AssertionError if none comes within ``seconds``, or if the program ends.
+        AssertionError if no line comes within ``seconds``, or if the program ends before.
         """
         assert self._process.stdout is not None
         end = time.monotonic() + seconds
@@ -53,12 +53,15 @@ class Program:
         return line.decode()
 
     def events(self, count: int) -> Iterator[dict[str, Any]]:
-        """Read ``count`` lines of output and yield each as decoded JSON."""
+        """Read ``count`` lines of the output, decode each as a JSON object and yield it."""
         for _ in range(count):
             yield json.loads(self.line())
 
     def wait(self) -> int:
-        """Wait until the program ends and return its exit code."""
+        """Wait until the program ends and return its exit code.
+
+        TimeoutExpired if it does not end within `LINE_SECONDS`.
+        """
         return self._process.wait(LINE_SECONDS)
 
     def end(self) -> int:
@@ -69,7 +72,7 @@ class Program:
 
 @contextmanager
 def uapi(*arguments: str) -> Iterator[Program]:
-    """Start ``python -m uapi`` with ``arguments``, and kill it at the end of the block."""
+    """Start ``python -m uapi`` with ``arguments`` and yield it; kill it at the end of the block."""
     process = subprocess.Popen(
         [sys.executable, "-S", "-s", "-m", "uapi", *arguments],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -95,7 +98,8 @@ def test_listen(
         for device, value in ((alpha, 0x81), (beta, 0xD2)):
             firmware.notify(device.method, value)
             firmware.flush_handlers()
-        # Every kernel reports these events, so that the test does not wait in vain.
+        # On every kernel `listen --netlink` prints these events. So on an unpatched kernel the test
+        # fails at the comparison, and does not wait for lines that never come.
         firmware.notify(unrelated["ac"].method, 0x80, count=2)
         got = [(line.get("device"), line.get("value")) for line in program.events(2)]
         assert got == [(alpha.bdf, 0x81), (beta.bdf, 0xD2)]
@@ -111,7 +115,7 @@ def test_conformance(bind: Bind, measure: Measure) -> None:
         assert not failed
         assert len(done) == sum(item.companion is not False for item in checks.ALL)
         measure(f"checks passed through {open_method}", len(done))
-    # A device that somebody has open is left alone, and its eventfd stays armed.
+    # The program refuses a device that another process has open, whose eventfd stays armed.
     with vfio.Device.open(device.bdf) as owner, owner.notifications() as stream:
         with uapi("conformance", "--device", device.bdf) as program:
             assert program.line(START_SECONDS).startswith("error: ")

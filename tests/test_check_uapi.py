@@ -228,6 +228,20 @@ BREAKS: dict[str, tuple[tuple[Edit, ...], str]] = {
         (('TOY_NAME "toy"', 'TOY_NAME "doll"'),),
         'TOY_NAME is "doll", was "toy"',
     ),
+    "number becomes a string": (
+        (("TOY_FEATURES 7", 'TOY_FEATURES "7"'),),
+        'TOY_FEATURES is "7", was 7',
+    ),
+    "number becomes empty": ((("TOY_FEATURES 7", "TOY_FEATURES"),), "TOY_FEATURES is empty, was 7"),
+    "number becomes a function": (
+        (("TOY_FEATURES 7", "TOY_FEATURES(x) 7"),),
+        "TOY_FEATURES(x) is 7, was 7",
+    ),
+    "enumerator becomes a string": (
+        (("\tTOY_ONE_INDEX,", '#define TOY_ONE_INDEX "one"\n\tTOY_1_INDEX,'),),
+        'TOY_ONE_INDEX is "one", was 0',
+    ),
+    "string becomes a number": ((('TOY_NAME "toy"', "TOY_NAME 5"),), 'TOY_NAME is 5, was "toy"'),
     "index renumbered": (
         (("\tTOY_TWO_INDEX,", "\tTOY_NEW_INDEX,\n\tTOY_TWO_INDEX,"),),
         "TOY_TWO_INDEX is 2, was 1",
@@ -348,6 +362,14 @@ BREAKS: dict[str, tuple[tuple[Edit, ...], str]] = {
 
 
 @pytest.mark.usefixtures("quick")
+def test_header_that_cannot_be_compared_is_no_pass(check: Check) -> None:
+    """The header has a name that C90 allows, and gnu11, in which it is measured, does not."""
+    findings, _ = check(edited(("\t__u32 count;\n\t__u32 reserved;", "\t__u32 typeof;\n")))
+    [only] = findings
+    assert only.outcome is CheckOutcome.WARN
+    assert "its content is not compared" in only.text
+
+
 @pytest.mark.parametrize("edits, text", BREAKS.values(), ids=BREAKS)
 def test_break_is_found(check: Check, edits: tuple[Edit, ...], text: str) -> None:
     findings, _ = check(edited(*edits))

@@ -161,6 +161,10 @@ def test_text_of_mails_is_no_markup(tmp_path: Path) -> None:
         '{"slug": "../x", "message_id": "a", "subject": "s", "truth": []}',
         '{"slug": "x", "message_id": "a", "subject": "s", "truth": [{"patch": 1}]}',
         json.dumps({"slug": "x", "message_id": "a", "subject": "s", "truth": [truth("odd")]}),
+        '{"slug": "x", "message_id": "a", "subject": "s", "truth": ["odd"]}',
+        json.dumps(
+            {"slug": "x", "message_id": "a", "subject": "s", "truth": [truth("style", match="(")]}
+        ),
     ],
 )
 def test_a_line_that_is_no_thread_is_named(tmp_path: Path, line: str) -> None:

@@ -464,12 +464,13 @@ def test_reports_belong_to_the_content_they_are_of(
 ) -> None:
     folder = tmp_path / "tree" / coccinelle.FOLDER
     folder.mkdir(parents=True)
-    for name in ("one", "two", "slow"):
+    for name in ("one", "two", "slow", "wrong"):
         (folder / f"{name}.cocci").write_text(SCRIPT)
     path = commandline.path_with(
         tmp_path / "bin",
         "spatch",
-        'for last; do :; done; case "$*" in *slow*) sleep 30;; *two*) exit 0;; esac\n'
+        'for last; do :; done; case "$*" in *slow*) sleep 30;; *two*) exit 0;;\n'
+        "*wrong*) echo Fatal error: no rule; exit 2;; esac\n"
         "grep -n kfree -r $last | sed 's/\\([^:]*:[0-9]*\\):.*/\\1:2-7: WARNING: odd/'",
     )
     monkeypatch.setenv("PATH", path)
@@ -477,14 +478,17 @@ def test_reports_belong_to_the_content_they_are_of(
     monkeypatch.setattr(coccinelle, "SECONDS", 1.0)
     good = Source("a.c", A.encode())
     bad = Source("a.c", body("kfree(x);").encode())
-    found, ended = coccinelle.reports(
+    found, missed = coccinelle.reports(
         tmp_path / "tree", [good, bad], jobs=2, begun=lambda n, m: None
     )
     assert found[good] == ()
     assert [(one.file, one.line, one.function, one.text) for one in found[bad]] == [
         ("a.c", 5, "a", "WARNING: odd")
     ]
-    assert ended == (f"{coccinelle.FOLDER}/slow.cocci",)
+    assert missed == (
+        f"{coccinelle.FOLDER}/slow.cocci took longer than 1 s and was ended",
+        f"{coccinelle.FOLDER}/wrong.cocci failed: Fatal error: no rule",
+    )
 
 
 @pytest.mark.parametrize("one", VARIANTS, ids=lambda one: one.name)

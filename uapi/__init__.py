@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The uAPI of ACPI notifications: formats, devices, a probe. Used by host and guest.
+"""A library for the uAPI of ACPI notifications of VFIO PCI devices, used by host and guest.
 
-Imports nothing else of this project.
+It has the kernel's constants and structures, opens devices, and decodes what the kernel sends by an
+eventfd, a queue or the acpi_event family. It imports nothing else of this project.
 """

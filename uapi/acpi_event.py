@@ -51,7 +51,13 @@ VFIO_CLASS = "vfio_pci"
 
 @dataclass(frozen=True)
 class Event:
-    """One event. ``type`` is the value of the notification, which some senders truncate."""
+    """One event.
+
+    ``sequence`` is nlmsg_seq of the message. The sender chooses the other fields. A device that is
+    bound to vfio-pci has the ``device_class`` `VFIO_CLASS`, its BDF as ``bus_id``, and ``data`` 0.
+    ``type`` is the lowest 8 bits of the number that the sender passed to
+    acpi_bus_generate_netlink_event(): for most senders the value of the notification.
+    """
 
     sequence: int
     device_class: str
@@ -61,7 +67,11 @@ class Event:
 
 
 def decode(message: bytes) -> Event:
-    """Decode one netlink message. Raises FormatError if it is not an event of this family."""
+    """Decode one netlink message that was received from the family.
+
+    Raises FormatError if its length, its command or its attribute is not that of an event. The
+    message type, which is the family's id, is not checked.
+    """
     if len(message) < ATTRIBUTES_OFFSET:
         raise FormatError(f"no generic netlink message: {len(message)} bytes")
     header = mirror.ffi.from_buffer(HEADER, message)
@@ -84,7 +94,10 @@ def decode(message: bytes) -> Event:
 
 
 def _attributes(message: bytes) -> Iterator[tuple[int, int]]:
-    """Yield the type and payload offset of each attribute that has PAYLOAD_SIZE bytes."""
+    """Yield type and payload offset of each attribute with a payload of PAYLOAD_SIZE bytes.
+
+    Stops at an attribute that is longer than the rest of the message.
+    """
     offset = ATTRIBUTES_OFFSET
     while offset + ATTRIBUTE_SIZE <= len(message):
         attribute = _at(message, offset, ATTRIBUTE)
@@ -97,11 +110,14 @@ def _attributes(message: bytes) -> Iterator[tuple[int, int]]:
 
 
 def _at(message: bytes, offset: int, structure: Any) -> Any:
-    """Return the structure at ``offset``. The message has to contain all of it."""
+    """Return the structure at ``offset``, which has to be in the message as a whole.
+
+    ``structure`` is cffi's type of a pointer to it.
+    """
     return mirror.ffi.from_buffer(structure, memoryview(message)[offset:])
 
 
 def _text(field: Any) -> str:
-    """Return the text before the first NUL, or the whole field if it has no NUL."""
+    """Return the text of a char array up to its first NUL, or all of it if it has no NUL."""
     text: bytes = mirror.ffi.string(field)
     return text.decode("utf-8", "backslashreplace")

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 
-# An event loop keeps one reader per descriptor: a second add_reader() silently replaces the first.
+# The descriptors for which a task waits. An event loop keeps one reader per descriptor: a second
+# add_reader() silently replaces the first, and the first task would wait for ever.
 _waiting: set[int] = set()
 
 

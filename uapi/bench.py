@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The device on which the checks of `uapi.checks` run. It is restored after each check."""
+"""The open device on which the checks of `uapi.checks` run, and eventfds for the checks."""
 
 from __future__ import annotations
 
@@ -23,16 +23,23 @@ class BrokenError(Exception):
 
 
 def expect(what: str, got: object, wanted: object) -> None:
-    """Raise BrokenError if ``got`` and ``wanted`` differ."""
+    """Raise BrokenError, whose text begins with ``what``, if ``got`` and ``wanted`` differ."""
     if got != wanted:
         raise BrokenError(f"{what}: {got}, where it should be {wanted}")
 
 
 class Reader(EventFd):
-    """An eventfd from which loopbacks are read. Notifications by firmware are skipped."""
+    """An eventfd from which a check reads loopbacks.
+
+    `loopback`, `loopbacks` and `silent` skip notifications by firmware; `word` does not. They raise
+    FormatError if a word is not a notification.
+    """
 
     def word(self) -> int:
-        """Wait for the next 64-bit word and return it. BrokenError after SECONDS without one."""
+        """Wait for the next 64-bit word and return it.
+
+        Raises BrokenError if the kernel does not wake up this thread within `SECONDS`.
+        """
         if not self.wakes_up(SECONDS):
             raise BrokenError(f"nothing to read after {SECONDS:g} s")
         word = self.read()
@@ -41,28 +48,32 @@ class Reader(EventFd):
         return word
 
     def loopback(self) -> Notification:
-        """Wait for the next loopback and return it."""
+        """Wait for the next loopback and return it. Raises BrokenError like `word`."""
         while not (got := decode(self.word())).loopback:
             pass
         return got
 
     def loopbacks(self, count: int) -> None:
-        """Raise BrokenError unless ``count`` loopbacks arrive, one per read, none lost, no more."""
+        """Read ``count`` loopbacks, one per read.
+
+        Raises BrokenError if one does not arrive, if one reports lost notifications, or if there is
+        one more.
+        """
         for number in range(1, count + 1):
             expect(f"loopback {number} of {count}", self.loopback(), Notification(0, True, 0))
         self.silent()
 
     def silent(self) -> None:
-        """Raise BrokenError if another loopback arrives."""
+        """Read until nothing arrives for `QUIET` seconds. BrokenError if a loopback arrives."""
         while self.wait(QUIET):
             if (word := self.read()) is not None and decode(word).loopback:
                 raise BrokenError("a loopback more than were sent")
 
 
 class Bench(Closing):
-    """The open device and the eventfds of the current check.
+    """The open device ``bdf``, and the eventfds that the current check uses.
 
-    Raises OpenError like `support.open_device`.
+    The arguments are those of `support.open_device`, which opens the device; raises OpenError.
     """
 
     def __init__(self, bdf: str, open_method: str | None = None) -> None:
@@ -75,19 +86,19 @@ class Bench(Closing):
         self.device.close()
 
     def reader(self, *, nonblocking: bool = True, semaphore: bool = False) -> Reader:
-        """Return a new eventfd with these options of `EventFd`, which is closed after the check."""
+        """Return a new eventfd with these options of `EventFd`. `restore` closes it."""
         reader = Reader(nonblocking=nonblocking, semaphore=semaphore)
         self._made.append(reader)
         return reader
 
     def armed(self, index: int = ACPI, *, nonblocking: bool = True) -> Reader:
-        """Return a new eventfd that is set for the interrupt index, closed after the check."""
+        """Return a new eventfd and set it for the interrupt index. `restore` closes it."""
         reader = self.reader(nonblocking=nonblocking)
         self.device.arm(reader, index)
         return reader
 
     def send(self, count: int = 1) -> None:
-        """Send ``count`` loopbacks."""
+        """Send ``count`` loopbacks (DATA_NONE) to the eventfd of the ACPI index."""
         for _ in range(count):
             self.device.loopback()
 
@@ -97,7 +108,11 @@ class Bench(Closing):
         self.device = open_device(self.device.bdf, self.device.open_method)
 
     def restore(self) -> None:
-        """Disarm the indices that a check may have armed, and close its eventfds."""
+        """Undo the changes of a check.
+
+        Opens the device if it is closed, disarms the ACPI and the REQ index, and closes the
+        eventfds of the check.
+        """
         if self.device.closed:
             self.reopen()
         for index in (ACPI, REQ):

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The checks of `uapi.conformance`, as a list.
+"""The checks of `uapi.conformance`; the list `ALL` contains them.
 
-Each check has the id of its requirement in docs/uapi.md. It raises BrokenError or UapiError if the
-kernel does not meet the requirement.
+A check is a function that tests one requirement of docs/uapi.md on the device of a `Bench`. It
+raises BrokenError, FormatError or OSError if the kernel does not meet the requirement.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ GET: int = mirror.VFIO_DEVICE_FEATURE_GET
 SET: int = mirror.VFIO_DEVICE_FEATURE_SET
 EVENTFD_NORESIZE: int = mirror.VFIO_IRQ_INFO_EVENTFD | mirror.VFIO_IRQ_INFO_NORESIZE
 
-# Numbers that no kernel knows now or in the near future.
+# Numbers that no kernel knows now or in the near future: a feature, a flag, an index (or a count).
 NO_FEATURE = 0xFFFF
 NO_FLAG = 1 << 31
 BEYOND = 0xFFFF_FFFF
@@ -53,7 +53,11 @@ LOOPBACK_WORD = VALID | LOOPBACK
 
 @dataclass(frozen=True)
 class Item:
-    """A check. ``companion``: the device must have one (True), must not (False), may (None)."""
+    """A check: ``function`` tests the requirement with the id ``requirement``.
+
+    ``companion`` is True if the check needs a device with an ACPI companion, False if it needs one
+    without, None if it takes either.
+    """
 
     requirement: str
     title: str
@@ -77,7 +81,7 @@ def check(
 
 
 def result(call: Callable[[], object]) -> str:
-    """Call ``call`` and return the name of its errno, or "success"."""
+    """Call ``call`` and return "success", or the name of the errno ("EINVAL") of its UapiError."""
     try:
         call()
     except UapiError as error:
@@ -259,7 +263,8 @@ def _blocking(bench: Bench) -> None:
     bench.send(SEVERAL)
     thread.join(SECONDS)
     stuck = thread.is_alive()
-    while thread.is_alive():  # or it might later read a reused descriptor
+    # End a blocked thread: later, it might read from another file with the same descriptor number.
+    while thread.is_alive():
         reader.write(1)
         thread.join(0.01)
     if stuck:
@@ -322,7 +327,7 @@ def _ends(bench: Bench, end: Callable[[], None]) -> None:
     end()
     old.loopbacks(1)
     _refused("loopback while nothing is set", "EINVAL", bench.device.loopback)
-    bench.device.loopback_bool(1)  # succeeds without an eventfd; nothing is kept
+    bench.device.loopback_bool(1)  # succeeds without an eventfd, and queues nothing
     new = bench.armed()
     bench.send()
     new.loopbacks(1)
@@ -341,7 +346,11 @@ def _closed_eventfd(bench: Bench) -> None:
 
 @dataclass(frozen=True)
 class Bad:
-    """Input to SET_IRQS that has to fail with ``errno``. ``data`` follows the header."""
+    """Input to VFIO_DEVICE_SET_IRQS that has to fail with the errno of the name ``errno``.
+
+    ``flags``, ``start``, ``count`` and ``argsz`` are fields of struct vfio_irq_set; ``data`` comes
+    after them. ``argsz`` None stands for the size of structure and data.
+    """
 
     title: str
     errno: str
@@ -352,7 +361,7 @@ class Bad:
     argsz: int | None = None
 
     def send(self, device: Device, index: int) -> str:
-        """Call SET_IRQS with this input on ``index``. Returns the result as `result` does."""
+        """Call the ioctl on ``index``; return "success" or the name of its errno, like `result`."""
         return result(
             lambda: device.set_irqs(
                 index,
@@ -390,7 +399,10 @@ BAD: tuple[Bad, ...] = (
 
 
 def _bad_descriptors() -> Iterator[Bad]:
-    """Yield input with a descriptor that is not an eventfd. Each is closed before the next one."""
+    """Yield input with a descriptor that is not an eventfd, or is closed.
+
+    A descriptor that is open is closed when the caller takes the next input.
+    """
     for path, title in ((Path("/"), "a folder"), (Path(os.devnull), "a device")):
         fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         try:

@@ -8,11 +8,11 @@ from typing import Self
 
 
 class Closing(ABC):
-    """A context manager that calls ``close`` at its end, also after an exception."""
+    """A context manager that calls `close` at the end of its block, also after an exception."""
 
     @abstractmethod
     def close(self) -> object:
-        """Release the resources of the object."""
+        """Release the resources of the object, for instance its file descriptor."""
 
     def __enter__(self) -> Self:
         return self

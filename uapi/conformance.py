@@ -1,11 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """Check the running kernel with one device: ``python -m uapi conformance``.
 
-Runs on any host that has a device bound to vfio-pci and not in use. The checks cause loopbacks;
-notifications by firmware are recognized and ignored. The device is opened and closed, which resets
-it, and left disarmed. Nothing else on the host is changed.
+Runs on any host that has a device bound to vfio-pci and not in use. The checks cause loopbacks
+instead of notifications by firmware. The device is opened and closed, which resets it, and is left
+disarmed. Nothing else on the host is changed.
 
-The checks cover those requirements of docs/uapi.md that loopbacks can test.
+The checks cover those requirements of docs/uapi.md for a kernel with the eventfd series that
+loopbacks can test. Most checks skip a notification by firmware. It can fail a check that compares
+a whole word or expects a loopback in one of two eventfds.
 """
 
 from __future__ import annotations
@@ -26,7 +28,10 @@ FAIL = "fail"
 
 @dataclass(frozen=True)
 class Check:
-    """The outcome of one check. ``message`` gives the reason if ``outcome`` is "fail"."""
+    """The result of one check: ``outcome`` is "pass" or "fail", ``message`` the reason of "fail".
+
+    ``requirement`` is the id in docs/uapi.md; ``title`` says what the check expects.
+    """
 
     requirement: str
     title: str
@@ -36,7 +41,11 @@ class Check:
 
 @dataclass(frozen=True)
 class Report:
-    """The result of `report`: the device, the kernel's release, and the outcome of each check."""
+    """The results of all checks on one device.
+
+    ``device`` is the BDF, ``open_method`` "cdev" or "group", ``kernel`` the release as in uname(2).
+    ``companion`` tells whether the device has an ACPI companion.
+    """
 
     device: str
     open_method: str
@@ -46,11 +55,11 @@ class Report:
 
     @property
     def passed(self) -> bool:
-        """Whether at least one check ran and all passed."""
+        """Whether at least one check ran, and all that ran passed."""
         return bool(self.checks) and all(check.outcome == PASS for check in self.checks)
 
     def json(self) -> str:
-        """Return a JSON object. Its keys are the fields of this class and of `Check`."""
+        """Return a JSON object: "passed", and the fields of this class and of each `Check`."""
         return json.dumps(asdict(self) | {"passed": self.passed}, indent=2)
 
     def __str__(self) -> str:
@@ -62,15 +71,16 @@ class Report:
 
 
 def run(bdf: str, open_method: str | None = None) -> list[Check]:
-    """Run the checks of `report` and return their outcomes."""
+    """Run the checks as `report` does, and return only their results."""
     return list(report(bdf, open_method).checks)
 
 
 def report(bdf: str, open_method: str | None = None) -> Report:
-    """Run the checks on the device ``bdf`` and return their outcomes.
+    """Run the checks on the device ``bdf`` and return their results.
 
-    Which checks apply depends on whether the device has a companion. Raises OpenError if the device
-    cannot be opened, with ENOTSUP if the kernel lacks the index.
+    Checks for a device with an ACPI companion are left out if it has none, and the reverse.
+    ``open_method`` is "cdev" or "group"; None takes the better one. Raises OpenError if the device
+    cannot be opened, or (ENOTSUP) if the kernel lacks VFIO_PCI_ACPI_IRQ_INDEX.
     """
     with Bench(bdf, open_method) as bench:
         support.require_index(bench.device)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The exceptions: a failed ioctl, a device that cannot be opened, bytes of a wrong format."""
+"""Exceptions: a failed ioctl, a device that cannot be opened, bytes of a wrong format."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ import os
 class UapiError(OSError):
     """A failed ioctl.
 
-    ``ioctl`` is its name in the kernel's headers, ``errno`` the error number, ``rule`` the rule of
-    `uapi.rules` that the arguments broke, or "" if none was found.
+    ``ioctl`` is its name in the kernel's headers, ``errno`` the error number. ``rule`` says why the
+    kernel refused the arguments, mostly in the words of `uapi.rules.RULES`; it is "" if that is
+    unknown.
     """
 
     def __init__(self, ioctl: str, number: int, rule: str = "") -> None:
@@ -28,11 +29,12 @@ class UapiError(OSError):
 
 
 class OpenError(OSError):
-    """A device or family that cannot be opened or used: ``what`` it is, ``cause``, and ``hint``.
+    """A device, or the acpi_event family, that cannot be opened or used.
 
-    ``hint`` is the remedy, or "". ``errno`` is ENODEV if the device does not exist, ENOENT if it
-    cannot be opened that way, EACCES or EPERM if the user lacks permission, EBUSY if it is in use,
-    ENOTSUP if the kernel lacks the feature.
+    ``what`` names it, ``cause`` is the reason, ``hint`` the remedy or "". ``errno`` is ENODEV if
+    the device does not exist or is not bound to vfio-pci, ENOENT if its file or the open method is
+    missing, EACCES or EPERM if the user lacks permission, EBUSY if it is in use, ENOTSUP if the
+    kernel, or firmware, lacks what is needed; otherwise that of the failed system call.
     """
 
     def __init__(self, number: int, what: str, cause: str, hint: str = "") -> None:
@@ -49,4 +51,4 @@ class OpenError(OSError):
 
 
 class FormatError(ValueError):
-    """Bytes that are not a notification or event; the text says why."""
+    """Data that is not a notification or event, or cannot be encoded as one; the text says why."""

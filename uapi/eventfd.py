@@ -14,10 +14,12 @@ MAX = 0xFFFF_FFFF_FFFF_FFFE
 
 
 class EventFd(Pollable):
-    """A new eventfd, closed at the end of the ``with`` block. It is readable if it is not 0.
+    """A new eventfd, closed at the end of the ``with`` block.
 
-    ``initial`` is the initial count, 32 bits. With ``semaphore`` (EFD_SEMAPHORE) each read returns
-    1. If the counter is 0, a read blocks unless ``nonblocking`` is set.
+    It is readable if its counter is not 0. ``initial`` is the initial value of the counter, 32
+    bits. With ``semaphore`` (EFD_SEMAPHORE) each read subtracts 1 from the counter and returns 1.
+    Without ``nonblocking``, a read waits while the counter is 0, and a write while the sum would be
+    too large.
     """
 
     what = "eventfd"
@@ -31,11 +33,17 @@ class EventFd(Pollable):
         self._fd = os.eventfd(initial, flags)
 
     def write(self, n: int) -> None:
-        """Add ``n`` to the counter. Raises BlockingIOError if the sum would exceed `MAX`."""
+        """Add ``n`` to the counter.
+
+        Raises BlockingIOError if the sum would exceed `MAX`; a blocking eventfd waits instead.
+        """
         os.write(self.fileno(), n.to_bytes(SIZE, sys.byteorder))
 
     def read(self) -> int | None:
-        """Return the counter and reset it to 0. Returns None if it is 0 (EAGAIN)."""
+        """Return the counter and reset it to 0. Returns None if it is 0 (EAGAIN).
+
+        A blocking eventfd and a semaphore differ; see `EventFd`.
+        """
         try:
             return int.from_bytes(os.read(self.fileno(), SIZE), sys.byteorder)
         except BlockingIOError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The queue of ACPI notifications that VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns.
+"""The queue of ACPI notifications: the file that VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns.
 
 read(2) returns an array of events of 16 bytes each, in the byte order of the host::
 
@@ -9,8 +9,8 @@ read(2) returns an array of events of 16 bytes each, in the byte order of the ho
      8      u32   value that firmware passed to Notify; ACPICA keeps its lowest 16 bits
     12      u32   reserved, 0
 
-A gap in the sequence numbers is the number of events that were lost there. Source: struct
-vfio_acpi_notify_event in include/uapi/linux/vfio.h of the eventq series.
+If numbers are missing in the events that all readers of the queue have read, as many events were
+lost there. Source: struct vfio_acpi_notify_event in include/uapi/linux/vfio.h of the eventq series.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from uapi.polling import Pollable
 LOOPBACK: int = mirror.VFIO_ACPI_NOTIFY_EVENT_LOOPBACK
 DEPTH_MAX: int = mirror.VFIO_ACPI_NOTIFY_DEPTH_MAX
 
-# The depth of a queue if the caller does not choose one; the eventfd series has the same.
+# The default depth of a queue. The queue of the eventfd series has the same (fixed) depth.
 DEPTH = 256
 
 EVENT = struct.Struct("=IIII")
@@ -38,7 +38,7 @@ SEQUENCES = 1 << 32
 
 @dataclass(frozen=True)
 class Event:
-    """One event of the queue, as the kernel wrote it."""
+    """One event of the queue. The fields are those of struct vfio_acpi_notify_event."""
 
     flags: int
     sequence: int
@@ -47,25 +47,31 @@ class Event:
 
     @property
     def loopback(self) -> bool:
-        """Whether user space caused the event."""
+        """Whether user space caused the event (SET of VFIO_DEVICE_FEATURE_ACPI_NOTIFY)."""
         return bool(self.flags & LOOPBACK)
 
 
 def decode(data: bytes) -> list[Event]:
-    """Decode what one read(2) returned. Raises FormatError if it is no whole number of events."""
+    """Decode the bytes that one read(2) returned.
+
+    Raises FormatError if they are not a whole number of events.
+    """
     if len(data) % SIZE:
         raise FormatError(f"{len(data)} bytes are no whole number of events of {SIZE} bytes")
     return [Event(*fields) for fields in EVENT.iter_unpack(data)]
 
 
 class Gaps:
-    """Finds out from the sequence numbers how many events were lost. The first number is 0."""
+    """Computes how many events were lost, from the sequence numbers of a queue with one reader."""
 
     def __init__(self) -> None:
         self._expected = 0
 
     def take(self, event: Event) -> Notification:
-        """Return the event as a notification; its ``lost`` events would have come before it."""
+        """Return ``event``, the next one that was read from the queue, as a notification.
+
+        ``lost`` of the notification is the number of events lost just before it.
+        """
         lost = (event.sequence - self._expected) % SEQUENCES
         self._expected = (event.sequence + 1) % SEQUENCES
         return Notification(event.value, loopback=event.loopback, lost=lost)
@@ -74,8 +80,8 @@ class Gaps:
 class EventQueue(Pollable):
     """An open queue, closed at the end of the ``with`` block. The device may be closed before it.
 
-    ``fd`` is the descriptor that VFIO_DEVICE_FEATURE_ACPI_NOTIFY returned. A wait ends when there
-    is an event to read, and when the device is closed.
+    ``fd`` is the descriptor that VFIO_DEVICE_FEATURE_ACPI_NOTIFY returned. `wait` returns True if
+    there is an event to read, and also after the last descriptor of the device was closed.
     """
 
     what = "queue"
@@ -85,11 +91,10 @@ class EventQueue(Pollable):
         self._fd = fd
 
     def read(self, room: int = 64) -> list[Event] | None:
-        """Return up to ``room`` events.
+        """Read up to ``room`` events and return them.
 
-        Returns None if there is none now (EAGAIN), and an empty list if there will be none any
-        more, since the device was closed. A queue that is not nonblocking waits instead of
-        returning None.
+        Returns None if there is none now (EAGAIN), and an empty list if the device was closed and
+        all its events were read. A queue without O_NONBLOCK waits instead of returning None.
         """
         try:
             return decode(os.read(self.fileno(), room * SIZE))

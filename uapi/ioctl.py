@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""ioctl(2) with the mirror's structures. Errors name the rule that was broken."""
+"""Call ioctl(2) with structures of `uapi.mirror`. A failure raises UapiError with its reason."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from typing import Any
 from uapi import mirror, rules
 from uapi.errors import UapiError
 
-# Upper limit of the memory for a structure, in bytes. The kernel writes at most argsz bytes, and no
-# answer is longer than this. A larger argsz is passed on without the memory that it promises.
+# Upper limit of the memory for a structure with its tail, in bytes. The kernel writes at most argsz
+# bytes, and none of its answers is longer than this. So a larger argsz needs no more memory.
 ROOM = 1 << 16
 
 
 class Structure:
-    """A zeroed ``struct name`` followed by ``tail``, in memory that the kernel may write.
+    """A zeroed ``struct name`` followed by the bytes ``tail``, in memory that the kernel may write.
 
-    Its first field, argsz, is the length of structure and tail, unless ``argsz`` is given. If
-    ``argsz`` is smaller, the memory still has the whole structure and tail. If ``argsz`` is larger,
-    the memory has that size, but at most `ROOM`. ``view`` gives access to the fields.
+    ``argsz`` is the value of the field argsz; the default is the size of structure and tail. The
+    memory always has room for structure and tail. For a larger ``argsz`` it has that size, but at
+    most `ROOM`. ``view`` gives access to the fields of the structure.
     """
 
     def __init__(self, name: str, *, argsz: int | None = None, tail: bytes = b"") -> None:
@@ -35,7 +35,7 @@ class Structure:
 
     @property
     def tail(self) -> bytes:
-        """The bytes after the structure."""
+        """The bytes after the structure, up to the end of the memory."""
         return bytes(self.memory[self.size :])
 
     def call(
@@ -45,7 +45,10 @@ class Structure:
         facts: Mapping[str, Any] | None = None,
         more: Callable[[], Mapping[str, Any]] = dict,
     ) -> int:
-        """Call the ioctl ``name`` with this structure. Returns and raises like `call`."""
+        """Call the ioctl ``name`` on ``fd`` with this structure, by the function `call`.
+
+        argsz and the structure's size are added to ``facts``.
+        """
         own = {"argsz": self.argsz, "size": self.size}
         return call(fd, name, self.memory, own | dict(facts or {}), more)
 
@@ -59,9 +62,10 @@ def call(
 ) -> int:
     """Call the ioctl ``name`` on ``fd`` and return its result. Raises UapiError if it fails.
 
-    ``argument`` is the third argument of ioctl(2). ``facts`` are the arguments by name, from which
-    `rules` finds the reason of a failure. ``more`` returns further facts; it is only called after a
-    failure.
+    ``argument`` is the third argument of ioctl(2); the kernel's answer is written to a bytearray.
+    ``facts`` are the facts from which `rules.broken` finds the reason of a failure. ``more``
+    returns further facts; it is only called after a failure. A negative ``fd`` is a closed one
+    (EBADF).
     """
     if fd < 0:
         raise UapiError(name, errno.EBADF, "the descriptor is closed")

@@ -21,10 +21,10 @@ from uapi.vfio import REQ, Device
 
 @dataclass(frozen=True)
 class Line:
-    """One line of the output: an event, a loss, or a message.
+    """One line of the output: a notification, a loss, or a message.
 
-    With ``--json`` the line is an object of "time" and ``facts``; otherwise it is the time and
-    ``text``.
+    With ``--json`` it is printed as an object of "time" and ``facts``, otherwise as the time of day
+    and ``text``.
     """
 
     text: str
@@ -35,18 +35,18 @@ class Line:
         return f"{self.time:%H:%M:%S.%f} {self.text}"
 
     def json(self) -> str:
-        """Return the line as a JSON object."""
+        """Return the line as a JSON object, with the time in the format of ISO 8601."""
         return json.dumps({"time": self.time.isoformat(timespec="microseconds")} | self.facts)
 
 
 class Source(Protocol):
-    """A source of lines: a descriptor to poll, and a method that reads it."""
+    """A source of lines of the output: a descriptor to poll, and a method that reads from it."""
 
     def fileno(self) -> int:
-        """Return the descriptor, which is readable when there are lines."""
+        """Return the descriptor. It is readable (POLLIN) when there are lines."""
 
     def lines(self) -> Iterator[Line]:
-        """Yield the available lines. Does not block, and yields nothing if there are none."""
+        """Yield one or more of the available lines; nothing if there is none. Does not block."""
 
     @property
     def over(self) -> bool:
@@ -54,7 +54,10 @@ class Source(Protocol):
 
 
 class DeviceSource:
-    """The notifications of a device, by its queue or by an eventfd; `close` ends that."""
+    """A source of the notifications of ``device``. It reads a queue or an eventfd until `close`.
+
+    Raises UapiError if it cannot get the queue or arm the eventfd.
+    """
 
     over = False
 
@@ -64,7 +67,7 @@ class DeviceSource:
         self.mechanism = self._notifications.mechanism
 
     def fileno(self) -> int:
-        """See `Source`."""
+        """Return the descriptor of the queue or of the eventfd."""
         return self._notifications.fileno()
 
     def close(self) -> None:
@@ -72,7 +75,7 @@ class DeviceSource:
         self._notifications.close()
 
     def lines(self) -> Iterator[Line]:
-        """See `Source`."""
+        """Yield a line for the next notification, if there is one. Does not block."""
         facts: dict[str, Any] = {"mechanism": self.mechanism, "device": self._bdf}
         head = f"{self.mechanism} {self._bdf}"
         try:
@@ -90,9 +93,11 @@ class DeviceSource:
 
 
 class ReleaseSource:
-    """Closes a device when the kernel asks user space to release it (interrupt index REQ).
+    """A source that closes ``device`` when the kernel asks user space to release it.
 
-    The kernel asks when the device is unbound; the unbinding waits until the device is closed.
+    The kernel asks by an eventfd (interrupt index REQ) when the device is unbound or unplugged, and
+    waits until the device is closed. ``notifications``, the source of the device's notifications,
+    then ends as well.
     """
 
     def __init__(self, device: Device, notifications: DeviceSource) -> None:
@@ -103,22 +108,27 @@ class ReleaseSource:
 
     @property
     def over(self) -> bool:
-        """See `Source`."""
+        """Whether the device is closed."""
         return self._device.closed
 
     def fileno(self) -> int:
-        """See `Source`."""
+        """Return the descriptor of the eventfd that is armed on the index REQ."""
         return self._eventfd.fileno()
 
     def close(self) -> None:
-        """Close the eventfd."""
+        """Close the eventfd, not the device."""
         self._eventfd.close()
 
     def lines(self) -> Iterator[Line]:
-        """See `Source`."""
+        """If the kernel has asked, close the device.
+
+        Yields a line for the next notification, if there is one, and one that says "closed".
+        """
         if self._eventfd.read() is None:
             return
-        yield from self._notifications.lines()
+        # Everything that is queued: nothing of it arrives after the device is closed.
+        while pending := [*self._notifications.lines()]:
+            yield from pending
         self._notifications.over = True
         self._device.close()
         yield Line(
@@ -133,7 +143,10 @@ class ReleaseSource:
 
 
 class NetlinkSource:
-    """The events of the acpi_event family."""
+    """A source of the events of the acpi_event family.
+
+    Raises OpenError if this network namespace does not have the family.
+    """
 
     over = False
 
@@ -157,15 +170,15 @@ class NetlinkSource:
             ) from error
 
     def fileno(self) -> int:
-        """See `Source`."""
+        """Return the descriptor of the netlink socket."""
         return self._listener.fileno()
 
     def close(self) -> None:
-        """Close the socket, and leave the multicast group with it."""
+        """Close the socket, which leaves the multicast group."""
         self._listener.close()
 
     def lines(self) -> Iterator[Line]:
-        """See `Source`."""
+        """Yield a line for each event and each loss that the socket has. Does not block."""
         facts: dict[str, Any] = {"mechanism": "netlink"}
         try:
             while (got := self._listener.read(0)) is not None:
@@ -189,12 +202,16 @@ class NetlinkSource:
 
 
 def printable(text: str) -> str:
-    """Return ``text`` with unprintable characters escaped: firmware chooses the printed names."""
+    """Return ``text`` with unprintable characters escaped, or "-" if it is empty.
+
+    The names in an event come from drivers and firmware; they must not send control characters to
+    the user's terminal.
+    """
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) or "-"
 
 
 def lines(sources: Sequence[Source]) -> Iterator[Line]:
-    """Yield the lines of all sources when they arrive, until all sources have ended."""
+    """Wait for lines of all sources and yield them, until all sources have ended."""
     while alive := {source.fileno(): source for source in sources if not source.over}:
         poll = select.poll()
         for fd in alive:
@@ -207,10 +224,12 @@ def lines(sources: Sequence[Source]) -> Iterator[Line]:
 def listen(
     devices: Sequence[str], *, netlink: bool, as_json: bool, open_method: str | None = None
 ) -> None:
-    """Print the notifications of ``devices`` and, if ``netlink``, the events of ``acpi_event``.
+    """Print the notifications of ``devices`` and, if ``netlink``, the events of acpi_event.
 
-    Runs until interrupted. Returns only when the host has taken back all devices and ``netlink``
-    is False. Raises OSError (mostly `OpenError`) if a source cannot be opened.
+    ``devices`` are PCI addresses; ``open_method`` is as for `Device.open`. With ``as_json`` each
+    line is a JSON object. Without ``netlink``, returns when the kernel has asked user space to
+    release every device; otherwise runs until an exception. Raises OSError (mostly `OpenError`) if
+    a device or the socket cannot be opened.
     """
     with ExitStack() as stack:
         sources: list[Source] = []
@@ -226,7 +245,7 @@ def listen(
             family = NetlinkSource()
             stack.callback(family.close)
             sources.append(family)
-        # Tells the program that started this one that no later notification is missed.
+        # A program that starts this one can wait for this line: no later notification is missed.
         print("listening; Ctrl-C ends it", file=sys.stderr, flush=True)
         for line in lines(sources):
             print(line.json() if as_json else line, flush=True)

@@ -1,14 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """A Python copy of the kernel's constants and structures for ACPI notifications.
 
-Constants are attributes. Structures are cffi's, in ABI mode, so that neither a compiler nor headers
-are needed::
+A constant is an attribute of this module with the constant's name in C. The structures are types of
+cffi, declared in ABI mode, so that neither a compiler nor the kernel's headers are needed::
 
     info = mirror.ffi.new("struct vfio_irq_info *", {"argsz": mirror.sizeof("vfio_irq_info")})
 
-The copy is that of the newest kernel with all series, on x86. `uapi.names` lists which kernels and
-series have which name. cffi does not check the layout in ABI mode; `python -m kpatch drift`
-compares everything with the headers of each kernel.
+Values and layouts are those of the newest base with all series, on x86. `uapi.names` lists the
+names that other kernels lack. cffi does not check the layout in ABI mode; `python -m kpatch drift`
+compares constants and structures with the headers of each base and series.
 """
 
 from __future__ import annotations
@@ -17,15 +17,18 @@ from uapi._mirror import ffi as ffi
 
 
 def sizeof(structure: str) -> int:
-    """Return the size of ``struct structure`` in bytes, without a flexible array at its end."""
+    """Return the size of ``struct NAME`` in bytes; ``structure`` is the NAME.
+
+    A flexible array at the end (``data[]``) has size 0.
+    """
     size: int = ffi.sizeof(f"struct {structure}")
     return size
 
 
 def _io(kind: int, number: int) -> int:
-    """Return the ioctl number _IO(kind, number) as in include/uapi/asm-generic/ioctl.h.
+    """Return the number of the ioctl _IO(kind, number): include/uapi/asm-generic/ioctl.h.
 
-    powerpc, mips, sparc and alpha have other numbers.
+    powerpc, mips, sparc and alpha encode it in another way.
     """
     return kind << 8 | number
 
@@ -101,7 +104,8 @@ VFIO_PCI_REQ_IRQ_INDEX = 4
 VFIO_PCI_ACPI_IRQ_INDEX = 5
 VFIO_PCI_NUM_IRQS = 6  # use num_irqs of VFIO_DEVICE_GET_INFO instead
 
-# The word that read(2) of the eventfd of VFIO_PCI_ACPI_IRQ_INDEX returns; see uapi.notification.
+# Bits of the 64-bit word that read(2) of the eventfd of VFIO_PCI_ACPI_IRQ_INDEX returns; the
+# docstring of uapi.notification describes it.
 VFIO_PCI_ACPI_NOTIFY_VALUE_MASK = 0xFFFFFFFF
 VFIO_PCI_ACPI_NOTIFY_VALID = 1 << 32
 VFIO_PCI_ACPI_NOTIFY_LOOPBACK = 1 << 33
@@ -133,8 +137,8 @@ VFIO_DEVICE_FEATURE_ZPCI_ERROR = 13
 VFIO_DEVICE_FEATURE_ACPI_NOTIFY = 14
 VFIO_ACPI_NOTIFY_DEPTH_MAX = 65536
 
-# The event that read(2) of the descriptor of VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns; see
-# uapi.eventq.
+# A bit of the flags of an event that read(2) of the queue returns; the docstring of uapi.eventq
+# describes the event.
 VFIO_ACPI_NOTIFY_EVENT_LOOPBACK = 1 << 0
 
 # ---- linux/vfio.h: /dev/vfio/devices/vfioN ----

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""A table of the kernels that have each name of the mirror, and functions that read it."""
+"""A table of the kernels that have each name of `uapi.mirror`, and functions that read it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,14 @@ from uapi.structures import STRUCTURES
 
 @dataclass(frozen=True)
 class Gate:
-    """The kernels that have a name: releases from ``since`` (inclusive) to ``before`` (exclusive).
+    """The condition under which a kernel has a name of the mirror (with the mirror's value).
 
-    ``mechanism``: only kernels with a series of this mechanism have the name. ``otherwise`` is the
-    value on the other kernels; None means that they do not have the name. ``least``: a kernel may
-    have a larger value (a count that includes numbers which are not in the mirror). Releases are
-    those of the project's bases: a name ``since`` 6.12 is not in 6.1, but may be in a release
-    between them.
+    Its release is in the range from ``since`` (inclusive) to ``before`` (exclusive; "" is no
+    limit). It has a series of ``mechanism`` ("": any kernel). The project's bases alone were
+    compared: a name ``since`` 6.12 is not in 6.1, but may be in a release between them.
+
+    ``otherwise`` is the value on all other kernels; None: they do not have the name. ``least``: a
+    kernel may have a larger value than the mirror, because it counts numbers that the mirror lacks.
     """
 
     since: str = ""
@@ -28,7 +29,11 @@ class Gate:
     least: bool = False
 
     def admits(self, release: str, mechanism: str) -> bool:
-        """Return whether a kernel of ``release`` ("7.3") with ``mechanism`` has the name."""
+        """Return whether a kernel has the name.
+
+        ``release`` is "7.3", for instance. ``mechanism`` is that of the series that the kernel has:
+        "eventq", "eventfd" or "netlink". Any other word stands for an unpatched kernel.
+        """
         here = _version(release)
         return (
             (not self.since or _version(self.since) <= here)
@@ -40,8 +45,8 @@ class Gate:
 EVERYWHERE = Gate()
 _EVENTFD = Gate(mechanism="eventfd")
 
-# Keys: the name of a constant, "struct name" for a structure, "name.member" for a member. Every
-# kernel has the names that are not listed.
+# Keys: the name of a constant, "struct NAME" for a structure, "NAME.MEMBER" for a member. Every
+# base has the names of the mirror that are not listed.
 GATES: dict[str, Gate] = {
     **dict.fromkeys(
         (
@@ -114,7 +119,7 @@ _MEMBER = re.compile(r"(\w+)(?:\[\d*\])?;")
 
 
 def everything() -> dict[str, int | str]:
-    """Return every constant of the mirror, for all kernels."""
+    """Return all constants of the mirror by name, also those that only some kernels have."""
     return {
         name: value
         for name, value in vars(mirror).items()
@@ -123,7 +128,7 @@ def everything() -> dict[str, int | str]:
 
 
 def constants(release: str, mechanism: str) -> dict[str, int | str]:
-    """Return the constants of a kernel of ``release`` ("7.3") with a series of ``mechanism``."""
+    """Return the constants of a kernel, by name. The arguments are those of `Gate.admits`."""
     values = {}
     for name, value in everything().items():
         gate = GATES.get(name, EVERYWHERE)
@@ -135,7 +140,10 @@ def constants(release: str, mechanism: str) -> dict[str, int | str]:
 
 
 def structures(release: str, mechanism: str) -> dict[str, str]:
-    """Return the structures of such a kernel (see `constants`) by name, as C declarations."""
+    """Return the C declarations of the structures of a kernel, by name.
+
+    Members that the kernel lacks are left out. The arguments are those of `Gate.admits`.
+    """
     return {
         name: f"struct {name} {{\n" + "\n".join(_members(name, release, mechanism)) + "\n};\n"
         for name in STRUCTURES

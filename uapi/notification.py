@@ -31,18 +31,20 @@ QUEUE: int = mirror.VFIO_PCI_ACPI_NOTIFY_QUEUE
 
 WORD_MASK = (1 << 64) - 1
 
-# Smaller values belong to the operating system.
+# The first value that the device's driver handles. The operating system handles smaller ones (ACPI
+# specification, 5.6.6 Device Object Notifications).
 FIRST_OF_DEVICE = 0x80
 RESERVED = WORD_MASK & ~(VALUE_MASK | VALID | LOOPBACK | LOST_MAX << LOST_SHIFT)
 
 
 @dataclass(frozen=True)
 class Notification:
-    """One notification.
+    """One notification, as the kernel delivered it.
 
-    ``lost`` is the number of notifications lost between the previously read one and this one;
-    `LOST_MAX` means that many or more. ``loopback`` is True if user space caused it; ``value`` is
-    then 0.
+    ``value`` is the value that firmware passed to Notify. ``loopback`` is True if user space caused
+    the notification: the value is then 0 (eventfd) or the one that user space chose (eventq).
+    ``lost`` is the number of notifications lost between the previously read one and this one; by an
+    eventfd, `LOST_MAX` means that many or more.
     """
 
     value: int
@@ -55,17 +57,18 @@ class Notification:
 
         False for a loopback and for a value below 0x80. The guest's kernel would take such a value
         as a request to itself (ACPI specification, 5.6.6 Device Object Notifications): 0 is a bus
-        check, 3 an eject request. ACPICA makes such a value by cutting, for instance, 0x10003 to
-        16 bits.
+        check, 3 an eject request. The kernel can deliver such a value because ACPICA cuts values to
+        16 bits: 0x10003 arrives as 3.
         """
         return not self.loopback and self.value >= FIRST_OF_DEVICE
 
 
 def decode(word: int, *, strict: bool = True) -> Notification:
-    """Decode a word. Raises FormatError if VALID is not set or, if ``strict``, a reserved bit is.
+    """Decode a 64-bit word that was read from the eventfd.
 
-    Both happen if another process writes to the eventfd. A VMM must not be strict: a later kernel
-    may give the reserved bits a meaning, and a VMM has to ignore them.
+    Raises FormatError if VALID is not set or, with ``strict``, if a reserved bit is set. Both can
+    happen if another process writes to the eventfd. A VMM has to use ``strict=False``: a later
+    kernel may give the reserved bits a meaning, which a VMM has to ignore.
     """
     if not 0 <= word <= WORD_MASK:
         raise FormatError(f"{word:#x} has more than 64 bits")
@@ -81,9 +84,10 @@ def decode(word: int, *, strict: bool = True) -> Notification:
 
 
 def encode(notification: Notification) -> int:
-    """Return the word that `decode` turns into ``notification``, for tests of a VMM's reader.
+    """Return the 64-bit word that `decode` turns into ``notification``, for tests of a VMM.
 
-    Raises FormatError if the value or the number of lost notifications does not fit.
+    Raises FormatError if the value (32 bits) or the number of lost notifications (16 bits) does not
+    fit.
     """
     if not 0 <= notification.value <= VALUE_MASK or not 0 <= notification.lost <= LOST_MAX:
         raise FormatError(f"{notification} does not fit into a word")

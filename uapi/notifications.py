@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""A stream of a device's notifications, for threads and for asyncio."""
+"""Streams of the notifications of one device, by an eventfd or a queue, with or without asyncio."""
 
 from __future__ import annotations
 
@@ -18,28 +18,29 @@ from uapi.polling import Pollable
 
 
 class Armable(Protocol):
-    """The part of a device that a stream uses."""
+    """The methods of `uapi.vfio.Device` that `Notifications` uses."""
 
     @property
     def closed(self) -> bool:
-        """Whether the device is closed."""
+        """Whether this process has closed the device's descriptor."""
 
     def arm(self, fd: EventFd) -> None:
-        """Set the eventfd that notifications signal."""
+        """Make the kernel write each notification of the device to the eventfd ``fd``."""
 
     def disarm(self) -> None:
-        """Remove the eventfd that notifications signal."""
+        """Remove the eventfd that was set by `arm`."""
 
 
 class EndedError(Exception):
-    """The stream has ended: its device was closed."""
+    """The queue is at its end: the device was closed, and all events were read."""
 
 
 class Stream(Closing):
-    """A stream of notifications of one device by the mechanism ``mechanism``.
+    """A stream of the notifications of one device. ``mechanism`` is "eventq" or "eventfd".
 
-    Iterate with ``for`` or ``async for``. Only one task can wait at a time. All reads ignore
-    reserved bits, as every VMM has to. They raise FormatError if what is read is no notification.
+    Iterate with ``for`` or ``async for``, or call `read`. Only one asyncio task can wait at a time
+    (RuntimeError). Reserved bits are ignored, as every VMM has to do. All ways to read raise
+    FormatError if the bytes read are not a notification.
     """
 
     mechanism: ClassVar[str]
@@ -49,9 +50,9 @@ class Stream(Closing):
 
     @abstractmethod
     def _take(self) -> Notification | None:
-        """Return the next notification without waiting. Returns None if there is none now.
+        """Return the next notification, or None if there is none now. Does not wait.
 
-        Raises EndedError if there will be none any more.
+        Raises EndedError if there will be no further one.
         """
 
     def fileno(self) -> int:
@@ -61,9 +62,10 @@ class Stream(Closing):
     def read(self, seconds: float | None = None) -> Notification | None:
         """Wait for the next notification and return it.
 
-        Returns None after ``seconds``, and if the stream has ended. The kernel may make the next
-        notification readable a moment after the previous one was read. So None after 0 seconds does
-        not mean that the queue is empty: wait with poll.
+        Returns None if none arrives within ``seconds`` (None: no limit), and if the stream has
+        ended. By an eventfd, the kernel may make the next notification readable a moment after the
+        previous one was read. So None after 0 seconds does not mean that no notification is queued:
+        wait with poll.
         """
         with contextlib.suppress(EndedError):
             end = None if seconds is None else time.monotonic() + seconds
@@ -100,11 +102,10 @@ class Stream(Closing):
 
 
 class Notifications(Stream):
-    """A stream with its own eventfd, armed until the stream is closed. It does not end by itself.
+    """A stream by an eventfd of its own, which is armed on the device until `close`.
 
-    FormatError also if another process wrote to the eventfd.
-
-    The stream replaces the eventfd that was armed before. Closing it disarms the device.
+    It replaces an eventfd that was armed before. The stream does not end by itself. A read also
+    raises FormatError if another process has written to the eventfd.
     """
 
     mechanism = "eventfd"
@@ -122,7 +123,7 @@ class Notifications(Stream):
     def close(self) -> None:
         """Disarm the device if it is open, and close the eventfd. Unread notifications are lost."""
         if not self._device.closed:
-            # Disarming a device that was pulled fails; it is not needed.
+            # Disarming fails if the device was unplugged, and is then not needed.
             with contextlib.suppress(UapiError):
                 self._device.disarm()
         self.eventfd.close()
@@ -133,7 +134,7 @@ class Notifications(Stream):
 
 
 class QueueNotifications(Stream):
-    """A stream that reads a queue. It ends after the device was closed, and owns the queue."""
+    """A stream by ``queue``, which `close` closes. It ends when the device was closed."""
 
     mechanism = "eventq"
 
@@ -147,7 +148,8 @@ class QueueNotifications(Stream):
         self._queue.close()
 
     def _take(self) -> Notification | None:
-        # One event for each read(2): the descriptor stays readable as long as there are more.
+        # One event for each read(2): the descriptor stays readable if the queue has more, so that a
+        # caller's event loop does not miss them.
         events = self._queue.read(room=1)
         if events is None:
             return None

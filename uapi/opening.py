@@ -5,9 +5,10 @@ cdev    /dev/vfio/devices/vfioN, bound to an iommufd; since Linux v6.6
 group   /dev/vfio/GROUP in a container of type 1; optional since Linux v6.2 (containers) and v6.6
         (groups)
 
-The kernel gives access to a device only after its DMA is confined. So both methods give it an I/O
-address space, which is empty. The devices of an IOMMU group have to share one; therefore this
-module keeps each space of this process open until the last device of its group is closed.
+The kernel gives access to a device only after its DMA is confined to an I/O address space. So both
+methods make an empty address space and attach the device to it. The devices of an IOMMU group have
+to share one; therefore this process keeps the address space of a group until the group's last
+device is closed.
 """
 
 from __future__ import annotations
@@ -30,10 +31,10 @@ GROUP = "group"
 
 @dataclass
 class _Space:
-    """The I/O address space that the open devices of one group share.
+    """The I/O address space that the open devices of one IOMMU group share.
 
-    ``fds`` are the group and its container, or the iommufd. ``ioas`` is the id of the address
-    space in the iommufd. ``users`` is the number of open devices.
+    ``fds`` are the descriptors of the group and its container, or that of the iommufd. ``ioas`` is
+    the id of the address space in the iommufd. ``users`` is the number of open devices.
     """
 
     fds: tuple[int, ...]
@@ -47,7 +48,7 @@ class _Space:
 
 @dataclass
 class _Spaces:
-    """The address spaces in use, by open method and group."""
+    """The address spaces in use, by open method and number of the group."""
 
     lock: threading.Lock = field(default_factory=threading.Lock)
     used: dict[tuple[str, str], _Space] = field(default_factory=dict)
@@ -74,7 +75,11 @@ _spaces = _Spaces()
 
 @dataclass(frozen=True)
 class Opened:
-    """An open device. ``release`` has to be called after ``fd`` is closed."""
+    """An open device: its descriptor ``fd`` and the method by which it was opened.
+
+    After closing ``fd``, the caller has to call ``release``, which closes the address space if no
+    other device uses it.
+    """
 
     fd: int
     open_method: str
@@ -82,10 +87,11 @@ class Opened:
 
 
 def open_methods(bdf: str) -> tuple[str, ...]:
-    """Return the methods ("cdev", "group") that can open the device, the better one first.
+    """Return the open methods for which the device has a file, "cdev" before "group".
 
-    The tuple is empty if the device does not exist or is not bound to vfio-pci. Raises OpenError if
-    ``bdf`` is not a PCI address.
+    "cdev" needs the device's file in /dev/vfio/devices, and /dev/iommu; "group" the file of its
+    IOMMU group in /dev/vfio, and /dev/vfio/vfio. The tuple is empty if the device does not exist.
+    Raises OpenError if ``bdf`` is not a PCI address.
     """
     bdf = pci.canonical(bdf)
     nodes = {CDEV: pci.cdev_node(bdf), GROUP: pci.group_node(bdf)}
@@ -93,10 +99,11 @@ def open_methods(bdf: str) -> tuple[str, ...]:
 
 
 def open_device(bdf: str, open_method: str | None = None) -> Opened:
-    """Open the device ``bdf`` and return it.
+    """Open the device ``bdf``, a name in sysfs ("0000:00:10.0"), and return it.
 
-    ``open_method`` is one of `open_methods`; None takes the first one. Raises OpenError, UapiError
-    if an ioctl fails, and ValueError for another ``open_method``.
+    ``open_method`` is "cdev" or "group"; None takes the first one of `open_methods`. Raises
+    OpenError if the device is not bound to a VFIO driver or a file cannot be opened, UapiError if
+    an ioctl fails, ValueError if ``open_method`` is another word.
     """
     if open_method not in (None, CDEV, GROUP):
         raise ValueError(f"open_method {open_method!r} is neither {CDEV!r} nor {GROUP!r}")

@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""PCI devices in sysfs: names, drivers, IOMMU groups and vfio's nodes.
+"""PCI devices in sysfs: their names, drivers and IOMMU groups, and their files in /dev/vfio.
+
+In this module ``bdf`` is a name as `canonical` returns it.
 
 Source: Documentation/ABI/testing/sysfs-bus-pci, sysfs-devices-vfio-dev.
 """
@@ -20,7 +22,10 @@ NAME = re.compile(r"(?:([0-9a-f]{4,8}):)?([0-9a-f]{2}:[01][0-9a-f]\.[0-7])", re.
 
 
 def canonical(bdf: str) -> str:
-    """Return the name in sysfs: "0000:00:10.0" for "00:10.0". Raises OpenError if it is no BDF."""
+    """Return the name in sysfs of the device with the PCI address ``bdf``.
+
+    It is "0000:00:1f.0" for "00:1F.0". Raises OpenError if ``bdf`` is not a PCI address.
+    """
     match = NAME.fullmatch(bdf)
     if match is None:
         raise OpenError(
@@ -33,7 +38,7 @@ def canonical(bdf: str) -> str:
 
 
 def driver(bdf: str) -> str:
-    """Return the name of the driver that the device is bound to, or ""."""
+    """Return the name of the driver that the device is bound to, or "" if it is not bound."""
     try:
         return (DEVICES / bdf / "driver").readlink().name
     except OSError:
@@ -49,9 +54,9 @@ def group(bdf: str) -> str:
 
 
 def group_node(bdf: str) -> Path | None:
-    """Return /dev/vfio/GROUP of the device; None if it or /dev/vfio/vfio does not exist.
+    """Return /dev/vfio/GROUP of the device; None if that file or /dev/vfio/vfio does not exist.
 
-    It exists with CONFIG_VFIO_GROUP.
+    It exists with CONFIG_VFIO_GROUP, while any device of the group is bound to a VFIO driver.
     """
     number = group(bdf)
     node = VFIO / number
@@ -59,9 +64,10 @@ def group_node(bdf: str) -> Path | None:
 
 
 def cdev_node(bdf: str) -> Path | None:
-    """Return /dev/vfio/devices/vfioN of the device; None if it or /dev/iommu does not exist.
+    """Return /dev/vfio/devices/vfioN of the device; None if that file or /dev/iommu does not exist.
 
-    It exists since Linux v6.6, with CONFIG_VFIO_DEVICE_CDEV.
+    It exists since Linux v6.6, with CONFIG_VFIO_DEVICE_CDEV, while the device is bound to a VFIO
+    driver.
     """
     for entry in (DEVICES / bdf / "vfio-dev").glob("vfio*"):
         node = VFIO / "devices" / entry.name
@@ -70,7 +76,11 @@ def cdev_node(bdf: str) -> Path | None:
 
 
 def require_vfio(bdf: str) -> None:
-    """Raise OpenError if the device does not exist or is not bound to a VFIO driver."""
+    """Raise OpenError if the device cannot be opened by any method.
+
+    The errno is ENODEV if the device does not exist or is not bound to a VFIO driver, ENOTSUP if
+    the kernel has no file for it (`cdev_node`, `group_node`).
+    """
     if not (DEVICES / bdf).exists():
         raise OpenError(errno.ENODEV, bdf, "no such PCI device", "lspci -D lists them")
     if cdev_node(bdf) or (driver(bdf).find("vfio") >= 0 and group_node(bdf)):

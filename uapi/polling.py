@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""A base class for objects with a descriptor that can be waited for."""
+"""A base class for objects that have a file descriptor and wait for it with poll(2)."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Pollable(Closing):
     @property
     @abstractmethod
     def what(self) -> str:
-        """The noun for the object in errors."""
+        """The noun for the object in error messages, for instance "eventfd"."""
 
     def fileno(self) -> int:
-        """Return the descriptor. Raises ValueError if it is closed."""
+        """Return the descriptor. Raises ValueError after `close`."""
         if self._fd < 0:
             raise ValueError(f"the {self.what} is closed")
         return self._fd
@@ -43,7 +43,10 @@ class Pollable(Closing):
             os.close(fd)
 
     def wait(self, seconds: float | None) -> bool:
-        """Wait until one of `wakes` occurs. Returns False after ``seconds``; None waits on."""
+        """Wait until one of the events `wakes` occurs, and return True.
+
+        Returns False if none occurs within ``seconds`` (None: no limit).
+        """
         poll = select.poll()
         poll.register(self.fileno(), self.wakes)
         # Round up: rounding down to 0 ms would make callers poll in a busy loop.
@@ -51,11 +54,10 @@ class Pollable(Closing):
         return any(events & self.wakes for _, events in ready)
 
     def wakes_up(self, seconds: float) -> bool:
-        """Wait as `wait` does. Returns False also if the kernel does not wake up this thread.
+        """Wait as `wait` does, but return False if the kernel does not wake up this thread.
 
-        poll(2) looks at the descriptor once more when its time is up (do_poll() in fs/select.c).
-        Therefore `wait` returns True after ``seconds`` if there is something to read and nobody was
-        woken up.
+        A test can find a missing wakeup with it, but not with `wait`: when its time is up, poll(2)
+        looks at the descriptor once more (do_poll() in fs/select.c), so `wait` then returns True.
         """
         end = time.monotonic() + seconds
         return self.wait(seconds) and time.monotonic() < end

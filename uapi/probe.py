@@ -40,7 +40,10 @@ RECEIVE_SIZE = 1 << 16
 
 @dataclass(frozen=True)
 class Family:
-    """A generic netlink family as the kernel describes it."""
+    """A generic netlink family: its ids are chosen by the kernel at run time.
+
+    ``id`` is the type of its messages. ``groups`` has the id of each multicast group by name.
+    """
 
     id: int
     version: int
@@ -49,15 +52,15 @@ class Family:
 
 @dataclass(frozen=True)
 class Overrun:
-    """The socket's buffer was full (ENOBUFS), and the kernel dropped events.
+    """The socket's receive buffer was full (ENOBUFS), and the kernel dropped events.
 
-    The gap in the sequence numbers of the received events tells how many.
+    A gap in the sequence numbers of the events received later tells how many; see `uapi.gaps`.
     """
 
 
 @dataclass(frozen=True)
 class Received:
-    """An event, and the message from which it was decoded."""
+    """An event, and the netlink message (``raw``) from which it was decoded."""
 
     event: Event
     raw: bytes
@@ -65,13 +68,16 @@ class Received:
 
 @dataclass(frozen=True)
 class Lost:
-    """``count`` events, of any devices, were lost before the next one; see `uapi.gaps`."""
+    """``count`` events, of any devices, were lost just before the event that is returned next.
+
+    The docstring of `uapi.gaps` says how exact the number is.
+    """
 
     count: int
 
 
 def family(name: str = acpi_event.FAMILY) -> Family:
-    """Return the netlink family ``name``, as the kernel describes it.
+    """Ask the kernel for the generic netlink family ``name`` (CTRL_CMD_GETFAMILY), and return it.
 
     Raises OSError; the errno is ENOENT if this network namespace does not have the family.
 
@@ -97,14 +103,15 @@ def family(name: str = acpi_event.FAMILY) -> Family:
 
 
 class Listener(Closing):
-    """A listener that receives every event from its creation on; a context manager.
+    """A netlink socket that receives every acpi_event event from its creation on.
 
-    Iterate with ``for`` or ``async for``: it yields `Event` and `Lost`, and does not end by itself.
-    `receive`, `pending` and `until` instead return each message and overrun of the socket.
+    It is closed at the end of the ``with`` block. Iterate with ``for`` or ``async for``, or call
+    `read`: these return `Event` and `Lost`, and do not end by themselves. `receive`, `pending` and
+    `until` return each message and each overrun of the socket instead. Do not mix the two kinds.
 
     ``buffer`` is the size of the socket's receive buffer in bytes, which the kernel doubles;
     without CAP_NET_ADMIN net.core.rmem_max limits it. Listening needs no capability. ``known`` is
-    the result of an earlier `family`; without it `family` is called. ``protocol`` is the netlink
+    the result of an earlier call of `family`, to save another one. ``protocol`` is the netlink
     protocol; tests use NETLINK_USERSOCK to send messages themselves.
 
     Raises OSError like `family`, and OpenError (ENOTSUP) if the family lacks the multicast group.
@@ -136,17 +143,22 @@ class Listener(Closing):
         return number
 
     def close(self) -> None:
-        """Close the socket, and leave the multicast group with it."""
+        """Close the socket, which leaves the multicast group."""
         self._socket.close()
 
     def fileno(self) -> int:
-        """Return the descriptor for poll(2): readable when a message or an overrun is pending."""
+        """Return the descriptor for poll(2): readable if the socket has a message or an overrun.
+
+        Then call `read` with 0 seconds until it returns None: the event after a `Lost` is in this
+        object, not in the socket.
+        """
         return self._socket.fileno()
 
     def read(self, seconds: float | None = None) -> Event | Lost | None:
-        """Wait for the next event and return it, or the loss before it. None after ``seconds``.
+        """Wait for the next event and return it; if events were lost before it, first a `Lost`.
 
-        Raises acpi_event.FormatError if a message is not an event of the family.
+        Returns None if no event arrives within ``seconds`` (None: no limit). Raises FormatError if
+        a message is not an event.
         """
         end = None if seconds is None else time.monotonic() + seconds
         while True:
@@ -171,9 +183,10 @@ class Listener(Closing):
         return item
 
     def receive(self, seconds: float) -> Received | Overrun | None:
-        """Wait for the socket's next message or overrun and return it. None after ``seconds``.
+        """Wait for the next message or overrun of the socket and return it.
 
-        Raises acpi_event.FormatError if a message is not an event of the family.
+        Returns None if there is none within ``seconds``. Raises FormatError if a message is not an
+        event.
         """
         got = self._receive()
         if got is None and self._wait(seconds):
@@ -181,12 +194,12 @@ class Listener(Closing):
         return got
 
     def pending(self, quiet: float = 0.0) -> Iterator[Received | Overrun]:
-        """Yield messages and overruns, until none arrives for ``quiet`` seconds."""
+        """Yield each message and overrun, until none arrives for ``quiet`` seconds."""
         while (got := self.receive(quiet)) is not None:
             yield got
 
     def until(self, seconds: float) -> Iterator[Received | Overrun]:
-        """Yield the messages and overruns that arrive within the next ``seconds``."""
+        """Yield each message and overrun that arrives within the next ``seconds``."""
         end = time.monotonic() + seconds
         while (got := self.receive(max(0.0, end - time.monotonic()))) is not None:
             yield got
@@ -208,7 +221,7 @@ class Listener(Closing):
         return Received(acpi_event.decode(raw), raw)
 
     def _take(self) -> Event | Lost | None:
-        """Return the next queued event or loss, or None. Does not block."""
+        """Return the next event or loss, or None if the socket has no message. Does not block."""
         item: Event | Lost | None = self._next
         self._next = None
         while item is None and (got := self._receive()) is not None:

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Find the rule that a failed ioctl broke, from its errno and arguments.
+"""Find the reason why an ioctl failed, from its errno and its arguments.
 
 EINVAL alone has a dozen different causes. The kernel checks the arguments in a fixed order, which
-is the order of this table. So the first rule that the arguments break is the reason of the failure.
+is the order of the table `RULES`. So the first rule that the arguments break is the reason.
 
 Source: drivers/vfio/vfio_main.c, group.c, device_cdev.c, pci/vfio_pci_core.c, pci/vfio_pci_intrs.c
-of Linux 6.1 to 7.3, pci/vfio_pci_acpi.c of the eventfd series, and
-pci/vfio_pci_acpi_eventq.c of the eventq series.
+of Linux 6.1 to 7.3; pci/vfio_pci_acpi.c of the eventfd and the eventq series,
+pci/vfio_pci_acpi_eventfd.c of the former, pci/vfio_pci_acpi_eventq.c of the latter.
 """
 
 from __future__ import annotations
@@ -37,6 +37,8 @@ ACPI_NOTIFY: int = mirror.VFIO_DEVICE_FEATURE_ACPI_NOTIFY
 ITEM = {DATA_NONE: 0, DATA_BOOL: 1, DATA_EVENTFD: 4}
 U32_MAX = 0xFFFF_FFFF
 
+# The facts about a failed call, by name: the arguments of the ioctl, and data of the device such as
+# "num_irqs" and "available" (the number of interrupts of the index), as far as they are known.
 Facts = Mapping[str, Any]
 
 
@@ -48,9 +50,9 @@ def _always(facts: Facts) -> bool:
 class Rule:
     """A rule for the arguments of ``ioctl``.
 
-    The call broke the rule if it failed with ``errno`` and ``when`` is true for the facts. ``text``
-    is the rule in words, a format string whose fields are facts. A rule does not apply if ``when``
-    needs a fact that is unknown.
+    A call that failed with ``errno`` broke the rule if ``when`` returns True for the facts. A rule
+    is skipped if ``when`` needs a fact that is unknown. ``text`` says how the rule was broken; it
+    is a format string whose fields are facts.
     """
 
     ioctl: str
@@ -62,7 +64,7 @@ class Rule:
 def broken(ioctl: str, number: int, facts: Facts) -> str:
     """Return the text of the first rule for ``ioctl`` and the errno ``number`` that was broken.
 
-    ``facts`` are the arguments of the call by name. Returns "" if they break no rule.
+    ``facts`` are the `Facts` about the call. Returns "" if they break no rule.
     """
     known = _derived(facts)
     for rule in RULES:
@@ -79,7 +81,10 @@ def _applies(rule: Rule, facts: Facts) -> bool:
 
 
 def _derived(facts: Facts) -> dict[str, Any]:
-    """Return the facts, and further ones that are computed from them."""
+    """Return the facts, and further ones that are computed from them.
+
+    For instance "fd", the descriptor in the data, and "item", the size of the data per interrupt.
+    """
     known = dict(facts)
     flags = known.get("flags", 0)
     known["feature"] = flags & FEATURE_MASK

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Check that a device supports ACPI notifications; errors give the reason for users."""
+"""Open a device and check that it has ACPI notifications; errors give cause and remedy."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import errno
 from uapi.errors import OpenError, UapiError
 from uapi.vfio import ACPI, ACPI_NOTIFY, Device
 
-# The errnos of VFIO_DEVICE_BIND_IOMMUFD and VFIO_GROUP_GET_DEVICE_FD if another process has the
-# device open.
+# The errnos of VFIO_DEVICE_BIND_IOMMUFD if another process has the device's group (EBUSY) or the
+# device itself (EINVAL) open.
 _IN_USE = (errno.EBUSY, errno.EINVAL)
 
 
 def open_device(bdf: str, open_method: str | None = None) -> Device:
-    """Return the device that `Device.open` opens.
+    """Open a device with `Device.open`, and return it.
 
-    Raises OpenError with the device's name, also if an ioctl fails.
+    Raises OpenError also if an ioctl fails, where `Device.open` raises UapiError.
     """
     try:
         return Device.open(bdf, open_method)
@@ -33,14 +33,16 @@ def require_index(device: Device) -> None:
             errno.ENOTSUP,
             device.bdf,
             f"this kernel has {count} interrupt indices and no VFIO_PCI_ACPI_IRQ_INDEX ({ACPI})",
-            "boot one with the eventq or the eventfd series",
+            "boot one with the eventfd series",
         )
 
 
 def require_notifications(device: Device) -> None:
-    """Raise OpenError (ENOTSUP) if the kernel lacks feature and index, or the device a companion.
+    """Raise OpenError (ENOTSUP) if `Device.notifications` cannot work.
 
-    Of a device without a companion whose kernel has the feature, getting the queue tells.
+    The kernel needs VFIO_DEVICE_FEATURE_ACPI_NOTIFY or VFIO_PCI_ACPI_IRQ_INDEX. With the index
+    alone, the device needs an ACPI companion. With the feature, a missing companion is not found
+    here: getting the queue fails with ENODEV.
     """
     if device.has_feature(ACPI_NOTIFY):
         return

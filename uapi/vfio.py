@@ -62,7 +62,10 @@ class HasFileno(Protocol):
 
 @dataclass(frozen=True)
 class DeviceInfo:
-    """The answer of VFIO_DEVICE_GET_INFO. ``num_irqs`` is the highest interrupt index plus one."""
+    """The answer of VFIO_DEVICE_GET_INFO, with the fields of struct vfio_device_info.
+
+    ``num_irqs`` is the highest interrupt index plus one.
+    """
 
     flags: int
     num_regions: int
@@ -72,7 +75,10 @@ class DeviceInfo:
 
 @dataclass(frozen=True)
 class IrqInfo:
-    """The answer of VFIO_DEVICE_GET_IRQ_INFO. If ``count`` is 0, the device lacks the interrupt."""
+    """The answer of VFIO_DEVICE_GET_IRQ_INFO, with the fields of struct vfio_irq_info.
+
+    ``count`` is the number of interrupts of the index; if it is 0, the device lacks the index.
+    """
 
     index: int
     flags: int
@@ -80,11 +86,14 @@ class IrqInfo:
 
 
 class Device(Closing):
-    """An open device, closed at the end of the ``with`` block.
+    """An open VFIO device, closed at the end of the ``with`` block.
 
-    ``bdf`` is its name in sysfs ("" if `from_fd` got none), ``open_method`` is "cdev" or "group".
+    ``bdf`` is its name in sysfs, ``open_method`` "cdev" or "group"; after `from_fd` they may be "".
+    ``release`` is called after the descriptor ``fd`` was closed.
+
     Every method raises UapiError if its ioctl fails, and OverflowError if a number does not fit
-    into its field.
+    into its field. ``argsz`` of some methods is the value of the field argsz; the default is the
+    size of the structure and its data. Tests of kernels pass other sizes.
     """
 
     def __init__(
@@ -103,8 +112,8 @@ class Device(Closing):
     def open(cls, bdf: str, open_method: str | None = None) -> Self:
         """Open the device with the PCI address ``bdf`` and return it.
 
-        ``open_method`` is "cdev" or "group"; None takes the better one that is available. Raises
-        OpenError, which gives the cause and the remedy.
+        ``open_method`` is "cdev" or "group"; None takes "cdev" if the kernel has it. Raises
+        OpenError, which gives cause and remedy, and UapiError if an ioctl fails.
         """
         bdf = pci.canonical(bdf)
         opened = opening.open_device(bdf, open_method)
@@ -112,7 +121,7 @@ class Device(Closing):
 
     @classmethod
     def from_fd(cls, fd: int, bdf: str = "") -> Self:
-        """Return a device made from a descriptor that another process opened; `close` closes it."""
+        """Return a `Device` for a descriptor that was opened elsewhere. `close` closes it."""
         return cls(fd, bdf)
 
     def __repr__(self) -> str:
@@ -120,17 +129,21 @@ class Device(Closing):
 
     @property
     def closed(self) -> bool:
-        """Whether the device is closed."""
+        """Whether `close` was called."""
         return self._fd < 0
 
     def fileno(self) -> int:
-        """Return the descriptor. Raises ValueError if the device is closed."""
+        """Return the descriptor. Raises ValueError after `close`."""
         if self._fd < 0:
             raise ValueError("the device is closed")
         return self._fd
 
     def close(self) -> None:
-        """Close the descriptor, and the address space after the last device of its group."""
+        """Close the descriptor. A second call does nothing.
+
+        If this was the last open device of its IOMMU group, this also closes the I/O address space
+        that `open` made.
+        """
         fd, self._fd = self._fd, -1
         if fd >= 0:
             os.close(fd)
@@ -140,14 +153,14 @@ class Device(Closing):
     # ---- information ----
 
     def info(self, *, argsz: int | None = None) -> DeviceInfo:
-        """Return the numbers of regions and interrupt indices (VFIO_DEVICE_GET_INFO)."""
+        """Call VFIO_DEVICE_GET_INFO and return its answer."""
         request = Structure("vfio_device_info", argsz=argsz)
         request.call(self._fd, "VFIO_DEVICE_GET_INFO")
         view = request.view
         return DeviceInfo(view.flags, view.num_regions, view.num_irqs, view.cap_offset)
 
     def irq_info(self, index: int, *, argsz: int | None = None) -> IrqInfo:
-        """Return flags and count of an interrupt index (VFIO_DEVICE_GET_IRQ_INFO)."""
+        """Call VFIO_DEVICE_GET_IRQ_INFO for the interrupt index ``index`` and return its answer."""
         request = Structure("vfio_irq_info", argsz=argsz)
         request.view.index = index
         request.call(self._fd, "VFIO_DEVICE_GET_IRQ_INFO", {"index": index}, self._known)
@@ -165,10 +178,7 @@ class Device(Closing):
         data: bytes = b"",
         argsz: int | None = None,
     ) -> None:
-        """Call VFIO_DEVICE_SET_IRQS; the arguments are fields of struct vfio_irq_set.
-
-        ``argsz`` None stands for the size of header and data.
-        """
+        """Call VFIO_DEVICE_SET_IRQS. The arguments are the fields of struct vfio_irq_set."""
         facts = {"index": index, "flags": flags, "start": start, "count": count}
         request = Structure("vfio_irq_set", argsz=argsz, tail=data)
         for name, value in facts.items():
@@ -181,13 +191,13 @@ class Device(Closing):
         )
 
     def arm(self, fd: int | HasFileno, index: int = ACPI) -> None:
-        """Set the eventfd that the index signals; it replaces an eventfd that was set before."""
+        """Make the interrupt index signal the eventfd ``fd``, instead of the one set before."""
         number = fd if isinstance(fd, int) else fd.fileno()
         data = number.to_bytes(4, sys.byteorder, signed=True)
         self.set_irqs(index, DATA_EVENTFD | TRIGGER, count=1, data=data)
 
     def disarm(self, index: int = ACPI) -> None:
-        """Remove the index's eventfd, by setting the descriptor -1. Succeeds also without one."""
+        """Remove the index's eventfd by setting the descriptor -1. Succeeds also if none is set."""
         self.arm(-1, index)
 
     def teardown(self, index: int = ACPI) -> None:
@@ -195,31 +205,40 @@ class Device(Closing):
         self.set_irqs(index, DATA_NONE | TRIGGER)
 
     def loopback(self, index: int = ACPI) -> None:
-        """Signal the eventfd like an interrupt (DATA_NONE, count 1). EINVAL if none is set."""
+        """Make the kernel signal the index's eventfd as for an interrupt (DATA_NONE, count 1).
+
+        On the ACPI index it queues a notification with the flag LOOPBACK and the value 0. Raises
+        UapiError (EINVAL) if no eventfd is set.
+        """
         self.set_irqs(index, DATA_NONE | TRIGGER, count=1)
 
     def loopback_bool(self, value: int, index: int = ACPI) -> None:
-        """Signal the eventfd if ``value`` (8 bits) is not 0 (DATA_BOOL). Ignored if none is set."""
+        """Do the same as `loopback` if ``value`` (8 bits) is not 0, by DATA_BOOL.
+
+        Does nothing if no eventfd is set.
+        """
         self.set_irqs(index, DATA_BOOL | TRIGGER, count=1, data=value.to_bytes(1, sys.byteorder))
 
     # ---- notifications ----
 
     def notifications(self) -> Stream:
-        """Return a stream of ACPI notifications.
+        """Return a stream of the ACPI notifications of the device.
 
-        It reads the device's queue if the kernel has VFIO_DEVICE_FEATURE_ACPI_NOTIFY. Otherwise it
-        arms an eventfd of its own on VFIO_PCI_ACPI_IRQ_INDEX.
+        It reads from a queue if the kernel has VFIO_DEVICE_FEATURE_ACPI_NOTIFY. Otherwise it arms
+        an eventfd of its own on VFIO_PCI_ACPI_IRQ_INDEX.
         """
         if self.has_feature(ACPI_NOTIFY):
             return QueueNotifications(self.notify_queue())
         return Notifications(self)
 
     def notify_queue(self, depth: int = DEPTH, *, nonblocking: bool = True) -> EventQueue:
-        """Return a queue of notifications (VFIO_DEVICE_FEATURE_ACPI_NOTIFY), which keeps ``depth``.
+        """Return a new queue of the device's notifications (VFIO_DEVICE_FEATURE_ACPI_NOTIFY).
 
-        UapiError: ENODEV if the device has no companion, EEXIST while a queue of the device is
-        open, EBUSY while one is open of another device with the same companion, EINVAL if ``depth``
-        is not from 1 to `uapi.eventq.DEPTH_MAX`, ENOTTY if the kernel does not have the feature.
+        The queue keeps ``depth`` unread notifications; the kernel rounds the number up to a power
+        of two. UapiError: ENODEV if the device has no ACPI companion, EEXIST while a queue that was
+        returned since the device was opened is open, EBUSY while another device with the same
+        companion has an open queue, EINVAL if ``depth`` is not from 1 to `uapi.eventq.DEPTH_MAX`,
+        ENOTTY if the kernel does not have the feature.
         """
         open_flags = os.O_CLOEXEC | (os.O_NONBLOCK if nonblocking else 0)
         return EventQueue(self._notify_feature(GET, open_flags=open_flags, depth=depth))
@@ -227,7 +246,7 @@ class Device(Closing):
     def notify_loopback(self, value: int) -> None:
         """Put an event with ``value`` and the flag LOOPBACK into the device's queue.
 
-        UapiError: ENOENT if the device has no open queue.
+        Raises UapiError: ENOENT if the device has no open queue.
         """
         self._notify_feature(SET, value=value)
 
@@ -243,10 +262,10 @@ class Device(Closing):
     # ---- features ----
 
     def feature(self, flags: int, data: bytes = b"", *, argsz: int | None = None) -> bytes:
-        """Call VFIO_DEVICE_FEATURE. Returns the bytes after the header, as the kernel left them.
+        """Call VFIO_DEVICE_FEATURE. Returns the data after the header, as the kernel left it.
 
-        ``flags`` is the feature's number, combined with GET, SET or PROBE. For GET, ``data`` has to
-        be as long as the answer.
+        ``flags`` is the number of the feature, combined with GET, SET or PROBE. ``data`` is copied
+        behind the header; for GET it has to be as long as the answer.
         """
         request = Structure("vfio_device_feature", argsz=argsz, tail=data)
         request.view.flags = flags
@@ -254,7 +273,7 @@ class Device(Closing):
         return request.tail
 
     def has_feature(self, number: int) -> bool:
-        """Return whether the device has a feature (VFIO_DEVICE_FEATURE_PROBE)."""
+        """Return whether the device has the feature ``number`` (VFIO_DEVICE_FEATURE_PROBE)."""
         try:
             self.feature(PROBE | number)
         except UapiError as error:

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Compare the mirror of the uAPI in `uapi` with the headers of kernels."""
+"""Compare uAPI headers: of kernels with the mirror in `uapi`, of a series with the base's."""

@@ -2,9 +2,10 @@
 """Compare the mirror of the uAPI in `uapi` with the headers of every base with every series.
 
 cffi cannot find differences: its ABI mode does not read the headers, and its API mode silently
-adapts to a header that differs. So every size, offset, type and constant of the mirror becomes a
-static assertion, which gcc checks against the headers for 64 and for 32 bit. The names on both
-sides are compared as well, as far as the patterns of `kpatch.build.headers.HEADERS` match them.
+adapts to a header that differs. So this module makes a static assertion of every size, offset, type
+and constant of the mirror, and gcc checks it against the headers, for 64 and for 32 bit. The names
+on both sides are compared as well, as far as the patterns of `kpatch.build.headers.HEADERS` match
+them.
 """
 
 from __future__ import annotations
@@ -56,7 +57,7 @@ class Field:
 
 @dataclass(frozen=True)
 class Struct:
-    """A structure of the mirror of the uAPI: its size in bytes, and its fields by name."""
+    """A structure of the mirror of the uAPI: its size in bytes, and its members by name."""
 
     size: int
     fields: dict[str, Field]
@@ -66,8 +67,8 @@ class Struct:
 class Mirror:
     """The constants and structures that a kernel should have according to the mirror.
 
-    ``elsewhere`` has all names of the mirror, also those that only other kernels have. The kernel's
-    value of a constant in ``least`` may be larger than the mirror's.
+    ``elsewhere`` has all names of the mirror, also those that only other kernels have. ``least``
+    has the names of the constants that may have a larger value in the kernel than in the mirror.
     """
 
     constants: Mapping[str, int | str]
@@ -77,14 +78,20 @@ class Mirror:
 
     @classmethod
     def of(cls, constants: Mapping[str, int | str], declarations: Mapping[str, str]) -> Mirror:
-        """Build a Mirror of constants (name: value) and structures (name: C declaration)."""
+        """Build a Mirror from ``constants`` (value by name) and ``declarations``.
+
+        ``declarations`` has the C declaration of each structure by its name, without "struct".
+        """
         ffi = FFI()
         ffi.cdef("".join(declarations.values()))
         return cls(constants, {name: _struct(ffi, name) for name in declarations})
 
     @classmethod
     def for_kernel(cls, release: str, mechanism: str) -> Mirror:
-        """Return the part of the mirror for a kernel of ``release`` ("7.3") with ``mechanism``."""
+        """Return the part of the mirror for a kernel of ``release`` ("7.3").
+
+        ``mechanism`` is that of the kernel's series ("netlink"; "none" for the unpatched kernel).
+        """
         there = cls.of(names.constants(release, mechanism), names.structures(release, mechanism))
         known = {*names.everything(), *structures.STRUCTURES, *names.GATES}
         least = (name for name, gate in names.GATES.items() if gate.least)
@@ -112,7 +119,7 @@ class KernelDrift:
 
 @dataclass
 class Drift:
-    """The result of a run: differences as lines, written files, and number of kernels compared."""
+    """The result of `compare_kernels`: differences as lines, written files, number of kernels."""
 
     differences: list[str] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
@@ -146,10 +153,10 @@ def compare(
 
 
 def compare_kernel(applied: Applied, installed: headers.Installed) -> KernelDrift:
-    """Compare the project's mirror with the installed headers of a kernel; return the differences.
+    """Compare the project's mirror with the headers ``installed`` from the kernel ``applied``.
 
-    The kernel's release and the mechanism of the series ``applied`` select the part of the mirror.
-    Raises the errors of `compare`.
+    The release of its tree and the mechanism of its series select the part of the mirror. Raises
+    the errors of `compare`.
     """
     mirror = Mirror.for_kernel(applied.tree.base, applied.series.mechanism)
     return compare(mirror, installed.folders, installed.headers)
@@ -165,13 +172,15 @@ def compare_kernels(
     write: bool = False,
     folder: Path = golden.FOLDER,
 ) -> Drift:
-    """Compare the mirror and the golden JSON with all ``kernels`` with all ``series``.
+    """Compare the mirror and the golden JSON with the headers of each kernel with each series.
 
-    ``applier(kernel)`` returns a function that applies the series of a given name to that kernel.
-    The mechanism of the applied series decides which names its headers should have.
-    ``write`` makes the golden JSON, and cffi's module, instead of comparing them; nothing is
-    written for a kernel with differences. HarnessError (exit 2) for ``write`` with only some
-    of the series.
+    ``kernels`` are values of KERNEL. ``series`` are names; () stands for the unpatched kernel and
+    all carried series. ``applier(kernel)`` returns a function that applies the series of a given
+    name to that kernel. ``folder`` has the golden JSON.
+
+    With ``write`` the golden JSON and cffi's module (`MODULE`) are written instead of compared.
+    The golden JSON of a kernel that differs from the mirror is not written. HarnessError (exit 2)
+    for ``write`` with only some of the series; raises the errors of `compare_kernel`, too.
     """
     every = (BASE, *carried())
     if write and series and set(series) != set(every):
@@ -206,9 +215,10 @@ def compare_kernels(
 
 
 def _module(outcome: Drift, *, write: bool, path: Path = MODULE) -> None:
-    """Compare cffi's generated module ``path`` with uapi/structures.py; with ``write`` update it.
+    """Compare ``path``, the module that cffi generates from uapi/structures.py, with that source.
 
-    A difference, or the written file, is added to ``outcome``.
+    With ``write`` an outdated module is written again. The difference, or the path of the written
+    module, is added to ``outcome``.
     """
     text = structures.module()
     if path.is_file() and path.read_text() == text:
@@ -231,7 +241,7 @@ def _struct(ffi: FFI, name: str) -> Struct:
 
 
 def _field(offset: int, cname: str) -> Field:
-    """Return the member at ``offset`` of the type ``cname`` ("uint32_t", "char[20]")."""
+    """Return the Field at ``offset`` (bytes) of a member with the C type ``cname`` ("char[20]")."""
     word, bracket, length = cname.partition("[")
     kernel, short = TYPES[word]
     return Field(offset, kernel + bracket + length, short + bracket + length)
@@ -240,7 +250,11 @@ def _field(offset: int, cname: str) -> Field:
 def _measure(
     compiler: Compiler, wanted: Sequence[Header], declared: Names, mirror: Mirror
 ) -> Measured:
-    """Return the values and layouts of those names that both the headers and the mirror have."""
+    """Measure, in the headers ``wanted``, the constants and structures that the mirror has, too.
+
+    ``declared`` are the names that the headers declare. A member that only the headers have gets
+    the type "?".
+    """
     common = [name for name in declared.constants if name in mirror.constants]
     texts = compiler.texts(wanted, common)
     numbers = compiler.values(wanted, {name: name for name in common if name not in texts})
@@ -308,7 +322,7 @@ def _refuted(
     """Yield a line for each value, size, offset or type in which mirror and headers differ.
 
     gcc checks a static assertion for each. Names that only the mirror or only the headers have are
-    not compared.
+    left to `_unmatched`. ``measured`` has the headers' values, for the text of the lines.
     """
     claims: dict[str, tuple[str, str]] = {}
     for name, theirs in measured.constants.items():

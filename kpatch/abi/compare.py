@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Compare a uAPI header with the unpatched tree's: find additions, and changes that break programs.
 
-Programs that were compiled with the old header run on the new kernel, and sources written for the
-old header have to compile with the new one. So names, values, sizes and offsets have to stay.
-Additions are allowed within the rules of Documentation/process/botching-up-ioctls.rst: no implicit
-padding, the same layout at 32 and 64 bit.
+Programs that were compiled with the old header run on the new kernel, and sources that were written
+for the old header have to compile with the new one. So names, values, sizes and offsets have to
+stay. Additions are allowed within the rules of Documentation/process/botching-up-ioctls.rst: no
+implicit padding, the same layout at 32 and 64 bit.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from kpatch.abi import numbers
+from kpatch.abi.macros import Macro
 from kpatch.abi.numbers import END, Group
 from kpatch.abi.probe import WIDTHS
 from kpatch.abi.surface import Abi, Member, Struct, Surface
@@ -21,43 +22,49 @@ from kpatch.tables.outcomes import CheckOutcome
 
 FAIL, WARN, NOTE = CheckOutcome.FAIL, CheckOutcome.WARN, CheckOutcome.PASS
 
-# Members whose place a new member may take, since user space has to set them to zero.
+# Reserved members. User space has to set them to zero, so a new member may take their place.
 _RESERVED = re.compile(
     r"(?:\w+[.])*(?:\w*_)?(?:pad|padding|rsvd|resv|reserved|unused|mbz|spare)_?\d*_*"
 )
-# Members by which the caller tells the size of the structure that it knows.
+# Members in which a program passes the size of the structure, as it was compiled, to the kernel.
 _SIZES = ("argsz", "size", "usize")
-# Structures whose size is known from elsewhere: a device's feature bits, or another argument.
+# Structures that may grow without such a member: the size follows from the feature bits of a device
+# (virtio), or is another argument of the system call.
 _SIZED = re.compile(
     r"struct (?:virtio_\w*config|landlock_\w+_attr|open_how|clone_args|mount_attr|xattr_args)"
 )
-# Versions are there to be increased.
+# Names of versions, which may be increased.
 _VERSION = re.compile(r"(?:^|_)(?:VERSION|MINOR|REVISION)(?:_|$)")
+# Names of the 0 that means "no choice": it may have several names in one group.
 _NOTHING = re.compile(r"_(?:NONE|DEFAULT|UNSPEC|UNSPECIFIED|ANY|INVALID)$")
+# Include guards, whose names are no part of the uAPI.
 _GUARD = re.compile(r"_*\w+_H_*")
 
 NEW = "new: "
+"""The text of a note about an addition begins with it."""
 
 HARDWARE = ("linux/pci_regs.h",)
-"""Headers of names for hardware, which the kernel exports and does not interpret.
+"""Headers that only name registers and bits of hardware.
 
-Maintainers take patches that remove an unused name; programs that have it do not compile any more.
+A name that is removed from one is WARN, not FAIL: programs that use it do not compile any more, but
+maintainers accept such patches.
 """
 
 MOST_BITS = 64
-"""Bits of a mask."""
+"""Bits of the widest mask: a new constant below this may be the number of a bit in a mask."""
 
 SAME_MOST = 3
-"""The most remarks of one kind and outcome on a patch that `collapse` leaves separate."""
+"""`collapse` merges the remarks of one kind and outcome if there are more than this."""
 
 
 @dataclass(frozen=True)
 class Remark:
-    """A remark about a header after some patch of a series.
+    """A remark about a header after one patch of a series.
 
-    The same remark after another patch has the same ``key``. ``outcome`` is FAIL or WARN, or NOTE
-    for a fact that is no finding. ``text`` is one line, ``details`` has further lines. ``name`` is
-    the identifier in the header that the remark is about, "" if it is about the whole header.
+    ``key`` begins with the kind of the remark ("value FOO"); the same remark after another patch
+    has the same one. ``outcome`` is FAIL or WARN, or NOTE for a fact that is no finding. ``text``
+    is one line, ``details`` has further lines. ``name`` is the identifier in the header that the
+    remark is about, "" if it is about the whole header.
     """
 
     key: str
@@ -74,10 +81,10 @@ class Remark:
 
 @dataclass(frozen=True)
 class Newest:
-    """The header as it is in the newest base.
+    """The header in the newest base: ``version`` ("7.3.4") is that of the kernel.
 
-    A number that a series adds must not have another name there. ``version`` is the version of that
-    base, "" if it could not be read.
+    A number that a series adds must not have another name there. If the newest base is not
+    available, ``version`` is "" and ``surface`` is empty.
     """
 
     version: str
@@ -85,12 +92,18 @@ class Newest:
 
 
 def compare(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
-    """Yield the remarks on ``now``, the header after a patch.
+    """Yield the remarks on ``now``, the header after a patch, compared with ``before``.
 
-    ``before`` is the header in the unpatched tree, ``newest`` the header in the newest base.
+    ``before`` is the header in the unpatched tree, empty if the series adds the header. If ``now``
+    has no ``abis``, the only remarks are those on its refusal and its errors, or, if there is none,
+    a WARN: nothing was compared.
     """
-    yield from _alone(before, now)
+    alone = [*_alone(before, now)]
+    yield from alone
     if not now.abis:
+        if before.abis and not alone:
+            text = f"gcc makes no object of <{now.name}>: its content is not compared"
+            yield Remark("unread", WARN, text)
         return
     if before.abis:
         yield from _removed(before, now)
@@ -106,9 +119,10 @@ def compare(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
 
 
 def _alone(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield a remark if the header is refused for installation, and one if it fails to compile.
+    """Yield a remark if ``now`` is refused for installation, and one if it does not compile alone.
 
-    Faults that the unpatched tree's header has too are left out.
+    Left out are a refusal by scripts/headers_install.sh, and errors at an ABI width, that
+    ``before`` has too.
     """
     if now.refused and not before.refused:
         error = now.refused.splitlines()[0].removeprefix("error: ")
@@ -135,9 +149,11 @@ def _removed(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _changed(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield a remark for each constant whose value differs; one remark for all of an enum.
+    """Yield a remark for each constant that has one value in ``before`` and another in ``now``.
 
-    A value that may change (`_allowed`) gives a note.
+    It is NOTE if the change is allowed (`_allowed`), else FAIL. The enumerators of an enum share
+    one FAIL. Constants that ``now`` lacks, or that are no numbers there, are left to `_removed` and
+    `_texts`.
     """
     seen: set[str] = set()
     for width in WIDTHS:
@@ -163,12 +179,14 @@ def _changed(before: Surface, now: Surface) -> Iterator[Remark]:
 def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi, new: Abi) -> str:
     """Return the reason why a constant may change from ``was`` to ``value``; "" if it may not.
 
-    ``added`` are the constants that are new in the header.
+    A version may change. An end, the number or the last of a group of constants, may grow with a
+    new constant; a mask, by the bits of new constants. ``added`` are the constants that are new in
+    the header.
     """
     if _VERSION.search(name):
         return "a version"
     if value > was and (END.search(name) or (_last(name, old) and _last(name, new))):
-        # An enumerator in the middle moves the others; these get remarks of their own.
+        # A new enumerator in the middle renumbers those after it. These get remarks of their own.
         within = [one for one in _beside(name, new) if one in added] or [
             one for one, number in added.items() if was <= number <= value
         ]
@@ -177,7 +195,7 @@ def _allowed(name: str, was: int, value: int, added: Mapping[str, int], old: Abi
     fresh = value & ~was
     known = 0
     for number in added.values():
-        # A mask has the new bit itself, or the bit of a new number.
+        # A new constant is a bit of the mask, or the number of one.
         known |= max(number, 0) | (1 << number if 0 <= number < MOST_BITS else 0)
     if value & was == was and fresh and fresh & ~known == 0 and _is_mask(name, was):
         return "a mask, which grows with the new bits"
@@ -190,7 +208,7 @@ def _last(name: str, abi: Abi) -> bool:
 
 
 def _beside(name: str, abi: Abi) -> list[str]:
-    """Return all enumerators of the enum that has the enumerator ``name``; [] if none has it."""
+    """Return all enumerators of the enum that has the enumerator ``name``; [] if there is none."""
     return [one for enum in abi.enums if name in enum.values for one in enum.values]
 
 
@@ -220,37 +238,40 @@ def _change(name: str, values: tuple[int, int], at: str) -> str:
 
 
 def _shown(value: int) -> str:
-    """Return ``value`` as text: in hexadecimal above 0xfff (for example ioctl numbers)."""
+    """Return ``value`` as text: in hexadecimal above 0xfff (ioctl numbers), else in decimal."""
     return f"{value:#x}" if value > 0xFFF else str(value)
 
 
 def _texts(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield a remark for each changed macro that is no number: FAIL for a string, else NOTE."""
-    for name, old in before.macros.items():
-        new = now.macros.get(name)
-        values = before.abis[WIDTHS[0]].values
+    """Yield a remark for each macro whose text differs, unless it is a number in both headers.
+
+    It is FAIL if the macro, or the enumerator of that name, was a number, or if one of the texts is
+    a string literal; else NOTE.
+    """
+    old_values, new_values = (one.abis[WIDTHS[0]].values for one in (before, now))
+    for name, new in now.macros.items():
+        old = before.macros.get(name) or (
+            Macro("", str(old_values[name]), 0) if name in old_values else None
+        )
         if (
-            new is None
-            or name in values
-            or (old.parameters, old.body)
-            == (
-                new.parameters,
-                new.body,
-            )
+            old is None
+            or (name in old_values and name in new_values)
+            or (old.parameters, old.body) == (new.parameters, new.body)
         ):
             continue
         string = old.body.startswith('"') or new.body.startswith('"')
-        text = f"{name} is {new.body or 'empty'}, was {old.body or 'empty'}"
-        yield Remark(f"text {name}", FAIL if string else NOTE, text, name)
+        text = f"{name}{new.parameters} is {new.body or 'empty'}, was {old.body or 'empty'}"
+        yield Remark(f"text {name}", FAIL if string or name in old_values else NOTE, text, name)
 
 
 # ---- structures ----------------------------------------------------------------------------------
 
 
 def _structures(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield a remark for each structure that was removed, or has another layout.
+    """Yield a remark (FAIL) for each structure that is removed or has an incompatible layout.
 
-    Additions that are allowed, and members with another sign, get remarks of their own.
+    Also yields a NOTE for each allowed addition to a structure (`_differences`), and a WARN for
+    each member that becomes signed or unsigned (`_signs`).
     """
     for name in before.abis[WIDTHS[0]].structs:
         tag = name.rpartition(" ")[2]
@@ -269,7 +290,10 @@ def _structures(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _differences(name: str, before: Abi, now: Abi) -> Iterator[tuple[CheckOutcome, str]]:
-    """Yield each difference in a structure at one width, with FAIL, or NOTE if it is allowed."""
+    """Yield outcome and text for each difference in a structure at one ABI width.
+
+    The outcome is NOTE for an allowed addition, else FAIL.
+    """
     old, new = before.structs.get(name), now.structs.get(name)
     if old is None:
         return
@@ -298,7 +322,7 @@ def _at(widths: Iterable[int]) -> str:
 def _moved(old: Struct, new: Struct) -> Iterator[str]:
     """Yield a text for each member of ``old`` that ``new`` lacks, has moved or has resized.
 
-    Reserved members may go.
+    Reserved members are left out: they may be removed.
     """
     for name, was in old.members.items():
         member = new.members.get(name)
@@ -314,17 +338,22 @@ def _moved(old: Struct, new: Struct) -> Iterator[str]:
 
 
 def _has_grown(name: str, was: Member, now: Member, old: Struct, new: Struct) -> bool:
-    """Return whether a member that is a structure has grown while the outer size stays.
+    """Return whether the member ``name`` is a structure that has grown while the outer one has not.
 
-    This is allowed: the member is in a union, or it takes the place of reserved members. The
-    members of the inner structure are compared elsewhere, so no fault is missed.
+    This is allowed: the member is in a union, or has grown into reserved members. Other members
+    that it moves get remarks of their own. ``was`` and ``now`` are the member in ``old`` and
+    ``new``, the outer structure.
     """
     inner = was.of or any(one.startswith(f"{name}.") for one in old.members)
     return bool(inner) and now.size > was.size and new.size == old.size
 
 
 def _may_grow(old: Struct, new: Struct, before: Abi, now: Abi) -> str:
-    """Return the reason why a structure may have another size; "" if it may not."""
+    """Return the reason why a structure may have another size; "" if it may not.
+
+    It may grow, if programs tell the kernel the size that they know (_SIZES, _SIZED), or if it is
+    part of larger structures whose size stays. ``before`` and ``now`` have all structures.
+    """
     if new.size < old.size:
         return ""
     # The calling program passes the size that it knows to the kernel.
@@ -359,9 +388,9 @@ def _signs(name: str, before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _widths(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield a remark for each structure whose layout differs between 64 and 32 bit.
+    """Yield a remark (FAIL) for each structure whose layout differs between 64 and 32 bit.
 
-    Structures that already differ in the base are left out.
+    Structures that differ in ``before`` too are left out.
     """
     for name in now.abis[WIDTHS[0]].structs:
         how = _differs(now, name)
@@ -379,7 +408,7 @@ def _widths(before: Surface, now: Surface) -> Iterator[Remark]:
 
 
 def _differs(surface: Surface, name: str) -> str:
-    """Return the first difference of a structure between the widths; "" if there is none."""
+    """Return the first difference of a structure between 64 and 32 bit as text; "" if none."""
     wide, narrow = (surface.abis[width].structs.get(name) for width in WIDTHS)
     if wide is None or narrow is None:
         return "" if wide is narrow else "it exists at one width alone"
@@ -397,14 +426,14 @@ def _differs(surface: Surface, name: str) -> str:
 
 
 def _padding(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield a remark for each hole (implicit padding) that the structure does not have in the base.
+    """Yield a remark (WARN) for each hole (implicit padding) that a structure lacks in ``before``.
 
-    Structures that differ between the widths are left to `_widths`.
+    Structures that differ between 64 and 32 bit are left to `_widths`.
     """
     for name, struct in now.abis[WIDTHS[0]].structs.items():
         old = before.abis[WIDTHS[0]].structs.get(name) if before.abis else None
         if _differs(now, name):
-            continue  # `_widths` has a remark on it, with the cause
+            continue
         for member, left in struct.holes.items():
             if old is None or old.holes.get(member) != left:
                 tag = name.rpartition(" ")[2]
@@ -420,9 +449,10 @@ def _bytes(bits: int) -> str:
 
 
 def _numbers(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
-    """Yield a remark for each new constant and structure.
+    """Yield a remark for each new name of a macro or enumerator, and each new structure.
 
-    It is FAIL if the number of a new constant already has another name.
+    It is FAIL if the number of a new constant is taken (`_new`), else NOTE. Macros without text are
+    left out.
     """
     fresh = now.names - before.names
     told: set[str] = set()
@@ -458,14 +488,15 @@ def _new(
     """Return the remark on the new constant ``name`` of ``group``.
 
     ``others`` is the same group in the newest base. FAIL if the number has another name in
-    ``others`` or ``group``, or if ``name`` has another number in ``others``; else a note.
+    ``others`` or ``group``, or if ``name`` has another number in ``others``; else NOTE.
+    In a group in which other names share a number already, no number counts as taken.
     """
     shown = f"{name} = {_shown(value)}"
     later = others.values.get(name)
     if later is not None and later != value:
         text = f"{shown}, which is {_shown(later)} in {newest.version}"
         return Remark(f"taken {name}", FAIL, text, name)
-    # A name of the base that has another number now gets a remark as renumbered.
+    # A name that the series renumbers has a remark of its own, and does not take its old number.
     stable = [
         one
         for one in others.rivals(name, value)
@@ -490,7 +521,7 @@ def _new(
 
 
 def _nothing(value: int, *names: str) -> bool:
-    """Return whether ``value`` is 0 and one of its names means "no choice" (NONE, DEFAULT, …).
+    """Return whether ``value`` is 0 and one of its ``names`` means "no choice" (NONE, DEFAULT, …).
 
     Such a 0 may have several names.
     """
@@ -505,7 +536,8 @@ def _value(surface: Surface, name: str) -> int | None:
 def _matching(group: Group, surface: Surface) -> Group:
     """Return the group of ``surface`` that corresponds to ``group``; an empty one if none does.
 
-    Ioctls and rows of NUMBERED correspond by title, others by the most names in common.
+    It has the same kind. Groups of ioctls and rows of NUMBERED correspond if they have the same
+    title; for others it is the group with the most names in common.
     """
     none = Group(group.kind, group.title, {})
     found = (one for one in numbers.groups(surface) if one.kind == group.kind)
@@ -516,9 +548,10 @@ def _matching(group: Group, surface: Surface) -> Group:
 
 
 def collapse(remarks: Iterable[Remark]) -> Iterator[Remark]:
-    """Yield the remarks, but merge them if there are more than SAME_MOST of a kind and outcome.
+    """Yield the remarks, but merge those of one kind and outcome if they are more than SAME_MOST.
 
-    The merged remark has the others' texts as details. Merged notes have all texts in one line.
+    The merged remark has the text of the first and their number, and all texts as details. Merged
+    notes have all texts in one line.
     """
     kinds: dict[tuple[str, CheckOutcome], list[Remark]] = {}
     for remark in remarks:

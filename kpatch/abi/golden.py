@@ -24,9 +24,9 @@ SCHEMA_VERSION = 1
 
 @dataclass(frozen=True)
 class Measured:
-    """Constants and structures of the headers for one ABI.
+    """The measured constants and structures of the headers of one kernel, for one ABI width.
 
-    ``types`` has the type of each member, by structure and member.
+    ``types`` has the type of each member ("u32"), by structure and member.
     """
 
     constants: dict[str, int | str]
@@ -34,7 +34,7 @@ class Measured:
     types: dict[str, dict[str, str]]
 
     def document(self) -> dict[str, Any]:
-        """Return the data as JSON objects."""
+        """Return the data as a value of ``abis`` in the golden JSON, sorted by name."""
         return {
             "constants": dict(sorted(self.constants.items())),
             "structures": {
@@ -52,14 +52,14 @@ class Measured:
 
 
 Abis = Mapping[int, Measured]
-"""The measured data by ABI width in bits."""
+"""The measured data of one kernel by ABI width (64, 32)."""
 
 
 def documents(release: str, measured: Mapping[str, Abis]) -> dict[str, dict[str, Any]]:
-    """Return the content of the files of a base, by file name.
+    """Return the content of the golden JSON's files for the base ``release`` ("7.3"), by file name.
 
-    ``measured`` has the data by series. Series with equal data share a file, which is named after
-    the first of them.
+    ``measured`` has the data by name of the series. Series with equal data share a file, which is
+    named after the first of them.
     """
     by_file: dict[str, dict[str, Any]] = {}
     for series, abis in measured.items():
@@ -82,7 +82,7 @@ def documents(release: str, measured: Mapping[str, Abis]) -> dict[str, dict[str,
 
 
 def render(document: Mapping[str, Any]) -> str:
-    """Return the JSON text of a file."""
+    """Return the text of the file with the content ``document``."""
     return json.dumps(document, indent=1) + "\n"
 
 
@@ -108,8 +108,8 @@ def write(release: str, measured: Mapping[str, Abis], *, folder: Path = FOLDER) 
 def differences(release: str, series: str, abis: Abis, *, folder: Path = FOLDER) -> Iterator[str]:
     """Yield a line for each difference between the golden JSON and ``abis``, the measured data.
 
-    ``abis`` belongs to the kernel of the base ``release`` with ``series``. Yields one line if no
-    file is for that kernel.
+    ``abis`` belongs to the kernel of the base ``release`` with ``series``. Yields one line if the
+    golden JSON has no file for that kernel. HarnessError (exit 2) if a file of the base is damaged.
     """
     recorded = [
         (path, document)
@@ -144,7 +144,11 @@ def _damaged(path: Path, cause: str) -> HarnessError:
 
 
 def _compare(where: tuple[str, ...], old: Any, new: Any) -> Iterator[tuple[str, str, str]]:
-    """Yield path, old and new value of each leaf in which two JSON documents differ."""
+    """Yield path, old and new value for each value in which two JSON documents differ.
+
+    The path is the keys and indexes joined by dots, below the path ``where``. Both values are text;
+    "missing" if only the other document has the path.
+    """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in _union(old, new):
             yield from _compare((*where, str(key)), old.get(key, ...), new.get(key, ...))

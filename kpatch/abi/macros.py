@@ -13,9 +13,11 @@ _UNDEF = re.compile(r"^#undef (\w+)$")
 
 @dataclass(frozen=True)
 class Macro:
-    """A macro: its parameters ("" if it is no function), its text, and its block.
+    """A macro of a header.
 
-    Macros of the same ``block`` follow each other with nothing but comments between them.
+    ``parameters`` are those of a function-like macro with their parentheses ("(x)"), else "".
+    ``body`` is its replacement text, "" if it has none. ``block`` is a number: macros with the same
+    one follow each other without code between them.
     """
 
     parameters: str
@@ -24,20 +26,23 @@ class Macro:
 
     @property
     def is_number(self) -> bool:
-        """Whether the macro may have a number as its value.
+        """Whether the macro may be a number: it is not empty, not function-like, and has no string.
 
-        A string has none, although gcc can put its address into a 64-bit variable.
+        A string has to be excluded, as gcc can put its address into a 64-bit variable.
         """
         return bool(self.body) and not self.parameters and '"' not in self.body
 
 
 def of(file: str, name: str) -> bool:
-    """Return whether ``file`` is a path of the header ``name`` ("linux/vfio.h"): ends with it."""
+    """Return whether ``file`` ends with "/" and ``name``, the name of a header ("linux/vfio.h")."""
     return file.endswith(f"/{name}")
 
 
 def split(text: str, name: str) -> tuple[dict[str, Macro], str]:
-    """Return the macros that the header ``name`` defines, and its code without them."""
+    """Return the macros, by name, that the header ``name`` defines, and its code without them.
+
+    ``text`` is output of gcc -E -dD; the parts of it that come from other headers are left out.
+    """
     macros: dict[str, Macro] = {}
     code, block, inside, apart = [], 0, False, True
     for line in text.splitlines():

@@ -5,13 +5,15 @@
 
     include      the headers that a series changes, as ``make headers`` would install them; empty
                  for the unpatched tree
-    refused      the message of the tree's scripts/headers_install.sh, if it refuses the header
+    refused      the message of the tree's scripts/headers_install.sh, if it refuses a changed
+                 header; ``64`` and ``32`` are missing then
     64, 32       ``errors`` of gcc for the header alone; ``defines``, its text preprocessed with all
                  macros (gcc -E -dD); ``object.o``, with debug information on all types, and with a
                  symbol of 8 bytes for each macro that has a value
 
-`kpatch.abi.surface` reads them. The headers are compiled over the installed ones of the unpatched
-tree, which saves a ``make headers`` for each state. gcc runs confined, and its output is never run.
+`kpatch.abi.surface` reads these files. The include path has the changed headers first, then the
+installed ones of the unpatched tree: this saves a ``make headers`` for each state. gcc runs
+confined, and no code of the series is run.
 """
 
 from __future__ import annotations
@@ -37,28 +39,30 @@ RECIPE = "1"
 """Part of the cache key. Increase it if a change here makes other files of the same input."""
 
 ROOTS = ("include/uapi/", "arch/x86/include/uapi/")
-"""The folders that ``make headers`` installs from; it drops these prefixes."""
+"""The folders from which ``make headers`` installs; an installed name lacks this prefix."""
 
 SYMBOL = "kpatch_"
-"""Prefix of the symbol that has a macro's value."""
+"""Prefix of the symbols in ``object.o`` that have the values of macros."""
 
 MOST_SECONDS = 60
-"""Time limit of one run of gcc. vfio.h takes a tenth of a second."""
+"""Time limit of one run of gcc, in seconds. vfio.h takes a tenth of a second."""
 
 MOST_ROUNDS = 6
 """The most times that gcc is run to find and leave out macros that have no value."""
 
-# usr/include/Makefile tests each header with these options, included twice to find a missing guard.
+# usr/include/Makefile compiles each header alone with these options. It includes the header twice,
+# as `alone` does, to find a missing guard.
 ALONE = ("-std=c90", "-Werror=implicit-function-declaration", "-Werror", "-fsyntax-only")
 
-# A macro's error is reported at the line that uses it, not in the header that defines it.
+# -ftrack-macro-expansion=0: gcc reports an error in a macro at the line that uses the macro, not in
+# the header that defines it. `_compile` finds the macro by that line.
 OBJECT = (
     *("-std=gnu11", "-w", "-ftrack-macro-expansion=0", "-fmax-errors=0"),
     *("-gdwarf-5", "-fno-eliminate-unused-debug-types", "-c"),
 )
 
 DUMMIES = "usr/dummy-include"
-"""Headers of the C library for those that include some; 7.3 has the folder, 6.12 has not."""
+"""The kernel's replacements of C library headers that uAPI headers include; 6.12 has none."""
 
 _SCRIPT = "scripts/headers_install.sh"
 _UNIFDEF = "scripts/unifdef.c"
@@ -69,8 +73,7 @@ class Bench:
     """The environment in which headers are compiled: an unpatched tree and its installed headers.
 
     ``key`` identifies tree, headers and compiler. ``own`` is the folder of the compiler's own
-    headers. ``dummies`` is the folder of the kernel's own small replacements of C library headers,
-    which some uAPI headers include.
+    headers. ``dummies`` is the folder DUMMIES of this tree or another one; it may not exist.
     """
 
     base: Applied
@@ -85,7 +88,11 @@ class Bench:
         return self.base.tree.path
 
     def run(self, argv: Sequence[str], out: Path) -> tuple[int, str]:
-        """Run ``argv`` confined: it reads the tree and the headers, and writes to ``out``."""
+        """Run ``argv`` confined; return its exit status and output.
+
+        It can read the tree and the installed headers, and write to ``out``. It is ended after
+        MOST_SECONDS. HarnessError (exit 4) if it exceeds a limit of `kpatch.lib.confine.make`.
+        """
         readable = [self.installed.path]
         if not self.dummies.is_relative_to(self.tree):
             readable.append(self.dummies)
@@ -94,9 +101,9 @@ class Bench:
 
 
 def bench(base: Applied, *, spare: Tree | None, jobs: int, stage: Stage) -> Bench:
-    """Return the Bench of the unpatched tree ``base``.
+    """Return the Bench of the unpatched tree ``base``, whose headers are installed if not cached.
 
-    If ``base`` has no dummy headers, those of the tree ``spare`` are used. Raises the errors of
+    If ``base`` has no folder DUMMIES, that of the tree ``spare`` is used. Raises the errors of
     `headers.install`.
     """
     installed = headers.install(base, jobs=jobs, stage=stage)
@@ -121,9 +128,9 @@ def installed_name(path: str) -> str:
 def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, bool]:
     """Return the cache entry of the compiled header ``path``, and whether the entry existed.
 
-    ``at`` is the Bench to compile in. ``changed`` has the content of the headers that the series
-    changes, by path; it is empty for the unpatched tree. HarnessError (exit 4) if gcc was ended
-    because it exceeded a limit.
+    The entry's files are described in the module's docstring. ``changed`` has the content of the
+    headers that the series changes, by path; it is empty for the unpatched tree. HarnessError
+    (exit 4) if gcc exceeds a limit of `kpatch.lib.confine.make`.
     """
     texts = [part for name in sorted(changed) for part in (name, changed[name].hex())]
     key = cache.digest((at.key, path, *texts))
@@ -131,14 +138,14 @@ def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, b
 
 
 def search(at: Bench, entry: Path) -> list[str]:
-    """Return gcc's options for the include path.
+    """Return gcc's options for the include path of the cache entry ``entry``.
 
-    It has, in this order, the changed headers in ``entry``, the installed headers, the dummies, and
-    the compiler's own headers.
+    The path has, in this order, the changed headers in ``entry``, the installed headers, the
+    replacements of C library headers (DUMMIES), and the compiler's own headers.
     """
     folders = [entry / "include", at.installed.path / "include", at.dummies]
     there = [folder for folder in folders if folder.is_dir()]
-    # Not -isystem, as gcc has few complaints about system headers.
+    # Not -isystem: gcc suppresses most warnings in system headers.
     words = [word for folder in there for word in ("-I", str(folder))]
     return ["-nostdinc", *words, "-isystem", str(at.own)]
 
@@ -166,10 +173,10 @@ def _fill(at: Bench, partial: Path, path: str, changed: Mapping[str, bytes]) -> 
 
 
 def _install(at: Bench, partial: Path, changed: Mapping[str, bytes]) -> str:
-    """Install the changed headers into ``partial``/include with the tree's own script.
+    """Install the changed headers into ``partial``/include with scripts/headers_install.sh.
 
     Returns the message with which the script refuses a header, "" if it refuses none. The script
-    calls scripts/unifdef, so it runs in a folder that has both.
+    calls scripts/unifdef below the current folder, so it runs in a folder that has both.
     """
     work = partial / "work"
     (work / "scripts").mkdir(parents=True)
@@ -189,7 +196,10 @@ def _install(at: Bench, partial: Path, changed: Mapping[str, bytes]) -> str:
 
 
 def _unifdef(at: Bench) -> Path:
-    """Return the program scripts/unifdef of the unpatched tree, compiled if it is not cached."""
+    """Return the program scripts/unifdef of the unpatched tree; compile it if it is not cached.
+
+    HarnessError (exit 4) if it does not compile.
+    """
 
     def fill(partial: Path) -> None:
         argv = ["gcc", "-w", "-o", str(partial / "unifdef"), str(at.tree / _UNIFDEF)]
@@ -204,8 +214,9 @@ def _unifdef(at: Bench) -> Path:
 def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: str) -> None:
     """Compile the header ``name`` to the files ``defines`` and ``object.o`` in ``folder``.
 
-    ``gcc`` is the command with its options. A macro whose value does not compile gets no symbol. No
-    object is written if the header does not compile at all.
+    ``gcc`` is the command with -m and the include path. A macro that is no constant expression gets
+    no symbol: gcc is run again without the lines that have errors. ``object.o`` is missing if the
+    header itself does not compile.
     """
     source, out = folder / "values.c", folder / "object.o"
     include = f"#include <{name}>\n"
@@ -231,7 +242,7 @@ def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: s
 
 
 def product(entry: Path, name: str) -> bytes | None:
-    """Return the content of the file ``name`` of ``entry``; None if it is no regular file."""
+    """Return the content of the file ``name`` in ``entry``; None if it is no regular file."""
     try:
         return confine.product(entry, name).read_bytes()
     except HarnessError:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Group the constants of a header, so that within a group no two names may have one number.
+"""Group the constants of a header, so that no two names of a group may have the same number.
 
 A group is the enumerators of an enum; the ioctls with the same first two words; the numbers of a
 row of NUMBERED; or the flags, each one bit, of a block of macros with the same first words.
@@ -15,8 +15,8 @@ from kpatch.abi.probe import WIDTHS
 from kpatch.abi.surface import Surface
 
 NUMBERED: tuple[tuple[str, str], ...] = (
-    # The features of VFIO_DEVICE_FEATURE: a number, not the bits beside it in the flags, and not
-    # the flags and values of one feature.
+    # The numbers of the features of VFIO_DEVICE_FEATURE. Not: the other bits of its field flags
+    # (MASK, GET, SET, PROBE), and the flags and values of a single feature.
     (
         "VFIO_DEVICE_FEATURE_",
         r"VFIO_DEVICE_FEATURE_(?!MASK$|GET$|SET$|PROBE$|\w*FLAG|CLEAR_|SET_)\w+",
@@ -30,21 +30,27 @@ NUMBERED: tuple[tuple[str, str], ...] = (
     ("PCI_CAP_ID_", r"PCI_CAP_ID_\w+"),
     ("PCI_EXT_CAP_ID_", r"PCI_EXT_CAP_ID_\w+"),
 )
-"""Groups whose numbers are spread over a header: title, and the regex of the complete names."""
+"""Groups whose constants are spread over a header: title without the final "*", and regex.
+
+The regex has to match the whole name of a constant.
+"""
 
 _IOCTL = re.compile(r"\b(?:_IO(?:R|W|WR)?|\w+_IO(?:R|W|WR)?)\s*\(")
 _ALIAS = re.compile(r"\(?\s*([A-Za-z_]\w*)\s*\)?")
 _FLAG = re.compile(r"\(?\s*\(?(?:1\s*U?L*L?|__u64\)\s*1|_BITUL+|BIT(?:_ULL)?|0x[0-9a-fA-F]+)\b")
 END = re.compile(r"(?:^|_)(?:MAX|NUM|NR|LAST|END|COUNT|CNT|TOP)(?:_|$)|_syscalls$")
-"""Matches the names of an enum's end: the number of the others, or the last of them."""
+"""Matches names of constants that tell the end of an enum (FOO_MAX, FOO_NUM).
+
+Such a constant is the number of the enum's other constants, or equal to the last of them.
+"""
 
 
 @dataclass(frozen=True)
 class Group:
     """Constants of which no two may have the same value.
 
-    ``kind`` is "enumerator", "ioctl", "number" or "flag", ``title`` names the group in messages
-    ("enum vfio_device_mig_state"), ``values`` has the values by name.
+    ``kind`` is "enumerator", "ioctl", "number" (a row of NUMBERED) or "flag"; ``title`` names the
+    group in messages ("enum vfio_device_mig_state"); ``values`` has the values by name.
     """
 
     kind: str
@@ -57,17 +63,20 @@ class Group:
 
     @property
     def shared(self) -> bool:
-        """Whether two names of the group have one value, so that its numbers are not distinct."""
+        """Whether two names of the group have the same value."""
         return len(set(self.values.values())) < len(self.values)
 
     def without(self, names: frozenset[str]) -> Group:
-        """Return the group without ``names``."""
+        """Return a copy of the group without ``names``."""
         rest = {name: value for name, value in self.values.items() if name not in names}
         return Group(self.kind, self.title, rest)
 
 
 def groups(surface: Surface) -> Iterator[Group]:
-    """Yield the groups of a header. The ends of enums (END) and aliases are left out."""
+    """Yield the groups of a header, with the values at 64 bit. None if it does not compile.
+
+    Left out are aliases (`alias`), and the last constant of an enum if its name matches END.
+    """
     abi = surface.abis.get(WIDTHS[0])
     if abi is None:
         return
@@ -101,7 +110,11 @@ def groups(surface: Surface) -> Iterator[Group]:
 
 
 def alias(surface: Surface, name: str) -> bool:
-    """Return whether ``name`` is defined as another name of the header (``#define NEW OLD``)."""
+    """Return whether ``name`` is defined by another name of the header.
+
+    A macro is, if its text is nothing but that name (``#define NEW OLD``); an enumerator, if the
+    expression of its value has that name (``NEW = OLD``).
+    """
     if name not in surface.macros:
         return name in surface.derived
     match = _ALIAS.fullmatch(surface.macros[name].body)

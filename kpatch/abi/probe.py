@@ -2,7 +2,7 @@
 """Query C headers with gcc: names, values of constants, layouts of structures, assertions.
 
 The compiled code is never run, so the 32-bit ABI needs no 32-bit libraries. Values are read from
-gcc's assembler output (as for the kernel's own asm-offsets); a false assertion is a compile error.
+gcc's assembler output, as in the kernel's own asm-offsets.c. A false assertion is an error of gcc.
 """
 
 from __future__ import annotations
@@ -24,7 +24,8 @@ from kpatch.tables.outcomes import ExitCode
 
 WIDTHS = (64, 32)
 
-# Definitions that hide gcc's extensions from pycparser, which is used only to find names.
+# gcc's options that hide its extensions from pycparser. pycparser is used only to find names, so
+# that another type than __int128 does no harm.
 PLAIN_C = (
     "-D__attribute__(x)=",
     "-D__extension__=",
@@ -45,7 +46,7 @@ HALF = 1 << 32
 
 @dataclass(frozen=True)
 class Member:
-    """Offset and size of a member in bytes; ``size`` is 0 for an array without a length."""
+    """Offset and size of a member in bytes; ``size`` is 0 for a flexible array (``x[]``)."""
 
     offset: int
     size: int
@@ -62,9 +63,9 @@ class Layout:
 
 @dataclass(frozen=True)
 class Declared:
-    """A structure in a header.
+    """A structure that the header with the name ``header`` declares.
 
-    ``members`` maps each member to whether it is an array without a length.
+    ``members`` maps each member's name to whether it is a flexible array (``x[]``).
     """
 
     header: str
@@ -73,7 +74,7 @@ class Declared:
 
 @dataclass(frozen=True)
 class Names:
-    """The names that headers declare: constants, each with its header's name, and structures."""
+    """The names that headers declare: the header's name by constant, and structures by name."""
 
     constants: dict[str, str]
     structures: dict[str, Declared]
@@ -81,15 +82,16 @@ class Names:
 
 @dataclass(frozen=True)
 class Compiler:
-    """gcc for one ABI (``width`` is 64 or 32 bit); it searches headers only in ``folders``."""
+    """gcc for one ABI: ``width`` is 64 or 32 (bit). It searches headers only in ``folders``."""
 
     folders: tuple[Path, ...]
     width: int
 
     def names(self, headers: Iterable[Header]) -> Names:
-        """Return the names that ``headers`` declare and their patterns match.
+        """Return the names that ``headers`` declare and that the regexes of each Header match.
 
-        HarnessError (exit 1) if a header does not compile.
+        Names that a header takes over by #include count as its own. HarnessError (exit 1) if a
+        header does not compile.
         """
         declared = Names({}, {})
         for header in headers:
@@ -106,9 +108,10 @@ class Compiler:
         return declared
 
     def values(self, headers: Iterable[Header], expressions: Mapping[str, str]) -> dict[str, int]:
-        """Return the values of the constant C ``expressions`` under the same keys.
+        """Return the values of the C constant expressions ``expressions`` by the same keys.
 
-        A key must not contain blanks.
+        They may use what ``headers`` declare. A key must not contain blanks. HarnessError (exit 1)
+        if one does not compile.
         """
         lines = [f'SAY("{key}", {text})' for key, text in expressions.items()]
         source = f"{_include(headers)}{SAY}void say(void)\n{{\n{_lines(lines)}}}\n"
@@ -116,7 +119,7 @@ class Compiler:
         return {key: _number(*map(int, words)) for key, *words in _VALUE.findall(text)}
 
     def texts(self, headers: Iterable[Header], names: Iterable[str]) -> dict[str, str]:
-        """Return the strings of those macros ``names`` that are string literals, by name."""
+        """Return the text of those macros among ``names`` that are string literals, by name."""
         lines = [f'"{MARK}" "{name}" {name}' for name in names]
         text = self._preprocess(_include(headers) + _lines(lines), "-P")
         return {name: str(ast.literal_eval(words)) for name, words in _TEXT.findall(text)}
@@ -148,7 +151,10 @@ class Compiler:
         return {name: layout(name, declared.members) for name, declared in structures.items()}
 
     def broken(self, headers: Iterable[Header], assertions: Mapping[str, str]) -> list[str]:
-        """Return the keys of the assertions that fail; HarnessError (exit 1) for other errors."""
+        """Return the keys of the false ``assertions``: C expressions that should not be 0, by key.
+
+        HarnessError (exit 1) if gcc has other errors.
+        """
         lines = [f'_Static_assert({text}, "{key}");' for key, text in assertions.items()]
         status, output = self._run(_include(headers) + _lines(lines), "-fsyntax-only")
         failed = _BROKEN.findall(output)
@@ -208,7 +214,7 @@ def size(structure: str, member: str) -> str:
 
 
 def same_type(structure: str, member: str, kind: str) -> str:
-    """Return the C expression that is 1 if the member has the type ``kind``, else 0.
+    """Return the C expression that is 1 if the ``member`` has the type ``kind``, else 0.
 
     Alignment is not compared.
     """
@@ -224,7 +230,10 @@ def same_text(name: str, text: str) -> str:
 
 
 class _Collector(c_ast.NodeVisitor):  # type: ignore[misc]
-    """Collects enumerators, and structures with their members, from a syntax tree."""
+    """Collects the names of enumerators and structures from a syntax tree of pycparser.
+
+    ``structures`` has, by structure, the members as in `Declared`.
+    """
 
     def __init__(self) -> None:
         self.enumerators: list[str] = []
@@ -242,7 +251,7 @@ class _Collector(c_ast.NodeVisitor):  # type: ignore[misc]
 
 
 def _parse(code: str, header: Header) -> c_ast.Node:
-    """Parse preprocessed code; HarnessError (exit 1) if pycparser does not accept it."""
+    """Parse ``code``, preprocessed C; HarnessError (exit 1) if pycparser does not accept it."""
     try:
         return pycparser.CParser().parse(code, header.name)
     except pycparser.c_parser.ParseError as error:
@@ -257,9 +266,9 @@ def _parse(code: str, header: Header) -> c_ast.Node:
 
 
 def _members(node: c_ast.Node) -> Iterator[tuple[str, bool]]:
-    """Yield name, and whether it is an array without a length, of each member of a structure.
+    """Yield the name of each member of a structure, and whether it is a flexible array (``x[]``).
 
-    The members of anonymous members are included.
+    The members of an anonymous structure or union are those of the outer structure.
     """
     for member in node.decls or ():
         if member.name:
@@ -269,7 +278,7 @@ def _members(node: c_ast.Node) -> Iterator[tuple[str, bool]]:
 
 
 def _split(text: str) -> tuple[list[str], str]:
-    """Split output of gcc -E -dD into the names of macros with a value, and the code."""
+    """Split output of gcc -E -dD into names of object-like macros that are not empty, and code."""
     lines = text.splitlines()
     defines = [match[1] for line in lines if (match := _MACRO.match(line))]
     return defines, "\n".join("" if line.startswith("#") else line for line in lines)

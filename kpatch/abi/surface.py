@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The content of one uAPI header for user space: constants, macros, structures, their layout.
+"""The content of one uAPI header: constants, macros, and structures with their layout.
 
-Read from what `kpatch.abi.measure` has compiled: macros from the preprocessed text, values from the
-object's symbols, types from its debug information (DWARF 5). Only declarations of the header itself
-count, none of the headers that it includes.
+`kpatch.abi.measure` compiles the header. Macros are read from the preprocessed text, values from
+the object's symbols, types from its debug information (DWARF 5). Declarations of headers that this
+header includes are left out.
 """
 
 from __future__ import annotations
@@ -33,9 +33,11 @@ _SIGNED = (0x05, 0x06)  # DW_ATE_signed, DW_ATE_signed_char
 
 @dataclass(frozen=True)
 class Member:
-    """Offset and size of a member in bits; ``signed`` and ``pointer`` describe its type.
+    """Offset and size of a member in bits.
 
-    ``of`` is the structure's name if the member is a structure or an array of structures, else "".
+    ``signed`` and ``pointer`` say whether its type, or an array's element type, is a signed integer
+    or a pointer. ``of`` is the name ("struct x") if that type is a structure or union with a tag,
+    else "".
     """
 
     offset: int
@@ -47,11 +49,12 @@ class Member:
 
 @dataclass(frozen=True)
 class Struct:
-    """A structure or union: its size in bytes, and members and holes by name.
+    """A structure or union, with its size in bytes.
 
-    ``name`` is "struct x", "union x", or the name of a typedef. The members of a member whose type
-    has no name are named "outer.inner". ``holes`` maps a member to the bytes of implicit padding
-    that follow it.
+    ``name`` is "struct x", "union x", or the name of a typedef of a structure without a tag.
+    ``members`` has the members by name. If the type of the member ``a`` has no tag, its own members
+    are included as "a.b"; those of an anonymous member, as "b". ``holes`` has the number of bytes
+    of implicit padding by the member that precedes it.
     """
 
     name: str
@@ -70,7 +73,7 @@ class Enum:
 
 @dataclass(frozen=True)
 class Abi:
-    """A header at one width: values of macros and enumerators, structures, enums."""
+    """A header at one ABI width: values of macros and enumerators, structures by name, enums."""
 
     values: Mapping[str, int]
     structs: Mapping[str, Struct]
@@ -81,10 +84,11 @@ class Abi:
 class Surface:
     """A header of the uAPI in one state of a tree.
 
-    ``abis`` is empty if the header was refused or does not compile; ``refused`` is the message of
-    scripts/headers_install.sh. ``errors`` has, by width, gcc's message for a file that includes
-    this header alone. ``derived`` are the enumerators whose value is written with the name of
-    another one.
+    ``name`` is that in an #include ("linux/vfio.h"). ``abis`` has the content by width (64 or 32
+    bit); it is empty if the header does not exist, was refused or does not compile. ``refused`` is
+    the message of scripts/headers_install.sh, "" if the script accepts the header. ``errors`` has,
+    by width, gcc's messages if the header does not compile alone. ``derived`` are the enumerators
+    whose value is an expression with another enumerator's name.
     """
 
     name: str
@@ -103,7 +107,7 @@ class Surface:
 def read(entry: Path, name: str) -> Surface:
     """Return the Surface of the header ``name`` ("linux/vfio.h").
 
-    ``entry`` is its folder in the cache, from `kpatch.abi.measure.measure`.
+    ``entry`` is the cache entry that `kpatch.abi.measure.measure` returns for it.
     """
     refused = product(entry, "refused")
     if refused is not None:
@@ -144,7 +148,7 @@ def _abi(data: bytes, name: str, macros: Mapping[str, Macro]) -> Abi:
 
 
 def _values(elf: ELFFile) -> Iterator[tuple[str, int]]:
-    """Yield name and value of each macro: `kpatch.abi.measure` has made symbols of them."""
+    """Yield name and value of each macro that `kpatch.abi.measure` has made a symbol of."""
     order = "little" if elf.little_endian else "big"
     for table in elf.iter_sections():
         if not isinstance(table, SymbolTableSection):
@@ -153,7 +157,7 @@ def _values(elf: ELFFile) -> Iterator[tuple[str, int]]:
             if symbol.name.startswith(SYMBOL) and isinstance(symbol["st_shndx"], int):
                 section = elf.get_section(symbol["st_shndx"])
                 start = symbol["st_value"]
-                # Zeros are in .bss, which has no bytes in the file.
+                # Macros with the value 0 may be in .bss, which has no bytes in the file.
                 data = b"" if section["sh_type"] == "SHT_NOBITS" else section.data()
                 value = int.from_bytes(data[start : start + 8], order, signed=True)  # type: ignore[arg-type]
                 yield symbol.name.removeprefix(SYMBOL), value
@@ -185,7 +189,10 @@ def _type(die: DIE) -> DIE | None:
 
 
 def _named(die: DIE) -> tuple[str, DIE] | None:
-    """Return name and type of a structure, union, or typedef of one that has no tag; else None."""
+    """Return name and DWARF type of the structure or union that ``die`` declares, else None.
+
+    The name is "struct x", "union x", or that of a typedef of one without a tag.
+    """
     if die.tag in AGGREGATES and _text(die):
         return f"{AGGREGATES[die.tag]} {_text(die)}", die
     target = _type(die) if die.tag == "DW_TAG_typedef" else None
@@ -211,8 +218,8 @@ def _walk(
 ) -> None:
     """Add the members and holes of the structure or union ``die`` to ``members`` and ``holes``.
 
-    ``die`` begins at the bit ``start`` of the outer structure. ``prefix`` is put before its
-    members' names.
+    ``die`` begins at the bit ``start`` of the outermost structure. ``prefix`` ("a.") is put before
+    the names of its members. Names and units are those of `Struct`.
     """
     end, last = 0, ""
     for child in (child for child in die.iter_children() if child.tag == "DW_TAG_member"):
@@ -251,10 +258,10 @@ def _bits(member: DIE) -> int:
 
 
 def _resolved(member: DIE) -> tuple[DIE | None, int, bool]:
-    """Return a member's type without typedefs and arrays.
+    """Return the type of a member without qualifiers, typedefs and arrays: an array's element type.
 
-    Also returns the number of the array's elements (1 for no array, 0 for an array without a
-    length), and whether the member is a pointer.
+    Also returns the number of elements in all dimensions of an array (1 if it is no array, 0 if it
+    has no length), and whether the type is a pointer.
     """
     kind, count = _type(member), 1
     while kind is not None and kind.tag in (*_QUALIFIERS, "DW_TAG_array_type"):
@@ -270,5 +277,5 @@ def _length(subrange: DIE) -> int:
     if count is not None:
         return count
     last = _attribute(subrange, "DW_AT_upper_bound")
-    # gcc writes the bound -1 for [0] in a form without a sign.
+    # For the length 0 the upper bound is -1, which gcc writes as an unsigned number.
     return 0 if last is None or last >= 0xFFFFFFFF else last + 1

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run a tree's Coccinelle scripts on sources, in report mode, as ``make coccicheck`` does.
+"""Run a tree's Coccinelle scripts on C sources, in report mode, as ``make coccicheck`` does.
 
-The scripts are those of the pristine tree. They are run confined and with a time limit: a script
-may run Python, and some need minutes for a large function.
+The caller names the unpatched tree, so a series cannot change the scripts. They are run confined
+and with a time limit: a script may run Python, and some need minutes for a large function.
 """
 
 from __future__ import annotations
@@ -17,22 +17,23 @@ from pathlib import Path
 
 from kpatch.build.diagnostics import Diagnostic, function_at
 from kpatch.errors import HarnessError
-from kpatch.lib import cache, confine, environment, process
+from kpatch.lib import cache, confine, environment, process, sanitize
 from kpatch.tables.outcomes import ExitCode
 
-RECIPE = "1"
-"""Part of the keys of what is kept. Increase it if a change here finds other things."""
+RECIPE = "2"
+"""Part of the cache key of a source's reports. Increase it if a change here alters reports."""
 
 FOLDER = "scripts/coccinelle"
 SECONDS = 90.0
-"""Time limit of one script on all sources of a run."""
+"""Time limit in seconds for one script, which reads all sources in one run of spatch."""
 
 INCLUDES = ("include", "include/uapi", "arch/x86/include", "arch/x86/include/uapi")
 
-# Words of an "Options:" line that are passed on. --very-quiet is given anyway.
+# Words of a script's "// Options:" line that are passed to spatch; others are dropped. `argv` adds
+# --very-quiet for every script.
 OPTIONS = frozenset({"--no-includes", "--include-headers", "--all-includes", "--no-loops"})
 
-# Scripts whose own header says that they are often wrong.
+# Scripts with this text in their header are not run: their authors expect false reports.
 DOUBTFUL = "Confidence: Low"
 
 _REPORT = re.compile(r"^virtual[ \t]+report\b", re.MULTILINE)
@@ -43,27 +44,30 @@ _REPORTED = re.compile(r"(?P<file>\S+?):(?P<line>\d+):\d+-\d+: (?P<text>\S.*)")
 
 @dataclass(frozen=True, order=True)
 class Source:
-    """A file to look at: its path in the tree, and its content."""
+    """A source file to examine: its path in the tree, and its content."""
 
     path: str
     content: bytes
 
     @property
     def key(self) -> tuple[str, str]:
-        """Return the parts of a cache key."""
+        """Return what identifies the source in a cache key: path, and digest of the content."""
         return self.path, cache.digest([self.content.decode("latin-1")])
 
 
 @dataclass(frozen=True)
 class Script:
-    """A script: its path in the tree, and the options that it asks for."""
+    """A Coccinelle script: its path in the tree, and its header's spatch options in OPTIONS."""
 
     path: str
     options: tuple[str, ...]
 
 
 def scripts(tree: Path) -> list[Script]:
-    """Return the scripts of a tree that have a report mode, in the order of their names."""
+    """Return the tree's scripts that have a report mode, sorted by path.
+
+    Scripts that are marked "Confidence: Low" are left out.
+    """
     found = []
     for file in sorted((tree / FOLDER).rglob("*.cocci")):
         text = file.read_text(encoding="utf-8", errors="replace")
@@ -77,26 +81,29 @@ def scripts(tree: Path) -> list[Script]:
 def reports(
     tree: Path, sources: Collection[Source], *, jobs: int, begun: Callable[[int, int], None]
 ) -> tuple[dict[Source, tuple[Diagnostic, ...]], tuple[str, ...]]:
-    """Return what the scripts of ``tree`` report of each source, and the scripts that were ended.
+    """Run all scripts of ``tree`` on ``sources``, up to ``jobs`` scripts at a time.
 
-    ``begun`` is called with the number of scripts done, and of all. HarnessError (exit 4) if a tree
-    has no scripts, or none of them runs.
+    Return the reports by source, each once, and a sentence for each script that failed or was ended
+    because it exceeded a limit. ``begun`` is called before each result is read, with the number of
+    results so far and the number of scripts. HarnessError (exit 4) if the tree has no script with a
+    report mode, or if every script fails.
     """
     every = scripts(tree)
     with tempfile.TemporaryDirectory(prefix="vfio-acpi-cocci-") as scratch:
         folder = Path(scratch)
         places = dict(_placed(folder, sources))
         found: dict[Source, list[Diagnostic]] = {source: [] for source in sources}
-        ended, failed = [], []
+        missed, failed = [], []
         with ThreadPoolExecutor(max(jobs, 1)) as pool:
             runs = [(script, pool.submit(_run, tree, folder, script)) for script in every]
             for number, (script, run) in enumerate(runs):
                 begun(number, len(every))
-                status, output = run.result()
-                if status is None:
-                    ended.append(script.path)
+                status, output, limit = run.result()
+                if limit:
+                    missed.append(f"{script.path} {limit} and was ended")
                 elif status:
                     failed.append(output.strip().rpartition("\n")[2])
+                    missed.append(f"{script.path} failed: {sanitize.line(failed[-1])}")
                 for source, one in _parsed(output, places):
                     found[source].append(one)
     if len(failed) == len(every):
@@ -106,11 +113,11 @@ def reports(
             hint="see whether spatch runs a script of the tree by hand",
             code=ExitCode.BUILD,
         )
-    return {source: tuple(dict.fromkeys(items)) for source, items in found.items()}, tuple(ended)
+    return {source: tuple(dict.fromkeys(items)) for source, items in found.items()}, tuple(missed)
 
 
 def argv(tree: Path, script: Script, folder: Path) -> list[str]:
-    """Return the command that runs a script on all sources below ``folder``."""
+    """Return the spatch command that runs ``script`` on all C files below ``folder``."""
     search = [word for name in INCLUDES for word in ("-I", str(tree / name))]
     return [
         *("spatch", "-D", "report", "--no-show-diff", "--very-quiet"),
@@ -120,7 +127,10 @@ def argv(tree: Path, script: Script, folder: Path) -> list[str]:
 
 
 def _placed(folder: Path, sources: Collection[Source]) -> Iterator[tuple[str, Source]]:
-    """Write the sources below ``folder``, each in a folder of its own; yield path and source."""
+    """Write each source to ``folder``/NUMBER/PATH; yield the path of that file, and the source.
+
+    The number keeps sources apart that are versions of one file, and so have the same path.
+    """
     for number, source in enumerate(sorted(sources)):
         path = folder / str(number) / source.path
         path.parent.mkdir(parents=True)
@@ -128,19 +138,26 @@ def _placed(folder: Path, sources: Collection[Source]) -> Iterator[tuple[str, So
         yield str(path), source
 
 
-def _run(tree: Path, folder: Path, script: Script) -> tuple[int | None, str]:
-    """Return exit status and output of a script; None for the status if it took too long."""
-    end = time.monotonic() + SECONDS
-    ended = False
+def _run(tree: Path, folder: Path, script: Script) -> tuple[int, str, str]:
+    """Run ``script`` confined on the sources below ``folder``.
 
-    def late(printed: int) -> bool:
-        nonlocal ended
-        ended = time.monotonic() > end or printed > confine.BUILD_OUTPUT
-        return ended
+    Return exit status, output, and the limit that the script exceeded and was ended for, "" if it
+    was not: SECONDS, or `kpatch.lib.confine.BUILD_OUTPUT` bytes of output.
+    """
+    end = time.monotonic() + SECONDS
+    limit = ""
+
+    def over(printed: int) -> bool:
+        nonlocal limit
+        if time.monotonic() > end:
+            limit = f"took longer than {SECONDS:.0f} s"
+        elif printed > confine.BUILD_OUTPUT:
+            limit = f"printed more than {confine.BUILD_OUTPUT >> 20} MiB"
+        return bool(limit)
 
     words = confine.wrap(argv(tree, script, folder), readable=[tree, folder])
-    status, output = process.capture(words, env=environment.clean(), watch=late)
-    return None if ended else status, output
+    status, output = process.capture(words, env=environment.clean(), watch=over)
+    return status, output, limit
 
 
 def _parsed(output: str, places: Mapping[str, Source]) -> Iterator[tuple[Source, Diagnostic]]:

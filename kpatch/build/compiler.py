@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find compiler, linker and ccache, and make the settings and the environment for make."""
+"""Find compiler, linker and ccache; set make's variables and environment so that it uses them."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from kpatch.lib.process import capture, require_tool
 from kpatch.tables import packages
 
 # Expanded by make where it calls the compiler: assembler sources are compiled without ccache. In
-# depend mode ccache does not see files that they include by .incbin. The kernel's piggy.S includes
-# the compressed kernel that way: ccache would return the object with an older kernel if both have
-# the same compressed size.
+# depend mode ccache does not see files that a source includes by .incbin. The kernel's piggy.S
+# includes the compressed kernel that way: ccache would return the object with an older kernel if
+# both have the same compressed size.
 _CC = "$(if $(filter %.S,$<),gcc,ccache gcc)"
 
 TEMPORARY = "/tmp/ccache"  # noqa: S108 - in the private /tmp of the confined build
 
 CCACHE_DIR = "CCACHE_DIR"
-"""The only setting of ccache that is taken from the user: the folder of the cached objects."""
+"""The only environment variable of ccache that is taken from the user: the folder of its cache."""
 
 
 @dataclass(frozen=True)
 class Compiler:
-    """Compiler and linker.
+    """A compiler, with its linker and tools, for make.
 
-    ``identity`` has the version lines of both, and is part of a kernel's id. ``settings`` are
-    arguments for make. ``cached`` is true if ccache is used.
+    ``identity`` has the version lines of the programs, joined by "; "; it is part of the cache keys
+    of what they compile. ``settings`` are the variables for make's command line that select the
+    compiler ("LLVM=1"). ``cached`` is true if make calls it by ccache.
     """
 
     identity: str
@@ -42,7 +43,7 @@ class Compiler:
 def detect() -> Compiler:
     """Return gcc and GNU ld of PATH, with ccache if that is installed.
 
-    HarnessError (exit 2) if a tool that the kernel's build needs is missing.
+    HarnessError (exit 2) if a tool of `packages.BUILD` is missing.
     """
     paths = {tool: require_tool(tool, package=package) for tool, package in packages.BUILD.items()}
     identity = "; ".join(_version(paths[tool]) for tool in ("gcc", "ld"))
@@ -52,13 +53,13 @@ def detect() -> Compiler:
 
 
 LLVM = ("clang", "ld.lld", "llvm-ar", "llvm-nm", "llvm-objcopy", "llvm-strip")
-"""The programs that kbuild runs with LLVM=1 (LLVM=-19: clang-19 and so on)."""
+"""Programs that kbuild runs with LLVM=1. With LLVM=-19 it runs clang-19, ld.lld-19, and so on."""
 
 
 def llvm() -> Compiler:
-    """Return the newest clang of PATH that has its linker and binary tools beside it.
+    """Return the newest clang for which PATH has all programs of LLVM with the same suffix.
 
-    HarnessError (exit 2) if there is none.
+    Suffixes are "" and "-10" to "-99". ccache is not used. HarnessError (exit 2) if there is none.
     """
     found: dict[int, str] = {}
     for suffix in ("", *(f"-{number}" for number in range(10, 100))):
@@ -77,12 +78,15 @@ def llvm() -> Compiler:
 
 
 def identity(tool: str) -> str:
-    """Return the version line of a program in PATH."""
+    """Return the first line that ``tool``, a program in PATH, prints for ``--version``."""
     return _version(tool)
 
 
 def ccache() -> Path:
-    """Return ccache's folder, and make it: CCACHE_DIR if set, else a folder in the cache."""
+    """Return the folder of ccache's objects, and create it if it is missing.
+
+    It is $CCACHE_DIR if that is set, else the folder ``ccache`` in the harness's own cache.
+    """
     own = os.environ.get(CCACHE_DIR)
     path = Path(own).absolute() if own else cache.folder("ccache")
     path.mkdir(parents=True, exist_ok=True)
@@ -90,14 +94,17 @@ def ccache() -> Path:
 
 
 def environment(base: Path, *, trusted: bool, derived: bool = False) -> dict[str, str]:
-    """Return ccache's environment variables, set so that different worktrees share objects.
+    """Return the CCACHE_* variables for a build of the source folder ``base``.
 
-    A build that is not ``trusted`` reads cached objects and adds none. A build with a ``derived``
-    config also finds the objects of other derived configs whose sources do not use the symbols in
-    which the configs differ.
+    Builds in different worktrees share ccache's objects: ccache hashes paths below ``base`` as
+    relative to the compiler's working folder. It does not hash the working folder itself, which
+    would only matter for debug information.
 
-    ccache hashes paths under ``base`` relative to the compiler's working folder, and does not hash
-    that folder itself, which would only matter for debug information.
+    ``trusted`` is false if the series comes from a file: its build uses ccache's objects but adds
+    none. ``derived`` is true if `kpatch.build.config.derive` made the .config: ccache then looks up
+    the preprocessed source. A source that does not use the symbols in which two such configs differ
+    has the same object in both. If ``derived`` is false, only builds with the same .config share
+    objects.
     """
     settings = {CCACHE_DIR: str(ccache()), "CCACHE_CONFIGPATH": os.devnull}
     if not trusted:
@@ -106,7 +113,7 @@ def environment(base: Path, *, trusted: bool, derived: bool = False) -> dict[str
     if not derived:
         # Depend mode: on a miss ccache does not run the preprocessor before the compiler, which
         # saves a fourth of a cold build. It needs dependency files, which kbuild's -Wp,-MMD writes.
-        # autoconf.h defines every symbol and is one of them, so that a build with another config
+        # They name autoconf.h, which defines every symbol, so that a build with another config
         # finds no object.
         settings["CCACHE_DEPEND"] = "1"
     return settings | {"CCACHE_BASEDIR": str(base), "CCACHE_NOHASHDIR": "1"}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Make a .config with the kernel tree's own Makefile and ``conf``, outside of the tree."""
+"""Make a .config outside of the kernel tree (``O=``), with the tree's own Makefile and ``conf``."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from kpatch.tables.outcomes import ExitCode
 
 @dataclass(frozen=True)
 class Cause:
-    """A kind of error line in the output of make or conf, and its remedy.
+    """A kind of error line in the output of make or conf, and a hint how to correct the error.
 
-    If ``last`` is set and several lines match, the last one is the cause: conf ends at an
-    ``$(error-if)``, and the lines of every ``$(warning-if)`` before it look the same.
+    The group ``text`` of ``pattern`` is the message; ``hint`` may contain other groups ("{tool}").
+    If several lines match, the first one is the cause, or the last one if ``last`` is set: conf
+    ends at an ``$(error-if)``, and the lines of every ``$(warning-if)`` before it look the same.
     """
 
     pattern: re.Pattern[str]
@@ -29,8 +30,8 @@ class Cause:
     last: bool = False
 
 
-# file:line: without a column, which is the format of conf, not of gcc; warnings of conf are
-# excluded, which come with and without a space.
+# The prefix FILE:LINE: of conf's errors. It does not match gcc's prefix, which has a column, nor
+# conf's warnings, which have "warning" with or without a space after the prefix.
 _PLACE = r"[^\s:]+:\d+:(?!\d| ?[Ww]arning| note|\t| location of) ?"
 
 # The first row with a matching line is used. Formats of conf: scripts/kconfig/lexer.l, parser.y,
@@ -77,9 +78,9 @@ ENVIRONMENT_PROBE = "environment.Kconfig"
 
 
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
-    """Return the argv of ``make O=out settings… target`` in ``source``.
+    """Return the argv of ``make O=out settings… target`` in the kernel tree ``source``.
 
-    The command writes only to the folder ``out``.
+    The command writes only to the folder ``out``. HarnessError (exit 2) if make is not installed.
     """
     make = require_tool("make", package="make")
     jobs = f"-j{os.cpu_count() or 1}"  # make compiles conf itself first
@@ -87,12 +88,11 @@ def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
 
 
 def commands(fragment: Path, *settings: str, source: Path, out: Path) -> tuple[list[str], ...]:
-    """Return the commands that make ``out``/.config from the fragment file ``fragment``.
+    """Return the make commands that write ``out``/.config for the fragment file ``fragment``.
 
-    ``settings`` are further words for make, "ARCH=i386".
-
-    allnoconfig sets the other symbols to n; olddefconfig then gives symbols that became visible
-    their defaults.
+    ``settings`` are further variables for make's command line ("ARCH=i386"). The commands are
+    allnoconfig, which sets all symbols to n that the fragment does not name, and olddefconfig,
+    which gives symbols that became visible their defaults.
     """
     return (
         command("allnoconfig", f"KCONFIG_ALLCONFIG={fragment}", *settings, source=source, out=out),
@@ -101,11 +101,10 @@ def commands(fragment: Path, *settings: str, source: Path, out: Path) -> tuple[l
 
 
 def run(argv: list[str], *, source: Path, out: Path, fragment: Path | None = None) -> None:
-    """Run ``argv``, one of `commands`, confined.
+    """Run ``argv``, a make command that `command` or `commands` returned, confined.
 
-    It can read ``source`` and ``fragment``, the fragment file if there is one. It can write to
-    ``out``. HarnessError (exit 4) with make's whole output if it fails. OSError (ENOSPC) if the
-    disk is full.
+    make can read ``source`` and the fragment file ``fragment``, if given, and write to ``out``.
+    HarnessError (exit 4) with the whole output if make fails. OSError (ENOSPC) if the disk is full.
     """
     readable = () if fragment is None else (fragment,)
     status, output = confine.make(argv, source=source, out=out, readable=readable)
@@ -122,7 +121,10 @@ def run(argv: list[str], *, source: Path, out: Path, fragment: Path | None = Non
 
 
 def _cause(output: str) -> tuple[str, str]:
-    """Return the line of the output that is the cause of the failure, and its remedy."""
+    """Return the line of make's ``output`` that names the cause of its failure, and a hint.
+
+    The line matches a row of _CAUSES; if no line does, it is the last one that is not blank.
+    """
     lines = [line.rstrip() for line in output.splitlines() if line.strip()]
     messages = [line for line in lines if not _FAILED.search(line)]
     for cause in _CAUSES:
@@ -134,11 +136,10 @@ def _cause(output: str) -> tuple[str, str]:
 
 
 def resolve(fragment: Path, *settings: str, source: Path, out: Path) -> str:
-    """Return the .config that the tree's conf makes from the fragment file ``fragment``.
+    """Return the text of the .config that the tree's conf makes from the file ``fragment``.
 
-    ``settings`` are as in `commands`.
-
-    HarnessError (exit 4) if make fails, or the .config is no UTF-8.
+    ``out`` is the folder for ``O=``, ``settings`` are as in `commands`. HarnessError (exit 4) if
+    make fails, or the .config is not UTF-8.
     """
     for argv in commands(fragment, *settings, source=source, out=out):
         run(argv, source=source, out=out, fragment=fragment)
@@ -155,10 +156,11 @@ def resolve(fragment: Path, *settings: str, source: Path, out: Path) -> str:
 
 
 def variables(*, source: Path, out: Path) -> dict[str, str]:
-    """Return the environment in which the tree's Makefile runs conf: CC, RUSTC, PAHOLE_VERSION, ….
+    """Return the environment variables with which the tree's Makefile runs conf (CC, RUSTC, …).
 
-    The variables that the top Makefile exports differ between releases. So conf is run on a
-    Kconfig file (``KBUILD_KCONFIG``) whose only macro writes its environment to a file.
+    The variables that the top Makefile exports differ between releases. So make runs conf on a
+    Kconfig file of ours (``KBUILD_KCONFIG``), in which a macro writes conf's environment to a file.
+    Raises the errors of `run`.
     """
     probe, answer = out / ENVIRONMENT_PROBE, out / ENVIRONMENT_FILE
     probe.write_text(f"written := $(shell,env -0 >{ENVIRONMENT_FILE})\n", encoding="utf-8")
@@ -171,9 +173,10 @@ def variables(*, source: Path, out: Path) -> dict[str, str]:
 
 
 def shell(command: str, *, source: Path) -> str:
-    """Run a command line of the Kconfig files of ``source``, confined; return its standard output.
+    """Run ``command``, a ``$(shell,…)`` of a Kconfig file, confined; return its standard output.
 
-    It may write to the working directory. Its standard error is dropped, as conf does.
+    The command can read the kernel tree ``source`` and write to the working directory. Its standard
+    error is dropped: conf does not use it either (do_shell() in scripts/kconfig/preprocess.c).
     """
     argv = confine.wrap(["sh", "-c", command], readable=[source], writable=[Path.cwd()])
     env = {**os.environ, "PATH": confine.path()}

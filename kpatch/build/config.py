@@ -28,16 +28,17 @@ FORMAT = "2"
 
 CONFIG, FRAGMENT, VARIABLES = "config", "fragment.config", "variables"
 
-# Tools whose version or presence Kconfig files test, besides compiler and linker.
+# Tools besides compiler and linker whose version or presence the Kconfig files test.
 PROBED_TOOLS = ("rustc", "bindgen", "pahole")
 
 
 @once
 def toolchain() -> tuple[str, ...]:
-    """Return the identities of this machine's tools that a .config depends on; takes milliseconds.
+    """Return the identities of this machine's tools that a .config depends on, for cache keys.
 
-    The tools of PROBED_TOOLS are identified by path, size and time, not by their version output:
-    rustc may be a shim that takes long to answer. HarnessError (exit 2) if a tool is missing.
+    Compiler and linker are identified by their versions. The tools of PROBED_TOOLS that are
+    installed are identified by path, size and modification time: rustc may be a shim (rustup) that
+    takes long to print its version. HarnessError (exit 2) if a tool of `packages.BUILD` is missing.
     """
     probed = (path for tool in PROBED_TOOLS if (path := shutil.which(tool)) is not None)
     return (compiler.detect().identity, *map(_stamp, probed))
@@ -49,11 +50,12 @@ def _stamp(path: str) -> str:
 
 
 def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage: Stage) -> Config:
-    """Return the .config of ``flavor`` for the kernel in ``source``; ``source`` is not written to.
+    """Return the .config of ``flavor`` for the kernel in ``source``, from the cache if it is there.
 
-    ``source`` has the series applied, ``source_id`` identifies its content, ``version`` is the
-    kernel's ("7.3.4"). HarnessError: exit 4 if the .config lacks a requested value (the reasons
-    are in ``details``), or if the tree cannot be configured; exit 2 for a bad fragment.
+    ``source`` has the series applied and is not written to. ``source_id`` identifies the content of
+    the files that determine a .config (`kpatch.build.worktree.config_id`). ``version`` is the
+    kernel's ("7.3.4"). HarnessError: exit 4 if the .config lacks a requested value (the reasons are
+    in ``details``), or if the tree cannot be configured; exit 2 for a bad fragment.
     """
     source = source.absolute()
     requests = _requests(flavor, version)
@@ -94,12 +96,16 @@ def derive(
     version: str,
     stage: Stage,
 ) -> Config:
-    """Return the .config ``name``: that of ``flavor`` with ``values``, changed by ``fragments``.
+    """Return the .config ``name``: that of ``flavor``, changed by ``values`` and ``fragments``.
 
-    The symbols of the fragments have to stick; the others may get lost. ``settings`` are words for
-    make, ``tools`` identifies the compiler that they choose; the rest is as in `resolve`.
-    HarnessError: exit 4 if a symbol of the fragments does not stick, or the tree cannot be
-    configured.
+    ``values`` maps symbols to values; ``fragments`` are names in kconfig/fragments. If several of
+    the three request a symbol, the request of ``fragments`` is used, else that of ``values``. Only
+    the requests of ``fragments`` must be met; the .config may lack those of the others.
+
+    ``settings`` are variables for make's command line, ``tools`` is the identity of the compiler
+    that they select. ``source``, ``source_id`` and ``version`` are as in `resolve`. HarnessError:
+    exit 4 if a request of ``fragments`` is not met, or the tree cannot be configured; exit 2 for a
+    bad fragment.
     """
     source = source.absolute()
     with _translated():
@@ -132,14 +138,17 @@ def derive(
 
 
 def _requests(flavor: Flavor, version: str) -> tuple[SymbolRequest, ...]:
-    """Return the requests of the flavor's fragments; HarnessError (exit 2) for a bad fragment."""
+    """Return the requests of the flavor's fragments that apply to a kernel of ``version``.
+
+    HarnessError (exit 2) for a bad fragment.
+    """
     with _translated():
         return fragment.stack(flavor.fragments, version)
 
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Raise a HarnessError (exit 2) for a RequestError of `kconfig`."""
+    """Convert a RequestError, which the package `kconfig` raises, to a HarnessError (exit 2)."""
     try:
         yield
     except RequestError as error:
@@ -147,7 +156,7 @@ def _translated() -> Iterator[None]:
 
 
 def unmet(text: str, requests: Iterable[SymbolRequest]) -> list[SymbolRequest]:
-    """Return the requests whose value the .config ``text`` does not have."""
+    """Return the requests that the .config ``text`` does not meet; a missing symbol counts as n."""
     got = dotconfig.parse(text)
     return [it for it in requests if not dotconfig.same(it.value, got.get(it.symbol, "n"))]
 
@@ -162,12 +171,13 @@ def _check(
     out: Path,
     stage: Stage,
 ) -> None:
-    """Raise HarnessError (exit 4) if the .config ``text`` lacks a requested value.
+    """Raise HarnessError (exit 4) if the .config ``text`` does not meet the requests.
 
-    Also raises it for a request for a symbol that does not exist; the error says why.
-
-    A request for "n" looks met if the symbol does not exist, but then its name is a mistake. The
-    Kconfig files are parsed, which takes seconds, only if a request is unmet or in doubt.
+    The ``details`` of the error give the reason for each request. A request for "n" of a symbol
+    that no Kconfig file defines is an error, too: the .config seems to meet it, but the name is a
+    mistake. The Kconfig files are parsed, which takes seconds, only if a request is not met, or is
+    for "n" and its symbol is not in the .config. If kconfiglib cannot parse them, undefined symbols
+    are not found, and the reasons are missing.
     """
     failed, got = unmet(text, requests), dotconfig.parse(text)
     doubtful = [it for it in requests if it.value == dotconfig.OFF and it.symbol not in got]
@@ -215,11 +225,12 @@ def explanations(
     text: str | None = None,
     stage: Stage,
 ) -> str:
-    """Return texts that explain ``symbols``: value, its reason, dependencies. Takes 5–10 s.
+    """Return a text that explains ``symbols``: value, its reason, dependencies. Takes 5–10 s.
 
     Symbols are given with or without CONFIG_. Values are those of ``flavor`` on the kernel in
-    ``source``, or those of the .config ``text`` if given. HarnessError: exit 2 for an unknown
-    symbol, with similar names; exit 4 if kconfiglib cannot parse the Kconfig files.
+    ``source``, or those of the .config ``text`` if given. ``source``, ``source_id`` and ``version``
+    are as in `resolve`. HarnessError: exit 2 for an unknown symbol, with similar names, and for a
+    bad fragment; exit 4 if make fails, or kconfiglib cannot parse the Kconfig files.
     """
     source = source.absolute()
     stage.note("parsing the Kconfig files")
@@ -257,7 +268,7 @@ def explanations(
 
 
 def _variables(source: Path, source_id: str) -> Mapping[str, str]:
-    """Return the environment in which the tree's Makefile runs conf; it is kept in the cache."""
+    """Return `conf.variables` of the tree ``source``, from the cache if it has them."""
 
     def fill(folder: Path) -> None:
         out = folder / "out"

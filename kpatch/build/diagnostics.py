@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Warnings of a build by identity, and the record of those that the objects of a folder have.
+"""Parse the warnings of kernel builds, keep a record of them, and find those that patches add.
 
-A build prints the warnings of those files that it compiles. So that the warnings of a state are
-known although most of its objects were compiled before, a `Record` keeps them by step of kbuild
-("CC drivers/vfio/vfio_main.o"): a step that runs again replaces its own.
+A build prints warnings only for the files that it compiles. A `Record` has the warnings of all
+objects of a worktree, also of those that earlier builds compiled. It maps each step of kbuild
+("CC drivers/vfio/vfio_main.o") to the warnings of its last run.
 
-make has to run with ``--output-sync=target``, so that the lines between two steps belong to the
-first of them.
+make has to run with ``--output-sync=target``, so that the lines between the lines of two steps
+belong to the first of the two steps.
 """
 
 from __future__ import annotations
@@ -22,29 +22,30 @@ from typing import Any
 from kpatch.build import log
 
 SYNCED = "--output-sync=target"
-"""The option of make that prints the output of a step in one piece."""
+"""The option by which make prints the output of each step in one piece."""
 
 NAME = "warnings.json"
-"""File name of a record."""
+"""File name of the `Record` of a kernel, in the kernel's cache entry."""
 
 KERNEL_DOC = "kernel-doc"
-"""The flag of a warning of kernel-doc, which W=1 runs."""
+"""Value of `Diagnostic.flag` for a warning of kernel-doc, which kbuild runs with W=1."""
 
 MOST_DETAILS = 12
 
 KINDS = (".c", ".S")
 OBJECTS = ".obj"
-"""The folder of the objects within that of the source (`kpatch.build.worktree`)."""
+"""Name of the folder of the objects, inside a worktree's source (`kpatch.build.worktree`)."""
 
 _COMPILES = re.compile(r"(?:CC|AS|CHECK)(?: \[M\])? (?P<stem>.+)\.[ocS]")
 
 # gcc, clang, sparse: FILE:LINE:COLUMN: warning: TEXT [-WFLAG]; as: FILE:LINE: Warning: TEXT;
-# Kconfig: FILE:LINE:warning: TEXT; sparse also prints errors, without which it goes on.
+# Kconfig: FILE:LINE:warning: TEXT. Errors match, too: sparse prints some and does not fail.
 _PLACED = re.compile(
     r"(?P<file>[^\s:]+):(?P<line>\d+):(?:(?P<column>\d+):)? ?"
     r"(?P<kind>[Ww]arning|error): (?P<text>.+?)(?: \[(?P<flag>-W[\w=+-]+)\])?"
 )
-# kernel-doc of 7.3: Warning: FILE:LINE TEXT (tools/docs/kernel-doc); before, as gcc.
+# kernel-doc of 7.3: Warning: FILE:LINE TEXT (tools/docs/kernel-doc); before, gcc's format without
+# a column.
 _KERNEL_DOC = re.compile(r"Warning: (?P<file>[^\s:]+):(?P<line>\d+):? (?P<text>.+)")
 # objtool (warn.h): OBJECT.o: warning: objtool: FUNCTION+0x1: TEXT
 _OBJTOOL = re.compile(
@@ -53,10 +54,10 @@ _OBJTOOL = re.compile(
 )
 # modpost: WARNING: modpost: TEXT; ld: [FILE.o: ]warning: TEXT
 _LINKING = re.compile(r"(?P<text>WARNING: modpost: .+|\S*\bld(?:\.lld)?: (?:\S+ )?warning: .+)")
-# sparse prints both types of an "incorrect type" in lines of their own, at the same place.
+# After an "incorrect type" warning sparse prints the two types, each on a line with the same place.
 _CONTINUED = re.compile(r"(?P<place>[^\s:]+:\d+:\d+): {2,}(?P<text>\S.*)")
 
-# Parts of a message that change if lines are added elsewhere.
+# Parts of a message that change if code is added elsewhere, and what replaces them.
 _VARIABLE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"(?<=\w):\d+(?::\d+)?\b"), ""),  # another place, FILE:LINE:COLUMN
     (re.compile(r"\bon line \d+|\bline \d+"), "line"),
@@ -65,21 +66,23 @@ _VARIABLE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b(frame size of) \d+"), r"\1"),
 )
 
-# The line that begins a function, as git finds it for the header of a hunk; no label.
+# The first line of a function, as git finds it for the header of a hunk. A label does not match.
 _BEGINS = re.compile(r"[A-Za-z_$]\w*\b(?!\s*:(?!:)).*\(")
 _NAMED = re.compile(r"(?P<name>\w+)\s*\((?P<first>\s*\w+)?")
-# SYSCALL_DEFINE3(name, …), DEFINE_SHOW_ATTRIBUTE(name): the name of the macro says too little.
+# SYSCALL_DEFINE3(name, …), DEFINE_SHOW_ATTRIBUTE(name): many functions have the same macro, so the
+# first argument is taken as the name.
 _MACRO = re.compile(r"[A-Z][A-Z0-9_]+")
 
 
 @dataclass(frozen=True)
 class Diagnostic:
-    """A warning, or an error of a checker; its place is in the state in which it was printed.
+    """A warning or an error that a compiler or a checker has printed.
 
-    ``file`` is relative to the tree, "" if none is known. ``function`` is the one around the line,
-    "" outside of a function. ``flag`` is the compiler's option that asks for it ("-Wunused"),
-    KERNEL_DOC, or "". ``error``: the compiler or checker calls it an error. ``details`` are the
-    lines that follow it: the source line, notes.
+    ``file`` and ``line`` are its place in the source as it was then; ``file`` is relative to the
+    tree, "" if unknown. ``function`` is the name of the function that contains the line, "" if
+    there is none. ``flag`` is the compiler option that enables the warning ("-Wunused"),
+    KERNEL_DOC, or "". ``error`` is true if the compiler or checker calls it an error. ``details``
+    are up to MOST_DETAILS lines that follow the message: the source line, notes.
     """
 
     file: str
@@ -92,12 +95,12 @@ class Diagnostic:
 
     @property
     def identity(self) -> tuple[str, str, str, str]:
-        """Return what stays the same if lines are added or removed elsewhere."""
+        """Return file, function, flag and `stable` text. They do not change if lines move."""
         return self.file, self.function, self.flag, stable(self.text)
 
     @property
     def message(self) -> str:
-        """Return the message as the tool prints it, without the place."""
+        """Return the text, followed by the flag in brackets if there is one."""
         return f"{self.text} [{self.flag}]" if self.flag else self.text
 
 
@@ -106,21 +109,22 @@ Record = Mapping[str, tuple[Diagnostic, ...]]
 
 
 def stable(text: str) -> str:
-    """Return a message without line numbers, offsets and counters."""
+    """Return the message ``text`` without line numbers, offsets, counters and frame sizes."""
     for pattern, instead in _VARIABLE:
         text = pattern.sub(instead, text)
     return text
 
 
 def by_identity(record: Record) -> dict[Identity, Diagnostic]:
-    """Return the warnings of a record, each identity once."""
+    """Return the diagnostics of all steps by identity; of several with one identity, the last."""
     return {one.identity: one for step in sorted(record) for one in record[step]}
 
 
 def parse(text: str, *, source: Path) -> dict[str, tuple[Diagnostic, ...]]:
-    """Return the warnings of a build's output by step; steps without warnings have an empty tuple.
+    """Return the warnings in ``text``, a build's output, by step; steps without warnings have ().
 
-    ``source`` is the folder of the source as the output names it; functions are looked up there.
+    Warnings before the first step have the step "". ``source`` is the folder of the source, as the
+    output names it; its files are read to find the function that contains a warning's line.
     """
     found: dict[str, list[Diagnostic]] = {}
     step = ""
@@ -145,16 +149,20 @@ def parse(text: str, *, source: Path) -> dict[str, tuple[Diagnostic, ...]]:
 
 
 def renewed(record: Record, printed: Record, *, source: Path) -> dict[str, tuple[Diagnostic, ...]]:
-    """Return ``record`` after a build that has ``printed``; steps without warnings are left out.
+    """Return ``record`` updated by ``printed``, the warnings of a new build.
 
-    Steps that compiled a file which ``source`` no longer has are left out, too.
+    A step of ``printed`` replaces the same step of ``record``. Left out are steps without warnings,
+    and steps that compile a file that ``source`` does not have any more.
     """
     merged = {**record, **printed}
     return {step: found for step, found in merged.items() if found and _current(step, source)}
 
 
 def of_objects(record: Record, objects: Iterable[str]) -> dict[str, tuple[Diagnostic, ...]]:
-    """Return what the record has of the steps that compile or check the sources of ``objects``."""
+    """Return the part of ``record`` for the steps that compile or check sources of ``objects``.
+
+    ``objects`` are paths of .o files, relative to the objects' folder.
+    """
     stems = {name.rpartition(".")[0] for name in objects}
     matches = {step: _COMPILES.fullmatch(step) for step in record}
     return {
@@ -163,7 +171,7 @@ def of_objects(record: Record, objects: Iterable[str]) -> dict[str, tuple[Diagno
 
 
 def without_kernel_doc(record: Record) -> dict[str, tuple[Diagnostic, ...]]:
-    """Return a record without the warnings of kernel-doc, which has a check of its own."""
+    """Return ``record`` without the warnings of kernel-doc: a check of its own reports these."""
     return {
         step: tuple(one for one in found if one.flag != KERNEL_DOC)
         for step, found in record.items()
@@ -171,7 +179,10 @@ def without_kernel_doc(record: Record) -> dict[str, tuple[Diagnostic, ...]]:
 
 
 def _current(step: str, source: Path) -> bool:
-    """Return whether the file that a step compiles is there; true for steps of another kind."""
+    """Return whether the file that ``step`` compiles exists; true for a step that compiles none.
+
+    The file may be a source, or a generated file in the objects' folder.
+    """
     match = _COMPILES.fullmatch(step)
     if match is None:
         return True
@@ -188,19 +199,19 @@ def read(path: Path) -> dict[str, tuple[Diagnostic, ...]]:
 
 
 def write(path: Path, record: Record) -> None:
-    """Write a record to the file ``path``."""
+    """Write ``record`` to the file ``path``, in the format of `read`."""
     path.write_text(json.dumps(content(record), indent=1) + "\n", encoding="utf-8")
 
 
 def content(record: Record) -> dict[str, list[dict[str, Any]]]:
-    """Return a record as JSON's types."""
+    """Return ``record`` as dicts, lists and values that json.dumps() accepts."""
     return {step: [dataclasses.asdict(one) for one in record[step]] for step in sorted(record)}
 
 
 def record_of(
     content: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> dict[str, tuple[Diagnostic, ...]]:
-    """Return the record that was made JSON's types by `content`."""
+    """Return the record that the function `content` has converted to ``content``."""
     return {
         step: tuple(Diagnostic(**{**item, "details": tuple(item["details"])}) for item in items)
         for step, items in content.items()
@@ -208,9 +219,11 @@ def record_of(
 
 
 def function_at(text: str, line: int) -> str:
-    """Return the name of the function around a line of a C source, "" if there is none.
+    """Return the name of the function that contains ``line`` of the C source ``text``; "" if none.
 
-    The kernel's style is relied upon: a function begins and ends in the first column.
+    Lines count from 1. The function is found by the kernel's coding style: its first line and its
+    closing brace begin in the first column. For SYSCALL_DEFINE3(name, …) and other macros the name
+    is the first argument.
     """
     lines = text.splitlines()[:line]
     for number, code in enumerate(reversed(lines)):
@@ -224,7 +237,7 @@ def function_at(text: str, line: int) -> str:
 
 
 def _of_block(lines: list[str], source: Path) -> Iterator[Diagnostic]:
-    """Yield the warnings of the output of one step."""
+    """Yield the warnings in ``lines``, the output of one step."""
     current: Diagnostic | None = None
     place = ""
     for line in lines:
@@ -240,7 +253,7 @@ def _of_block(lines: list[str], source: Path) -> Iterator[Diagnostic]:
 
 
 def _begun(line: str, source: Path) -> Diagnostic | None:
-    """Return the warning that a line begins, None if it begins none."""
+    """Return the warning whose first line of output is ``line``; None if it is another line."""
     if match := _PLACED.fullmatch(line) or _KERNEL_DOC.fullmatch(line):
         groups = match.groupdict()
         file = log.relative(groups["file"], str(source))
@@ -260,14 +273,22 @@ def _begun(line: str, source: Path) -> Diagnostic | None:
 
 
 def _of_kernel_doc(groups: Mapping[str, str | None]) -> bool:
-    """Return whether a warning is kernel-doc's, which alone tells of a C file without a column."""
+    """Return whether a matched message is a warning of kernel-doc.
+
+    It is if it is about a .c or .h file and has no column: compilers print the column, and as
+    prints "Warning" instead of "warning" after the place.
+    """
     kind = groups.get("kind", "warning")
     c_file = str(groups["file"]).endswith((".c", ".h"))
     return kind == "warning" and not groups.get("column") and c_file
 
 
 def _longer(warning: Diagnostic, line: str, place: str) -> Diagnostic:
-    """Return the warning with one more line of its output."""
+    """Return ``warning`` with ``line``, the next line of the output, added.
+
+    A line of sparse that continues the warning at ``place`` (FILE:LINE:COLUMN) is added to the
+    text. Any other is added to the details, or dropped if these have MOST_DETAILS lines.
+    """
     if (match := _CONTINUED.fullmatch(line)) and match["place"] == place:
         return dataclasses.replace(warning, text=f"{warning.text}; {match['text']}")
     if len(warning.details) == MOST_DETAILS:
@@ -276,7 +297,7 @@ def _longer(warning: Diagnostic, line: str, place: str) -> Diagnostic:
 
 
 def _text(source: Path, file: str) -> str:
-    """Return a source file's text, "" if it is not a file of the tree.
+    """Return the text of the source ``file``; "" if it is not a file inside the tree ``source``.
 
     The name comes from the output of a build, which may name any file of the host.
     """
@@ -289,10 +310,12 @@ def _text(source: Path, file: str) -> str:
 def new(
     states: Iterable[Mapping[Identity, Diagnostic] | None],
 ) -> Iterator[tuple[int, int, Diagnostic]]:
-    """Yield the warnings that the first of ``states``, the base, does not have.
+    """Yield (N, M, warning) for each warning that the base lacks: patch N adds it, M removes it.
 
-    Each with the number of the state that brings it, and of the one that takes it away for good, 0
-    if the last one has it. A state whose warnings are not known (it does not build) is None.
+    ``states`` are the base (state 0) and the tree after each patch (state N after patch N), each as
+    its warnings by identity. A state that does not build is None, and is skipped. N is the first
+    state with the warning. M is the first state after the last one with the warning; 0 if there is
+    none. Nothing is yielded if the base does not build.
     """
     known = [(number, state) for number, state in enumerate(states) if state is not None]
     if not known or known[0][0] != 0:

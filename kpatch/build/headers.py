@@ -26,13 +26,13 @@ from kpatch.tables.outcomes import ExitCode
 KIND = "headers"
 
 RECIPE = "3"
-"""Part of the cache key. Increase it if a change here installs other headers of the same input."""
+"""Part of the cache key. Increase it if a change here alters the headers of the same input."""
 
 MISSING = "missing.json"
 """File with the error of a missing declaration; `Installed.require_complete` raises it."""
 
 WORKTREE = "headers"
-"""Name of the worktree to install from, in place of a flavor. Its own: nothing is rebuilt."""
+"""Name, in place of a flavor, of the worktree to install from. No kernel is built in it."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,10 @@ class Piece:
     pattern: str
 
     def cut(self, source: Path) -> str:
-        """Return the text of the declarations; HarnessError (exit 1) if nothing matches."""
+        """Return the declarations as they are in the kernel tree ``source``, joined to one text.
+
+        HarnessError (exit 1) if nothing matches.
+        """
         path = source / self.path
         text = path.read_text(errors="replace") if path.is_file() else ""
         excerpts_ = re.findall(self.pattern, text, re.MULTILINE | re.DOTALL)
@@ -59,12 +62,12 @@ class Piece:
 
 @dataclass(frozen=True)
 class Header:
-    """A header that is compared with the mirror (`uapi`).
+    """A header of the kernel that is compared with the cffi mirror of the uAPI (package `uapi`).
 
-    The mirror has to have all its constants and structures whose full names match the regexes
-    ``constants`` and ``structures``. A header with ``pieces`` is an excerpt: ``prelude`` followed
-    by the pieces. If ``instead`` is given, the excerpt is made only for kernels without the header
-    ``include/uapi/<instead>``.
+    The mirror has to have all constants and structures of the header whose full names match the
+    regexes ``constants`` and ``structures``. ``name`` is the header's path below the include path.
+    A header with ``pieces`` is an excerpt: ``prelude`` followed by the pieces. If ``instead`` is
+    given, the excerpt is made only for kernels without the header ``include/uapi/<instead>``.
     """
 
     name: str
@@ -136,7 +139,7 @@ _SOURCES = re.compile(
 
 @dataclass(frozen=True)
 class Installed:
-    """The installed headers of one kernel in the cache entry ``path``."""
+    """The installed uAPI headers of one kernel, and the excerpts, in the cache entry ``path``."""
 
     path: Path
     cached: bool
@@ -158,7 +161,7 @@ class Installed:
 
     @property
     def headers(self) -> tuple[Header, ...]:
-        """Return the rows of HEADERS that this kernel has."""
+        """Return the rows of HEADERS of which this kernel has the header or the excerpt."""
         return tuple(
             header
             for header in HEADERS
@@ -167,7 +170,7 @@ class Installed:
 
 
 def install(applied: Applied, *, jobs: int, stage: Stage) -> Installed:
-    """Return the headers of ``applied``; install them with ``jobs`` jobs if not cached.
+    """Return the uAPI headers of ``applied``; install them with ``jobs`` jobs if not cached.
 
     HarnessError: exit 4 if make fails, exit 2 for a missing tool, exit 7 if the disk is full.
     """
@@ -185,9 +188,9 @@ def install(applied: Applied, *, jobs: int, stage: Stage) -> Installed:
 def headers_id(applied: Applied) -> str:
     """Return the cache key of the headers of ``applied``.
 
-    A series that changes no source of the headers has the same key as the pristine tree.
+    A series that changes no source of the headers has the same key as the unpatched tree.
     """
-    compiled = compiler.detect().identity  # version.h and the like are none of ours
+    compiled = compiler.detect().identity  # make compiles the programs that install the headers
     sources = apply.selected_id(applied, _SOURCES)
     return cache.digest((RECIPE, repr(HEADERS), compiled, applied.tree.tree_id, sources))
 

@@ -38,13 +38,13 @@ RECIPE = "2"
 IMAGE = Path("arch/x86/boot/bzImage")
 
 PACKED = Path("arch/x86/boot/compressed/vmlinux.bin.lz4")
-"""The compressed kernel inside the image: CONFIG_KERNEL_LZ4 of the fragment core."""
+"""The compressed kernel that bzImage contains; CONFIG_KERNEL_LZ4 is set by the fragment core."""
 
 _SYMBOL = re.compile(r"(?:# )?CONFIG_\w+[ =].*")
 
 
 def kernel_id(applied: Applied, config: Config, compiler: Compiler) -> str:
-    """Return the id of the kernel: a digest of tree, series' changes, config and compiler."""
+    """Return the id of the kernel: a digest of tree, changed files, config, compiler and RECIPE."""
     parts = (applied.tree.tree_id, applied.delta_id, config.config_id, compiler.identity)
     return cache.digest((RECIPE, *parts))
 
@@ -52,10 +52,11 @@ def kernel_id(applied: Applied, config: Config, compiler: Compiler) -> str:
 def build(applied: Applied, config: Config, *, like: str = "", jobs: int, stage: Stage) -> Kernel:
     """Return the kernel of ``applied`` with ``config``; build it with ``jobs`` jobs if not cached.
 
-    HarnessError: exit 4 if it does not build, with file and line of the first error; exit 2
-    for a missing tool; exit 7 if the disk is full. The log of a failed or interrupted build
-    stays in the cache's folder ``logs``. The next call continues an interrupted build. A new
-    worktree starts with the objects of the flavor ``like``.
+    HarnessError: exit 4 if it does not build, with file and line of the first error, or if the
+    build changes the .config; exit 2 for a missing tool; exit 7 if the disk is full, or the image
+    does not contain the kernel that was linked. The log of a failed or interrupted build stays in
+    the cache's folder ``logs``. The next call continues an interrupted build. ``like`` is as in
+    `kpatch.build.worktree.checkout`.
     """
     tools = compiler.detect()
     name = kernel_id(applied, config, tools)
@@ -74,20 +75,24 @@ def build(applied: Applied, config: Config, *, like: str = "", jobs: int, stage:
 
 
 def record(kernel: Kernel) -> diagnostics.Record:
-    """Return the warnings of all objects of the kernel, also of those that were built before."""
+    """Return the warnings of all objects of the kernel, by step of kbuild.
+
+    They include the warnings of objects that an earlier build in the same worktree compiled.
+    """
     return diagnostics.read(kernel.path / diagnostics.NAME)
 
 
 def warnings(kernel: Kernel) -> list[log.CompilerMessage]:
-    """Return the warnings that the build of ``kernel`` printed for the files of its series."""
+    """Return the warnings that the kernel's build printed for the files that its series changes."""
     return _warnings(kernel, {change.path for change in kernel.applied.changes})
 
 
 def base_warnings(kernel: Kernel, base: Kernel | None) -> dict[str, list[str]]:
-    """Return the texts of the warnings of the unpatched kernel's build, by file of the series.
+    """Return the texts of the warnings that the build of ``base``, the unpatched kernel, printed.
 
-    A file has no entry if its warnings are unknown: ``base`` is None, or the base's build did not
-    compile the file. A file that the series adds has an empty list.
+    They are listed by file, for the files that the series of ``kernel`` changes. A file has no
+    entry if its warnings are unknown: ``base`` is None, or the base's build did not compile the
+    file. A file that the series adds has an empty list.
     """
     text = "" if base is None else base.log.read_text(errors="replace")
     paths = [change.path for change in kernel.applied.changes]
@@ -130,9 +135,9 @@ def _fill(
     argv: list[str],
     stage: Stage,
 ) -> None:
-    """Build the kernel in the worktree and copy image, symbols, config and log to ``partial``.
+    """Build the kernel in the worktree; write the files of its cache entry to ``partial``.
 
-    ``argv`` is make's command. Raises the errors of `build`.
+    ``argv`` is the make command, as `_argv` returns it. Raises the errors of `build`.
     """
     begun = time.monotonic()
     name = argv[-2].partition("=")[2]

@@ -72,7 +72,7 @@ BEFORE, AFTER = 3, 14
 
 @dataclass(frozen=True)
 class CompilerMessage:
-    """An error or a warning: its message, and file (relative to the tree) and line if known."""
+    """An error or a warning of a build: its text, file (relative to the tree) and line if known."""
 
     file: str | None
     line: int | None
@@ -86,20 +86,25 @@ class CompilerMessage:
 
 
 def step(line: str) -> tuple[str, str] | None:
-    """Return verb and target of a kbuild step ("CC", "drivers/vfio/vfio_main.o"), else None."""
+    """Return verb and target of the kbuild step that ``line`` reports; None if it reports none.
+
+    For example: "CC" and "drivers/vfio/vfio_main.o".
+    """
     match = _STEP.fullmatch(line)
     return None if match is None else (match["verb"], match["target"])
 
 
 def targets(log: str) -> frozenset[str]:
-    """Return the targets of all steps of a log."""
+    """Return the targets of all kbuild steps in ``log``, the output of a build."""
     return frozenset(parsed[1] for parsed in map(step, log.splitlines()) if parsed is not None)
 
 
 def first_error(log: str, *, source: str) -> tuple[CompilerMessage, str] | None:
-    """Return the first error of the build and the lines around it; None if no line is an error.
+    """Return the first error in ``log``, the output of a build, and the lines around it, or None.
 
-    ``source`` is the folder of the source, which is removed from the front of paths.
+    It is the first line that matches the first rank of _ERRORS; if none does, the first line that
+    matches the next rank, and so on. None if no line matches any rank. ``source`` is the folder of
+    the source, which is removed from the front of paths.
     """
     lines = log.splitlines()
     for patterns in _ERRORS:
@@ -115,10 +120,10 @@ def first_error(log: str, *, source: str) -> tuple[CompilerMessage, str] | None:
 
 
 def warnings(log: str, *, source: str, paths: Collection[str]) -> list[CompilerMessage]:
-    """Return the warnings in the files ``paths``, without duplicates, in the order of the log.
+    """Return the warnings of a build's output ``log`` for the files ``paths``, each once, in order.
 
     ``paths`` are relative to the tree. ``source`` is the folder of the source, which is removed
-    from the front of paths.
+    from the front of the paths in the output.
     """
     messages: dict[CompilerMessage, None] = {}
     stems = {path.rpartition(".")[0]: path for path in paths if "." in path}
@@ -137,18 +142,21 @@ def warnings(log: str, *, source: str, paths: Collection[str]) -> list[CompilerM
 
 
 def compiled(log: str, path: str) -> bool:
-    """Return whether the build compiled the file ``path`` of the tree.
+    """Return whether the build with the output ``log`` compiled the file ``path`` of the tree.
 
-    A header has no step in the log. It counts as compiled if the build began from an empty folder,
-    because only then all files that include it were compiled: such a build makes fixdep, which
-    every other step needs.
+    A header has no step in the output. It counts as compiled if the build began from an empty
+    folder, because only then all files that include it were compiled. Such a build is recognised by
+    the step that makes fixdep, which every other step needs.
     """
     made = targets(log)
     return "scripts/basic/fixdep" in made or f"{path.rpartition('.')[0]}.o" in made
 
 
 def relative(file: str, source: str) -> str:
-    """Return the name of a file in a build's output relative to the folder ``source``."""
+    """Return ``file``, a path in a build's output, without the folder ``source`` or leading "../".
+
+    The result is relative to the tree: kbuild prints "../" since it runs in the objects' folder.
+    """
     return re.sub(r"^(\.\.?/)+", "", file.removeprefix(source.rstrip("/") + "/"))
 
 
@@ -164,8 +172,8 @@ def _message(match: re.Match[str], source: str) -> CompilerMessage:
 def _located(message: CompilerMessage, before: list[str]) -> CompilerMessage:
     """Return ``message`` with the folder added to its file name, if it is a message of ld.
 
-    ld prints the folder only in the line before the message, with the object's name ("in
-    function"). ``before`` are the lines before the message.
+    ld prints the folder only in the line before the message, in the object's path ("ld: FOLDER/x.o:
+    in function"). ``before`` has that line; it is empty for the first line of the output.
     """
     match = _IN_FUNCTION.match(before[0]) if before else None
     if match is None or message.file is None or "/" in message.file:
@@ -174,6 +182,9 @@ def _located(message: CompilerMessage, before: list[str]) -> CompilerMessage:
 
 
 def _around(lines: list[str], index: int) -> str:
-    """Return the lines around ``index`` without kbuild's steps, which come from parallel jobs."""
+    """Return BEFORE lines before ``lines[index]`` and AFTER lines from it on, as one text.
+
+    The lines of kbuild's steps among them are left out: they come from parallel jobs.
+    """
     near = lines[max(0, index - BEFORE) : index + AFTER]
     return "\n".join(line for line in near if step(line) is None and not _NOISE.match(line))

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run make in a kernel tree, confined. The output is kept; errors name the first message."""
+"""Run make in a kernel tree, confined; keep its output, and name the first error if it fails."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from kpatch.tables.outcomes import ExitCode
 LOGS = "logs"
 
 DETAIL = 2000
-"""Characters of the end of the output that are shown where no line of it is an error."""
+"""Number of characters at the end of the output to show if no line is recognised as an error."""
 
 
 def log_file(kind: str, key: str) -> Path:
-    """Return the path in the cache for the output of a make, ``logs/KIND-KEY.log``."""
+    """Return the path for the output of a run of make, ``logs/KIND-KEY.log`` in the cache."""
     return cache.folder(LOGS) / f"{kind}-{key}.log"
 
 
@@ -36,13 +36,14 @@ def run(
     line: Callable[[str], None] | None = None,
     marker: Path | None = None,
 ) -> None:
-    """Run ``argv`` as `kpatch.lib.confine.make` does, and write its output to ``log_file``.
+    """Run the make command ``argv`` by `kpatch.lib.confine.make`; write its output to ``log_file``.
 
-    The file ``marker`` exists while make runs; it stays if make is killed.
+    ``source``, ``out``, ``more``, ``readable``, ``writable`` and ``line`` are passed on to it. The
+    file ``marker`` exists while make runs; it stays if make is killed.
 
-    ``more`` are additional environment variables. ``line`` is called with each line of output.
-    HarnessError (exit 4) if make fails, with ``what`` and the first error's file and line; also if
-    make was ended because it exceeded a limit. OSError (ENOSPC) if the disk is full.
+    HarnessError (exit 4) if make fails, with file and line of the first error, or if it was ended
+    because it exceeded a limit. ``what`` names the build in the error. OSError (ENOSPC) if the disk
+    is full.
     """
     if marker is not None:
         marker.touch()
@@ -70,7 +71,10 @@ def failure(what: str, log_file: Path, cause: str, details: str = "") -> Harness
 
 
 def _reason(text: str, source: Path, status: int) -> tuple[str, str]:
-    """Return the reason why make failed as a line, and the lines of its output that show it."""
+    """Return one line with the reason why make failed, and the lines of its output that show it.
+
+    ``text`` is the output, ``status`` the exit status; negative if a signal killed make.
+    """
     error = log.first_error(text, source=str(source)) if status > 0 else None
     if error is None:
         return f"make {process.ending(status)}", text[-DETAIL:]

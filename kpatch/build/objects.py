@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run make in a worktree: on the objects of earlier builds, with a record of the warnings.
+"""Run make in a worktree that has the objects of earlier builds; keep a record of the warnings.
 
 The worktree's file ``warnings.json`` (`kpatch.build.diagnostics`) has the warnings of all of its
 objects, also of those that the last make found up to date.
@@ -26,7 +26,7 @@ FIXED = (
     "KBUILD_BUILD_USER=kpatch",
     "KBUILD_BUILD_HOST=vfio-acpi",
 )
-"""Settings of make without which two builds of the same input differ."""
+"""Variables for make's command line without which two builds of the same input differ."""
 
 SOURCES = (".c", ".S")
 
@@ -50,10 +50,11 @@ def build(
     product: Path,
     stage: Stage,
 ) -> Record:
-    """Run ``argv``, a make, with the .config; return the warnings that the worktree's objects have.
+    """Run the make command ``argv`` with ``config``; return the warnings of all objects by step.
 
-    ``applied`` is in place in the locked worktree. ``product`` is the last file that a full build
-    makes, relative to the objects' folder. HarnessError (exit 4) of ``what`` if make fails.
+    The caller has locked ``worktree`` with ``applied`` in it (`kpatch.build.worktree.checkout`).
+    ``product`` is the last file that a full build makes, relative to the objects' folder. Raises
+    the errors of `kpatch.build.make.run`, which name the build ``what``.
     """
     _remove_incomplete_objects(worktree, applied, stage)
     _renew(worktree, applied)
@@ -82,9 +83,10 @@ def build(
 
 
 def left_out(applied: Applied, text: str) -> tuple[str, ...]:
-    """Return the objects of changed sources that a successful build with the log ``text`` lacks.
+    """Return the objects of changed .c and .S files that the config leaves out.
 
-    `build` compiles every changed source again that the config does not leave out.
+    These are the objects without a step in ``text``, the output of a successful `build`: it
+    compiles every changed source again that the config does not leave out.
     """
     made = log.targets(text)
     paths = [change.path for change in applied.changes if change.content is not None]
@@ -93,9 +95,9 @@ def left_out(applied: Applied, text: str) -> tuple[str, ...]:
 
 
 def _record(worktree: Worktree, log_file: Path) -> Record:
-    """Add the warnings of a build to the worktree's record, and return it.
+    """Add the warnings in the build's output ``log_file`` to the worktree's record, and return it.
 
-    This is also done for a build that failed: what it has compiled is not compiled again.
+    This is also done for a build that failed: the next build does not compile its objects again.
     """
     source = worktree.src
     text = log_file.read_text(errors="replace").replace(confine.PLACE, str(source))
@@ -106,7 +108,7 @@ def _record(worktree: Worktree, log_file: Path) -> Record:
 
 
 def _configure(worktree: Worktree, config: Config) -> bool:
-    """Write the .config into the objects' folder if it differs; return whether it did.
+    """Write ``config`` to .config in the objects' folder if that differs; return whether it did.
 
     A new .config means that most files are compiled again. An equal one is not written: with a new
     time stamp make would check every file.
@@ -121,9 +123,9 @@ def _configure(worktree: Worktree, config: Config) -> bool:
 def _remove_incomplete_objects(worktree: Worktree, applied: Applied, stage: Stage) -> None:
     """If the last build of the worktree was killed, remove the objects that may be incomplete.
 
-    make removes unfinished targets on SIGTERM, but not when it is killed; the next make would take
-    an incomplete object for a finished one. The files of the series get a new time stamp, so that
-    they are compiled again: their warnings were in the log of the killed build.
+    make removes unfinished targets on SIGTERM, but not on SIGKILL; the next make would take an
+    incomplete object for a finished one. The files of the series get a new time stamp, so that they
+    are compiled again: the log of the killed build, which had their warnings, may be lost.
     """
     if not worktree.building.exists():
         return
@@ -144,14 +146,14 @@ def _remove_incomplete_objects(worktree: Worktree, applied: Applied, stage: Stag
 def _renew(worktree: Worktree, applied: Applied) -> None:
     """Give the C, assembler and Kconfig files of the series a new time stamp.
 
-    make compiles them again, so that the log has their warnings; without that they may be in the
-    log of an earlier build only. Headers keep their time: half of the kernel may include one.
+    So make compiles them again, and this build's log has their warnings, not only the log of an
+    earlier build. Headers keep their time stamp: half of the kernel may include one.
     """
     _touch(worktree, (change for change in applied.changes if _SOURCE.fullmatch(change.path)))
 
 
 def _touch(worktree: Worktree, changes: Iterable[Change]) -> None:
-    """Set the time stamp of the changed files to now, except of hard links to the pristine tree."""
+    """Set the time stamp of changed files to now, except for hard links to the pristine tree."""
     for change in changes:
         path = worktree.src / change.path
         if change.content is not None and path.lstat().st_nlink == 1:
@@ -161,8 +163,9 @@ def _touch(worktree: Worktree, changes: Iterable[Change]) -> None:
 class _Steps:
     """Report the progress of make: the number of its steps so far, and the expected total.
 
-    The last build of the same kind gives the total: "cold" is a full build, "again" one on existing
-    objects.
+    The expected total is the number of steps of the last build of the same kind in the worktree.
+    The kinds are "cold", a build with a new .config (``whole``), and "again", a build after a
+    complete one (``product`` exists). A build that continues an interrupted one has no kind.
     """
 
     def __init__(self, worktree: Worktree, stage: Stage, product: Path, *, whole: bool) -> None:
@@ -191,7 +194,7 @@ class _Steps:
         return {str(key): int(value) for key, value in counts.items()}
 
     def line(self, line: str) -> None:
-        """Count one line of make's output if it is a step, and report it."""
+        """If ``line`` of make's output is a step, count it and report it to the stage."""
         step = log.step(line)
         if step is None:
             return
@@ -204,6 +207,6 @@ class _Steps:
         self._stage.advance(self._done, total)
 
     def keep(self) -> None:
-        """Store the number of steps for the next build in this worktree."""
+        """Store the number of steps as the expected total of later builds in this worktree."""
         if self._kind is not None:
             self._path.write_text(json.dumps({**self._known, self._kind: self._done}) + "\n")

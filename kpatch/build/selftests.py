@@ -4,7 +4,8 @@
 ``tools/testing/selftests/vfio`` of the tree with the series applied is compiled against the headers
 that the same source installs. Older trees do not have the suite; see `present`. The programs are
 linked statically, since the guest would have to take shared libraries from the host's file system.
-They are packed into an image (``selftests/KEY/image.erofs`` in the cache, build.log beside it).
+They are packed into an EROFS image, ``selftests/KEY/image.erofs`` in the cache, with make's output
+beside it (build.log).
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ KIND = "selftests"
 WORK = "selftests"
 
 RECIPE = "1"
-"""Part of the cache key. Increase it if a change here makes other programs of the same source."""
+"""Part of the cache key. Increase it if a change here alters the programs of the same source."""
 
 SUITE = Path("tools/testing/selftests/vfio")
 
@@ -43,7 +44,11 @@ _COMPILED = re.compile(
 
 @dataclass(frozen=True)
 class Selftests:
-    """The built programs: ``image`` has them in its top folder, ``log`` is make's output."""
+    """The built VFIO selftests.
+
+    ``image`` is the EROFS image with the programs in its top folder, ``log`` has make's output.
+    ``cached``: they were in the cache.
+    """
 
     image: Path
     log: Path
@@ -60,7 +65,7 @@ def present(applied: Applied) -> bool:
 
 
 def key(kernel: Kernel) -> str:
-    """Return the cache key of the programs: a digest of the sources and tools they are made from.
+    """Return the cache key of the selftests of ``kernel``: a digest of their sources and compiler.
 
     Series that differ only in kernel code share the programs, so that a change of a driver does
     not rebuild them.
@@ -72,7 +77,8 @@ def key(kernel: Kernel) -> str:
 def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
     """Return the selftests of the tree that ``kernel`` is built from; build them if not cached.
 
-    HarnessError (exit 4) with the first error if the build fails. The log is kept in both cases.
+    HarnessError (exit 4) if the build fails, with the first error, or makes no program. The log is
+    kept also then, in the cache's folder ``logs``.
     """
     name = key(kernel)
     what = f"selftests of series {kernel.applied.series.name}"
@@ -117,7 +123,7 @@ def _pack(programs: Sequence[Path], partial: Path, stage: Stage) -> None:
 
 
 def _programs(folder: Path) -> Iterator[Path]:
-    """Yield the linked programs: the executable files in ``folder``, sorted."""
+    """Yield the linked programs: the executable files in ``folder``, sorted by name."""
     for path in sorted(folder.iterdir()):
         if path.is_file() and not path.is_symlink() and os.access(path, os.X_OK):
             yield path

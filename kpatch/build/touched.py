@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kconfig symbols around changed files, found in the text of Makefiles, Kconfig files and sources.
+"""Find the Kconfig symbols that affect changed files, and the sources that include a header.
 
-kbuild's own evaluation would need a configured tree. The text is good enough: a symbol that is
-missed keeps its value, and the tree's conf drops a value that a symbol cannot have.
+The symbols are found in the text of Makefiles, Kconfig files and sources; kbuild's own evaluation
+would need a configured tree. The text is good enough: a symbol that is missed keeps its value, and
+the tree's conf drops a value that a symbol cannot have.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from kpatch.build import log
 from kpatch.lib import confine
 
 Read = Callable[[str], str]
-"""Returns the text of a file of the tree, "" if there is none."""
+"""A function that takes a path in the tree and returns the file's text; "" if there is no file."""
 
 _CONTINUED = re.compile(r"\\\n")
 _ADDS = re.compile(r"(?P<left>[\w$()-]+)\s*[:+]?=\s*(?P<right>.*)")
@@ -35,12 +36,16 @@ _SOURCE = re.compile(rb"^source_\S+ := (\S+\.c)$", re.MULTILINE)
 
 VALUES: Mapping[str, str] = {"bool": "yn", "tristate": "ymn"}
 
-# Symbols whose value decides about most of the kernel, or that no config can do without.
+# Symbols that keep their value: most of the kernel depends on them, or no kernel boots without.
 FIXED = frozenset({"64BIT", "X86_64", "X86", "SMP", "MMU", "MODULES", "EXPERT", "COMPILE_TEST"})
 
 
 def guards(paths: Iterable[str], read: Read) -> frozenset[str]:
-    """Return the symbols on which it depends whether kbuild compiles the sources ``paths``."""
+    """Return the symbols that decide whether kbuild compiles the sources ``paths``.
+
+    They are named in the lines of Makefiles that add the source's object, or a folder above it
+    ("obj-$(CONFIG_VFIO) += vfio/").
+    """
     found: set[str] = set()
     for path in paths:
         file = PurePosixPath(path)
@@ -51,12 +56,16 @@ def guards(paths: Iterable[str], read: Read) -> frozenset[str]:
 
 
 def _wanted(target: str, makefile: str) -> set[str]:
-    """Return the symbols in the lines of a Makefile that add ``target``, and what it is part of."""
+    """Return the symbols in the lines of ``makefile`` (its text) that decide about ``target``.
+
+    These lines add the target ("main.o", "vfio/") to a list ("vfio-$(CONFIG_A) += main.o"), or add
+    the object that is linked from this list ("obj-$(CONFIG_B) += vfio.o").
+    """
     lines = [
         match for line in _CONTINUED.sub(" ", makefile).splitlines() if (match := _ADDS.match(line))
     ]
     targets, found = {target}, set[str]()
-    for _ in range(3):  # an object, a part of a module, a part of a part
+    for _ in range(3):  # an object, an object linked from it, an object linked from that
         for line in lines:
             if targets & set(line["right"].split()):
                 found |= set(_SYMBOL.findall(line["left"]))
@@ -66,10 +75,11 @@ def _wanted(target: str, makefile: str) -> set[str]:
 
 
 def symbols(paths: Collection[str], read: Read) -> dict[str, str]:
-    """Return the symbols around the changed files ``paths``, each with its kind (bool, tristate).
+    """Return name and type ("bool" or "tristate") of symbols that affect the changed ``paths``.
 
-    These are the ones that the Kconfig files of their folders define, and those that the files
-    mention. The kind of a symbol that is only mentioned is not known: "bool".
+    These are the symbols of these two types that the Kconfig files in the files' own folders
+    define, and those that the files mention (CONFIG_…). A symbol that is only mentioned is taken
+    for a bool: its type is not known.
     """
     found: dict[str, str] = {}
     for path in sorted(paths):
@@ -83,7 +93,10 @@ def symbols(paths: Collection[str], read: Read) -> dict[str, str]:
 
 
 def randomised(paths: Collection[str], read: Read, *, seed: int) -> Iterator[tuple[str, str]]:
-    """Yield random values for the symbols around ``paths``, except for what compiles the files.
+    """Yield name and random value of each of the `symbols` of ``paths``.
+
+    Left out are the symbols in FIXED, those of `guards`, so that the files are still compiled, and
+    those that select one of them.
 
     The value of a symbol depends on ``seed`` and its name alone, so that a new version of a series
     that mentions one more symbol is judged with the same values of the others.
@@ -104,9 +117,10 @@ def _selecting(names: Collection[str], paths: Collection[str], read: Read) -> se
 
 
 def includers(objects: Path, header: str) -> list[str]:
-    """Return the sources whose compiled objects below ``objects`` depend on ``header``, sorted.
+    """Return the C sources that include ``header`` and have an object below ``objects``, sorted.
 
-    Each object has a file .NAME.o.cmd, in which fixdep lists the files that it depends on.
+    ``header`` and the sources are paths in the tree. Beside each object NAME.o is a file
+    .NAME.o.cmd, in which fixdep has listed the source and all files that the source includes.
     """
     needle = f"/{header} ".encode()
     texts = (file.read_bytes() for file in objects.rglob(".*.o.cmd"))

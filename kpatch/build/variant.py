@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Build a variant of a tree with a series (`kpatch.tables.variants`), in a worktree of its own."""
+"""Configure and build a tree with a series as a variant (`kpatch.tables.variants`) demands.
+
+Each variant has worktrees of its own, as a flavor does.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.variants import Scope, Variant
 
 RECIPE = "1"
-"""Part of the keys of what is kept of a build. Increase it if a change here changes results."""
+"""Part of the cache keys of builds' results. Increase it if a change here alters results."""
 
 VERSION = "KBUILD_BUILD_VERSION=1"
 
@@ -32,7 +35,7 @@ PRODUCT = {
     Scope.KERNEL: Path("vmlinux"),
     Scope.OBJECTS: Path("include/generated/asm-offsets.h"),
 }
-"""The last file of a full build, relative to the objects' folder."""
+"""The last file that a full build of a scope makes, relative to the objects' folder."""
 
 # Printed by the tree's Makefile, which then goes on without the checker (scripts/checker-valid.sh).
 _NO_CHECKER = "is not available or not up to date"
@@ -41,9 +44,9 @@ _NO_RULE = re.compile(r"No rule to make target '([^']+\.o)'")
 
 
 def tools(variant: Variant) -> Compiler:
-    """Return the compiler of a variant; its identity has the versions of all tools.
+    """Return the compiler for ``variant``; its ``identity`` includes the variant's other tools.
 
-    HarnessError (exit 2) if a tool is not installed.
+    HarnessError (exit 2) if compiler or tools are not installed.
     """
     missing = {tool: package for tool, package in variant.tools.items() if not shutil.which(tool)}
     if missing:
@@ -62,9 +65,11 @@ def resolve(
     values: Mapping[str, str] = MappingProxyType({}),
     stage: Stage,
 ) -> Config:
-    """Return the .config of ``variant`` for ``applied``; ``values`` are wishes for symbols.
+    """Return the .config of ``variant`` for ``applied``, from the cache if it is there.
 
-    HarnessError: exit 4 if the tree has no such config, exit 2 if a tool is not installed.
+    It is that of the plain flavor, changed by ``values`` (symbol: value), which it may lack, and by
+    the variant's fragments, whose requests must be met. HarnessError: exit 4 if they are not met,
+    or the tree cannot be configured; exit 2 if a tool is not installed.
     """
     with config_source(applied, variant.name, like=variant.like, stage=stage) as source:
         return config.derive(
@@ -83,10 +88,11 @@ def resolve(
 
 @dataclass(frozen=True)
 class Built:
-    """What a build says: the warnings of its objects, and why it failed if it did.
+    """The result of a build.
 
-    ``unbuilt`` are objects of the targets, or of changed sources, that the config leaves out.
-    ``seconds`` is its duration.
+    ``record`` has the warnings of its objects, ``error`` the reason if it failed. ``unbuilt`` are
+    objects that the config leaves out: of the requested ones, or of those of the changed sources if
+    none was requested. ``seconds`` is its duration.
     """
 
     record: Record
@@ -104,11 +110,13 @@ def build(
     jobs: int,
     stage: Stage,
 ) -> Built:
-    """Build ``applied`` with the variant's config.
+    """Build ``applied`` as ``variant`` demands, with its .config ``resolved``, by ``jobs`` jobs.
 
-    ``targets`` are the objects to compile, for a variant of that scope: make goes on after one that
-    does not compile, its errors are in the record then. HarnessError (exit 2) for a tool that is
-    missing, or that make refuses.
+    ``targets`` are the objects to compile, for a variant of Scope.OBJECTS; without them kernel and
+    modules are linked. The error of a failed build is returned, not raised. With ``targets`` make
+    goes on after an object that fails; compilers' errors are then in the result's ``record``, and
+    its ``error`` is None. HarnessError (exit 2) if a tool is missing, or the tree's Makefile
+    refuses the version of the checker.
     """
     argv = command(applied, variant, resolved, targets=targets, jobs=jobs)
     name = cache.digest((applied.tree.tree_id, applied.delta_id, resolved.config_id, *argv))
@@ -159,7 +167,7 @@ def command(
     targets: Sequence[str] = (),
     jobs: int,
 ) -> list[str]:
-    """Return the make that `build` runs."""
+    """Return the argv of the make that `build` runs for the same arguments."""
     where, found = locate(applied, variant.name), tools(variant)
     return [
         *("make", "-C", str(where.src), f"O={where.obj}", f"-j{jobs}"),
@@ -173,11 +181,14 @@ def command(
 
 
 def _linked(resolved: Config) -> tuple[str, ...]:
-    """Return the targets that link all: of a kernel without modules, "modules" is an error."""
+    """Return make's targets for kernel and modules; "modules" fails without CONFIG_MODULES."""
     modules = "CONFIG_MODULES=y" in resolved.text.splitlines()
     return ("vmlinux", "modules") if modules else ("vmlinux",)
 
 
 def _settings(variant: Variant, found: Compiler) -> tuple[str, ...]:
-    """Return the words for make that decide about the config: of gcc it is found in PATH."""
+    """Return the variables for make's command line that can change the .config.
+
+    gcc's are left out: they add ccache to gcc, and the Makefile finds gcc itself.
+    """
     return (*variant.settings, *(found.settings if variant.llvm else ()))

@@ -4,7 +4,8 @@
 Series are applied to a worktree one at a time, so that make rebuilds only what differs.
 ``worktrees/<tree id>-<flavor>`` in the cache holds
 
-    src            the tree; its files are hard links to the pristine tree (seconds, no space)
+    src            the tree; its files are hard links to the pristine tree, the unpatched one in
+                   the cache: made in seconds, without space
     src/.obj       the objects (``make O=``). The folder is inside src, because only then kbuild
                    refers to the source as "..": an absolute path would be part of every compiler
                    command, and ccache would miss for the same file in another worktree
@@ -12,13 +13,13 @@ Series are applied to a worktree one at a time, so that make rebuilds only what 
     warnings.json  the warnings of the objects (kpatch.build.diagnostics)
     building       exists while make runs (kpatch.build.objects)
 
-A series from a file has its own worktree, ``<tree id>-<flavor>-<digest of its path>``, which starts
-as a copy of the shared worktree: objects that its Makefiles write reach no other series. The newest
-STRANGERS of these worktrees are kept.
+The unpatched kernel and the carried series share this worktree. A series from a file has its own,
+``<tree id>-<flavor>-<digest of its path>``, which starts as a copy of the shared worktree: objects
+that its Makefiles write reach no other series. Of these worktrees the newest STRANGERS are kept.
 
-A change of series writes only the files that differ. All of them get the current time as time
-stamp, also those that are reverted: with the pristine file's time they would look older than the
-objects that the previous series left, and make would not rebuild them.
+If another series is applied, only the files that differ are written. All of them get the current
+time as time stamp, also those that are reverted: with the pristine file's time they would look
+older than the objects that the previous series left, and make would not rebuild them.
 """
 
 from __future__ import annotations
@@ -67,7 +68,7 @@ class Worktree:
 
     @property
     def building(self) -> Path:
-        """Return the path of the mark that exists while make runs; it stays if make is killed."""
+        """Return the path of a file that exists while make runs; it stays if make is killed."""
         return self.folder / "building"
 
     @property
@@ -96,7 +97,7 @@ def _key(applied: Applied, flavor: str) -> str:
 def _shared_key(tree: Tree, flavor: str) -> str:
     """Return the key of the worktree that the unpatched kernel and the carried series share.
 
-    ValueError if the key is no file name.
+    ValueError if the key cannot be a file name.
     """
     key = f"{tree.tree_id}-{flavor}"
     if not _SAFE.fullmatch(key):
@@ -108,9 +109,10 @@ def _shared_key(tree: Tree, flavor: str) -> str:
 def checkout(applied: Applied, flavor: str, *, like: str = "", stage: Stage) -> Iterator[Worktree]:
     """Lock the worktree for ``flavor``, apply the series to its source, and yield the worktree.
 
-    A new one starts with the objects of the flavor ``like``, if there are any and it is given.
-    Waits, and reports it to ``stage``, while another run has the lock. HarnessError: exit 7 if the
-    cache's disk is full, exit 2 if the cache cannot be written.
+    A new worktree starts with the objects of a worktree that the unpatched kernel and the carried
+    series share, if there is one: that of ``flavor`` if the series comes from a file, else that of
+    the flavor ``like``, if given. Waits, and reports it to ``stage``, while another run has the
+    lock. HarnessError: exit 7 if the cache's disk is full, exit 2 if the cache cannot be written.
     """
     key = _key(applied, flavor)
 
@@ -133,21 +135,24 @@ def checkout(applied: Applied, flavor: str, *, like: str = "", stage: Stage) -> 
 
 
 def has_objects(tree: Tree, flavor: str) -> bool:
-    """Return whether the shared worktree has objects for the worktree of a series from a file."""
+    """Return whether the worktree of the unpatched ``tree`` has objects for others to start with.
+
+    This is the worktree for ``flavor`` that the carried series use, too.
+    """
     shared = Worktree(cache.root() / KIND / _shared_key(tree, flavor))
     return _usable(shared) and any(shared.obj.iterdir())
 
 
 def _usable(shared: Worktree) -> bool:
-    """Return whether a shared worktree can be copied: it is complete, and no build was killed."""
+    """Return whether a worktree can be copied: it has a record, and no build in it was killed."""
     return _recorded(shared) is not None and not shared.building.exists()
 
 
 def config_id(applied: Applied) -> str:
     """Return an id of the sources that determine a .config.
 
-    These are the tree and those changes of the series that touch Kconfig files, or scripts and
-    Makefiles that Kconfig calls. A series without such changes has the pristine tree's id.
+    It is made of the tree's id and the series' changes to Kconfig files, scripts/, and the
+    Makefiles of the top folder and arch/*. For a series without such changes it is the tree's id.
     """
     if not _configuring(applied):
         return applied.tree.tree_id
@@ -156,9 +161,10 @@ def config_id(applied: Applied) -> str:
 
 @contextmanager
 def config_source(applied: Applied, flavor: str, *, like: str = "", stage: Stage) -> Iterator[Path]:
-    """Yield the source folder to resolve the config of ``applied`` in; `config_id` identifies it.
+    """Yield the source folder from which conf makes the .config of ``applied``.
 
-    It is the pristine tree if the series does not touch Kconfig, else the locked worktree's source.
+    It is the pristine tree if the series changes nothing that goes into `config_id`. Else it is the
+    source of the worktree for ``flavor``, locked by `checkout` with ``like`` and ``stage``.
     """
     if not _configuring(applied):
         yield applied.tree.path
@@ -172,11 +178,11 @@ def _configuring(applied: Applied) -> bool:
 
 
 def _fill(applied: Applied, flavor: str, like: str, partial: Worktree, stage: Stage) -> None:
-    """Make a new worktree in ``partial``.
+    """Make a new worktree in ``partial``: a copy of the first of these that exists.
 
-    For a series from a file it is a copy of the shared worktree, if that exists and no build of it
-    was interrupted, else of the shared one of the flavor ``like``; else a copy of the pristine tree
-    without objects.
+    For a series from a file, the shared worktree of ``flavor``; then, if ``like`` is given, that of
+    the flavor ``like``; then the pristine tree, without objects. A worktree in which a build was
+    killed is not copied.
     """
     own = () if applied.series.origin.trusted else (flavor,)
     for name in filter(None, (*own, like)):
@@ -189,7 +195,7 @@ def _fill(applied: Applied, flavor: str, like: str, partial: Worktree, stage: St
 
 
 def _copied(key: str, partial: Worktree, stage: Stage) -> bool:
-    """Copy the shared worktree ``key`` to ``partial``; return whether it could be used."""
+    """Copy the shared worktree ``key`` to ``partial``, if it is usable; return whether it was."""
     shared = Worktree(cache.root() / KIND / key)
     if not shared.folder.is_dir():
         return False
@@ -230,9 +236,9 @@ def _copy(source: Path, target: Path, how: str, *, leave_out: str = "") -> None:
 
 
 def _remove_old(applied: Applied, flavor: str, *, keep: Worktree) -> None:
-    """Remove old worktrees of series from files, for the same tree and flavor.
+    """Remove old worktrees of series from files, for the tree of ``applied`` and ``flavor``.
 
-    The newest STRANGERS worktrees, ``keep``, and worktrees that another run has locked stay.
+    The STRANGERS that were used last, ``keep``, and those that another run has locked stay.
     """
     pattern = f"{_shared_key(applied.tree, flavor)}-*"
     folders = sorted((cache.root() / KIND).glob(pattern), key=lambda path: path.stat().st_mtime)
@@ -243,10 +249,10 @@ def _remove_old(applied: Applied, flavor: str, *, keep: Worktree) -> None:
 
 
 def _place(worktree: Worktree, applied: Applied, stage: Stage) -> None:
-    """Apply the series to the worktree's source, and revert the files of the series before.
+    """Apply the series to the worktree's source; revert other files that the last series changed.
 
     Before the first file is written, a record is stored that has all paths that will be written,
-    and no id. If the change is interrupted, the next call sees that the id is missing and writes
+    and no id. If this function is interrupted, the next call sees that the id is missing and writes
     all these files again.
     """
     recorded = _recorded(worktree)
@@ -268,7 +274,7 @@ def _place(worktree: Worktree, applied: Applied, stage: Stage) -> None:
 def _recorded(worktree: Worktree) -> tuple[str | None, list[str]] | None:
     """Return the applied series' delta id and the paths that may differ from the pristine tree.
 
-    The id is None after an interrupted change. Returns None if the record is missing or damaged.
+    The id is None if `_place` was interrupted. Returns None if the record is missing or damaged.
     """
     try:
         record = json.loads(worktree.delta.read_text())
@@ -284,7 +290,7 @@ def _record(worktree: Worktree, delta_id: str | None, paths: list[str]) -> None:
 
 
 def _pristine(tree: Tree, path: str) -> Change:
-    """Return the change that restores ``path`` as in the pristine tree; it may delete the file."""
+    """Return the change that makes ``path`` as in ``tree``: its content there, or its deletion."""
     try:
         info = (tree.path / path).lstat()
     except (FileNotFoundError, NotADirectoryError):
@@ -329,7 +335,7 @@ def _replace(path: Path, content: bytes, *, executable: bool) -> None:
 
 
 def _openly(folder: Path) -> None:
-    """Make a folder writable that was copied read-only.
+    """Make ``folder`` in a worktree writable for its owner; it has the mode of the tree's folder.
 
     This does not change the pristine tree: only files are hard links, folders are real copies.
     """

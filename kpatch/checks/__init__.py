@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Checks of a series, patch by patch: `kpatch.checks.table` has a row for each."""
+"""Checks of a series: its mails, code, builds, uAPI and behaviour (`kpatch.checks.table`)."""

@@ -1,14 +1,18 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find what b4 wants to have checked: it hands over one mail, and the rest is in its repository.
+"""Find the series that b4 wants to have checked, from the one mail that b4 hands over.
 
-b4 0.16 calls a command in the top folder of the user's repository, with one mail on standard input:
+b4 0.16 runs a command in the top folder of the user's git repository and writes one mail to its
+standard input:
 
-- ``b4 prep --check`` (b4.prep-perpatch-check-cmd) and ``b4 review`` (b4.review-perpatch-check-cmd)
-  with a patch, for each patch in turn;
-- ``b4 review`` (b4.review-series-check-cmd) with the cover letter, or the patch if there is one
-  only. The file that the variable B4_TRACKING_FILE names then has b4's record of the series: its
-  patches are the commits of the branch b4/review/CHANGE-ID below the topmost, from
-  ``first-patch-commit`` on. b4 sets no variable for a series that has no such branch.
+- ``b4 prep --check`` (setting b4.prep-perpatch-check-cmd) and ``b4 review``
+  (b4.review-perpatch-check-cmd) run it once for each patch, and write that patch;
+- ``b4 review`` (b4.review-series-check-cmd) runs it once, and writes the cover letter, or the patch
+  of a series of one patch.
+
+In ``b4 review`` the variable B4_TRACKING_FILE names a file with b4's record of the series. The
+patches are commits of the branch b4/review/CHANGE-ID: from the commit ``first-patch-commit`` of the
+record to the last but one, as the last commit of the branch is b4's own. For a series without that
+branch b4 does not set the variable.
 """
 
 from __future__ import annotations
@@ -37,7 +41,10 @@ _CHANGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 
 @dataclass(frozen=True)
 class Asked:
-    """What to review: the words for KERNEL and SERIES; of ``patch`` alone, if that is not 0."""
+    """The review that b4 asks for: the values of KERNEL and SERIES.
+
+    ``patch`` is the number of the patch whose findings b4 wants, 0 for those of all patches.
+    """
 
     kernel: str
     series: str
@@ -45,9 +52,13 @@ class Asked:
 
 
 def asked(mail: bytes, repository: Path, environment: Mapping[str, str]) -> Asked:
-    """Return what b4 asks for with ``mail``, in ``repository`` and with the variables it has set.
+    """Return the review that b4 asks for.
 
-    HarnessError (exit 2) if the mail is one of several, and the others are nowhere to be found.
+    ``mail`` is the standard input, ``repository`` the current folder, ``environment`` has the
+    variables of the command that b4 runs. The series is that of b4's record, if there is one; else
+    the commits up to the one that equals the mail's patch; else the mail itself. HarnessError
+    (exit 2) if the mail is empty, or is one of several and the others are not found; and the errors
+    of `kpatch.source.commits.of_patch`.
     """
     what = "the mail from b4"
     if not mail.strip():
@@ -58,7 +69,7 @@ def asked(mail: bytes, repository: Path, environment: Mapping[str, str]) -> Aske
     number, total = (int(numbers["number"]), int(numbers["total"])) if numbers else (1, 1)
     tracked = environment.get(TRACKING)
     if tracked:
-        # A patch alone is asked for only where there is more than one.
+        # The mail of a series of one patch asks for the whole series.
         return Asked(str(repository), _tracked(Path(tracked)), number if total > 1 else 0)
     body = _body(mail).decode(errors="replace")
     title = _TAGS.sub("", subject)
@@ -75,9 +86,9 @@ def asked(mail: bytes, repository: Path, environment: Mapping[str, str]) -> Aske
 
 
 def _tracked(file: Path) -> str:
-    """Return the range of commits of the series that b4's record in ``file`` describes.
+    """Return the range of commits (BASE..TIP) of the series that b4's record in ``file`` describes.
 
-    HarnessError (exit 2) if the file is no such record.
+    HarnessError (exit 2) if the file is no record of b4, or names no first commit or change-id.
     """
     what = f"{TRACKING}={file}"
     try:
@@ -95,12 +106,16 @@ def _tracked(file: Path) -> str:
 
 
 def _body(mail: bytes) -> bytes:
-    """Return what follows the headers."""
+    """Return the body of ``mail``: what follows the first blank line."""
     return re.split(rb"\r?\n\r?\n", mail, maxsplit=1)[-1]
 
 
 def _decoded(message: email.message.EmailMessage, mail: bytes) -> bytes:
-    """Return ``mail`` without its transfer encoding: b4 decodes the body and keeps the header."""
+    """Return ``mail`` without the header Content-Transfer-Encoding.
+
+    b4 decodes the body, but keeps that header, so that a reader would decode the body again.
+    ``message`` is the parsed ``mail``; the header is removed from it, too.
+    """
     del message["Content-Transfer-Encoding"]
     head = "".join(f"{name}: {' '.join(str(value).split())}\n" for name, value in message.items())
     return head.encode(errors="replace") + b"\n" + _body(mail)

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Choose the tree on which a series is reviewed, from the series' statements about its base.
+"""Choose the tree on which a series is reviewed.
 
-In this order: the tree that the user names (a git repository at the series' ``base-commit``, if it
-has that commit); the newest base whose files are exactly those that the series' diffs were made
-from; the newest base that the series applies to.
+It is the tree that the user names; of a git repository the series' ``base-commit``, if the
+repository has that commit. For a range of commits it is the commit at which the range begins. If
+the user names no tree, it is the newest base to which the series applies.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _OLD = re.compile(rb"^--- (?:a/)?([^\t\n]+)", re.M)
 
 @dataclass(frozen=True)
 class Chosen:
-    """The values of KERNEL and SERIES to review, and one line that says how the base was chosen."""
+    """The values of KERNEL and SERIES to review; ``how`` is one line on how KERNEL was chosen."""
 
     kernel: str
     series: str
@@ -36,10 +36,12 @@ class Chosen:
 
 
 def choose(kernel: str | None, series: str, *, stage: Stage) -> Chosen:
-    """Return the tree for ``series``; ``kernel`` is the user's choice, None to find one.
+    """Return the tree on which ``series`` is reviewed.
 
-    A range of commits (BASE..TIP) is written to the cache as an mbox. HarnessError: exit 2 for a
-    range without its repository, or one that is no series; exit 3 if no base takes the series.
+    ``kernel`` is the user's KERNEL; if it is None, the newest base to which the series applies is
+    taken. A range of commits (BASE..TIP) is written to the cache as an mbox, which becomes SERIES.
+    HarnessError: exit 2 for a range if ``kernel`` is None, or if it cannot be exported
+    (`kpatch.source.commits.export`); exit 3 if the series applies to no base.
     """
     if commits.is_range(series):
         if kernel is None:
@@ -61,7 +63,11 @@ def _of_range(kernel: str, series: str) -> Chosen:
 
 
 def _at_base_commit(kernel: str, series: str, *, stage: Stage) -> tuple[str, str, str]:
-    """Return the repository ``kernel`` at the series' base-commit, or as the user named it."""
+    """Return the fields of Chosen for the tree ``kernel``, which the user has named.
+
+    If ``kernel`` is a git repository with the base-commit of the mails ``series``, the tree is that
+    commit; else the tree as named.
+    """
     named = (kernel, series, "as named")
     folder = Path(kernel).expanduser()
     of_mail = catalog.origin(series) is Origin.MBOX
@@ -79,7 +85,7 @@ def _at_base_commit(kernel: str, series: str, *, stage: Stage) -> tuple[str, str
 
 
 def _found(series: str, *, stage: Stage) -> Chosen:
-    """Return the newest base with exactly the files of the diffs, else the newest that applies."""
+    """Return the newest base to which ``series`` applies; HarnessError (exit 3) if none."""
     refusals: list[HarnessError] = []
     for name in BASES:
         stage.note(f"trying {name}")
@@ -104,7 +110,7 @@ def _found(series: str, *, stage: Stage) -> Chosen:
 
 
 def _how(applied: Applied) -> str:
-    """Return in words how well the tree fits the diffs of the series that applies to it."""
+    """Return a line on how many of the changed files are those that the diffs were made from."""
     same, total = exact(applied.tree, applied.patches)
     version = applied.tree.version
     if same == total:
@@ -113,10 +119,11 @@ def _how(applied: Applied) -> str:
 
 
 def exact(tree: Tree, patches: Iterable[Patch]) -> tuple[int, int]:
-    """Return how many of the files that the patches change are in ``tree`` as the diffs say.
+    """Count the files of ``tree`` that the patches change, and whose content the diffs state.
 
-    Returns that number and the number of files. A diff names the object that it was made from
-    (``index 1234567..89abcde``); an object's id is the sha1 of its content (git-hash-object(1)).
+    Returns two numbers: the files with exactly the content that the first diff of the file was made
+    from, and all files. A diff states that content by its git object id, abbreviated (``index
+    1234567..89abcde``). The id is the sha1 of a header and the content (git-hash-object(1)).
     """
     seen: set[str] = set()
     same = total = 0
@@ -133,7 +140,10 @@ def exact(tree: Tree, patches: Iterable[Patch]) -> tuple[int, int]:
 
 
 def _blobs(patch: Patch) -> list[tuple[str, str]]:
-    """Return the path and the abbreviated object id of each file that the diff was made from."""
+    """Return path and abbreviated object id of each file that the patch changes or removes.
+
+    The id is that before the patch. A file whose diff has no ``index`` line is left out.
+    """
     found = []
     for part in re.split(rb"^(?=diff --git )", patch.diff, flags=re.M):
         blob, old = _FILE.match(part), _OLD.search(part)
@@ -143,5 +153,5 @@ def _blobs(patch: Patch) -> list[tuple[str, str]]:
 
 
 def _blob(content: bytes) -> str:
-    # Not for security: git's name of the object.
+    # git uses sha1 as the name of an object; no security depends on it here.
     return hashlib.sha1(b"blob %d\0" % len(content) + content, usedforsecurity=False).hexdigest()

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The checks that boot the series' kernel, and the unpatched kernel to compare with.
 
-A report or a failure that the unpatched kernel has too is a note, not a finding.
+A failed test or a kernel report (oops, WARNING, lockdep, …) is no finding if the unpatched kernel
+has it too.
 """
 
 from __future__ import annotations
@@ -21,19 +22,24 @@ from kpatch.verdict.judge import Judgement, TestResult
 from ktests.contract import ANY, UNJUDGED
 
 SELFTESTS = "REQ-INT-09"
-"""The requirement whose tests are the kernel's own VFIO selftests."""
+"""The requirement whose tests run the kernel's own VFIO selftests."""
 
 OLD_SELFTESTS = "old-selftests"
-"""The name of the run of the selftests that are built from the unpatched tree."""
+"""The name, in file names and incidents, of the run of selftests built from the unpatched tree."""
 
 SMOKE = "REQ-INT-02 or REQ-INT-06 or REQ-INT-07 or REQ-ERR-01"
-"""The tests of a boot after each patch: open devices, ask for information, arm an interrupt."""
+"""The tests that `smoke` runs after each patch, as pytest's -k.
+
+They open devices, ask for information, and arm an interrupt.
+"""
 
 
 def smoke(context: Context) -> list[Finding]:
-    """Boot the kernel after each patch and run the tests SMOKE; return failures and reports.
+    """Boot the kernel after each patch and run the tests SMOKE.
 
-    A patch after which the kernel does not build is not judged here.
+    Returns a finding for each requirement that fails, each kernel report, and each failed boot,
+    with the first patch that has it. A state that does not build is named in a note and not
+    booted. CouldNotRunError if no state builds; also if nothing was found and a run was incomplete.
     """
     base = suite.part(context, context.kernel(context.base), SMOKE, name="smoke-0")
     excused = frozenset(fault.title for fault in base.faults)
@@ -67,7 +73,13 @@ def smoke(context: Context) -> list[Finding]:
 
 
 def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Finding]:
-    """Return a finding for each promise of every kernel that the series breaks, and each report."""
+    """Run the suite; return a finding for each requirement of every kernel that the series breaks.
+
+    These are the requirements that hold without any mechanism, too (needs "any"), except for
+    SELFTESTS. Also returns a finding for each kernel report and each failed boot. Reports that the
+    unpatched kernel makes too are notes. CouldNotRunError if nothing was found and the run was
+    incomplete; raises the errors of `kpatch.checks.suite.whole`.
+    """
     done = suite.whole(context, flavor)
     # For a crash the kernel's report is the finding, and not the requirement of the test.
     crashed = [test for test in done.failed if test.outcome is Outcome.CRASH]
@@ -83,7 +95,12 @@ def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Find
 
 
 def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Finding]:
-    """Return a finding for each requirement of the series' mechanism that it does not meet."""
+    """Run the suite; return a finding for each requirement of the mechanism that the series fails.
+
+    The mechanism is the declared one, or the one that the guest detects in the series' kernel.
+    NotApplicableError if there is none. CouldNotRunError if nothing was found and the run was
+    incomplete; raises the errors of `kpatch.checks.suite.whole`.
+    """
     done = suite.whole(context, flavor)
     if done.mechanism in UNJUDGED:
         raise NotApplicableError("the series' kernel shows no mechanism for ACPI notifications")
@@ -95,10 +112,13 @@ def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Finding
 
 
 def own_selftests(context: Context) -> list[Finding]:
-    """Return a finding for each of the tree's VFIO selftests that the series breaks.
+    """Return a finding for the tree's VFIO selftests (SELFTESTS) that the series breaks.
 
-    The suite runs the programs of the series' tree; those of the unpatched tree run on the series'
-    kernel besides: they stand for user space that was built before the series.
+    The suite runs the selftests of the series' tree. Those built from the unpatched tree are run on
+    the series' kernel, too, as user space that was built before the series; each that fails there,
+    and in the suite neither on the series nor on the base, is a finding of its own.
+    NotApplicableError if the unpatched tree has none. CouldNotRunError if nothing was found and
+    a run was incomplete.
     """
     base = context.kernel(context.base)
     if not selftests.present(base.applied):
@@ -109,7 +129,7 @@ def own_selftests(context: Context) -> list[Finding]:
     kernel = context.kernel(context.applied)
     old = selftests.build(base, jobs=context.jobs, stage=context.stage)
     again = suite.part(context, kernel, SELFTESTS, name=OLD_SELFTESTS, programs=old)
-    known = {test.id for test in failed}
+    known = {test.id for test in failed} | done.of_base
     found += [
         Finding(
             f"built from the unpatched tree, it fails on the series' kernel: {test.id}",
@@ -132,7 +152,7 @@ def _of_selftests(test: TestResult) -> bool:
 
 
 def _general(test: TestResult) -> bool:
-    """Return whether the test's requirement is one of every kernel, and no selftest of the tree."""
+    """Return whether the requirement is one of every kernel (needs "any"), and not SELFTESTS."""
     return suite.table()[test.requirement].needs == (ANY,) and not _of_selftests(test)
 
 
@@ -143,9 +163,11 @@ def _of_mechanism(test: TestResult) -> bool:
 def _reports(
     faults: Iterable[Fault], seen: set[str], blamed: Mapping[str | None, int]
 ) -> Iterator[Finding]:
-    """Yield a finding for each title of the kernel's reports that is not in ``seen``; add it.
+    """Yield a finding for each kernel report whose title is not in ``seen``; add the title to it.
 
-    ``blamed`` has the number of the patch by the test that ran, None for the boot.
+    ``blamed`` has the number of the patch by the id of the test that ran; None stands for the boot.
+    Reports that the harness provokes (``known``) or that are no fault of the kernel (``infra``) are
+    left out.
     """
     for fault in faults:
         if fault.infra or fault.known or fault.title in seen:
@@ -160,20 +182,28 @@ def _reports(
 
 
 def _unless_missed(missed: str, found: list[Finding]) -> list[Finding]:
-    """Return ``found``; CouldNotRunError if it is empty and there is a reason in ``missed``."""
+    """Return ``found``; CouldNotRunError if it is empty and the run may have missed a fault.
+
+    ``missed`` is the reason for that, "" if there is none.
+    """
     if missed and not found:
         raise suite.incomplete(missed)
     return found
 
 
 def _everywhere(judged: Judgement, number: int) -> dict[str | None, int]:
-    """Return a mapping of the boot (None) and of each test to the patch ``number``."""
+    """Map the boot (None), each test, and the test of each report to ``number``, a patch."""
     tests = [test.id for test in judged.tests]
     return dict.fromkeys([None, *tests, *(fault.test for fault in judged.faults)], number)
 
 
 def _incidents(judged: Judgement | RunResult, series: str, patch: int) -> Iterator[Finding]:
-    """Yield a finding for each failure outside of tests: of the boot, the VM, or the records."""
+    """Yield a finding for each incident of ``series`` with the outcome fail, crash or hang.
+
+    An incident is a failure outside of tests, for example in the boot. ``patch`` is the number of
+    the patch to blame, 0 for the whole series. For incidents of other outcomes, faults of the
+    harness, see `kpatch.checks.suite.lost`.
+    """
     for incident in judged.incidents:
         blamable = incident.outcome in (Outcome.FAIL, Outcome.CRASH, Outcome.HANG)
         if incident.series == series and blamable:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Check that the kernel builds, links and stays free of new warnings after each patch."""
+"""Check that the plain kernel builds and links, without new warnings, after each patch."""
 
 from __future__ import annotations
 
@@ -15,7 +15,11 @@ from kpatch.tables.outcomes import CheckOutcome
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Build base and each patch; yield a finding for each patch that breaks the build or warns."""
+    """Build the base and the tree after each patch; yield a finding for each new error or warning.
+
+    CouldNotRunError if the base does not build. NotApplicableError if the series changes nothing
+    that the plain config compiles.
+    """
     found = plain(context)
     if found[0].failure is not None:
         raise CouldNotRunError(f"the base does not build: {found[0].failure.cause}")
@@ -25,9 +29,9 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def plain(context: Context) -> list[State]:
-    """Return what the builds of the plain flavor say of the base and of the tree after each patch.
+    """Build the base and the tree after each patch in the plain flavor; return their states.
 
-    NotApplicableError if the series changes nothing that a kernel is built from.
+    NotApplicableError if the series changes no file that a kernel is built from.
     """
     if not any(map(_builds, touched(context.applied))):
         raise NotApplicableError("the series changes nothing that a kernel is built from")
@@ -35,7 +39,7 @@ def plain(context: Context) -> list[State]:
 
 
 def _state(context: Context, number: int) -> State:
-    """Return the state after ``number`` patches, 0: the base."""
+    """Return the state after ``number`` patches (0: the base); build it if it is not cached."""
     context.stage.advance(number, len(context.patches) + 1)
     tree = context.after(number) if number else context.base
     try:
@@ -56,9 +60,10 @@ def _build(context: Context, tree: Applied) -> State:
 
 
 def tell_what_is_missing(context: Context, last: State, what: str) -> None:
-    """Note the objects that the kernel of the whole series, ``last``, does not contain.
+    """Add a note with the objects of changed sources that the config leaves out.
 
-    NotApplicableError if these are all that the series changes of the kernel.
+    ``last`` is the state of the whole series, ``what`` names the config in the note.
+    NotApplicableError if the series changes no other file that a kernel is built from.
     """
     if not last.unbuilt:
         return
@@ -70,7 +75,7 @@ def tell_what_is_missing(context: Context, last: State, what: str) -> None:
 
 
 def _builds(path: str) -> bool:
-    """Return whether a kernel may be built from a file of this name."""
+    """Return whether a kernel may be built from the file ``path``, by its folder and name."""
     name = path.rpartition("/")[2]
     return not path.startswith(("Documentation/", "tools/", "samples/")) and (
         name.endswith((*objects.SOURCES, ".h", ".lds", ".tbl", ".sh", ".py", ".pl"))
@@ -79,12 +84,12 @@ def _builds(path: str) -> bool:
 
 
 def touched(applied: Applied) -> frozenset[str]:
-    """Return every path that a patch of the series names in any state."""
+    """Return the paths of all files that differ from the base after some patch of the series."""
     return frozenset(change.path for step in applied.steps for change in step)
 
 
 def _tell_of_the_base(context: Context, base: State) -> None:
-    """Note how many warnings the changed files have without the series."""
+    """Add a note with the number of warnings that the changed files have in the base, if any."""
     paths = touched(context.applied)
     found = diagnostics.by_identity(base.record).values()
     count = sum(1 for one in found if one.file in paths)

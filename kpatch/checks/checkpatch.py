@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Check each patch with the unpatched tree's scripts/checkpatch.pl --strict.
 
-The script judges code, the mail and licence tags: `messages` returns all that it says, and a check
-takes those of its own types (`MAIL`, `LICENCE`). What other checks of ours decide better is left
-out (`JUDGED_ELSEWHERE`).
+The script judges code, mail and licence tags. Each of its messages has a type ("LONG_LINE").
+`messages` returns those about a patch; the check mail takes the types MAIL, spdx the types LICENCE,
+and the check of this module all others. JUDGED_ELSEWHERE are the types that the script is told to
+ignore, as other checks judge them better.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from kpatch.tables.outcomes import CheckOutcome
 
 SCRIPT = "scripts/checkpatch.pl"
 RECIPE = "2"
-"""Part of the key of kept findings; to be changed with what this module makes of a message."""
+"""Part of the cache key of findings. Increase it if the same messages give other findings."""
 
 MAIL = frozenset(
     {
@@ -52,14 +53,14 @@ MAIL = frozenset(
         "UTF8_BEFORE_PATCH",
     }
 )
-"""Types about the mail instead of the code."""
+"""The types of messages about the mail instead of the code; the check mail reports them."""
 
 LICENCE = frozenset({"SPDX_LICENSE_TAG"})
 
 JUDGED_ELSEWHERE = (
-    "BAD_FIXES_TAG",  # the script compares the title with a history that it does not see here
-    "UNKNOWN_COMMIT_ID",  # likewise: without a repository no commit is known
-    "FILE_PATH_CHANGES",  # it asks for each new file; the check maintainers looks them up
+    "BAD_FIXES_TAG",  # the script sees no git history here to compare the title with
+    "UNKNOWN_COMMIT_ID",  # likewise: without git history it knows no commit
+    "FILE_PATH_CHANGES",  # printed for each new file; the check maintainers looks them up
     "TYPO_SPELLING",  # its dictionary is one of the check spelling
 )
 
@@ -70,18 +71,19 @@ LEVELS = {
 }
 
 OTHER_LEVELS = {
-    "COMMIT_MESSAGE": CheckOutcome.FAIL,  # nobody takes a patch that says nothing
-    "GIT_COMMIT_ID": CheckOutcome.WARN,  # any 12 hex digits in the text are taken for a commit
+    "COMMIT_MESSAGE": CheckOutcome.FAIL,  # a maintainer refuses a patch without a commit message
+    "GIT_COMMIT_ID": CheckOutcome.WARN,  # any 12 hex digits in the message count as a commit
 }
-"""Outcomes of types whose own level does not fit."""
+"""Outcomes of types of messages for which the outcome of their level (LEVELS) does not fit."""
 
 _HEAD = re.compile(r"^(?P<level>ERROR|WARNING|CHECK):(?P<type>[A-Z0-9_]+): (?P<text>.+)$")
 _PLACE = re.compile(r"^#\d+: (?:FILE: (?P<file>.+):(?P<line>\d+):)?$")
 _TOTAL = re.compile(r"^total: (\d+) errors, (\d+) warnings, (\d+) checks, \d+ lines checked$", re.M)
 
-# Text after it repeats the commit with made-up digits, since the script sees no repository.
+# After this the script proposes a reference to the commit; without git, one with made-up digits.
 _MADE_UP = " - ie: "
 
+# A patch for which the script needs its list of CamelCase names (`_names`).
 _CAMEL_CASE = """\
 --- a/init/main.c
 +++ b/init/main.c
@@ -91,16 +93,16 @@ _CAMEL_CASE = """\
 """
 
 ALIKE = 0.6
-"""Similarity from which two lines are versions of one (difflib's ratio)."""
+"""Least similarity (difflib's ratio, 0 to 1) of two lines that are versions of the same line."""
 
-# Of a diff's header, the lines that would say the contrary of a diff that is taken back.
+# Lines of a diff's header that would be wrong in the reversed diff (`_backward`).
 _MODES = ("new file mode", "deleted file mode", "rename ", "similarity index", "copy ")
 
 _COMPATIBLE = re.compile(r'"([\w,.+-]+)"')
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each message of checkpatch about code."""
+    """Yield a finding for each message of checkpatch except those of the types MAIL and LICENCE."""
     for patch in context.patches:
         context.stage.advance(patch.number - 1, patch.total)
         for found in messages(context, patch):
@@ -110,21 +112,24 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def note_command(context: Context) -> None:
-    """Record the command that repeats the run by hand."""
+    """Record the command that runs the tree's checkpatch on the mails of the series by hand."""
     path = context.tree.path
     mails = [str(mail) for mail in context.applied.series.mailboxes]
     context.stage.command(["perl", SCRIPT, "--strict", "--show-types", *mails], cwd=path)
 
 
 def kind(found: Finding) -> str:
-    """Return checkpatch's type of a finding of `messages`."""
+    """Return the type ("LONG_LINE") of the message from which `messages` made the finding."""
     return found.text.partition(":")[0]
 
 
 def messages(context: Context, patch: Patch) -> list[Finding]:
-    """Return a finding for each message about ``patch``; its text begins with the type.
+    """Return a finding for each message of checkpatch about ``patch``.
 
-    CouldNotRunError if the script does not come to its end.
+    The text of a finding begins with the type ("LONG_LINE: …"). Left out are messages that removed
+    lines get, too (`_new`), messages with which a maintainer would disagree (`_excused`), and
+    missing bindings that the series adds (`_described`). The findings are cached.
+    CouldNotRunError if the tree has no checkpatch, or its output is incomplete.
     """
     mail = as_mail(patch)
 
@@ -145,7 +150,11 @@ def messages(context: Context, patch: Patch) -> list[Finding]:
 
 
 def as_mail(patch: Patch) -> bytes:
-    """Return ``patch`` as one plain mail, as git format-patch writes it."""
+    """Return ``patch`` as a mail for checkpatch: headers, commit message, "---", diff.
+
+    The headers are From and Subject. The subject is that of the original mail, with its tags; if
+    that is unknown, "[PATCH] TITLE". The text is UTF-8, without a transfer encoding.
+    """
     name, address = patch.author
     subject = patch.tagged or f"[PATCH] {patch.subject}"
     head = f"From: {name} <{address}>\nSubject: {subject}\n\n{patch.message.rstrip()}\n"
@@ -164,9 +173,10 @@ def _run(tree: Tree, mail: bytes) -> list[Finding]:
 
 
 def parse(status: int, output: str) -> list[Finding]:
-    """Return the findings that the script's ``output`` tells of.
+    """Return a finding for each message in the script's ``output``; ``status`` is its exit status.
 
-    CouldNotRunError if it has no summary, or another number of messages.
+    A script that ends with 0 and prints nothing has no messages. CouldNotRunError if any other
+    output lacks the summary ("total: 1 errors, …"), or the summary has another number of messages.
     """
     found = list(_parse(output))
     total = _TOTAL.search(output)
@@ -200,7 +210,10 @@ def _parse(output: str) -> Iterator[Finding]:
 
 
 def _backward(diff: bytes) -> bytes:
-    """Return the diff that takes ``diff`` back, for checkpatch: removed lines are added ones."""
+    """Return ``diff`` reversed: its added lines are removed, and its removed lines are added.
+
+    checkpatch judges added lines, so it then judges those that the patch removes.
+    """
     swap = {"+": "-", "-": "+"}
     old = new = 0
     out = []
@@ -218,9 +231,11 @@ def _backward(diff: bytes) -> bytes:
 
 
 def _new(found: Iterable[Finding], old: Iterable[Finding]) -> list[Finding]:
-    """Return those of ``found`` that are not among ``old``, said of the lines that a patch removes.
+    """Return those of ``found`` that are new with the patch.
 
-    A line that the patch moves or edits may have been complained about before.
+    ``old`` are the findings on the lines that the patch removes. If one of them has the same text
+    and is about a similar line (`_alike`), the patch has moved or edited that line, and the finding
+    is not new. Each of ``old`` explains one finding.
     """
     left = [one for one in old if one.line]
     new = []
@@ -234,15 +249,19 @@ def _new(found: Iterable[Finding], old: Iterable[Finding]) -> list[Finding]:
 
 
 def _alike(one: Finding, other: Finding) -> bool:
-    """Return whether two findings show about the same line of code."""
+    """Return whether two findings are about similar lines of code.
+
+    The line is the first of a finding's ``details``; similar means at least ALIKE.
+    """
     a, b = (found.details[0] if found.details else "" for found in (one, other))
     return difflib.SequenceMatcher(None, a, b).ratio() >= ALIKE
 
 
 def _excused(found: Finding) -> bool:
-    """Return whether a maintainer would not remark on what the script remarks on.
+    """Return whether a maintainer would disagree with the script's message ``found``.
 
-    A log that a message quotes keeps its long lines; a quirk for a device has no commit to fix.
+    Logs that a commit message quotes (indented, or with ">") keep their long lines. A patch with
+    "Cc: stable@" needs no Fixes tag: a quirk or an id of a device has no commit to fix.
     """
     if kind(found) == "COMMIT_LOG_LONG_LINE":
         return any(line.startswith((" ", "\t", ">")) for line in found.details[:1])
@@ -250,9 +269,10 @@ def _excused(found: Finding) -> bool:
 
 
 def _described(context: Context, found: Finding) -> bool:
-    """Return whether ``found`` misses a devicetree binding that the series itself brings.
+    """Return whether ``found`` reports an undocumented devicetree string that the series documents.
 
-    The script looks for it in the unpatched tree.
+    The script looks for bindings in the unpatched tree only. The series has one if the string is in
+    a file below Documentation/devicetree/bindings after the patch.
     """
     if kind(found) != "UNDOCUMENTED_DT_STRING":
         return False
@@ -266,9 +286,10 @@ def _described(context: Context, found: Finding) -> bool:
 
 
 def _names(tree: Tree) -> Path:
-    """Return a folder with the script's list of the CamelCase names in the tree's headers.
+    """Return a folder of the cache with checkpatch's list of CamelCase names in the tree's headers.
 
-    The script makes the list, in seconds, where it finds none in the current folder.
+    The script takes the list from a file .checkpatch-camelcase.* in the current folder. Without
+    that file it makes one, which takes seconds for each run.
     """
 
     def fill(partial: Path) -> None:

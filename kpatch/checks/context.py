@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The input of a check: the series, the state after each patch, and the kernels of these."""
+"""The input of a check: the series, its state after each patch, and their configs and kernels."""
 
 from __future__ import annotations
 
@@ -28,23 +28,32 @@ T = TypeVar("T")
 
 
 class CouldNotRunError(Exception):
-    """Raised by a check that cannot run here; the message is one line: the cause and the remedy."""
+    """Raised by a check that cannot run, or not completely.
+
+    The message is one line: the cause and the remedy.
+    """
 
 
 class NotApplicableError(Exception):
-    """Raised by a check that has nothing to judge in this series; the message says why."""
+    """Raised by a check that has nothing to judge in this series; the message is the reason."""
 
 
 @dataclass
 class Context:
-    """A series under review.
+    """The input of one check of a review, and what the check reports beside its findings.
 
-    ``applied`` is the whole series, ``series_argument`` the word that names it on a command line,
-    ``kernel_argument`` that of the tree. ``stage`` is the progress of the check that runs; its
-    commands become the check's. ``progress`` is for parts that are stages of their own. ``shared``
-    holds what `once` has made, for later checks of the review. A check that reuses results of an
-    earlier review counts them in ``reused`` of ``parts``. ``tools`` (names and versions) and
-    ``configs`` (ids of the series' configs by flavor) are those of all checks of the review.
+    ``applied`` is the whole series on its tree. ``kernel_argument`` and ``series_argument`` are the
+    values of --kernel and --series for commands that repeat a part of the review. ``output`` is the
+    review's folder. ``jobs``, ``accel``, ``mechanism`` and ``limits`` are as in
+    `kpatch.pipeline.RunRequest`.
+
+    ``stage`` shows the progress of the check, and takes the commands that repeat it. ``progress``
+    begins further stages, for runs of the suite. ``notes`` are facts that are no findings.
+    ``parts`` is the number of patches or builds that the check examines; for ``reused`` of them the
+    result was in the cache.
+
+    The checks of a review share ``shared`` (results of `once`, by key), ``tools`` (versions by
+    name) and ``configs`` (ids of the whole series' configs, by flavor).
     """
 
     applied: Applied
@@ -76,15 +85,18 @@ class Context:
 
     @property
     def base(self) -> Applied:
-        """Return the negative control on the tree. Its builds are shared with other runs."""
+        """Return the negative control: the unpatched tree, whose builds other runs share."""
         return Applied(self.tree, catalog.CONTROL, (), (), apply.delta_id(()))
 
     def after(self, count: int) -> Applied:
-        """Return the state after the first ``count`` patches."""
+        """Return the series with only its first ``count`` patches applied."""
         return apply.after(self.applied, count)
 
     def config(self, state: Applied, flavor: str = DEFAULT_FLAVOR) -> Config:
-        """Return the .config of ``state``; HarnessError (exit 4) if it cannot be configured."""
+        """Return the .config of ``state`` with ``flavor``.
+
+        HarnessError (exit 4) if a requested symbol does not stick.
+        """
         with worktree.config_source(state, flavor, stage=self.stage) as source:
             return config.resolve(
                 source=source,
@@ -95,7 +107,7 @@ class Context:
             )
 
     def kernel(self, state: Applied, flavor: str = DEFAULT_FLAVOR) -> Kernel:
-        """Return the kernel of ``state``, built if it is not in the cache.
+        """Return the kernel of ``state`` with ``flavor``; build it if it is not in the cache.
 
         HarnessError (exit 4) if it cannot be configured or does not build.
         """
@@ -105,16 +117,16 @@ class Context:
         return kernel.build(state, resolved, jobs=self.jobs, stage=self.stage)
 
     def content(self, state: Applied, path: str) -> bytes | None:
-        """Return the file ``path`` of the tree in ``state``; None if it is not there."""
+        """Return the content of the file ``path`` in ``state``; None if there is no such file."""
         for change in state.changes:
             if change.path == path:
                 return change.content
         file = self.tree.path / path
-        # A path of a patch has been checked against symbolic links (kpatch.series.apply).
+        # kpatch.series.apply has refused paths of patches that lead through symbolic links.
         return file.read_bytes() if file.is_file() else None
 
     def tool(self, name: str, version: str) -> None:
-        """Tell the reader of the review that the check uses the tool ``name`` in this version."""
+        """Record that the review uses ``version`` of the tool ``name``; its reports list them."""
         self.tools[name] = version
 
     def note(self, text: str) -> None:
@@ -122,7 +134,10 @@ class Context:
         self.notes.append(text)
 
     def once(self, key: str, kind: type[T], make: Callable[[], T]) -> T:
-        """Return what ``make`` returns, a ``kind``; it is called once in a review for each key."""
+        """Call ``make`` and return its result, which is of the type ``kind``.
+
+        Later calls with the same ``key``, by any check of the review, return the same object.
+        """
         if key not in self.shared:
             self.shared[key] = make()
         made = self.shared[key]
@@ -132,10 +147,10 @@ class Context:
     def memo(
         self, name: str, parts: Iterable[str], find: Callable[[], Iterable[Finding]]
     ) -> tuple[Finding, ...]:
-        """Return the findings of ``find``, kept in the cache under ``name`` and ``parts``.
+        """Return the findings of ``find``; it is called only if the cache does not have them.
 
-        ``parts`` have to name everything that the findings depend on: ids of the input, versions of
-        tools.
+        The cache key is ``name`` and ``parts``. ``parts`` have to contain everything on which the
+        findings depend: ids of the input, versions of tools.
         """
         self.parts += 1
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find CONFIG_ symbols that a patch uses and no Kconfig file defines: mostly misspelt ones."""
+"""Find symbols that a patch uses and no Kconfig file defines: most of them are misspelt.
+
+Uses are CONFIG_NAME in C files and Makefiles, and NAME in the conditions of Kconfig files.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from kpatch.model import Finding
 from kpatch.tables.outcomes import CheckOutcome
 
 RECIPE = "1"
-"""Part of the key of what is kept. Increase it if this module finds other things."""
+"""Part of the cache key of findings. Increase it if a change here makes other findings."""
 
 _USED = re.compile(r"\bCONFIG_([A-Z0-9_]+)\b(?!\s*##)")
 _ASKED = re.compile(r"^\s*(?:depends on|select|imply|visible if|if)\b(?P<condition>.*)")
@@ -25,7 +28,7 @@ _KCONFIG = re.compile(r"(?:.*/)?Kconfig[^/]*")
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each undefined symbol that a patch brings, at its first use."""
+    """Yield a finding (WARN) for each undefined symbol in added lines, at its first use."""
     told: set[str] = set()
     for patch in context.patches:
         state = context.after(patch.number)

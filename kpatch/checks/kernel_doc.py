@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Check kernel-doc comments with the unpatched tree's scripts/kernel-doc -none -Wall.
 
-Complaints before and after a patch are compared without line numbers. The tree's own comparison,
-tools/docs/kdoc_diff (7.3), wants a git repository that has the patches as commits.
+Complaints before and after a patch are compared without line numbers. The tree's own tool for such
+a comparison, tools/docs/kdoc_diff (7.3), needs a git repository with the patches as commits.
 """
 
 from __future__ import annotations
@@ -19,17 +19,17 @@ from kpatch.tables.outcomes import CheckOutcome
 
 SCRIPT = "scripts/kernel-doc"
 RECIPE = "2"
-"""Part of the key of kept findings; to be changed with this module."""
+"""Part of the cache key of findings. Increase it if a change here makes other findings."""
 
 SUFFIXES = (".c", ".h")
 
 RETURN = "No description found for return value"
-"""Complaint that counts in a file only if the file, as it was, gives no reason for it.
+"""A complaint that counts in a file only if the file has none of it before the patch.
 
-It is off in the kernel's own builds (W=1), and many files leave the value to the prose.
+The kernel's own builds (W=1) do not ask for it, and many files describe return values in prose.
 """
 
-# "Warning: file:12 text" of the script in Python, "file:12: warning: text" of that in Perl.
+# In Python the script prints "Warning: FILE:12 TEXT", in Perl "FILE:12: warning: TEXT".
 _COMPLAINT = re.compile(
     r"^(?:(?:Warning|Error): (?P<file>[^:\n]+):(?P<line>\d+) "
     r"|(?P<perl_file>[^:\n]+):(?P<perl_line>\d+): (?:warning|error): )(?P<text>.+)$",
@@ -38,7 +38,11 @@ _COMPLAINT = re.compile(
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each complaint that a patch brings."""
+    """Yield a finding (WARN) for each complaint about a touched file that a patch adds.
+
+    NotApplicableError if the series touches no C file. CouldNotRunError if the tree has no
+    kernel-doc, or it fails.
+    """
     touched = {path for patch in context.patches for path in patch.paths}
     if not any(path.endswith(SUFFIXES) for path in touched):
         raise NotApplicableError("no C file is touched")
@@ -51,7 +55,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _new(context: Context, patch: Patch, paths: Sequence[str]) -> Sequence[Finding]:
-    """Return the complaints about ``paths`` after ``patch`` that were not there before."""
+    """Return the complaints about the files ``paths`` after ``patch`` that it adds."""
     before, after = context.after(patch.number - 1), context.after(patch.number)
     context.stage.command([*_command(context, SCRIPT), *paths], cwd=context.tree.path)
 
@@ -77,9 +81,10 @@ def _identity(found: Finding) -> tuple[str, str]:
 
 
 def _command(context: Context, path: str) -> list[str]:
-    """Return the words that run the tree's script, which is at ``path``.
+    """Return the command that runs kernel-doc, at ``path``, without the files to check.
 
-    It is in Perl before Linux 6.19 or so, in Python since; -Wall is known since 6.7 or so.
+    Interpreter and options follow from the script's text: it is in Perl in 6.1 and 6.12, in Python
+    in 7.3; 6.1 has no -Wall.
     """
     text = (context.tree.path / SCRIPT).read_text(errors="replace")
     interpreter = "python3" if "python" in text.partition("\n")[0] else "perl"
@@ -100,7 +105,7 @@ def _complaints(context: Context, state: Applied, paths: Sequence[str]) -> list[
             f"kernel-doc ended with status {status} and printed: {said[-1][:200]}; "
             "try the command by hand"
         )
-    # The script in Python prints each complaint twice in some versions.
+    # Some versions of the script in Python print each complaint twice.
     found = dict.fromkeys(match.group(0) for match in _COMPLAINT.finditer(output))
     return [_finding(match) for text in found if (match := _COMPLAINT.match(text))]
 

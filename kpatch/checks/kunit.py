@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run the KUnit suites that a series brings or changes, in a boot of a kernel that has them.
 
-A suite is built in by the symbol that guards its file in the Makefile, or that the file's own
-Kconfig entry defines. The kernel runs built-in suites during its boot and prints KTAP
-(Documentation/dev-tools/kunit/run_manual.rst).
+To build a suite into the kernel, the check sets the symbols to "y" on which the file of the suite
+depends in Makefiles, and the symbols with KUNIT in their name that the changed files mention or the
+Kconfig files beside them define. The kernel runs built-in suites during its boot and prints their
+results as KTAP (Documentation/dev-tools/kunit/run_manual.rst).
 """
 
 from __future__ import annotations
@@ -24,24 +25,27 @@ from kpatch.tables.outcomes import ExitCode
 
 NAME = "kunit"
 SYMBOLS = ("KUNIT", "KUNIT_DEFAULT_ENABLED", "KUNIT_AUTORUN_ENABLED")
-"""The symbols that make a kernel run its suites at boot. They are "y" by default, but the flavors
-start from allnoconfig. Older kernels (6.12) have no KUNIT_AUTORUN_ENABLED and always run them."""
+"""The symbols that make a kernel run its suites at boot.
+
+They are "y" by default, but the flavors start from allnoconfig. Kernels without the symbol
+KUNIT_AUTORUN_ENABLED (6.12) always run built-in suites.
+"""
 
 BOOT = "REQ-INT-07"
-"""A test that runs after the boot, so that the boot is known to have ended."""
+"""Selection (pytest's -k) of a test that runs after the boot, when KUnit has finished."""
 
 _SUITE = re.compile(r"\bstruct\s+kunit_suite\s+\w+\s*=\s*\{(?P<body>.*?)\n\};", re.DOTALL)
 _TITLE = re.compile(r"\.name\s*=\s*\"([^\"\n]+)\"")
 _KUNIT = re.compile(r"\bkunit_test_(?:init_section_)?suites?\s*\(")
 
-# A line of KTAP in the kernel's log, behind its time stamp and, with CONFIG_PRINTK_CALLER, caller.
+# A line of KTAP in the kernel's log, after the time stamp and (CONFIG_PRINTK_CALLER) the caller.
 _KTAP = re.compile(r"\[[ \d.]+\](?:\[[^]]*\])? (?P<indent> *)(?P<text>(?:not )?ok \d+ .*|# .*)")
 _RESULT = re.compile(r"(?P<ok>ok|not ok) \d+ (?:- )?(?P<name>[^#]*?)\s*(?:# (?P<directive>.*))?")
 
 
 @dataclass(frozen=True)
 class Results:
-    """What a boot printed: the suites that passed or not, and the failed cases of each."""
+    """KUnit's results in one boot: whether each suite passed, and the failed test cases of each."""
 
     suites: dict[str, bool]
     failed: dict[str, tuple[str, ...]]
@@ -49,9 +53,11 @@ class Results:
 
 @dataclass(frozen=True)
 class Boot:
-    """A boot of one state with its ``suites``: their results, or why the kernel does not build.
+    """The boot of one state of the series with KUnit.
 
-    ``ended`` is why the boot came to an early end, "" if it did not.
+    ``suites`` are the names of the suites in the files that the series touches, as they are in this
+    state. ``failure`` is why the kernel with these suites does not build, ``ended`` why the boot
+    ended early; both are "" if that is not so.
     """
 
     suites: tuple[str, ...] = ()
@@ -62,7 +68,7 @@ class Boot:
     def problem(self, suite_name: str) -> str:
         """Return why the suite does not pass; "" if it does, or is not in this state.
 
-        The name "" stands for the build of all of them.
+        With the name "", return why the kernel with all suites does not build; "" if it does.
         """
         if not suite_name:
             return self.failure and f"does not build with its KUnit suites: {self.failure}"
@@ -78,9 +84,11 @@ class Boot:
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each suite of the series that fails or does not run, with its patch.
+    """Yield a finding for each suite that fails or does not run, with the patch that causes it.
 
-    CouldNotRunError if a kernel prints no result of KUnit.
+    The suites are those in files that the series touches. A suite that does not pass without the
+    series either is a note. NotApplicableError if there is no suite. CouldNotRunError if a kernel
+    prints no result of KUnit, or the VM was lost.
     """
     count = len(context.patches)
     last = _boot(context, count)
@@ -98,9 +106,11 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def first_bad(suite_name: str, count: int, boot: Callable[[int], Boot]) -> int:
-    """Return the number of the first of ``count`` patches since which the suite has a problem.
+    """Return the number of the patch since which a suite has a problem.
 
-    ``boot`` returns the boot of the state after so many patches. 0 if the base has the problem.
+    The suite has to have one after all ``count`` patches. ``boot`` returns the Boot of the state
+    after the given number of patches. Returns 0 if the suite has a problem in every state, the base
+    included. ``suite_name`` is as in `Boot.problem`.
     """
     for number in range(count - 1, -1, -1):
         if not boot(number).problem(suite_name):
@@ -109,7 +119,7 @@ def first_bad(suite_name: str, count: int, boot: Callable[[int], Boot]) -> int:
 
 
 def _boot(context: Context, number: int) -> Boot:
-    """Return the boot of the state after ``number`` patches; each is booted once in a review."""
+    """Return the Boot of the state after ``number`` patches; a review boots each state once."""
     name = f"{NAME}-{number}"
     return context.once(name, Boot, lambda: _booted(context, name, number))
 
@@ -145,7 +155,10 @@ def _booted(context: Context, name: str, number: int) -> Boot:
 
 
 def parse(log: str) -> Results:
-    """Return the results of KUnit in the console log of a boot."""
+    """Return KUnit's results in ``log``, the console log of a boot.
+
+    The result of a suite is a line of KTAP without indentation; that of a case has four spaces.
+    """
     suites: dict[str, bool] = {}
     failed: dict[str, list[str]] = {}
     cases: list[str] = []
@@ -165,7 +178,10 @@ def parse(log: str) -> Results:
 
 
 def _kernel(context: Context, state: Applied, symbols: list[str]) -> Kernel:
-    """Return the kernel of ``state`` in the plain flavor with KUnit and ``symbols``."""
+    """Build ``state`` in the plain flavor, with SYMBOLS and ``symbols`` set to "y".
+
+    A symbol that does not stick is no error. HarnessError (exit 4) if the kernel does not build.
+    """
     values = dict.fromkeys([*SYMBOLS, *symbols], "y")
     with worktree.config_source(state, NAME, like=DEFAULT_FLAVOR, stage=context.stage) as source:
         resolved = config.derive(

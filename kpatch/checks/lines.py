@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The lines that a patch adds and removes, and where a finding in them ends."""
+"""The lines that a patch adds and removes, and the patch that removes the line of a finding."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HUNK = re.compile(r"@@ -(?P<old_start>\d+)(?:,(?P<old>\d+))? \+(?P<start>\d+)(?:
 
 @dataclass(frozen=True)
 class Line:
-    """A line that a patch adds to ``file``; ``number`` is its place after the patch."""
+    """A line that a patch adds to ``file``; ``number`` is its line number after the patch."""
 
     file: str
     number: int
@@ -24,10 +24,11 @@ class Line:
 
 @dataclass(frozen=True)
 class Lines:
-    """The lines of a patch: those that it adds, and the text of those that it removes.
+    """The lines that a patch adds, and the texts of those that it removes.
 
-    ``offsets`` has for each line of the diff, by file and number there, how far from it the line
-    stands after the patch: git applies a hunk also where lines before it came or went.
+    ``offsets`` has the offset of each added and unchanged line of the diff: its actual line number
+    after the patch minus the one in the diff. The key is the file and the number in the diff. git
+    also applies a hunk if lines before it were added or removed.
     """
 
     added: tuple[Line, ...]
@@ -37,7 +38,11 @@ class Lines:
 
 @dataclass
 class _Hunk:
-    """A hunk of a diff: its place in the new file, and its lines with their signs."""
+    """A hunk of a diff.
+
+    ``start`` is the number of its first line in the new file, as the diff states it. ``rows`` are
+    its lines, each with its sign: "+", "-" or a space.
+    """
 
     file: str
     start: int
@@ -45,12 +50,12 @@ class _Hunk:
 
     @property
     def new(self) -> list[str]:
-        """The lines of the new file, without signs."""
+        """The added and unchanged lines, without signs."""
         return [row[1:] for row in self.rows if not row.startswith("-")]
 
 
 def lines(context: Context, patch: Patch) -> Lines:
-    """Return the lines of ``patch``, whose diff git has accepted."""
+    """Return the lines of ``patch``, a patch of the series in ``context``."""
     state = context.after(patch.number)
     contents: dict[str, list[str]] = {}
     added: list[Line] = []
@@ -92,7 +97,11 @@ def _hunks(patch: Patch) -> Iterator[_Hunk]:
 
 
 def _offset(hunk: _Hunk, content: Sequence[str]) -> int:
-    """Return how far from its stated place a hunk stands in ``content``: the nearest such place."""
+    """Return the offset, in lines, of a hunk from the place that the diff states.
+
+    ``content`` is the file after the patch. If the hunk's lines occur several times, the nearest
+    place counts; if they do not occur, the offset is 0.
+    """
     block = hunk.new
     first = hunk.start - 1
     places = [
@@ -109,7 +118,7 @@ def _path(name: str, strip: int) -> str:
 
 
 def new_files(context: Context, patch: Patch) -> list[str]:
-    """Return the files that are there after ``patch`` and were not before, in order."""
+    """Return the paths of the files that ``patch`` creates, sorted."""
     before, after = context.after(patch.number - 1), context.after(patch.number)
     return [
         path
@@ -119,9 +128,10 @@ def new_files(context: Context, patch: Patch) -> list[str]:
 
 
 def placed(context: Context, patch: Patch, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield ``findings`` as those of ``patch``, each with the later patch that takes it away.
+    """Yield ``findings`` with the number of ``patch``, and with ``removed_by`` if they have a line.
 
-    A finding is taken away by the patch after which its file no longer has the line.
+    ``removed_by`` is the number of the first later patch after which the file has no line with that
+    text, 0 if there is none.
     """
     for found in findings:
         mine = replace(found, patch=patch.number)

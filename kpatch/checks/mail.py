@@ -19,10 +19,10 @@ from kpatch.tables.outcomes import CheckOutcome
 WARN, FAIL = CheckOutcome.WARN, CheckOutcome.FAIL
 
 HISTORY = 40
-"""Number of commits, the newest first, whose subjects show a file's prefix."""
+"""The usual prefixes of files are taken from the titles of this many of their newest commits."""
 
 ENOUGH = 8
-"""Number of commits with a prefix below which a file's history shows none."""
+"""If fewer of these commits have a prefix, the prefix of a patch is not judged."""
 
 _TAGS = re.compile(r"\[(?P<tags>[^]]*)\]")
 _VERSION = re.compile(r"\bv(\d+)\b", re.IGNORECASE)
@@ -43,7 +43,10 @@ _FORM = 'Fixes: 12 or more hex digits ("title of the commit")'
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield what is wrong with the mails."""
+    """Yield a finding for each fault of the mails.
+
+    CouldNotRunError if the tree has no checkpatch, or its output is incomplete.
+    """
     yield from _numbering(context)
     history = _history(context)
     for patch in context.patches:
@@ -56,9 +59,9 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _checkpatch(context: Context, patch: Patch) -> Iterator[Finding]:
-    """Yield what checkpatch says about the mail.
+    """Yield checkpatch's findings about the mail of ``patch`` (types `checkpatch.MAIL`).
 
-    The carried series are not signed off by rule: who posts one signs it.
+    In a carried series a missing Signed-off-by is a note: the person who posts the series adds one.
     """
     for found in checkpatch.messages(context, patch):
         kind = checkpatch.kind(found)
@@ -69,7 +72,11 @@ def _checkpatch(context: Context, patch: Patch) -> Iterator[Finding]:
 
 
 def _numbering(context: Context) -> Iterator[Finding]:
-    """Yield what the tags of the subjects contradict: [PATCH v2 1/3]."""
+    """Yield a finding for each subject whose tags ("[PATCH v2 1/3]") are wrong.
+
+    The version has to be that of most patches (FAIL), position and total those of the patch in the
+    series (WARN).
+    """
     tags = {patch: _tags(patch) for patch in context.patches if patch.tagged}
     versions = {patch: _VERSION.search(text) for patch, text in tags.items()}
     said = {patch: match[1] if match else "1" for patch, match in versions.items()}
@@ -90,7 +97,7 @@ def _numbering(context: Context) -> Iterator[Finding]:
 
 
 def _tags(patch: Patch) -> str:
-    """Return the text of the bracketed tags before the title."""
+    """Return the text in brackets before the title: "PATCH v2 1/3"; "" if there is none."""
     head = patch.tagged.removesuffix(patch.subject)
     return " ".join(match["tags"] for match in _TAGS.finditer(head))
 
@@ -99,10 +106,14 @@ def _tags(patch: Patch) -> str:
 
 
 def _trailers(patch: Patch) -> Iterator[Finding]:
-    """Yield a finding for trailers outside of the last paragraph, where git does not see them."""
+    """Yield a finding for trailers that are not in the last paragraph, as git does not see them.
+
+    If there are only blank lines between them and the last paragraph, all give one finding; before
+    other text, each trailer gives one.
+    """
     paragraphs = [text.split("\n") for text in re.split(r"\n\s*\n", patch.message.strip())]
     *others, _ = paragraphs
-    block = len(paragraphs)  # the trailers begin here
+    block = len(paragraphs)  # index of the first paragraph of trailers
     while block and _only_trailers(paragraphs[block - 1]):
         block -= 1
     early = [line for lines in paragraphs[block:-1] for line in lines]
@@ -133,7 +144,10 @@ def _only_trailers(lines: list[str]) -> bool:
 
 
 def _fixes(patch: Patch, history: _History | None) -> Iterator[Finding]:
-    """Yield a finding for each Fixes trailer that is malformed, or names no such commit."""
+    """Yield a finding for each Fixes trailer of another form (WARN), or of a wrong commit (FAIL).
+
+    Without ``history`` only the form is judged.
+    """
     for match in _FIXES.finditer(patch.message):
         line = match[0].strip()
         formed = _WELL_FORMED.match(line)
@@ -145,13 +159,19 @@ def _fixes(patch: Patch, history: _History | None) -> Iterator[Finding]:
 
 @dataclass(frozen=True)
 class _History:
-    """The commits of the repository from which the tree was taken."""
+    """The git history of the tree: ``checkout`` is the commit from which the tree was taken.
+
+    ``shallow``: the repository lacks older commits or objects.
+    """
 
     checkout: Checkout
     shallow: bool
 
     def refutes(self, commit: str, title: str) -> str:
-        """Return why a Fixes trailer is wrong; "" if nothing shows that."""
+        """Return why a Fixes trailer with this commit id and title is wrong; "" if it seems right.
+
+        In a shallow clone a commit may be missing, or seem to be no ancestor of the base.
+        """
         known = git.title(self.checkout, commit)
         if known is None:
             return "" if self.shallow else "the repository has no commit of this id"
@@ -163,7 +183,10 @@ class _History:
 
 
 def _history(context: Context) -> _History | None:
-    """Return the history behind the tree; None, with a note, if it was not taken from git."""
+    """Return the git history of the tree; None, with a note, if it has none.
+
+    The tree may not be from git, or its repository may be gone. A note tells of a shallow clone.
+    """
     origin = context.tree.origin
     if "repository" not in origin:
         context.note(
@@ -186,7 +209,10 @@ def _history(context: Context) -> _History | None:
 
 
 def _subject(context: Context, patch: Patch, history: _History | None) -> Iterator[Finding]:
-    """Yield a finding if the title has no prefix, or one that the files' history does not use."""
+    """Yield a finding (WARN) if the title has no prefix, or one that is unusual for its files.
+
+    Titles of reverts are not judged; without ``history`` every prefix is accepted.
+    """
     if _REVERT.match(patch.subject):
         return
     prefix = _PREFIX.match(patch.subject)
@@ -208,9 +234,10 @@ def _subject(context: Context, patch: Patch, history: _History | None) -> Iterat
 
 
 def _usual(context: Context, patch: Patch, history: _History) -> Counter[str]:
-    """Return how often each first word of a prefix stands in the history of the patch's files.
+    """Count the first words of the prefixes (`_first_word`) in the history of the patch's files.
 
-    Of a new file it is the history of its folder. Empty if there are too few commits.
+    For a new file the history of its folder is used. Only the newest HISTORY commits count; the
+    result is empty if fewer than ENOUGH of them have a prefix.
     """
     before = context.after(patch.number - 1)
     paths = [
@@ -224,5 +251,5 @@ def _usual(context: Context, patch: Patch, history: _History) -> Counter[str]:
 
 
 def _first_word(prefix: str) -> str:
-    """Return what prefixes of one subsystem share: "vfio" of "vfio/pci" and "vfio-mdev"."""
+    """Return the first word of a prefix in lower case: "vfio" of "vfio/pci" and of "vfio-mdev"."""
     return re.split(r"[/,\s_-]", prefix.strip().lower(), maxsplit=1)[0]

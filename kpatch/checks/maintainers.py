@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Check that MAINTAINERS knows the series' files, with the tree's scripts/get_maintainer.pl."""
+"""Check that MAINTAINERS has the new files of a series, with scripts/get_maintainer.pl."""
 
 from __future__ import annotations
 
@@ -15,25 +15,27 @@ from kpatch.tables.outcomes import CheckOutcome
 
 SCRIPT = "scripts/get_maintainer.pl"
 RECIPE = "1"
-"""Part of the key of kept findings; to be changed with this module."""
+"""Part of the cache key of get_maintainer's answers. Increase it if a change here alters them."""
 
 EVERYTHING = "THE REST"
-"""The section of MAINTAINERS that has every file."""
+"""The title of the section of MAINTAINERS that matches every file."""
 
-# History would be that of the cache's copy, which has none.
+# The tree in the cache has no git history.
 OPTIONS = ("--no-git", "--no-git-fallback", "--no-rolestats")
 
 SHOWN = 12
-"""Largest number of addresses in the note."""
+"""Largest number of addresses in the note on whom to send the series to."""
 
 _FILE = "--- /dev/null\n+++ b/{0}\n@@ -0,0 +1 @@\n+x\n"
 _ENTRY = re.compile(r"^F:\s*(?P<path>\S+)$", re.MULTILINE)
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each new file without a maintainer, and each entry of a file that left.
+    """Yield a finding (WARN) for each new file without a section, and each stale entry.
 
-    MAINTAINERS is that after the whole series: the patch that adds an entry may be the last one.
+    An entry (F:) is stale if the series removes its file. MAINTAINERS is that after the whole
+    series, since the patch that changes it may be the last one. A note has the recipients of the
+    series. CouldNotRunError if the tree has no MAINTAINERS, or get_maintainer fails.
     """
     listed = context.content(context.applied, "MAINTAINERS")
     if listed is None:
@@ -59,7 +61,7 @@ def _unknown(context: Context, listed: bytes) -> Iterator[Finding]:
 
 
 def _titles(sections: str) -> list[str]:
-    """Return the titles of sections of MAINTAINERS: the first line of each paragraph."""
+    """Return the titles in the output of --sections: the first line of each paragraph."""
     return [text.strip().split("\n")[0] for text in sections.split("\n\n") if text.strip()]
 
 
@@ -80,7 +82,7 @@ def _stale(context: Context, listed: bytes) -> Iterator[Finding]:
 
 
 def _recipients(context: Context, listed: bytes) -> None:
-    """Note whom to send the series to."""
+    """Add a note with the recipients of the series; record the command that prints them."""
     diff = b"".join(patch.diff for patch in context.patches)
     said = [line for line in _ask(context, listed, diff).splitlines() if line.strip()]
     more = f" and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
@@ -90,7 +92,11 @@ def _recipients(context: Context, listed: bytes) -> None:
 
 
 def _ask(context: Context, listed: bytes, diff: bytes, *options: str) -> str:
-    """Return what get_maintainer prints for ``diff`` with the MAINTAINERS ``listed``; kept."""
+    """Return the output of get_maintainer for ``diff``; it is cached.
+
+    ``listed`` is the content of MAINTAINERS. CouldNotRunError if the script fails or prints
+    nothing.
+    """
     tree = context.tree
     path = script.require(tree, SCRIPT)
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Review a series: run the checks of `kpatch.checks.table` in order, record their results."""
+"""Review a series: run the selected checks of `kpatch.checks.table`, and record their results."""
 
 from __future__ import annotations
 
@@ -28,14 +28,15 @@ from kpatch.series import catalog
 from kpatch.tables.outcomes import JUDGED, CheckOutcome, ExitCode
 
 PYTHON = ".venv/bin/python"
-"""The interpreter in commands for a reader, from the folder of the project."""
+"""The interpreter in commands for the reader, relative to the folder of the project."""
 
 
 @dataclass(frozen=True)
 class ReviewRequest:
-    """The parameters of a review: a request with one series, and the names of the checks.
+    """The parameters of a review. ``request`` has exactly one series.
 
-    ``fail_on`` is the mildest outcome of a check that makes the review fail.
+    ``checks`` are names of checks or of groups (`kpatch.checks.table.selected`). ``fail_on`` is the
+    mildest outcome of a check that makes the review fail.
     """
 
     request: RunRequest
@@ -44,10 +45,11 @@ class ReviewRequest:
 
 
 def review(wanted: ReviewRequest, out: Path, progress: Progress) -> Review:
-    """Review one series; the outputs are in ``out``.
+    """Run the selected checks on one series; write the outputs to ``out`` and return the result.
 
-    HarnessError if the series is refused (exit 2) or does not apply (exit 3), an option is wrong,
-    or ``out`` cannot be used. After a KeyboardInterrupt the results so far are written.
+    HarnessError: exit 2 if the series is refused, an option is wrong, a tool is missing, or ``out``
+    cannot be used; exit 3 if the series does not apply. An error of a check is a part of the
+    result. After a KeyboardInterrupt the results so far are written, and it is raised again.
     """
     chosen = table.selected(wanted.checks)
     tools.require_all()
@@ -78,7 +80,11 @@ def review(wanted: ReviewRequest, out: Path, progress: Progress) -> Review:
 
 
 def exit_code(checks: Iterable[Check], fail_on: CheckOutcome) -> ExitCode:
-    """Return the exit code of a review: 1 for a check as bad as ``fail_on``, 8 if none judged."""
+    """Return the exit code of a review with the results ``checks``.
+
+    8 if no check has judged the series; else 1 if the outcome of one is ``fail_on`` or worse; else
+    0.
+    """
     judged = [check.outcome for check in checks if check.outcome in JUDGED]
     if not judged:
         return ExitCode.NOT_JUDGED
@@ -93,7 +99,7 @@ def _left_out(
 
 
 class _Reviewing:
-    """A review that is running: the applied series, and the results of its checks so far."""
+    """A review that is running: the applied series, and the results of the checks so far."""
 
     def __init__(self, wanted: ReviewRequest, progress: Progress, output: OutputDir) -> None:
         self.checks: list[Check] = []
@@ -116,7 +122,11 @@ class _Reviewing:
         self._applied: Applied = Pipeline(self._request, progress).apply(self._name)
 
     def run(self, row: table.Row) -> Check:
-        """Run one check and return its result. After an error of the harness it is not judged."""
+        """Run the check ``row`` and return its result.
+
+        A CouldNotRunError or HarnessError of the check becomes the outcome could-not-run, with the
+        error as the reason.
+        """
         request = self._request
         began = time.monotonic()
         findings: tuple[Finding, ...] = ()
@@ -163,7 +173,7 @@ class _Reviewing:
         )
 
     def result(self, code: ExitCode) -> Review:
-        """Return the review with the results so far."""
+        """Return the result of the review, with the checks so far and the exit code ``code``."""
         tree, series = self._applied.tree, self._applied.series
         return Review(
             exit_code=code,
@@ -197,9 +207,11 @@ class _Reviewing:
 
 
 def _command(wanted: ReviewRequest, request: RunRequest) -> list[str]:
-    """Return the command that repeats the review ``wanted``, in a checkout of the project.
+    """Return the command that repeats the review ``wanted``, in the folder of the project.
 
-    It names the tree of ``request``, and the file in which a series from standard input is kept.
+    ``request`` is that of ``wanted`` with the chosen tree. A series from a file is named by its
+    path; one from standard input, by the path of the file in the cache. The last word has the
+    checks.
     """
     [series] = request.series
     if catalog.origin(series) is Origin.MBOX:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run a script of the unpatched tree, confined, on text of the series.
 
-The script sees the tree and the files that it gets, both read-only, and no file of the user's: its
-settings are looked for in the current folder and in HOME, which are ours.
+The script can read the tree and the files that it gets, but no file of the user. checkpatch and
+others look for settings in the current folder and in HOME; neither is the user's here. Where
+bubblewrap does not work, the script is not confined.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from kpatch.lib import confine, environment, process, system
 from kpatch.model import Tree
 
 SECONDS = 300.0
-"""Time limit of one script; the slowest takes a tenth on a large patch."""
+"""Time limit of one script in seconds. The slowest takes a tenth of it on a large patch."""
 
 OUTPUT = 32 << 20
 """Limit of a script's output in bytes."""
@@ -27,7 +28,7 @@ OUTPUT = 32 << 20
 
 @contextmanager
 def folder(files: Mapping[str, bytes]) -> Iterator[Path]:
-    """Yield a temporary folder with ``files`` (path: content); it is removed after the block."""
+    """Yield a temporary folder with ``files`` (content by path); it is removed after the block."""
     with tempfile.TemporaryDirectory(prefix="vfio-acpi-script-") as name:
         top = Path(name)
         for path, content in files.items():
@@ -52,15 +53,15 @@ def run(
     readable: Sequence[Path] = (),
     writable: Sequence[Path] = (),
 ) -> tuple[int, str]:
-    """Run ``argv`` in the folder ``cwd``; return exit status and output.
+    """Run ``argv`` in the folder ``cwd``; return its exit status and output.
 
-    ``argv`` begins with the interpreter. It can read ``tree``, ``cwd`` and
-    ``readable``, and write to ``writable``. CouldNotRunError if the interpreter is not there, or
-    exceeds a limit.
+    ``argv`` begins with the interpreter and the script. It can read ``tree``, ``cwd`` and
+    ``readable``, and write to ``writable``. CouldNotRunError if the interpreter is not in PATH, or
+    the script exceeds SECONDS or OUTPUT.
     """
     if shutil.which(argv[0]) is None:
         raise CouldNotRunError(f"{argv[0]} is not in PATH; {system.install([argv[0]])}")
-    # Without HOME a script would look in the folder of the user.
+    # A folder that does not exist: in the user's HOME a script would find settings.
     env = environment.clean(HOME="/nonexistent", PYTHONDONTWRITEBYTECODE="1")
     if not confine.fault():
         env["PATH"] = confine.path()

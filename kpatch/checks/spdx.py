@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Check the SPDX tags of the lines that a patch adds, against the tree's own LICENSES.
 
-The tree's scripts/spdxcheck.py reads LICENSES from a git repository's HEAD, which a tree in the
-cache has not; this module reads the same files.
+The tree's scripts/spdxcheck.py is not used: it reads LICENSES from the HEAD of a git repository,
+and a tree in the cache is none. This module reads the same files.
 """
 
 from __future__ import annotations
@@ -21,12 +21,12 @@ FOLDERS = ("preferred", "dual", "deprecated", "exceptions")
 """The folders of LICENSES, as in scripts/spdxcheck.py."""
 
 FIRST = 5
-"""Number of lines at the beginning of a file that may have the tag."""
+"""The tag has to be in one of this many lines at the beginning of a file."""
 
 TAGGED = re.compile(
     r".*\.(?:c|h|S|rs|lds|dts|dtsi|py|sh|pl|yaml|rst)|(?:.*/)?(?:Makefile|Kbuild|Kconfig.*)"
 )
-"""Paths of files that have to have a tag."""
+"""Matches the paths of files that need a tag."""
 
 _TAG = re.compile(r"SPDX-License-Identifier: *(?P<expression>[\w.+()-]+(?: +[\w.+()-]+)*)")
 _VALID = re.compile(r"^(?:Valid-License|SPDX-Exception)-Identifier: *(\S+)", re.MULTILINE)
@@ -34,7 +34,11 @@ _OPERATORS = frozenset({"AND", "OR", "WITH"})
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each new file without a tag, and each tag that names no licence."""
+    """Yield a finding for each new file without a tag, and each tag with an unknown licence.
+
+    Also yields checkpatch's findings on tags (`checkpatch.LICENCE`). CouldNotRunError if the tree
+    has no LICENSES or no checkpatch.
+    """
     known = _known(context.tree.path / "LICENSES")
     for patch in context.patches:
         context.stage.advance(patch.number - 1, patch.total)
@@ -49,7 +53,10 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _known(folder: Path) -> frozenset[str]:
-    """Return the identifiers of licences and exceptions that the tree's LICENSES declare."""
+    """Return the identifiers of licences and exceptions that the files in LICENSES declare.
+
+    ``folder`` is LICENSES of the tree. CouldNotRunError if there is no identifier.
+    """
     files = [file for name in FOLDERS for file in sorted((folder / name).glob("*"))]
     texts = (file.read_text(errors="replace") for file in files if file.is_file())
     found = frozenset(name for text in texts for name in _VALID.findall(text))
@@ -59,7 +66,7 @@ def _known(folder: Path) -> frozenset[str]:
 
 
 def _untagged(context: Context, patch: Patch, told: set[str]) -> Iterator[Finding]:
-    """Yield a finding for each new file without a tag that checkpatch has not ``told`` of."""
+    """Yield a finding (WARN) for each new file without a tag, except for the paths ``told``."""
     for path in new_files(context, patch):
         content = context.content(context.after(patch.number), path) or b""
         first = b"\n".join(content.split(b"\n")[:FIRST])
@@ -75,7 +82,7 @@ def _untagged(context: Context, patch: Patch, told: set[str]) -> Iterator[Findin
 
 
 def _unknown(context: Context, patch: Patch, known: frozenset[str]) -> Iterator[Finding]:
-    """Yield a finding for each identifier that LICENSES do not have."""
+    """Yield a finding (FAIL) for each identifier in added tags that is not in ``known``."""
     for line in lines(context, patch).added:
         tag = _TAG.search(line.text) if line.number <= FIRST else None
         for name in _names(tag["expression"]) if tag else ():
@@ -89,6 +96,6 @@ def _unknown(context: Context, patch: Patch, known: frozenset[str]) -> Iterator[
 
 
 def _names(expression: str) -> list[str]:
-    """Return the identifiers of an SPDX expression."""
+    """Return the identifiers of licences and exceptions in an SPDX expression."""
     words = expression.replace("(", " ").replace(")", " ").split()
     return [word for word in words if word.upper() not in _OPERATORS]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Check the spelling of what a patch adds: its message, comments, strings, documentation.
+"""Check the spelling in a patch: of its message, and of added comments, strings, documentation.
 
-The words are those of codespell's dictionary, and of the tree's scripts/spelling.txt. codespell
+Misspelt words are those of codespell's dictionary and of the tree's scripts/spelling.txt. codespell
 itself is not run: it judges whole files, identifiers included, and reads settings of the user.
 """
 
@@ -20,15 +20,18 @@ from kpatch.model import Applied, Finding, Patch
 from kpatch.tables.outcomes import CheckOutcome
 
 RECIPE = "3"
-"""Part of the key of kept findings; to be changed with this module."""
+"""Part of the cache key of findings. Increase it if a change here makes other findings."""
 
 TREE_LIST = "scripts/spelling.txt"
 
 SHORTEST = 4
-"""Shorter words of codespell's dictionary are names and abbreviations in a kernel ("ser", "te")."""
+"""Length of the shortest words that are taken from codespell's dictionary.
+
+Shorter ones ("ser", "te") are names and abbreviations in a kernel.
+"""
 
 CODE = (".c", ".h", ".S", ".dts", ".dtsi", ".rs")
-"""Ends of the names of files of which only comments and strings are read."""
+"""Suffixes of source files: only their comments and strings are checked."""
 
 # A word that is no part of a path, address, identifier, option, conversion (%s) or escape (\\n).
 _WORD = re.compile(
@@ -43,7 +46,7 @@ _QUOTED = re.compile(r"\(\"[^)]*\"?\)?|\S*://\S*")
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each misspelt word that a patch adds."""
+    """Yield a finding (WARN) for each misspelt word that a patch adds."""
     listed = context.content(context.base, TREE_LIST) or b""
     words = {**_codespell(), **_tree_words(listed.decode(errors="replace"))}
     edition = version("codespell")
@@ -57,9 +60,10 @@ def check(context: Context) -> Iterator[Finding]:
 
 @functools.cache
 def _codespell() -> Mapping[str, str]:
-    """Return codespell's words with one correction each, or several, by the misspelt word.
+    """Return the corrections ("cache, ache") by misspelt word, from codespell's dictionary.
 
-    A word with a remark ("disabled because …") is left out, as codespell does.
+    Left out are words shorter than SHORTEST, and words with a remark ("disabled due to …"), for
+    which checkpatch does not use the dictionary either.
     """
     data = importlib.resources.files("codespell_lib") / "data" / "dictionary.txt"
     pairs = (line.split("->", 1) for line in data.read_text(encoding="utf-8").splitlines())
@@ -71,12 +75,15 @@ def _codespell() -> Mapping[str, str]:
 
 
 def _remark(right: str) -> bool:
-    """Return whether the last of several corrections is a remark: the list does not end by ","."""
+    """Return whether ``right``, the corrections in codespell's dictionary, ends with a remark.
+
+    A list of several corrections ends with ","; text after the last comma is a remark.
+    """
     return "," in right and not right.rstrip().endswith(",")
 
 
 def _tree_words(text: str) -> Mapping[str, str]:
-    """Return the words of spelling.txt, lines of wrong||right, by the misspelt word."""
+    """Return the correction by misspelt word; ``text`` is spelling.txt, lines of WRONG||RIGHT."""
     pairs = (line.split("||", 1) for line in text.splitlines() if not line.startswith("#"))
     return {pair[0].strip(): pair[1].strip() for pair in pairs if len(pair) == 2}
 
@@ -84,7 +91,11 @@ def _tree_words(text: str) -> Mapping[str, str]:
 def _misspelt(
     context: Context, patch: Patch, state: Applied, words: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Yield a finding for each word; one that the patch removes elsewhere was there before."""
+    """Yield a finding for each misspelt word in the message, and in the lines that the patch adds.
+
+    ``words`` has the correction by misspelt word, ``state`` the files after the patch. In files,
+    words that the patch also removes, and identifiers, are left out.
+    """
     changed = lines(context, patch)
     before = {word.lower() for text in changed.removed for word in _WORD.findall(text)}
     told: set[str] = set()
@@ -125,9 +136,10 @@ def _wrong(text: str, words: Mapping[str, str]) -> Iterator[tuple[str, str]]:
 
 
 def _prose(message: str) -> Iterator[str]:
-    """Yield the lines of a message that its author wrote himself.
+    """Yield the lines of prose in a commit message.
 
-    Not: trailers, quotations, titles of other commits, and what is indented (logs, listings).
+    Trailers, and lines that are quoted or indented (logs, listings), are left out. Titles of other
+    commits in ("…") and URLs are replaced by a space.
     """
     for line in message.split("\n"):
         if not line.startswith((" ", "\t", ">", "|")) and not _TRAILER.match(line):
@@ -136,14 +148,18 @@ def _prose(message: str) -> Iterator[str]:
 
 @dataclass(frozen=True)
 class _Readable:
-    """What is prose in a file: ``text`` has blanks for all else; ``names`` are identifiers."""
+    """The text of a file in which words are checked.
+
+    ``text`` has the comments and strings of source code, with spaces in the place of code; of other
+    files it has everything. ``names`` are the identifiers of the code, in lower case.
+    """
 
     text: str
     names: frozenset[str]
 
 
 def _readable(content: str) -> _Readable:
-    """Return the comments and strings of source code, in their places."""
+    """Return the comments and strings of source code; they keep their line numbers."""
     parts: list[str] = []
     code: list[str] = []
     end = 0

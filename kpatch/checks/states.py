@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The states of a series as builds show them, and what each patch brings that was not there before.
+"""The results of building each state of a series, and the findings that follow from them.
 
-State 0 is the base, state n the tree after patch n.
+State 0 is the base, state n the tree after patch n. Findings are failures to build that the state
+before does not have, and warnings that the base does not have.
 """
 
 from __future__ import annotations
@@ -26,36 +27,37 @@ from kpatch.tables.outcomes import CheckOutcome, ExitCode
 KIND = "states"
 
 RECIPE = "1"
-"""Part of the key of what is kept. Increase it if the same build would be told of differently."""
+"""Part of the cache key of a State. Increase it if a change here alters the State of a build."""
 
 _PLACE = re.compile(r"(?P<file>[^\s:]*[./][^\s:]*):(?:(?P<line>\d+):)? (?P<text>.+)")
 
 
 @dataclass(frozen=True)
 class Failure:
-    """Why a state does not build: the first error of its log, and the lines around it."""
+    """A failed build of a state: ``cause`` is the first error, ``details`` are lines of the log."""
 
     cause: str
     details: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, error: HarnessError) -> Failure:
-        """Return the failure that the error of a build tells of; raise errors of other kinds."""
+        """Return the Failure for ``error`` if its exit code is 4 (BUILD); raise any other error."""
         if error.code is not ExitCode.BUILD:
             raise error
         return cls(error.cause, tuple(error.details.splitlines()))
 
     @property
     def identity(self) -> str:
-        """Return what stays the same if lines are added elsewhere."""
+        """Return the cause without line numbers, offsets and counters: equal for equal failures."""
         return diagnostics.stable(self.cause)
 
 
 @dataclass(frozen=True)
 class State:
-    """What a build says of one state: its warnings, or why it failed.
+    """The result of building one state, or of running Coccinelle on it.
 
-    ``unbuilt`` are objects that were asked for and that the config leaves out.
+    ``record`` has the warnings; ``failure`` is None if it builds. ``unbuilt`` are objects that were
+    to be built and that the config leaves out; for Coccinelle, a sentence for each failed script.
     """
 
     record: Record
@@ -70,7 +72,11 @@ class State:
 
 @dataclass(frozen=True)
 class Told:
-    """What another check tells of the same states: their warnings, failures, and which fail."""
+    """The results of another check for the same states, which are not reported twice.
+
+    ``warnings`` and ``failures`` are identities of warnings and of failed builds in any state.
+    ``failing`` are the numbers of the states that do not build.
+    """
 
     warnings: frozenset[Identity] = frozenset()
     failures: frozenset[str] = frozenset()
@@ -78,7 +84,7 @@ class Told:
 
     @classmethod
     def of(cls, states: Sequence[State]) -> Told:
-        """Return what the ``states`` have."""
+        """Return the Told with all results of ``states``, the base first."""
         return cls(
             frozenset(one for state in states for one in diagnostics.by_identity(state.record)),
             frozenset(state.failure.identity for state in states if state.failure),
@@ -86,7 +92,10 @@ class Told:
         )
 
     def has(self, number: int, found: Diagnostic) -> bool:
-        """Return whether a warning is told of, or an error in a state that fails anyway."""
+        """Return whether the other check reports ``found``, a warning or error of state ``number``.
+
+        It does if ``warnings`` has it; an error, also if that state does not build.
+        """
         return found.identity in self.warnings or (found.error and number in self.failing)
 
 
@@ -96,9 +105,11 @@ NOTHING = Told()
 def kept(
     context: Context, name: Sequence[str], parts: Sequence[str], *, make: Callable[[], State]
 ) -> State:
-    """Return the state that ``make`` makes, kept in the cache under ``name`` and ``parts``.
+    """Return the State from the cache; if the cache does not have it, call ``make`` and store it.
 
-    They are all that it depends on. A build that was ended by a limit is not kept.
+    The cache key is ``name`` and ``parts``, which have to contain everything on which the State
+    depends. A failure because a build exceeded a limit is not stored. Counts ``parts`` and
+    ``reused`` of ``context``.
     """
     context.parts += 1
     file = _file(name, parts)
@@ -116,7 +127,7 @@ def kept(
 
 
 def has(name: Sequence[str]) -> bool:
-    """Return whether a state is kept under ``name``."""
+    """Return whether the cache has a State under ``name`` and without ``parts`` (`kept`)."""
     return _read(_file(name, ())) is not None
 
 
@@ -125,7 +136,7 @@ def _file(name: Sequence[str], parts: Sequence[str]) -> Path:
 
 
 def _read(file: Path) -> State | None:
-    """Return the state in the file, None if there is none or it is damaged."""
+    """Return the State in ``file``; None if there is no such file, or it is damaged."""
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
         failure = content["failure"]
@@ -139,7 +150,7 @@ def _read(file: Path) -> State | None:
 
 
 def joined(parts: Sequence[State]) -> State:
-    """Return the state whose parts were judged each for itself."""
+    """Return the State of a tree from the States of its files; the first failure is kept."""
     return State(
         {step: found for part in parts for step, found in part.record.items()},
         next((part.failure for part in parts if part.failure), None),
@@ -154,11 +165,12 @@ def findings(
     told: Told = NOTHING,
     make: Sequence[str] = (),
 ) -> Iterator[Finding]:
-    """Yield what the patches bring: states that do not build, and warnings.
+    """Yield a finding for each failure to build and each warning or error that is new in a state.
 
-    ``severity`` is that of a warning; one that a later patch takes away is a remark. What is
-    ``told`` of elsewhere is left out. ``make`` is a command that shows a finding again in any
-    configured tree; the object of the source is added to it. () if the config is needed too.
+    ``states`` begin with the base. A new failure or error is FAIL, a new warning has the outcome
+    ``severity``; a warning or error that a later patch removes is WARN. What ``told`` has is left
+    out. ``make`` is the make command that shows a finding again in a configured tree, without its
+    target, the object of the C file. () if it would need the check's own .config.
     """
     for finding in _findings(states, severity, told):
         source, _, suffix = finding.file.rpartition(".")
@@ -185,7 +197,7 @@ def _findings(states: Sequence[State], severity: CheckOutcome, told: Told) -> It
 
 
 def _failures(states: Sequence[State], told: Told) -> Iterator[Finding]:
-    """Yield a finding for each patch after which the tree fails in a way that it did not before."""
+    """Yield a finding for each state that does not build, for another cause than the one before."""
     before: str | None = None
     for number, state in enumerate(states):
         failure = state.failure

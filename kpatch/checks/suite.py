@@ -28,7 +28,10 @@ from ktests.contract import NONE, UNDETECTED
 
 @dataclass(frozen=True)
 class Suite:
-    """A run of the whole suite on the unpatched kernel and on the series, with one flavor."""
+    """The result of running the whole suite on the unpatched kernel and on the series.
+
+    Both have the config ``flavor``. ``series`` is the name of the series in ``result``.
+    """
 
     flavor: str
     result: RunResult
@@ -45,32 +48,36 @@ class Suite:
         return [test for test in self.result.tests if test.series == self.series]
 
     @property
+    def of_base(self) -> frozenset[str]:
+        """Return the ids of the tests that have an unexpected outcome on the base."""
+        failed = (it for it in self.result.tests if it.series == catalog.BASE and not it.ok)
+        return frozenset(test.id for test in failed)
+
+    @property
     def failed(self) -> list[TestResult]:
-        """Return the series' tests with an unexpected outcome, unless the base has it too."""
-        of_base = {
-            test.id for test in self.result.tests if test.series == catalog.BASE and not test.ok
-        }
-        return [test for test in self.tests if not test.ok and test.id not in of_base]
+        """Return the series' tests with an unexpected outcome that have none on the base."""
+        return [test for test in self.tests if not test.ok and test.id not in self.of_base]
 
     @property
     def faults(self) -> list[SeenFault]:
-        """Return the reports of the series' kernel, without those that the harness causes."""
+        """Return the reports of the series' kernel, without those that the harness provokes."""
         return [it for it in self.result.faults if it.series == self.series and not it.known]
 
 
 @functools.cache
 def table() -> dict[str, requirements.Requirement]:
-    """Return the table of requirements by id."""
+    """Return the requirements of ktests/requirements.toml by id."""
     return requirements.load()
 
 
 def whole(context: Context, flavor: str) -> Suite:
-    """Return the run of the whole suite with ``flavor``; it runs once in a review.
+    """Run the whole suite with ``flavor``; further calls in a review return the same result.
 
     The unpatched kernel runs only the tests that every kernel has to pass. Those that it has to
     fail say nothing about the series.
 
-    CouldNotRunError if it came to no verdict: the kernel does not build, or the VM was lost.
+    CouldNotRunError if a stage of the run failed, for example if a kernel does not build. For a
+    lost VM see `lost`.
     """
     request = _request(context, flavor, (catalog.BASE, context.series_argument))
     key = f"suite-{flavor}"
@@ -93,10 +100,11 @@ def part(
 ) -> Judgement:
     """Run the tests that ``expression`` (pytest's -k) selects on ``kernel``, and judge them.
 
-    ``name`` stands in the names of the console logs. The guest has the selftests ``programs``,
-    those of the kernel's own tree by default. ``excused`` are titles of reports of the base.
+    ``name`` is a part of the names of the console logs, and the series in the result. The guest has
+    the selftests ``programs``, by default those of the kernel's own tree. ``excused`` are titles of
+    reports that the unpatched kernel makes too: no fresh VM is started after them.
     """
-    # A kernel with a config of its own (KUnit) runs as one of the plain flavor.
+    # A kernel whose config is no flavor (KUnit) is run as one of the plain flavor.
     flavor = kernel.config.flavor if kernel.config.flavor in FLAVORS else DEFAULT_FLAVOR
     steps = Pipeline(_request(context, flavor, (context.series_argument,)), context.progress)
     setup = steps.machine(kernel, programs or _own(context, kernel))
@@ -140,11 +148,11 @@ def _request(context: Context, flavor: str, series: tuple[str, ...]) -> RunReque
 
 
 def first_bad(context: Context, flavor: str, tests: Sequence[TestResult]) -> dict[str | None, int]:
-    """Return for each failed test the number of the patch since which it fails.
+    """Return, by test id, the number of the patch since which each of the failed ``tests`` fails.
 
-    The tests run on the states after fewer patches, from the last one backwards, until they pass.
-    A state in which the mechanism is not detected yet runs no test of the mechanism: the patch
-    after it is the first that can be blamed.
+    The tests are run on the states after fewer patches, from the last one backwards, until they
+    pass. A state that does not build is skipped. Before the patch that makes the mechanism
+    detectable no test of the mechanism runs, so that patch is the first that can be blamed.
     """
     count = len(context.patches)
     blamed: dict[str | None, int] = {test.id: count for test in tests}
@@ -156,7 +164,7 @@ def first_bad(context: Context, flavor: str, tests: Sequence[TestResult]) -> dic
         try:
             kernel = context.kernel(context.after(number), flavor)
         except HarnessError:
-            continue  # it does not build, which the check of builds tells
+            continue  # it does not build, which the check bisect reports
         done = part(context, kernel, " or ".join(names), name=f"{flavor}-after-{number}")
         failing &= {test.id for test in done.tests if not test.ok}
         blamed |= dict.fromkeys(failing, number)
@@ -166,7 +174,11 @@ def first_bad(context: Context, flavor: str, tests: Sequence[TestResult]) -> dic
 def findings(
     tests: Sequence[TestResult], run: Iterable[TestResult], blamed: Mapping[str | None, int]
 ) -> list[Finding]:
-    """Return a finding for each requirement with failed ``tests``; ``run`` are all that ran."""
+    """Return a finding for each requirement of the failed ``tests``.
+
+    ``run`` are all tests that ran. ``blamed`` has the patch by test id (`first_bad`); a finding
+    belongs to the first patch of its tests.
+    """
     totals: dict[str, int] = {}
     for test in run:
         totals[test.requirement] = totals.get(test.requirement, 0) + 1
@@ -192,7 +204,7 @@ def missed(
 ) -> str:
     """Return the reason why a run may have missed a fault; "" if there is none.
 
-    There is one if no ``relevant`` test ran, and if `lost` returns one.
+    A reason is that of `lost`, or that no ``relevant`` test of ``series`` ran.
     """
     ran = any(test.series == series and relevant(test) for test in judgement.tests)
     return lost(judgement, series) or ("" if ran else "none of its tests has run")
@@ -204,7 +216,10 @@ def incomplete(reason: str) -> CouldNotRunError:
 
 
 def lost(judgement: Judgement | RunResult, series: str) -> str:
-    """Return the reason why a VM was lost, or its messages are incomplete; "" if there is none."""
+    """Return the message of the first incident of ``series`` with the outcome lost or infra.
+
+    A VM was lost then, or the harness failed. "" if there is no such incident.
+    """
     return next(
         (
             sanitize.line(incident.message)

@@ -31,12 +31,12 @@ QUICK, PLAIN, DEBUG = "quick", "plain", "debug"
 
 @dataclass(frozen=True)
 class Row:
-    """A check: ``run`` yields its findings, in any order.
+    """A check of a series.
 
-    ``title`` is one line about its findings. ``scope`` is "patch" if each finding belongs to a
-    patch, else "series". ``group`` is its duration: seconds a patch (QUICK), minutes in the plain
-    flavor (PLAIN), or runs of the debug flavor (DEBUG). `run` raises `CouldNotRunError` or
-    `NotApplicableError` (kpatch.checks.context) where it judges nothing.
+    ``title`` is the sentence that holds if there is no finding. ``scope`` is "patch" if it judges
+    patch by patch, else "series". ``group`` is its duration: seconds a patch (QUICK), minutes in
+    the plain flavor (PLAIN), or runs of the debug flavor (DEBUG). ``run`` yields its findings, in
+    any order, or raises CouldNotRunError or NotApplicableError (`kpatch.checks.context`).
     """
 
     name: str
@@ -140,15 +140,15 @@ GROUPS: dict[str, tuple[str, ...]] = {
     PLAIN: (QUICK, PLAIN),
     "all": (QUICK, PLAIN, DEBUG),
 }
-"""What a word that is no check's name selects: the rows of these groups."""
+"""Words that select several checks, as in CHECKS=quick: all rows of these groups."""
 
 DEFAULT = (PLAIN,)
 
 
 def selected(words: Iterable[str]) -> frozenset[str]:
-    """Return the names of the checks that ``words`` name, each a check or one of ``GROUPS``.
+    """Return the names of the checks that ``words`` select.
 
-    HarnessError (exit 2) for another word.
+    A word is the name of a check or a key of GROUPS. HarnessError (exit 2) for any other.
     """
     names = {row.name for row in CHECKS}
     chosen: set[str] = set()

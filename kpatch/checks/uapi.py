@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Check what a series does to the headers that user space is compiled with."""
+"""Check that a series does not break user space by its uAPI headers, and takes free numbers."""
 
 from __future__ import annotations
 
@@ -27,7 +27,11 @@ NEWEST = DEFAULT_BASE
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Compare each changed header of the uAPI with that of the base, after each patch."""
+    """Compare each changed uAPI header with that of the base, after each patch; yield the findings.
+
+    NotApplicableError if the series changes no uAPI header. CouldNotRunError if all of them are of
+    other architectures, or do not compile in the base.
+    """
     touched = {path for patch in context.patches for path in patch.paths if _UAPI.fullmatch(path)}
     if not touched:
         raise NotApplicableError("no header of the uAPI is touched")
@@ -45,7 +49,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 class _Headers:
-    """The headers of a series: in the base, after each patch, and in the newest base."""
+    """Compiles and reads headers: in the base, after each patch, and in the newest base."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
@@ -57,11 +61,11 @@ class _Headers:
             self._newest = self._set_up(_unpatched(tree), tree)
 
     def before(self, path: str) -> Surface:
-        """Return the header in the base; an empty Surface if it has none."""
+        """Return the header in the base; an empty Surface if the base does not have it."""
         return self._surface(self._bench, self._context.base, path, {})
 
     def after(self, path: str, count: int) -> Surface | None:
-        """Return the header after ``count`` patches, None if it is gone."""
+        """Return the header after ``count`` patches; None if it does not exist then."""
         state = self._context.after(count)
         changed = {
             change.path: change.content
@@ -74,14 +78,17 @@ class _Headers:
         return self._surface(self._bench, state, path, changed)
 
     def newest(self, path: str) -> Newest:
-        """Return the header in the newest base."""
+        """Return the header in the newest base; an empty one if that base is not available."""
         if self._newest is None:
             return Newest("", Surface(measure.installed_name(path)))
         base = self._newest.base
         return Newest(base.tree.version, self._surface(self._newest, base, path, {}))
 
     def judged(self, path: str) -> bool:
-        """Return whether the header can be compared; a note tells why not."""
+        """Return whether the header can be compared.
+
+        It cannot, and a note says so, if it exists in the base and does not compile there.
+        """
         there = self._context.content(self._context.base, path) is not None
         if there and not self.before(path).abis:
             self._context.note(f"not compared, since it does not compile in the base: {path}")
@@ -104,7 +111,10 @@ class _Headers:
         return self._read[entry]
 
     def _tell(self, bench: Bench, entry: Path, name: str) -> None:
-        """Record the commands that compile the header alone, and the objects with its layouts."""
+        """Record the commands that compile the header ``name`` alone, for 64 and for 32 bit.
+
+        Their include path names the cache entry, which also has the objects (for pahole).
+        """
         for width in WIDTHS:
             gcc = ["gcc", f"-m{width}", *measure.search(bench, entry)]
             self._context.stage.command([*gcc, *measure.alone(name)])
@@ -114,7 +124,7 @@ class _Headers:
         return measure.bench(base, spare=newest, jobs=context.jobs, stage=context.stage)
 
     def _resolve(self) -> Tree | None:
-        """Return the newest base; None, with a note, if it cannot be had."""
+        """Return the tree of the newest base; None, with a note, if it is not available."""
         context = self._context
         if context.tree.base == NEWEST:
             return context.tree
@@ -130,7 +140,10 @@ def _unpatched(tree: Tree) -> Applied:
 
 
 def _follow(context: Context, header: _Headers, path: str) -> Iterator[Finding]:
-    """Yield the findings on one header, each for the patch that brings it; note what is new."""
+    """Yield the findings on the header ``path``, each with the patch that causes it.
+
+    Additions, and other remarks that are no findings, become notes.
+    """
     before, newest = header.before(path), header.newest(path)
     states = [
         {one.key: one for one in _remarks(before, header.after(path, count), newest)}
@@ -163,7 +176,11 @@ def _remarks(before: Surface, now: Surface | None, newest: Newest) -> Iterator[R
 
 
 def line(content: bytes | None, name: str) -> int | None:
-    """Return the number of the line that declares ``name``, else of the first that has it."""
+    """Return the number of the line of a header that declares ``name``.
+
+    If none does, it is the first line with that word. None if there is none, or ``content`` is None
+    or ``name`` "".
+    """
     if content is None or not name:
         return None
     lines = content.decode(errors="replace").splitlines()

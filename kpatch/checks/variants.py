@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Hold a series against other ways to build the kernel: a check for each of the VARIANTS."""
+"""Check a series in other ways to build the kernel: one check for each row of VARIANTS."""
 
 from __future__ import annotations
 
@@ -17,14 +17,15 @@ from kpatch.tables.flavors import DEFAULT_FLAVOR
 from kpatch.tables.variants import Scope, Variant
 
 MOST_INCLUDERS = 6
-"""Number of sources by which a changed header is judged, for each header."""
+"""Largest number of C files that are compiled because they include a certain changed header."""
 
 
 def check(context: Context, chosen: Variant) -> Iterator[Finding]:
-    """Yield what the patches bring in the variant.
+    """Yield a finding for each failure or warning that a patch adds in the variant ``chosen``.
 
-    CouldNotRunError if a tool is missing or the base does not build; NotApplicableError if the
-    series changes nothing that the variant looks at.
+    HarnessError (exit 2) if a tool of the variant is missing. CouldNotRunError if the base does not
+    build, or the series does not build in the plain config either. NotApplicableError if the series
+    changes nothing that the variant compiles or reads.
     """
     variant.tools(chosen)
     yield from _HOW[chosen.scope](context, chosen)
@@ -34,7 +35,10 @@ def check(context: Context, chosen: Variant) -> Iterator[Finding]:
 
 
 def _built(context: Context, chosen: Variant) -> Iterator[Finding]:
-    """Yield what the builds say and those of the plain config do not, of which bisect tells."""
+    """Build the variant; yield the findings that the builds of the plain config do not give.
+
+    Those of the plain config are findings of the check bisect. Raises the errors of `check`.
+    """
     told = Told.of(bisect.plain(context))
     run = _Variant(context, chosen)
     base = run.state(0)
@@ -52,14 +56,17 @@ def _built(context: Context, chosen: Variant) -> Iterator[Finding]:
 
 
 def _again(chosen: Variant) -> tuple[str, ...]:
-    """Return the make that compiles an object as the variant does; () if it needs the config."""
+    """Return the make command, without target, that compiles an object as the variant does.
+
+    () if the variant needs a .config of its own.
+    """
     if chosen.scope is not Scope.OBJECTS:
         return ()
     return ("make", *chosen.settings, *(variant.tools(chosen).settings if chosen.llvm else ()))
 
 
 class _Variant:
-    """The builds of one variant for one series."""
+    """The builds of one variant of the states of a series, each made once."""
 
     def __init__(self, context: Context, chosen: Variant) -> None:
         self._context = context
@@ -70,17 +77,20 @@ class _Variant:
         self._tools = variant.tools(chosen).identity
 
     def every(self) -> list[State]:
-        """Return all states."""
+        """Return the states of the base and of the tree after each patch."""
         return [self.state(number) for number in range(len(self._context.patches) + 1)]
 
     def linked(self, told: Told) -> list[State]:
-        """Return base and the whole series; all states if the whole series brings anything."""
+        """Return the states of the base and of the whole series.
+
+        If the whole series gives a finding that is not ``told``, return the states of all patches.
+        """
         ends = [self.state(0), self.state(len(self._context.patches))]
         found = states.findings(ends, severity=self._chosen.severity, told=told)
         return self.every() if any(found) else ends
 
     def state(self, number: int) -> State:
-        """Return what the build of the tree after ``number`` patches says; 0: of the base."""
+        """Return the state after ``number`` patches (0: the base); build it if it is not cached."""
         if number not in self._states:
             self._states[number] = self._state(number)
         return self._states[number]
@@ -118,7 +128,11 @@ class _Variant:
         return State(built.record, failure, built.unbuilt)
 
     def _wishes(self) -> dict[str, str]:
-        """Return the values of symbols that this series needs, or that the seed chooses."""
+        """Return values of Kconfig symbols for this series, beside those of the fragments.
+
+        With a seed they are random, for the symbols around the changed files. For variants that
+        compile objects it is "y" for the symbols on which the changed sources depend.
+        """
         context, seed = self._context, self._chosen.seed
         paths = bisect.touched(context.applied)
 
@@ -144,8 +158,9 @@ def _source(path: str) -> str:
 
 
 def _targets(context: Context) -> tuple[str, ...]:
-    """Return the objects of the changed sources, and of some that include a changed header.
+    """Return the objects of the changed C files, and of C files that include a changed header.
 
+    The latter are at most MOST_INCLUDERS for each header, and are named in a note.
     NotApplicableError if there are none.
     """
     sources = dict.fromkeys(_sources(context))
@@ -170,9 +185,10 @@ def _targets(context: Context) -> tuple[str, ...]:
 
 
 def _read(context: Context, chosen: Variant) -> Iterator[Finding]:
-    """Yield what the tree's Coccinelle scripts report of the changed sources, and not of the base.
+    """Run the tree's Coccinelle scripts; yield a finding for each report that the base lacks.
 
-    The whole series is read first; each patch only if that brings anything.
+    They read the changed C files after the whole series; after each patch, only if that gives a
+    finding. NotApplicableError if the series changes no C file.
     """
     if not _sources(context):
         raise NotApplicableError("the series changes no C source")
@@ -183,13 +199,13 @@ def _read(context: Context, chosen: Variant) -> Iterator[Finding]:
     made = _reported(context, chosen, (0, last))
     if any(states.findings(made, severity=chosen.severity)):
         made = _reported(context, chosen, range(last + 1))
-    for script_path in sorted({path for state in made for path in state.unbuilt}):
-        context.note(f"{script_path} took longer than {coccinelle.SECONDS:.0f} s and was ended")
+    for missed in sorted({text for state in made for text in state.unbuilt}):
+        context.note(missed)
     yield from states.findings(made, severity=chosen.severity)
 
 
 def _reported(context: Context, chosen: Variant, numbers: Iterable[int]) -> list[State]:
-    """Return the reports for the states ``numbers``; each content of a file is read once."""
+    """Return the reports for the states ``numbers``; each content of a file is read only once."""
     parts = (coccinelle.RECIPE, context.tree.tree_id, variant.tools(chosen).identity)
 
     def name(source: Source) -> tuple[str, ...]:
@@ -201,10 +217,10 @@ def _reported(context: Context, chosen: Variant, numbers: Iterable[int]) -> list
 
     @functools.cache
     def reports() -> dict[Source, State]:
-        found, ended = coccinelle.reports(
+        found, missed = coccinelle.reports(
             context.tree.path, unread, jobs=context.jobs, begun=context.stage.advance
         )
-        return {source: State({source.path: found[source]}, None, ended) for source in unread}
+        return {source: State({source.path: found[source]}, None, missed) for source in unread}
 
     made = {}
     for source in distinct:
@@ -214,7 +230,7 @@ def _reported(context: Context, chosen: Variant, numbers: Iterable[int]) -> list
 
 
 def _contents(context: Context, number: int) -> list[Source]:
-    """Return the changed sources as they are after ``number`` patches."""
+    """Return the C files that the series changes, as they are after ``number`` patches."""
     tree = context.after(number) if number else context.base
     contents = ((path, context.content(tree, path)) for path in _sources(context))
     return [Source(path, content) for path, content in contents if content is not None]

@@ -5,8 +5,8 @@
     request.py   makes a pipeline and its request from options
     guard.py     turns errors into one line and an exit code
 
-Every other module has the commands of one group, in ``COMMANDS``. A command imports the packages
-that it uses when it runs, so that ``--help`` does not have to wait for them.
+Each other module has the commands of one group, in ``COMMANDS``. A command imports the packages
+that it needs only when it runs, so that ``--help`` does not have to wait for these imports.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command ``drift``, which compares the mirror of the uAPI with kernels' headers."""
+"""The command ``drift``, which compares the mirror of the uAPI (uapi/) with kernels' headers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,10 @@ from kpatch.tables.outcomes import ExitCode
 @options.VERBOSE
 @guarded
 def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wanted: Any) -> ExitCode:
-    """Compare the mirror in uapi with the headers of kernels, by compiling assertions."""
+    """Compare the uAPI mirror (uapi/) with kernels' headers.
+
+    gcc compiles an assertion for each value, size, offset and type.
+    """
     from kpatch.abi import check
     from kpatch.lib.progress import Progress
     from kpatch.model import Applied

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The command about the cache: ``clean``."""
+"""The command ``clean``, which empties the cache."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from kpatch.lib import cache
 @click.command()
 @guarded_without_cache
 def clean() -> None:
-    """Empty the cache and print how much space that frees."""
+    """Empty the cache, and list what was removed with its size."""
     freed = cache.clean()
     for item in freed:
         click.echo(f"{item.size / 1e6:9.1f} MB  {item.path}")

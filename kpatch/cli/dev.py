@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands for work on the project itself: ``bench`` and ``reference``."""
+"""The commands for developers of this project: ``bench`` and ``reference``."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ from kpatch.tables.outcomes import ExitCode
 )
 @guarded
 def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
-    """Measure how long runs take, as ratios to make and to virtme-ng alone."""
+    """Measure how long runs take.
+
+    The figures are seconds, and ratios to make and to virtme-ng alone.
+    """
     from kpatch.dev import bench
     from kpatch.report import tables
 
@@ -41,7 +44,7 @@ def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if it would change.")
 @guarded
 def reference(check: bool) -> ExitCode:
-    """Write docs/uapi.md from its template, the requirements and the suite."""
+    """Generate docs/uapi.md from template, requirements and suite."""
     from kpatch.dev import uapi_doc
 
     made, path = uapi_doc.render(), uapi_doc.DOCUMENT

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Make every command end with one line and a documented exit code, also after an exception."""
+"""Make every command end with a documented exit code, and explain a failure in its last line."""
 
 from __future__ import annotations
 
@@ -29,16 +29,19 @@ def epilog(command: str) -> str:
 
 
 def guarded(command: Callable[..., ExitCode | None]) -> Callable[..., NoReturn]:
-    """Turn an exception of ``command`` into one line and the documented exit code.
+    """Wrap the function of a command: the wrapper calls it and ends the process.
 
-    If ``command`` returns an exit code, its last line of output is the code's `exit_line`. The
-    command holds a shared lock on the cache, so that no other process empties it.
+    The exit code is the one that ``command`` returns, which is also printed (`exit_line`); 0 if it
+    returns None; the code of a HarnessError; 130 after Ctrl-C or SIGTERM; 7 after any other
+    exception. An exception is reported by one line on stderr, below the details of a HarnessError
+    or a traceback; only a closed pipe on stdout is not reported. A shared lock on the cache is held
+    while the command runs, so that no other process empties the cache.
     """
     return _guarded(command, cache.using)
 
 
 def guarded_without_cache(command: Callable[..., ExitCode | None]) -> Callable[..., NoReturn]:
-    """Do the same as `guarded`, without the lock: for `clean`, which takes it exclusively."""
+    """Wrap ``command`` like `guarded`, but without the lock: ``clean`` takes it exclusively."""
     return _guarded(command, nullcontext)
 
 
@@ -50,7 +53,7 @@ def _guarded(
         # SIGTERM raises KeyboardInterrupt as Ctrl-C does, so that child processes are killed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
         try:
-            # A shell sets SIGINT to be ignored in background jobs; that is kept.
+            # A shell makes its background jobs ignore SIGINT; that is not changed.
             if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:
                 signal.signal(signal.SIGINT, signal.default_int_handler)
             with lock():
@@ -68,7 +71,8 @@ def _guarded(
             _tell("interrupted; run the same command again to go on", ExitCode.INTERRUPTED)
             sys.exit(ExitCode.INTERRUPTED)
         except BrokenPipeError:
-            # The reader has closed the pipe. Python's flush at exit would fail again: /dev/null.
+            # The reader has closed the pipe. Python flushes stdout again when it exits: that must
+            # not fail, so stdout now leads to /dev/null.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             sys.exit(ExitCode.LOST)
         except Exception:
@@ -87,9 +91,9 @@ def _tell(why: str, code: ExitCode) -> None:
 
 
 def exit_line(code: ExitCode) -> str:
-    """Return the last line of the running command: ``code``, and its meaning for this command.
+    """Return the exit code and its meaning for the running command, "exit 4: the kernel …".
 
-    The line is printed because ``make`` ends with 2, whatever the exit code of its command was.
+    Commands print it because ``make`` ends with 2, whatever the exit code of its command was.
     """
     context = click.get_current_context(silent=True)
     command = "" if context is None or context.info_name is None else context.info_name
@@ -97,10 +101,10 @@ def exit_line(code: ExitCode) -> str:
 
 
 class Commands(click.Group):
-    """A group of commands that prints the exit line after a usage error."""
+    """A group of commands that ends with code 2 after a usage error, and prints the `exit_line`."""
 
     def invoke(self, ctx: click.Context) -> Any:
-        """Run the command that the arguments name, and return its result."""
+        """Run the command that the arguments of ``ctx`` name, and return its result."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The options that several commands have, as decorators of click.
 
-Each option can also be set by an environment variable, which ``--help`` names: make exports the
-variables of its command line.
+An option that `option` makes can also be set by an environment variable, which ``--help`` names.
+The Makefile exports these variables, so ``make check SERIES=…`` sets ``--series``.
 """
 
 from __future__ import annotations
@@ -22,20 +22,23 @@ from kpatch.vm.accel import CHOICES
 
 
 def option(name: str, variable: str, **more: Any) -> Callable[[Any], Any]:
-    """Return the click option ``name``, which the environment ``variable`` can set too."""
+    """Return the click option ``name``, which the environment variable ``variable`` can set too.
+
+    ``more`` are arguments of click.option. The default value is shown in ``--help``.
+    """
     return click.option(name, envvar=variable, **{"show_default": True, **more}, show_envvar=True)
 
 
 class Whole(click.ParamType[str, str]):
-    """The type of an option whose environment variable has one value, which may contain spaces.
+    """The type of a text option: its environment variable is one value, which may contain spaces.
 
-    For an option with ``multiple=True`` click would split the variable at spaces.
+    It is for options with ``multiple=True``, for which click would split the variable at spaces.
     """
 
     name = "text"
 
     def split_envvar_value(self, rv: str) -> list[str]:
-        """Return ``rv`` as the only value."""
+        """Return the value ``rv`` of the environment variable as the only value of the option."""
         return [rv]
 
 
@@ -84,7 +87,10 @@ ONE_SERIES = option(
 
 
 def _unless_b4(ctx: click.Context, option: click.Parameter, series: str | None) -> str | None:
-    """Return ``series``; click.MissingParameter if neither it nor the option --b4 is given."""
+    """Return ``series``; click.MissingParameter if it is None and the option --b4 is not given.
+
+    A click callback of ``option``.
+    """
     if series is None and ctx.params.get("b4") is None:
         raise click.MissingParameter(ctx=ctx, param=option)
     return series
@@ -117,7 +123,7 @@ FAIL_ON = option(
 B4 = click.option(
     "--b4",
     type=click.Choice(("prep", "review")),
-    is_eager=True,  # --series looks at it
+    is_eager=True,  # parsed before --series, whose callback reads the value
     help="Answer b4: review what it hands over on standard input, see docs/check.md.",
 )
 FLAVOR = option(

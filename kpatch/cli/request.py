@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 def test_request(
     *, boot_limit: float, test_limit: float, run_limit: float, **wanted: Any
 ) -> RunRequest:
-    """Return the request for one kernel. ``wanted`` are other fields of `RunRequest`."""
+    """Return a RunRequest with these time limits in seconds, and the fields ``wanted``."""
     from kpatch.pipeline import RunRequest
 
     return RunRequest(limits=Limits(boot_limit, test_limit, run_limit), **wanted)
 
 
 def pipeline_of(verbose: bool, **wanted: Any) -> Pipeline:
-    """Return a new pipeline. ``wanted`` are the fields of its request."""
+    """Return a new pipeline for a RunRequest with the fields ``wanted``.
+
+    If ``verbose`` is set, it prints each command that it runs.
+    """
     from kpatch.lib.progress import Progress
     from kpatch.pipeline import Pipeline, RunRequest
 

@@ -34,7 +34,10 @@ from kpatch.tables.outcomes import ExitCode
 @options.VERBOSE
 @guarded
 def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> ExitCode:
-    """Build kernels, boot them, run the suite, and give a verdict."""
+    """Build and boot kernels, run the test suite, give a verdict.
+
+    The results are written to the folder OUT.
+    """
     from kpatch import pipeline
     from kpatch.lib.progress import Progress
     from kpatch.report import tables
@@ -64,7 +67,10 @@ def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> Ex
 @options.VERBOSE
 @guarded
 def shell(series: str, verbose: bool, **wanted: Any) -> None:
-    """Open a shell in a test kernel, with the devices present."""
+    """Boot a test kernel in a VM, and open a shell in it.
+
+    The VM has the devices of the test machine.
+    """
     pipeline = pipeline_of(verbose, **wanted)
     status = pipeline.shell(pipeline.build(pipeline.apply(series)))
     if status != 0:

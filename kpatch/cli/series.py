@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The commands about a series itself: ``check`` judges it, ``export`` writes it as mails."""
+"""The commands for one series: ``check`` judges it, ``export`` writes it as mails."""
 
 from __future__ import annotations
 
@@ -37,7 +37,10 @@ if TYPE_CHECKING:
 def check(
     series: str | None, out: Path, b4: str | None, verbose: bool, **wanted: Any
 ) -> ExitCode | None:
-    """Judge a series patch by patch: its form, its builds, its uAPI and what it does."""
+    """Judge a series patch by patch: form, builds, uAPI, behaviour.
+
+    The findings are printed, and written to the folder OUT.
+    """
     from kpatch.checks import review
     from kpatch.lib.progress import Progress
     from kpatch.report.review import text, write
@@ -56,7 +59,11 @@ def check(
 
 
 def _review_request(series: str, *, checks: str, fail_on: str, **wanted: Any) -> ReviewRequest:
-    """Return the request for a review, made from the options of the command ``check``."""
+    """Return the request for a review of ``series``.
+
+    ``checks`` and ``fail_on`` are the values of the options --checks and --fail-on; ``wanted`` are
+    the arguments of `test_request`. ValueError if ``fail_on`` is no CheckOutcome.
+    """
     from kpatch.checks import review, table
 
     words = tuple(checks.replace(",", " ").split())
@@ -65,11 +72,13 @@ def _review_request(series: str, *, checks: str, fail_on: str, **wanted: Any) ->
 
 
 def _answer(command: str, **wanted: Any) -> None:
-    """Review the series that b4 passes on standard input, and print the answer to its ``command``.
+    """Review the series of the mail on standard input, and print the result in b4's format.
 
-    Prints nothing else, also on stderr. The exit code is always 0: b4 counts another code without
-    output as a failure of its patch, but the review may fail because of another patch. The files of
-    the review are in the cache, a folder for each series and set of options.
+    b4 runs ``check --b4 COMMAND`` with one mail on standard input; ``command`` is "prep" or
+    "review". Nothing else is printed, also not on stderr. The command then ends with 0 even if the
+    review fails: b4 would take another exit code as a failure of the patch that it has passed, but
+    another patch may be the cause. The output folder of the review is in the cache, one for each
+    request.
     """
     import io
     import os
@@ -129,7 +138,10 @@ def export(
     verbose: bool,
     **wanted: Any,
 ) -> None:
-    """Write a series ready for git send-email, in your name."""
+    """Write a series as mails for git send-email, with you as sender.
+
+    Your name and address are those in git's configuration.
+    """
     from kpatch.report import cover_letter
     from kpatch.series import export
 

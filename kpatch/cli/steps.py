@@ -18,7 +18,7 @@ from kpatch.cli.request import pipeline_of
 @options.VERBOSE
 @guarded
 def source(verbose: bool, **wanted: Any) -> None:
-    """Get a kernel tree and print the path of its folder."""
+    """Get a kernel tree into the cache, and print its path."""
     click.echo(pipeline_of(verbose, **wanted).source().path)
 
 
@@ -28,7 +28,10 @@ def source(verbose: bool, **wanted: Any) -> None:
 @options.VERBOSE
 @guarded
 def apply(series: str, verbose: bool, **wanted: Any) -> None:
-    """Apply a series without changing the tree; list its patches and the files that it changes."""
+    """Apply a series, and list its patches and the changed files.
+
+    The kernel tree itself is not changed.
+    """
     applied = pipeline_of(verbose, **wanted).apply(series)
     for subject in applied.subjects:
         click.echo(f"# {subject}")
@@ -44,7 +47,7 @@ def apply(series: str, verbose: bool, **wanted: Any) -> None:
 @options.VERBOSE
 @guarded
 def config(series: str, explain: str | None, verbose: bool, **wanted: Any) -> None:
-    """Print the .config of a flavor, or explain a symbol of it."""
+    """Print the .config of a flavor, or explain one of its symbols."""
     pipeline = pipeline_of(verbose, **wanted)
     applied = pipeline.apply(series)
     if explain is None:
@@ -61,7 +64,7 @@ def config(series: str, explain: str | None, verbose: bool, **wanted: Any) -> No
 @options.VERBOSE
 @guarded
 def build(series: str, verbose: bool, **wanted: Any) -> None:
-    """Build a kernel and print the path of its image."""
+    """Build a kernel, and print the path of its image."""
     pipeline = pipeline_of(verbose, **wanted)
     click.echo(pipeline.build(pipeline.apply(series)).image)
 

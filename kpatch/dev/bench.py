@@ -1,19 +1,20 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Measure how long runs take, as ratios to a reference measured on the same machine.
+"""Measure how long runs and reviews take, in seconds or as ratios to a reference command.
 
     cold      all stages for control and netlink on an empty cache, compared with `make bzImage`
               alone; the kernel comes from a tarball, so that downloads are not counted. Also gives
               the build time of the second series, in seconds
     edit      a run after one line of a carried patch was changed, in seconds
     warm      a run of one series after no change, compared with a boot that runs `true`; the same
-              with its whole suite, and with the whole suites of all series
-    check     reviews (`make check`) of the series from a file, after one that has built the base's
-              variants: the quick checks, all of the plain flavor, and these again after one line
-              was changed
+              with its whole suite, and with the whole suites of control and all series
+    check     reviews (`make check`) of the netlink series from a file: the quick checks, all checks
+              of the plain flavor, and these again after one line was changed. A first review, not
+              counted, builds what reviews need of the base
 
 Unless "whole suite" is mentioned, the tests are those of TURNAROUND, which the author of a series
-runs again and again. Each figure is the time of a complete command as a user starts it. Nothing is
-asserted, since figures of a shared machine vary.
+runs again and again. Each figure is the time of a complete command as a user starts it, except the
+build time in cold. A reference is measured on the same machine. Nothing is asserted, since figures
+of a shared machine vary.
 """
 
 from __future__ import annotations
@@ -41,23 +42,25 @@ from kpatch.vm import acpid, virtme
 
 SERIES = "netlink"
 
-# The 64 tests to which the aims apply: bytes of a message, values, identity, companions, unrelated
+# The tests to which the aims apply: bytes of a message, values, identity, companions, unrelated
 # events, bursts, unbinding. Tests of the library's programs are excluded: each starts a Python.
 TURNAROUND = (
     "(REQ-EVT or REQ-INT-01 or REQ-INT-02 or REQ-ISO-07 or REQ-ISO-08 or REQ-DEL-01 or REQ-DEL-02 "
     "or REQ-LIF-01 or REQ-LIF-02) and not test_tools"
 )
 
-# Without udev, vng does not find the ports of its script and exits with 255, although the script
-# succeeded. Its init prints this line then.
+# The init of virtme-ng prints this line if the script succeeded. Without udev, vng does not find
+# the script's ports, and exits with 255 all the same.
 VNG_DONE = "script exited with code 0"
 
 
 @dataclass(frozen=True)
 class Figure:
-    """A measurement: seconds of each run, seconds of the reference's runs (if any), and the aim.
+    """A measurement: ``runs`` has the duration of each run in seconds.
 
-    ``against`` is the name of the reference, ``aim`` the wanted ratio or time as a text.
+    ``against`` is the name of the reference and ``references`` has the duration of its runs; both
+    are empty if there is none. ``aim`` is the wanted ratio ("2.5 ×") or duration ("45 s"), "" if
+    there is none.
     """
 
     name: str
@@ -68,7 +71,7 @@ class Figure:
 
     @property
     def seconds(self) -> str:
-        """Return the median in seconds as a text; for several runs also minimum and maximum."""
+        """Return the median of ``runs``, "1.2 s"; for several runs also the range (MIN-MAX)."""
         median = f"{statistics.median(self.runs):.1f} s"
         if len(self.runs) == 1:
             return median
@@ -76,7 +79,10 @@ class Figure:
 
     @property
     def ratio(self) -> str:
-        """Return the median divided by the reference's; without a reference, the seconds."""
+        """Return the median of ``runs`` divided by that of ``references``, "2.50 ×".
+
+        Without a reference, return the median in seconds, "1.2 s".
+        """
         median = statistics.median(self.runs)
         if not self.references:
             return f"{median:.1f} s"
@@ -85,10 +91,11 @@ class Figure:
 
 @dataclass(frozen=True)
 class Bench:
-    """The settings of the measurements: a temporary folder, and a cache, which may be empty.
+    """The settings of the measurements, and a method for each measurement.
 
-    ``kernel`` is the value of KERNEL= for every run, ``runs`` the number of repetitions. ``say``
-    prints a line.
+    ``folder`` is temporary, ``cache`` is the harness's cache, which may be empty. ``kernel`` is the
+    value of KERNEL= for every run, ``jobs`` that of make's -j, ``runs`` the number of repetitions
+    of short measurements. ``say`` prints a line.
     """
 
     folder: Path
@@ -100,7 +107,7 @@ class Bench:
 
     @property
     def environment(self) -> dict[str, str]:
-        """Return our environment with the cache's path.
+        """Return the environment variables for a run: those of this process, and the cache's path.
 
         If the cache is in the temporary folder, ccache's is too, so that both start empty.
         """
@@ -110,7 +117,10 @@ class Bench:
         return ours
 
     def kpatch(self, *words: str) -> float:
-        """Run ``python -m kpatch test`` with ``words`` on the kernel; return its seconds."""
+        """Run ``python -m kpatch test`` with ``words`` on the kernel; return the time in seconds.
+
+        HarnessError (exit 7) if it fails.
+        """
         return self._time(self._argv("test", *words), environment=self.environment)
 
     def _argv(self, command: str, *words: str) -> list[str]:
@@ -119,11 +129,11 @@ class Bench:
 
     @property
     def out(self) -> Path:
-        """Return the output folder of the latest run."""
+        """Return the output folder of every run; it has the files of the latest one."""
         return self.folder / "out"
 
     def cold(self) -> list[Figure]:
-        """Measure a run on an empty cache; also return the build time of its second series."""
+        """Measure a run of control and SERIES, and the build of SERIES in it, on an empty cache."""
         self.say("cold run of control and netlink, then `make bzImage` alone: a quarter of an hour")
         both = ("--series", catalog.BASE, "--series", SERIES)
         seconds = self.kpatch(*both, "--tests", TURNAROUND)
@@ -136,7 +146,7 @@ class Bench:
         ]
 
     def edit(self) -> list[Figure]:
-        """Return the figure for runs after one line of the series was changed, each time anew."""
+        """Measure runs of SERIES, each after another change of the same line."""
         return [
             Figure(
                 "one line changed, to verdict",
@@ -146,15 +156,15 @@ class Bench:
         ]
 
     def _edited(self, word: str) -> float:
-        """Put ``word`` into a message of the series, run it, and return the seconds."""
+        """Run SERIES with ``word`` as the argument ``second`` of `_edit`; return the seconds."""
         options = ("--no-control", "--mechanism", SERIES, "--tests", TURNAROUND)
         return self.kpatch("--series", str(self._edit(second=word)), *options)
 
     def _edit(self, *, first: str = "", second: str = "") -> Path:
-        """Return a file with the series, its first two patches changed.
+        """Write SERIES with its first two patches changed to a file; return the file's path.
 
-        A variable of patch 1 has ``first`` in its name, a message of patch 2 begins with
-        ``second``.
+        The name of a variable in patch 1 ends with ``first``, a message in patch 2 begins with
+        ``second``. HarnessError (exit 7) if that changes nothing.
         """
         mailbox = self.folder / "edited.mbox"
         patches = catalog.load(SERIES, bases.DEFAULT_BASE).mailboxes
@@ -177,7 +187,10 @@ class Bench:
         return mailbox
 
     def check(self) -> list[Figure]:
-        """Measure reviews of a text that no earlier review has seen, then of a changed text."""
+        """Measure reviews of SERIES; each gets patches that no earlier review has seen.
+
+        The last review has the same patch 1 as the one before it, and another patch 2.
+        """
         self.say("a review in the plain flavor, which builds the base of each variant")
         self._review("plain", first=_word())
         quick = tuple(self._review("quick", first=_word()) for _ in range(self.runs))
@@ -192,14 +205,14 @@ class Bench:
         ]
 
     def _review(self, checks: str, *, first: str, second: str = "") -> float:
-        """Review the series, changed as by `_edit`; return the seconds."""
+        """Review SERIES, changed by `_edit`, with the ``checks``; return the time in seconds."""
         mailbox = str(self._edit(first=first, second=second))
         argv = self._argv("check", "--series", mailbox, "--checks", checks)
-        # Nobody has signed the carried patches off, which the review of a file fails for.
+        # The review fails, because the carried patches have no Signed-off-by.
         return self._time(argv, environment=self.environment, done_text="Tested: 3 patches")
 
     def warm(self) -> list[Figure]:
-        """Return the figures for runs after no change.
+        """Measure runs for which everything is in the cache.
 
         The runs alternate with a bare boot, the reference, so that the machine's load affects both.
         """
@@ -228,7 +241,10 @@ class Bench:
         ]
 
     def _make(self) -> float:
-        """Return the seconds of ``make bzImage`` with the same config, without ccache."""
+        """Return the time in seconds of ``make bzImage``, without ccache.
+
+        The config is that of the first series in the latest run.
+        """
         result = json.loads((self.out / "result.json").read_text())
         kernel = self.cache / "kernels" / result["series"][0]["kernel_id"]
         objects = self.folder / "make"
@@ -246,9 +262,11 @@ class Bench:
         environment: Mapping[str, str] | None = None,
         done_text: str = "",
     ) -> float:
-        """Run the command ``argv`` in ``environment`` (None: ours), and return its seconds.
+        """Run the command ``argv``, and return its time in seconds.
 
-        HarnessError (exit 7) unless its status is 0, or its output contains ``done_text``.
+        ``environment`` has the command's environment variables; None means those of this process.
+        HarnessError (exit 7) unless the exit status is 0, or ``done_text`` is not "" and the output
+        contains it.
         """
         begin = time.monotonic()
         run = subprocess.run(
@@ -273,14 +291,15 @@ class Bench:
 
 
 def _word() -> str:
-    """Return a word that no earlier run has used, of letters and digits."""
+    """Return "_" and 8 random hexadecimal digits, which no earlier run has used."""
     return f"_{os.urandom(4).hex()}"
 
 
 def tarball(folder: Path) -> Path:
-    """Download Debian's source package of the default base; return its tarball in ``folder``.
+    """Download Debian's source package of the default base to ``folder``; return its tarball.
 
-    HarnessError (exit 7) if the download fails, or the tarball cannot be extracted.
+    HarnessError: exit 2 if no suite has the package; exit 7 if the download fails, or the tarball
+    cannot be extracted from the package.
     """
     base = bases.BASES[bases.DEFAULT_BASE]
     name, what = f"linux-source-{base.name}", f"KERNEL={base.name}"
@@ -316,7 +335,8 @@ def measure(
     """Run the measurements ``names`` (keys of MEASUREMENTS), and return their figures.
 
     If "cold" is among them, all use a new cache. Otherwise they use the user's cache; a kernel that
-    is missing there is built first, and that time is not counted.
+    is missing there is built first, and that time is not counted. ``jobs`` and ``runs`` as in
+    `Bench`; ``say`` prints a line of progress.
     """
     with tempfile.TemporaryDirectory(prefix="run-", dir=cache.folder("bench")) as scratch:
         folder = Path(scratch)

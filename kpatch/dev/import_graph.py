@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Draw the imports in docs/architecture.md from the code.
+"""Draw the graph of the project's imports in docs/architecture.md, from the code.
 
     python -m kpatch.dev.import_graph
 
 rewrites the part of the document between the two markers. The contracts of import-linter in
-pyproject.toml keep the imports in this order.
+pyproject.toml decide which imports are allowed.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ PACKAGES = ("kconfig", "kpatch", "ktests", "uapi")
 CONTRACT = "ktests.contract"
 
 Graph = Mapping[str, Set[str]]
-"""The nodes that each node imports."""
+"""The names of the nodes that a node imports, by its name."""
 
 
 def node(module: str) -> str:
-    """Return the name of the node for ``module``: "run" for "kpatch.run.console", "kconfig", ….
+    """Return the name of the node for ``module``, a dotted name.
 
-    Nodes are the packages and modules of kpatch, the other packages, and CONTRACT.
+    It is "run" for "kpatch.run.console", CONTRACT for that module, and the top package for others:
+    "uapi" for "uapi.probe".
     """
     package, *rest = module.split(".")
     if package == "kpatch" and rest:
@@ -53,9 +54,9 @@ def imports() -> dict[str, set[str]]:
 
 
 def reduced(graph: Graph) -> dict[str, set[str]]:
-    """Return the transitive reduction of ``graph``: no edge that a longer path replaces.
+    """Return the transitive reduction of ``graph``: without edges that a longer path replaces.
 
-    The graph has no circle (a contract of import-linter).
+    ``graph`` must have no cycle; a contract of import-linter forbids them.
     """
     return {
         name: {
@@ -89,7 +90,10 @@ def mermaid(graph: Graph) -> str:
 
 
 def render(document: str) -> str:
-    """Return the text of the document with a new picture between the markers."""
+    """Return ``document`` with a new picture between BEGIN and END.
+
+    AssertionError unless ``document`` has this pair of markers once.
+    """
     picture = f"{BEGIN}\n```mermaid\n{mermaid(reduced(imports()))}\n```\n{END}"
     pattern = f"{re.escape(BEGIN)}.*{re.escape(END)}"
     made, count = re.subn(pattern, lambda _: picture, document, flags=re.DOTALL)
@@ -98,7 +102,7 @@ def render(document: str) -> str:
 
 
 def main() -> None:
-    """Rewrite the document."""
+    """Rewrite the picture in docs/architecture.md."""
     document = DOCUMENT.read_text(encoding="utf-8")
     DOCUMENT.write_text(render(document), encoding="utf-8")
 

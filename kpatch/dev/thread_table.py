@@ -4,9 +4,10 @@
     python -m kpatch.dev.thread_table FOLDER
 
 FOLDER/index.jsonl has a thread a line, an object with the members "slug", "message_id", "subject",
-"base" and "truth": a list of objects, see `Truth`. FOLDER/results/SLUG/review.json is the output of
-``kpatch check`` for the thread. Prints two Markdown tables of the threads and of their totals: the
-recall of each kind, and the precision of each check. Threads are never kept in this repository.
+"base" (optional) and "truth": a list of objects with the members of `Truth`. The file
+FOLDER/results/SLUG/review.json is the output of ``kpatch check`` for the thread. Prints three
+Markdown tables: the threads, the recall of each kind of remark, and the precision of each check.
+Threads are never kept in this repository.
 """
 
 from __future__ import annotations
@@ -25,7 +26,10 @@ from kpatch.lib import sanitize
 from kpatch.tables.outcomes import JUDGED, CheckOutcome
 
 CLEAN = "clean"
-"""The kind of a thread that was taken without remarks: each check that fails is a false alarm."""
+"""The kind of a `Truth` that says: the maintainers accepted the thread without remarks.
+
+A finding with the outcome FAIL in such a thread is a false alarm.
+"""
 
 _BUILDS = (
     "bisect",
@@ -58,7 +62,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "mechanism-debug",
     ),
 }
-"""The checks that can find what the list said, by the kind of it."""
+"""The names of the checks that can find the fault in a remark of the list, by the remark's kind."""
 
 _LINK = "https://lore.kernel.org/r/"
 _HINT = "write it as the docstring of kpatch.dev.thread_table says"
@@ -66,7 +70,12 @@ _WIDTH = 120
 
 
 class Verdict(str, Enum):
-    """Whether a review agrees with the list. NOT_JUDGED: no check that could tell was run."""
+    """How a review agrees with one truth about its thread.
+
+    RIGHT: it has a finding that agrees with the remark, or no failure in a CLEAN thread. WRONG: it
+    has a failure in a CLEAN thread. NOT_SEEN: checks that can find the fault judged the thread, and
+    no finding agrees. NOT_JUDGED: no such check judged the thread, or there is no review.
+    """
 
     RIGHT = "right"
     WRONG = "wrong"
@@ -76,10 +85,12 @@ class Verdict(str, Enum):
 
 @dataclass(frozen=True)
 class Truth:
-    """One remark on the list: ``by`` made it of patch ``patch`` (0: of all) in ``message_id``.
+    """One remark about a thread on the mailing list, or (CLEAN) that there was none.
 
-    ``kind`` is CLEAN or one of KINDS. A finding agrees only if ``match``, a regular expression, is
-    found in its text, file or details.
+    ``patch`` is the number of the patch that it is about, 0 for all. ``kind`` is CLEAN or one of
+    KINDS. ``what`` is the remark in a few words, ``by`` its author ("0-day", "reviewer"),
+    ``message_id`` its mail, "" if unknown. A finding agrees with it only if ``match``, a regular
+    expression, is found in the finding's text, file or details.
     """
 
     patch: int
@@ -92,7 +103,11 @@ class Truth:
 
 @dataclass(frozen=True)
 class Thread:
-    """A thread of the index. ``base`` is the kernel that it is reviewed on, "" if it names none."""
+    """A thread of the index, with the truths about it.
+
+    ``slug`` is the name of its folder in results. ``base`` is the kernel that it is reviewed on, ""
+    if the index names none.
+    """
 
     slug: str
     message_id: str
@@ -102,13 +117,17 @@ class Thread:
 
     @property
     def clean(self) -> bool:
-        """Return whether the list had no remark."""
+        """Return whether the maintainers accepted the thread without remarks: a truth is CLEAN."""
         return any(truth.kind == CLEAN for truth in self.truth)
 
 
 @dataclass(frozen=True)
 class Alarm:
-    """A finding of a review: the check that has it, and all of its text (``searched``)."""
+    """A finding of a review.
+
+    ``check`` is the name of its check, ``patch`` the number of its patch, 0 for the whole series.
+    ``searched`` has its text, file and details, in which `Truth.match` is searched.
+    """
 
     check: str
     outcome: CheckOutcome
@@ -117,7 +136,11 @@ class Alarm:
     searched: str
 
     def confirmed_by(self, truth: Truth) -> bool:
-        """Return whether it is what the list said."""
+        """Return whether this finding agrees with ``truth``.
+
+        Its check can find faults of that kind, its patch is the same or one of the two is 0, and
+        ``truth.match`` is found in ``searched``.
+        """
         return (
             self.check in KINDS.get(truth.kind, ())
             and (0 in (self.patch, truth.patch) or self.patch == truth.patch)
@@ -129,8 +152,8 @@ class Alarm:
 class Reviewed:
     """The part of a review that is compared.
 
-    ``kernel`` is its version. ``judged`` are the checks that have a verdict, ``alarms`` their
-    findings.
+    ``kernel`` is the version of the kernel tree, "" if unknown. ``judged`` are the names of the
+    checks that have judged the series, ``alarms`` their findings.
     """
 
     kernel: str = ""
@@ -140,7 +163,11 @@ class Reviewed:
 
 @dataclass(frozen=True)
 class Line:
-    """A truth of a thread, and what the review says of it."""
+    """A row of the table of threads: a truth, and how the review agrees with it.
+
+    ``kernel`` is the version that the review ran on. ``ours`` is the finding that decides the
+    verdict, or another reason for the verdict, in words.
+    """
 
     thread: Thread
     truth: Truth
@@ -150,13 +177,16 @@ class Line:
 
 
 def read_index(folder: Path) -> list[Thread]:
-    """Return the threads of index.jsonl; HarnessError (exit 2) names the line that is wrong."""
+    """Return the threads in index.jsonl in ``folder``.
+
+    HarnessError (exit 2) if the file cannot be read, or a line of it (named in the error) is wrong.
+    """
     path = folder / "index.jsonl"
     found = []
     for number, text in enumerate(_read(path).splitlines(), 1):
         try:
             found.append(_thread(json.loads(text)))
-        except (ValueError, LookupError, TypeError) as error:
+        except (ValueError, LookupError, TypeError, AttributeError, re.error) as error:
             cause = f"is not a thread: {sanitize.line(str(error))}"
             raise HarnessError(f"{path}, line {number}", cause, hint=_HINT) from None
     return found
@@ -178,9 +208,10 @@ def _thread(data: Mapping[str, Any]) -> Thread:
 
 
 def read_review(path: Path) -> Reviewed | None:
-    """Return the review at ``path``, None if there is none: not run, or the series is refused.
+    """Return the review in the file ``path``, a review.json; None if there is no such file.
 
-    HarnessError (exit 2): it is damaged.
+    It is missing if the thread was not reviewed, or its series was refused. HarnessError (exit 2)
+    if the file cannot be read or is no review.
     """
     if not path.exists():
         return None
@@ -212,7 +243,7 @@ def _read(path: Path) -> str:
 
 
 def compare(thread: Thread, truth: Truth, review: Reviewed | None) -> Line:
-    """Compare one truth with the review of its thread, None if there is none."""
+    """Compare one truth about ``thread`` with the thread's review, None if there is no review."""
     if review is None:
         return Line(thread, truth, thread.base, Verdict.NOT_JUDGED, "no review")
     verdict, ours = _judged(truth, review)
@@ -242,7 +273,7 @@ def _told(alarm: Alarm) -> str:
 
 
 def render(threads: Iterable[Thread], reviews: Mapping[str, Reviewed | None]) -> str:
-    """Return the tables as Markdown; ``reviews`` are by slug."""
+    """Return the three tables as Markdown; ``reviews`` has the review of each thread by slug."""
     threads = list(threads)
     lines = [
         compare(thread, truth, reviews.get(thread.slug))
@@ -276,7 +307,10 @@ def _said(truth: Truth) -> str:
 
 
 def _recall(lines: list[Line]) -> str:
-    """Return the table of the kinds; a truth that no check could judge does not count in it."""
+    """Return the table of the kinds: number of truths, of each verdict, and the recall.
+
+    The recall is the share of RIGHT in the verdicts other than NOT_JUDGED.
+    """
     head = ("kind", "truths", *(verdict.value for verdict in Verdict), "recall")
     rows = []
     for kind in (*KINDS, CLEAN, "all"):
@@ -289,9 +323,11 @@ def _recall(lines: list[Line]) -> str:
 
 
 def _precision(threads: list[Thread], reviews: Mapping[str, Reviewed | None]) -> str:
-    """Return the table of the checks: in how many threads each had a finding, and on what.
+    """Return the table of the checks: the number of threads in which each had a finding.
 
-    A finding that the list does not confirm is false in a clean thread, else it is open.
+    There is a row for each check and outcome. A thread counts as confirmed if one of the findings
+    agrees with the list; else as false if it is clean, and as open if it is not. The precision is
+    the share of confirmed in confirmed and false.
     """
     head = ("check", "outcome", "threads", "confirmed", "open", "false", "precision")
     counts: dict[tuple[str, str], list[int]] = {}
@@ -334,19 +370,28 @@ def _link(message_id: str) -> str:
 
 
 def _quoted(message_id: str) -> Iterator[str]:
-    """Yield the characters of a Message-ID as a URL takes them; Markdown ends at ")" and space."""
+    """Yield the characters of a Message-ID for a URL in a Markdown link.
+
+    Characters that end the link (")", space) or are not allowed in a URL are percent-encoded.
+    """
     for char in message_id:
         safe = char.isascii() and (char.isalnum() or char in "@._-+=~$")
         yield char if safe else "".join(f"%{byte:02X}" for byte in char.encode("utf-8", "replace"))
 
 
 def _cell(text: str) -> str:
-    """Return text of a mail or a compiler for a cell: one line, without markup."""
+    """Return ``text``, of a mail or a compiler, for a cell of a table in Markdown.
+
+    It is cut to one line of at most _WIDTH characters; then characters of markup are escaped.
+    """
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", sanitize.line(text, limit=_WIDTH))
 
 
 def main(arguments: list[str]) -> str:
-    """Return the tables for the folder that ``arguments`` name; HarnessError (exit 2)."""
+    """Return the three tables for the folder that is the only one of ``arguments``.
+
+    HarnessError (exit 2) if there is not one argument, or a file in the folder is wrong.
+    """
     if len(arguments) != 1:
         raise HarnessError("arguments", "not one folder", hint="name the folder of index.jsonl")
     folder = Path(arguments[0])

@@ -39,7 +39,7 @@ AREAS: dict[str, str] = {
 
 @dataclass(frozen=True)
 class Entry:
-    """A requirement, its tests, and the planted faults that make them fail."""
+    """A requirement, its tests ("test_f.py::test_g"), and the planted faults that break it."""
 
     requirement: Requirement
     tests: tuple[str, ...]
@@ -47,7 +47,7 @@ class Entry:
 
     @property
     def promised(self) -> str:
-        """Return the kernels that have to meet the requirement, in words."""
+        """Return in words which kernels have to meet the requirement: "netlink and eventfd"."""
         if ANY in self.requirement.needs:
             return "every kernel"
         words = ["no mechanism" if name == "none" else name for name in self.requirement.needs]
@@ -55,9 +55,10 @@ class Entry:
 
     @property
     def seen_failing(self) -> str:
-        """Return the kernels on which the requirement's tests fail, in words; "" if there is none.
+        """Return in words on which kernels the requirement's tests fail; "" if there are none.
 
-        Each requirement has to have at least one such kernel.
+        These are the unpatched kernel or kernels with other mechanisms, and planted faults. Each
+        requirement has to have at least one, as evidence that its tests can fail.
         """
         kernels = [] if {ANY, "none"} & set(self.requirement.needs) else ["the unpatched kernel"]
         if "none" in self.requirement.needs:
@@ -67,7 +68,10 @@ class Entry:
 
 
 def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[Entry]]:
-    """Return the requirements, each as an Entry, by the title of their section of the document."""
+    """Return the requirements, each as an Entry, by the title of their section of the document.
+
+    ``table`` has the requirements by id; None means ktests/requirements.toml.
+    """
     table = table or requirements.load()
     shown, broken = tests(), faults()
     made: dict[str, list[Entry]] = {title: [] for title in AREAS.values()}
@@ -80,7 +84,10 @@ def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[En
 
 
 def tests(suite: Path = SUITE) -> dict[str, list[str]]:
-    """Return the tests ("test_format.py::test_value") by the requirement in their mark."""
+    """Return the tests in the folder ``suite`` by the id of the requirement in their mark.
+
+    A test is "test_format.py::test_value".
+    """
     by_requirement: dict[str, list[str]] = {}
     for path in sorted(suite.glob("test_*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -92,9 +99,10 @@ def tests(suite: Path = SUITE) -> dict[str, list[str]]:
 
 
 def faults(path: Path = FAULTS) -> dict[str, list[str]]:
-    """Return the names of the planted faults by the requirement that they break.
+    """Return the names of the planted faults in the file ``path``, by the requirement they break.
 
-    The table ``sample`` is not a fault: it has the tests that run with each fault.
+    The file's table ``sample`` is not a fault and breaks nothing: it has tests that run with each
+    fault.
     """
     by_requirement: dict[str, list[str]] = {}
     for name, fault in tomllib.loads(path.read_text(encoding="utf-8")).items():
@@ -104,14 +112,14 @@ def faults(path: Path = FAULTS) -> dict[str, list[str]]:
 
 
 def render() -> str:
-    """Return the text of the document; jinja2.TemplateError if the template is wrong."""
+    """Return the new text of docs/uapi.md; jinja2.TemplateError if the template is wrong."""
     *others, last = bases.BASES
     listed = f"{', '.join(others)} and {last}"
     return template.render(TEMPLATE, areas=entries(), bases=listed)
 
 
 def _marked(test: ast.FunctionDef) -> Iterator[str]:
-    """Yield the ids in the test's ``@pytest.mark.requirement("…")``."""
+    """Yield the ids of requirements in the test's decorator ``@pytest.mark.requirement("…")``."""
     for decorator in test.decorator_list:
         if not isinstance(decorator, ast.Call):
             continue

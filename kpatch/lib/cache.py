@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cache folder: entries are named by a digest of their input, written atomically, locked."""
+"""The cache folder: its entries are named by a digest of their input, and made atomically."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def root() -> Path:
 
 
 def digest(parts: Iterable[str]) -> str:
-    """Return a key of 16 hex digits for ``parts``.
+    """Return a key for ``parts``: the first 16 hex digits of a SHA-256.
 
     The length of each part is hashed too, so that ("ab", "c") and ("a", "bc") have different keys.
     """
@@ -109,7 +109,7 @@ def folder(kind: str) -> Path:
 
 @contextmanager
 def using() -> Iterator[None]:
-    """Hold a shared lock on the cache, so that clean() refuses to run.
+    """Hold a shared lock on the cache during the block, so that clean() refuses to run.
 
     Every command uses it, so the cache's path is checked here: CacheError (exit 2) if the path has
     a character with which builds fail.
@@ -134,7 +134,7 @@ def using() -> Iterator[None]:
 def locked(
     name: str, *, waiting: Callable[[], None] | None = None, wait: bool = True
 ) -> Iterator[None]:
-    """Hold the exclusive lock ``name``; other runs wait for it.
+    """Hold the exclusive lock ``name`` of the cache during the block; other runs wait for it.
 
     ``waiting`` is called once if another run has the lock. HarnessError (exit 2) if another run has
     it and ``wait`` is false.
@@ -169,9 +169,9 @@ def entry(
 ) -> tuple[Path, bool]:
     """Return the folder ``kind/key`` and whether it existed; if not, ``fill`` makes it.
 
-    ``fill`` writes to an empty temporary folder beside the final one, which is renamed when
-    ``fill`` returns: an interrupted run leaves no entry that looks complete. The next run that
-    makes the same entry removes the rest of an interrupted one. The entry is locked meanwhile;
+    ``fill`` gets an empty temporary folder beside the final one to write to. The temporary folder
+    is renamed when ``fill`` returns: an interrupted run leaves no entry that looks complete. What
+    it leaves is removed by the next run that makes the same entry. The entry is locked meanwhile;
     ``waiting`` is called once if another run has the lock. Exceptions of ``fill`` pass through,
     but a full disk becomes a CacheError (exit 7).
     """
@@ -213,7 +213,7 @@ def raise_if_full(complaint: str) -> None:
 
 
 def clean() -> tuple[Freed, ...]:
-    """Remove every entry of every kind; return the removed folders with their sizes.
+    """Remove every entry of every kind; return the removed folders and files with their sizes.
 
     HarnessError (exit 2) if another run uses the cache; nothing is removed then.
     """
@@ -250,7 +250,8 @@ def _gate(operation: int) -> int:
     """Lock the whole cache and return the file descriptor that holds the lock.
 
     ``operation`` is the operation of flock(2): shared for runs, exclusive for clean(). HarnessError
-    (exit 2) if it does not block, and another run has the lock.
+    (exit 2) if it contains LOCK_NB and another run has the lock. On a read-only file system nothing
+    is locked.
     """
     path = root() / "in-use"
     try:

@@ -2,8 +2,9 @@
 """Confine the programs that run a series' code: builds, and QEMU with the built kernel.
 
 bubblewrap (bwrap) runs a program in its own namespaces: without network, without access to other
-processes, with a file system of /usr, a few files of /etc, and the named files and folders. It can
-write only to those named as writable. The user's home and other files are not visible.
+processes, with a file system of /usr, a few files of /etc, and the files and folders that the
+caller names. It can write only to those named as writable, and to a /tmp of its own. The user's
+home and other files are not visible. If bwrap does not work, the program runs without it.
 
 A control group limits the number of processes and the memory, also for root, if one can be made
 (cgroup v2 with delegated controllers, or v1). Disk use cannot be limited by folder, so a watcher
@@ -34,10 +35,7 @@ from kpatch.tables.outcomes import ExitCode
 PACKAGE = "bubblewrap"
 
 NO_SPACE = os.strerror(errno.ENOSPC)
-"""The message of tools about a full disk, in the C locale.
-
-Raised as an OSError, `kpatch.lib.cache.translate_os_errors` makes an error for the user of it.
-"""
+"""The text by which tools report a full disk, in the C locale."""
 
 # Visible files of /etc: for the dynamic linker, Debian's alternatives, and the names of users.
 ETC = ("alternatives", "group", "ld.so.cache", "ld.so.conf", "ld.so.conf.d", "passwd")
@@ -104,8 +102,8 @@ def wrap(
 ) -> list[str]:
     """Return the argv that runs ``argv`` confined; ``argv`` itself if bwrap does not work.
 
-    The program sees ``readable`` and ``writable`` at the same paths as the host. ``devices`` and
-    ``empty`` are those of `command`.
+    The program sees the files and folders ``readable`` and ``writable`` at the same paths as the
+    host. ``devices`` and ``empty`` are as in `command`.
     """
     if fault():
         return list(argv)
@@ -131,11 +129,11 @@ def command(
     devices: Sequence[Path] = (),
     empty: Sequence[Path] = (),
 ) -> list[str]:
-    """Return bwrap's argv for ``argv``.
+    """Return the argv of bwrap that runs ``argv`` confined.
 
-    ``readable`` and ``writable`` map files and folders of the host to their paths inside; a
-    writable folder may be inside a readable one. ``devices`` are nodes of /dev. ``empty`` are
-    folders that exist inside and are empty.
+    ``readable`` and ``writable`` map files and folders of the host to the paths at which the
+    program sees them; a writable folder may be inside a readable one. ``devices`` are nodes of /dev
+    that it may use. ``empty`` are paths at which it sees an empty folder.
     """
     words = ["bwrap", "--unshare-all", "--die-with-parent", "--new-session"]
     # bwrap leaves root its capabilities within the namespaces. With these a program could remount
@@ -156,11 +154,11 @@ def command(
 
 
 def _proc() -> list[str]:
-    """Return bwrap's options that make the writable files of /proc read-only, except of processes.
+    """Return bwrap's options that make /proc read-only, except for the folders of processes.
 
-    These files belong to the whole machine. Root needs no capability to write to them, for example
-    to sys/kernel/core_pattern (a program that the kernel runs outside of all namespaces) or to
-    sysrq-trigger.
+    The other writable files belong to the whole machine. Root needs no capability to write to them,
+    for example to sys/kernel/core_pattern (a program that the kernel runs outside of all
+    namespaces) or to sysrq-trigger.
     """
     paths = (path for path in sorted(Path("/proc").iterdir()) if not path.name.isdecimal())
     kept = (path for path in paths if not path.is_symlink() and _writable(path))
@@ -188,7 +186,7 @@ def _etc() -> list[str]:
 
 
 def _tools() -> list[str]:
-    """Return bwrap's options for the folders of TOOLS outside of /usr (a user's compiler)."""
+    """Return bwrap's options that make the folders of TOOLS visible if they are not in /usr."""
     return [word for folder in _folders() for word in ("--ro-bind", str(folder), str(folder))]
 
 
@@ -203,7 +201,7 @@ def _in_usr(folder: Path) -> bool:
 
 
 def path() -> str:
-    """Return PATH for a confined program: the user's, without folders that are not visible."""
+    """Return PATH for a confined program: the user's, without folders that it does not see."""
     there = set(_folders())
     folders = map(Path, os.environ.get("PATH", os.defpath).split(os.pathsep))
     return os.pathsep.join(str(it) for it in folders if it in there or _in_usr(it))
@@ -237,12 +235,16 @@ def make(
     line: Callable[[str], None] | None = None,
     log: IO[bytes] | None = None,
 ) -> tuple[int, str]:
-    """Run ``argv``, a command of make, confined; return its exit status and output.
+    """Run the make command ``argv`` confined, if bwrap works; return its exit status and output.
 
-    ``source`` is readable, ``out`` is writable, ``more`` is added to the environment; ``readable``
-    and ``writable`` are further paths. ``line`` is called with each line of output, ``log`` gets
-    its bytes. OSError (ENOSPC) if the disk was full. HarnessError (exit 4) if make exceeded a
-    limit (BUILD_SECONDS, BUILD_DISK, BUILD_OUTPUT) and was ended.
+    make can read ``source`` and the further paths ``readable``, and write to ``out`` and
+    ``writable``. Its environment is that of `kpatch.lib.environment` with ``more``. ``line`` is
+    called with each line of output; ``log`` gets the bytes of the output. Confined, make sees
+    ``source`` as PLACE and prints that path; it is replaced by ``source`` in the returned output
+    alone.
+
+    OSError (ENOSPC) if the disk was full. HarnessError (exit 4) if make exceeded a limit
+    (BUILD_SECONDS, BUILD_DISK, BUILD_OUTPUT) and was ended.
     """
     env = environment.clean(**more)
     words = list(argv)
@@ -275,9 +277,10 @@ def make(
 
 
 class _Watch:
-    """Decides whether to end a program: by time, by disk space used on ``out``, and by output.
+    """Decides whether a build has exceeded BUILD_SECONDS, BUILD_DISK or BUILD_OUTPUT.
 
-    ``ended`` is the reason in words, "" as long as no limit is exceeded.
+    Disk space is measured by what has become less free on the file system of ``out``. ``ended`` is
+    the exceeded limit in words, "" as long as none is exceeded.
     """
 
     def __init__(self, out: Path) -> None:
@@ -326,7 +329,7 @@ def bounded() -> Iterator[list[Path]]:
     """Make control groups that limit processes and memory; yield their cgroup.procs files.
 
     A process enters the groups by writing its pid to each file. The list is empty if no group can
-    be made. The groups are removed at the end of the block, and processes in them are killed.
+    be made. At the end of the block `_remove` kills the processes left in them and removes them.
     """
     made: list[Path] = []
     try:
@@ -370,8 +373,8 @@ def _try_entering(group: Path) -> None:
 
 
 def _remove(group: Path) -> None:
-    """Kill the processes left in a group (cgroup v2), and remove it within REMOVE_SECONDS."""
-    if (group / "cgroup.kill").exists():  # since v5.14, with cgroup v2 alone
+    """Kill the processes left in ``group`` (cgroup v2 only); try REMOVE_SECONDS to remove it."""
+    if (group / "cgroup.kill").exists():  # since v5.14, only in cgroup v2
         with suppress(OSError):
             (group / "cgroup.kill").write_text("1")
     end = time.monotonic() + REMOVE_SECONDS
@@ -425,7 +428,7 @@ def _ancestors() -> list[Path]:
 
 
 def described() -> str:
-    """Return one line for a reader about how builds and VMs are confined on this system."""
+    """Return one line for reports: how builds and VMs are confined on this system."""
     if fault():
         return f"none: {fault()}"
     return f"bubblewrap; processes and memory of a build are bounded by {_bound()}"

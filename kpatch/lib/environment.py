@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Make the environment of builds, gcc, virtme-ng and QEMU. It has only VARIABLES of the user.
+"""Make the environment of the programs that the harness runs. It has only VARIABLES of the user.
 
-All other variables (MAKEFLAGS, KBUILD_*, CC, CPATH, CCACHE_*, GIT_*, PYTHON*, LD_PRELOAD, BASH_ENV,
-…) are left out: they would change a build or a run, and the recorded command would not show it. A
-guest can also read QEMU's environment in /proc. Two kinds of programs get the user's whole
-environment: programs that download, and git when it reads the user's name.
+All other variables (MAKEFLAGS, KBUILD_*, CC, CPATH, CCACHE_*, GIT_*, TAR_OPTIONS, XZ_OPT, PYTHON*,
+LD_PRELOAD, BASH_ENV, …) are left out: they would change a build or a run, and the recorded command
+would not show it. A guest can also read QEMU's environment in /proc. Two kinds of programs get the
+user's whole environment: apt-get, which needs the proxy, and git when it reads the user's name.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ VARIABLES = ("HOME", "LOGNAME", "PATH", "TMPDIR", "USER")
 
 
 def clean(**more: str) -> dict[str, str]:
-    """Return the environment for a program.
+    """Return the environment for a program: the user's VARIABLES, LC_ALL=C, and ``more``.
 
-    It has the user's values of the listed variables, the locale for English messages, and ``more``.
+    ``more`` overrides the others. LC_ALL=C makes programs print English messages.
     """
     kept = {name: os.environ[name] for name in VARIABLES if name in os.environ}
     return kept | {"LC_ALL": "C"} | more

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read-only EROFS images, as test kernels mount them."""
+"""Make the read-only EROFS images that the guest mounts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,9 @@ from kpatch.tables.outcomes import ExitCode
 
 
 def pack(root: Path, image: Path, stage: Stage) -> None:
-    """Write the content of the folder ``root`` to ``image``, owned by root and without times.
+    """Write the content of the folder ``root`` to the new EROFS image ``image``.
+
+    In the image all files belong to uid 0, and have the time stamp 0.
 
     OSError (ENOSPC) if the disk is full; HarnessError (exit 7) if mkfs.erofs fails otherwise.
     """

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from kpatch.errors import HarnessError
-from kpatch.lib import system
+from kpatch.lib import environment, system
 
 GRACE_SECONDS = 5.0
 WATCH_SECONDS = 0.5
@@ -57,8 +57,8 @@ def child(
 ) -> Iterator[subprocess.Popen[bytes]]:
     """Start ``argv`` in its own session, and yield it; end its process group after the block.
 
-    Its environment is ``env``, or ours if None. Programs that influence a result get that of
-    `kpatch.lib.environment`. The other arguments are those of subprocess.Popen.
+    Its environment is ``env``, or the one of `kpatch.lib.environment.clean` if None, so that the
+    user's settings do not decide a run. The other arguments are those of subprocess.Popen.
 
     A program that gets our terminal (``stdin`` None) stays in our session, since only processes of
     that session may read from the terminal.
@@ -69,7 +69,7 @@ def child(
     process = subprocess.Popen(
         with_pdeathsig(argv, parent_death),
         cwd=cwd,
-        env=None if env is None else dict(env),
+        env=environment.clean() if env is None else dict(env),
         stdin=stdin,
         stdout=stdout,
         stderr=stderr,
@@ -83,9 +83,10 @@ def child(
 
 
 def stop(process: subprocess.Popen[bytes], send: Callable[[int, int], None] = os.killpg) -> None:
-    """End the process and its group: SIGTERM, and SIGKILL after GRACE_SECONDS.
+    """End ``process`` and its process group: SIGTERM, and SIGKILL after GRACE_SECONDS.
 
-    For a process in our own group pass os.kill as ``send``, so that only the process is ended.
+    For a process in our own group pass os.kill as ``send``, so that only the process is ended. Its
+    pipes are closed.
     """
     with suppress(ProcessLookupError):
         for action in (signal.SIGTERM, signal.SIGKILL):
@@ -103,7 +104,10 @@ def stop(process: subprocess.Popen[bytes], send: Callable[[int, int], None] = os
 
 
 def ending(status: int) -> str:
-    """Describe an exit status in words; bwrap and shells report a signal N as status 128 + N."""
+    """Return in words how a process with the exit ``status`` ended, as "was killed by signal 9".
+
+    A signal N is the status -N in Python; bwrap and shells report it as 128 + N.
+    """
     number = -status if status < 0 else status - 128
     if status < 0 or number in set(signal.Signals):
         return f"was killed by signal {number}"
@@ -123,7 +127,8 @@ def capture(
 
     ``cwd`` and ``env`` are as in `child`. ``line`` is called with each line as it arrives; ``log``
     gets the unchanged bytes. ``watch`` is called with the number of bytes printed so far, at least
-    every WATCH_SECONDS; if it returns true, the program is ended.
+    every WATCH_SECONDS; if it returns true, the program is ended. The status is -N if signal N
+    killed the program.
     """
     output, rest, printed = [], b"", 0
     with child(argv, cwd=cwd, env=env) as process:

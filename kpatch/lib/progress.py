@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Report the progress of a run on stderr: a live display on a terminal, else plain lines.
 
-A stage that ends within QUICK_SECONDS prints one line. A longer stage also shows the time that it
-is expected to take, as measured in earlier runs: on a terminal in a line that is updated, in a log
-(of a CI system) in a line at its start and one every half minute.
+Each stage prints a line at its end. A stage that takes longer than QUICK_SECONDS is also shown
+while it runs, with the time that it took in earlier runs: on a terminal by a line that is updated,
+else (in the log of a CI system) by a line at its start and one every HEARTBEAT_SECONDS.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ KEPT_TIMINGS = 5
 
 
 class Timings:
-    """Store how long the stages of the last runs took, by kind of stage.
+    """Store how long the stages of the last runs took, in a JSON file in the cache (``path``).
 
-    If the file is missing, damaged or not writable, stages have no expected time; no error is
-    raised.
+    A key is the name of a stage with its kind ("build 7.3 plain"). If the file is missing, damaged
+    or not writable, stages have no expected time; no error is raised.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self.path = cache.root() / "timings.json" if path is None else path
 
     def expected(self, key: str) -> float | None:
-        """Return the median of the last durations of ``key`` in seconds, None if unknown."""
+        """Return the median of the last durations of the stage ``key`` in seconds; None if none."""
         seen = self._read().get(key)
         return statistics.median(seen) if seen else None
 
     def learn(self, key: str, seconds: float) -> None:
-        """Store that ``key`` took ``seconds``; the last KEPT_TIMINGS durations are kept."""
+        """Store that the stage ``key`` took ``seconds``; keep the last KEPT_TIMINGS durations."""
         known = self._read()
         known[key] = [*known.get(key, []), round(seconds, 2)][-KEPT_TIMINGS:]
         with suppress(OSError):
@@ -112,7 +112,7 @@ class LiveStage:
         self._note = text
 
     def say(self, text: str) -> None:
-        """Print a line at once, and keep the text as the note."""
+        """Print ``text`` at once, after the stage's title; also use it as the `note`."""
         self.note(text)
         self._progress.say(f"{self.title}: {text}")
 
@@ -146,12 +146,12 @@ class LiveStage:
         return f"{self.title}: {sanitize.duration(self.elapsed)}{about}{share}{doing}"
 
     def opening(self) -> str:
-        """Return the line that is printed to a log when the stage has started."""
+        """Return the line that announces the stage in a log, with its expected time if known."""
         about = f", about {sanitize.duration(self.expected)}" if self.expected else ""
         return f"{self.title}: started{about}"
 
     def finish(self) -> StageRecord:
-        """Set and return the record of the stage, which has ended."""
+        """Make the record of the stage, which has ended; store it in ``record`` and return it."""
         self.record = StageRecord(
             self.name, self.series, round(self.elapsed, 3), self.cached, tuple(self._commands)
         )
@@ -185,10 +185,10 @@ class Progress:
 
     @contextmanager
     def stage(self, name: str, *, series: str | None = None, kind: str = "") -> Iterator[LiveStage]:
-        """Run the block as a stage; the yielded object takes its reports.
+        """Run the block as a stage; yield the object to which the block reports its progress.
 
-        Stages of one name with a different ``kind`` have separate expected times. Example: name
-        ``build``, series ``netlink``, kind ``7.3 plain``.
+        The expected time is that of earlier stages with the same ``name`` and ``kind``. Example:
+        name ``build``, series ``netlink``, kind ``7.3 plain``.
         """
         key = f"{name} {kind}".strip()
         expected = self._timings.expected(key)
@@ -237,7 +237,7 @@ class Progress:
             ticker.stop()
 
     def tick(self) -> None:
-        """Update the display; called every TICK_SECONDS."""
+        """Update the live display, or print the lines that are due; called every TICK_SECONDS."""
         with self._lock, suppress(OSError, ValueError):
             if self._file.isatty():
                 self._show()

@@ -33,23 +33,28 @@ class Silent:
         self.commands: list[str] = []
 
     def note(self, text: str) -> None:
-        """Ignore the note."""
+        """Ignore ``text``."""
 
     def say(self, text: str) -> None:
-        """Treat the line as a note."""
+        """Pass ``text`` to `note`, so that a subclass that overrides `note` gets it too."""
         self.note(text)
 
     def advance(self, done: float, total: float | None) -> None:
-        """Ignore the progress."""
+        """Ignore the reported progress."""
 
     def command(self, argv: Sequence[str], *, cwd: Path | None = None) -> None:
-        """Store the command as a shell line in ``commands``."""
+        """Add ``argv`` as a shell line (`shell_line`) to the list ``commands``."""
         self.commands.append(shell_line(argv, cwd=cwd))
 
 
 @dataclass(frozen=True)
 class StageRecord:
-    """A stage that is over; ``commands`` are lines for a shell that repeat it."""
+    """A stage that has ended.
+
+    ``series`` is the name of the series that it worked on, None if there is none; ``seconds`` is
+    its duration; ``cached``: its result was in the cache. ``commands`` are shell lines that repeat
+    the stage or parts of it.
+    """
 
     name: str
     series: str | None

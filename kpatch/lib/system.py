@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Detect the Linux distribution, and tell how to install a package on it.
+"""Detect the Linux distribution, and return instructions to install a package on it.
 
 `kpatch.bootstrap` imports this module before there is a virtual environment, so it uses the
 standard library only.
@@ -22,7 +22,7 @@ def release() -> Mapping[str, str]:
 
 
 def distribution(fields: Mapping[str, str] | None = None) -> Distribution | None:
-    """Return the table's row for the distribution with the os-release fields ``fields``.
+    """Return the row of DISTRIBUTIONS for the distribution with the os-release fields ``fields``.
 
     ID is looked up first, then the words of ID_LIKE; None if no row has any of them. Without
     ``fields``, this system's os-release is used.
@@ -36,7 +36,11 @@ def distribution(fields: Mapping[str, str] | None = None) -> Distribution | None
 
 
 def install(packages: Sequence[str], fields: Mapping[str, str] | None = None) -> str:
-    """Return an instruction to install ``packages`` (Debian's names), for an error message."""
+    """Return an instruction to install ``packages`` (Debian's names), for an error message.
+
+    It has the distribution's own names if DISTRIBUTIONS has them. ``fields`` is as in
+    `distribution`.
+    """
     row = distribution(fields)
     if row is None or any(name not in row.packages for name in packages if not row.tried):
         return f"install what your system calls {', '.join(packages)} (Debian's names)"

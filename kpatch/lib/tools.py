@@ -13,7 +13,7 @@ from kpatch.tables import packages
 
 
 def require_all() -> None:
-    """Raise HarnessError (exit 2) for the first program or file that is missing."""
+    """Raise HarnessError (exit 2) if a program or file of kpatch/tables/packages.py is missing."""
     for tool, package in {**packages.BUILD, **packages.RUN}.items():
         process.require_tool(tool, package=package)
     for path, package in packages.FILES.items():

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Write the result of a run in all its formats."""
+"""Write the results of runs and reviews in all formats, and the cover letter of a series."""

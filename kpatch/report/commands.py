@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""commands.txt: the commands of every stage of a run, in order, as lines for a shell."""
+"""Make commands.txt: the commands of every stage of a run, in order, one shell line each."""
 
 from __future__ import annotations
 
@@ -9,7 +9,11 @@ from kpatch.report.result import RunResult
 
 
 def render(run: RunResult) -> str:
-    """Return the text of commands.txt. Each line runs by itself; "#" begins a stage's heading."""
+    """Return the text of commands.txt for ``run``.
+
+    Each command is one shell line that needs no earlier line of the file. A line that begins with
+    "#" is the title of the file or the heading of a stage.
+    """
     lines = [f"# Repeats {run.started}, verdict {run.verdict}. Each line runs by itself."]
     for stage in run.stages:
         lines += ["", _heading(stage), *(sanitize.clean(command) for command in stage.commands)]

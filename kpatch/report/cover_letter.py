@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cover letter of an exported series: its purpose, and the results of runs as evidence.
+"""Write the cover letter of an exported series: its purpose, and the results of runs as evidence.
 
-The purpose is ``cover.txt`` in the folder of a carried series: a title, an empty line, text. The
-form is templates/cover-letter.j2.
+The purpose is taken from ``cover.txt`` in the folder of a carried series: lines that begin with "#"
+(left out of the letter), a title, an empty line, text. Another series gets placeholders. The
+template of the letter is templates/cover-letter.j2.
 """
 
 from __future__ import annotations
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 TEMPLATE = Path(__file__).parent / "templates" / "cover-letter.j2"
 COVER = "cover.txt"
 
-# The placeholders of git format-patch for title and text; git send-email refuses the first.
+# The placeholders of git format-patch for title and text; git send-email refuses to send the first.
 NO_TITLE, NO_TEXT = "*** SUBJECT HERE ***", "*** BLURB HERE ***"
 
 MAIL_WIDTH = 75
@@ -41,7 +42,12 @@ MAIL_WIDTH = 75
 
 @dataclass(frozen=True)
 class _Run:
-    """The fields of one run in the template of the cover letter."""
+    """One run as texts for the template of the cover letter.
+
+    ``version`` and ``origin`` describe the kernel tree; ``patches`` is the number of patches.
+    ``counts`` are the tests on the series by outcome, ``control`` those on the negative control.
+    ``how`` names flavor, accelerator, QEMU and compiler. ``command`` repeats the run.
+    """
 
     version: str
     verdict: str
@@ -54,10 +60,10 @@ class _Run:
 
 
 def evidence(paths: Sequence[Path], applied: Applied) -> tuple[RunResult, ...]:
-    """Return the results in the files ``paths`` (result.json), as evidence for a series.
+    """Read the results of runs from the files ``paths`` (each a result.json).
 
-    HarnessError (exit 2) if a file is no result, has no test of this series, or is about the series
-    as it was before a change.
+    HarnessError (exit 2) if a file is no result, has no test of the series of ``applied``, or is of
+    a run that tested other changes under the name of this series, on the same tree.
     """
     return tuple(_evidence(path, applied) for path in paths)
 
@@ -86,10 +92,10 @@ def _evidence(path: Path, applied: Applied) -> RunResult:
 
 
 def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int = 1) -> Cover:
-    """Return the cover letter of the series.
+    """Return the cover letter of the series ``applied``.
 
-    ``evidence`` are results of runs, which it quotes. ``version`` is the number of the posting (2
-    for v2).
+    The letter quotes the results of runs in ``evidence``. ``version`` is the number of the posting
+    (2 for v2).
     """
     title, blurb = _blurb(applied)
     body = template.render(
@@ -105,7 +111,10 @@ def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int 
 
 
 def _blurb(applied: Applied) -> tuple[str, str]:
-    """Return the title and the purpose of the series from its cover.txt, else placeholders."""
+    """Return the title and the text of the series' cover.txt.
+
+    Returns NO_TITLE and NO_TEXT if the series is not a carried one, or has no such file.
+    """
     path = catalog.FOLDER / applied.series.name / COVER
     if applied.series.origin is not Origin.CARRIED or not path.is_file():
         return NO_TITLE, NO_TEXT
@@ -117,9 +126,10 @@ def _blurb(applied: Applied) -> tuple[str, str]:
 
 
 def _table(evidence: Sequence[RunResult], name: str) -> str:
-    """Return a table of the outcomes in ``evidence``, as text.
+    """Return a table of the outcomes in ``evidence``, as text for a mail.
 
-    It has a row for each requirement that the series ``name`` promises, and a column for each run.
+    It has a column for each run, and a row for each requirement with a test on the series ``name``
+    that is not expected to fail.
     """
     tested = [test for run in evidence for test in run.tests if test.series == name]
     kept = {test.requirement for test in tested if test.expected is not Outcome.FAIL}
@@ -137,9 +147,10 @@ def _table(evidence: Sequence[RunResult], name: str) -> str:
 
 
 def _limits(evidence: Sequence[RunResult], of: Series) -> list[str]:
-    """Return the known limits of the mechanism of the series ``of``, for the tested requirements.
+    """Return the documented limits of the mechanism of the series ``of``.
 
-    Each is a paragraph of mail: the requirement's id, and the reason why it fails.
+    Only requirements that were tested in ``evidence`` are included. Each limit is a paragraph of
+    mail: the requirement's id, and the reason why its tests fail.
     """
     tested = {test.requirement for run in evidence for test in run.tests if test.series == of.name}
     return [
@@ -180,7 +191,10 @@ _WORDS = {
 
 
 def _counts(run: RunResult, name: str) -> str:
-    """Return the number of tests of the series ``name`` by outcome, as text: "12 passed, …"."""
+    """Return the number of tests on the series ``name`` by outcome: "12 passed, 1 NOT OK".
+
+    "NOT OK" counts the tests with an unexpected outcome. Returns "" without tests.
+    """
     tests = [test for test in run.tests if test.series == name]
     counts = Counter(_WORDS[test.expected] if test.ok else "NOT OK" for test in tests)
     words = (*_WORDS.values(), "NOT OK")
@@ -188,7 +202,11 @@ def _counts(run: RunResult, name: str) -> str:
 
 
 def _command(run: RunResult, series: Series) -> str:
-    """Return the command that repeats the run on another machine."""
+    """Return the command that repeats ``run`` on another machine: a line of ``make kernel-test``.
+
+    It names ``series``, and the negative control if that was run. The user has to provide a kernel
+    tree where it says LINUX, and the mail of a series that is not carried, as NAME.mbox.
+    """
     assert run.kernel is not None
     kernel = {
         "debian": ".".join(run.kernel.version.split(".")[:2]),

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Write JUnit XML: one suite for each series.
+"""Write a run as JUnit XML: a suite for each series, in it a case for each test and incident.
 
-An unexpected outcome is a failure; a crash, a hang, and a lost or broken test is an error.
+A test with an unexpected outcome is a failure, or an error if the outcome is crash, hang, lost or
+infra. An incident is an error. A test whose skip or xfail is expected is a skipped case.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ _SKIPPED = frozenset({Outcome.SKIP, Outcome.XFAIL})
 
 
 def render(result: RunResult) -> bytes:
-    """Return the result as a JUnit XML document, encoded."""
+    """Return the result as a JUnit XML document in UTF-8."""
     import junitparser
 
     document = junitparser.JUnitXml("vfio-acpi")
@@ -58,7 +59,7 @@ def _properties(result: RunResult, series: SeriesInfo) -> dict[str, str]:
 
 
 def _output(words: str) -> junitparser.SystemOut:
-    """Return a <system-out> element with ``words``, the build's warnings, for a whole suite."""
+    """Return a suite's <system-out> element with ``words``: the warnings of the series' build."""
     import junitparser
 
     return junitparser.SystemOut(sanitize.clean(words))

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Write a run as a report for KCIDB: a checkout and a build for each series, and its tests.
+"""Write a run as a report for KCIDB (kernelci.org).
 
-Tests that fail as expected are left out: those of the negative control, and of documented limits.
+Each series is a checkout with a build; its tests and incidents are tests of the build. Tests that
+fail as expected, on the negative control or at a documented limit, are left out.
 """
 
 from __future__ import annotations
@@ -28,11 +29,11 @@ STATUS = {
 }
 
 UNEXPECTED = "ERROR"
-"""The status of a test that passes where it has to fail, or is skipped where it has to run."""
+"""The KCIDB status of a test with an unexpected pass, skip or xfail."""
 
 
 def render(run: RunResult) -> str:
-    """Return the JSON text of the report; it is empty if the run ended before it had a tree."""
+    """Return the report as JSON text; it has no objects if the run ended before it had a tree."""
     checkouts: list[dict[str, Any]] = []
     builds: list[dict[str, Any]] = []
     tests: list[dict[str, Any]] = []
@@ -50,7 +51,10 @@ def render(run: RunResult) -> str:
 
 
 def _build(run: RunResult, series: SeriesInfo, checkout: str) -> dict[str, Any] | None:
-    """Return the KCIDB build of a series; None if the run ended before the build."""
+    """Return the KCIDB build of a series: PASS if its kernel was built, FAIL if the build failed.
+
+    Returns None if the run ended before either. ``checkout`` is the id of the KCIDB checkout.
+    """
     status = "PASS" if series.kernel_id else None
     tried = run.error is not None and run.exit_code is ExitCode.BUILD and series.config_id
     if status is None and not tried:
@@ -88,5 +92,5 @@ def _status(test: TestResult) -> str:
 
 
 def _function(test: str) -> str:
-    """Return the name of the function in a test's id, "test_burst.py::test_value[0x81]"."""
+    """Return the function's name in the id ``test``: "test_f" for "test_burst.py::test_f[0x81]"."""
     return test.rpartition("::")[2].partition("[")[0]

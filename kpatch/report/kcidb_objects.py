@@ -23,7 +23,7 @@ VERSION = {"major": 5, "minor": 3}
 ARCHITECTURE = "x86_64"
 
 EXCERPT = 16384
-"""Characters of an excerpt of a log."""
+"""Largest number of characters of a test's "log_excerpt" in the schema."""
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _MAIL = re.compile(r"[!-~]{1,200}@[!-~]{1,200}")
@@ -33,9 +33,10 @@ _MAIL = re.compile(r"[!-~]{1,200}@[!-~]{1,200}")
 class Source:
     """The tested source: the tree ``kernel`` with a series or without one.
 
-    ``series`` is a digest of the series' content, "" without a series. ``title`` describes the
-    series. ``patches`` has the SHA-256 of each patch, None if unknown. ``started`` is the time when
-    the run began, UTC in ISO 8601. ``message_id`` is the Message-ID of the series' mail, or "".
+    ``series`` is a digest of the series' content, ``title`` describes the series. ``patches`` has
+    the SHA-256 of each patch: () without a series, None if unknown. ``started`` is the time when
+    the run began, UTC in ISO 8601. ``message_id`` is the Message-ID of the mail that begins the
+    series' thread, "" if there is none.
     """
 
     kernel: KernelInfo
@@ -55,7 +56,8 @@ def identifier(*parts: str) -> str:
 def path(*names: str) -> str:
     """Return the path of a test: ``names`` joined by dots.
 
-    Characters in names other than letters, digits, "_" and "-" are replaced by "_".
+    In a name, each run of characters other than letters, digits, "_" and "-" becomes one "_", and
+    "_" at either end is removed. A name of which nothing is left becomes "_".
     """
     return ".".join(re.sub(r"[^A-Za-z0-9_-]+", "_", name).strip("_") or "_" for name in names)
 
@@ -76,7 +78,7 @@ def document(
 
 
 def checkout(source: Source) -> dict[str, Any]:
-    """Return the KCIDB checkout of ``source``."""
+    """Return the KCIDB checkout of ``source``; its id depends on tree, series and start time."""
     made: dict[str, Any] = {
         "id": identifier("checkout", source.kernel.tree_id, source.series, source.started),
         "origin": ORIGIN,
@@ -97,9 +99,10 @@ def checkout(source: Source) -> dict[str, Any]:
 
 
 def build(checkout_id: str, *, config: str, config_id: str, compiler: str) -> dict[str, Any]:
-    """Return a KCIDB build of the checkout; the caller adds its status.
+    """Return a KCIDB build of the checkout with the id ``checkout_id``; it has no status.
 
     ``config`` is the name of the config (a flavor), ``config_id`` the id of its content.
+    ``compiler`` has the version lines of compiler and linker.
     """
     return {
         "id": identifier("build", checkout_id, config, config_id),
@@ -115,10 +118,12 @@ def build(checkout_id: str, *, config: str, config_id: str, compiler: str) -> di
 def test(
     build_id: str, at: str, *, key: str, status: str, log: str, seconds: float | None = None
 ) -> dict[str, Any]:
-    """Return a KCIDB test of the build.
+    """Return a KCIDB test of the build with the id ``build_id``.
 
-    ``at`` is the test's path (`path`). ``key`` distinguishes the test from others with the same
-    path. ``status`` is a status of the schema ("PASS"), ``log`` is the test's output.
+    ``at`` is the test's path, made by `path`. ``key`` distinguishes the test from others with the
+    same path, and is its comment. ``status`` is a status of the schema ("PASS"). ``log`` is the
+    test's output, of which the first EXCERPT characters are kept. ``seconds`` is its duration, None
+    if unknown.
     """
     made: dict[str, Any] = {
         "id": identifier("test", build_id, at, key),

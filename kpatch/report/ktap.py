@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Write KTAP version 1 (Documentation/dev-tools/ktap.rst): a test for each series, tests nested.
+"""Write a run as KTAP version 1 (Documentation/dev-tools/ktap.rst).
 
-Text from a guest is written to diagnostic lines only, after the test's id: on a result line a
+Each series is a test; its tests and incidents are subtests of it.
+
+A guest's messages are written to diagnostic lines only, after the test's id: on a result line a
 parser could take text after a "#" for a directive.
 
-The only directive that the kernel's own parser (tools/testing/kunit/kunit.py) supports is SKIP. It
-counts "ok … # XFAIL" as passed, and "not ok … # ERROR" as failed. KTAP has no other form for a test
-that fails as expected; kselftest.h prints the same.
+A test that fails as expected is "ok … # XFAIL", as kselftest.h prints it: KTAP has no other form
+for it. The kernel's own parser (tools/testing/kunit/kunit_parser.py) supports no directive but
+SKIP: it counts "ok … # XFAIL" as passed, and "not ok … # ERROR" as failed.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ from kpatch.report.result import RunResult
 from kpatch.tables.outcomes import Outcome
 from kpatch.verdict.judge import Incident, TestResult
 
-# Directives of KTAP, which give a parser more than "ok" and "not ok".
+# The directive on a test's result line by its outcome. It tells more than "ok" and "not ok".
 _DIRECTIVES = {
     Outcome.SKIP: "SKIP",
     Outcome.XFAIL: "XFAIL a documented limit",
@@ -33,7 +35,7 @@ _DIRECTIVES = {
 def render(result: RunResult) -> str:
     """Return the result as KTAP text.
 
-    A run that ended before it had a series becomes one failed test, "run".
+    A run that ended before a series was applied becomes one failed test, "run".
     """
     names = [series.name for series in result.series] or ["run"]
     lines = ["KTAP version 1", f"1..{len(names)}"]

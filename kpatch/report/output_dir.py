@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The output folder OUT of a run.
+"""The output folder OUT of a run or a review.
 
-It has the results of one run: the files of an earlier run are removed when the next run claims the
-folder, so that no old verdict is left if the run is killed. The file ``.vfio-acpi`` has the names
-of our files; no other file is ever removed or overwritten. It is also locked, so that two runs
-cannot write to one folder.
+It has the results of one run: the next run removes the files of the earlier one when it opens the
+folder, so that no old verdict is left if that run is killed. The manifest, the file ``.vfio-acpi``,
+has the names of the files that a run has written; no other file is ever removed or overwritten. A
+run locks the manifest, so that two runs cannot write to one folder.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}")
 
 
 class OutputDir:
-    """The folder of a run, which it has locked; make one with `open_output_dir`."""
+    """The output folder of one run, locked by it. `open_output_dir` makes the object."""
 
     def __init__(self, path: Path, manifest: IO[str]) -> None:
         self.path = path
@@ -36,14 +36,15 @@ class OutputDir:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Return the names of the files that this run has written so far."""
+        """Return the names of the files that this run has added to the manifest so far."""
         return tuple(self._names)
 
     def write(self, name: str, content: str | bytes) -> Path:
         """Write ``content`` to the file ``name`` atomically, and return its path.
 
         Text is encoded as UTF-8, lone surrogates as "?". HarnessError: exit 7 if the file cannot be
-        written; exit 2 if it exists and no run has written it.
+        written; exit 2 if the file exists and was not written by this run, or ``name`` is no plain
+        file name.
         """
         final = self.file(name)
         data = content.encode(errors="replace") if isinstance(content, str) else content
@@ -62,9 +63,11 @@ class OutputDir:
         return final
 
     def file(self, name: str) -> Path:
-        """Add the file ``name`` to the manifest and return its path, for a log that grows.
+        """Add the file ``name`` to the manifest, and return its path.
 
-        HarnessError (exit 2) if the file exists and no run has written it.
+        The caller may write the file bit by bit, as a log. HarnessError: exit 7 if the manifest
+        cannot be written; exit 2 if the file exists and was not written by this run, or ``name`` is
+        no plain file name.
         """
         if not _NAME.fullmatch(name):
             raise HarnessError(f"OUT={self.path}", f"{name!r} is no file name", hint="rename it")
@@ -79,7 +82,10 @@ class OutputDir:
         return self.path / name
 
     def reserve(self, names: Iterable[str]) -> None:
-        """Raise HarnessError (exit 2) if one of ``names`` exists and no run has written it."""
+        """Raise HarnessError (exit 2) if one of ``names`` exists and this run has not written it.
+
+        The files of earlier runs are already removed, so such a file is not the harness's.
+        """
         for name in names:
             if name not in self._names and os.path.lexists(self.path / name):
                 raise HarnessError(
@@ -91,10 +97,11 @@ class OutputDir:
 
 @contextmanager
 def open_output_dir(path: Path, *, names: Iterable[str] = ()) -> Iterator[OutputDir]:
-    """Make the folder ``path`` if needed, lock it, remove earlier results, and yield it.
+    """Make the folder ``path`` if needed, lock it, remove the earlier run's files, and yield it.
 
     ``names`` are files that the run will certainly write. HarnessError (exit 2) if the folder
-    cannot be written, another run has locked it, or a foreign file has one of ``names``.
+    cannot be written, another run has locked it, or a file that no run has written has one of
+    ``names``.
     """
     with _locked(path) as manifest:
         _remove_earlier(path, manifest)
@@ -124,7 +131,7 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _remove_earlier(path: Path, manifest: IO[str]) -> None:
-    """Remove the files in ``path`` that the manifest names, and empty the manifest.
+    """Remove the files in the folder ``path`` that the manifest names, and empty the manifest.
 
     HarnessError (exit 2) if a file cannot be removed.
     """

@@ -26,7 +26,11 @@ SCHEMA = Path(__file__).with_name("result.schema.json")
 
 @dataclass(frozen=True)
 class KernelInfo:
-    """The tested kernel tree: the fields of `kpatch.model.Tree`, and the guest's ``uname -r``."""
+    """The tested kernel tree.
+
+    ``release`` is ``uname -r`` in the guest, None if no guest has reported it. The other fields are
+    those of `kpatch.model.Tree`.
+    """
 
     version: str
     provider: str
@@ -39,8 +43,8 @@ class KernelInfo:
 class WarningInfo:
     """A warning of a build: file, line (None if unknown) and text.
 
-    ``new`` is true if the build of the unpatched kernel does not print it, None if that is unknown
-    because that kernel, or the file in it, was not built.
+    ``new`` is False if the build of the unpatched kernel prints the same warning, True if it does
+    not, and None if the unpatched kernel was not built, or its build did not compile the file.
     """
 
     file: str
@@ -62,10 +66,11 @@ _AGE = {
 
 @dataclass(frozen=True)
 class SeriesInfo:
-    """A tested series; ``patches`` are the titles of its patches, none for the negative control.
+    """A tested series; ``patches`` are the titles of its patches, () for the negative control.
 
-    ``delta_id`` is the digest of its changes, ``config_id`` the id of its .config; see
-    `kpatch.model`. ``detected`` is the sign by which its mechanism was detected, "" without
+    ``delta_id``, ``config_id`` and ``kernel_id`` are the ids of its changes, its .config and its
+    kernel (fields of Applied, Config and Kernel in `kpatch.model`), None if the run ended before
+    they were known. ``detected`` is the sign by which its mechanism was detected, "" without
     detection. ``warnings`` are the warnings of its build in the files that the series changes.
     """
 
@@ -82,7 +87,7 @@ class SeriesInfo:
 
 @dataclass(frozen=True)
 class ErrorInfo:
-    """The error that ended a run before its verdict: see `kpatch.errors.HarnessError`."""
+    """The error that ended a run before its verdict; its fields are those of HarnessError."""
 
     what: str
     cause: str
@@ -96,7 +101,9 @@ class RunResult:
 
     ``started`` is UTC in ISO 8601, to the second; ``seconds`` is the duration. ``kernel`` and
     ``accel`` are None if the run ended before they were known. ``confinement`` describes how
-    builds and VMs were confined. ``requirements`` maps ids to their sentences.
+    builds and VMs were confined. ``tools`` maps names of programs to versions. ``selection`` is
+    the expression that selected tests (pytest's -k), "" for the whole suite. ``requirements`` maps
+    ids to their sentences. ``error`` is None if the run got to its verdict.
     """
 
     exit_code: ExitCode
@@ -118,26 +125,29 @@ class RunResult:
 
     @property
     def verdict(self) -> str:
-        """Return the exit code as a word."""
+        """Return the exit code as a word: "pass", "not-judged", …."""
         return self.exit_code.word
 
 
 def warnings_of(
     series: Sequence[CompilerMessage], base: Mapping[str, Sequence[str]]
 ) -> tuple[WarningInfo, ...]:
-    """Convert the warnings of a series' build to their form in a result.
+    """Convert ``series``, the warnings of a series' build, to their form in a result.
 
-    ``base`` has the texts of the unpatched kernel's warnings by file; for a file that it lacks they
-    are unknown. Lines may have moved, so only file, text and number of occurrences are compared.
+    ``base`` has the texts of the warnings of the unpatched kernel's build, by file; a file without
+    an entry was not compiled in it (``new`` is None). Line numbers are not compared, since the
+    series may have moved lines: if ``base`` has a text n times for a file, its first n occurrences
+    in ``series`` are not new.
     """
     left = {file: Counter(texts) for file, texts in base.items()}
     return tuple(_warning(message, left.get(message.file or "")) for message in series)
 
 
 def _warning(message: CompilerMessage, left: Counter[str] | None) -> WarningInfo:
-    """Convert one warning; remove it from ``left``, the base's warnings that are not matched yet.
+    """Convert one warning of a series' build.
 
-    ``left`` is None if the base's warnings are unknown.
+    ``left`` counts the base's warnings in the same file, by text, that no warning of the series has
+    matched yet; a match is subtracted. It is None if the base's warnings are unknown.
     """
     old = left is not None and left[message.text] > 0
     if left is not None and old:
@@ -148,19 +158,19 @@ def _warning(message: CompilerMessage, left: Counter[str] | None) -> WarningInfo
 
 
 def error_of(error: HarnessError) -> ErrorInfo:
-    """Convert an error of the harness to its form in a result."""
+    """Convert a HarnessError to its form in a result."""
     return ErrorInfo(error.what, error.cause, error.hint, error.details)
 
 
 def dump(result: RunResult) -> str:
-    """Return the result as JSON text, keys in the order of the dataclass."""
+    """Return the result as JSON text: schema version, verdict, then the fields of RunResult."""
     data = {
         "schema_version": SCHEMA_VERSION,
         "verdict": result.verdict,
         **dataclasses.asdict(result),
     }
     for fault in data["faults"]:
-        del fault["stall"]  # for the judge alone; the kind says as much
+        del fault["stall"]  # only the judge needs it, and it follows from the kind
     return json.dumps(data, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
@@ -175,7 +185,7 @@ def load(path: Path) -> RunResult:
 
 
 def record(data: object, kind: type[T]) -> T:
-    """Return the dataclass of type ``kind`` that ``data``, its JSON form, describes.
+    """Return an instance of the dataclass ``kind``, made of ``data``, its decoded JSON form.
 
     ValueError (`msgspec.ValidationError`) if a field is missing or has another type.
     """
@@ -185,9 +195,10 @@ def record(data: object, kind: type[T]) -> T:
 
 
 def read(path: Path, schema: Path, *, again: str) -> dict[str, Any]:
-    """Read the JSON file ``path``, and validate it with the JSON schema in the file ``schema``.
+    """Return the object in the JSON file ``path``, validated by the schema in the file ``schema``.
 
-    HarnessError (exit 7, with the hint ``again``) if it cannot be read, or violates the schema.
+    HarnessError (exit 7, with the hint ``again``) if ``path`` cannot be read, is no JSON, or
+    violates the schema.
     """
     try:
         data: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
@@ -202,7 +213,10 @@ def read(path: Path, schema: Path, *, again: str) -> dict[str, Any]:
 
 
 def violation(data: object, schema: Path = SCHEMA) -> str:
-    """Return the first violation of the JSON schema in the file ``schema``; "" if there is none."""
+    """Return the most relevant violation by ``data`` of the JSON schema in the file ``schema``.
+
+    The text has the path in ``data`` and the fault. Returns "" if ``data`` fits the schema.
+    """
     from jsonschema import Draft202012Validator
     from jsonschema.exceptions import best_match
 

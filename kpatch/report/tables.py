@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Print tables of results for a reader: of one run, or of several runs side by side.
 
-On a terminal they have colours and are cut at its width; otherwise they are plain text of any
-width. An outcome in capitals is not the expected one.
+On a terminal the tables have colours, and the sentences of the requirements are cut at its width;
+in a file they are plain text. An outcome in capitals is not the expected one.
 """
 
 from __future__ import annotations
@@ -26,20 +26,22 @@ WARNINGS = 20  # largest number of warnings to print for one series
 
 _WORST_FIRST = (*(outcome for outcome, _ in EXIT_BY_OUTCOME), Outcome.XFAIL, Outcome.PASS)
 
-# Blanks between columns; and the least width of a sentence, below which it is left out.
+# Spaces between columns; and the least width for sentences. With less, all sentences are left out.
 GAP = 2
 LEAST_SENTENCE = 24
 
-# Outcomes that look harmless: a cell marks them as unexpected if another one was expected.
+# Outcomes that look harmless: if another one was expected, the cell also says "(unexpected)".
 _HARMLESS = frozenset({Outcome.PASS, Outcome.XFAIL, Outcome.SKIP})
 
 _COLOURS = {Outcome.PASS: "green", Outcome.XFAIL: "yellow", Outcome.FAIL: "dim"}
 
 
 def show(result: RunResult, file: IO[str]) -> None:
-    """Print a table with a row for each requirement and a column for each series.
+    """Print the result of one run to ``file``.
 
-    Below are the failures and notes, and a summary line.
+    The table has a row for each requirement and a column for each series. Below the table is a line
+    for each detected mechanism, unexpected outcome, build warning, and kernel report that does not
+    count. The last line is the `summary`.
     """
     series = [item.name for item in result.series]
     rows: list[list[str | Text]] = [
@@ -54,9 +56,10 @@ def show(result: RunResult, file: IO[str]) -> None:
 
 
 def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
-    """Print one table for all runs, with the notes and a summary of each run below.
+    """Print the results of several runs to ``file`` in one table.
 
-    It has a row for each requirement and series, and a column for each kernel.
+    The table has a row for each pair of series and requirement, and a column for each run, headed
+    by the version of its kernel. Below are the same lines as in `show`, for each run.
     """
     names = list(dict.fromkeys(item.name for result in results for item in result.series))
     rows: list[list[str | Text]] = [
@@ -82,7 +85,10 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
 
 
 def summary(result: RunResult) -> str:
-    """Return one line with verdict, kernel, flavor, accelerator, counts of tests, and exit code."""
+    """Return one line that sums up a run.
+
+    It has verdict, kernel, flavor, accelerator, counts of tests, duration, and exit code.
+    """
     counts = Counter(_counted(test) for test in result.tests)
     parts = [f"{counts[word]} {word}" for word in _COUNTED if counts[word]]
     accel = result.accel.used if result.accel else "not booted"
@@ -94,7 +100,7 @@ def summary(result: RunResult) -> str:
 
 
 def render(result: RunResult) -> str:
-    """Return the output of `show` as plain text."""
+    """Return what `show` prints, as plain text."""
     import io
 
     file = io.StringIO()
@@ -119,10 +125,11 @@ def _counted(test: TestResult) -> str:
 
 
 def _requirements(results: Iterable[RunResult]) -> list[str]:
-    """Return the ids of the rows: in the order of the requirements' table, then unknown ids.
+    """Return the ids of the requirements that get a row.
 
-    If only a selection of tests ran, requirements without a test are left out. For a whole suite
-    they are included: no test of them ran because the tested kernels are too old.
+    First come the ids in the requirements' table, in its order; then ids that only tests name. A
+    requirement without a test has a row only if all runs ran the whole suite: then its tests do not
+    apply to the tested kernels (`ktests.contract.applies`).
     """
     results = list(results)
     tested = dict.fromkeys(test.requirement for result in results for test in result.tests)
@@ -134,7 +141,12 @@ def _requirements(results: Iterable[RunResult]) -> list[str]:
 
 
 def cell(result: RunResult, requirement: str, series: str) -> Text:
-    """Return the table's cell for a requirement on a series."""
+    """Return the table's cell for the id ``requirement`` and the name ``series``.
+
+    If tests have unexpected outcomes, the cell has the worst of these in capitals, with their
+    share: "FAIL 1/3". Otherwise it has the worst outcome and the number of tests: "pass 3x". It is
+    "-" without a test.
+    """
     return _cell(
         [test for test in result.tests if (test.requirement, test.series) == (requirement, series)]
     )
@@ -158,7 +170,7 @@ def _cell(tests: Sequence[TestResult]) -> Text:
 
 
 def _detected(result: RunResult) -> list[str]:
-    """Return a line for each series whose mechanism was detected and judged."""
+    """Return a line for each series in whose kernel the guest has detected a known mechanism."""
     return [
         f"{series.name}: mechanism {series.mechanism}, detected: {series.detected}"
         for series in result.series
@@ -187,7 +199,11 @@ def _warnings(result: RunResult) -> list[str]:
 
 
 def _known(result: RunResult) -> list[str]:
-    """Return a line for each kind of kernel report that does not count against a series."""
+    """Return lines about the kernel reports that do not count against a series, with their number.
+
+    There is a line for each known issue (`kpatch.tables.known_issues`), and one for each series and
+    title of reports that the unpatched kernel makes too.
+    """
     known = Counter((fault.kind, fault.known) for fault in result.faults if fault.known)
     of_base = Counter(
         (fault.series, fault.title) for fault in result.faults if fault.of_base and not fault.known
@@ -238,10 +254,11 @@ def print_grid(
     *,
     width: int = PLAIN_WIDTH,
 ) -> None:
-    """Print ``rows`` as aligned columns, with the line ``headers`` on top.
+    """Print ``rows`` to ``file`` as aligned columns, with the line ``headers`` on top.
 
-    Each row is followed by the sentence at the same place in ``sentences``, cut to the remaining
-    width. ``width`` applies if ``file`` is no terminal.
+    ``sentences``, one for each row or none at all, are a last column, cut at the remaining width;
+    it is left out if less than LEAST_SENTENCE remains. ``width`` is the width of the table in
+    characters if ``file`` is no terminal.
     """
     from rich.console import Console
     from rich.table import Table
@@ -260,7 +277,7 @@ def print_grid(
         table.add_column(Text(sanitize.line(header)), no_wrap=True, overflow="ignore")
         widths = [row[index].cell_len for row in cells]
         room -= max([len(header), *widths]) + GAP
-    # The width of the sentences is limited here: rich would shorten any column.
+    # The width of the sentences is limited here: rich would shorten the other columns as well.
     with_sentences = any(sentences) and room >= LEAST_SENTENCE
     if with_sentences:
         table.add_column("", no_wrap=True, overflow="ellipsis", max_width=room, style="dim")

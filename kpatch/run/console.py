@@ -6,10 +6,9 @@ CONFIG_PRINTK_CALLER, a task or CPU (info_print_prefix() in kernel/printk/printk
 
     [    1.234567] text        [    1.234567][  T123] text        [    1.234567][    C0] text
 
-Messages of different tasks and CPUs are read separately, so that reports may interleave. Text
-without a time stamp is from user space; it may stand in front of a message on the same line, as
-may another message. The kernel also prints notes about the console itself (kernel/printk/printk.c,
-nbcon.c):
+The messages of each task and CPU are read separately, so that reports may interleave. Text without
+a time stamp is from user space. One line may have such text and several messages, one after the
+other. The kernel also prints notes about the console itself (kernel/printk/printk.c, nbcon.c):
 
     ** replaying previous printk message **      the message before was cut off and is repeated
     ** 57 printk messages dropped **             a report may be missing
@@ -19,7 +18,7 @@ The guest writes its markers to /dev/kmsg, so that they are in order with the ke
     vfio_acpi: begin TEST          vfio_acpi: end TEST
 
 This needs a kernel that prints all messages (ignore_loglevel) and does not rate-limit the guest's
-(printk.devkmsg=on).
+markers (printk.devkmsg=on).
 """
 
 from __future__ import annotations
@@ -40,15 +39,16 @@ GAP_SECONDS = 5.0
 BUSY_SECONDS = 0.25
 UNDO_LIMIT = 64  # lines of one printk() call to remember; a call is at most LOG_LINE_MAX characters
 LINE_LIMIT = 1 << 14
-MESSAGE_LIMIT = 1 << 11  # the kernel's own have at most LOG_LINE_MAX, 1 kB
+MESSAGE_LIMIT = 1 << 11  # characters; the kernel's messages have at most LOG_LINE_MAX, 1 kB
 REPORTS_LIMIT = 16  # unfinished reports at a time, each by another task or CPU
 FAULTS_LIMIT = 200  # the first ones suffice; bounds memory if a kernel makes reports in a loop
 
 
 class Place(str, Enum):
-    """The time of a fault: during the boot, during a test, or after the end of its test.
+    """The time of a fault: before the first test, during a test, or between two tests.
 
-    AFTER ends when the next test begins.
+    BOOT is all the time before the first test, AFTER the time from the end of a test until the next
+    one begins. The detection of the mechanism counts as a test.
     """
 
     BOOT = "boot"
@@ -57,7 +57,11 @@ class Place(str, Enum):
 
 
 class Until(Enum):
-    """How a report ends. A report also ends at a gap in time, or if it gets too long."""
+    """The line that ends a report.
+
+    A report also ends after EXCERPT_LINES lines, and if more than GAP_SECONDS have passed since its
+    latest line when another message comes.
+    """
 
     LINE = "it is a single line"
     TRACE = "---[ end trace …]---"
@@ -69,10 +73,11 @@ class Until(Enum):
 class Kind:
     """A kind of fault; ``pattern`` matches its headline from the start of the message.
 
-    ``part_of`` names other kinds whose reports may contain a line of this kind; such a line starts
-    no new report there. ``stall`` marks reports about something that does not make progress: if the
-    host found the test hung as well, the outcome is a hang, not a crash. ``infra`` marks messages
-    that are no faults of the kernel, but mean that faults may have been missed.
+    ``until`` says how a report ends. ``part_of`` names other kinds whose reports may contain a line
+    of this kind; such a line starts no new report there. ``stall`` marks reports about something
+    that does not make progress: if the host found the test hung as well, the outcome is a hang, not
+    a crash. ``infra`` marks messages that are no faults of the kernel, but mean that faults may
+    have been missed.
     """
 
     name: str
@@ -101,15 +106,15 @@ def _kind(
     return Kind(name, re.compile(pattern), meaning, until, frozenset(part_of), stall, infra)
 
 
-# Prefixes that the kernel itself puts before such a message: the pr_fmt() of kernel/watchdog.c,
+# Prefixes that the kernel puts before some headlines: the pr_fmt() of kernel/watchdog.c,
 # watchdog_hld.c (watchdog_perf.c), rcu/tree.c, workqueue.c, arch/x86/kernel/traps.c; "CPU1: " in
-# the text of the hard lockup. A message with another prefix is a program's, written to /dev/kmsg.
+# the text of the hard lockup. A headline with another prefix is a program's, written to /dev/kmsg.
 _FMT = r"(?:(?:(?:NMI )?watchdog|rcu|workqueue|traps|CPU\d+): )*"
 
 # Start of lockdep's headlines; kernels before 4.13 have them in brackets.
 _LOCKDEP = r"(?:WARNING: |\[ INFO: )"
 
-# Kinds whose headline is printed before an oops: by BUG(), a bad access, a stack overflow.
+# Kinds whose report goes on with an oops: of a BUG(), a bad access, a stack overflow.
 _BEFORE_OOPS = (
     "bug",
     "null",
@@ -128,7 +133,7 @@ _BEFORE_WARNING = ("refcount", "list", "odebug", "vfs", "kobject")
 KINDS: tuple[Kind, ...] = (
     # kernel/panic.c
     _kind("panic", r"Kernel panic - not syncing", "the kernel gave up", Until.TRACE),
-    # kernel/printk/printk.c (on the bare line)
+    # kernel/printk/printk.c (without time stamp)
     _kind(
         "dropped",
         r"\*\* \d+ printk messages dropped \*\*",
@@ -136,7 +141,7 @@ KINDS: tuple[Kind, ...] = (
         Until.LINE,
         infra=True,
     ),
-    # arch/x86/mm/extable.c (on the bare line, without time stamp), arch/x86/kernel/traps.c
+    # arch/x86/mm/extable.c (without time stamp), arch/x86/kernel/traps.c
     _kind("early", r"PANIC: early exception", "exception before the kernel can handle any"),
     _kind("double-fault", _FMT + r"PANIC: ", "double or otherwise fatal fault", Until.TRACE),
     # mm/kasan, mm/kfence, kernel/kcsan, mm/kmsan (report.c)
@@ -374,7 +379,7 @@ KINDS: tuple[Kind, ...] = (
     _kind("kobject", r"sysfs: cannot create duplicate filename", "registered twice"),
     # any other message of the kernel that begins with "BUG: "
     _kind("bug", _FMT + r"BUG: ", "what the kernel calls a bug"),
-    # arch/x86/boot/compressed/error.c (on the bare line)
+    # arch/x86/boot/compressed/error.c (without time stamp)
     _kind("halted", r"-- System halted", "the kernel image does not unpack", Until.LINE),
 )
 
@@ -416,13 +421,13 @@ _ENDS = {
 class Fault:
     """One report of the kernel.
 
-    ``line`` is its headline, ``excerpt`` the whole report with time stamps. ``test`` is the test
-    that ran, or had run last (None before the first one). ``time`` is the kernel's clock in
-    seconds, None if the line has no time stamp. ``known`` is the reason why the report does not
-    count against a series (`kpatch.tables.known_issues`), "" if it counts. ``title`` and
-    ``fingerprint`` are the same for the same fault in another run (`kpatch.run.title`). ``infra``
-    means that it is no fault of the kernel, but faults may have been missed: a detector has
-    switched itself off, or messages were lost.
+    ``kind`` is `Kind.name`, ``line`` the headline, ``excerpt`` the report with time stamps, at most
+    EXCERPT_LINES lines. ``test`` is the id of the test that ran, or had run last; None before the
+    first one. ``time`` is the kernel's clock in seconds, None if the line has no time stamp.
+    ``stall`` and ``infra`` are those of `Kind`. ``known`` is the reason why the report is a known
+    issue, which does not count against a series (`kpatch.tables.known_issues`); "" if it is none.
+    ``title`` and ``fingerprint`` are the same for the same fault in another run
+    (`kpatch.run.title`).
     """
 
     kind: str
@@ -466,7 +471,10 @@ class _Message:
 
 @dataclass
 class _Report:
-    """An unfinished report. Its ``kind`` is CUT as long as its headline was not printed."""
+    """An unfinished report. Its ``kind`` is CUT until its headline is printed.
+
+    ``first`` and ``last`` are the times of its first and last message; None without a time stamp.
+    """
 
     kind: Kind
     number: int  # counts the reports in the order in which they begin
@@ -494,7 +502,7 @@ class _Report:
         excerpt = "\n".join(message.shown for message in self.messages) + "\n"
         head = self.head
         if self.kind is CUT and len(self.messages) > head + 1:
-            head += 1  # without a headline the line after "cut here" (WARN()'s text) is the best
+            head += 1  # there is no headline; the line after "cut here" (WARN()'s text) is nearest
         texts = [message.text for message in self.messages[head:]]
         return Fault(
             kind=self.kind.name,
@@ -520,7 +528,8 @@ class _State:
     dead: bool = False
     through: bool = False
     begun: int = 0
-    leads: dict[str, _Message] = field(default_factory=dict)  # the last rule (=====) by caller
+    # By caller: the caller's last message, if it is a rule (=====). The next report includes it.
+    leads: dict[str, _Message] = field(default_factory=dict)
     reports: dict[str, _Report] = field(default_factory=dict)
     remote: str | None = None  # caller whose report is followed by stacks of other CPUs (NMI)
 
@@ -536,7 +545,7 @@ class _State:
 class _Point:
     """The parser's state before ``message``; if the message is replayed, the parser returns to it.
 
-    ``found`` and ``seen`` are the lengths of the lists of faults and tests at that time.
+    ``found`` and ``seen`` are the lengths of the parser's lists of faults and tests before it.
     """
 
     message: _Message
@@ -553,23 +562,23 @@ class Console:
         self._found: list[tuple[int, Fault]] = []
         self._seen: list[str] = []
         self._rest = b""
-        self._undo: list[_Point] = []  # states before the lines with the last time stamp
+        self._undo: list[_Point] = []  # states before each line of the last printk() call
         self._replay = False
-        self._notes: list[_Message] = []  # notes between that about a replay and the replay
+        self._notes: list[_Message] = []  # notes about dropped messages, held back during a replay
 
     @property
     def faults(self) -> list[Fault]:
-        """Return the complete reports, in the order in which they began."""
+        """Return the finished reports, in the order in which they began."""
         return [fault for _, fault in sorted(self._found, key=itemgetter(0))]
 
     @property
     def seen(self) -> list[str]:
-        """Return the tests whose begin markers were seen, in order."""
+        """Return the ids of the tests whose begin markers were seen, in order."""
         return self._seen
 
     @property
     def test(self) -> str | None:
-        """Return the running test, None between two tests."""
+        """Return the id of the running test; None before the first test and between two tests."""
         return self._state.test
 
     @property
@@ -579,7 +588,7 @@ class Console:
 
     @property
     def through(self) -> bool:
-        """Return whether the marker for the end of the suite was seen."""
+        """Return whether the marker that ends the suite (`ktests.contract.THROUGH`) was seen."""
         return self._state.through
 
     def feed(self, data: bytes) -> None:
@@ -593,7 +602,7 @@ class Console:
         self._rest = rest
 
     def close(self) -> tuple[Fault, ...]:
-        """End the parsing; return all faults, also the unfinished reports at the end."""
+        """Parse the unfinished last line, end all reports, and return all faults in order."""
         if self._rest:
             self._line(self._rest)
             self._rest = b""
@@ -621,8 +630,8 @@ class Console:
     def _bare(self, shown: str, *, alone: bool) -> None:
         """Parse ``shown``, the part of a line before its first time stamp.
 
-        It is user space's output, or a note of the kernel about the console. ``alone`` is true if
-        the line has no time stamp.
+        It is output of user space, a note of the kernel about the console, or a headline of a kind
+        in _BARE. ``alone`` is true if the line has no time stamp.
         """
         if alone and _BROKEN_STAMP.fullmatch(shown):
             self._undo = []  # the message that will be replayed was cut off before its text began
@@ -704,9 +713,9 @@ class Console:
     def _open(self, kind: Kind, message: _Message) -> None:
         """Handle ``message``, the headline of a fault of ``kind``.
 
-        The task or CPU that printed it may have an open report that began with "cut here" and
-        has no headline yet (its kind is CUT). Then that report gets the headline, unless ``kind``
-        is CUT again. Otherwise its open report ends, and a new one begins.
+        The task or CPU that printed ``message`` may have an unfinished report that began with "cut
+        here" and has no headline yet (kind CUT). That report gets the headline, unless ``kind`` is
+        CUT as well. Otherwise its unfinished report ends, and a new one begins.
         """
         state, caller = self._state, message.caller
         report = state.reports.get(caller)
@@ -721,7 +730,7 @@ class Console:
         state.dead = state.dead or kind.name in _FATAL
 
     def _single(self, kind: Kind, message: _Message) -> None:
-        """Add the report that consists of ``message`` alone; other reports stay open."""
+        """Add a report that consists of ``message`` alone; unfinished reports continue."""
         self._keep(self._begin(kind, message, []))
         self._state.dead = self._state.dead or kind.name in _FATAL
 
@@ -770,8 +779,8 @@ class Console:
         if match is None:
             state.through = state.through or text_ == f"{MARKER}{THROUGH}"
             return
-        # A report without a closing line would take in the messages of the next test, so it ends
-        # here. A report with a closing line, or that another CPU is writing now, continues.
+        # A report of Until.STACK ends here: not each has a </TASK>, and without it the report would
+        # take in messages of the next test. It continues if another task or CPU is writing it now.
         for caller, report in [*state.reports.items()]:
             if report.kind.until is Until.STACK and not _busy(report, message):
                 self._finish(caller)
@@ -783,7 +792,7 @@ class Console:
 
 
 def read(data: bytes | str) -> tuple[Fault, ...]:
-    """Return all faults of a complete console."""
+    """Return all faults in ``data``, the complete output of a console."""
     console = Console()
     console.feed(data.encode(errors="replace") if isinstance(data, str) else data)
     return console.close()
@@ -799,7 +808,10 @@ def _gap(before: float | None, now: float | None) -> bool:
 
 
 def _busy(report: _Report, message: _Message) -> bool:
-    """Return whether another task or CPU has written to the report within BUSY_SECONDS."""
+    """Return whether ``report`` has a line of another caller from just before ``message``.
+
+    "Just before" is less than BUSY_SECONDS; a caller is a task or CPU.
+    """
     if report.messages[-1].caller == message.caller or report.last is None or message.time is None:
         return False
     return message.time - report.last < BUSY_SECONDS

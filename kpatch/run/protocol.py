@@ -3,8 +3,8 @@ r"""Parse the records that the guest sends to the host: one JSON object a line, 
 
 The dataclasses below are the grammar: ``{"type": NAME, FIELD: VALUE, …}\n`` in UTF-8. Every field
 without a default has to be present; other fields are not allowed. The guest runs the kernel under
-test and is not trusted: any other line becomes a `Broken` record, which makes the run's outcome
-infra. No input raises an exception other than `RecordError`.
+test and is not trusted: any other line becomes a `Broken` record, which is judged as an incident
+(infra). `parse` raises no exception other than `RecordError`, whatever the input.
 
     hello      the first record: protocol, release (uname -r), python
     detected   the mechanism that the kernel shows, if the host has asked for detection
@@ -30,7 +30,7 @@ LINE_LIMIT = 1 << 20
 TEXT_LIMIT = 1000  # characters of an id or a name, which are printed in tables and files
 TESTS_LIMIT = 100_000
 BROKEN_LIMIT = 10
-REQUESTS_LIMIT = 10_000  # all requests are kept; a whole suite sends a hundredth of this
+REQUESTS_LIMIT = 10_000  # all requests are kept in memory; a whole suite sends a hundredth of this
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -40,7 +40,7 @@ REPORTABLE = (Outcome.PASS, Outcome.FAIL, Outcome.SKIP, Outcome.XFAIL, Outcome.I
 
 
 class RecordError(ValueError):
-    """A line is no record; the text is the reason."""
+    """Raised for a line that is no record; the text is the reason."""
 
 
 def _text(value: object) -> str:
@@ -127,7 +127,11 @@ def _by(read: Callable[[object], object]) -> dict[str, object]:
 
 @dataclass(frozen=True)
 class Hello:
-    """The guest has started; ``protocol`` is the version that it uses."""
+    """The guest has started.
+
+    ``protocol`` is the version of the protocol that it uses, ``release`` is ``uname -r``,
+    ``python`` its version of Python.
+    """
 
     protocol: int = field(metadata=_by(_count))
     release: str = field(metadata=_by(_name))
@@ -136,9 +140,9 @@ class Hello:
 
 @dataclass(frozen=True)
 class Detected:
-    """The mechanism that the kernel shows, and the sign by which it was detected (``how``).
+    """The mechanism that the guest has detected in its kernel, and the sign of it (``how``).
 
-    See ktests/detection.py.
+    ktests/detection.py looks for the signs.
     """
 
     mechanism: str = field(metadata=_by(_name))
@@ -147,7 +151,7 @@ class Detected:
 
 @dataclass(frozen=True)
 class Collected:
-    """All tests of the suite, in the order they run."""
+    """All tests of the suite, in the order they run, also those that this VM will not run."""
 
     @dataclass(frozen=True)
     class Test:
@@ -169,7 +173,10 @@ class Begin:
 
 @dataclass(frozen=True)
 class End:
-    """Test ``id`` ended after ``seconds`` with ``outcome``; ``values`` are its measurements."""
+    """Test ``id`` ended after ``seconds`` with ``outcome``, one of REPORTABLE.
+
+    ``message`` is the reason of the outcome, "" if there is none. ``values`` are measurements.
+    """
 
     id: str = field(metadata=_by(_name))
     outcome: Outcome = field(metadata=_by(_outcome))
@@ -180,7 +187,7 @@ class End:
 
 @dataclass(frozen=True)
 class Request:
-    """The guest asks for ``action`` on its machine; the answer carries the same ``serial``."""
+    """The guest asks the host for ``action`` on the VM; the answer has the same ``serial``."""
 
     serial: int = field(metadata=_by(_count))
     action: str = field(metadata=_by(_name))
@@ -189,7 +196,7 @@ class Request:
 
 @dataclass(frozen=True)
 class Done:
-    """The suite has ended."""
+    """The suite has ended, and the VM will power off."""
 
 
 @dataclass(frozen=True)
@@ -322,9 +329,10 @@ class Decoder:
 class Transcript:
     """The state of one VM's suite according to the records received so far.
 
+    Before its record has come, each field is None, empty or False. ``collected`` are all tests.
     ``running`` is the test that has begun and not ended; ``ended`` maps test ids to their end
-    records, in order. ``broken`` has the reasons for lines that are no records, and for records
-    that came at the wrong time (at most BROKEN_LIMIT).
+    records, in order. ``broken`` has the objections to lines that are no records, and to records
+    that came at the wrong time; the first BROKEN_LIMIT are kept.
     """
 
     hello: Hello | None = None
@@ -337,7 +345,10 @@ class Transcript:
     broken: tuple[str, ...] = ()
 
     def add(self, record: Record) -> Transcript:
-        """Return the state after ``record``; a record at the wrong time only adds to ``broken``."""
+        """Return the state after ``record``.
+
+        A `Broken` record, or a record at the wrong time, only adds to ``broken``.
+        """
         objection = _objection(self, record)
         if objection:
             return replace(self, broken=(*self.broken, objection)[:BROKEN_LIMIT])

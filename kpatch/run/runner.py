@@ -40,8 +40,8 @@ from ktests.contract import (
 
 Write = Callable[[bytes], object]
 
-# Seconds to go on reading the console: after the last record, until the last marker has arrived;
-# and after a SysRq for stacks.
+# Longest time in seconds to go on reading the console: after the last record, for the marker that
+# ends the suite; and after a SysRq, for the stacks.
 DRAIN_SECONDS = 0.2
 STACKS_SECONDS = 5.0
 
@@ -70,12 +70,14 @@ ACTIONS: dict[str, tuple[str, dict[str, str]]] = {
 
 @dataclass(frozen=True)
 class Selection:
-    """Which tests to run: ``expression`` is pytest's -k, "" for all tests.
+    """Which tests to run on a kernel, and how.
 
-    All time limits, also those of single tests, are multiplied by ``slowness``, a factor of the
-    flavor. If ``detect`` is set, the guest first looks for the signs of a mechanism. ``excused``
-    are titles of kernel reports that the unpatched kernel makes too: no fresh VM is started after
-    them. Without ``negative`` an unpatched kernel does not run the tests that it has to fail.
+    ``mechanism`` is the kernel's mechanism as declared or detected so far. ``expression`` is
+    pytest's -k, "" for all tests. All time limits, also those of single tests, are multiplied by
+    ``slowness``, a factor of the flavor. If ``detect`` is set, the guest first looks for the signs
+    of a mechanism. ``excused`` are titles of kernel reports that the unpatched kernel makes too: no
+    fresh VM is started after them. If ``negative`` is False, an unpatched kernel does not run the
+    tests that it has to fail.
     """
 
     mechanism: str
@@ -88,10 +90,10 @@ class Selection:
 
 
 class Boot(Protocol):
-    """A function like `kpatch.vm.qemu.boot`; tests pass another one."""
+    """A function like `kpatch.vm.qemu.boot`; the harness's own tests pass one without a VM."""
 
     def __call__(self, setup: qemu.Setup, *, stage: Stage) -> AbstractContextManager[qemu.VM]:
-        """Start a VM that runs the suite; kill it at the end of the block."""
+        """Return a context manager that starts a VM for the suite, and kills it at its end."""
 
 
 def run(
@@ -105,8 +107,9 @@ def run(
     """Run the selected tests and return one entry for each VM that was started.
 
     The console of the Nth VM (from 1) is written to the file ``console(N)``. A fresh VM runs the
-    tests that the earlier ones did not begin. HarnessError (exit 2) if the kernel shows another
-    mechanism than the declared one.
+    tests that the earlier ones did not begin, until all have begun, a VM makes no progress, or the
+    limit of the run is over. HarnessError: exit 2 if the kernel shows another mechanism than the
+    declared one; exit 7 if the guest uses another version of the protocol.
     """
     runs: list[VmRun] = []
     done: frozenset[str] = frozenset()
@@ -119,7 +122,7 @@ def run(
         transcript = runs[-1].transcript
         over = transcript.collected is not None and transcript.ids <= done
         again = repeats(runs)
-        # A VM in which nothing began, and nothing was learnt, would show no more the next time.
+        # After a VM that began no test and taught nothing, the next one would do the same.
         idle = (done, selection) == before and not again
         if over or idle or time.monotonic() >= end:
             return runs
@@ -128,16 +131,17 @@ def run(
 
 
 def detected(vms: Sequence[VmRun]) -> Detected | None:
-    """Return the first detection result of the VMs; None if no VM has reported one."""
+    """Return the result of the detection from the first of ``vms`` that has one; None if none."""
     return next((vm.transcript.detected for vm in vms if vm.transcript.detected), None)
 
 
 def _learnt(selection: Selection, vm: VmRun) -> Selection:
     """Return the selection for the next VM, updated by the results of ``vm``.
 
-    The mechanism is detected only once: if the kernel crashed during detection, the next VM runs
-    without it. Reports of the negative control's kernel become ``excused``, since it may make them
-    again in every VM.
+    On the negative control, the titles of the kernel's reports are added to ``excused``: it may
+    make them again in every VM. Otherwise the mechanism is detected only once. If the kernel
+    crashed during the detection, the next VM runs without detection, and an undeclared mechanism is
+    UNKNOWN. A VM that said no hello, or hung by a fault of the emulator, changes nothing.
     """
     if selection.mechanism == NONE:
         titles = {fault.title for fault in vm.faults if not fault.known}
@@ -203,10 +207,11 @@ class Follower:
 
     @property
     def _tainted(self) -> bool:
-        """Return whether no test is running, and the kernel has made a report before.
+        """Return whether the remaining tests need a fresh VM.
 
-        The remaining tests need a fresh VM then: lockdep is off after its first report, and memory
-        may be corrupted.
+        They do if no test is running, and the kernel has made a report that counts (not known, not
+        excused) in the boot, the detection or an ended test: lockdep is off after its first report,
+        and memory may be corrupted.
         """
         over = {None, *self._transcript.ended}  # None: the boot
         if self._transcript.detected is not None:
@@ -225,7 +230,7 @@ class Follower:
                         self._add(it, self._stretched(record))
 
     def _stretched(self, record: Record) -> Record:
-        """Return ``record``; if it is a Begin, its time limit is multiplied by the slowness."""
+        """Return ``record``; the time limit of a Begin is multiplied by the flavor's slowness."""
         if isinstance(record, Begin):
             return replace(record, limit=record.limit * self._selection.slowness)
         return record
@@ -264,7 +269,7 @@ class Follower:
     def _refuse_contradiction(self, detection: Detected) -> None:
         """Raise HarnessError (exit 2) if the kernel shows another mechanism than the declared one.
 
-        A detection without a known mechanism contradicts nothing.
+        Does nothing if one of the two is not in MECHANISMS (none, undetected, unknown).
         """
         declared = self._selection.mechanism
         if (
@@ -279,9 +284,9 @@ class Follower:
             )
 
     def _act(self, it: qemu.VM, request: Request) -> None:
-        """Perform the requested action on the VM, and send the answer to the guest.
+        """Perform the requested action on the VM ``it``, and send the answer to the guest.
 
-        The answer has an error if the action fails or is not in ACTIONS.
+        The answer contains an error if the action fails or is not in ACTIONS.
         """
         answer: dict[str, object] = {"type": "answer", "serial": request.serial}
         action = ACTIONS.get(request.action)
@@ -308,10 +313,11 @@ class Follower:
         return Ending.TEST_LIMIT if self._transcript.running is not None else Ending.BOOT_LIMIT
 
     def _dump_stacks(self, it: qemu.VM, write: Write) -> list[dict[str, str]]:
-        """Write the state of a hung kernel to the log: its stacks by SysRq, its CPUs by QEMU.
+        """Write the state of a hung kernel to the log: stacks (SysRq), and CPUs (QEMU's monitor).
 
-        QEMU's monitor is queried twice, so that a CPU in a loop shows different addresses. Returns
-        the monitor's answers in both rounds by command (INFOS), as far as QEMU has answered.
+        The monitor is queried in two rounds, so that a CPU in a loop shows different addresses.
+        Returns, for each round, the monitor's answers by command (INFOS). Answers are missing if
+        QEMU did not give them.
         """
         self._stage.note("hung: dumping stacks")
         symbols = Symbols.of(self._setup.image)
@@ -339,7 +345,7 @@ class Follower:
 def _refuse_other_protocol(hello: Hello) -> None:
     """Raise HarnessError (exit 7) if the guest's suite uses another version of the protocol.
 
-    Such a guest would wait for ever.
+    Such a guest would get no job, and wait for it until the time limit.
     """
     try:
         contract.refuse_other_protocol("guest", hello.protocol, "host")
@@ -353,7 +359,7 @@ def _refuse_other_protocol(hello: Hello) -> None:
 
 
 def _write(file: FileIO, data: bytes) -> None:
-    """Write all of ``data`` without buffering, so that the log is complete if we are killed.
+    """Write all of ``data`` to the unbuffered log ``file``: nothing is lost if kpatch is killed.
 
     HarnessError (exit 7) if it cannot be written.
     """
@@ -370,9 +376,10 @@ def _write(file: FileIO, data: bytes) -> None:
 
 
 def _of_emulator(lost: str, running: Begin | None) -> Fault:
-    """Return the emulator's fault ``lost`` as a Fault that does not count against a series.
+    """Return a Fault for a fault of the emulator; it does not count against a series.
 
-    ``running`` is the test that ran, None if none did.
+    ``lost`` is its description (`kpatch.vm.emulator.fault`). ``running`` is the test that ran, None
+    if none did.
     """
     return Fault(
         kind="emulator",
@@ -387,15 +394,16 @@ def _of_emulator(lost: str, running: Begin | None) -> Fault:
 
 
 def _beginning(log: Path) -> str:
-    """Return the first BOOT_BYTES of the console log as text."""
+    """Return the first BOOT_BYTES of the console log ``log`` as text."""
     with log.open("rb") as console:
         return console.read(BOOT_BYTES).decode(errors="replace")
 
 
 def _exited(it: qemu.VM) -> tuple[Ending, str]:
-    """Return how QEMU ended, and a description: EXIT and "" for status 0 (panic, power-off).
+    """Return how QEMU ended, and a description.
 
-    For any other status it is KILLED with the status, and the last line of QEMU's output.
+    For exit status 0 (the kernel panicked or powered off) they are EXIT and "". Otherwise they are
+    KILLED, and the status with the last line of QEMU's output.
     """
     status = it.qemu.wait()
     assert it.qemu.stdout is not None

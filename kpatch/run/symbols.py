@@ -21,15 +21,18 @@ class Symbols:
 
     @classmethod
     def of(cls, image: Path) -> Symbols:
-        """Read System.map in the folder of ``image``; without that file there are no symbols."""
+        """Return the symbols in System.map beside the kernel ``image``; none without that file."""
         path = image.with_name("System.map")
         return cls(path.read_text() if path.is_file() else "")
 
     def name(self, address: int) -> str:
-        """Return symbol and offset of ``address``, "f+0x1c"; "" if it is below the first symbol."""
+        """Return symbol and offset of ``address``, "f+0x1c"; "" if no symbol is at or below it."""
         index = bisect.bisect_right(self._addresses, address) - 1
         return f"{self._names[index]}+{address - self._addresses[index]:#x}" if index >= 0 else ""
 
     def annotated(self, registers: str) -> str:
-        """Return QEMU's output of ``info registers`` with the symbol added after each RIP value."""
+        """Return ``registers`` with the symbol added in parentheses after each value of RIP.
+
+        ``registers`` is the output of ``info registers`` of QEMU's monitor.
+        """
         return _RIP.sub(lambda match: f"{match[0]} ({self.name(int(match[1], 16))})", registers)

@@ -25,7 +25,7 @@ _MESSAGE_LIMIT = 500  # characters of each message; a hostile kernel may print a
 
 
 class Source(Enum):
-    """The place in a report to take the function's name from."""
+    """The place in a report from which the name of the function at fault is taken."""
 
     HEAD = "behind the headline's ' in ' or ' at '"
     LOCK = "the first lock that a task takes: '…, at: f+0x1/0x2'"
@@ -36,11 +36,12 @@ class Source(Enum):
 
 @dataclass(frozen=True)
 class _Title:
-    """A row of the table: the title of reports whose headline matches ``pattern``.
+    """A row of the table of titles: the title of reports whose headline matches ``pattern``.
 
-    ``more``, if given, has to match the text after the headline; the stack begins behind the match.
-    In ``form``, ``{f}`` is the function and ``{0}``, ``{1}``, … are the groups of both regexes.
-    ``skip`` matches further functions that are not at fault.
+    ``more``, if not None, has to match the text after the headline; the stack begins behind the
+    match. In ``form``, ``{f}`` is the function at fault, and ``{0}``, ``{1}``, … are the groups of
+    ``pattern``, then of ``more``. ``sources`` are searched for the function in this order. ``skip``
+    matches functions that are not at fault, in addition to the helpers for all rows (_HELPER).
     """
 
     pattern: re.Pattern[str]
@@ -325,12 +326,19 @@ _INTERRUPT = re.compile(
 
 
 def name(function: str) -> str:
-    """Return a function's name as in the source, without the compiler's and syscalls' affixes."""
+    """Return the name of ``function`` without affixes of the compiler and of system calls.
+
+    Such affixes are the suffix ".isra.0" and the prefix "__x64_sys_".
+    """
     return _SYSCALL.sub("", _SUFFIX.sub("", function)) or function
 
 
 def title(messages: Sequence[str]) -> str:
-    """Return the title of a report; ``messages`` begin with the headline, without time stamps."""
+    """Return the title of a report: that of the first row that matches.
+
+    ``messages`` are the report's lines without time stamps, the headline first. If no row matches,
+    the title is the headline, see `_flat`. It is "" without messages.
+    """
     if not messages:
         return ""
     head, *rest = (message[:_MESSAGE_LIMIT] for message in messages)
@@ -348,7 +356,11 @@ def title(messages: Sequence[str]) -> str:
 
 
 def fingerprint(kind: str, messages: Sequence[str]) -> str:
-    """Return a digest (12 hex digits) of the report's kind, title and topmost functions."""
+    """Return a digest (12 hex digits) of a report's kind, title and topmost functions.
+
+    These are the first FINGERPRINT_FRAMES functions on the stack that are no helpers (_HELPER).
+    ``messages`` as in `title`.
+    """
     text = "\n".join(message[:_MESSAGE_LIMIT] for message in messages)
     top = [frame for frame in _stack(text) if not _HELPER.search(frame)]
     what = [kind, title(messages), *top[:FINGERPRINT_FRAMES]]
@@ -358,7 +370,8 @@ def fingerprint(kind: str, messages: Sequence[str]) -> str:
 def _function(row: _Title, head: str, body: str) -> str:
     """Return the first function in a report that can be at fault; "" if it names none.
 
-    ``row`` is the report's row of the table, ``head`` its headline, ``body`` the text after that.
+    ``row`` is the row for the report, ``head`` its headline, ``body`` the text after the headline,
+    or after the match of ``row.more``.
     """
     for source in row.sources:
         for function in _named(source, head, body):
@@ -390,9 +403,10 @@ def _stack(text: str) -> list[str]:
 
 
 def _stalled(stack: list[str]) -> list[str]:
-    """Return the part of ``stack`` from the function on that a generic dispatcher has called.
+    """Return the functions of ``stack`` that can be at fault for a stall, most recent first.
 
-    The most recent dispatcher (_ENTRY) counts. Frames of interrupts are removed.
+    The first is the function that the most recent dispatcher (_ENTRY) has called; more recent ones,
+    and frames of interrupts, are left out. Without a dispatcher only the interrupts are left out.
     """
     quiet = [frame for frame in stack if not _INTERRUPT.search(frame)]
     entry = next((index for index, frame in enumerate(quiet) if _ENTRY.search(frame)), 0)
@@ -400,7 +414,10 @@ def _stalled(stack: list[str]) -> list[str]:
 
 
 def _flat(words: str) -> str:
-    """Return ``words`` as one line with numbers replaced by NUM and addresses by ADDR."""
+    """Return ``words`` as one line, with numbers replaced by NUM, and addresses by ADDR.
+
+    An address has 8 to 16 hex digits. Offsets ("+0x1c/0x40") are removed.
+    """
     words = re.sub(r"\b(?:0x)?[0-9a-f]{8,16}\b", "ADDR", words)
     words = re.sub(r"\+0x[0-9a-f]+/0x[0-9a-f]+", "", words)
     words = re.sub(r"(?<![\w.-])\d+\b", "NUM", words)

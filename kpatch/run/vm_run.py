@@ -13,7 +13,7 @@ from kpatch.run.protocol import Transcript
 
 
 class Ending(str, Enum):
-    """The ways in which a VM can end, as the host sees them."""
+    """The ways in which a VM can end, as the host sees them; ENDING_MEANING explains each."""
 
     DONE = "done"
     EXIT = "exit"
@@ -41,8 +41,9 @@ LIMITS = frozenset({Ending.TEST_LIMIT, Ending.BOOT_LIMIT, Ending.RUN_LIMIT})
 class VmRun:
     """One VM: its records, the faults on its console, and how it ended.
 
-    ``detail`` describes the ending ("qemu: killed by signal 9"). ``emulator`` describes the fault
-    of the emulator in a VM that hung (kpatch/vm/emulator.py); "" if there is no sign of one.
+    ``detail`` describes the ending ("QEMU: killed by signal 9"), "" if there is no more to say.
+    ``emulator`` describes the fault of the emulator by which the VM hung (kpatch/vm/emulator.py);
+    "" if there is no sign of one.
     """
 
     transcript: Transcript
@@ -52,34 +53,34 @@ class VmRun:
     emulator: str = ""
 
     def complaints(self, excused: AbstractSet[str]) -> tuple[Fault, ...]:
-        """Return the faults of the VM that count against a series, see the function `complaints`.
+        """Return the faults of the VM that count against a series.
 
-        A stall does not count in a VM whose emulator lost a timer.
+        The rule is that of the function `complaints`. In addition, a stall does not count in a VM
+        that hung by a fault of the emulator.
         """
         faults = complaints(self.faults, excused)
         return tuple(fault for fault in faults if not (fault.stall and self.emulator))
 
     @property
     def place(self) -> str:
-        """Return the test that ran when the VM ended, or the progress of the suite if none did."""
+        """Return the id of the test that ran when the VM ended; `progress` if none ran."""
         running = self.transcript.running
         return running.id if running else progress(self.transcript)
 
 
 def complaints(faults: Iterable[Fault], excused: AbstractSet[str]) -> tuple[Fault, ...]:
-    """Return the ``faults`` that count against a series.
+    """Return those of ``faults`` that count against a series.
 
-    Faults in the table kpatch/tables/known_issues.py, and faults with a title in ``excused``, do
-    not count.
+    Known issues (`Fault.known`), and faults whose title is in ``excused``, do not count.
     """
     return tuple(it for it in faults if not it.known and it.title not in excused)
 
 
 def begun(vms: Iterable[VmRun]) -> frozenset[str]:
-    """Return the tests that one of ``vms`` began, by its records or by its console.
+    """Return the ids of the tests that one of ``vms`` began, by its records or by its console.
 
-    The next VM gets them as done, so that a test that crashed a VM is not run again. The test that
-    ran when the emulator failed is left out: see `repeats`.
+    The next VM gets them as done, so that a test that crashed a VM is not run again. If `repeats`
+    is true, the test at which the last VM hung is left out.
     """
     vms = tuple(vms)
     names = {
@@ -95,9 +96,10 @@ def begun(vms: Iterable[VmRun]) -> frozenset[str]:
 
 
 def repeats(vms: Sequence[VmRun]) -> bool:
-    """Return whether to run the last VM's test again: the VM hung by a fault of the emulator.
+    """Return whether to go on in a fresh VM with the test at which the last of ``vms`` hung.
 
-    A test is run again only once: a second hang in the same test may have another cause.
+    It is so if a fault of the emulator was the cause, but only once for a test (or place between
+    tests): a second hang there may have another cause.
     """
     if not vms or not vms[-1].emulator:
         return False
@@ -105,7 +107,10 @@ def repeats(vms: Sequence[VmRun]) -> bool:
 
 
 def progress(transcript: Transcript) -> str:
-    """Describe in words how far the guest had come when its records ended."""
+    """Describe in words how far the suite had come, for a ``transcript`` without a running test.
+
+    For instance "during the boot" or "between two tests".
+    """
     if transcript.hello is None:
         return "during the boot"
     if transcript.collected is None:

@@ -39,7 +39,7 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
     """Apply ``series`` to ``tree`` and return its patches and the new content of changed files.
 
     The result's series also has the fields that come from its mail: base-commit, prerequisites,
-    subject, Message-ID and version. ``stage`` gets a line for each mail that was left out.
+    subject, Message-ID and version. Notes about mails that were left out are printed by ``stage``.
 
     HarnessError: exit 2 for mail that is refused (see the docstring of kpatch.series.mailbox), for
     a path that goes through a symbolic link of the tree or clashes with a file or folder of it, and
@@ -100,10 +100,10 @@ def steps(tree: Tree, series: Series, box: Sandbox, *, stage: Stage) -> Iterator
 
 
 def _tell(posting: Posting, tree: Tree, stage: Stage) -> None:
-    """Print through ``stage`` what the user should know of ``posting`` before it is applied.
+    """Tell the user, by ``stage``, how the patches to apply differ from what the author posted.
 
-    There is a line for each of its notes, one for a base-commit that is not the commit of ``tree``,
-    and one with the number of prerequisite patches, which are not applied.
+    There is a line for each note of ``posting``, one for a base-commit that is not the commit of
+    ``tree``, and one with the number of prerequisite patches, which are not applied.
     """
     for note in posting.notes:
         stage.say(note)
@@ -340,7 +340,7 @@ def _instead(file: Path, rejects: list[str]) -> list[str]:
 
 
 def _changes(box: Sandbox) -> tuple[Change, ...]:
-    """Return the files in which the index of ``box`` differs from the tree's, sorted by path."""
+    """Return the files in which the index of ``box`` differs from the tree, sorted by path."""
     entries = sorted(box.entries(), key=lambda entry: entry.path)
     blobs = box.blobs(entry.blob for entry in entries if entry.blob is not None)
     return tuple(

@@ -93,9 +93,9 @@ def ready(*, folder: Path = FOLDER) -> list[str]:
 def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
     """Return the origin of the series ``name``; None if ``name`` has none of the forms below.
 
-    "base" names the negative control, and the name of a folder of ``folder`` a carried series. "-"
-    (standard input), a word with a slash, and a word with a suffix of `mail_files.SUFFIXES` name
-    mail, whether or not there is such a file.
+    "base" names the negative control. The name of a folder in ``folder`` names a carried series.
+    "-" (standard input), a word with a slash, and a word with a suffix of `mail_files.SUFFIXES`
+    name mail, whether or not there is such a file.
     """
     if name == BASE:
         return Origin.CONTROL

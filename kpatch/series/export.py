@@ -14,6 +14,7 @@ a patch already has, are kept.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import tempfile
@@ -82,7 +83,7 @@ def exporter() -> Person:
     values = []
     for key, check in (("user.name", _NAME), ("user.email", _EMAIL)):
         argv = (process.require_tool("git", package="git"), "config", "--get", key)
-        status, output = process.capture(argv)
+        status, output = process.capture(argv, env=os.environ)
         value = output.strip()
         if status != 0 or not check.fullmatch(value):
             raise HarnessError(
@@ -220,9 +221,9 @@ def _format_patch(folder: Path, export_options: ExportOptions) -> list[str]:
 
 
 def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
-    """Return a description of a kernel tree in one line that is true on any machine: no path.
+    """Return one line that identifies a kernel tree, without a path of this machine.
 
-    It has the version, and the Debian package, the commit or the sha256 of the tarball. The
+    It has the version, and the Debian package, the commit, or the sha256 of the tarball. The
     arguments are the fields of `kpatch.model.Tree` with these names.
     """
     match provider:

@@ -130,7 +130,7 @@ def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patc
 
 
 def _strip(diff: bytes) -> int:
-    """Return the -p of ``git apply``: 0 if paths of ``diff`` lack a/ and b/ (noprefix), else 1."""
+    """Return the -p for ``git apply``: 0 if the paths lack a/ and b/ (diff.noprefix), else 1."""
     names = _GIT_NAMES.findall(diff) or _NAMES.findall(diff)
     plain = any(old == new and not old.startswith((b"a/", b"b/")) for old, new in names)
     return 0 if plain else 1

@@ -166,7 +166,8 @@ def _letter(what: str, mail: Mail, identify: Callable[[Mail], str]) -> _Letter:
     subject = _FORWARD.sub("", subject, count=1) if _FORWARD.match(subject) else subject
     text = mail.message.read_bytes()[:_TEXT_LIMIT].decode(errors="replace")
     extract = EmailMessage(policy=email.policy.compat32)
-    # b4 gets only the fields that it needs, decoded, shortened, and without unusual lines.
+    # b4 gets a new message: only the headers that it needs, decoded, and a text that is cut off at
+    # _TEXT_LIMIT and has no runs of blank lines.
     extract["Subject"] = _BRACKETS.sub(_plain_tag, subject)
     msgid = mail.headers["Message-Id"]
     extract["Message-Id"] = msgid if _MSGID.search(msgid) else f"<{id(mail)}@no-message-id>"

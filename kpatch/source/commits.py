@@ -31,28 +31,29 @@ FORMAT = (
 )
 
 SEARCHED = 500
-"""Commits that `of_patch` looks at: more than a series has."""
+"""Number of the newest commits that `of_patch` examines; no series has as many."""
 
 
 @dataclass(frozen=True)
 class Commits:
-    """A range of commits: the id of the commit it begins at, and its mails as one mbox."""
+    """A range of commits: the id of the commit before the first one, and the mails as one mbox."""
 
     base: str
     mbox: bytes
 
 
 def is_range(series: str) -> bool:
-    """Return whether ``series`` names a range of commits, BASE..TIP, and no file."""
+    """Return whether ``series`` has the form BASE..TIP or BASE...TIP and no such file exists."""
     return RANGE.fullmatch(series) is not None and not Path(series).exists()
 
 
 def export(repository: Path, series: str) -> Commits:
     """Return the commits of the range ``series`` (BASE..TIP; TIP is HEAD if left out) as mails.
 
-    They begin at the common ancestor of both, as in ``git log BASE..TIP``. HarnessError (exit 2) if
-    the range is BASE...TIP, ``repository`` is none, a commit does not exist, there is no common
-    ancestor, the range is empty or has a merge, or the clone lacks objects.
+    The first is the child of the common ancestor of BASE and TIP, as in ``git log BASE..TIP``.
+    HarnessError (exit 2) if the range is BASE...TIP, ``repository`` is not a git repository, BASE
+    or TIP does not exist, they have no common ancestor, the range is empty or has a merge, or the
+    clone lacks objects.
     """
     what = f"SERIES={series}"
     named = RANGE.fullmatch(series)
@@ -113,7 +114,11 @@ def _no_ancestor(
 
 
 def _refuse_merges(what: str, listed: tuple[int, str]) -> None:
-    """Raise HarnessError (exit 2) if ``listed``, the output of rev-list, has a merge commit."""
+    """Raise HarnessError (exit 2) if git rev-list --merges has listed a merge commit.
+
+    ``listed`` is its exit status and output: for each commit a line "commit ID" and its title.
+    ``what`` names the range in the error.
+    """
     lines: Sequence[str] = listed[1].splitlines()
     for head, title in zip(lines[::2], lines[1::2], strict=False):
         commit = head.removeprefix("commit ")
@@ -125,11 +130,11 @@ def _refuse_merges(what: str, listed: tuple[int, str]) -> None:
 
 
 def of_patch(repository: Path, title: str, changed: Sequence[str]) -> str | None:
-    """Return the id of the newest commit up to HEAD that equals a patch; None if there is none.
+    """Return the id of the newest commit of HEAD's history that equals a patch, or None.
 
-    The commit has to have the patch's ``title``. Its diff, made with or without renames, has to
-    have exactly the lines ``changed`` (`changed_lines`). Only the SEARCHED newest commits are
-    examined. HarnessError (exit 2) if ``repository`` is none.
+    The commit has to have the patch's ``title``. The `changed_lines` of its diff, made with or
+    without renames, have to be exactly ``changed``. Only the SEARCHED newest commits on the line of
+    first parents are examined. HarnessError (exit 2) if ``repository`` is not a git repository.
     """
     what = f"KERNEL={repository}"
     head = git.find(repository, "HEAD", what=what)
@@ -152,7 +157,7 @@ def of_patch(repository: Path, title: str, changed: Sequence[str]) -> str | None
 def changed_lines(diff: str) -> Iterator[str]:
     """Yield the lines of ``diff`` that begin with "+" or "-", without white space at their ends.
 
-    Lines before the first "diff --git" are left out, and the line before a mail's signature.
+    Lines before the first "diff --git" are left out, and lines "-- ", as before a mail's signature.
     """
     _, start, rest = diff.partition("\ndiff --git ") if "\ndiff --git " in diff else ("", "", diff)
     for line in f"{start}{rest}".splitlines():

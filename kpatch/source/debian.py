@@ -71,7 +71,7 @@ PRINTED = re.compile(
 class Archive:
     """One Debian archive: its address, whether it is a security archive, and its keyrings.
 
-    If ``keyrings`` is empty, apt uses the keys that it trusts by default.
+    ``keyrings`` are paths of files. If it is empty, apt uses the keys that it trusts by default.
     """
 
     uri: str
@@ -83,7 +83,8 @@ class Archive:
 class Package:
     """One package in one suite of one archive.
 
-    ``size`` is in bytes. ``sha256`` comes from the suite's signed index.
+    ``file`` is the name of its .deb, ``size`` that file's size in bytes, ``sha256`` its digest in
+    the suite's signed index.
     """
 
     name: str
@@ -116,7 +117,8 @@ def archives() -> tuple[Archive, ...]:
     # may be missing.
     lists = f"-oDir::State::lists={cache.folder('apt')}"
     status, output = capture(
-        ("apt-get", lists, "indextargets", "--no-release-info", "--format", INDEX_FORMAT)
+        ("apt-get", lists, "indextargets", "--no-release-info", "--format", INDEX_FORMAT),
+        env=os.environ,
     )
     if status != 0:
         raise HarnessError(
@@ -137,10 +139,11 @@ def archives() -> tuple[Archive, ...]:
 
 
 def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Package:
-    """Return the package ``name`` from the first of ``suites`` that has it.
+    """Return the package ``name`` of the first of ``suites`` that has it in one of `archives`.
 
-    HarnessError: exit 2 if no suite has it; exit 7 if a suite could not be read or verified and
-    no other suite has it.
+    HarnessError: exit 2 if no suite has it, the system has no apt-get, or apt is not configured for
+    a Debian archive; exit 7 if no suite has it, but one could not be read or verified. ``what``
+    names the input in the error.
     """
     if shutil.which("apt-get") is None:
         raise HarnessError(
@@ -177,7 +180,8 @@ def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Packag
 def download(package: Package, into: Path, *, what: str, stage: Stage) -> Path:
     """Download ``package`` into the folder ``into`` and return the path of the .deb.
 
-    apt verifies the file. HarnessError (exit 7) if the download fails.
+    apt verifies the file. HarnessError (exit 7), in which ``what`` names the input, if the download
+    fails. OSError (ENOSPC) if the disk is full.
     """
     stage.note(f"downloading {package.name} {package.version} from {package.suite}")
 
@@ -249,7 +253,7 @@ def _folder(suite: str, archive: Archive) -> Path:
 
 
 def _prepare(folder: Path, suite: str, archive: Archive) -> None:
-    """Write an apt directory to ``folder``; its only source is ``suite`` (sources.list(5))."""
+    """Write apt.conf and a sources.list to ``folder``, with ``suite`` of ``archive`` only."""
     options = ["target=Packages", "lang=none"]
     if archive.keyrings:
         options.append(f"signed-by={','.join(archive.keyrings)}")
@@ -268,7 +272,7 @@ def _apt(
     cwd: Path,
     progress: Callable[[float], None] = lambda percent: None,
 ) -> tuple[int, str]:
-    """Run apt-get on the private directory ``folder``; return its exit status and its output.
+    """Run apt-get with ``arguments`` and the apt.conf of ``folder``; return exit status and output.
 
     ``progress`` is called with the percentage of a download. OSError (ENOSPC) if the disk is full.
     """

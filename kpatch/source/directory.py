@@ -16,10 +16,10 @@ from kpatch.lib.stage import Stage
 
 
 def fingerprint(top: Path, *, what: str) -> str:
-    """Return the sha256 of all names, kinds, executable bits and contents below ``top``.
+    """Return the sha256 (hex) of all names, kinds, executable bits and contents below ``top``.
 
     HarnessError (exit 2) if an entry cannot be read, is neither file, folder nor symlink, or is a
-    symlink to a place outside ``top``.
+    symlink to a place outside ``top``. ``what`` names the input in the error.
     """
     whole = hashlib.sha256()
     inside = top.resolve()
@@ -35,17 +35,18 @@ def fingerprint(top: Path, *, what: str) -> str:
 
 
 def copy(top: Path, into: Path, *, what: str, stage: Stage) -> None:
-    """Copy the folder ``top`` to the new folder ``into``, as reflinks where the file system can.
+    """Copy the folder ``top`` to the new folder ``into``, as reflinks if the file system has them.
 
     Hard links are not used: a user who edits a file in place would change the copy too. OSError
-    (ENOSPC) if the disk is full; HarnessError (exit 2) if cp fails otherwise.
+    (ENOSPC) if the disk is full; HarnessError (exit 2), in which ``what`` names the input, if cp
+    fails otherwise.
     """
     require_tool("cp", package="coreutils")
     options = ("--recursive", "--no-dereference", "--preserve=mode,timestamps", "--reflink=auto")
     argv = ("cp", *options, "--", str(top), str(into))
     stage.note(f"copying {top}")
     stage.command(argv)
-    status, output = capture(argv, env={**os.environ, "LC_ALL": "C"})
+    status, output = capture(argv)
     if status != 0:
         cache.raise_if_full(output)
         first = (output.splitlines() or ["cp gives no reason"])[0]
@@ -53,7 +54,10 @@ def copy(top: Path, into: Path, *, what: str, stage: Stage) -> None:
 
 
 def _walk(top: Path) -> Iterator[tuple[str, str, os.stat_result]]:
-    """Yield path, relative name and lstat of every entry below ``top``, sorted by name."""
+    """Yield path, name relative to ``top``, and lstat of every entry below ``top``.
+
+    The order depends on the names alone, not on the file system.
+    """
     pending = [""]
     while pending:
         parent = pending.pop()
@@ -67,7 +71,7 @@ def _walk(top: Path) -> Iterator[tuple[str, str, os.stat_result]]:
 
 
 def _content(path: str, status: os.stat_result, inside: Path, *, what: str) -> tuple[str, str]:
-    """Return the kind of an entry and its content.
+    """Return the kind of the entry ``path``, whose lstat is ``status``, and its content.
 
     Kinds: ``f`` file, ``x`` executable file (content: sha256), ``d`` folder (content: empty), ``l``
     symlink (content: its target). HarnessError (exit 2) for any other kind, and for a symlink to a

@@ -34,17 +34,21 @@ _SECRETS = (
 
 
 def public(text: str) -> str:
-    """Return ``text`` without passwords and tokens in its URLs, for storing and printing."""
+    """Return ``text`` without user names, passwords and queries (tokens) in its URLs.
+
+    The result may be stored and printed.
+    """
     for pattern, instead in _SECRETS:
         text = pattern.sub(instead, text)
     return text
 
 
 def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
-    """Download ``url`` to the new file ``to``.
+    """Download ``url`` to the new file ``to``, and check that it has the digest ``sha256`` (hex).
 
-    HarnessError: exit 2 if the sha256 differs, or the server answers with an error; exit 7 if the
-    network fails. The incomplete or wrong file stays in place then; the caller removes it.
+    HarnessError: exit 2 if the digest differs, the file is larger than MAX_BYTES, or the server
+    answers with an error; exit 7 if the network fails. ``what`` names the input in the error. The
+    incomplete or wrong file stays in place then; the caller removes it.
     """
     # Imported here: both take 0.1 s to import and most runs download nothing.
     import requests
@@ -66,7 +70,10 @@ def fetch(url: str, to: Path, *, sha256: str, what: str, stage: Stage) -> None:
 
 
 def check_digest(digest: str, wanted: str, *, what: str) -> None:
-    """Raise HarnessError (exit 2) if the two sha256 differ; the case of ``wanted`` is ignored."""
+    """Raise HarnessError (exit 2) if the sha256 ``digest``, in hex, is not ``wanted``.
+
+    ``wanted`` may have upper-case digits. ``what`` names the input in the error.
+    """
     if digest != wanted.lower():
         raise HarnessError(
             what, f"the sha256 is {digest}", hint="get the file again, or correct the sha256"
@@ -74,9 +81,10 @@ def check_digest(digest: str, wanted: str, *, what: str) -> None:
 
 
 def _stream(url: str, to: Path, *, what: str, stage: Stage) -> str:
-    """Download ``url`` to the new file ``to`` and return the sha256 of its bytes.
+    """Download ``url`` to the new file ``to`` and return the sha256 (hex) of its bytes.
 
-    HarnessError (exit 2) if the server answers with an error, or the file is too large.
+    HarnessError (exit 2) if the server answers with an error, or the file is larger than MAX_BYTES.
+    Exceptions of requests and urllib3 if the network fails.
     """
     import requests
 

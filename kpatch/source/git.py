@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Export the files of one commit of a git repository, byte by byte.
+"""Find a commit of a git repository, export its files byte by byte, and read its history.
 
-The repository's settings decide what counts as an uncommitted change, as for ``git status``
-(``RESPECTED``). They have no influence on the exported files: no attribute converts, expands or
-leaves out a file. Programs that the repository names (hooks, filters, fsmonitor, remotes) do not
-run.
+The repository's settings decide which files count as changed but not committed, as for ``git
+status`` (``RESPECTED``). They have no influence on the exported files: no attribute converts,
+expands or leaves out a file. Programs that the repository names (hooks, filters, fsmonitor,
+remotes) do not run.
 """
 
 from __future__ import annotations
@@ -77,11 +77,12 @@ ADVICE = re.compile(r"^\s*(git config --global --add safe\.directory .+)$", re.M
 
 @dataclass(frozen=True)
 class Checkout:
-    """One commit of a repository; ``tree`` is the id of its tree object.
+    """One commit of the git repository at ``path``; ``commit`` and ``tree`` are its object ids.
 
-    ``worktree`` is None for a bare repository, and if the path is a .git folder. ``git_dir`` is
-    the one of this work tree, ``objects`` is shared by all work trees. ``object_format`` is sha1 or
-    sha256. ``settings`` are git's settings for the repository and its user, names in lower case.
+    ``worktree`` is the top folder of the work tree; None for a bare repository, and if ``path`` is
+    a .git folder. ``git_dir`` is the git directory of this work tree, ``objects`` the folder of the
+    objects, which all work trees share. ``object_format`` is sha1 or sha256. ``settings`` are git's
+    settings for the repository and its user, as name and value, names in lower case.
     """
 
     path: Path
@@ -95,10 +96,11 @@ class Checkout:
 
 
 def find(path: Path, ref: str, *, what: str) -> Checkout | None:
-    """Return the commit ``ref`` of the repository at ``path``; None if it is no repository.
+    """Return the commit ``ref`` of the repository ``path``; None if it is not a repository's top.
 
-    HarnessError (exit 2) if git does not trust the repository, it is damaged, it has no such
-    commit, or it lacks the commit's tree object.
+    HarnessError (exit 2) if git does not trust the repository, or if the repository is damaged, has
+    no commit ``ref``, or lacks the tree object of that commit. ``what`` names the input in the
+    error.
     """
     require_tool("git", package="git")
     query = (
@@ -139,9 +141,10 @@ def find(path: Path, ref: str, *, what: str) -> Checkout | None:
 
 
 def refuse_changes(checkout: Checkout, *, what: str) -> None:
-    """Raise HarnessError (exit 2) if the work tree has uncommitted changes.
+    """Raise HarnessError (exit 2) if git status lists changed or untracked files in the work tree.
 
-    Does nothing if ``checkout`` has no work tree.
+    Changes in submodules do not count. Does nothing if ``checkout`` has no work tree. ``what``
+    names the input in the error.
     """
     if checkout.worktree is None:
         return
@@ -175,7 +178,8 @@ def refuse_changes(checkout: Checkout, *, what: str) -> None:
 def export(checkout: Checkout, into: Path, *, what: str, stage: Stage) -> None:
     """Write the files of the commit to the new folder ``into``.
 
-    HarnessError (exit 2) if the repository lacks some of the files.
+    HarnessError (exit 2), in which ``what`` names the input, if the repository lacks some of the
+    files. OSError (ENOSPC) if the disk is full.
     """
     stage.note(f"exporting commit {checkout.commit[:12]}")
     # Archive the tree, not the commit: the tree's id is the key in the cache, so data of the commit
@@ -193,7 +197,7 @@ def export(checkout: Checkout, into: Path, *, what: str, stage: Stage) -> None:
 
 
 def shallow(checkout: Checkout) -> bool:
-    """Return whether the repository lacks older commits, or objects of a partial clone."""
+    """Return whether the repository is a shallow or a partial clone, and so may lack objects."""
     return _shallow_file(checkout).is_file() or any(map(PARTIAL.fullmatch, checkout.settings))
 
 
@@ -204,16 +208,17 @@ def title(checkout: Checkout, commit: str) -> str | None:
 
 
 def contains(checkout: Checkout, commit: str) -> bool:
-    """Return whether ``commit`` is the checkout's, or an ancestor of it."""
+    """Return whether the id ``commit`` is the checkout's commit, or an ancestor of that."""
     with shadow(checkout) as environment:
         argv = ("git", "merge-base", "--is-ancestor", commit, checkout.commit)
         return capture(argv, env=environment | _known_shallow(checkout))[0] == 0
 
 
 def titles(checkout: Checkout, paths: Sequence[str], count: int) -> list[str]:
-    """Return the titles of the last ``count`` commits that change any of ``paths``.
+    """Return the titles of the last ``count`` commits that change any of ``paths``, newest first.
 
-    Fewer if git takes longer than HISTORY_SECONDS to find them; none if objects are missing.
+    The history ends with the checkout's commit; merges do not count. Fewer titles are returned if
+    git takes longer than HISTORY_SECONDS to find them; none if objects are missing.
     """
     options = (f"--max-count={count}", "--no-merges", checkout.commit, "--")
     status, output = _log(checkout, *options, *(f":(literal){path}" for path in paths))
@@ -222,7 +227,10 @@ def titles(checkout: Checkout, paths: Sequence[str], count: int) -> list[str]:
 
 
 def _log(checkout: Checkout, *arguments: str) -> tuple[int, str]:
-    """Run ``git log --format=%s`` with ``arguments``; return its exit status and output."""
+    """Run ``git log --format=%s`` with ``arguments``; return its exit status and output.
+
+    The status is negative if git was ended after HISTORY_SECONDS.
+    """
     end = time.monotonic() + HISTORY_SECONDS
     with shadow(checkout) as environment:
         return capture(
@@ -233,7 +241,7 @@ def _log(checkout: Checkout, *arguments: str) -> tuple[int, str]:
 
 
 def _known_shallow(checkout: Checkout) -> dict[str, str]:
-    """Return the variable by which git knows where the history of a shallow clone ends."""
+    """Return the variable GIT_SHALLOW_FILE for a shallow clone, so that git knows it is one."""
     file = _shallow_file(checkout)
     return {"GIT_SHALLOW_FILE": str(file)} if file.is_file() else {}
 
@@ -292,7 +300,7 @@ def _settings(path: Path, environment: dict[str, str]) -> dict[str, str]:
 
 
 def _id(path: Path, expression: str, environment: dict[str, str]) -> str:
-    """Return the id of the object that ``expression`` names; "" if there is none."""
+    """Return the id of the object that ``expression`` names (gitrevisions(7)); "" if none."""
     if expression.startswith("-"):
         return ""
     # --quiet is not needed: OBJECT_ID finds the id among the messages.
@@ -332,9 +340,10 @@ def _no_commit(path: Path, ref: str, environment: dict[str, str], *, what: str) 
 
 
 def lacking(path: Path, settings: Mapping[str, str], lacked: str, *, what: str) -> HarnessError:
-    """Return the error for a repository that has the commit, but lacks objects of it.
+    """Return the error for a repository at ``path`` that has a commit, but lacks objects of it.
 
-    ``lacked`` says which ("3 objects"). ``settings`` are git's: they show a partial clone.
+    ``lacked`` names these in the error ("3 of the files"), ``what`` names the input. ``settings``
+    are those of `Checkout`; they show whether the repository is a partial clone.
     """
     git = f"git -C {shlex.quote(str(path.resolve()))}"
     if any(map(PARTIAL.fullmatch, settings)):

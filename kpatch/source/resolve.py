@@ -3,8 +3,8 @@
 
 A specification is one of
 
-- a base (``7.3``): Debian's source package of it, from the system's own archive;
-- a folder that begins a git repository, or ``folder@ref``: one commit of it;
+- a base (``7.3``): its source package, from the Debian archives that apt is configured for;
+- the top folder of a git repository, or ``folder@ref``: the commit HEAD, or ``ref``;
 - any other folder with a kernel tree: a copy of it;
 - a tarball: ``file``, ``file#sha256=hex``, or ``URL#sha256=hex``.
 """
@@ -54,8 +54,9 @@ MEMBER = "./usr/src/{name}.tar.xz"
 class Recipe:
     """How to make one tree: ``fill(folder)`` writes the tree to ``folder/tree``.
 
-    ``tree_id`` identifies the content (commit's tree, sha256). It is known before ``fill`` runs:
-    if the cache has a tree of that id, ``fill`` is not called.
+    ``tree_id`` identifies the content (id of git's tree object, or a sha256). It is known before
+    ``fill`` runs: if the cache has a tree of that id, ``fill`` is not called. ``what`` names the
+    input in errors; ``provider`` and ``origin`` are those of `Tree`.
     """
 
     what: str
@@ -66,11 +67,11 @@ class Recipe:
 
 
 def resolve(spec: str, *, stage: Stage, refresh: bool = False) -> Tree:
-    """Return the tree that ``spec`` names (grammar: see the module), from the cache or made now.
+    """Return the tree that ``spec`` names, from the cache; make it first if it is not there.
 
-    A base that is in the cache is used without network access, unless ``refresh`` is set: then the
-    archive is asked for a newer package first. HarnessError: exit 2 for bad input; exit 7 if the
-    network, the archive or the disk fails.
+    The module's docstring has the grammar. A base that is in the cache is used without network
+    access, unless ``refresh`` is set: then the archive is asked for a newer package first.
+    HarnessError: exit 2 for bad input; exit 7 if the network, the archive or the disk fails.
     """
     shown = download.public(spec) if "://" in spec else spec
     what = f"KERNEL={shown if shown.isprintable() else repr(shown)}"
@@ -82,7 +83,7 @@ def resolve(spec: str, *, stage: Stage, refresh: bool = False) -> Tree:
 def kernel_version(tree: Path, *, what: str) -> tuple[str, str]:
     """Return the exact version ("7.3.4") and release line ("7.3") from the tree's Makefile.
 
-    HarnessError (exit 2) if ``tree`` is no kernel tree.
+    HarnessError (exit 2), in which ``what`` names the input, if ``tree`` is not a kernel tree.
     """
     if _headers_only(tree):
         raise HarnessError(
@@ -124,7 +125,8 @@ def _headers_only(tree: Path) -> bool:
 def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
     """Return the recipe for the tree that ``spec`` names. ``spec`` must not be the name of a base.
 
-    HarnessError (exit 2) for a specification that names no tree.
+    A folder or file is read to identify its content. HarnessError (exit 2) if ``spec`` names no
+    tree, or one that is refused: it has uncommitted changes, or was built in place.
     """
     location, mark, sha256 = spec.partition(SHA256_MARK)
     if not location:
@@ -171,10 +173,9 @@ def _unknown(spec: str, *, what: str) -> HarnessError:
 
 
 def _split_ref(path: Path) -> tuple[Path, str]:
-    """Split ``folder@ref`` into folder and ref.
+    """Split ``folder@ref`` into folder and ref, at the last @ with an existing path before it.
 
-    The ref is "" if ``path`` exists as it stands, or if no part before an @ exists. The last @
-    with an existing path before it counts.
+    If ``path`` itself exists, or no part of it before an @ does, return ``path`` and "".
     """
     text = str(path)
     for at in (len(text), *(match.start() for match in reversed([*re.finditer("@", text)]))):
@@ -241,7 +242,7 @@ def _load(place: Path, *, cached: bool) -> Tree | None:
 
 
 def _base(base: Base, *, what: str, stage: Stage, refresh: bool) -> Tree:
-    """Return the tree of ``base``: the last one fetched, else a new one from Debian's archive.
+    """Return the tree of ``base``: the last one fetched, if any, else one from Debian's archive.
 
     With ``refresh`` the archive is always asked. Raises the errors of `resolve`.
     """

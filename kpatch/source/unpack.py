@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import IO
 
 from kpatch.errors import HarnessError
-from kpatch.lib import cache
+from kpatch.lib import cache, environment
 from kpatch.lib.process import child, require_tool
 from kpatch.lib.stage import Stage
 
@@ -60,9 +60,11 @@ FORMATS = (
 
 
 def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
-    """Unpack the tarball ``archive`` to the new folder ``into``; drop a single top folder.
+    """Unpack the tarball ``archive`` to the new folder ``into``.
 
-    HarnessError (exit 2) if it is no tarball, is damaged, or has members that lead outside.
+    If all members are in one top folder, ``into`` gets the content of that folder. OSError (ENOSPC)
+    if the disk is full; HarnessError (exit 2) if ``archive`` is not a tarball, is damaged, or has
+    symlinks that lead outside, or special files. ``what`` names the input in the error.
     """
     compression = _format(archive, what=what)
     if compression.command:
@@ -79,7 +81,7 @@ def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
 def package(deb: Path, member: str, into: Path, *, what: str, stage: Stage) -> None:
     """Unpack the .tar.xz ``member`` of the Debian package ``deb`` to the new folder ``into``.
 
-    Single top folders, and errors, are treated as in `tarball`.
+    A single top folder is removed, and errors are raised, as by `tarball`.
     """
     require_tool("dpkg-deb", package="dpkg")
     require_tool("xz", package="xz-utils")
@@ -100,10 +102,12 @@ def stream(
     source: Path | None = None,
     env: Mapping[str, str] | None = None,
 ) -> None:
-    """Run ``commands`` as a pipe and unpack the tar stream that it writes to the folder ``into``.
+    """Run ``commands`` as a pipe and unpack its output, a tar stream, to the new folder ``into``.
 
-    The first command reads ``source``, if given, as standard input. No intermediate file is
-    written. OSError (ENOSPC) if the disk is full; HarnessError (exit 2) for any other failure.
+    The first command, or tar if there is none, reads the file ``source``, if given, as standard
+    input. ``env`` is the environment of all commands, as in `kpatch.lib.process.child`. No
+    intermediate file is written. A single top folder is removed, and errors are raised, as by
+    `tarball`.
     """
     raw = into.with_name(f"{into.name}.unpacking")
     raw.mkdir()
@@ -125,7 +129,7 @@ def stream(
 
 @dataclass(frozen=True)
 class _Running:
-    """One process of the pipe, and the temporary file with its stderr."""
+    """One running process of the pipe, and the temporary file that receives its stderr."""
 
     argv: Command
     process: subprocess.Popen[bytes]
@@ -139,10 +143,10 @@ class _Running:
 
 @dataclass(frozen=True)
 class _Pipe:
-    """The running processes, tar last.
+    """The running processes of a pipe, tar last.
 
-    ``reader`` is the output of the last command (or the source file), ``writer`` is tar's standard
-    input; `_pump` copies from one to the other.
+    ``reader`` is the output of the command before tar (the source file if there is none),
+    ``writer`` is tar's standard input; `_pump` copies from ``reader`` to ``writer``.
     """
 
     processes: tuple[_Running, ...]
@@ -158,7 +162,7 @@ def _start(
     stdin: IO[bytes] | None,
     env: Mapping[str, str] | None,
 ) -> _Pipe:
-    english = {**(os.environ if env is None else env), "LC_ALL": "C"}
+    english = environment.clean() if env is None else {**env, "LC_ALL": "C"}
     reader = stdin
     running = []
     for argv in (*commands, TAR):
@@ -188,8 +192,8 @@ def _start(
 def _pump(pipe: _Pipe, source: IO[bytes] | None, *, what: str, stage: Stage) -> None:
     """Copy the stream to tar until one side ends, and report progress to ``stage``.
 
-    HarnessError (exit 2) if the stream has more than MAX_BYTES. Progress is measured in the file
-    ``source``, if there is one.
+    Progress is the number of bytes read from the file ``source``, or of those copied if it is None.
+    HarnessError (exit 2) if the stream has more than MAX_BYTES.
     """
     total = None if source is None else os.fstat(source.fileno()).st_size
     moved = 0
@@ -250,14 +254,17 @@ def _format(archive: Path, *, what: str) -> Format:
 
 
 def _shell(commands: Sequence[Command], source: Path | str | None) -> str:
-    """Return the whole pipe as one shell line that a reader can run in an empty folder."""
+    """Return the pipe of ``commands`` and tar as one shell line, to be run in an empty folder."""
     first, *others = (shlex.join(argv) for argv in (*commands, TAR))
     given = first if source is None else f"{first} < {shlex.quote(str(source))}"
     return " | ".join((given, *others))
 
 
 def _top(raw: Path) -> Path:
-    """Return the top of the unpacked tree: the only folder in ``raw``, else ``raw`` itself."""
+    """Return the top folder of the unpacked tree: the only entry of ``raw`` if that is a folder.
+
+    Otherwise return ``raw`` itself.
+    """
     items = list(raw.iterdir())
     if len(items) == 1 and items[0].is_dir() and not items[0].is_symlink():
         return items[0]
@@ -265,7 +272,7 @@ def _top(raw: Path) -> Path:
 
 
 def _refuse_escapes(top: Path, *, what: str) -> None:
-    """Raise HarnessError (exit 2) if ``top`` has a symlink to outside, or a special file."""
+    """Raise HarnessError (exit 2) if ``top`` contains a symlink to outside, or a special file."""
     inside = top.resolve()
     for parent, folders, files in os.walk(top, onerror=_raise):
         for name in (*folders, *files):

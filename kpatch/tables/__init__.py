@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Tables of pure data. They import no module of the project outside of this package."""
+"""Tables of data. Their modules import no module of the project from outside of this package."""

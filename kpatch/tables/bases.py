@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The kernels that a series can be applied to: data, no logic.
+"""The bases: the kernel release lines that KERNEL= can name, "7.3" for example. Data, no logic.
 
-Adding one is adding a row; tests/test_bases.py tells which lists in texts, series and golden files
-have to name it too.
+To add a base, add a row. tests/test_bases.py then fails for each document, carried series and
+golden file that also has to name it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Base:
-    """A kernel release line and the Debian suites that may have its source package.
+    """A kernel release line ``name``, and the Debian suites that may have its source package.
 
-    ``suites`` are tried in order in the archives of the system's apt sources; the first that has
-    ``linux-source-<name>`` is used.
+    The suites are searched in this order, in the archives of the system's apt sources. The first
+    one that has the package ``linux-source-<name>`` is used.
     """
 
     name: str

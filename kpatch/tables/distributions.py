@@ -1,10 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Package names and install commands of Linux distributions: data, no logic.
 
-Only Debian's row was tried. The names in the other rows are from the distributions' own package
-lists (packages.fedoraproject.org, archlinux.org/packages); messages with these names mention that.
-
-A row is found by the ID and ID_LIKE of os-release(5).
+Only Debian's row was tested. The names in the other rows are from the distributions' own package
+lists (packages.fedoraproject.org, archlinux.org/packages); a message with such names says that they
+were not tested. `kpatch.lib.system` finds a row by the fields ID and ID_LIKE of os-release(5).
 """
 
 from __future__ import annotations
@@ -14,10 +13,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Distribution:
-    """One distribution; ``packages`` maps Debian's name of a package to the distribution's own.
+    """One distribution: its IDs in os-release, its name, and the command that installs packages.
 
-    ``signs`` overrides `kpatch.bootstrap.PACKAGES`: by Debian's package name, the sign by which the
-    package is recognised as installed. ``tried`` is true if the install command was tested.
+    ``packages`` maps Debian's name of a package to the distribution's own. ``signs`` maps Debian's
+    name of a package to the command or file that shows that it is installed; it overrides
+    `kpatch.bootstrap.PACKAGES`. ``tried`` is true if the row was tested.
     """
 
     ids: tuple[str, ...]
@@ -78,7 +78,8 @@ DISTRIBUTIONS = (
             "uuid-dev": "util-linux-libs",
             "xz-utils": "xz",
         },
-        # Perl is one package there. Only login shells have the folder of its corelist in PATH.
+        # Arch has one package for all of Perl. Its corelist is in a folder that only login shells
+        # have in PATH, so corelist cannot be the sign.
         signs={"perl": "perl"},
     ),
 )

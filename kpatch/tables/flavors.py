@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Flavors: named stacks of config fragments (kconfig/fragments). Data, no logic."""
+"""Flavors: named kernel configs, each a list of fragments (kconfig/fragments). Data, no logic."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from dataclasses import dataclass
 class Flavor:
     """A named config: its fragments in order; a later one overrides an earlier one.
 
-    ``slowness`` is the factor by which a boot or a test may be slower than with the plain flavor;
-    the limits (`kpatch.tables.limits`) are multiplied by it. ``arguments`` are words for the
-    kernel's command line. They belong to the flavor because a kernel without its options does not
-    recognise them and would pass them to init.
+    ``title`` describes it in one line. ``slowness`` is the factor by which a boot or a test may be
+    slower than with the plain flavor; all time limits (`kpatch.tables.limits`) are multiplied by
+    it. ``arguments`` are words for the kernel's command line. They belong to the flavor because a
+    kernel that was built without its symbols does not know them, and would pass them to init.
     """
 
     name: str
@@ -36,8 +36,8 @@ FLAVORS: dict[str, Flavor] = {
             "slow and strict: KASAN, lockdep, kmemleak, DEBUG_OBJECTS",
             ("core", "guest", "acpi", "vfio", "debug"),
             slowness=6,
-            # Without it KASAN makes one report in a boot, and later faults are not seen
-            # (mm/kasan/report.c, since 4.11).
+            # Without kasan_multi_shot KASAN prints only its first report after a boot (since 4.11,
+            # mm/kasan/report.c), and later faults are not seen.
             arguments=("kasan_multi_shot",),
         ),
     )

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Kernel reports that the harness itself provokes on unpatched kernels.
+"""Kernel reports that the harness itself causes, also on unpatched kernels.
 
-Such a report does not count against a series: it is shown and recorded with its reason, and is no
-crash. A row has to match one place in the kernel so narrowly that no report about a series' code
-matches it.
+Such a report does not count against a series: it is shown and recorded with its cause, but the
+outcome is not "crash". The patterns of a row have to identify one place in the kernel so exactly
+that they match no report about the code of a series.
 """
 
 from __future__ import annotations
@@ -14,7 +14,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Known:
-    """A known report: its kind, patterns that all have to match its text, and its cause."""
+    """A known report: its kind (kpatch/run/console.py), and its cause in one line (``why``).
+
+    All of the ``patterns`` have to match in the text of a report.
+    """
 
     kind: str
     patterns: tuple[re.Pattern[str], ...]
@@ -22,8 +25,9 @@ class Known:
 
 
 KNOWN: tuple[Known, ...] = (
-    # acpi_aml_kern_readable() and acpi_aml_kern_writable() in drivers/acpi/acpi_dbg.c take a mutex
-    # and are the condition of a wait_event(). CONFIG_DEBUG_ATOMIC_SLEEP reports it once in a boot.
+    # acpi_aml_kern_readable() and acpi_aml_kern_writable() in drivers/acpi/acpi_dbg.c take a mutex,
+    # and wait_event() calls them as its condition. CONFIG_DEBUG_ATOMIC_SLEEP reports that once
+    # after a boot.
     Known(
         "warning",
         (
@@ -39,7 +43,7 @@ KNOWN: tuple[Known, ...] = (
 
 
 def why(kind: str, excerpt: str) -> str:
-    """Return the cause of a known report of ``kind`` with the text ``excerpt``, "" if unknown."""
+    """Return the cause of a report of ``kind`` with the text ``excerpt``; "" if it is not known."""
     for known in KNOWN:
         if known.kind == kind and all(pattern.search(excerpt) for pattern in known.patterns):
             return known.why

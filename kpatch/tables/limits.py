@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Limits:
-    """Time limits in seconds, multiplied by the flavor's slowness.
+    """Time limits in seconds for the plain flavor; other flavors multiply them by their slowness.
 
-    ``boot`` is for every interval in which no test runs; a kernel of the plain flavor boots in 5 s
-    under emulation on an idle machine. ``test`` is for a test without a limit of its own, ``run``
-    for all VMs of one series together.
+    ``boot`` limits each interval in which no test runs, the boot among them: a kernel of the plain
+    flavor boots in 5 s under emulation on an idle machine. ``test`` limits each test that has no
+    limit of its own, ``run`` the time of all VMs of one series together.
     """
 
     boot: float = 150

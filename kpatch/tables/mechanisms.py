@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mechanisms by which a value can reach user space: data, no logic.
 
-The guest's side of a mechanism, and the sign by which a kernel with it is recognized, are in its
-record, ktests/mechanisms/NAME.py.
+The module ktests/mechanisms/NAME.py has the guest's side of the mechanism NAME: how a test receives
+values, and the sign by which the guest detects a kernel with this mechanism.
 """
 
 from __future__ import annotations
@@ -12,4 +12,4 @@ MECHANISMS: dict[str, str] = {
     "eventfd": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX, whose counter holds the value",
     "eventq": "a queue of events, which VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns",
 }
-"""Name of each mechanism, and a description in one line."""
+"""Maps the name of each mechanism to a description in one line."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The outcomes of a test, and the exit codes of every command: data, no logic."""
+"""The outcomes of tests and of checks, and the exit codes of all commands, with their meanings."""
 
 from __future__ import annotations
 
@@ -9,7 +9,12 @@ from enum import Enum, IntEnum
 class Outcome(str, Enum):
     """The outcome of one test. A test that began and did not end is never a pass.
 
-    NOT_JUDGED applies to a series, not to a test: see `kpatch.verdict.judge`.
+    The guest reports PASS, FAIL, SKIP and XFAIL (a failure that is expected because of a documented
+    limit). CRASH: the kernel reported a fault. HANG: a time limit ended the VM. LOST: the test did
+    not end or did not begin. INFRA: QEMU or the harness failed, not the kernel. The exact rules are
+    in the docstring of `kpatch.verdict.judge`.
+
+    NOT_JUDGED applies to a series, not to a test: no requirement of its mechanism was tested.
     """
 
     PASS = "pass"
@@ -24,7 +29,7 @@ class Outcome(str, Enum):
 
 
 class ExitCode(IntEnum):
-    """Exit codes of every command. A test compares the documentation's table with this one."""
+    """The exit codes of all commands. A test compares the table in the documents with this one."""
 
     PASS = 0
     FAIL = 1
@@ -39,7 +44,7 @@ class ExitCode(IntEnum):
 
     @property
     def word(self) -> str:
-        """Return the verdict as a word: "pass", "not-judged", …."""
+        """Return the name in lower case with hyphens, as reports have it: "not-judged"."""
         return self.name.lower().replace("_", "-")
 
 
@@ -56,7 +61,7 @@ EXIT_MEANING: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "stopped by Ctrl-C or SIGTERM",
 }
 
-# Exit codes by command: _ANY for every command; each command adds the codes of its stages.
+# The exit codes of each command: _ANY, and those of the stages that the command runs.
 _ANY = (ExitCode.PASS, ExitCode.USAGE, ExitCode.LOST, ExitCode.INTERRUPTED)
 _APPLIED = (*_ANY, ExitCode.APPLY)
 _BUILT = (*_APPLIED, ExitCode.BUILD)
@@ -77,7 +82,7 @@ COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
     "clean": _ANY,
 }
 
-# Meaning of 0 for a command that gives no verdict, and of 1 for commands other than test.
+# For commands other than test: the meaning of 0 (DONE), and of 1 for each command that has it.
 DONE = "done"
 FAIL_MEANING: dict[str, str] = {
     "check": "a check has a finding (see --fail-on)",
@@ -87,7 +92,10 @@ FAIL_MEANING: dict[str, str] = {
 
 
 def meanings(command: str) -> dict[ExitCode, str]:
-    """Return the meaning of each exit code of ``command``; all of test's if it is unknown."""
+    """Return the meaning of each exit code of ``command``.
+
+    For an unknown command, "" for example, return all exit codes as ``test`` has them.
+    """
     codes = sorted(COMMAND_CODES.get(command, ExitCode))
     own = {} if command not in COMMAND_CODES or command == "test" else {ExitCode.PASS: DONE}
     if command in FAIL_MEANING:
@@ -95,8 +103,8 @@ def meanings(command: str) -> dict[ExitCode, str]:
     return {code: own.get(code, EXIT_MEANING[code]) for code in codes}
 
 
-# If a run has several bad outcomes, the first in this list is the verdict. Outcomes that make other
-# results untrustworthy come first.
+# If a run has several bad outcomes, the first of them in this list decides the exit code. Outcomes
+# that make other results untrustworthy come first.
 EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
     (Outcome.CRASH, ExitCode.CRASH),
     (Outcome.HANG, ExitCode.HANG),
@@ -111,8 +119,8 @@ EXIT_BY_OUTCOME: tuple[tuple[Outcome, ExitCode], ...] = (
 class CheckOutcome(str, Enum):
     """The outcome of one check of a series.
 
-    A check that ran has the outcome of its worst finding: FAIL or WARN; PASS without findings. A
-    check that could not run, or does not apply to the series, is never a pass.
+    A check that ran has the outcome of its worst finding, FAIL or WARN; without findings, PASS. A
+    check that could not run, does not apply to the series, or was not selected is never a PASS.
     """
 
     PASS = "pass"
@@ -124,4 +132,4 @@ class CheckOutcome(str, Enum):
 
 
 JUDGED = (CheckOutcome.PASS, CheckOutcome.WARN, CheckOutcome.FAIL)
-"""The outcomes of a check that has judged the series, the worst last."""
+"""The outcomes of a check that has judged the series, in order; the worst is the last."""

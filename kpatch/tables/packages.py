@@ -1,11 +1,11 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The programs and files that a run needs, and the Debian packages that have them."""
+"""The programs and files that a run needs, each with the Debian package that contains it."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-# Of a kernel's build.
+# Programs that the build of a kernel needs.
 BUILD = {
     "make": "make",
     "gcc": "gcc",
@@ -16,7 +16,7 @@ BUILD = {
     "lz4": "lz4",
 }
 
-# Of everything else.
+# Programs that the other stages of a run need.
 RUN = {
     "setpriv": "util-linux",
     "git": "git",
@@ -25,8 +25,8 @@ RUN = {
     "qemu-system-x86_64": "qemu-system-x86",
 }
 
-# Files that are used by their path: the guest's shell, in ktests/init.sh, and a header and library
-# of the kernel's selftests.
+# Files that are needed at this path. busybox is the shell of ktests/init.sh in the guest. uuid.h
+# stands for the header and the library that the kernel's VFIO selftests use.
 FILES = {
     Path("/bin/busybox"): "busybox-static",
     Path("/usr/include/uuid/uuid.h"): "uuid-dev",

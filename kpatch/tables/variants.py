@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Variants: other ways to build a kernel, by which a series is judged beside the plain flavor."""
+"""Variants: other configs, compilers and checkers than those of the plain flavor. Data, no logic.
+
+The command ``check`` has a check for each variant, which reports new errors and warnings.
+"""
 
 from __future__ import annotations
 
@@ -12,26 +15,34 @@ from kpatch.tables.outcomes import CheckOutcome
 
 
 class Scope(Enum):
-    """What of the kernel a variant builds."""
+    """The part of the kernel that a variant builds."""
 
     OBJECTS = "objects"
-    """The objects of the changed files, after each patch."""
+    """The objects of changed sources and of some sources that include a changed header.
+
+    They are built after each patch.
+    """
     KERNEL = "kernel"
-    """vmlinux and modules, linked; of the whole series first, patch by patch where that fails."""
+    """vmlinux and the modules, linked.
+
+    They are built after the whole series; if that gives a finding, also after each patch.
+    """
     SOURCES = "sources"
-    """Nothing: a tool reads the changed files."""
+    """Nothing is built: a tool reads the changed sources."""
 
 
 @dataclass(frozen=True)
 class Variant:
-    """A variant: its ``settings`` for make, and the ``fragments`` that it adds to the plain ones.
+    """A variant: its ``settings`` for make, and the ``fragments`` that it adds to the plain flavor.
 
-    ``title`` says what the check of the variant holds the series against. The symbols of the
-    fragments have to stick; those of the plain flavor may get lost (without ACPI many do).
-    ``tools`` maps programs to the Debian packages that have them. ``severity`` is the outcome of a
-    new warning. ``llvm``: built with the newest clang instead of gcc. With a ``seed`` the symbols
-    around the changed files get random values. ``like`` is the flavor or variant with whose objects
-    a new worktree starts, "" if none are of use: make compiles again what differs in symbols.
+    ``title`` is the sentence that the check of the variant tests. The .config must have the values
+    that these fragments request; it may lack values that the plain flavor requests (without ACPI it
+    lacks many). ``tools`` maps the programs that the variant needs to their Debian packages.
+    ``severity`` is the outcome of a new warning. With ``llvm``, the newest clang compiles instead
+    of gcc. If ``seed`` is not 0, symbols that the changed files mention, or that the Kconfig files
+    beside them define, get random values. A new worktree of the variant starts with the objects of
+    the flavor or variant ``like``, and make compiles only the objects whose symbols differ; "" if
+    that would be all of them.
     """
 
     name: str
@@ -58,8 +69,8 @@ VARIANTS: tuple[Variant, ...] = (
         "sparse",
         "No patch brings a warning of sparse.",
         Scope.OBJECTS,
-        # Linux 7.3 uses __typeof_unqual__ (C23), which sparse 0.6.4 does not know; for what sparse
-        # checks it is __typeof__.
+        # Linux 7.3 uses __typeof_unqual__ (C23), which sparse 0.6.4 does not know. __typeof__ is a
+        # replacement that makes no difference to what sparse checks.
         settings=("C=2", "CHECK=sparse -D__typeof_unqual__=__typeof__"),
         tools={"sparse": "sparse"},
         severity=CheckOutcome.WARN,

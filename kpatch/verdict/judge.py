@@ -4,17 +4,18 @@
 A test's outcome is "lost" until there is evidence for another one, so that silence is never
 success. The first rule that applies decides:
 
-1. a kernel report during the test or right after it: crash, whatever the guest reports (but a
-   report of a stall during a hang leaves it a hang, and a lost detector makes it infra)
-2. the test began and did not end: hang if a time limit ended the VM, crash if the kernel
-   panicked, else lost
+1. the kernel made a report during the test, or after it and before the next one: crash, whatever
+   the guest reports (`_complained` has the exceptions for stalls and for lost detectors). Known
+   issues, and reports that the unpatched kernel makes too, do not count
+2. the test began and did not end: infra if the emulator is the cause, hang if a time limit ended
+   the VM, crash if the kernel panicked, else lost
 3. the test never began: lost
 4. otherwise the outcome that the guest reports
 
-A failure outside of tests (a failed boot, records that make no sense) is an incident. A hang caused
-by the emulator is infra: the test runs once more in a fresh VM, and that result counts.
+A failure outside of tests (a failed boot, records that make no sense) is an incident. A test that
+the emulator has made hang runs once more in a fresh VM, and that result counts.
 
-Then the outcome is compared with the requirement's: see `Requirement.expected`.
+The outcome is then compared with the one that the requirement expects (`Requirement.expected`).
 """
 
 from __future__ import annotations
@@ -33,10 +34,12 @@ from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN, test
 
 @dataclass(frozen=True)
 class SeriesRun:
-    """The VMs that ran one series' suite, in order. A later VM ran tests that no earlier one began.
+    """The VMs that ran one series' suite, in order.
 
-    ``detected`` is the sign by which the mechanism was detected, "" without detection. Without
-    ``negative`` an unpatched kernel was only compared with (`ktests.contract.tested`).
+    A later VM ran the tests that no earlier one began, and a test that the emulator had made hang.
+    ``detected`` is the sign by which the mechanism was detected, "" without detection. If
+    ``negative`` is False, an unpatched kernel ran only the tests that every kernel has to pass
+    (`ktests.contract.tested`).
     """
 
     series: str
@@ -48,9 +51,11 @@ class SeriesRun:
 
 @dataclass(frozen=True)
 class TestResult:
-    """One test on one series; ``ok`` if ``outcome`` is what the requirement expects.
+    """The result of one test on one series.
 
-    ``seconds`` is None if unknown: the VM died during the test, or it never ran.
+    ``expected`` is the outcome that the requirement expects. ``ok``: ``outcome`` is the expected
+    one, or an xfail where a failure is expected. ``seconds`` is None if unknown: the VM died during
+    the test, or the test never ran. ``values`` are the test's measurements by name.
     """
 
     __test__ = False  # pytest would otherwise collect this class as tests
@@ -78,9 +83,10 @@ class Incident:
 
 @dataclass(frozen=True, kw_only=True)
 class SeenFault(Fault):
-    """A fault with the series and the VM (from 1) that it was seen on.
+    """A kernel report, with the name of the series and the number of the VM (from 1) that made it.
 
-    ``of_base``: the unpatched kernel makes the same report, so it does not count against a series.
+    ``of_base``: the negative control makes a report of the same title, so that this one does not
+    count against a series (`excused_titles`).
     """
 
     series: str
@@ -90,7 +96,10 @@ class SeenFault(Fault):
 
 @dataclass(frozen=True)
 class Judgement:
-    """The complete verdict of a run: tests, incidents, kernel reports, and exit code."""
+    """The complete verdict of a run: tests, incidents, kernel reports, and exit code.
+
+    ``faults`` are all kernel reports, also those that do not count.
+    """
 
     tests: tuple[TestResult, ...]
     incidents: tuple[Incident, ...]
@@ -99,13 +108,13 @@ class Judgement:
 
     @property
     def verdict(self) -> str:
-        """Return the exit code as a word."""
+        """Return the exit code as a word: "pass", "not-judged", …."""
         return self.exit_code.word
 
 
 @dataclass(frozen=True)
 class _Word:
-    """The outcome of a test in one VM, with duration, message and measurements."""
+    """The outcome of a test in one VM, with duration in seconds, message and measurements."""
 
     outcome: Outcome
     seconds: float | None = None
@@ -115,7 +124,7 @@ class _Word:
 
 _NEVER = _Word(Outcome.LOST, message="was never begun")
 
-# If a test has several outcomes, the worst is kept: the first in this list.
+# If a test has several outcomes, the worst is kept: the one that comes first in this list.
 _WORST_FIRST = (*(outcome for outcome, _ in EXIT_BY_OUTCOME), Outcome.XFAIL, Outcome.PASS)
 
 
@@ -126,11 +135,11 @@ def judge(
     complete: bool = True,
     base: str | None = None,
 ) -> Judgement:
-    """Return the verdict of ``runs``.
+    """Return the verdict of ``runs`` by the table ``requirements``, which maps ids to requirements.
 
     ``complete``: the whole suite was to run, not a selection, so a requirement without a test is an
     incident. ``base`` is the release line of the kernels ("7.3"); requirements that cannot be
-    tested on it need no test. Without ``base`` all of them do.
+    tested on it need no test. If it is None, every requirement needs one.
     """
     excused = excused_titles(runs)
     tests = tuple(result for run in runs for result in _tests(requirements, run, excused))
@@ -157,24 +166,25 @@ def judge(
 
 
 def excused_titles(runs: Sequence[SeriesRun]) -> frozenset[str]:
-    """Return the titles of the negative control's kernel reports, which do not count for a series.
+    """Return the titles of kernel reports that do not count: those of the negative control.
 
-    Their cause is in the base. Returns none if only the control runs: the base itself is judged
-    then.
+    Their cause is in the base. If ``runs`` has only the control, all reports count, and the result
+    is empty: then the base itself is judged.
     """
     return frozenset() if all(run.mechanism == NONE for run in runs) else control_titles(runs)
 
 
 def control_titles(runs: Iterable[SeriesRun]) -> frozenset[str]:
-    """Return the titles of all kernel reports of the negative control."""
+    """Return the titles of all kernel reports in the negative control's VMs."""
     control = [vm for run in runs if run.mechanism == NONE for vm in run.vms]
     return frozenset(fault.title for vm in control for fault in vm.faults)
 
 
 def exit_code(tests: Iterable[TestResult], incidents: Iterable[Incident]) -> ExitCode:
-    """Return the exit code for the worst outcome of all tests and incidents.
+    """Return the exit code for the worst outcome of all incidents and of the tests that are not ok.
 
-    Expected outcomes do not count. LOST if there is no test and no incident.
+    The order is that of EXIT_BY_OUTCOME; an unexpected pass or xfail alone gives FAIL. Without such
+    an outcome the code is PASS, or LOST if there is no test.
     """
     tests = tuple(tests)
     bad = {test.outcome for test in tests if not test.ok}
@@ -196,9 +206,10 @@ def _tests(
 
 
 def _worst(vms: Sequence[VmRun], name: str, excused: AbstractSet[str]) -> _Word:
-    """Return the worst outcome of the test ``name`` in all VMs.
+    """Return the worst outcome of the test ``name`` in ``vms``; lost if no VM began it.
 
     If it was run again because of a fault of the emulator, the outcome of the second run counts.
+    ``excused`` are titles of kernel reports that do not count.
     """
     every = [word for vm in vms for word in _words(vm, name, excused)]
     lost = [vm.emulator for vm in vms if vm.emulator and vm.place == name]
@@ -219,7 +230,10 @@ def _collected(run: SeriesRun) -> dict[Collected.Test, None]:
 
 
 def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
-    """Yield the outcome of the test ``name`` in ``vm``; nothing if the VM did not begin it."""
+    """Yield the outcome of the test ``name`` in ``vm``; nothing if the VM did not begin it.
+
+    ``excused`` are titles of kernel reports that do not count.
+    """
     faults = [fault for fault in vm.complaints(excused) if fault.test == name]
     end = vm.transcript.ended.get(name)
     running = vm.transcript.running
@@ -237,7 +251,7 @@ def _words(vm: VmRun, name: str, excused: AbstractSet[str]) -> Iterator[_Word]:
 
 
 def _broken_off(vm: VmRun, limit: float) -> _Word:
-    """Return the outcome of the test that was running when ``vm`` ended.
+    """Return the outcome of the test that was running when ``vm`` ended (rule 2 of the module).
 
     ``limit`` is the test's time limit in seconds.
     """
@@ -254,7 +268,13 @@ def _broken_off(vm: VmRun, limit: float) -> _Word:
 
 
 def _complained(word: _Word, faults: Sequence[Fault]) -> _Word:
-    """Return ``word`` changed by the kernel's reports during the test: crash, hang or infra."""
+    """Return the outcome of a test during or after which the kernel made the reports ``faults``.
+
+    ``word`` is the outcome without regard to the reports. The result is crash, except that a hang
+    stays a hang if every report is about a stall. If every report only means that faults may have
+    been missed (`Fault.infra`), it is infra, or the outcome in ``word`` if that is worse. The
+    headlines of the reports are put before the message of ``word``.
+    """
     lines = [
         f"after the test: {fault.line}" if fault.place is Place.AFTER else fault.line
         for fault in faults
@@ -267,7 +287,7 @@ def _complained(word: _Word, faults: Sequence[Fault]) -> _Word:
     return _Word(
         outcome=outcome,
         seconds=word.seconds,
-        # The message of a test that a panic ended is one of the lines.
+        # Without duplicates: the message of a test that a panic ended is one of the headlines.
         message="\n".join(dict.fromkeys([*lines, *([word.message] if word.message else [])])),
         values=word.values,
     )
@@ -299,7 +319,10 @@ def _held_against(
 def _objection(
     requirement: Requirement | None, mechanism: str, expected: Outcome, outcome: Outcome
 ) -> str:
-    """Return why a pass, skip or xfail is not the expected outcome; "" in other cases."""
+    """Return what is wrong with an unexpected pass, or with an xfail where a pass is expected.
+
+    Returns "" for all other pairs of outcomes. ``requirement`` is None if it does not exist.
+    """
     match expected, outcome:
         case Outcome.FAIL, Outcome.PASS:
             return "passes without the series"
@@ -347,7 +370,7 @@ def _faults_of_nobody(
 ) -> Iterator[tuple[Outcome, str]]:
     for fault in vm.complaints(excused):
         if fault.test is None:
-            # A kernel that hangs in its boot may report the stall before the host's limit.
+            # A kernel that hangs in its boot may report the stall before the host's time limit.
             hung = fault.stall and vm.transcript.hello is None
             outcome = Outcome.HANG if hung else _blamed(fault)
             yield outcome, f"before the first test: {fault.line}"
@@ -364,8 +387,8 @@ def _blamed(fault: Fault) -> Outcome:
 def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tuple[Outcome, str]]:
     """Yield outcome and message of an incident, if no test or kernel report explains the VM's end.
 
-    If the mechanism is not ``judged``, a suite without tests is no incident: the selection may have
-    left none.
+    ``judged`` is False if the mechanism is undetected or unknown. Then a suite that has collected
+    no test is no incident: the selection may contain only tests of mechanisms.
     """
     transcript = vm.transcript
     if transcript.running is not None or (
@@ -420,7 +443,7 @@ def _due(
 
 
 def _coverage(due: Iterable[str], run: SeriesRun) -> Iterator[Incident]:
-    """Yield an incident for each requirement of ``due`` that no collected test names.
+    """Yield an incident for each id in ``due`` (requirements) that no collected test names.
 
     Yields none if no test was collected: `_end` reports that.
     """

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read the table of requirements (ktests/requirements.toml); tell which kernel has to meet which.
+"""Read the requirements (ktests/requirements.toml), and select those that apply to a mechanism.
 
 Grammar: one table for each requirement; its name is the id.
 
     [REQ-EVT-05]
     text = "one sentence that can be false"
-    needs = ["netlink"]     # the mechanisms that promise it; ["any"]: every kernel, patched or not
+    needs = ["netlink"]     # the mechanisms that promise it; "none": the unpatched kernel;
+                            # ["any"]: every kernel, patched or not
     from = "7.3"            # optional: the first base that it can be tested on; on an older base
                             # it has no test, and the results show "-"
     [REQ-EVT-05.limits]     # optional: mechanism = reason why it is known to fail there
@@ -38,9 +39,9 @@ _LINE = re.compile(r"\d+\.\d+")
 class Requirement:
     """One testable promise, with the mechanisms that make it (``needs``).
 
-    ``limits`` and ``skips`` have, by mechanism, the reason why the requirement is known to fail, or
-    why its tests cannot run. ``first`` is the first base on which it can be tested, None for every
-    base.
+    ``limits`` has, by mechanism, the reason why the requirement's tests are known to fail;
+    ``skips`` the reason why they cannot run. ``first`` is the oldest base on which the requirement
+    can be tested ("7.3"), None for every base.
     """
 
     id: str
@@ -51,15 +52,19 @@ class Requirement:
     first: str | None = None
 
     def promised_by(self, mechanism: str) -> bool:
-        """Return whether a kernel with ``mechanism`` ("none": the unpatched one) has to meet it."""
+        """Return whether a kernel with ``mechanism`` has to meet the requirement.
+
+        The mechanism of the unpatched kernel is "none".
+        """
         return contract.promised(self.needs, mechanism)
 
     def expected(self, mechanism: str) -> Outcome:
-        """Return the outcome that its tests must have on a kernel with ``mechanism``.
+        """Return the outcome that the requirement's tests must have on a kernel with ``mechanism``.
 
-        Call it only if `ktests.contract.applies` is true. FAIL is expected only on the negative
-        control, for a requirement that the unpatched kernel does not promise: a test that passes
-        there proves nothing.
+        SKIP and XFAIL are for the mechanisms in ``skips`` and ``limits``. FAIL is expected only on
+        the negative control, for a requirement that the unpatched kernel does not promise: a test
+        that passes there proves nothing. Otherwise it is PASS. The result is meaningless if the
+        tests do not run on such a kernel (`ktests.contract.applies`).
         """
         if mechanism in self.skips:
             return Outcome.SKIP
@@ -72,10 +77,10 @@ class Requirement:
 def asked(
     table: Mapping[str, Requirement], mechanism: str, base: str | None = None
 ) -> frozenset[str]:
-    """Return the ids of the requirements whose tests run on a kernel with ``mechanism``.
+    """Return the ids of those requirements whose tests run on a kernel with ``mechanism``.
 
-    The rule is `ktests.contract.applies`. Requirements that cannot be tested on the release line
-    ``base`` are left out; without ``base``, no requirement is left out.
+    ``table`` has all requirements by id. The rule is `ktests.contract.applies`. Requirements that
+    cannot be tested on the release line ``base`` ("7.3") are left out, unless ``base`` is None.
     """
     return frozenset(
         name
@@ -85,9 +90,10 @@ def asked(
 
 
 def load(path: Path = PATH) -> dict[str, Requirement]:
-    """Return the requirements by id; HarnessError (exit 7) if the table breaks the grammar.
+    """Return the requirements in the file ``path`` by id, in the order of the file.
 
-    It is exit 7 because the table is a part of the harness, not input.
+    HarnessError if the file cannot be read or breaks the grammar. The exit code is 7, not 2,
+    because the table is a part of the harness, not input.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Set up and start the virtual machine: devices, guest image, QEMU and its monitor."""
+"""Describe, start and control a VM: its devices and firmware, the guest's images, and QEMU."""

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Choose the accelerator: KVM if it can boot a guest, else QEMU's emulation (TCG)."""
+"""Choose QEMU's accelerator: KVM if it can boot a guest here, else emulation (TCG)."""
 
 from __future__ import annotations
 
@@ -20,13 +20,16 @@ CPUINFO = Path("/proc/cpuinfo")
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 PROBE_SECONDS = 10.0
 
-# The CPU flag vmx (Intel) or svm (AMD) as a whole word: svm_lock and others do not count.
+# The CPU flag vmx (Intel) or svm (AMD) as a whole word: svm_lock, for example, does not count.
 VIRTUALIZATION = re.compile(r"^flags\b.*\b(vmx|svm)\b", re.MULTILINE)
 
 
 @dataclass(frozen=True)
 class Accel:
-    """The accelerator in use, the requested one, and the reason for the choice."""
+    """The accelerator that is ``used`` ("kvm" or "tcg"), and the reason.
+
+    ``requested`` is the user's request, one of CHOICES.
+    """
 
     used: str
     requested: str
@@ -39,12 +42,13 @@ class Accel:
 
 
 def choose(requested: str, image: Path) -> Accel:
-    """Return the accelerator for ``auto``, ``kvm`` or ``tcg``; ``image`` is a kernel to try KVM.
+    """Return the accelerator for the request ``auto``, ``kvm`` or ``tcg``.
 
-    That /dev/kvm can be opened proves nothing: on a nested host without vmx or svm KVM_CREATE_VM
-    succeeds, and the guest then loops in its firmware for ever. So the CPU's flags are checked
-    first; then a real boot has to print its banner within PROBE_SECONDS. The result is cached
-    until the host is rebooted. HarnessError (exit 2) if ``kvm`` is requested and cannot be used.
+    It does not suffice that /dev/kvm can be opened: on a nested host without vmx or svm,
+    KVM_CREATE_VM succeeds, and the guest then loops in its firmware for ever. So the CPU's flags
+    are checked first; then the kernel ``image`` (a bzImage) is booted under KVM, and has to print
+    its banner within PROBE_SECONDS. The result of this boot is cached until the host is rebooted.
+    HarnessError (exit 2) if ``kvm`` is requested and cannot be used.
     """
     if requested == "tcg":
         return Accel("tcg", requested, "asked for")
@@ -57,7 +61,7 @@ def choose(requested: str, image: Path) -> Accel:
 
 
 def _fault(image: Path) -> str | None:
-    """Return why KVM cannot be used; None if it can."""
+    """Return the reason why KVM cannot be used; None if it can. Boots ``image`` if not cached."""
     if not os.access(DEVICE, os.R_OK | os.W_OK):
         return f"{DEVICE} cannot be opened"
     if VIRTUALIZATION.search(CPUINFO.read_text()) is None:
@@ -72,7 +76,7 @@ def _fault(image: Path) -> str | None:
 
 
 def _boot_fault(image: Path) -> str | None:
-    """Boot ``image`` under KVM; return why that failed, None if the kernel printed its banner."""
+    """Boot ``image`` under KVM until it prints "Linux version"; return the failure, else None."""
     argv = [
         process.require_tool("qemu-system-x86_64", package="qemu-system-x86"),
         *("-machine", "q35,accel=kvm", "-cpu", "host", "-m", "256M", "-nodefaults"),

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Fetch Debian's acpid and acpi_listen, independent clients of acpi_event, for the guest.
+"""Fetch Debian's acpid and acpi_listen for the guest: the tests use them as clients of acpi_event.
 
-The package comes from the system's own Debian archive. It is unpacked into the cache, not
-installed: Debian starts an installed acpid, which would react to this machine's buttons. The
-programs need no library except the C library.
+They are not part of this project, and show whether an existing program understands the events. The
+package comes from the system's own Debian archive. It is unpacked into the cache, not installed:
+Debian starts an installed acpid, which would react to this machine's buttons. The programs need no
+library except the C library.
 """
 
 from __future__ import annotations
@@ -26,20 +27,21 @@ PROGRAMS = {"acpid": "usr/sbin/acpid", "acpi_listen": "usr/bin/acpi_listen"}
 # The oldest suite first: a program that was linked with an older C library runs with a newer one.
 SUITES = ("bookworm", "trixie", "sid")
 
-# File with one line: version and suite of the package, or "installed".
+# Name of a file in the folder of the programs. Its line is "VERSION from SUITE" or "installed".
 ORIGIN = "origin"
 
-# Folders of administrators' programs, which may be missing in a user's PATH.
+# Folders of system administration programs; a user's PATH may lack them.
 ADMINISTRATORS = ("/usr/sbin", "/sbin")
 
 
 def folder(*, stage: Stage) -> Path | None:
     """Return the folder in the cache with PROGRAMS and ORIGIN; fetch the package if needed.
 
-    If the archive cannot provide the package (no network, another distribution), installed programs
-    are copied instead. Without installed programs it depends on the failure. If no archive of this
-    system has the package, the result is None, which is reported to ``stage``, and the tests of
-    acpid are skipped. If the failure may be temporary, HarnessError (exit 7) is raised.
+    If the package cannot be fetched (no network, another distribution), the programs that are
+    installed on this system are copied instead. If they are not installed either, the result
+    depends on the failure: None if no archive of this system has the package, which is reported to
+    ``stage``; the tests with acpid are then skipped. HarnessError (exit 7) if the failure may be
+    temporary.
     """
     key = cache.digest((PACKAGE, *SUITES, *PROGRAMS.values()))
 
@@ -60,7 +62,7 @@ def _fill(at: Path, stage: Stage) -> None:
     try:
         origin = _fetch(at, stage)
     except cache.CacheError:
-        raise  # installed programs would be copied to the same folder, so that cannot help
+        raise  # copying the installed programs would fail, too: they go to the same folder
     except HarnessError as error:
         there = _installed()
         if len(there) < len(PROGRAMS):
@@ -81,9 +83,10 @@ def _fill(at: Path, stage: Stage) -> None:
 
 
 def _fetch(at: Path, stage: Stage) -> str:
-    """Download the package and put its programs into ``at``; return "VERSION from SUITE".
+    """Download the package and put its programs into the folder ``at``.
 
-    HarnessError: exit 2 if no suite has the package; exit 7 if the download fails or is damaged.
+    Returns "VERSION from SUITE". HarnessError: exit 2 if no suite has the package; exit 7 if the
+    download fails, or the package is damaged or lacks a program.
     """
     package = debian.find(PACKAGE, SUITES, what=PACKAGE, stage=stage)
     deb = debian.download(package, at, what=PACKAGE, stage=stage)
@@ -109,7 +112,7 @@ def _fetch(at: Path, stage: Stage) -> str:
 
 
 def _installed() -> dict[str, Path]:
-    """Return the paths of those PROGRAMS that are installed, by name."""
+    """Return the paths of those PROGRAMS that are in PATH or ADMINISTRATORS, by name."""
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), *ADMINISTRATORS])
     paths = {name: shutil.which(name, path=path) for name in PROGRAMS}
     return {name: Path(at) for name, at in paths.items() if at is not None}

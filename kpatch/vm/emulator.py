@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Find out whether a VM hangs because of a fault of QEMU itself. Pure functions, no I/O.
+"""Tell whether a VM hangs because QEMU has lost a timer interrupt. Pure functions, no I/O.
 
-Source of the formats: QEMU 7.2 and 10.0, target/i386/cpu-dump.c ("info lapic", "info registers").
+The input is the output of QEMU's monitor for "info lapic" and "info registers". Source of these
+formats: QEMU 7.2 and 10.0, target/i386/cpu-dump.c.
 """
 
 from __future__ import annotations
@@ -10,14 +11,14 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-# Messages of a kernel about emulated timers that do not work. They report measurements of QEMU's
-# timers, so a series under test is not their cause. Seen with QEMU 7.2 on a busy machine.
+# Messages by which a kernel reports that an emulated timer does not work. It has measured QEMU's
+# timers, so a series under test is not the cause. Seen with QEMU 7.2 on a busy machine.
 CONSOLE_SIGNS = (
     # kernel/time/tick-oneshot.c: the local APIC's timer failed its calibration
     "Clockevents: could not switch to one-shot mode: lapic is not functional",
 )
 
-# Bit IF of EFLAGS: interrupts are enabled.
+# Bit IF (9) of EFLAGS: interrupts are enabled.
 INTERRUPTS_ON = 0x200
 
 _LVTT = re.compile(r"^LVTT\s+0x\w+ (?P<words>.*)$", re.MULTILINE)
@@ -29,10 +30,11 @@ _FLAGS = re.compile(r"\b[RE]FL=([0-9a-f]+) .*\bHLT=([01])")
 
 @dataclass(frozen=True)
 class Timer:
-    """State of a CPU's local APIC timer; counts in ticks.
+    """State of a CPU's local APIC timer.
 
-    ``armed_once``: the timer is in one-shot mode and not masked. ``pending``: an interrupt is
-    requested (IRR) or in service (ISR).
+    ``armed_once``: the timer is in one-shot mode and not masked. ``initial`` and ``current`` are
+    its initial and current count, in ticks. ``pending``: the local APIC has an interrupt of any
+    source that is requested (IRR) or in service (ISR).
     """
 
     armed_once: bool
@@ -42,25 +44,27 @@ class Timer:
 
     @property
     def overdue(self) -> bool:
-        """Return whether the timer has run out and its interrupt is lost.
+        """Return whether the timer has expired and its interrupt was lost.
 
-        Linux arms a one-shot timer again after each interrupt, or stops it (count 0, masked). So a
-        timer that is armed, at 0, and without a pending interrupt has lost its interrupt.
+        Linux arms a one-shot timer again after each interrupt, or stops it (initial count 0,
+        masked). So if an armed timer has reached 0 and no interrupt is pending, its interrupt was
+        lost.
         """
         return self.armed_once and self.initial > 0 and self.current == 0 and not self.pending
 
 
 def fault(rounds: Sequence[Mapping[str, str]], console: str) -> str:
-    """Return a description of the emulator's fault; "" if there is no sign of one.
+    """Return a description of QEMU's fault in a VM that hangs; "" if there is no sign of one.
 
-    ``rounds`` are the monitor's answers to "registers -a" and "lapic N", by command. There are two
-    rounds, some seconds apart: between a timer's expiry and its interrupt, a machine without a
-    fault gives the same answers as one with a fault, but only for a moment. ``console`` is the text
-    of the boot; its messages are added if a timer was lost.
+    ``rounds`` are two rounds of the monitor's answers to "info registers -a" and "info lapic N", by
+    command without "info", taken some seconds apart. A single round is no proof: between a timer's
+    expiry and its interrupt, a sound machine gives the same answers for a moment. ``console`` is
+    the console's text from the boot. If a timer interrupt was lost, the CONSOLE_SIGNS in it are
+    added to the description.
     """
     lost = list(_lost_timers(rounds))
-    # Without a lost interrupt a sign only means that the host was busy during the boot: the kernel
-    # then works without that timer, and the series may be the cause of the hang.
+    # Without a lost interrupt, a sign only means that the host was busy during the boot. The kernel
+    # then does without that timer, and the series may be the cause of the hang.
     signs = [sign for sign in CONSOLE_SIGNS if lost and sign in console]
     return "; ".join([*lost, *signs])
 
@@ -78,7 +82,10 @@ def _lost_timers(rounds: Sequence[Mapping[str, str]]) -> Iterator[str]:
 
 
 def _overdue(answers: Mapping[str, str]) -> dict[int, Timer]:
-    """Return the timers of the halted CPUs whose timer interrupt is lost, by CPU number."""
+    """Return the overdue timers (`Timer.overdue`) of the halted CPUs, by CPU number.
+
+    ``answers`` is one round of the monitor's answers, by command.
+    """
     waiting = halted(answers.get("registers -a", ""))
     overdue = {}
     for what, text in answers.items():
@@ -91,7 +98,10 @@ def _overdue(answers: Mapping[str, str]) -> dict[int, Timer]:
 
 
 def parse(text: str) -> Timer | None:
-    """Parse the answer to "info lapic N"; None if it has another format."""
+    """Return the state of the timer in ``text``, the answer to "info lapic N".
+
+    Returns None if the text has another format.
+    """
     lvtt, counts = _LVTT.search(text), _TIMER.search(text)
     if lvtt is None or counts is None:
         return None
@@ -105,7 +115,10 @@ def parse(text: str) -> Timer | None:
 
 
 def halted(text: str) -> frozenset[int]:
-    """Parse the answer to "info registers -a"; return the CPUs halted with interrupts enabled."""
+    """Return the numbers of the CPUs that are halted with interrupts enabled.
+
+    ``text`` is the answer to "info registers -a".
+    """
     parts = _CPU.split(text)
     cpus = set()
     for number, registers in zip(parts[1::2], parts[2::2], strict=True):

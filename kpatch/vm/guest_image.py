@@ -1,15 +1,26 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The guest's Python and the suite, as read-only images that a test kernel can mount.
+"""Put the guest's Python and the test suite into read-only images that the test kernel mounts.
 
-Under software emulation importing pytest from the host's file system over 9p takes longer than the
+Under software emulation, importing pytest from the host's file system over 9p takes longer than the
 boot. So the interpreter, its library, the packages and the suite are put into EROFS images, with
-byte code that Python loads without looking at the source (unchecked-hash pycs, PEP 552).
+byte code that Python loads without looking at the source (unchecked-hash pycs, PEP 552), and with
+bundles of that byte code (ktests/bundle.py).
 
-Layout of the runtime image: ``bin/python3``, ``lib/`` (shared libraries), ``lib/python3.N/``
-(standard library) and ``lib/python3.N/site-packages/``. The suite's image holds ``ktests/``,
-``uapi/``, ``machine.json``, the machine's table as the tests read it, ``requirements.json``, which
-is ktests/requirements.toml in a form that is read faster, and ``clients/``, programs of others that
-use the uAPI.
+The runtime image contains
+
+    bin/python3                   the interpreter
+    lib/*.so*                     its shared libraries
+    lib/python3.N/                the standard library
+    lib/python3.N/site-packages/  PACKAGES and their dependencies
+    lib/bundle                    the modules of both that the suite imports
+
+The suite's image contains
+
+    ktests/, uapi/                the suite
+    bundle                        its modules, except the test modules
+    machine.json                  the facts about the test machine (`kpatch.vm.machine`)
+    requirements.json             ktests/requirements.toml, in a format that is read faster
+    clients/                      programs from outside the project that use the uAPI, if available
 """
 
 from __future__ import annotations
@@ -30,7 +41,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from kpatch.errors import HarnessError
-from kpatch.lib import cache, erofs, process
+from kpatch.lib import cache, environment, erofs, process
 from kpatch.lib.stage import Stage
 from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import PROJECT
@@ -38,7 +49,7 @@ from kpatch.vm.machine import Machine
 
 SUITE = ("ktests", "uapi")
 
-# The packages that the suite imports. The image has these and the packages that they require.
+# The packages that the suite imports. The image has them and the packages that they require.
 PACKAGES = ("pytest", "pyroute2", "cffi")
 
 # Parts of the standard library that no test needs; without them the image is half the size.
@@ -56,8 +67,8 @@ UNUSED = frozenset(
         "config-3*",
         "pydoc_data",
         "distutils",
-        # Loading a shared library takes long, and Python does without these: hashlib has algorithms
-        # of its own, shutil and zipfile pack without compression, pytest wants readline on macOS.
+        # Loading a shared library takes long, and no module needs these: hashlib has algorithms of
+        # its own, shutil and zipfile work without compression, pytest uses readline on macOS only.
         "_bz2.*",
         "_hashlib.*",
         "_lzma.*",
@@ -67,11 +78,11 @@ UNUSED = frozenset(
     }
 )
 
-# Modules whose body is left out of the image. pyroute2's package imports every protocol that it
-# knows, which takes seconds under emulation; its modules are whole without that.
+# Modules that are empty in the image. pyroute2/__init__.py imports every protocol that pyroute2
+# knows, which takes seconds under emulation; its modules do not need these imports.
 EMPTIED = ("pyroute2/__init__.py",)
 
-# Writes the bundles of both images.
+# The program that writes the bundles of both images.
 MAKE_BUNDLES = PROJECT / "ktests" / "make_bundles.py"
 
 # Where ktests/init.sh mounts the images.
@@ -80,7 +91,7 @@ MOUNT = Path("/mnt")
 
 @dataclass(frozen=True)
 class Images:
-    """The images of one run; ``cached`` is true if both were in the cache."""
+    """The paths of the two EROFS images; ``cached`` is true if both were in the cache."""
 
     runtime: Path
     suite: Path
@@ -88,9 +99,10 @@ class Images:
 
 
 def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Images:
-    """Return the two images, from the cache or made now.
+    """Return the runtime image and the suite's image for ``machine``, from the cache or made now.
 
-    ``clients`` is a folder of programs for the suite's image, None for none.
+    ``clients`` is a folder of programs that the suite's image gets, None for no programs.
+    HarnessError (exit 7) if an image cannot be made.
     """
     facts = json.dumps(machine.facts(), indent=1)
     runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
@@ -105,7 +117,11 @@ def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Im
 
 
 def runtime_key() -> str:
-    """Return the cache key of the runtime image: interpreter, packages' versions, and recipe."""
+    """Return the cache key of the runtime image.
+
+    It is a digest of the interpreter's version and path, the versions of PACKAGES, and the source
+    of the modules that make the image.
+    """
     versions = (f"{name}={importlib.metadata.version(name)}" for name in PACKAGES)
     makers = (Path(__file__), PROJECT / "ktests" / "bundle.py", MAKE_BUNDLES)
     texts = (path.read_text() for path in makers)
@@ -113,9 +129,10 @@ def runtime_key() -> str:
 
 
 def suite_key(facts: str, clients: Path | None = None) -> str:
-    """Return the cache key of the suite's image: a digest of its content and how it is made.
+    """Return the cache key of the suite's image.
 
-    ``facts`` is the content of machine.json.
+    It is a digest of the suite's files, ``facts`` (the content of machine.json), the files in the
+    folder ``clients``, the interpreter's version, and the source of this module.
     """
     parts = [facts, sys.version, Path(__file__).read_text()]
     for name in SUITE:
@@ -162,8 +179,8 @@ def _suite(folder: Path, facts: str, clients: Path | None, stage: Stage) -> None
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     if clients is not None:
         shutil.copytree(clients, root / "clients")
-    # The other modules are compiled first: pytest would compile them by time stamp, and the byte
-    # code would be stale in the image.
+    # The modules other than tests are compiled first: otherwise pytest would compile them, into
+    # pycs that are checked by time stamp and would count as stale in the image.
     _compile(root, MOUNT / "suite", stage, skip=r"/(test_[^/]*|conftest)\.py$")
     _compile_tests(root, stage)
     erofs.pack(root, folder / "image.erofs", stage)
@@ -175,8 +192,11 @@ def _interpreter() -> Path:
 
 
 def _closure(names: tuple[str, ...]) -> set[str]:
-    """Return ``names`` and all distributions that they require with this interpreter (markers)."""
-    # Late: parsing requirements costs more than a warm run has to spare.
+    """Return ``names`` and the names of all distributions that they require, also indirectly.
+
+    Requirements whose marker is false for this interpreter are left out.
+    """
+    # Imported here: the import takes long, and a run with cached images does not need it.
     from packaging.requirements import Requirement
 
     closure: set[str] = set()
@@ -194,7 +214,10 @@ def _closure(names: tuple[str, ...]) -> set[str]:
 
 
 def _install(name: str, site: Path) -> None:
-    """Copy the installed files of a distribution, without those outside site-packages."""
+    """Copy the installed files of the distribution ``name`` to the folder ``site``.
+
+    Byte code, and files outside of site-packages (scripts), are left out.
+    """
     for file in importlib.metadata.files(name) or ():
         if file.suffix == ".pyc" or ".." in file.parts:
             continue
@@ -204,7 +227,7 @@ def _install(name: str, site: Path) -> None:
 
 
 def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
-    """Yield the shared libraries of the interpreter and of the extension modules in ``root``."""
+    """Yield the shared libraries that ldd lists for ``interpreter`` and each .so below ``root``."""
     seen: set[str] = set()
     for binary in (interpreter, *sorted(root.rglob("*.so"))):
         listing = subprocess.run(
@@ -218,10 +241,15 @@ def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
 
 
 def _compile(root: Path, seen_as: Path, stage: Stage, *, skip: str | None = None) -> None:
-    """Compile all modules under ``root`` but ``skip``; the guest sees them at ``seen_as``.
+    """Compile all modules below ``root`` to byte code in ``__pycache__`` (unchecked-hash pycs).
 
-    Runs in another process: the server of compileall's workers (multiprocessing's forkserver, since
-    Python 3.13) stays until its caller ends. In older versions the workers are forks of the caller.
+    Paths that the regular expression ``skip`` matches are left out. ``seen_as`` is the path of
+    ``root`` in the guest, which the byte code contains. HarnessError (exit 7) if a module does not
+    compile.
+
+    compileall runs in another process: the server of its workers (multiprocessing's forkserver,
+    since Python 3.13) would stay until this process ends. In older versions the workers are forks
+    of the caller.
     """
     argv = [sys.executable, "-I", "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)]
     argv += ["-s", str(root), "-p", str(seen_as), "--invalidation-mode", "unchecked-hash"]
@@ -230,10 +258,10 @@ def _compile(root: Path, seen_as: Path, stage: Stage, *, skip: str | None = None
 
 
 def _compile_tests(root: Path, stage: Stage) -> None:
-    """Run pytest's collection once, which stores the byte code of the test modules.
+    """Run pytest's collection on the suite in ``root``: it stores byte code of the test modules.
 
-    pytest rewrites their assertions, which would take a second in the guest. The other modules of
-    the suite, which the test modules import, are in the bundle.
+    pytest rewrites the assertions of these modules, which would take a second in the guest. The
+    other modules of the suite are put into ``root``/bundle. HarnessError (exit 7) if that fails.
     """
     words = ["--collect-only", "-q", "-c", os.devnull, "-p", "no:cacheprovider"]
     argv = [sys.executable, "-P", str(MAKE_BUNDLES), "suite"]
@@ -245,7 +273,8 @@ def _compile_tests(root: Path, stage: Stage) -> None:
 def _bundle(root: Path, site: Path, stage: Stage) -> None:
     """Import the suite's dependencies with the image's interpreter, and bundle their modules.
 
-    ``root`` is the image's folder, ``site`` its site-packages. HarnessError (exit 7) if that fails.
+    The bundle is ``root``/lib/bundle. ``root`` is the folder that becomes the runtime image,
+    ``site`` is its site-packages. HarnessError (exit 7) if that fails.
     """
     argv = [str(root / "bin" / "python3"), "-S", "-s", "-P", str(MAKE_BUNDLES), "runtime"]
     argv += [str(root), str(MOUNT / "runtime"), str(PROJECT), str(site)]
@@ -264,13 +293,13 @@ def _run(
     cwd: Path | None = None,
     env: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
-    """Run ``argv`` with ``env`` added to the environment.
+    """Run the command ``argv`` in the folder ``cwd``, with ``env`` added to `environment.clean`.
 
-    HarnessError (exit 7) of ``what`` with ``cause`` if it fails; OSError (ENOSPC) if the disk is
-    full.
+    HarnessError (exit 7), about ``what`` and with the text ``cause``, if the command fails; OSError
+    (ENOSPC) if its output reports a full disk.
     """
     stage.command(argv, cwd=cwd)
-    status, output = process.capture(argv, cwd=cwd, env={**os.environ, **env})
+    status, output = process.capture(argv, cwd=cwd, env=environment.clean(**env))
     if status != 0:
         cache.raise_if_full(output)
         raise HarnessError(

@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Describe the test machine: QEMU options, firmware (ASL), and facts for the tests.
+"""Read the table of the test machine, ktests/machine.toml, and make three things of it.
 
-All three are made from one table, ``ktests/machine.toml``.
+They are QEMU's options, the test firmware (an SSDT in ASL), and the facts that the tests need:
+addresses and ACPI paths.
 """
 
 from __future__ import annotations
@@ -23,9 +24,10 @@ TEMPLATE = KTESTS / "firmware" / "ssdt.asl.j2"
 
 @dataclass(frozen=True)
 class Island:
-    """An extra PCI root bus (pxb-pcie) with one port.
+    """A second PCI root bus (QEMU's pxb-pcie) with one root port.
 
-    QEMU's DSDT describes the bus, but no device on it.
+    QEMU's DSDT describes the bus, but no device on it. ``slot`` is the slot of pxb-pcie on the
+    first root bus; ``bus`` is the number of the second root bus.
     """
 
     name: str
@@ -34,25 +36,26 @@ class Island:
 
     @property
     def inner(self) -> int:
-        """Return the number of the bus behind the port, as firmware assigns it."""
+        """Return the number of the bus behind the port, as QEMU's firmware assigns it."""
         return self.bus + 1
 
     @property
     def options(self) -> tuple[str, ...]:
-        """Return the values of the QEMU options ``-device`` for the bus and its port."""
+        """Return the values of QEMU's ``-device`` options for the bus and its port."""
         return (
             f"pxb-pcie,id={self.name}-root,bus=pcie.0,addr={self.slot:#x},bus_nr={self.bus:#x}",
-            # No test plugs a device into it: without hot-plug the kernel has less to set up.
+            # No test plugs a device into this port. Without hot-plug the kernel has less to set up.
             f"pcie-root-port,id={self.name},bus={self.name}-root,addr=0,chassis=2,slot=2,hotplug=off",
         )
 
 
 @dataclass(frozen=True)
 class MachineDevice:
-    """One PCI function, on the root bus or behind the port of the island.
+    """One PCI function, on the first root bus (``island`` is None) or behind the island's port.
 
-    ``described`` tells whether QEMU's DSDT has an object for it: True, False, or "varies" (with
-    QEMU's version). The test firmware notifies the devices with True.
+    ``model`` is QEMU's device model. ``described`` tells whether QEMU's DSDT has an object for the
+    function: True, False, or "varies" (with QEMU's version). The test firmware has a method that
+    notifies the device if it is True.
     """
 
     name: str
@@ -76,17 +79,17 @@ class MachineDevice:
 
     @property
     def path(self) -> str:
-        """Return the ACPI path of the device in QEMU's DSDT, "" if not every QEMU has one."""
+        """Return the ACPI path of the device in QEMU's DSDT, "" unless ``described`` is True."""
         return f"\\_SB.PCI0.S{self.devfn:02X}" if self.described is True else ""
 
     @property
     def method(self) -> str:
-        """Return the name of the test firmware's control method that notifies the device."""
+        """Return the name of the test firmware's ACPI method that notifies the device, "N080"."""
         return f"N{self.devfn:03X}"
 
     @property
     def option(self) -> str:
-        """Return the value of QEMU's ``-device`` option."""
+        """Return the value of QEMU's ``-device`` option for the device."""
         bus = self.island.name if self.island else "pcie.0"
         more = ",multifunction=on" if self.multifunction else ""
         return f"{self.model},id={self.name},bus={bus},addr={self.slot:#x}.{self.function}{more}"
@@ -94,7 +97,7 @@ class MachineDevice:
 
 @dataclass(frozen=True)
 class Port:
-    """An empty hot-plug port; ``model`` is the device model that the tests plug into it."""
+    """An empty hot-plug port; the tests plug a device of QEMU's ``model`` into it."""
 
     name: str
     slot: int
@@ -102,25 +105,27 @@ class Port:
 
     @property
     def bdf(self) -> str:
-        """Return the port's own PCI address in the form of sysfs."""
+        """Return the PCI address of the port itself in the form of sysfs, "0000:00:13.0"."""
         return f"0000:00:{self.slot:02x}.0"
 
     @property
     def path(self) -> str:
-        """Return the ACPI path that QEMU's DSDT has for a device in this port."""
+        """Return the ACPI path in QEMU's DSDT of a device that is plugged into the port."""
         return f"\\_SB.PCI0.S{self.slot << 3:02X}.S00"
 
     @property
     def option(self) -> str:
-        """Return the value of QEMU's ``-device`` option."""
+        """Return the value of QEMU's ``-device`` option for the port."""
         return f"pcie-root-port,id={self.name},bus=pcie.0,addr={self.slot:#x},chassis=1,slot=1"
 
 
 @dataclass(frozen=True)
 class Unrelated:
-    """An ACPI device that the test firmware adds (AC adapter, lid); no VMM owns its events.
+    """An ACPI device that the test firmware adds (AC adapter, lid); no VMM gets its notifications.
 
-    ``state`` is the method from which its driver reads the device's state; it returns 1.
+    ``acpi_name``, ``hid`` and ``uid`` are the name, _HID and _UID of its object. ``state`` is the
+    name of the ACPI method from which its driver reads the state ("_PSR", "_LID"); the test
+    firmware's method returns 1.
     """
 
     name: str
@@ -136,13 +141,13 @@ class Unrelated:
 
     @property
     def method(self) -> str:
-        """Return the name of the test firmware's control method that notifies the device."""
+        """Return the name of the test firmware's ACPI method that notifies the device, "NLID"."""
         return f"N{self.acpi_name[:3]}"
 
 
 @dataclass(frozen=True)
 class Machine:
-    """The content of ktests/machine.toml."""
+    """The test machine, as ktests/machine.toml describes it."""
 
     devices: tuple[MachineDevice, ...]
     port: Port
@@ -151,11 +156,11 @@ class Machine:
 
     @property
     def sources(self) -> tuple[MachineDevice, ...]:
-        """Return the devices that the firmware notifies: those that every QEMU's DSDT describes."""
+        """Return the PCI devices that the test firmware notifies: those with an ACPI `path`."""
         return tuple(device for device in self.devices if device.path)
 
     def options(self) -> list[str]:
-        """Return QEMU's arguments for the machine, without the option for the firmware's table."""
+        """Return QEMU's arguments for the machine and its devices, without ``-acpitable``."""
         devices = [device.option for device in self.devices]
         options = [*self.island.options, *devices, self.port.option]
         return [
@@ -169,8 +174,8 @@ class Machine:
     def facts(self) -> dict[str, Any]:
         """Return the facts for the tests as JSON data: addresses, ACPI paths, and methods.
 
-        An empty path means that some QEMU versions do not describe the device; ``bare`` means that
-        no version does.
+        The keys are "devices", "port" and "unrelated". An empty path means that some or all QEMU
+        versions do not describe the device in their DSDT; ``bare`` means that no version does.
         """
         return {
             "devices": {
@@ -191,7 +196,10 @@ class Machine:
 
 
 def load(table: Path = TABLE) -> Machine:
-    """Read the table; TypeError if it has an unknown key."""
+    """Read the machine from the file ``table``.
+
+    TypeError if a section has an unknown key or lacks one, KeyError if a section is missing.
+    """
     data = tomllib.loads(table.read_text())
     island = Island(**data["island"])
     return Machine(
@@ -206,15 +214,16 @@ def load(table: Path = TABLE) -> Machine:
 
 
 def asl(machine: Machine) -> str:
-    """Return the source of the test firmware, in ASL."""
+    """Return the source of the test firmware for ``machine``, an SSDT in ASL."""
     sources, unrelated = list(machine.sources), list(machine.unrelated)
     return template.render(TEMPLATE, sources=sources, unrelated=unrelated)
 
 
 def aml(machine: Machine, *, stage: Stage) -> Path:
-    """Return the path of the compiled test firmware (AML); compile it with iasl if not cached.
+    """Return the path of the compiled test firmware (AML) for ``machine``, in the cache.
 
-    HarnessError: exit 7 if iasl fails, exit 2 if it is not installed.
+    If it is not cached, iasl compiles it. HarnessError: exit 7 if iasl fails, exit 2 if it is not
+    installed.
     """
     key = cache.digest([TEMPLATE.read_text(), repr(machine)])
 

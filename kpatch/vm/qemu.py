@@ -5,9 +5,9 @@ records   a virtio-serial port: JSON lines from the guest, and answers to it (kp
 console   the serial port: kernel messages
 qmp       QEMU's monitor
 
-The channels are inherited sockets without a path: no other process can connect, and no file is
-left behind. The guest's root file system is the read-only view of its confined QEMU; the guest has
-no other access to the host.
+The channels are sockets that QEMU inherits. They have no path: no other process can connect, and no
+file is left behind. The guest's root file system is the host's over 9p, read-only, and with only
+the files that the confined QEMU can see (`confined`). The guest has no other access to the host.
 """
 
 from __future__ import annotations
@@ -38,23 +38,24 @@ from ktests import contract
 if TYPE_CHECKING:
     from kpatch.vm.qmp import Monitor
 
-# A guest that reads nothing for so long gets no more messages.
+# Seconds after which a guest that does not read its messages gets no more of them.
 SEND_SECONDS = 5.0
-# After the kernel has released a device it powers the slot off, in a fraction of a second.
+# Time limit for the deletion of an unplugged device. When the kernel has released the device, it
+# powers the slot off within a fraction of a second.
 DELETE_SECONDS = 10.0
 POLL_SECONDS = 0.02
-# Larger than a socket's buffer: one recv() returns everything that is queued.
+# Bytes to read at once: more than a socket's buffer, so one recv() returns everything queued.
 CHUNK = 1 << 18
 
 KERNEL_ARGUMENTS = (
     "acpi.aml_debug_output=1",  # the firmware's methods print a line when they run
-    # Overrides virtme-ng's loglevel: the console has to show all messages. lockdep reports with
-    # KERN_DEBUG that it switches itself off.
+    # Overrides virtme-ng's loglevel: the console has to show all messages. For example, lockdep
+    # reports at KERN_DEBUG that it switches itself off.
     "ignore_loglevel",
     "intel_iommu=on",
     # One CPU during the enumeration of PCI; ktests/init.sh starts the others. With more CPUs QEMU
-    # 7.2 (TCG) crashed in about one of 400 boots: it wrote to a device through a memory map that
-    # was gone, probably changed by another CPU. The boot is also faster.
+    # 7.2 (TCG) crashed in about one of 400 boots: it wrote to a device through a memory map that no
+    # longer existed, probably because another CPU had changed it. The boot is also faster.
     "maxcpus=1",
     "mitigations=off",  # under emulation they take an eighth of the time and protect nothing
     "no_timer_check",
@@ -66,18 +67,20 @@ KERNEL_ARGUMENTS = (
     "tsc=reliable",  # on a busy host the clocksource watchdog would reject the emulated TSC
 )
 
-# For emulated machines. QEMU on a busy host sometimes loses a timer interrupt (kpatch.vm.emulator).
-# A periodic tick recovers at its next interrupt; a one-shot timer would never fire again.
+# Arguments for emulated machines. On a busy host QEMU sometimes loses a timer interrupt
+# (kpatch.vm.emulator). A periodic tick goes on with the next interrupt; a one-shot timer would
+# never fire again.
 EMULATED_ARGUMENTS = ("highres=off", "nohz=off")
 
-# Bus of our devices. Without a named bus QEMU may choose the root bus of the machine's island.
+# Bus of the virtio devices. If none is named, QEMU may choose the root bus of the machine's island.
 BUS = "pcie.0"
 
-# Mount option of 9p: the guest may cache files, since the host's files do not change during a run.
-# Without it the pages of a program are read again at every start, which takes seconds.
+# Mount option of 9p: the guest caches files, which is safe since the host's files do not change
+# during a run. Otherwise each start of a program reads its pages again, which takes seconds.
 CACHE = ",cache=loose"
 
-# Mount points of the guest: virtme-ng's init mounts overlays there, ktests/init.sh the images.
+# Mount points in the guest: virtme-ng's init mounts overlays on them; ktests/init.sh mounts the
+# images below /mnt.
 MOUNT_POINTS = tuple(
     Path("/", name)
     for name in ("etc", "home", "lib", "mnt", "opt", "root", "run", "srv", "sys", "var")
@@ -86,7 +89,8 @@ MOUNT_POINTS = tuple(
 # The kernel opens this file for init before devtmpfs is mounted.
 CONSOLE = Path("/dev/console")
 
-# Script that virtme-ng's init runs at its end; the suite waits for the file /mnt/ready.
+# Shell script that virtme-ng's init runs at its end. The suite waits until it can read from the
+# FIFO /mnt/ready.
 WHEN_READY = "echo ready > /mnt/ready; exec sleep infinity"
 
 
@@ -94,8 +98,9 @@ WHEN_READY = "echo ready > /mnt/ready; exec sleep infinity"
 class Setup:
     """All parts of a VM.
 
-    ``selftests`` is the image of the kernel's own selftests, None if the tree has none.
-    ``arguments`` are the flavor's words for the kernel's command line.
+    ``image`` is the kernel (bzImage), ``firmware`` the test firmware (AML), ``images`` are the
+    guest's Python and the suite. ``selftests`` is the image of the kernel's own selftests, None if
+    the tree has none. ``arguments`` are the flavor's words for the kernel's command line.
     """
 
     image: Path
@@ -135,8 +140,9 @@ class VM:
     def output(self, seconds: float) -> Iterator[ChannelOutput]:
         """Wait up to ``seconds`` for output of the VM, and yield it; nothing after a timeout.
 
-        Returns as soon as a channel has data. Console output that was printed before a record was
-        sent is yielded before that record. To see whether the VM has ended, use `alive`.
+        The wait ends as soon as a channel has data or is closed. Console output that was printed
+        before a record was sent is yielded before that record. To learn whether the VM has ended,
+        use `alive`.
         """
         ready = {key.data for key, _ in self._selector.select(seconds)}
         records = self._receive("records") if "records" in ready else b""
@@ -146,9 +152,9 @@ class VM:
         yield from self._outputs("records", records)
 
     def _receive(self, name: str) -> bytes:
-        """Return the data that the channel has queued, without blocking.
+        """Return the data that the channel ``name`` has queued, without blocking.
 
-        At its end (QEMU has closed it) the channel is removed from the selector.
+        When QEMU has closed the channel, it is removed from the selector.
         """
         channel = self._channels[name]
         try:
@@ -168,15 +174,18 @@ class VM:
 
     @property
     def alive(self) -> bool:
-        """Return whether QEMU runs, or a channel has unread output."""
+        """Return whether the VM may still send output: QEMU has not closed both channels yet.
+
+        False only after QEMU has ended and all its output was read.
+        """
         return bool(self._selector.get_map())
 
     def send(self, message: Mapping[str, Any]) -> None:
         """Send ``message`` to the guest as one line of JSON.
 
-        Does nothing if the guest is gone. A guest that sends requests and never reads would block
-        the harness: after SEND_SECONDS no more messages are sent, and its tests end by their time
-        limits.
+        Does nothing if QEMU has ended. A guest that sends requests and never reads the answers
+        would block the harness: if a message cannot be sent within SEND_SECONDS, it and all later
+        ones are dropped, and the guest's tests end by their time limits.
         """
         if self._deaf:
             return
@@ -186,7 +195,10 @@ class VM:
             self._deaf = True
 
     def qmp(self, command: str, **arguments: object) -> object:
-        """Run a command of QEMU's monitor, return its answer; HarnessError (exit 7) on failure."""
+        """Run the QMP command ``command`` with ``arguments``, and return its answer.
+
+        HarnessError (exit 7) if QEMU reports an error or does not answer in time.
+        """
         if self._monitor is None:
             # Imported here: most VMs do not need it, and asyncio takes time to load.
             from kpatch.vm.qmp import Monitor
@@ -195,11 +207,11 @@ class VM:
         return self._monitor.command(command, arguments)
 
     def wait_deleted(self, name: str) -> None:
-        """Wait until QEMU has deleted the hot-plugged device with the id ``name``, if there is one.
+        """Wait until QEMU has no device with the id ``name``: until an unplugged one is deleted.
 
         The kernel powers the slot off some time after it has released the device; only then does
-        QEMU delete the device and free its id and slot. HarnessError (exit 7) if it has not
-        within DELETE_SECONDS.
+        QEMU delete the device, so that its id and slot are free. HarnessError (exit 7) if the
+        device still exists after DELETE_SECONDS.
         """
         end = time.monotonic() + DELETE_SECONDS
         while name in self._device_ids():
@@ -213,17 +225,23 @@ class VM:
             time.sleep(POLL_SECONDS)
 
     def _device_ids(self) -> set[str]:
-        """Return the ids of QEMU's devices (qom-list of /machine/peripheral)."""
+        """Return the ids of QEMU's devices that have one (qom-list of /machine/peripheral)."""
         listed = cast(list[dict[str, str]], self.qmp("qom-list", path="/machine/peripheral"))
         return {entry["name"] for entry in listed}
 
     def info(self, what: str) -> str:
-        """Return the answer of QEMU's human monitor to "info WHAT" ("registers -a", "lapic 0")."""
+        """Return the answer of QEMU's human monitor to "info WHAT": "lapic 0", for example.
+
+        HarnessError (exit 7) as in `qmp`.
+        """
         arguments = {"command-line": f"info {what}"}
         return str(self.qmp("human-monitor-command", **arguments)).replace("\r\n", "\n")
 
     def sysrq(self, keys: str) -> None:
-        """Send magic SysRq keys to the serial console: a break, then the key, for each key."""
+        """Send the magic SysRq keys ``keys`` by the serial line: for each a break, then the key.
+
+        HarnessError (exit 7) as in `qmp`.
+        """
         for key in keys:
             self.qmp("chardev-send-break", id="console")
             with suppress(ConnectionError):
@@ -232,7 +250,7 @@ class VM:
             time.sleep(0.2)
 
     def close(self) -> None:
-        """Close monitor and selector. The process is killed by `started`."""
+        """Close the monitor's connection and the selector. `started` kills QEMU itself."""
         if self._monitor is not None:
             self._monitor.close()
         self._selector.close()
@@ -240,16 +258,18 @@ class VM:
 
 @contextmanager
 def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
-    """Start a VM that runs the suite, and yield it; kill it at the end of the block."""
+    """Start a confined VM that runs the suite, and yield it; kill it at the end of the block."""
     with started(lambda fds: confined(setup, command(setup, fds, stage))) as vm:
         yield vm
 
 
 def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
-    """Return QEMU's command confined by bubblewrap.
+    """Return QEMU's command ``argv`` confined by bubblewrap; ``argv`` itself if that does not work.
 
-    QEMU, and by 9p its guest, can read /usr, a few files of /etc, the images, the guest's init and
-    programs, and has empty folders as mount points; no other files.
+    The confined QEMU, and its guest by 9p, sees these files read-only: /usr, a few files of /etc,
+    the kernel, the firmware and the images of ``setup``, the folder ktests, and virtme-ng's
+    programs for the guest. It also sees empty folders as mount points, and no other files of the
+    host. With KVM it can open /dev/kvm.
     """
     images = (setup.images.runtime, setup.images.suite, setup.selftests)
     readable = [setup.image, setup.firmware, *(image for image in images if image is not None)]
@@ -268,7 +288,8 @@ def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
 def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[VM]:
     """Start QEMU with three channels and yield the VM; kill it at the end of the block.
 
-    ``command_for`` gets the file descriptors of QEMU's ends by channel name; it returns the argv.
+    ``command_for`` returns QEMU's argv. Its argument maps the name of each channel to the file
+    descriptor of QEMU's end.
     """
     pairs = {name: socket.socketpair() for name in ("records", "console", "qmp")}
     try:
@@ -294,7 +315,10 @@ def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[V
 
 
 def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
-    """Return QEMU's argv for a run of the suite; ``fds`` are its ends of the channels, by name."""
+    """Return QEMU's argv for a run of the suite, not confined.
+
+    ``fds`` maps the name of each channel to the file descriptor of QEMU's end.
+    """
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage)
     argv = virtme.without_script_ports(argv)
     argv = virtme.replaced(
@@ -313,7 +337,11 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
 
 
 def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
-    """Return the confined argv of QEMU for an interactive shell in the test kernel."""
+    """Return QEMU's argv for an interactive shell in the test kernel, confined.
+
+    ``mechanism`` is the kernel's mechanism, which the guest's tools read from the kernel's command
+    line.
+    """
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
     mode = f"shell {contract.MECHANISM_ARGUMENT}={mechanism}"
     argv = _with_kernel_arguments(argv, kernel_arguments(setup), mode=mode)
@@ -321,9 +349,9 @@ def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
 
 
 def shell(argv: list[str]) -> int:
-    """Connect the terminal to the VM.
+    """Run QEMU with ``argv`` on this terminal; return its exit status.
 
-    Returns QEMU's exit status when the VM powers off or the user presses Ctrl-A X.
+    QEMU ends when the VM powers off or the user presses Ctrl-A X.
     """
     env = environment.clean()
     with process.child(
@@ -333,7 +361,7 @@ def shell(argv: list[str]) -> int:
 
 
 def kernel_arguments(setup: Setup) -> list[str]:
-    """Return the words for the kernel's command line: the harness's own and the flavor's."""
+    """Return the words to add to the kernel's command line: the harness's and the flavor's."""
     emulated = () if setup.accel.kvm else EMULATED_ARGUMENTS
     return [*KERNEL_ARGUMENTS, *emulated, *setup.arguments]
 
@@ -341,12 +369,12 @@ def kernel_arguments(setup: Setup) -> list[str]:
 def _with_kernel_arguments(
     argv: list[str], ours: Sequence[str], *, mode: str, ready: str = ""
 ) -> list[str]:
-    """Return ``argv`` with our init and kernel arguments in the value of ``-append``.
+    """Return QEMU's ``argv`` with an edited kernel command line (the value of ``-append``).
 
-    ``ours`` are the kernel arguments to add. Our init runs first, with the path of virtme-ng's init
-    as argument, and starts that. ``mode`` tells our init what to do: "run", or "shell …". ``ready``
-    is a shell script that virtme-ng's init runs at its end. HarnessError (exit 7) if ``-append``
-    has no "init=".
+    The words ``ours`` are added. The kernel starts ktests/init.sh as init, with the path of
+    virtme-ng's init as argument, and init.sh then executes that. ``mode`` tells init.sh what to do:
+    "run", or "shell" and further kernel arguments. ``ready`` is a shell script that virtme-ng's
+    init runs at its end. HarnessError (exit 7) if ``-append`` has no "init=".
     """
     append = virtme.value_of(argv, "-append")
     words = shlex.split(append, posix=False)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Client of QEMU's monitor (QMP) over a socket, with a time limit for every step.
+"""A client of QEMU's monitor (QMP) over a socket, with a time limit for every step.
 
 qemu.qmp's own synchronous client has a time limit for commands, but none for the greeting and the
 negotiation: it waits for ever if QEMU is stopped or stuck.
@@ -22,7 +22,11 @@ CLOSE_SECONDS = 1.0
 
 
 class Monitor:
-    """A QMP client. It connects at the first command; ``seconds`` is the limit for each command."""
+    """A QMP client on ``channel``, a socket whose other end QEMU has.
+
+    The first command does the handshake. ``seconds`` is the time limit of each command, including
+    the handshake.
+    """
 
     def __init__(self, channel: socket.socket, *, seconds: float = SECONDS) -> None:
         self._channel = channel
@@ -31,9 +35,10 @@ class Monitor:
         self._client: QMPClient | None = None
 
     def command(self, name: str, arguments: Mapping[str, object]) -> object:
-        """Run a command and return its answer.
+        """Run the QMP command ``name`` with ``arguments``, and return its answer.
 
-        HarnessError (exit 7) if QEMU reports an error, or does not answer in time.
+        HarnessError (exit 7) if QEMU reports an error, closes the connection, or does not answer in
+        time.
         """
         try:
             return self._runner.run(self._execute(name, arguments))
@@ -52,7 +57,7 @@ class Monitor:
             return await self._client.execute(name, dict(arguments))
 
     def close(self) -> None:
-        """Disconnect if connected, within CLOSE_SECONDS; errors of the connection are ignored."""
+        """Disconnect within CLOSE_SECONDS, if a command has connected; ignore connection errors."""
         client = self._client
         if client is not None:
             with suppress(QMPError, OSError, EOFError):

@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Get the QEMU command of virtme-ng for a kernel, check it, and edit it.
 
-virtme-ng provides the options by which a kernel has the host's file system as its read-only root,
-and the init program for that. ``vng --dry-run`` prints its QEMU command; the harness starts QEMU
-itself, so that it can limit its time, stop it, and connect to its channels.
+virtme-ng knows the options by which a kernel has the host's file system as its read-only root, and
+has the init program for that. ``vng --dry-run`` prints its QEMU command. The harness starts QEMU
+itself, so that it can limit the time, kill the VM, and connect to its channels.
 """
 
 from __future__ import annotations
@@ -27,11 +27,12 @@ from kpatch.tables.outcomes import ExitCode
 # Placeholder for the path of the kernel image in the cached command.
 IMAGE = "@bzImage@"
 
-# Part of the cache key. Increase it if a change here makes another command of the same input.
+# Part of the cache key. Increase it if a change of this module makes another command from the same
+# input.
 RECIPE = "2"
 
-# The options that virtme-ng 1.42 uses (FLAGS), and for some the allowed beginnings of their values
-# (VALUES). `check_argv` refuses all others.
+# The QEMU options that virtme-ng 1.42 uses: FLAGS may have any value, those in VALUES one with one
+# of these beginnings. `check_argv` refuses all others.
 FLAGS = frozenset(
     {
         *("-accel", "-append", "-chardev", "-cpu", "-display", "-echr", "-enable-kvm", "-kernel"),
@@ -50,7 +51,8 @@ VALUES = {
     ),
 }
 
-# Words that the kernel's command line has to have: in every VM, and in a VM that runs the suite.
+# Words that virtme-ng's kernel command line must have: in every VM (WORDS), and also in a VM that
+# runs the suite (WORDS_OF_A_RUN).
 WORDS = ("ro", "rootfstype=9p")
 WORDS_OF_A_RUN = ("console=ttyS0", "loglevel=7")
 
@@ -70,9 +72,9 @@ def vng() -> str:
 def environment(home: Path) -> dict[str, str]:
     """Return an environment for vng in which no configuration of the user or the system applies.
 
-    vng reads the first configuration file that it finds: in the user's home, then in /etc. The file
-    may have default options such as ``"rw": true``. So HOME is set to ``home``, where an empty
-    configuration is written. vng's folder comes first in PATH.
+    vng reads the first configuration file that it finds, in HOME and then in /etc. This file may
+    have default options such as ``"rw": true``. So an empty configuration file is written below the
+    folder ``home``, and HOME is set to it. vng's folder comes first in PATH.
     """
     folder = home / ".config" / "virtme-ng"
     folder.mkdir(parents=True, exist_ok=True)
@@ -82,9 +84,10 @@ def environment(home: Path) -> dict[str, str]:
 
 
 def vng_command(image: Path, *, kvm: bool, interactive: bool = False) -> list[str]:
-    """Return the ``vng`` command that boots ``image``.
+    """Return the ``vng`` command that boots the kernel ``image``, under KVM if ``kvm`` is set.
 
-    The guest runs a shell on this terminal if ``interactive``, else ``true``, and then ends.
+    If ``interactive`` is set, the guest runs a shell on this terminal, otherwise the program
+    ``true``; then it powers off.
     """
     return [
         vng(),
@@ -103,16 +106,17 @@ def vng_command(image: Path, *, kvm: bool, interactive: bool = False) -> list[st
 
 
 def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = False) -> list[str]:
-    """Return the QEMU command that virtme-ng uses for ``image``.
+    """Return the QEMU command that virtme-ng uses to boot the kernel ``image``.
 
-    ``vng --dry-run`` takes half a second, so its answer is cached. The answer depends on the name
-    of the image only, not on its content, since the kernel has no modules. HarnessError (exit 7) if
-    vng fails, or its command is not as expected (`check_argv`).
+    ``kvm`` and ``interactive`` are as in `vng_command`. ``vng --dry-run`` takes half a second, so
+    its answer is cached, with a placeholder for the image: the answer does not depend on the
+    content of the image, since the kernel has no modules. HarnessError: exit 7 if vng fails or its
+    command is not as expected (`check_argv`), exit 2 if vng or QEMU is not installed.
     """
     qemu = process.require_tool("qemu-system-x86_64", package="qemu-system-x86")
     words = vng_command(Path(IMAGE), kvm=kvm, interactive=interactive)
     version = importlib.metadata.version("virtme-ng")
-    # virtme-ng puts TERM on the kernel's command line of an interactive VM.
+    # virtme-ng puts TERM on the kernel's command line if the VM is interactive.
     terminal = os.environ.get("TERM", "") if interactive else ""
     key = cache.digest([RECIPE, version, qemu, *words, str(os.getuid()), terminal])
 
@@ -143,17 +147,19 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
 
 
 def guest_folder() -> Path:
-    """Return the folder of the programs that virtme-ng runs in the guest; its init is in it."""
+    """Return the folder of the programs that virtme-ng runs in the guest, among them its init."""
     import virtme
 
     return Path(virtme.__file__).parent / "guest"
 
 
 def check_argv(argv: Sequence[str], *, interactive: bool = False) -> None:
-    """Raise HarnessError (exit 7) if the QEMU command is not as expected.
+    """Raise HarnessError (exit 7) if virtme-ng's QEMU command ``argv`` is not as expected.
 
-    Every file system of the host has to be read-only, the console has to show all messages, CPUs
-    and memory have to be CPUS and MEMORY, and every option has to be in FLAGS or VALUES.
+    The guest's view of the host's file system has to be read-only, CPUs and memory have to be CPUS
+    and MEMORY, and every option has to be in FLAGS or VALUES. The kernel's command line has to have
+    WORDS and, unless ``interactive`` is set, WORDS_OF_A_RUN; "rw", "quiet" and other log levels are
+    refused.
     """
     objection = next(_objections(argv, interactive=interactive), None)
     if objection is not None:
@@ -188,9 +194,8 @@ def _objections(argv: Sequence[str], *, interactive: bool) -> Iterator[str]:
 def without_script_ports(argv: list[str]) -> list[str]:
     """Return ``argv`` without the virtio-serial ports by which virtme-ng runs a script.
 
-    Their buses and character devices are left out, too.
-
-    The harness has its own channel, and the kernel boots faster with five PCI devices less.
+    Their virtio-serial buses and character devices are left out, too. The harness has a channel of
+    its own, and the kernel boots faster with five PCI devices less.
     """
     chardevs = {
         option.split("chardev=")[1]
@@ -209,10 +214,10 @@ def without_script_ports(argv: list[str]) -> list[str]:
 
 
 def replaced(argv: list[str], flag: str, start: str, value: str) -> list[str]:
-    """Return ``argv`` with one value replaced by ``value``.
+    """Return ``argv`` in which ``value`` replaces a value of the option ``flag``.
 
-    The replaced value is the first value of the option ``flag`` that begins with ``start``.
-    HarnessError (exit 7) if there is no such value: the version of virtme-ng is not supported.
+    It replaces the first value of ``flag`` that begins with ``start``. HarnessError (exit 7) if
+    there is none: this version of virtme-ng is not supported.
     """
     for index, (word, following) in enumerate(pairwise(argv)):
         if word == flag and following.startswith(start):
@@ -226,7 +231,7 @@ def replaced(argv: list[str], flag: str, start: str, value: str) -> list[str]:
 
 
 def value_of(argv: list[str], flag: str) -> str:
-    """Return the value of ``flag`` in ``argv``; ValueError if the flag is not there."""
+    """Return the word after ``flag`` in ``argv``; ValueError if the flag is not there."""
     return argv[argv.index(flag) + 1]
 
 

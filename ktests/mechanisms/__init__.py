@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mechanisms that the suite knows, one module each. To add a mechanism, add a file here.
+"""The mechanisms that the suite knows, one module each. To add a mechanism, add a module here.
 
 Each module has the name of its mechanism, and its RECORD is a `ktests.mechanism.Mechanism`.
 On the host, each mechanism is a row in kpatch/tables/mechanisms.py.
@@ -14,11 +14,14 @@ from ktests.mechanism import Mechanism
 
 
 def find() -> dict[str, Mechanism]:
-    """Import every module in the package's folders. Returns their records by module name."""
+    """Import every module in this package's folders. Returns their records by module name."""
     files = (file for folder in __path__ for file in Path(folder).glob("*.py"))
     names = sorted(file.stem for file in files if file.stem != "__init__")
     return {name: import_module(f"{__name__}.{name}").RECORD for name in names}
 
 
 RECORDS: dict[str, Mechanism] = find()
-"""All records by name. They are imported together, which is faster under emulation."""
+"""The record of each mechanism by name.
+
+All are imported here at once, which is faster under emulation than each at its first use.
+"""

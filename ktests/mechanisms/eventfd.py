@@ -2,8 +2,8 @@
 """The mechanism "eventfd": an eventfd on VFIO_PCI_ACPI_IRQ_INDEX, whose counter is the message.
 
 A read(2) returns a 64-bit word: bits 0-31 are the notification value, bit 32 is VALID, bit 33 is
-LOOPBACK, bits 34-47 are 0, and bits 48-63 are the number of notifications that were lost before
-this one. The kernel keeps `KEPT` notifications for a VMM that does not read.
+LOOPBACK, bits 34-47 are 0, and bits 48-63 are the number of notifications that were lost directly
+before this one. The kernel keeps `KEPT` notifications for a VMM that does not read.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ VALUE_MASK = 0xFFFFFFFF
 FLAGS_SHIFT, FLAGS_MASK, LOST_SHIFT = 32, 0xFFFF, 48
 VALID, LOOPBACK = 1, 2
 # The loopback is searched for among this many last words: with several reading threads, each may
-# append an earlier word after it.
+# append a word after it that was read before it.
 LAST = 8
 
 
@@ -49,16 +49,17 @@ LAST = 8
 
 
 def look(site: Site) -> str:
-    """Describe VFIO_PCI_ACPI_IRQ_INDEX (5), for `Sign.look`.
+    """Describe VFIO_PCI_ACPI_IRQ_INDEX (5) of the device, for `Sign.look`.
 
-    Returns the flags and the count of VFIO_DEVICE_GET_IRQ_INFO and the word that a loopback makes
-    readable, or the error. Returns "" if the device does not have the index.
+    Returns a text with the flags and the count of VFIO_DEVICE_GET_IRQ_INFO and the word that a
+    loopback makes readable, or the error of arming or loopback. Returns "" if the device does not
+    have the index.
     """
     with vfio.Device.open(site.device.bdf) as device, EventFd() as eventfd:
         if device.info().num_irqs <= vfio.ACPI:
             return ""
         info = device.irq_info(vfio.ACPI)
-        if info.count == 0:  # not implemented, by include/uapi/linux/vfio.h
+        if info.count == 0:  # include/uapi/linux/vfio.h: the device does not implement the index
             return ""
         seen = f"index {vfio.ACPI} has flags {info.flags:#x} and count {info.count}"
         try:
@@ -75,9 +76,10 @@ def look(site: Site) -> str:
 
 
 def overflow(firmware: Firmware, device: PciDevice, count: int) -> None:
-    """Send ``count`` notifications: 0x80 once, then 0x81, and at last each of 0x100 to 0x1ff.
+    """Send ``count`` notifications, at least `KEPT`, and wait until they are handled.
 
-    The number of 0x81 is ``count`` - `KEPT`. The last 256 may be handled in any order.
+    They are 0x80 once, then 0x81 ``count`` - `KEPT` times, then each of 0x100 to 0x1ff once. The
+    last 256 may be handled in any order. If nobody reads, the kernel keeps these and 0x80.
     """
     one_by_one(firmware, device, [0x80])
     firmware.notify(device.method, 0x81, count=count - KEPT)
@@ -89,7 +91,8 @@ def overflow(firmware: Firmware, device: PciDevice, count: int) -> None:
 def take(eventfd: EventFd) -> Notification:
     """Wait for the next notification, read it and return it decoded.
 
-    AssertionError if the kernel does not wake up the test within `READ_SECONDS`.
+    AssertionError if the kernel does not wake up the test within `READ_SECONDS`; FormatError if the
+    word is no notification.
     """
     assert eventfd.wakes_up(READ_SECONDS), "nothing to read"
     word = eventfd.read()
@@ -103,7 +106,8 @@ def take_all(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[
     ``eventfd`` has to be the eventfd that is set on ``device``. The kernel makes the next
     notification readable a moment after the previous one was read, so that an empty eventfd does
     not prove that the queue is empty. Therefore this function queues a loopback behind all
-    notifications, and reads until the loopback comes. The loopback is not returned.
+    notifications, and reads until the loopback comes. The loopback is not returned. AssertionError
+    if it does not come within `READ_SECONDS` after the last notification.
     """
     firmware.flush_handlers()
     device.loopback()
@@ -111,10 +115,11 @@ def take_all(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[
 
 
 def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[Notification]:
-    """Do the same as `take_all` with a queue that may be full.
+    """Do the same as `take_all` with a queue that may be full. It has to contain a notification.
 
-    In a full queue the loopback would replace a notification. Therefore this function first reads
-    one notification, which makes room for the loopback.
+    In a full queue the loopback would replace the oldest queued notification. Therefore this
+    function first reads the notification that is readable, and waits until the next one is: then
+    the queue has room for the loopback.
     """
     firmware.flush_handlers()
     first = take(eventfd)
@@ -128,7 +133,8 @@ def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list
 class EventfdVmm(Vmm):
     """A VMM that has its device open, and has set an eventfd on VFIO_PCI_ACPI_IRQ_INDEX.
 
-    UapiError if the kernel does not have the index.
+    ``open_method`` is that of `Mechanism.vmm`. UapiError (EINVAL) if the kernel does not have the
+    index, or the device has no companion.
     """
 
     def __init__(self, device: PciDevice, firmware: Firmware, open_method: str | None) -> None:
@@ -145,7 +151,7 @@ class EventfdVmm(Vmm):
         return self.eventfd.fileno()
 
     def read(self) -> Notification:
-        """Wait for the next notification and return it; AssertionError if none comes."""
+        """Wait for the next notification and return it; AssertionError after `READ_SECONDS`."""
         return take(self.eventfd)
 
     def read_all(self) -> list[Notification]:
@@ -153,16 +159,19 @@ class EventfdVmm(Vmm):
         return take_all(self._firmware, self.vfio, self.eventfd)
 
     def values(self) -> list[int]:
-        """See `Vmm.values`."""
+        """Return the values of all notifications since the last call, in the order of arrival.
+
+        AssertionError if notifications were lost.
+        """
         got = self.read_all()
         lost = sum(item.lost for item in got)
         assert not lost, f"{lost} notifications were lost"
         return [item.value for item in got]
 
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
-        """See `Vmm.pauses`. The first deregisters by eventfd -1, the second by DATA_NONE, count 0.
+        """Return two context managers that de-assign the eventfd, and set it again at the end.
 
-        Both set the same eventfd again at the end.
+        The first de-assigns it by the descriptor -1, the second by DATA_NONE with count 0.
         """
         return self._without(self.vfio.disarm), self._without(self.vfio.teardown)
 
@@ -181,7 +190,7 @@ class EventfdVmm(Vmm):
 
 
 class EventfdBurstSource(BurstSource):
-    """A burst source that numbers its notifications by their values: `FIRST`, `FIRST` + 1, …."""
+    """A burst source whose notifications differ by their values: `FIRST`, `FIRST` + 1 and so on."""
 
     def __init__(self, vmm: EventfdVmm, firmware: Firmware) -> None:
         self._vmm = vmm
@@ -189,19 +198,23 @@ class EventfdBurstSource(BurstSource):
         self._sent = 0
 
     def fileno(self) -> int:
-        """See `BurstSource`."""
+        """Return the descriptor of the VMM's eventfd, which a `Reader` has to read."""
         return self._vmm.fileno()
 
     def send(self, count: int) -> None:
-        """See `BurstSource`. ``count`` is at most 65280: ACPICA truncates values to 16 bits."""
+        """Send a burst of ``count`` notifications. Returns when the AML has run.
+
+        ``count`` is at most 65280, since ACPICA truncates a value to 16 bits.
+        """
         self._sent = count
         self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
 
     def finish(self, reader: Reader) -> BurstResult:
-        """See `BurstSource`. A loopback, queued behind the burst, marks the end of the burst.
+        """Wait until ``reader`` has read the whole burst, then stop it. Returns the counts.
 
-        If the queue is full, the loopback replaces one more notification, which the kernel reports
-        as lost like the others.
+        A loopback, which the kernel queues behind the burst, marks its end. If the queue is full,
+        the loopback replaces one more notification, which the kernel reports as lost like the
+        others.
         """
         self._firmware.flush_handlers()
         self._vmm.vfio.loopback()
@@ -212,17 +225,17 @@ class EventfdBurstSource(BurstSource):
         return count_words(self._sent, words(reader.taken))
 
     def close(self) -> None:
-        """End the VMM."""
+        """Close the VMM's eventfd and its device."""
         self._vmm.close()
 
 
 def count_words(sent: int, got: Sequence[int]) -> BurstResult:
-    """Return the counts of a burst of ``sent`` notifications of which the words ``got`` were read.
+    """Return the counts of a burst of ``sent`` notifications from the words ``got`` that were read.
 
     The values of the burst are `FIRST`, `FIRST` + 1 and so on. Loopbacks are not counted.
     """
     marks = [
-        # A word into which the kernel added two notifications has flags that no notification has.
+        # If two notifications were added into one word, it has flags that no notification has.
         (word & VALUE_MASK) - FIRST if flags(word) == VALID else NOT_SENT
         for word in got
         if flags(word) != VALID | LOOPBACK
@@ -231,19 +244,19 @@ def count_words(sent: int, got: Sequence[int]) -> BurstResult:
 
 
 def words(taken: Iterable[bytes | None]) -> list[int]:
-    """Return the 64-bit words that were read from an eventfd as integers.
+    """Convert the bytes that were read from an eventfd to 64-bit words, as integers.
 
-    Each item of ``taken`` is the 8 bytes of one read(2) in the byte order of the host. None, which
-    stands for ENOBUFS, is left out.
+    Each item of ``taken`` (`Reader.taken`) is the 8 bytes of one read(2) in the CPU's byte order.
+    None, which stands for ENOBUFS, is left out.
     """
     return [int.from_bytes(raw, sys.byteorder) for raw in taken if raw is not None]
 
 
 def flags(word: int) -> int:
-    """Return the flags of a word: its bits 32-47.
+    """Return bits 32-47 of a word.
 
     Bit 0 of the result is `VALID` and bit 1 is `LOOPBACK`. The others are reserved, and 0 in every
-    word that the kernel wrote.
+    word that only the kernel has written.
     """
     return word >> FLAGS_SHIFT & FLAGS_MASK
 
@@ -252,7 +265,10 @@ def flags(word: int) -> int:
 
 
 class Eventfd(Mechanism):
-    """The VMM sets an eventfd on its open device. Only a process with the device can register."""
+    """The mechanism in which a VMM sets an eventfd on its open device.
+
+    Only a process that has the device open can register for its notifications.
+    """
 
     sign = Sign(
         look,
@@ -282,18 +298,21 @@ class Eventfd(Mechanism):
         *,
         buffer: int | None = None,
     ) -> EventfdBurstSource:
-        """Return a burst source that distinguishes notifications by their values.
+        """Start a VMM and return a burst source that distinguishes notifications by their values.
 
         ``buffer`` is not used: the mechanism has no socket.
         """
         return EventfdBurstSource(EventfdVmm(device, firmware, None), firmware)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
-        """Return an option ``--device`` of ``python -m uapi listen`` for each device."""
+        """Return an option ``--device BDF`` of ``python -m uapi listen`` for each device."""
         return tuple(word for device in devices for word in ("--device", device.bdf))
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Return a function that sets a new eventfd on the device with the descriptor ``fd``."""
+        """Return a function that sets a new eventfd on the device with the descriptor ``fd``.
+
+        The function returns the eventfd. ``family`` is not used.
+        """
 
         def register() -> Source:
             eventfd = EventFd()
@@ -305,17 +324,19 @@ class Eventfd(Mechanism):
     def received(
         self, confined_process: ConfinedProcess, device: vfio.Device, since: int
     ) -> list[bytes]:
-        """Cause a loopback, which is queued behind all notifications, and wait until it is read.
+        """Wait until the confined process has received all notifications.
 
-        Returns the messages from index ``since`` on, of which the loopback is the last.
+        Causes a loopback on ``device``, which the kernel queues behind all notifications, and waits
+        until the confined process has read it. Returns the messages from index ``since`` on; the
+        last one is the loopback.
         """
         device.loopback()
         return confined_process.wait_for(_ends_with_loopback, since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode the words. Each is a notification of the VMM's own device; loopbacks are dropped.
+        """Decode the words that the VMM of the device ``bdf`` has read, without loopbacks.
 
-        AssertionError if a word reports a lost notification.
+        All are notifications of this device. AssertionError if a word reports lost notifications.
         """
         got = [decode(int.from_bytes(message, sys.byteorder)) for message in messages]
         assert not sum(item.lost for item in got), "notifications were lost"

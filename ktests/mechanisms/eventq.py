@@ -2,8 +2,9 @@
 """The mechanism "eventq": VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns a queue of events.
 
 A read(2) returns whole events of 16 bytes: flags, sequence number, value and 0, 32 bits each. The
-kernel keeps as many events as the VMM has asked for. If the queue is full, the oldest event is
-dropped, and the gap in the sequence numbers tells how many are lost.
+kernel keeps as many events as the VMM has asked for, rounded up to a power of two. If the queue is
+full, the oldest event is dropped. The sequence numbers that no reader has read are those of dropped
+events.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from uapi import probe, vfio
 from uapi.errors import UapiError
 from uapi.eventq import Event, EventQueue
 
-# The number of the feature, and the depth of a VMM's queue.
+# The number of the feature, and the number of events that a VMM's queue keeps.
 FEATURE = 14
 DEPTH = 256
 
@@ -43,10 +44,10 @@ LOOPBACK = 1
 
 
 def look(site: Site) -> str:
-    """Describe VFIO_DEVICE_FEATURE_ACPI_NOTIFY (14), for `Sign.look`.
+    """Describe VFIO_DEVICE_FEATURE_ACPI_NOTIFY (14) of the device, for `Sign.look`.
 
-    Returns the event that a loopback causes, or the error. Returns "" if the device does not have
-    the feature.
+    Returns a text with the event that a loopback causes, or with the error of getting the queue or
+    of the loopback. Returns "" if the device does not have the feature.
     """
     with vfio.Device.open(site.device.bdf) as device:
         if not device.has_feature(FEATURE):
@@ -62,7 +63,7 @@ def look(site: Site) -> str:
 
 
 def described(event: Event) -> str:
-    """Return the event in words, for the sign."""
+    """Return the event in words: "flags 0x1, sequence 0, value 0x81"."""
     return f"flags {event.flags:#x}, sequence {event.sequence}, value {event.value:#x}"
 
 
@@ -70,9 +71,10 @@ def described(event: Event) -> str:
 
 
 class EventqVmm(Vmm):
-    """A VMM that has its device open, and a queue of it that keeps ``depth`` events.
+    """A VMM that has its device open, and has got from it a queue that keeps ``depth`` events.
 
-    UapiError if the kernel does not have the feature, or the device no companion.
+    ``open_method`` is that of `Mechanism.vmm`. UapiError: ENOTTY if the kernel does not have the
+    feature, ENODEV if the device has no companion.
     """
 
     def __init__(
@@ -85,8 +87,9 @@ class EventqVmm(Vmm):
     ) -> None:
         self.device = device
         self._firmware = firmware
-        # The sequence number of the next event, for `values`.
+        # The sequence number that the first event of the next call of `values` has to have.
         self._next = 0
+        self._depth = depth
         with ExitStack() as stack:
             self.vfio = stack.enter_context(vfio.Device.open(device.bdf, open_method))
             self.queue = stack.enter_context(self.vfio.notify_queue(depth))
@@ -97,7 +100,7 @@ class EventqVmm(Vmm):
         return self.queue.fileno()
 
     def events(self) -> list[Event]:
-        """Return all events of notifications that were sent before the call and are not read."""
+        """Wait until all queued Notify handlers have run; read and return the queue's events."""
         self._firmware.flush_handlers()
         got: list[Event] = []
         while events := self.queue.read():
@@ -105,7 +108,10 @@ class EventqVmm(Vmm):
         return got
 
     def values(self) -> list[int]:
-        """See `Vmm.values`."""
+        """Return the values of all events since the last call, in the order of arrival.
+
+        AssertionError if a sequence number is missing, since an event was lost.
+        """
         events = self.events()
         expected = range(self._next, self._next + len(events))
         assert [event.sequence for event in events] == list(expected), "events were lost"
@@ -113,14 +119,17 @@ class EventqVmm(Vmm):
         return [event.value for event in events]
 
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
-        """See `Vmm.pauses`. Closes the queue, and gets a new one at the end."""
+        """Return a context manager that closes the queue, and gets a new one at the end.
+
+        The new queue keeps `DEPTH` events.
+        """
         return (self._without(),)
 
     @contextmanager
     def _without(self) -> Iterator[None]:
         self.queue.close()
         yield
-        self.queue = self._stack.enter_context(self.vfio.notify_queue(DEPTH))
+        self.queue = self._stack.enter_context(self.vfio.notify_queue(self._depth))
         self._next = 0
 
     def close(self) -> None:
@@ -132,7 +141,7 @@ class EventqVmm(Vmm):
 
 
 class EventqBurstSource(BurstSource):
-    """A burst source that numbers its notifications by their values: `FIRST`, `FIRST` + 1, …."""
+    """A burst source whose notifications differ by their values: `FIRST`, `FIRST` + 1 and so on."""
 
     def __init__(self, vmm: EventqVmm, firmware: Firmware) -> None:
         self._vmm = vmm
@@ -140,36 +149,47 @@ class EventqBurstSource(BurstSource):
         self._sent = 0
 
     def fileno(self) -> int:
-        """See `BurstSource`."""
+        """Return the descriptor of the VMM's queue, which a `Reader` has to read."""
         return self._vmm.fileno()
 
     def send(self, count: int) -> None:
-        """See `BurstSource`. ``count`` is at most 65280: ACPICA truncates values to 16 bits."""
+        """Send a burst of ``count`` notifications. Returns when the AML has run.
+
+        ``count`` is at most 65280, since ACPICA truncates a value to 16 bits.
+        """
         self._sent = count
         self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
 
     def finish(self, reader: Reader) -> BurstResult:
-        """See `BurstSource`. Each handler has queued its event when it has run."""
+        """Wait until ``reader`` has read the whole burst, then stop it. Returns the counts.
+
+        When all Notify handlers have run, all events are in the queue, so that the burst is read
+        when the reader finds nothing more.
+        """
         self._firmware.flush_handlers()
         reader.wait_idle()
         reader.stop()
         return count_events(self._sent, split(reader.taken))
 
     def close(self) -> None:
-        """End the VMM."""
+        """Close the VMM's queue and its device."""
         self._vmm.close()
 
 
 def split(taken: Sequence[bytes | None]) -> list[Event]:
-    """Return the events that were read from a queue. Each item is the bytes of one read(2)."""
+    """Decode the events that were read from a queue.
+
+    Each item of ``taken`` (`Reader.taken`) is the bytes of one read(2): any number of whole events.
+    """
     return [Event(*fields) for raw in taken if raw for fields in EVENT.iter_unpack(raw)]
 
 
 def count_events(sent: int, events: Sequence[Event]) -> BurstResult:
-    """Return the counts of a burst of ``sent`` notifications of which ``events`` were read.
+    """Return the counts of a burst of ``sent`` notifications from the ``events`` that were read.
 
     The values of the burst are `FIRST`, `FIRST` + 1 and so on, and its first event is the first of
-    the queue. The newest event is never lost, so that its number tells how many there were.
+    the queue. The kernel never drops the newest event, so that the highest sequence number tells
+    how many events there were. Those of them that were not read count as reported.
     """
     marks = [event.value - FIRST if event.flags == 0 else NOT_SENT for event in events]
     total = max((event.sequence + 1 for event in events), default=0)
@@ -180,7 +200,10 @@ def count_events(sent: int, events: Sequence[Event]) -> BurstResult:
 
 
 class Eventq(Mechanism):
-    """The VMM gets a queue from its open device. Only a process with the device can get one."""
+    """The mechanism in which a VMM gets a queue of events from its open device.
+
+    Only a process that has the device open can get the queue.
+    """
 
     sign = Sign(
         look,
@@ -207,18 +230,21 @@ class Eventq(Mechanism):
     def burst_source(
         self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
     ) -> EventqBurstSource:
-        """Return a burst source that distinguishes notifications by their values.
+        """Start a VMM and return a burst source that distinguishes notifications by their values.
 
         ``buffer`` is not used: the mechanism has no socket.
         """
         return EventqBurstSource(EventqVmm(device, firmware, None), firmware)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
-        """Return an option ``--device`` of ``python -m uapi listen`` for each device."""
+        """Return an option ``--device BDF`` of ``python -m uapi listen`` for each device."""
         return tuple(word for device in devices for word in ("--device", device.bdf))
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Return a function that gets a queue from the device with the descriptor ``fd``."""
+        """Return a function that gets a queue from the device with the descriptor ``fd``.
+
+        The function returns the queue. ``family`` is not used.
+        """
 
         def register() -> EventQueue:
             return vfio.Device.from_fd(fd).notify_queue(DEPTH)
@@ -228,17 +254,23 @@ class Eventq(Mechanism):
     def received(
         self, confined_process: ConfinedProcess, device: vfio.Device, since: int
     ) -> list[bytes]:
-        """Wait until the confined process has read all that its queue holds.
+        """Wait until the confined process has emptied its queue.
 
-        Returns the messages from index ``since`` on. The caller has to wait for the Notify handlers
-        first: a handler puts the event into the queue.
+        Returns the messages from index ``since`` on. The caller has to wait first until the Notify
+        handlers have run: they put the events into the queue. ``device`` is not used.
         """
         confined_process.drain()
         return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode the events. Each is a notification of the VMM's own device."""
-        return [Heard(bdf, event.value) for event in split(messages) if not event.flags & LOOPBACK]
+        """Decode the events that the VMM of the device ``bdf`` has read, without loopbacks.
+
+        All are notifications of this device. AssertionError if a sequence number is missing.
+        """
+        events = split(messages)
+        numbers = [event.sequence for event in events]
+        assert not events or numbers == [*range(numbers[0], numbers[0] + len(events))], "lost"
+        return [Heard(bdf, event.value) for event in events if not event.flags & LOOPBACK]
 
 
 RECORD = Eventq()

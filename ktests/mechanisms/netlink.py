@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The mechanism "netlink": vfio-pci forwards notifications to the ``acpi_event`` multicast group.
+"""The mechanism "netlink": vfio-pci sends notifications to the multicast group of ``acpi_event``.
 
 A message has the device class "vfio_pci", the BDF and the low 8 bits of the value. Every listener
-receives it. The socket's buffer holds the messages that a listener has not read. If the buffer is
-full, the kernel drops further messages: a read(2) fails with ENOBUFS, and the gap in the sequence
-numbers tells how many are lost.
+receives it. The receive buffer of a listener's socket holds the messages that it has not read. If
+the buffer is full, the kernel drops further messages: a read(2) fails with ENOBUFS, and the gap in
+the sequence numbers is the number of dropped messages.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from uapi import acpi_event, probe, vfio
 # The receive buffer of a VMM's socket in bytes: room for every event of the largest burst.
 BUFFER = 64 << 20
 
-# The value of the sign's notification. Values above 0x7f are device-specific.
+# The value of the notification that `look` sends. Values above 0x7f are device-specific.
 VALUE = 0x81
 
 # An acpi_event message. Unpacks to the sequence number of the netlink header, and to device_class,
@@ -36,9 +36,10 @@ EVENT = struct.Struct("=8xI12x20s15sxI4x")
 
 
 def look(site: Site) -> str:
-    """Notify the device and describe its events in the acpi_event family, for `Sign.look`.
+    """Notify the device and describe the acpi_event events that this causes, for `Sign.look`.
 
-    Returns "" if the notification causes no event of the device.
+    Returns a text with the device class and the value of each event that has the device's BDF, ""
+    if there is none.
     """
     firmware = site.firmware()
     with probe.Listener() as listener:
@@ -55,7 +56,10 @@ def look(site: Site) -> str:
 
 
 class NetlinkVmm(Vmm):
-    """A VMM that listens to ``acpi_event`` and selects the events of its device."""
+    """A VMM that listens to ``acpi_event`` and selects the events of its device.
+
+    ``family`` is that of `Mechanism.vmm`.
+    """
 
     def __init__(self, device: PciDevice, firmware: Firmware, family: probe.Family | None) -> None:
         self.device = device
@@ -63,13 +67,14 @@ class NetlinkVmm(Vmm):
         self.listener = probe.Listener(buffer=BUFFER, known=family)
 
     def fileno(self) -> int:
-        """Return the descriptor of the socket."""
+        """Return the descriptor of the netlink socket."""
         return self.listener.fileno()
 
     def events(self) -> list[acpi_event.Event]:
-        """Return all events of all devices that arrived since the last call.
+        """Return all acpi_event events, of all devices, that arrived since the last call.
 
-        AssertionError if the socket's buffer overran.
+        Waits first until all queued Notify handlers have run. AssertionError if the socket's buffer
+        overran.
         """
         self._firmware.flush_handlers()
         got = list(self.listener.pending())
@@ -78,7 +83,10 @@ class NetlinkVmm(Vmm):
         return events
 
     def values(self) -> list[int]:
-        """See `Vmm.values`. Each value is cut to 8 bits."""
+        """Return the low 8 bits of the values of the device's events since the last call.
+
+        They are in the order of arrival. AssertionError if the socket's buffer overran.
+        """
         mine = (acpi_event.VFIO_CLASS, self.device.bdf)
         return [e.type for e in self.events() if (e.device_class, e.bus_id) == mine]
 
@@ -88,20 +96,20 @@ class NetlinkVmm(Vmm):
 
 
 def listening(family: probe.Family) -> Callable[[], Source]:
-    """Return a function that opens a listener of acpi_event.
+    """Return a function that opens a listener of acpi_event and returns it.
 
-    The listener uses the numbers in ``family``, since a confined process's network namespace may
-    not have the family to ask for them. The socket's buffer keeps its default size, since a larger
-    one takes a capability.
+    The listener uses the ids in ``family``: in a network namespace of its own, a confined process
+    cannot resolve them, since the family exists only in the initial one. The socket's receive
+    buffer keeps its default size, since a larger one takes a capability.
     """
     return lambda: probe.Listener(known=family)
 
 
 def events(messages: list[bytes]) -> list[Heard]:
-    """Decode acpi_event messages.
+    """Decode acpi_event messages of all devices.
 
-    The source of an event with the class "vfio_pci" is the BDF. The source of any other event is
-    its class.
+    `Heard.source` is the BDF for an event of the class "vfio_pci", and the class for any other
+    event.
     """
     decoded = [acpi_event.decode(message) for message in messages]
     return [
@@ -117,11 +125,12 @@ def events(messages: list[bytes]) -> list[Heard]:
 
 
 class NetlinkBurstSource(BurstSource):
-    """A burst source that distinguishes notifications by the kernel's sequence number of the event.
+    """A burst source that distinguishes notifications by the sequence numbers of their events.
 
-    It sends one more notification before and one after the burst. Their sequence numbers tell how
-    many events the kernel created in between. The events among these that did not arrive count as
-    reported by the mechanism if a read(2) failed with ENOBUFS, and else as not reported.
+    ``buffer`` is the size of the socket's receive buffer in bytes, None for the default. One more
+    notification is sent before and one after the burst. Their sequence numbers tell how many events
+    the kernel has created in between. Those of them that did not arrive count as reported if a
+    read(2) has failed with ENOBUFS, else as not reported.
     """
 
     BEFORE, VALUE, AFTER = 0xFD, 0x81, 0xFE
@@ -133,20 +142,28 @@ class NetlinkBurstSource(BurstSource):
         self._sent = 0
 
     def fileno(self) -> int:
-        """See `BurstSource`."""
+        """Return the descriptor of the netlink socket, which a `Reader` has to read."""
         return self._listener.fileno()
 
     def send(self, count: int) -> None:
-        """See `BurstSource`."""
+        """Send the notification that marks the begin, then a burst of ``count`` notifications.
+
+        Returns when the AML has run; the burst's Notify handlers may run later.
+        """
         self._sent = count
         self._firmware.notify(self._device.method, self.BEFORE)
         self._firmware.flush_handlers()
         self._firmware.notify(self._device.method, self.VALUE, count=count)
 
     def finish(self, reader: Reader) -> BurstResult:
-        """See `BurstSource`. AssertionError if the event before or after the burst is lost."""
+        """Wait until ``reader`` has read the whole burst, then stop it. Returns the counts.
+
+        Sends the notification that marks the end of the burst. AssertionError if its event, or the
+        event that marks the begin, is lost.
+        """
         self._firmware.flush_handlers()
-        # After an overrun the socket drops every event until its buffer has been read empty.
+        # After an overrun the socket drops every event until its buffer has been read empty. So the
+        # last notification is sent only then.
         reader.wait_idle()
         self._firmware.notify(self._device.method, self.AFTER)
         self._firmware.flush_handlers()
@@ -169,9 +186,9 @@ class NetlinkBurstSource(BurstSource):
         self._listener.close()
 
     def _event(self, raw: bytes) -> tuple[int, int]:
-        """Return the sequence number and the value of a message.
+        """Return the sequence number and the value of the event in a message.
 
-        The value is `NOT_SENT` if the event is not one of the device.
+        The value is `NOT_SENT` if the event is not one of the burst source's device.
         """
         number, kind, bus, value = EVENT.unpack(raw)
         ours = (acpi_event.VFIO_CLASS.encode(), self._device.bdf.encode())
@@ -182,7 +199,10 @@ class NetlinkBurstSource(BurstSource):
 
 
 class Netlink(Mechanism):
-    """The VMM joins a multicast group, for which it does not need to have its device open."""
+    """The mechanism in which a VMM joins the multicast group of acpi_event.
+
+    Every process in the initial network namespace can join it, also without an open device.
+    """
 
     sign = Sign(
         look,
@@ -201,7 +221,10 @@ class Netlink(Mechanism):
         *,
         open_method: str | None = None,
     ) -> NetlinkVmm:
-        """Open a socket that joins the group and return the VMM."""
+        """Open a socket, join the multicast group and return the VMM.
+
+        ``open_method`` is not used: the VMM does not open the device.
+        """
         return NetlinkVmm(device, firmware, family)
 
     def burst_source(
@@ -218,22 +241,25 @@ class Netlink(Mechanism):
         return ("--netlink",)
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Return a function that joins the group. ``fd`` is not used."""
+        """Return a function that joins the multicast group, and returns the listener.
+
+        ``fd`` is not used.
+        """
         return listening(family)
 
     def received(
         self, confined_process: ConfinedProcess, device: vfio.Device, since: int
     ) -> list[bytes]:
-        """Wait until the confined process has read all that its socket holds.
+        """Wait until the confined process has emptied its socket.
 
-        Returns the messages from index ``since`` on. The caller has to wait for the Notify handlers
-        first: a handler puts the event into the socket.
+        Returns the messages from index ``since`` on. The caller has to wait first until the Notify
+        handlers have run: they put the events into the socket. ``device`` is not used.
         """
         confined_process.drain()
         return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
-        """Decode all messages. ``bdf`` is not used: messages of other devices are decoded too."""
+        """Decode the messages, also those of other devices. ``bdf`` is not used."""
         return events(messages)
 
 

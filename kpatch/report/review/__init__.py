@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The outputs of a review (`make check`): `kpatch.report.review.write` has a row for each."""
+"""Write the result of a review (`make check`) as files in all formats, and as an answer to b4."""

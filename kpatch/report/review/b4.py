@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Write a review as the answer that b4 0.16 reads from a check's standard output.
+"""Write a review as the answer that b4 0.16 reads from the standard output of a check command.
 
-``b4 prep --check`` takes each line as a remark: as an error if it has the word "ERROR:", else as a
-warning, and no output as a success (b4.LoreMessage.run_local_check). ``b4 review`` reads JSON: a
-list with tool, status (pass, warn, fail), summary, url and details (b4.review.checks).
+``b4 prep --check`` takes each line as a remark: as an error if "ERROR:" is in the line, else as a
+warning. It takes no output, with exit status 0, as a success (b4.LoreMessage.run_local_check).
+``b4 review`` reads JSON: a list of objects with the members tool, status (pass, warn, fail),
+summary, url and details (b4.review.checks).
 """
 
 from __future__ import annotations
@@ -24,13 +25,15 @@ TOOL = "vfio-acpi"
 _WORDS = {CheckOutcome.FAIL: "ERROR", CheckOutcome.WARN: "WARNING"}
 
 SILENT = (CheckOutcome.NOT_APPLICABLE, CheckOutcome.NOT_SELECTED)
-"""The outcomes of checks that b4 is told nothing of."""
+"""Checks with these outcomes are left out of the answer to b4."""
 
 
 def remarks(review: Review, patch: int = 0) -> str:
-    """Return a line for each finding of ``patch`` and of the whole series; for all if it is 0.
+    """Return the answer to ``b4 prep --check``: a line for each finding.
 
-    A check that could not run is a warning, since b4 takes silence for a success.
+    ``patch`` selects the findings of the patch with this number and those of the whole series; 0
+    selects all findings. A check that could not run is a warning, and so is a review in which no
+    check has judged the series: b4 takes no output as a success.
     """
     lines = [
         _remark(found.outcome, f"{check.name}: {words.cause(found)}")
@@ -47,7 +50,11 @@ def remarks(review: Review, patch: int = 0) -> str:
 
 
 def results(review: Review, patch: int = 0) -> str:
-    """Return the JSON list, with an entry for each check; of ``patch`` alone if that is not 0."""
+    """Return the answer to ``b4 review``: a JSON list with an entry for each check.
+
+    ``patch`` selects findings as in `remarks`. A check that could not run is a warning. If all
+    checks are left out (SILENT), one entry warns that no check has judged the series.
+    """
     told = [check for check in review.checks if check.outcome not in SILENT]
     entries = [_result(review, check, patch) for check in told]
     if not entries:
@@ -56,12 +63,12 @@ def results(review: Review, patch: int = 0) -> str:
 
 
 def refused_remarks(error: HarnessError) -> str:
-    """Return the line for a series that is not reviewed at all."""
+    """Return the answer to ``b4 prep --check`` if ``error`` has prevented the review: one line."""
     return f"{_remark(_severity(error), sanitize.line(str(error)))}\n"
 
 
 def refused_results(error: HarnessError) -> str:
-    """Return the JSON list for a series that is not reviewed at all."""
+    """Return the answer to ``b4 review`` if ``error`` has prevented the review: one JSON entry."""
     details = sanitize.clean(error.details)
     return _json([_entry(TOOL, _severity(error), sanitize.line(str(error)), details)])
 
@@ -72,24 +79,35 @@ ANSWERS: dict[str, Answer] = {
     "prep": (remarks, refused_remarks),
     "review": (results, refused_results),
 }
-"""By the command of b4: what makes the answer of a review, and that of a refusal."""
+"""The two functions that make the answer to a command of b4, by the command.
+
+The first makes it from a review and the number of a patch (0: the series), the second from the
+error that has prevented the review.
+"""
 
 
 def _severity(error: HarnessError) -> CheckOutcome:
-    """Return FAIL if the series does not apply; else it is not known to have a fault."""
+    """Return FAIL if ``error`` says that the series does not apply; WARN for any other error.
+
+    Other errors prove no fault of the series.
+    """
     return CheckOutcome.FAIL if error.code is ExitCode.APPLY else CheckOutcome.WARN
 
 
 def _concerns(finding: Finding, patch: int) -> bool:
-    """Return whether b4, asking for ``patch`` (0: the series), is told of the finding.
+    """Return whether ``finding`` belongs in the answer about patch number ``patch``.
 
-    A finding of the whole series is told with each patch: b4 takes silence for a success.
+    Every finding belongs in the answer about the series (0). A finding of the whole series belongs
+    in the answer about each patch: b4 takes no output as a success.
     """
     return patch == 0 or finding.patch in (0, patch)
 
 
 def _remark(outcome: CheckOutcome, text: str) -> str:
-    """Return a line that b4 takes as an error only if it is one, whatever ``text`` says."""
+    """Return "ERROR: text" for the outcome FAIL, "WARNING: text" for WARN.
+
+    In ``text``, "ERROR:" loses its colon: b4 would take the line as an error.
+    """
     return f"{_WORDS[outcome]}: {text.replace('ERROR:', 'ERROR')}"
 
 

@@ -15,19 +15,21 @@ from kpatch.tables.outcomes import CheckOutcome
 SEVERITY = {CheckOutcome.FAIL: "major", CheckOutcome.WARN: "minor"}
 
 NO_FILE = "."
-"""The path of a finding that belongs to no file: GitLab takes none without a path."""
+"""The path of a finding that belongs to no file. GitLab requires a path."""
 
 
 def render(review: Review) -> str:
-    """Return the JSON text: a list with an item for each finding."""
+    """Return the report as JSON text: a list with an item for each finding."""
     seen: dict[str, int] = {}
     return json.dumps([_item(review, *pair, seen) for pair in review.findings], indent=1) + "\n"
 
 
 def _item(review: Review, check: Check, finding: Finding, seen: dict[str, int]) -> dict[str, Any]:
-    """Return the item of a finding; ``seen`` counts those that are alike, to tell them apart.
+    """Return the report's item for ``finding``.
 
-    The line is no part of the fingerprint, so that GitLab knows the finding again where it moved.
+    ``seen`` counts the items so far by check, path and text; this item is added to it. The
+    fingerprint is a digest of check, path, text and that count. The line number is no part of it,
+    so that GitLab recognises a finding whose line has moved.
     """
     text, path = sanitize.line(finding.text), sanitize.line(finding.file) or NO_FILE
     parts = "\0".join((check.name, path, text))

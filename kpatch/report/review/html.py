@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review as one HTML file, which needs no script, no network, and no other file.
 
-Everything that a patch or a tool has a part in is text of the template, safe and of one line.
+Every text from a patch or a tool is cleaned and put on one line; the template escapes it.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ ARCHIVE = "https://lore.kernel.org/all/"
 
 _MESSAGE_ID = re.compile(r"[!-;=?-~]{1,200}@[!-;=?-~]{1,200}")
 
-FINDINGS = 400  # that are shown; the record has all
+FINDINGS = 400  # largest number of findings to show; review.json has all
 DETAILS = 200  # lines of a tool's output for one finding
-TOOL_LINE = 1000  # characters of such a line
+TOOL_LINE = 1000  # characters of a line of a tool's output
 
 MEANING: dict[CheckOutcome, str] = {
     CheckOutcome.PASS: "nothing found",
@@ -40,9 +40,11 @@ MEANING: dict[CheckOutcome, str] = {
 
 @dataclass(frozen=True)
 class _Cell:
-    """What a check says of one patch, or of the series as a whole: an outcome, "" for nothing.
+    """The outcome of one check for one patch, or for the series as a whole.
 
-    ``label`` names the patch, ``target`` the first of ``count`` findings.
+    ``label`` is the patch's number, or "series". ``outcome`` is "" if the check says nothing of
+    this patch; ``meaning`` is the outcome in words. ``target`` is the key of the first of the
+    ``count`` findings (`_Found`).
     """
 
     label: str
@@ -54,7 +56,13 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Found:
-    """A finding for the template."""
+    """A finding as texts for the template.
+
+    ``key`` is its anchor in the document, "f1" for the first. ``cause`` has its place and text.
+    ``details`` are lines of a tool's output, each with whether it is the finding's own message
+    (else context); ``more`` is the number of lines that are left out. ``removed`` says which later
+    patch corrects it, ``command`` shows it again.
+    """
 
     key: str
     outcome: str
@@ -70,7 +78,10 @@ class _Found:
 
 @dataclass(frozen=True)
 class _Row:
-    """A check for the template, with a cell for the series and one for each patch."""
+    """A check as texts for the template.
+
+    ``cells`` has a cell for the series, then one for each patch; none if the check has not judged.
+    """
 
     name: str
     title: str
@@ -85,7 +96,7 @@ class _Row:
 
 
 def render(review: Review) -> str:
-    """Return the HTML document."""
+    """Return the review as the text of an HTML document."""
     found = {id(one): f"f{number}" for number, (_, one) in enumerate(review.findings, 1)}
     shown = review.findings[:FINDINGS]
     return template.render(
@@ -108,13 +119,13 @@ def render(review: Review) -> str:
 
 
 def _link(message_id: str) -> str:
-    """Return the address of a mail in the archive; "" for an id that is none."""
+    """Return the URL of the mail ``message_id`` at lore.kernel.org; "" if that is no Message-ID."""
     known = _MESSAGE_ID.fullmatch(message_id)
     return f"{ARCHIVE}{quote(message_id, safe='@')}/" if known else ""
 
 
 def _overall(review: Review) -> str:
-    """Return the outcome of the worst check; "could-not-run" if none has judged the series."""
+    """Return the worst outcome of the checks that judged; "could-not-run" if none has judged."""
     outcomes = [check.outcome for check in review.judged]
     return max(outcomes, key=JUDGED.index, default=CheckOutcome.COULD_NOT_RUN).value
 
@@ -136,7 +147,10 @@ def _row(review: Review, check: Check, keys: dict[int, str]) -> _Row:
 
 
 def _cells(review: Review, check: Check, keys: dict[int, str]) -> Iterator[_Cell]:
-    """Yield the cell of the series, then one of each patch; none for a check that did not judge."""
+    """Yield the check's cell for the series, then one for each patch; none if it has not judged.
+
+    ``keys`` has the key (`_Found.key`) of each finding, by the finding's id().
+    """
     places = review.places(check)
     if not places:
         return

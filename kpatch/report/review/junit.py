@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review as JUnit XML: a suite for each check, in it a case for each patch that it judges.
 
-A check that has not judged is a skipped case with the reason. A warning that does not make the
-review fail is the output of a case that passed.
+A check that judges the series as a whole has one case. A check that could not run, or does not
+apply, is a skipped case with the reason; a check that was not selected is left out. Findings that
+do not make the review fail are the output of a case that passed.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def render(review: Review) -> bytes:
-    """Return the review as a JUnit XML document, encoded."""
+    """Return the review as a JUnit XML document in UTF-8."""
     import junitparser
 
     document = junitparser.JUnitXml("vfio-acpi")

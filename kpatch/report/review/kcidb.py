@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review for KCIDB: a checkout, a build of the series, and a test for each check.
 
-A finding that does not make the review fail leaves its check a pass, and is in its log. Checks
-that were not selected are left out.
+A check passes if none of its findings makes the review fail; all its findings are in its log.
+Checks that were not selected are left out.
 """
 
 from __future__ import annotations
@@ -19,11 +19,11 @@ from kpatch.tables.outcomes import JUDGED, CheckOutcome
 SUITE = "vfio_acpi_check"
 
 STATUS = {CheckOutcome.COULD_NOT_RUN: "MISS", CheckOutcome.NOT_APPLICABLE: "SKIP"}
-"""The status of a check that has not judged; of others it is FAIL or PASS."""
+"""The KCIDB status of a check that has not judged the series; other checks are FAIL or PASS."""
 
 
 def render(review: Review) -> str:
-    """Return the JSON text of the report; it has no object if the review came to no tree."""
+    """Return the report as JSON text; it has no objects if the review has no kernel tree."""
     if review.kernel is None:
         return kcidb.document([], [], [])
     hashes = tuple(one.sha256 for one in review.patches)

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Write a review as KTAP version 1: a test for each check, in it one for each patch it judges.
+"""Write a review as KTAP version 1: a test for each check, in it a subtest for each patch.
 
-A check that has not judged is skipped, with the reason. A warning that does not make the review
-fail is told on a diagnostic line.
+A check that judges the series as a whole has one subtest. A check that could not run, or does not
+apply, is skipped with the reason; a check that was not selected is left out. Findings are written
+to diagnostic lines; a test is "not ok" only if a finding makes the review fail.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ def render(review: Review) -> str:
 
 
 def _patches(review: Review, check: Check) -> Iterator[str]:
-    """Yield the tests within that of a check."""
+    """Yield the lines of the subtests of ``check``; none if it has not judged."""
     places = review.places(check)
     if not places:
         return

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review as GitHub's Markdown, for the summary of a job or a comment.
 
-Text of others is written with character references for all that is not plain prose: nothing of it
-is markup, a link, or a mention of somebody.
+In texts of patches and tools, every character that is not plain prose becomes a character
+reference, so that GitHub takes no part of them as markup, a link, or a mention of somebody. The
+output of a tool is a block of code.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ from kpatch.report.review import words
 from kpatch.report.review.record import Review, worst
 from kpatch.tables.outcomes import CheckOutcome
 
-FINDINGS = 40  # that are shown
+FINDINGS = 40  # largest number of findings to show
 DETAILS = 20  # lines of a tool's output for one finding
-TOOL_LINE = 300  # characters of such a line
+TOOL_LINE = 300  # characters of a line of a tool's output
 
 _WORDS = {CheckOutcome.FAIL: "**fail**", CheckOutcome.WARN: "**warn**", CheckOutcome.PASS: "pass"}
 
-# GitHub makes links of www. and of schemes, and reads : and @ as the start of names.
+# GitHub makes links of "www." and "https:", emoji of ":name:", and mentions of "@name".
 _MARKUP = re.compile(r"[^\w ,;/'=%?.()+-]|_|(?<=www)\.", re.IGNORECASE)
 
 
 def render(review: Review) -> str:
-    """Return the Markdown text."""
+    """Return the review as Markdown text."""
     lines = [f"## {escape(sanitize.line(review.title, limit=200))}", ""]
     lines += [f"**{escape(words.verdict(review))}**", ""]
     lines += [f"- {name}: {escape(value)}" for name, value in words.inputs(review).items()]
@@ -42,12 +43,12 @@ def render(review: Review) -> str:
 
 
 def escape(text: str) -> str:
-    """Return a line of text as Markdown that shows exactly it."""
+    """Return Markdown that GitHub displays as exactly ``text``, which is one line."""
     return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", text)
 
 
 def _table(review: Review) -> Iterator[str]:
-    """Yield the table checks × patches."""
+    """Yield the lines of the table: a row for each check, columns for the series and each patch."""
     numbers = [0, *(one.number for one in review.patches)]
     yield f"| check | series |{''.join(f' {number} |' for number in numbers[1:])}"
     yield f"| --- |{' --- |' * len(numbers)}"
@@ -90,7 +91,10 @@ def _finding(review: Review, check: Check, finding: Finding) -> Iterator[str]:
 
 
 def _block(lines: list[str]) -> Iterator[str]:
-    """Yield ``lines`` as a block of code, in a fence longer than each row of backticks in them."""
+    """Yield ``lines`` as a block of code; nothing if there are none.
+
+    The fence has more backticks than any run of backticks in ``lines``.
+    """
     if not lines:
         return
     longest = max((len(run) for run in re.findall("`+", "\n".join(lines))), default=0)

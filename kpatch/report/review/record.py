@@ -21,9 +21,11 @@ SCHEMA = Path(__file__).with_name("review.schema.json")
 
 @dataclass(frozen=True)
 class PatchInfo:
-    """A patch of the series: its number, title, author, and the Message-ID of its mail ("").
+    """A patch of the series; ``number`` counts from 1.
 
-    ``sha256`` is that of its diff, in hexadecimal digits; "" if unknown.
+    ``subject`` is the title without tags, ``author`` is "name <address>". ``message_id`` is the
+    Message-ID of its mail, "" if it has none. ``sha256`` is the SHA-256 of its diff in hexadecimal
+    digits, "" if unknown.
     """
 
     number: int
@@ -37,11 +39,12 @@ class PatchInfo:
 class Review:
     """The result of a review: the results of all checks of a series.
 
-    ``subject`` and ``message_id`` are those of the mail that begins the thread; ``version`` is 2
-    for [PATCH v2 …]. ``base`` says how the base was chosen. ``started`` is UTC in ISO 8601,
-    ``seconds`` the duration. ``tools`` maps names to versions. ``config_id`` is that of the
-    series' kernel, "" if none was configured. ``command`` is a line for a shell that repeats the
-    review. ``fail_on`` is the mildest outcome of a check that makes the review fail.
+    ``name`` is the name of the series. ``subject`` and ``message_id`` are those of the mail that
+    begins the thread; ``version`` is 2 for [PATCH v2 …]. ``kernel`` is the tree, ``base`` says how
+    it was chosen. ``started`` is UTC in ISO 8601, ``seconds`` the duration. ``tools`` maps names of
+    programs to versions. ``config_id`` is the id of the config of the series' kernel in ``flavor``,
+    "" if none was made. ``command`` is a shell line that repeats the review. ``fail_on`` is the
+    mildest outcome of a check that makes the review fail.
     """
 
     exit_code: ExitCode
@@ -65,7 +68,7 @@ class Review:
 
     @property
     def title(self) -> str:
-        """The subject of the thread, or else the name of the series."""
+        """The subject of the thread; the name of the series if there is no subject."""
         return self.subject or self.name
 
     @property
@@ -80,19 +83,22 @@ class Review:
         return tuple(sorted(pairs, key=lambda pair: -JUDGED.index(pair[1].outcome)))
 
     def ended(self, outcome: CheckOutcome) -> tuple[Check, ...]:
-        """Return the checks that ended so, in order."""
+        """Return the checks whose outcome is ``outcome``, in order."""
         return tuple(check for check in self.checks if check.outcome is outcome)
 
     def counts(self, outcome: CheckOutcome) -> bool:
-        """Return whether a finding of this outcome makes the review fail."""
+        """Return whether a check or finding with ``outcome`` makes the review fail.
+
+        ``outcome`` is one of JUDGED.
+        """
         return JUDGED.index(outcome) >= JUDGED.index(self.fail_on)
 
     def places(self, check: Check) -> dict[int, tuple[Finding, ...]]:
-        """Return the findings of a check by the number of the patch, 0 for the whole series.
+        """Return the findings of ``check`` by the number of their patch; 0 is the whole series.
 
-        A check that judges patch by patch has every patch, and one of the series number 0, with
-        findings or without; the other numbers are there if they have any. A check that has not
-        judged has none.
+        A check with the scope "patch" has an entry for every patch, and one with the scope "series"
+        an entry for 0, also without findings. Any other number has an entry only if there are
+        findings. A check that has not judged has no entries.
         """
         if check.outcome not in JUDGED:
             return {}
@@ -104,7 +110,7 @@ class Review:
         }
 
     def patch(self, number: int) -> str:
-        """Return "patch 2/3 (title)"; "the series" for number 0."""
+        """Return "patch 2/3 (title)" for ``number`` 2; "the series" for 0 or an unknown number."""
         for one in self.patches:
             if one.number == number:
                 return f"patch {number}/{len(self.patches)} ({one.subject})"
@@ -112,13 +118,13 @@ class Review:
 
 
 def worst(findings: Iterable[Finding]) -> CheckOutcome:
-    """Return the outcome of a check with these findings; PASS if there are none."""
+    """Return the worst outcome of ``findings``; PASS if there are none."""
     outcomes = (finding.outcome for finding in findings)
     return max(outcomes, key=JUDGED.index, default=CheckOutcome.PASS)
 
 
 def dump(review: Review) -> str:
-    """Return the review as JSON text, keys in the order of the dataclass."""
+    """Return the review as JSON text: schema version, verdict, then the fields of Review."""
     data = {
         "schema_version": SCHEMA_VERSION,
         "verdict": review.exit_code.word,

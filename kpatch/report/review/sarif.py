@@ -19,9 +19,10 @@ LEVELS = {CheckOutcome.FAIL: "error", CheckOutcome.WARN: "warning"}
 
 
 def render(review: Review) -> str:
-    """Return the JSON text of the log: a rule for each check, a result for each finding.
+    """Return the SARIF log as JSON text: a rule for each check, a result for each finding.
 
-    A check that could not run is a notification, with which the run was not successful.
+    A check that could not run is a notification of the invocation, and "executionSuccessful" is
+    then false.
     """
     missed = review.ended(CheckOutcome.COULD_NOT_RUN)
     run = {

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review as a reply to the thread, in the shape of the kernel test robot's mails.
 
-Its length is that of one screen: findings that do not fit are counted, with where to find them.
-Prose is wrapped for mail; commands and lines of tools are not.
+The report is meant to fit on one screen (SCREEN lines). It shows at least one finding; findings
+that do not fit are counted, and the report names the files that have them. Prose is wrapped for
+mail; commands and lines of tools are not.
 """
 
 from __future__ import annotations
@@ -20,19 +21,19 @@ from kpatch.tables.outcomes import CheckOutcome
 WIDTH = 72
 SCREEN = 50  # lines of the whole report
 DETAILS = 6  # lines of a tool's output for one finding
-TOOL_LINE = 160  # characters of such a line
+TOOL_LINE = 160  # characters of a line of a tool's output
 REASON = 130  # characters of the reason why a check did not run
 
 NEW, OLD = ">> ", "   "
 
 REST = "report.html or review.json"
-"""Where the findings are that are not shown."""
+"""The files with all findings, to which the report refers for those that it does not show."""
 
 _LABEL = len("compilers: ")
 
 
 def render(review: Review) -> str:
-    """Return the report. Every line ends with a newline."""
+    """Return the report as text. Every line ends with a newline."""
     head = [f"Re: {_subject(review)}", "", *_wrap(words.verdict(review)), "", *_inputs(review)]
     tail = ["", *_others(review), "", *_wrap(words.tested(review))]
     lines = [*head, *_findings(review, SCREEN - len(head) - len(tail)), *tail]
@@ -49,9 +50,10 @@ def _inputs(review: Review) -> Iterator[str]:
 
 
 def _findings(review: Review, room: int) -> list[str]:
-    """Return the findings that fit into ``room`` lines, at least one; the others are counted.
+    """Return lines about the findings, the worst first: as many as fit into ``room`` lines.
 
-    A finding that does not fit with its details is told without.
+    At least one finding is shown. A finding that does not fit with its details is shown without
+    them. A last line counts the findings that are left out.
     """
     lines: list[str] = []
     left = list(review.findings)
@@ -76,7 +78,7 @@ def _findings(review: Review, room: int) -> list[str]:
 
 
 def _head(review: Review, check: Check, finding: Finding) -> Iterator[str]:
-    """Yield the lines that name the check, the patch, and the cause."""
+    """Yield the lines that name the outcome, the check, the patch, and the cause of a finding."""
     where = sanitize.line(review.patch(finding.patch), limit=120)
     gone = words.removed(finding)
     first = f"{finding.outcome.value.upper()} {check.name}: "
@@ -85,7 +87,11 @@ def _head(review: Review, check: Check, finding: Finding) -> Iterator[str]:
 
 
 def _details(finding: Finding) -> Iterator[str]:
-    """Yield lines of the tool's output so that the first new one is among them."""
+    """Yield at most DETAILS lines of the tool's output, so that the first new one is among them.
+
+    A new line is the finding's own message; it begins with NEW, lines of context begin with OLD. A
+    last line has the number of further lines.
+    """
     lines = words.details(finding, limit=TOOL_LINE)
     new = [index for index, (is_new, _) in enumerate(lines) if is_new]
     start = max(0, min(new[0], len(lines) - DETAILS)) if new else 0
@@ -97,7 +103,11 @@ def _details(finding: Finding) -> Iterator[str]:
 
 
 def _others(review: Review) -> Iterator[str]:
-    """Yield the names of the checks without findings, and why others have judged nothing."""
+    """Yield lines about the checks that have no findings.
+
+    They name the checks that passed, those that could not run or do not apply, with the reasons,
+    and those that were not selected.
+    """
     fine = review.ended(CheckOutcome.PASS)
     if fine:
         yield from _wrap(f"Nothing found by: {', '.join(check.name for check in fine)}.")
@@ -117,7 +127,10 @@ def _others(review: Review) -> Iterator[str]:
 
 
 def _wrap(text: str, *, first: str = "", later: str = "") -> list[str]:
-    """Return ``text`` in lines for mail; a word that is longer than a line is broken."""
+    """Return ``text`` in lines of at most WIDTH characters; a longer word is broken.
+
+    The first line begins with ``first``, the others with ``later``. For "" it is ``first`` alone.
+    """
     return textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
     ) or [first]

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Describe a review in safe text of one line, for the outputs that people read."""
+"""Describe a review and its findings in words: clean text of one line, for several outputs."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _MESSAGE = re.compile(
 _WORDS = ((CheckOutcome.FAIL, "failure"), (CheckOutcome.WARN, "warning"))
 
 COMPILERS = ("compiler", "clang")
-"""The names in ``tools`` of a review that are compilers."""
+"""The keys of `Review.tools` that are compilers."""
 
 
 def verdict(review: Review) -> str:
-    """Return the sentence that sums up a review."""
+    """Return the sentence that sums up a review: its patches, checks and findings by number."""
     said = f"{number(len(review.patches), 'patch', 'patches')}, {_judged(review)}"
     found = count(review.findings)
     if review.exit_code is ExitCode.INTERRUPTED:
@@ -35,16 +35,17 @@ def verdict(review: Review) -> str:
 
 
 def _judged(review: Review) -> str:
-    """Return how many checks have judged the series, and how many wanted to."""
+    """Return in words how many checks have judged the series, and how many could not run."""
     missed = len(review.ended(CheckOutcome.COULD_NOT_RUN))
     said = f"judged by {number(len(review.judged), 'check', 'checks')}"
     return f"{said} ({missed} could not run)" if missed else said
 
 
 def inputs(review: Review, *, limit: int = 300) -> dict[str, str]:
-    """Return what was judged, and with what: a name and a line for each that is known.
+    """Return the inputs of a review in words, each in a line of at most ``limit`` characters.
 
-    A line has at most ``limit`` characters.
+    The keys are "tree", "base" (how the tree was chosen), "compilers", "QEMU", "config" and
+    "thread". An input that is unknown is left out.
     """
     kernel, tools = review.kernel, review.tools
     rows = {
@@ -59,7 +60,10 @@ def inputs(review: Review, *, limit: int = 300) -> dict[str, str]:
 
 
 def tested(review: Review) -> str:
-    """Return the sentence that says what was tested, on what, and for how long."""
+    """Return the sentence that names the kernel, the checks that judged, duration and version.
+
+    The version is that of vfio-acpi. Returns "Tested: nothing." if no check has judged.
+    """
     names = ", ".join(check.name for check in review.judged)
     if not names:
         return "Tested: nothing."
@@ -72,38 +76,45 @@ def tested(review: Review) -> str:
 
 
 def count(pairs: Iterable[tuple[Check, Finding]]) -> str:
-    """Return "1 failure and 2 warnings" of the findings; "" if there are none."""
+    """Return the number of findings by outcome, "1 failure and 2 warnings"; "" without findings."""
     counts = Counter(found.outcome for _, found in pairs)
     told = (number(counts[one], word, f"{word}s") for one, word in _WORDS if counts[one])
     return " and ".join(told)
 
 
 def number(amount: int, one: str, many: str) -> str:
-    """Return "1 patch" or "2 patches"."""
+    """Return ``amount`` and the noun ``one`` or ``many``: "1 patch", "2 patches"."""
     return f"{amount} {one if amount == 1 else many}"
 
 
 def cause(finding: Finding, *, limit: int = sanitize.LINE_LIMIT) -> str:
-    """Return file, line and text of a finding, "a.c:12: no previous prototype"."""
+    """Return file, line and text of a finding, "a.c:12: no previous prototype".
+
+    It is cut at ``limit`` characters.
+    """
     place, text = sanitize.line(finding.place), sanitize.line(finding.text)
     return sanitize.line(f"{place}: {text}" if place else text, limit=limit)
 
 
 def removed(finding: Finding) -> str:
-    """Return that a later patch takes the finding away; "" if none does."""
+    """Return "patch N takes it away again" if a later patch N removes the finding, else ""."""
     return f"patch {finding.removed_by} takes it away again" if finding.removed_by else ""
 
 
 def command(check: Check, finding: Finding) -> str:
-    """Return the line for a shell that repeats a finding of the check; "" if none is known."""
+    """Return the shell line that shows ``finding`` again.
+
+    It is the finding's own command, else the last command of ``check``; "" if neither has one.
+    """
     line = finding.command or (check.commands[-1] if check.commands else "")
     return sanitize.line(line, limit=2000)
 
 
 def details(finding: Finding, *, limit: int) -> list[tuple[bool, str]]:
-    """Return the lines of the tool's output, cut at ``limit``, and whether each is the finding's.
+    """Return the lines of the tool's output, each after a flag: (flag, line).
 
-    The others are context.
+    The flag is True for the finding's own message, False for context. Lines are cut at ``limit``
+    characters; blank lines are left out.
     """
     flat = (" ".join(sanitize.clean(one).expandtabs().splitlines()) for one in finding.details)
     cut = (line if len(line) <= limit else line[: limit - 1] + "…" for line in flat)
@@ -111,7 +122,11 @@ def details(finding: Finding, *, limit: int) -> list[tuple[bool, str]]:
 
 
 def _is_message(finding: Finding, line: str) -> bool:
-    """Return whether ``line`` is a compiler's message, and that of ``finding``."""
+    """Return whether ``line`` is the compiler's message from which ``finding`` was made.
+
+    It is if ``line`` is an error or a warning with the finding's place (file:line), or with a text
+    that is part of the finding's text.
+    """
     message = _MESSAGE.match(line)
     if message is None:
         return False

@@ -20,18 +20,21 @@ FORMATS: dict[str, Callable[[Review], str | bytes]] = {
     "kcidb.json": kcidb.render,  # for kernelci.org
     "report.sarif": sarif.render,  # for code scanning at GitHub, and for editors
     "gl-code-quality-report.json": gitlab.render,  # for merge requests at GitLab
-    # Everything, for programs (review.schema.json). The last one: a reader that finds it finds the
-    # others too.
+    # Everything, for programs (the schema is review.schema.json). It is written last: a reader that
+    # finds this file finds the others too.
     REVIEW: record.dump,
 }
-"""The files of a review, in the order in which they are written: name, and what makes them."""
+"""The functions that make the files of a review, by file name, in the order of writing."""
 
 SHOWN = ("report.html", REVIEW)
-"""The files that a command names at its end: for a person, and for a program."""
+"""The files that ``kpatch check`` names at its end: one for a person, one for a program."""
 
 
 def write(output: OutputDir, review: Review) -> None:
-    """Write every file of ``FORMATS``; HarnessError (exit 7) if it cannot be written."""
+    """Write every file of ``FORMATS`` to ``output``.
+
+    HarnessError (exit 7) if a file cannot be written.
+    """
     contents = {name: render(review) for name, render in FORMATS.items()}
     for name, content in contents.items():
         output.write(name, content)
