@@ -156,24 +156,23 @@ class Bench:
         ]
 
     def _edited(self, word: str) -> float:
-        """Run SERIES with ``word`` as the argument ``second`` of `_edit`; return the seconds."""
+        """Run SERIES with ``word`` as the argument ``third`` of `_edit`; return the seconds."""
         options = ("--no-control", "--mechanism", SERIES, "--tests", TURNAROUND)
-        return self.kpatch("--series", str(self._edit(second=word)), *options)
+        return self.kpatch("--series", str(self._edit(third=word)), *options)
 
-    def _edit(self, *, first: str = "", second: str = "") -> Path:
-        """Write SERIES with its first two patches changed to a file; return the file's path.
+    def _edit(self, *, first: str = "", third: str = "") -> Path:
+        """Write SERIES with two of its patches changed to a file; return the file's path.
 
-        The name of a variable in patch 1 ends with ``first``, a message in patch 2 begins with
-        ``second``. HarnessError (exit 7) if that changes nothing.
+        The name of a variable in patch 1 ends with ``first``, a message in patch 3 begins with
+        ``third``. HarnessError (exit 7) if that changes nothing.
         """
         mailbox = self.folder / "edited.mbox"
-        patches = catalog.load(SERIES, bases.DEFAULT_BASE).mailboxes
-        text = "".join(path.read_text() for path in patches)
+        text = "".join(path.read_text() for path in _patches())
         changed = text
         for old, new in (
             ("atomic_t acpi_event_seqnum", f"atomic_t acpi_event_seqnum{first}"),
             ("inc(&acpi_event_seqnum", f"inc(&acpi_event_seqnum{first}"),
-            ('pci_warn(pdev, "', f'pci_warn(pdev, "{second}'),
+            ('pci_warn(pdev, "', f'pci_warn(pdev, "{third}'),
         ):
             changed = changed.replace(old, new, 1)
         if changed == text:
@@ -189,27 +188,28 @@ class Bench:
     def check(self) -> list[Figure]:
         """Measure reviews of SERIES; each gets patches that no earlier review has seen.
 
-        The last review has the same patch 1 as the one before it, and another patch 2.
+        The last review has the same patches 1 and 2 as the one before it, and another patch 3.
         """
         self.say("a review in the plain flavor, which builds the base of each variant")
         self._review("plain", first=_word())
         quick = tuple(self._review("quick", first=_word()) for _ in range(self.runs))
         word = _word()
         plain = self._review("plain", first=word)
-        changed = self._review("plain", first=word, second=_word())
-        name = "review of 3 patches"
+        changed = self._review("plain", first=word, third=_word())
+        name = f"review of {len(_patches())} patches"
         return [
             Figure(f"{name}: form, uAPI, builds", quick, aim="90 s"),
             Figure(f"{name}: all of the plain flavor", (plain,), aim="480 s"),
-            Figure("the same, patch 2 changed", (changed,), "the one before", (plain,), "0.5 ×"),
+            Figure("the same, patch 3 changed", (changed,), "the one before", (plain,), "0.5 ×"),
         ]
 
-    def _review(self, checks: str, *, first: str, second: str = "") -> float:
+    def _review(self, checks: str, *, first: str, third: str = "") -> float:
         """Review SERIES, changed by `_edit`, with the ``checks``; return the time in seconds."""
-        mailbox = str(self._edit(first=first, second=second))
+        mailbox = str(self._edit(first=first, third=third))
         argv = self._argv("check", "--series", mailbox, "--checks", checks)
         # The review fails, because the carried patches have no Signed-off-by.
-        return self._time(argv, environment=self.environment, done_text="Tested: 3 patches")
+        done = f"Tested: {len(_patches())} patches"
+        return self._time(argv, environment=self.environment, done_text=done)
 
     def warm(self) -> list[Figure]:
         """Measure runs for which everything is in the cache.
@@ -288,6 +288,11 @@ class Bench:
             )
         self.say(f"{seconds:7.1f} s  {' '.join(argv[-6:])}")
         return seconds
+
+
+def _patches() -> tuple[Path, ...]:
+    """Return the patch files of SERIES for the default base."""
+    return catalog.load(SERIES, bases.DEFAULT_BASE).mailboxes
 
 
 def _word() -> str:
