@@ -10,12 +10,13 @@ of one stage to the next.
 from __future__ import annotations
 
 import importlib.metadata
+import itertools
 import platform
 import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -493,6 +494,20 @@ def folder_name(kernel: str) -> str:
     """
     shown = public(kernel) if "://" in kernel else kernel
     return re.sub(r"[^A-Za-z0-9._-]+", "-", shown).strip("-.") or "kernel"
+
+
+def folder_names(kernels: Iterable[str]) -> dict[str, str]:
+    """Return `folder_name` of each kernel (KERNEL=), by kernel.
+
+    Of equal names, the second ends in "-2", the third in "-3", and so on.
+    """
+    names: dict[str, str] = {}
+    for spec in dict.fromkeys(kernels):
+        name = folder_name(spec)
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        candidates = itertools.chain([name], numbered)
+        names[spec] = next(it for it in candidates if it not in names.values())
+    return names
 
 
 def versions(state: RunState) -> dict[str, str]:

@@ -134,6 +134,17 @@ def test_package_without_its_programs(
     assert left == [cache.TAG], "nothing half-made"
 
 
+def test_cache_that_cannot_be_written_is_no_missing_package(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise cache.CacheError("the cache", "cannot be written", hint="make it writable")
+
+    monkeypatch.setattr(cache, "entry", refuse)
+    with pytest.raises(cache.CacheError, match="cannot be written"):
+        acpid.folder(stage=Silent())
+
+
 class Said(Silent):
     """A stage that records the lines."""
 

@@ -367,14 +367,6 @@ def test_only_the_last_word_is_fatal() -> None:
     assert [fault.fatal for fault in console.read(golden("7.3-null"))] == [False, True]
 
 
-def test_dead_is_known_while_reading() -> None:
-    reader = Console()
-    reader.feed(b"[    1.000000] fine\n")
-    assert not reader.dead
-    reader.feed(b"[    1.100000] Kernel panic - not syncing: sysrq triggered crash\n")
-    assert reader.dead
-
-
 def test_the_running_test_is_known_while_reading() -> None:
     reader = Console()
     reader.feed(b"[    1.000000] vfio_acpi: begin test_x[a b]\r\n")

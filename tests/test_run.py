@@ -188,6 +188,11 @@ def test_folder_name(kernel: str, name: str) -> None:
     assert pipeline.folder_name(kernel) == name
 
 
+def test_two_kernels_have_two_folders() -> None:
+    names = pipeline.folder_names(["a/b", "a-b", "7.3", "a b", "a/b"])
+    assert names == {"a/b": "a-b", "a-b": "a-b-2", "7.3": "7.3", "a b": "a-b-3"}
+
+
 @pytest.mark.parametrize(
     ("declared", "found", "mechanism", "detected"),
     [

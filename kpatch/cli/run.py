@@ -43,9 +43,9 @@ def test(kernel: tuple[str, ...], out: Path, verbose: bool, **wanted: Any) -> Ex
     from kpatch.report import tables
 
     results = []
-    for spec in dict.fromkeys(kernel):
+    for spec, name in pipeline.folder_names(kernel).items():
         request = test_request(kernel=spec, **wanted)
-        folder = out if len(kernel) == 1 else out / pipeline.folder_name(spec)
+        folder = out if len(kernel) == 1 else out / name
         outcome = pipeline.run(request, folder, Progress(echo=verbose))
         if outcome.error is not None and outcome.error.details:
             click.echo(outcome.error.details.rstrip(), err=True)

@@ -525,7 +525,6 @@ class _State:
 
     test: str | None = None
     place: Place = Place.BOOT
-    dead: bool = False
     through: bool = False
     begun: int = 0
     # By caller: the caller's last message, if it is a rule (=====). The next report includes it.
@@ -580,11 +579,6 @@ class Console:
     def test(self) -> str | None:
         """Return the id of the running test; None before the first test and between two tests."""
         return self._state.test
-
-    @property
-    def dead(self) -> bool:
-        """Return whether the kernel has printed a fatal report (panic, halt)."""
-        return self._state.dead
 
     @property
     def through(self) -> bool:
@@ -727,12 +721,10 @@ class Console:
             state.reports[caller] = self._begin(kind, message, [] if lead is None else [lead])
         else:
             report.name(kind, message)
-        state.dead = state.dead or kind.name in _FATAL
 
     def _single(self, kind: Kind, message: _Message) -> None:
         """Add a report that consists of ``message`` alone; unfinished reports continue."""
         self._keep(self._begin(kind, message, []))
-        self._state.dead = self._state.dead or kind.name in _FATAL
 
     def _begin(self, kind: Kind, message: _Message, lead: list[_Message]) -> _Report:
         state = self._state

@@ -50,6 +50,8 @@ def folder(*, stage: Stage) -> Path | None:
 
     try:
         path, _ = cache.entry("clients", key, lambda at: _fill(at, stage), waiting=waiting)
+    except cache.CacheError:
+        raise
     except HarnessError as error:
         if error.code is not ExitCode.USAGE:
             raise

@@ -119,11 +119,12 @@ def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Im
 def runtime_key() -> str:
     """Return the cache key of the runtime image.
 
-    It is a digest of the interpreter's version and path, the versions of PACKAGES, and the source
-    of the modules that make the image.
+    It is a digest of the interpreter's version and path, the versions of PACKAGES and of all that
+    the virtual environment is made of, and the source of the modules that make the image.
     """
     versions = (f"{name}={importlib.metadata.version(name)}" for name in PACKAGES)
-    makers = (Path(__file__), PROJECT / "ktests" / "bundle.py", MAKE_BUNDLES)
+    lock = PROJECT / "requirements.lock"
+    makers = (lock, Path(__file__), PROJECT / "ktests" / "bundle.py", MAKE_BUNDLES)
     texts = (path.read_text() for path in makers)
     return cache.digest([sys.version, str(_interpreter()), *versions, *texts])
 
