@@ -20,9 +20,9 @@ from importlib import import_module
 
 
 def runtime(root: str, seen_as: str, project: str, site: str) -> int:
-    """Bundle the dependencies of the suite and the modules of the standard library that they use.
+    """Bundle the suite's dependencies, and the modules of the standard library that these import.
 
-    The parameters are the arguments of the program. Returns the exit status 0.
+    The parameters are the arguments of the program, see the module. Returns the exit status 0.
     """
     sys.path[:0] = [project, site]
     plugins = (f"_pytest.{name}" for name in import_module("_pytest.config").default_plugins)

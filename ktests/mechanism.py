@@ -84,7 +84,8 @@ class Vmm(Closing, ABC):
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
         """Return a context manager for each way to deregister while the device stays open.
 
-        The context manager deregisters the VMM at its begin, and registers it again at its end.
+        The context manager deregisters the VMM at its begin, and registers it again at its end. By
+        default there is none.
         """
         return ()
 

@@ -579,7 +579,10 @@ def get(device: vfio.Device, shared: list[EventQueue]) -> None:
 
 
 def read_and_close(device: vfio.Device, shared: list[EventQueue]) -> None:
-    """Take a queue from ``shared``, read it once and close it. Do nothing if there is none."""
+    """Take a queue from ``shared``, read it once and close it. Do nothing if there is none.
+
+    ``device`` is not used.
+    """
     with suppress(IndexError), shared.pop() as file:
         file.read()
 

@@ -186,12 +186,14 @@ def test_bad_input_is_one_line(tmp_path: Path, arguments: tuple[str, ...], said:
         (("test", "--jobs", "0"), "0 is not in the range x>=1"),
         (("test", "--no-such"), "No such option"),
         (("explode",), "No such command 'explode'"),
+        (("--no-such", "test"), "No such option"),
     ],
 )
 def test_usage(tmp_path: Path, arguments: tuple[str, ...], said: str) -> None:
     run = kpatch(tmp_path, *arguments)
     assert run.returncode == ExitCode.USAGE
     assert said in run.stderr
+    assert run.stderr.splitlines()[-1] == f"exit 2: {EXIT_MEANING[ExitCode.USAGE]}"
 
 
 def test_variables_are_options(tmp_path: Path) -> None:

@@ -307,7 +307,11 @@ def test_markdown_has_a_row_for_each_check() -> None:
 
 
 @pytest.mark.parametrize(
-    "markup", ["@all", "[x](y)", "<b>", "`", "*x*", "_x_", "a|b", "#1", "https://x", "www.x.org"]
+    "markup",
+    [
+        *("@all", "[x](y)", "<b>", "`", "*x*", "_x_", "a|b", "#1", "https://x", "www.x.org"),
+        *("- x", "+ x", "1. x", "12) x", "---", "    x"),
+    ],
 )
 def test_markdown_shows_text_as_it_is(markup: str) -> None:
     import html as characters

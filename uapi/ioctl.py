@@ -45,9 +45,10 @@ class Structure:
         facts: Mapping[str, Any] | None = None,
         more: Callable[[], Mapping[str, Any]] = dict,
     ) -> int:
-        """Call the ioctl ``name`` on ``fd`` with this structure, by the function `call`.
+        """Call the ioctl ``name`` on ``fd`` with this structure, and return its result.
 
-        argsz and the structure's size are added to ``facts``.
+        Raises UapiError if it fails. ``facts`` and ``more`` are those of the function `call`; argsz
+        and the structure's size are added to ``facts``.
         """
         own = {"argsz": self.argsz, "size": self.size}
         return call(fd, name, self.memory, own | dict(facts or {}), more)

@@ -279,7 +279,7 @@ def _measure(
 
 
 def _unmatched(mirror: Mirror, declared: Names) -> Iterator[str]:
-    """Yield a line for each name that is only in the mirror or only in the headers."""
+    """Yield a line for each constant, structure and member in the mirror or the headers alone."""
     yield from _compare_names("", mirror.constants, declared.constants, mirror.elsewhere)
     there = {name: structure.header for name, structure in declared.structures.items()}
     yield from _compare_names("struct ", mirror.structs, there, mirror.elsewhere)

@@ -81,9 +81,10 @@ class _Variant:
         return [self.state(number) for number in range(len(self._context.patches) + 1)]
 
     def linked(self, told: Told) -> list[State]:
-        """Return the states of the base and of the whole series.
+        """Return the results of building the base and the whole series.
 
-        If the whole series gives a finding that is not ``told``, return the states of all patches.
+        If the whole series gives a finding that is not ``told``, return those of `every`: of the
+        base, and of the tree after each patch.
         """
         ends = [self.state(0), self.state(len(self._context.patches))]
         found = states.findings(ends, severity=self._chosen.severity, told=told)

@@ -101,16 +101,36 @@ def exit_line(code: ExitCode) -> str:
 
 
 class Commands(click.Group):
-    """A group of commands that ends with code 2 after a usage error, and prints the `exit_line`."""
+    """A group of commands that, after a usage error, prints the `exit_line` and ends with code 2.
+
+    The usage error may be in the options of the group, or in the name or options of a command.
+    """
+
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        """Parse the options of the group, and return the context that click makes of them."""
+        try:
+            return super().make_context(info_name, args, parent, **extra)
+        except click.UsageError as error:
+            _refuse(error)
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command that the arguments of ``ctx`` name, and return its result."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            error.show()
-            click.echo(exit_line(ExitCode.USAGE), err=True)
-            ctx.exit(ExitCode.USAGE)
+            _refuse(error)
+
+
+def _refuse(error: click.UsageError) -> NoReturn:
+    error.show()
+    click.echo(exit_line(ExitCode.USAGE), err=True)
+    sys.exit(ExitCode.USAGE)
 
 
 def _ignore_signals() -> None:

@@ -273,7 +273,10 @@ def _told(alarm: Alarm) -> str:
 
 
 def render(threads: Iterable[Thread], reviews: Mapping[str, Reviewed | None]) -> str:
-    """Return the three tables as Markdown; ``reviews`` has the review of each thread by slug."""
+    """Return three tables as Markdown: the threads, recall by kind, and precision by check.
+
+    ``reviews`` has the review of each thread by slug.
+    """
     threads = list(threads)
     lines = [
         compare(thread, truth, reviews.get(thread.slug))

@@ -328,7 +328,7 @@ _INTERRUPT = re.compile(
 def name(function: str) -> str:
     """Return the name of ``function`` without affixes of the compiler and of system calls.
 
-    Such affixes are the suffix ".isra.0" and the prefix "__x64_sys_".
+    Examples are the suffix ".isra.0" and the prefix "__x64_sys_".
     """
     return _SYSCALL.sub("", _SUFFIX.sub("", function)) or function
 

@@ -258,7 +258,10 @@ class VM:
 
 @contextmanager
 def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
-    """Start a confined VM that runs the suite, and yield it; kill it at the end of the block."""
+    """Start a VM that runs the suite, and yield it; kill it at the end of the block.
+
+    QEMU is confined if bubblewrap works (`confined`).
+    """
     with started(lambda fds: confined(setup, command(setup, fds, stage))) as vm:
         yield vm
 

@@ -26,6 +26,9 @@ _WORDS = {CheckOutcome.FAIL: "**fail**", CheckOutcome.WARN: "**warn**", CheckOut
 # GitHub makes links of "www." and "https:", emoji of ":name:", and mentions of "@name".
 _MARKUP = re.compile(r"[^\w ,;/'=%?.()+-]|_|(?<=www)\.", re.IGNORECASE)
 
+# At the start of a line, "-", "+", "1." and "1)" begin lists, and spaces indent code.
+_START = re.compile(r"(\d{1,9}(?=[.)])|(?=[ +-]))([ +.)-])")
+
 
 def render(review: Review) -> str:
     """Return the review as Markdown text."""
@@ -44,7 +47,14 @@ def render(review: Review) -> str:
 
 def escape(text: str) -> str:
     """Return Markdown that GitHub displays as exactly ``text``, which is one line."""
-    return _MARKUP.sub(lambda match: f"&#{ord(match[0])};", text)
+    start = _START.match(text)
+    begin = f"{start[1]}{_character(start[2])}" if start else ""
+    rest = text[start.end() :] if start else text
+    return begin + _MARKUP.sub(lambda match: _character(match[0]), rest)
+
+
+def _character(one: str) -> str:
+    return f"&#{ord(one)};"
 
 
 def _table(review: Review) -> Iterator[str]:

@@ -33,7 +33,7 @@ SHOWN = ("report.html", REVIEW)
 def write(output: OutputDir, review: Review) -> None:
     """Write every file of ``FORMATS`` to ``output``.
 
-    HarnessError (exit 7) if a file cannot be written.
+    HarnessError: exit 7 if a file cannot be written, exit 2 if it is there and not of this run.
     """
     contents = {name: render(review) for name, render in FORMATS.items()}
     for name, content in contents.items():
