@@ -203,10 +203,13 @@ def _reason(
 ) -> str:
     """Return in words where the value of ``symbol`` comes from.
 
-    Names the first source that applies, in the order in which conf looks at them: select, choice,
-    user value, default, imply. ``requested`` is as in `explanation`.
+    The source is the one that decides in sym_calc_value() (scripts/kconfig/symbol.c): the choice,
+    the user value, the default, an imply if it gives more than the default, or a select if it gives
+    as much as these. The text also says if a range changes the value. If there is no source, it
+    says why. ``requested`` is as in `explanation`.
     """
-    if kconfiglib.expr_value(symbol.rev_dep):
+    selected = kconfiglib.expr_value(symbol.rev_dep)
+    if selected and selected >= _unselected(kconfig, symbol):
         active = _active(symbol.rev_dep)
         return f"selected by {', '.join(active)}"
     if symbol.choice and symbol.visibility:
@@ -221,15 +224,36 @@ def _reason(
         if not _clamped(symbol, symbol.user_value):
             return by
         prefix = f"{by} as {symbol.user_value}, out of its range, which does not count; "
+    implied = kconfiglib.expr_value(symbol.weak_rev_dep)
+    if implied > _default(kconfig, symbol):
+        return f"{prefix}implied by {', '.join(_active(symbol.weak_rev_dep))}"
     for expr, condition in defaults(kconfig, symbol):
         if kconfiglib.expr_value(condition):
             value = getattr(expr, "str_value", "")
             return f"{prefix}the default is {_expr(expr)}{_clamped(symbol, value)}"
     if clamped := _clamped(symbol, "0"):
         return f"{prefix}nothing gives it a value{clamped}"
-    if kconfiglib.expr_value(symbol.weak_rev_dep):
-        return f"implied by {', '.join(_active(symbol.weak_rev_dep))}"
     return _invisible(kconfig, symbol)
+
+
+def _unselected(kconfig: KernelKconfig, symbol: Symbol) -> int:
+    """Return the value that a bool or tristate would have if no symbol selected it: 0 n, 1 m, 2 y.
+
+    The result is 0 for a symbol of another type.
+    """
+    if symbol.visibility and symbol.user_value in (0, 1, 2):
+        return int(min(symbol.user_value, symbol.visibility))
+    return max(_default(kconfig, symbol), int(kconfiglib.expr_value(symbol.weak_rev_dep)))
+
+
+def _default(kconfig: KernelKconfig, symbol: Symbol) -> int:
+    """Return the default of a bool or tristate: 0 n, 1 m, 2 y; 0 for a symbol of another type."""
+    if symbol.orig_type not in (kconfiglib.BOOL, kconfiglib.TRISTATE):
+        return 0
+    for expr, condition in defaults(kconfig, symbol):
+        if kconfiglib.expr_value(condition):
+            return int(min(kconfiglib.expr_value(expr), kconfiglib.expr_value(condition)))
+    return 0
 
 
 def _clamped(symbol: Symbol, value: str) -> str:

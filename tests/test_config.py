@@ -303,6 +303,48 @@ def test_an_explanation_is_of_the_flavor_or_of_a_given_config(tiny: Path, asking
     assert "value       y: the .config has it\n" in told
 
 
+@pytest.mark.parametrize(
+    ("wanted", "symbols", "values"),
+    [
+        ("", ["DRIVER"], {"BUS": "y", "EXPERT": "y", "NOTIFY": "y", "DRIVER": "y"}),
+        ("CONFIG_BUS=y\n", ["NOTIFY"], {"EXPERT": "y", "NOTIFY": "y"}),
+        (
+            "CONFIG_LEGACY=y\nCONFIG_EXPERT=y\nCONFIG_BUS=y\n",
+            ["DRIVER"],
+            {"NOTIFY": "y", "LEGACY": "n", "DRIVER": "y"},
+        ),
+        # Settings that were found for one symbol count for the next.
+        ("", ["BUS", "NOTIFY"], {"BUS": "y", "EXPERT": "y", "NOTIFY": "y"}),
+        # What cannot be switched on, or is not defined, is asked for alone.
+        ("", ["NOBODY_SELECTS", "UNKNOWN"], {"NOBODY_SELECTS": "y", "UNKNOWN": "y"}),
+    ],
+    ids=["dependencies", "only what is missing", "an opposite", "several", "impossible"],
+)
+def test_symbols_are_switched_on_with_what_they_need(
+    tiny: Path, asking: Path, wanted: str, symbols: list[str], values: dict[str, str]
+) -> None:
+    asking.write_text(wanted)
+    assert switched_on(tiny, symbols) == values
+
+
+def test_symbols_that_are_kept_are_not_switched(tiny: Path, asking: Path) -> None:
+    asking.write_text("CONFIG_BUS=y\n")
+    kept = switched_on(tiny, ["NOTIFY"], kept=("EXPERT", "COMPILE_TEST"))
+    assert kept == {"NOTIFY": "y"}
+
+
+def switched_on(source: Path, symbols: list[str], kept: tuple[str, ...] = ()) -> dict[str, str]:
+    return config.switched_on(
+        symbols,
+        kept=kept,
+        source=source,
+        source_id="tree",
+        version="7.3",
+        flavor=TEST,
+        stage=Silent(),
+    )
+
+
 def test_an_unknown_symbol_exits_2(tiny: Path, asking: Path) -> None:
     asking.write_text("")
     with pytest.raises(HarnessError, match="LEGACY") as error:

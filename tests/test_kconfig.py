@@ -369,6 +369,11 @@ def test_the_cause_without_a_select(line: str, cause: str, remedy: str, tmp_path
     ("now", "symbol", "value"),
     [
         ("FRIEND=y", "POLITE", "y: implied by FRIEND"),
+        ("FRIEND=y", "HUMBLE", "y: implied by FRIEND"),
+        ("", "HUMBLE", "n: the default is n"),
+        ("MODULES=y WEAK=m", "THREE", "m: selected by WEAK"),
+        ("MODULES=y WEAK=m THREE=y", "THREE", "y: the .config has it"),
+        ("MODULES=y WEAK=y THREE=m", "THREE", "y: selected by WEAK"),
         ("ON=y FRIEND=y", "BOTH", "y: the default is ON [=y] && FRIEND [=y]"),
         ("", "SECOND", "y: its choice has picked SECOND"),
         ("SECOND=y", "SECOND", "y: its choice has picked SECOND, the .config has it"),

@@ -95,7 +95,7 @@ def machine_of(record: Mechanism, *, delivers: bool) -> Any:
     ("delivers", "found"),
     [
         (True, Detection("pipe", "the pipe gives 0x81")),
-        (False, Detection(UNDETECTED, "no eventfd; no netlink; the pipe gives nothing")),
+        (False, Detection(UNDETECTED, "no eventfd; no eventq; no netlink; the pipe gives nothing")),
     ],
     ids=["there", "absent"],
 )

@@ -80,7 +80,8 @@ ENVIRONMENT_PROBE = "environment.Kconfig"
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
     """Return the argv of ``make O=out settings… target`` in the kernel tree ``source``.
 
-    The command writes only to the folder ``out``. HarnessError (exit 2) if make is not installed.
+    make is silent (-s) and has a job for each CPU. `run` confines it. HarnessError (exit 2) if make
+    is not installed.
     """
     make = require_tool("make", package="make")
     jobs = f"-j{os.cpu_count() or 1}"  # make compiles conf itself first

@@ -3,16 +3,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache as once
 from pathlib import Path
 
 import kconfiglib
 
-from kconfig import dotconfig, explain, fragment, tree
+from kconfig import dotconfig, explain, fragment, remedy, tree
 from kconfig.errors import RequestError
 from kconfig.fragment import SymbolRequest
 from kpatch.build import compiler, conf
@@ -27,6 +28,7 @@ from kpatch.tables.outcomes import ExitCode
 FORMAT = "2"
 
 CONFIG, FRAGMENT, VARIABLES = "config", "fragment.config", "variables"
+SWITCHED_ON = "values.json"
 
 # Tools besides compiler and linker whose version or presence the Kconfig files test.
 PROBED_TOOLS = ("rustc", "bindgen", "pahole")
@@ -233,14 +235,72 @@ def explanations(
     bad fragment; exit 4 if make fails, or kconfiglib cannot parse the Kconfig files.
     """
     source = source.absolute()
-    stage.note("parsing the Kconfig files")
     requested = None
     if text is None:
         requested = {it.symbol: it for it in _requests(flavor, version)}
+    kconfig = _parsed(source, source_id=source_id, version=version, stage=stage)
+    if requested is None:
+        tree.assign(kconfig, dotconfig.parse(text or ""))
+    else:
+        tree.allnoconfig(kconfig, {it.symbol: it.value for it in requested.values()})
+    with _translated():
+        return "\n".join(
+            explain.explanation(kconfig, symbol, requested=requested) for symbol in symbols
+        )
+
+
+def switched_on(
+    symbols: Iterable[str],
+    *,
+    kept: Collection[str] = (),
+    source: Path,
+    source_id: str,
+    version: str,
+    flavor: Flavor,
+    stage: Stage,
+) -> dict[str, str]:
+    """Return values of symbols that switch on ``symbols``, and what they depend on, in ``flavor``.
+
+    The values are to be added to the requests of the flavor. If none are found that switch on
+    a symbol (`kconfig.remedy.settings`), or only some that change a symbol of ``kept``, the symbol
+    is in the result alone. ``source``, ``source_id`` and ``version`` are as in `resolve`. Takes
+    5–10 s if it is not cached. HarnessError as in `explanations`.
+    """
+    source = source.absolute()
+    names = sorted(symbols)
+    requests = {it.symbol: it.value for it in _requests(flavor, version)}
+
+    def fill(folder: Path) -> None:
+        kconfig = _parsed(source, source_id=source_id, version=version, stage=stage)
+        tree.allnoconfig(kconfig, requests)
+        values: dict[str, str] = {}
+        for name in names:
+            found: remedy.Settings | None = None
+            if tree.defined(kconfig, name):
+                found = remedy.settings(kconfig, kconfig.syms[name], "y")
+            if {symbol for symbol, _ in found or ()} & {*kept}:
+                found = None
+            for symbol, value in found or ((name, "y"),):
+                values[symbol] = value
+                if tree.defined(kconfig, symbol):
+                    kconfig.syms[symbol].set_value(value)
+        (folder / SWITCHED_ON).write_text(json.dumps(values), encoding="utf-8")
+
+    key = cache.digest(
+        [FORMAT, source_id, version, json.dumps([requests, names, sorted(kept)]), *toolchain()]
+    )
+    folder, _ = cache.entry("switched-on", key, fill)
+    made: dict[str, str] = json.loads((folder / SWITCHED_ON).read_text(encoding="utf-8"))
+    return made
+
+
+def _parsed(source: Path, *, source_id: str, version: str, stage: Stage) -> tree.KernelKconfig:
+    """Return the parsed Kconfig files of ``source``, without values; see `explanations`."""
+    stage.note("parsing the Kconfig files")
     with tempfile.TemporaryDirectory(prefix="vfio-acpi-") as scratch:
         variables = _variables(source, source_id)
         try:
-            kconfig = tree.load(
+            return tree.load(
                 source,
                 version=version,
                 environment=variables,
@@ -257,14 +317,6 @@ def explanations(
                 code=ExitCode.BUILD,
                 details=message,
             ) from error
-    if requested is None:
-        tree.assign(kconfig, dotconfig.parse(text or ""))
-    else:
-        tree.allnoconfig(kconfig, {it.symbol: it.value for it in requested.values()})
-    with _translated():
-        return "\n".join(
-            explain.explanation(kconfig, symbol, requested=requested) for symbol in symbols
-        )
 
 
 def _variables(source: Path, source_id: str) -> Mapping[str, str]:

@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-from kpatch.build import compiler, config, diagnostics, make, objects
+from kpatch.build import compiler, config, diagnostics, make, objects, touched
 from kpatch.build.compiler import Compiler
 from kpatch.build.diagnostics import Record
 from kpatch.build.worktree import checkout, config_id, config_source, locate
@@ -82,6 +82,24 @@ def resolve(
             source=source,
             source_id=config_id(applied),
             version=applied.tree.version,
+            stage=stage,
+        )
+
+
+def switched_on(applied: Applied, symbols: Iterable[str], *, stage: Stage) -> dict[str, str]:
+    """Return values of symbols for `resolve` that switch on ``symbols`` and what they depend on.
+
+    Raises the errors of `kpatch.build.config.switched_on`.
+    """
+    flavor = FLAVORS[DEFAULT_FLAVOR]
+    with config_source(applied, flavor.name, stage=stage) as source:
+        return config.switched_on(
+            symbols,
+            kept=touched.FIXED,
+            source=source,
+            source_id=config_id(applied),
+            version=applied.tree.version,
+            flavor=flavor,
             stage=stage,
         )
 

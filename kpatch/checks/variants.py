@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from kpatch.build import coccinelle, touched, variant, worktree
 from kpatch.build.coccinelle import Source
@@ -132,7 +132,7 @@ class _Variant:
         """Return values of Kconfig symbols for this series, beside those of the fragments.
 
         With a seed they are random, for the symbols around the changed files. For variants that
-        compile objects it is "y" for the symbols on which the changed sources depend.
+        compile objects they switch on what the changed sources depend on.
         """
         context, seed = self._context, self._chosen.seed
         paths = bisect.touched(context.applied)
@@ -146,8 +146,23 @@ class _Variant:
             context.note(f"seed {seed}: {shown or 'no symbol is around the changed files'}")
             return values
         if self._chosen.scope is Scope.OBJECTS:
-            return dict.fromkeys(sorted(touched.guards(_sources(context), read)), "y")
+            return _switched_on(context, touched.guards(_sources(context), read))
         return {}
+
+
+def _switched_on(context: Context, guards: Collection[str]) -> dict[str, str]:
+    """Return values of symbols that switch on ``guards``, and name those on which they depend.
+
+    If the Kconfig files cannot be parsed, the guards alone are switched on.
+    """
+    try:
+        values = variant.switched_on(context.applied, guards, stage=context.stage)
+    except HarnessError as error:
+        context.note(f"what the sources depend on is not switched on: {error.cause}")
+        return dict.fromkeys(sorted(guards), "y")
+    if more := sorted(values.keys() - guards):
+        context.note(f"changed for the sources: {' '.join(f'{it}={values[it]}' for it in more)}")
+    return values
 
 
 def _sources(context: Context) -> list[str]:

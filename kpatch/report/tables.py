@@ -39,9 +39,10 @@ _COLOURS = {Outcome.PASS: "green", Outcome.XFAIL: "yellow", Outcome.FAIL: "dim"}
 def show(result: RunResult, file: IO[str]) -> None:
     """Print the result of one run to ``file``.
 
-    The table has a row for each requirement and a column for each series. Below the table is a line
-    for each detected mechanism, unexpected outcome, build warning, and kernel report that does not
-    count. The last line is the `summary`.
+    The table has a row for each requirement (see `_requirements`) and a column for each series.
+    Below the table are lines for the detected mechanisms; for unexpected outcomes, incidents and
+    the run's error; for build warnings, at most WARNINGS for each series; and for kernel reports
+    that do not count, with their number. The last line is the `summary`.
     """
     series = [item.name for item in result.series]
     rows: list[list[str | Text]] = [

@@ -800,9 +800,10 @@ def _gap(before: float | None, now: float | None) -> bool:
 
 
 def _busy(report: _Report, message: _Message) -> bool:
-    """Return whether ``report`` has a line of another caller from just before ``message``.
+    """Return whether a caller other than that of ``message`` is still writing ``report``.
 
-    "Just before" is less than BUSY_SECONDS; a caller is a task or CPU.
+    It is if the last line of ``report`` is of another caller (a task or CPU), and less than
+    BUSY_SECONDS older than ``message``. The result is False if a time stamp is missing.
     """
     if report.messages[-1].caller == message.caller or report.last is None or message.time is None:
         return False

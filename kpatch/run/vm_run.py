@@ -77,10 +77,11 @@ def complaints(faults: Iterable[Fault], excused: AbstractSet[str]) -> tuple[Faul
 
 
 def begun(vms: Iterable[VmRun]) -> frozenset[str]:
-    """Return the ids of the tests that one of ``vms`` began, by its records or by its console.
+    """Return the ids of the tests that one of ``vms`` began.
 
-    The next VM gets them as done, so that a test that crashed a VM is not run again. If `repeats`
-    is true, the test at which the last VM hung is left out.
+    A test has begun if a record says so, or if a kernel report on the console belongs to it. The
+    next VM gets the ids as done, so that a test that crashed a VM is not run again. If
+    ``repeats(vms)`` is true, the test at which the last VM hung is left out.
     """
     vms = tuple(vms)
     names = {
