@@ -76,6 +76,10 @@ class Firmware:
         for sent in range(0, count, PIECE):
             self.debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))
 
+    def notify_in_turn(self, value: int, count: int) -> None:
+        """Notify alpha and beta in turn, ``count`` times each. Returns as `notify` does."""
+        self.debugger.evaluate("VFTN", value, count)
+
     def notify_path(self, path: str, value: int) -> None:
         """Notify the ACPI object ``path`` by the debugger's command "notify", without AML."""
         self.debugger.run(f"notify {path} {value:#x}")

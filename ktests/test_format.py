@@ -90,6 +90,17 @@ def test_sequence(bind: Bind, firmware: Firmware, watch: Watch, count: int) -> N
     assert sorted(numbers) == list(range(min(numbers), min(numbers) + count))
 
 
+# A mechanism may take the notifications of one device one after another.
+@pytest.mark.requirement("REQ-EVT-03")
+def test_sequence_of_two_devices(bind: Bind, firmware: Firmware, watch: Watch) -> None:
+    devices, count = {bind(name).bdf for name in ("alpha", "beta")}, 512
+    firmware.notify_in_turn(0x80, count)
+    events = watch.events()
+    assert Counter(event.bus_id for event in events) == dict.fromkeys(devices, count)
+    numbers = [event.sequence for event in events]
+    assert sorted(numbers) == list(range(min(numbers), min(numbers) + 2 * count))
+
+
 # ---- eventfd: the word ---------------------------------------------------------------------------
 
 
