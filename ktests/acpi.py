@@ -77,7 +77,7 @@ class Firmware:
             self.debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))
 
     def notify_in_turn(self, value: int, count: int) -> None:
-        """Notify alpha and beta in turn, ``count`` times each. Returns as `notify` does."""
+        """Notify the machine's first two devices in turn, ``count`` times each; see `notify`."""
         self.debugger.evaluate("VFTN", value, count)
 
     def notify_path(self, path: str, value: int) -> None:
