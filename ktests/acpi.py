@@ -88,6 +88,8 @@ class Firmware:
     def busy_handler(self, adapter: Unrelated) -> Iterator[None]:
         """Keep the Notify handler of ``adapter`` running for the length of the ``with`` block.
 
+        ``adapter`` has to be the first of the machine's devices that belong to no VMM.
+
         The handler is that of the kernel's driver for AC adapters, which evaluates the method _PSR.
         This method of the test firmware waits until the block ends, but not longer than
         `BUSY_SECONDS`. Do not call `flush_handlers` in the block: it would wait for the handler.
