@@ -193,13 +193,13 @@ class Descriptor:
     outcome: str = "EINVAL"
 
     def call(self, stack: ExitStack) -> Call:
-        """Make the descriptor and return the call that sets it as the eventfd of an index."""
+        """Make the descriptor; return the `Call`, without its index, that sets it as eventfd."""
         fd = self.make(stack)
         return signal(f"fd {fd}", fd, self.outcome)
 
 
 def signal(name: str, fd: int, outcome: str = "") -> Call:
-    """Return the call that sets the descriptor ``fd`` as the eventfd of an index.
+    """Return the `Call`, without its index, that sets the descriptor ``fd`` as the eventfd.
 
     ``name`` and ``outcome`` are fields of `Call`.
     """

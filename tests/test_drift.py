@@ -202,6 +202,12 @@ def test_missing_name(tmp_path: Path, old: str, new: str, line: str | None) -> N
     assert lines == [f"toy 1.0, 64 and 32 bit: {line}, but not in the headers"]
 
 
+def test_an_unnamed_bit_field_is_padding(tmp_path: Path) -> None:
+    header = HEADER.replace("	type;", "	type;\n	__u32	: 5;")
+    event = EVENT.replace("type;", "type; uint32_t : 5;")
+    assert found(tmp_path, header=header, structures={**STRUCTURES, "toy_event": event}) == []
+
+
 def test_missing_member(tmp_path: Path) -> None:
     lines = found(tmp_path, header=HEADER.replace("	type;", "	kind;"))
     assert lines == [

@@ -542,6 +542,7 @@ def test_licences(author: Author, form: Form) -> None:
             "drivers/vfio/none.c": "int none;\n",
             "drivers/vfio/odd.c": f"// {tag} GPL-3.0-only\n",
             "drivers/vfio/data.txt": "data\n",
+            "drivers/vfio/page.html": f"<!-- {tag} GPL-2.0 -->\n",
         },
     )
     check = form("spdx")["spdx"]

@@ -273,7 +273,7 @@ def _members(node: c_ast.Node) -> Iterator[tuple[str, bool]]:
     for member in node.decls or ():
         if member.name:
             yield member.name, isinstance(member.type, c_ast.ArrayDecl) and member.type.dim is None
-        else:
+        elif member.bitsize is None:  # an unnamed bit-field is padding
             yield from _members(member.type)
 
 

@@ -121,10 +121,11 @@ def by_identity(record: Record) -> dict[Identity, Diagnostic]:
 
 
 def parse(text: str, *, source: Path) -> dict[str, tuple[Diagnostic, ...]]:
-    """Return the warnings in ``text``, a build's output, by step; steps without warnings have ().
+    """Return the warnings and errors in ``text``, a build's output, by step; () if a step has none.
 
-    Warnings before the first step have the step "". ``source`` is the folder of the source, as the
-    output names it; its files are read to find the function that contains a warning's line.
+    Those before the first step have the step "". Equal ones of a step are returned once. If a step
+    occurs twice, its last output counts. ``source`` is the folder of the source, as the output
+    names it; its files are read to find the function that contains the line.
     """
     found: dict[str, list[Diagnostic]] = {}
     step = ""

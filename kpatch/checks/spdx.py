@@ -28,13 +28,15 @@ TAGGED = re.compile(
 )
 """Matches the paths of files that need a tag."""
 
-_TAG = re.compile(r"SPDX-License-Identifier: *(?P<expression>[\w.+()-]+(?: +[\w.+()-]+)*)")
+# A word begins with a letter or digit, so that the end of a comment ("-->") is none.
+_WORD = r"\(*\w[\w.+()-]*"
+_TAG = re.compile(rf"SPDX-License-Identifier: *(?P<expression>{_WORD}(?: +{_WORD})*)")
 _VALID = re.compile(r"^(?:Valid-License|SPDX-Exception)-Identifier: *(\S+)", re.MULTILINE)
 _OPERATORS = frozenset({"AND", "OR", "WITH"})
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each new file without a tag, and each tag with an unknown licence.
+    """Yield a finding for each new file that lacks its tag, and each tag with an unknown licence.
 
     Also yields checkpatch's findings on tags (`checkpatch.LICENCE`). CouldNotRunError if the tree
     has no LICENSES or no checkpatch.
@@ -66,7 +68,10 @@ def _known(folder: Path) -> frozenset[str]:
 
 
 def _untagged(context: Context, patch: Patch, told: set[str]) -> Iterator[Finding]:
-    """Yield a finding (WARN) for each new file without a tag, except for the paths ``told``."""
+    """Yield a finding (WARN) for each new file that needs a tag (`TAGGED`) and has none.
+
+    Blank files and the paths ``told`` are left out. The tag has to be in the first `FIRST` lines.
+    """
     for path in new_files(context, patch):
         content = context.content(context.after(patch.number), path) or b""
         first = b"\n".join(content.split(b"\n")[:FIRST])

@@ -9,9 +9,10 @@ MESSAGE_LINES = 40
 
 
 def description(name: str) -> str:
-    """Return ``name`` as the description on a result line.
+    """Return the first line of ``name`` that is not blank as the description on a result line.
 
-    It is one line. "#" is replaced by "%23", since it would begin a directive.
+    It is cleaned and cut (`sanitize.line`). "#" is replaced by "%23", since it would begin
+    a directive.
     """
     return sanitize.line(name).replace("#", "%23")
 
