@@ -3,7 +3,7 @@
 
 The search goes from an expression to its symbols, and from a symbol to the condition of its prompt.
 If no prompt can be made visible, it goes to the symbols that select the symbol and to the defaults.
-The result is the shortest list of settings found, or None. The search starts from the current
+Of several alternatives, the shortest list of settings is taken. The search starts from the current
 values of the symbols: if an expression contradicts itself, the settings may do so too.
 """
 
@@ -33,8 +33,9 @@ def settings(kconfig: KernelKconfig, symbol: Symbol, value: str) -> Settings | N
     """Return the settings that give ``symbol`` the ``value``; None if the search finds none.
 
     If ``symbol`` itself has to be set, it is the last. It is not in the result if other symbols
-    decide its value: a symbol that selects it, or another member of its choice. ``value`` is a text
-    as in a .config; for a bool or tristate it must be "y", "m" or "n".
+    decide its value: a symbol that selects it, one in the condition of its default, or another
+    member of its choice. The result is () for a bool or tristate that has the value. ``value`` is a
+    text as in a .config; for a bool or tristate it must be "y", "m" or "n".
     """
     if symbol.orig_type not in _SWITCHES:
         return _with(_prompts(kconfig, symbol, 2, ()), (symbol.name, value))

@@ -97,8 +97,8 @@ class KernelKconfig(kconfiglib.Kconfig):  # type: ignore[misc] # kconfiglib is u
 
     ``of`` is the kernel's release, ``shell`` runs the commands of macros. ``transitional`` contains
     the symbols with that mark. ``zeroed`` contains the int and hex symbols to which `_zero_numbers`
-    has added the default 0. ``clamped`` maps the int and hex symbols whose value was moved into
-    their range to the value that they had been given.
+    has added the default 0. ``clamped`` maps symbols to the values that they were given, if these
+    are no numbers in the range of the symbol; a number was then moved into the range.
     """
 
     def __init__(self, top: str, *, of: Release, shell: Shell) -> None:
@@ -190,7 +190,8 @@ def load(
     ``environment`` has the variables that the top Makefile sets for conf; macros of the Kconfig
     files read them. Macros also run commands by ``shell``, which may write temporary files to the
     folder ``cwd``. The environment and the working directory of this process are changed meanwhile,
-    so only one load runs at a time. kconfiglib.KconfigError if a file cannot be parsed.
+    so only one load runs at a time. kconfiglib.KconfigError if a file cannot be parsed; ValueError
+    if ``version`` is no kernel version.
     """
     with _process(dict(environment) | {"srctree": str(source)}, cwd):
         return KernelKconfig("Kconfig", of=release(version), shell=shell)
@@ -232,10 +233,10 @@ def _plain(value: str) -> str:
 
 
 def allnoconfig(kconfig: KernelKconfig, values: Mapping[str, str]) -> None:
-    """Set every bool and tristate symbol to n, then assign ``values``.
+    """Set all bool and tristate symbols except members of choices to n, then assign ``values``.
 
-    This is ``make allnoconfig`` with ``values`` in KCONFIG_ALLCONFIG. Members of choices are not
-    set to n. Numbers that are out of range are moved into it.
+    This is ``make allnoconfig`` with ``values`` in KCONFIG_ALLCONFIG. Numbers in ``values`` that
+    are out of range are moved into it.
     """
     for symbol in kconfig.unique_defined_syms:
         if symbol.orig_type in (kconfiglib.BOOL, kconfiglib.TRISTATE) and not symbol.choice:

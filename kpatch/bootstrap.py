@@ -99,10 +99,10 @@ def main() -> int:
 
 
 def packages() -> int:
-    """Install the missing packages of PACKAGES with apt-get. Returns 0 if none is missing then.
+    """Install the missing packages of PACKAGES, and python3-venv if missing, with apt-get.
 
-    If apt-get cannot be used or fails, print an instruction that names the missing packages, and
-    return 2.
+    Returns 0 if none of PACKAGES is missing then. If apt-get cannot be used or fails, print an
+    instruction that names the missing packages, and return 2.
     """
     here = system.distribution()
     signs = PACKAGES | {
@@ -142,8 +142,9 @@ def present(sign: str) -> bool:
 def virtual_environment() -> int:
     """Make the virtual environment, unless it was made from the current lock file.
 
-    Waits if another process is making it. Returns 0, or prints one line and returns 2. The latter
-    also if .venv is a symbolic link to an environment that was made from another lock file.
+    Waits if another process is making it. Returns 0, or prints the reason to stderr and returns 2.
+    The latter also if .venv is a symbolic link to an environment that was made from another lock
+    file.
     """
     if made():
         return 0
@@ -166,12 +167,12 @@ def wanted() -> str:
 
 
 def made() -> bool:
-    """Return whether the virtual environment is complete, and made from the current lock file."""
+    """Return whether the virtual environment is complete, and made from what `wanted` describes."""
     return STAMP.is_file() and STAMP.read_text() == wanted()
 
 
 def make() -> int:
-    """Make the virtual environment. Returns 0, or prints one line and returns 2.
+    """Make the virtual environment. Returns 0, or prints the failed step to stderr and returns 2.
 
     STAMP is written last: an environment without it counts as incomplete.
     """
@@ -203,8 +204,8 @@ def settings(pip: list[str], clean: dict[str, str]) -> dict[str, str]:
     """Return environment variables with which pip reads no configuration file.
 
     Those of the user's and the system's settings that are in PIP_LISTS or PIP_WORDS are among the
-    variables. They are read by ``pip config list``, from all configuration files. ``pip`` is the
-    argv of pip, ``clean`` the environment to run it in.
+    variables. They are read by ``pip config list``, from all configuration files and the PIP_*
+    variables. ``pip`` is the argv of pip, ``clean`` the environment to run it in.
     """
     known = {f"PIP_{name.upper().replace('-', '_')}" for name in PIP_LISTS | PIP_WORDS}
     pip_variables = {

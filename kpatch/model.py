@@ -196,7 +196,10 @@ class Finding:
 
     @property
     def place(self) -> str:
-        """Return file and line as compilers print them, "drivers/vfio/vfio.h:12"; "" if none."""
+        """Return file and line as compilers print them, "drivers/vfio/vfio.h:12".
+
+        Returns the file alone if the line is not known, "" if there is no file.
+        """
         return self.file if self.line is None else f"{self.file}:{self.line}"
 
 

@@ -84,10 +84,11 @@ class RunRequest:
         return named
 
     def command(self, series: Series) -> list[str]:
-        """Return the argv that repeats the run of ``series`` alone, in any working directory.
+        """Return the argv that repeats the run of ``series`` alone, in the project's folder.
 
-        If the negative control ran before ``series``, the command runs it too: faults that the
-        control shows do not count against the series (`kpatch.verdict.judge.control_titles`).
+        Relative paths have become absolute. If the negative control ran before ``series``, the
+        command runs it too: faults that the control shows do not count against the series
+        (`kpatch.verdict.judge.control_titles`).
         """
         # A series from mail is named by its path; it has exactly one mailbox.
         known = series.origin is not Origin.MBOX
@@ -203,10 +204,10 @@ class Pipeline:
         return self.state.tree
 
     def apply(self, name: str) -> Applied:
-        """Apply the series ``name`` to the kernel tree.
+        """Apply the series ``name`` to the kernel tree, which `source` returns.
 
         HarnessError: exit 2 if there is no such series or its mail is refused, exit 3 if it does
-        not apply.
+        not apply; also the errors of `source`.
         """
         tree = self.source()
         with self._stage("apply", name) as stage:
@@ -219,7 +220,7 @@ class Pipeline:
     def config(self, applied: Applied) -> Config:
         """Return the .config of the flavor for the tree with the series ``applied``.
 
-        HarnessError (exit 4) if the .config lacks a value that a fragment requests.
+        Raises the errors of `flavor` and of `kpatch.build.config.resolve`.
         """
         with (
             self._stage("config", applied.series.name) as stage,
@@ -239,7 +240,7 @@ class Pipeline:
     def explain(self, applied: Applied, symbol: str) -> str:
         """Return a text that explains the value of ``symbol`` in the .config of the flavor.
 
-        Raises the errors of `kpatch.build.config.explanations`.
+        Raises the errors of `flavor` and of `kpatch.build.config.explanations`.
         """
         with (
             self._stage("explain", applied.series.name) as stage,
@@ -257,7 +258,8 @@ class Pipeline:
     def build(self, applied: Applied) -> Kernel:
         """Build the kernel of ``applied`` with the .config of the flavor.
 
-        HarnessError (exit 4), with the compiler's first error, if the build fails.
+        For a series from mail, the unpatched kernel is built first if necessary (`_build_base`).
+        Raises the errors of `config` and of `kpatch.build.kernel.build`.
         """
         if not applied.series.origin.trusted:
             self._build_base(applied.tree)
@@ -269,7 +271,7 @@ class Pipeline:
         return built
 
     def _build_base(self, tree: Tree) -> None:
-        """Build the unpatched kernel if the cache has no objects of it.
+        """Build the unpatched kernel if the cache has no objects of it. A failed build is ignored.
 
         The worktree of a series from mail starts with a copy of these objects. Such a series adds
         none to ccache, so without this build each of them would compile the whole kernel.
@@ -285,7 +287,10 @@ class Pipeline:
                 kernel.build(base, resolved, jobs=self.request.jobs, stage=stage)
 
     def selftests(self, kernel: Kernel) -> Selftests | None:
-        """Build the VFIO selftests in the tree of ``kernel``; return None if the tree has none."""
+        """Build the VFIO selftests in the tree of ``kernel``; return None if the tree has none.
+
+        Raises the errors of `kpatch.build.selftests.build`.
+        """
         if not selftests.present(kernel.applied):
             return None
         with self._stage("selftests", kernel.applied.series.name) as stage:
@@ -296,7 +301,8 @@ class Pipeline:
     def machine(self, kernel: Kernel, own: Selftests | None) -> qemu.Setup:
         """Make the parts of a VM for ``kernel``: firmware, images, and the choice of KVM or TCG.
 
-        ``own`` are the kernel's own selftests, None if it has none.
+        ``own`` are the kernel's own selftests, None if it has none. HarnessError: exit 7 if a part
+        cannot be made, exit 2 if a tool is missing, or KVM is requested and cannot be used.
         """
         with self._stage("machine") as stage:
             table = machine.load()
@@ -322,7 +328,7 @@ class Pipeline:
         """Run the suite on ``kernel``, in as many VMs as necessary, and return their results.
 
         Writes the VMs' console logs and the log of the selftests' build to ``output``. Raises the
-        errors of `kpatch.run.runner.run`.
+        errors of `selftests`, of `machine` and of `kpatch.run.runner.run`.
         """
         series = kernel.applied.series
         name, mechanism = series.name, series.mechanism
@@ -365,9 +371,9 @@ def series_run(
 ) -> judge.SeriesRun:
     """Return the results of the VMs ``vms`` that ran the suite of the series ``name``.
 
-    If ``mechanism`` is UNDETECTED, the result has the mechanism that the guest detected, and
-    ``detected`` says by which sign; else it has ``mechanism``, and ``detected`` is "". ``negative``
-    is as in RunRequest.
+    If ``mechanism`` is UNDETECTED, the result has the mechanism that the guest detected (UNKNOWN if
+    it reported none), and ``detected`` says by which sign; else it has ``mechanism``, and
+    ``detected`` is "". ``negative`` is as in RunRequest.
     """
     if mechanism != UNDETECTED:
         return judge.SeriesRun(name, mechanism, tuple(vms), negative=negative)

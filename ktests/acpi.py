@@ -77,7 +77,10 @@ class Firmware:
             self.debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))
 
     def notify_in_turn(self, value: int, count: int) -> None:
-        """Notify the machine's first two devices in turn, ``count`` times each; see `notify`."""
+        """Notify the machine's first two devices of ``value`` in turn, ``count`` times each.
+
+        This is one evaluation, whatever ``count`` is. For the rest see `notify`.
+        """
         self.debugger.evaluate("VFTN", value, count)
 
     def notify_path(self, path: str, value: int) -> None:

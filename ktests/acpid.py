@@ -32,7 +32,7 @@ def missing() -> str:
 class ClientError(RuntimeError):
     """acpid or acpi_listen ended, or did not print the expected line within `SECONDS`.
 
-    The text contains the lines that the program has printed.
+    The text contains the lines that the program has printed since the last expected line.
     """
 
 

@@ -119,8 +119,8 @@ def _short(data: int, size: int) -> Iterator[Call]:
 def _out_of_range(data: int) -> Iterator[Call]:
     """Yield calls with a wrong start or count: the index has one interrupt, with the number 0.
 
-    ``data`` is the flag of the data type. In the last three calls the sum of start and count
-    overflows 32 bits.
+    ``data`` is the flag of the data type. In some calls the sum of start and count overflows
+    32 bits.
     """
     for start, count in (
         *((1, 0), (1, 1), (2, 1), (0x8000_0000, 1), (U32_MAX, 0), (U32_MAX, 1)),
@@ -186,7 +186,8 @@ UNARMED = (
 class Descriptor:
     """A descriptor that is no eventfd, and the expected outcome of setting it as the eventfd.
 
-    ``make`` returns the descriptor. If ``make`` opens it, the exit stack closes it.
+    ``make`` is a function that returns the descriptor. Its argument is an exit stack, which closes
+    the files that ``make`` leaves open.
     """
 
     make: Callable[[ExitStack], int]

@@ -71,8 +71,8 @@ def write(path: str, root: str, seen_as: str) -> None:
     """Write the bundle ``path`` of all modules below ``root`` that this process has imported.
 
     ``seen_as`` is the path of the folder ``root`` in the guest. The code is taken from the modules'
-    .pyc files; OSError if one is missing. Modules that pytest has compiled are left out, since
-    pytest imports them with its own loader.
+    .pyc files; OSError if one is missing. Modules that were not imported by Python's loader for
+    source files are left out: those that pytest has compiled, those from a bundle, and extensions.
     """
     entries: dict[str, Entry] = {}
     for name, module in sys.modules.items():

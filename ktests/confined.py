@@ -22,8 +22,8 @@ class ConfinedVmm(Closing):
 
     The test opens ``device``, as a privileged broker does, and the confined process inherits the
     descriptor. The confined process then registers for notifications by itself. ``family`` and
-    ``open_method`` are those of `Mechanism.vmm`. ConfinedError if the confinement or the
-    registration fails.
+    ``open_method`` are those of `Mechanism.vmm`. OSError if the device cannot be opened;
+    ConfinedError if the process does not start, since its confinement or registration fails.
     """
 
     def __init__(
@@ -52,7 +52,11 @@ class ConfinedVmm(Closing):
             self._stack = stack.pop_all()
 
     def heard(self) -> list[Heard]:
-        """Return all notifications, of any device, that reached the VMM since the last call."""
+        """Return all notifications, of any device, that reached the VMM since the last call.
+
+        Waits first until all queued Notify handlers have run, and the VMM has read its messages.
+        AssertionError like `Mechanism.heard`; ConfinedError or OSError if the VMM fails to read.
+        """
         self._firmware.flush_handlers()
         messages = self._mechanism.received(self.confined_process, self._vfio, self._taken)
         self._taken += len(messages)

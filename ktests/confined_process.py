@@ -2,7 +2,7 @@
 """A confined process that inherits descriptors and reports the messages that it receives.
 
 It reports through memory that it shares with its parent. Writing to this memory takes no system
-call: under a seccomp filter the process calls only read(2) and poll(2).
+call: under a seccomp filter the process calls only read(2) and poll(2) until it ends.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ class Source(Protocol):
 class ConfinedError(RuntimeError):
     """A confined process failed to start, ended by itself, or did not receive or answer in time.
 
-    If the process failed to start, the text is its error and its traceback; else it is a
-    description of the fault.
+    If an exception ended the process before it began to read, the text is the error and its
+    traceback; else it is a description of the fault.
     """
 
 
@@ -93,7 +93,7 @@ class ConfinedProcess(Closing):
     calls ``register``, which registers for messages and returns the source from which they can be
     read. Then the process installs the filter, and reads the source. Of the parent's descriptors
     the process keeps those in ``handed`` and the reading end of a pipe. It ends when the parent
-    closes the writing end.
+    closes the writing end, or when it has received `MESSAGES` messages.
 
     ConfinedError if the confinement fails, if ``register`` raises, or if the process does not begin
     to read within `SECONDS`.
@@ -176,7 +176,7 @@ class ConfinedProcess(Closing):
         """Wait until ``arrived`` returns True for the messages from index ``since`` on.
 
         Returns these messages. ConfinedError if the process ends before that, or if that takes
-        longer than `SECONDS`.
+        longer than `SECONDS`; OSError if one of the messages is a failed read(2).
         """
         self._wait(lambda: arrived(self.messages(since)), "has not received what was waited for")
         return self.messages(since)

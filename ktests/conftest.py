@@ -25,8 +25,8 @@ Measure = Callable[[str, float | str], None]
 def devices(job: Job) -> dict[str, PciDevice]:
     """Return the PCI functions of the test machine by name.
 
-    RuntimeError if QEMU's firmware describes a device otherwise than ktests/machine.toml says: the
-    results of the tests would then say nothing about the kernel.
+    RuntimeError if QEMU's firmware describes a device otherwise than ktests/machine.toml says
+    (`check_description`): the results of the tests would then say nothing about the kernel.
     """
     by_name = {name: PciDevice(name, **facts) for name, facts in job.machine["devices"].items()}
     for device in by_name.values():
@@ -77,8 +77,9 @@ def firmware(unrelated: dict[str, Unrelated]) -> Iterator[Firmware]:
 def bind(devices: dict[str, PciDevice]) -> Iterator[Callable[[str], PciDevice]]:
     """Yield a function that binds the device called ``name`` to vfio-pci and returns the device.
 
-    It also disables the device's reset (`PciDevice.forgo_reset`). The devices stay bound until the
-    end of the session. A test that needs an unbound device has to unbind it.
+    It also disables the device's reset (`PciDevice.forgo_reset`). If the device is bound already,
+    it is only returned. The devices stay bound until the end of the session. A test that needs an
+    unbound device has to unbind it.
     """
 
     def bind(name: str) -> PciDevice:

@@ -69,7 +69,8 @@ class JobMessage:
     def read(cls, message: Mapping[str, Any]) -> JobMessage:
         """Return the job in a decoded message of the host.
 
-        ContractError if the message is no job, has another protocol version, or has a wrong field.
+        ContractError if the message is no job, has another protocol version, or has a missing, an
+        unknown or a wrong field.
         """
         if message.get("type") != "job":
             raise ContractError(f"the host sent {message.get('type')!r} where a job comes next")

@@ -54,7 +54,8 @@ def pinned(task: int, cpus: Collection[int]) -> Iterator[None]:
 def moving(task: int) -> Iterator[None]:
     """Move the task with the process id ``task`` from CPU to CPU for the length of the block.
 
-    The Notify handlers that the task queues in the block run on several CPUs at once.
+    Since Linux 6.8 the Notify handlers that the task queues in the block may run on several CPUs at
+    once.
     """
     before = os.sched_getaffinity(task)
     stop = threading.Event()

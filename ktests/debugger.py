@@ -35,7 +35,10 @@ class DebuggerError(RuntimeError):
 
 
 class Debugger(Closing):
-    """The open debugger. A context manager. The kernel lets it be opened only once at a time."""
+    """The open debugger. A context manager. The kernel lets it be opened only once at a time.
+
+    DebuggerError if it does not prompt within about `START_SECONDS`.
+    """
 
     def __init__(self) -> None:
         self._prompted = True

@@ -26,7 +26,7 @@ class Detection:
     """The result of the detection.
 
     ``mechanism`` is the name of a mechanism, `UNDETECTED` or `UNKNOWN`. ``how`` describes the signs
-    that were found, or says of each sign that it was not found.
+    that were found, or says of each sign that was looked for that it was not found.
     """
 
     mechanism: str
@@ -45,7 +45,8 @@ def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -
     ``table`` has the signs to look for, by default those of `signs`. ``declared`` is the mechanism
     that the host declares, or `UNDETECTED`. If one is declared, stop as soon as no further sign can
     contradict it: looking for a sign may crash a broken kernel, and a crash during a test is
-    reported with the name of the test.
+    reported with the name of the test. If a look raises OSError or RuntimeError, the mechanism
+    is unknown.
     """
     table = signs() if table is None else table
     seen: dict[str, str] = {}

@@ -14,8 +14,8 @@ from ktests.pci import PciDevice, Port
 def plugged(host: Channel, port: Port) -> Iterator[PciDevice]:
     """Have the host plug a device into ``port``, and yield the device.
 
-    At the end of the block the host pulls the device, unless it is already gone. TimeoutError if
-    the kernel does not find the device, or does not remove it (`Port`).
+    At the end of the block the host pulls the device, unless it is already gone. RuntimeError if
+    the host cannot plug it; TimeoutError if the kernel does not find or remove it (`Port`).
     """
     host.request("plug")
     try:

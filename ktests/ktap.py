@@ -13,8 +13,9 @@
     ok 4 - around
 
 The case of a directive does not matter, as TAP defines it. A test is bad if one of the tests nested
-in it is bad, whatever its own result line says. All lines that are no plan, result or version line
-are output of the test whose result line follows them.
+in it is bad, whatever its own result line says. A line that is no plan, result or version line is
+output of the test whose result line follows it. Blank lines, and the lines directly in front of the
+outermost plan, are left out.
 """
 
 from __future__ import annotations
@@ -44,9 +45,10 @@ class Case:
 
     ``name`` is the description in the line. If the line has no description, ``name`` is ``why``; if
     ``why`` is empty too, it is "test" and the number. ``directive`` is "SKIP", "TODO" or another
-    word that `DIRECTIVE` matches, in upper case, or ""; ``why`` is the text after it. ``lines`` are
-    the test's output before the result line. ``flaws`` describe the faults in the tests that are
-    nested in this one.
+    word that `DIRECTIVE` matches, in upper case, or ""; ``why`` is the text after it. If the line
+    has no directive, and all tests nested in this one were skipped, ``directive`` is "SKIP".
+    ``lines`` are the test's output before the result line. ``flaws`` describe the faults in the
+    tests that are nested in this one.
     """
 
     name: str
@@ -83,8 +85,8 @@ class SelftestReport:
 
     ``planned`` is the number of tests in the plan, None if no plan was printed. ``cases`` are the
     results that are not nested in another one. ``rest`` are the lines after the last result.
-    ``flaws`` describe faults of the output as a whole: a plan that differs from the number of
-    results, a missing number, a bail-out.
+    ``flaws`` describe faults of the output as a whole, for example a plan that differs from the
+    number of results, a number out of order, or a bail-out.
     """
 
     planned: int | None

@@ -33,11 +33,11 @@ class Later:
 
 
 class Never:
-    """A finder for sys.meta_path that replaces the modules NAMES and their submodules by stubs.
+    """A finder for sys.meta_path that replaces the modules NAMES by stubs.
 
-    Every name that is imported from a stub is an empty class. NAMES are plugins of pytest that
-    `ktests.session` switches off, and modules that only these plugins and the report on a terminal
-    use. Importing them takes a fifth of the time of importing pytest.
+    It also replaces the submodules of pygments. Every name that is imported from a stub is an empty
+    class. NAMES are plugins of pytest that `ktests.session` switches off, and other modules that a
+    run for the host does not use. Importing them takes a fifth of the time of importing pytest.
     """
 
     NAMES = frozenset(
@@ -51,7 +51,7 @@ class Never:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return the spec of a stub for a module of NAMES or a submodule; None for any other."""
+        """Return the spec of a stub for a module of NAMES or a submodule of pygments, else None."""
         if name not in self.NAMES and name.partition(".")[0] not in self.NAMES:
             return None
         loader: Any = self

@@ -27,8 +27,8 @@ from uapi.closing import Closing
 class Site:
     """The part of the test machine that `Sign.look` examines.
 
-    ``device`` has an ACPI companion and is bound to vfio-pci. ``firmware`` opens the ACPI debugger
-    and returns the test firmware.
+    ``device`` has an ACPI companion and is bound to vfio-pci. ``firmware`` is a function that opens
+    the ACPI debugger and returns the test firmware.
     """
 
     device: PciDevice
@@ -106,7 +106,10 @@ class Mechanism(ABC):
 
     @property
     def name(self) -> str:
-        """The mechanism's name, as in "needs" of a requirement: that of the record's module."""
+        """The mechanism's name, as in "needs" of a requirement.
+
+        It is the last part of the name of the module that defines the record's class.
+        """
         return type(self).__module__.rpartition(".")[2]
 
     @abstractmethod
@@ -165,6 +168,6 @@ class Mechanism(ABC):
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
         """Decode ``messages``, which the VMM of the device ``bdf`` has received.
 
-        Loopbacks, which only mark the end of the messages, are left out. AssertionError if a
-        message itself reports lost notifications; gaps in sequence numbers are not examined.
+        Loopbacks, which only mark the end of the messages, are left out. AssertionError if the
+        messages show that notifications were lost; netlink's record does not examine this.
         """

@@ -12,8 +12,8 @@ from ktests.pci import PciDevice
 def one_by_one(firmware: Firmware, device: PciDevice, values: Iterable[int]) -> None:
     """Have firmware notify ``device`` of each of ``values``, in this order.
 
-    Before it sends the next notification, wait until the handler of the previous one has run.
-    Otherwise handlers could run on several CPUs at once and change the order.
+    After each notification, also the last one, wait until its handler has run. Otherwise handlers
+    could run on several CPUs at once and change the order.
     """
     for value in values:
         firmware.notify(device.method, value)

@@ -23,8 +23,8 @@ class PciDevice:
 
     ``path`` is the path of its companion in the ACPI namespace according to ktests/machine.toml; ""
     if the DSDT of some or of all versions of QEMU has no object for it. ``method`` is the name of
-    the test firmware's method that notifies the device, "" if ``path`` is "". ``bare`` is True if
-    no version of QEMU has an object for it.
+    the test firmware's method that notifies the device, "" if ``path`` is "" or the device is in
+    the hot-plug port. ``bare`` is True if no version of QEMU has an object for it.
     """
 
     name: str
@@ -66,7 +66,7 @@ class PciDevice:
     def bind(self) -> None:
         """Bind the device to vfio-pci.
 
-        OSError if sysfs refuses a write; RuntimeError if the driver is not bound in `BIND_SECONDS`.
+        OSError if sysfs refuses a write; RuntimeError if the device is not bound in `BIND_SECONDS`.
         """
         (self.folder / "driver_override").write_text(VFIO)
         (BUS / "drivers_probe").write_text(self.bdf)

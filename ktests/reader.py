@@ -20,7 +20,7 @@ LOOK_SECONDS = 0.005
 
 
 class Reader:
-    """Threads that read the descriptor ``file``. A context manager.
+    """Threads that read the descriptor ``file``, which becomes non-blocking. A context manager.
 
     ``threads`` is the number of threads. Each reads as fast as it can, or pauses for ``pause``
     seconds after each read(2). They run on the CPUs ``cpus``, or on any CPU if ``cpus`` is empty.

@@ -66,7 +66,11 @@ class Recorder:
         self._began = 0.0
 
     def pytest_configure(self, config: pytest.Config) -> None:
-        """Declare the marks "requirement" and "limit"; pass the job's expression to pytest."""
+        """Declare the marks "requirement" and "limit", and set options of pytest.
+
+        The job's expression becomes the argument of ``-k``, unless it is "". In a run for the host
+        tracebacks are short.
+        """
         config.addinivalue_line("markers", "requirement(id): the requirement that is tested")
         config.addinivalue_line("markers", "limit(seconds): hung after that many seconds")
         if self._port is not None:
@@ -94,10 +98,11 @@ class Recorder:
     def pytest_pycollect_makeitem(
         self, collector: pytest.Collector, name: str, obj: object
     ) -> list[Any] | None:
-        """Return [] for a test function that does not apply to this kernel or is not selected.
+        """Return [] for a test function that does not apply to this kernel or cannot be selected.
 
         pytest then creates no tests from ``obj``; creating them would take a while under emulation.
-        Returns None for any other object, from which pytest creates tests as usual.
+        Returns None for any other object, also for a test function without a requirement. pytest
+        then goes on as usual. UsageError if the requirement is not in the table.
         """
         if not name.startswith("test"):
             return None
@@ -111,11 +116,15 @@ class Recorder:
         """Add the id of the test's requirement to the names that pytest's ``-k`` matches.
 
         ``-k`` can then select by requirement (REQ-ERR-06) or by area of requirements (REQ-DEL).
+        UsageError if the test has no requirement.
         """
         item.extra_keyword_matches.add(requirement(item))
 
     def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        """Run a test that has the fixture ``mechanism`` once for each record of `_mechanisms`."""
+        """Run a test with the fixture ``mechanism`` once for each mechanism of `_mechanisms`.
+
+        The value of the fixture is the mechanism's record.
+        """
         if "mechanism" in metafunc.fixturenames:
             names = self._mechanisms(requirement(metafunc.definition))
             metafunc.parametrize("mechanism", [record(name) for name in names], ids=names)
@@ -131,7 +140,7 @@ class Recorder:
         return [self._job.mechanism] if self._job.mechanism in needs else list(needs)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
-        """In a run for the host, raise UsageError if a test module cannot be imported.
+        """In a run for the host, raise UsageError if a test module cannot be collected.
 
         pytest then ends, with the error on the console.
         """
@@ -144,7 +153,8 @@ class Recorder:
     ) -> None:
         """Remove tests that do not apply to this kernel; send the list of the others to the host.
 
-        Then remove the tests that an earlier VM has begun. ``items`` is changed in place.
+        Then remove the tests that an earlier VM has begun. ``items`` is changed in place. Also mark
+        the tests that are expected to fail (`_expect_limit`).
         """
         self._keep(config, items, lambda item: self._asked(requirement(item)))
         for item in items:
@@ -169,7 +179,10 @@ class Recorder:
         return contract.applies(entry["needs"], job.mechanism, entry.get("from"), job.release)
 
     def _expect_limit(self, item: pytest.Item) -> None:
-        """Mark a test as expected to fail if its requirement's "limits" names the mechanism."""
+        """Mark a test as expected to fail if its requirement's "limits" has the job's mechanism.
+
+        Only an AssertionError is expected.
+        """
         entry = self._entry(requirement(item))
         reason = entry.get("limits", {}).get(self._job.mechanism)
         if reason is not None:
@@ -270,6 +283,7 @@ def verdict(reports: list[pytest.TestReport]) -> dict[str, str]:
 def failure_text(error: pytest.ExceptionInfo[BaseException], style: object = None) -> str:
     """Return the error of a failed test, and below it the lines of the suite in its traceback.
 
+    Each of these lines has its file, its number and its text.
     This replaces pytest's own text, for which pytest parses the whole module to quote a statement.
     Under emulation that would take a tenth of a second for each of the many tests that have to fail
     on the negative control. ``style`` is not used.
@@ -301,7 +315,8 @@ def of_suite(file: Path) -> Path | None:
 def text(report: pytest.TestReport) -> str:
     """Return the reason why a test failed or was skipped, cut to `MESSAGE_SIZE` characters.
 
-    For a failure this is the error message, followed by pytest's full report.
+    For a failure this is the text of the report. If pytest has made this text, and not
+    `failure_text`, the error message stands in front of it.
     """
     if isinstance(report.longrepr, tuple):  # of a skip: file, line, reason
         return report.longrepr[2].removeprefix("Skipped: ")[:MESSAGE_SIZE]

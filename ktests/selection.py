@@ -40,7 +40,9 @@ class Selection:
     def possible(self, keywords: Collection[str]) -> bool:
         """Return whether the expression can select a test with ``keywords``.
 
-        These are the names that the test is known to have. Its parameters may add any others.
+        These are the names that the test is known to have. Its parameters may add others, but none
+        that begins with `REQUIREMENT` or `TEST`. Returns True also if more than `MOST_UNKNOWN` of
+        the expression's names may be those of parameters.
         """
         if self._code is None:
             return True

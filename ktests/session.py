@@ -107,11 +107,11 @@ def for_host() -> int:
 
 
 def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
-    """Detect the kernel's mechanism. If that fails, the result is `UNKNOWN` with the error.
+    """Detect the kernel's mechanism; after an OSError or RuntimeError it is `UNKNOWN`.
 
-    ``machine`` describes the test machine. ``declared`` is the mechanism that the host declares, or
-    `UNDETECTED`. Two markers in the kernel's log enclose the messages that the kernel logs during
-    the detection.
+    The result then contains the error. ``machine`` describes the test machine. ``declared`` is the
+    mechanism that the host declares, or `UNDETECTED`. Two markers in the kernel's log enclose the
+    messages that the kernel logs during the detection.
     """
     mark(KMSG, f"{BEGIN} {DETECTION}")
     try:
@@ -128,7 +128,7 @@ def by_hand(arguments: list[str]) -> int:
 
     ``arguments`` are passed to pytest. The mechanism is that of `MECHANISM_ARGUMENT` on the
     kernel's command line, and is detected if that is `UNDETECTED`. Returns the exit status of
-    pytest.
+    pytest. IndexError if the command line has no `MECHANISM_ARGUMENT`.
     """
     machine = json.loads(MACHINE.read_text())
     mechanism = mechanism_of(Path("/proc/cmdline").read_text())

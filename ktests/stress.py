@@ -22,10 +22,11 @@ from uapi.eventfd import EventFd
 class Stress:
     """Threads that use the ACPI index of ``device`` until the end of the ``with`` block.
 
-    Two threads set eventfds, and each other thread repeats one operation: de-assign by the
+    They start when this object is created. Two threads set eventfds and cause loopbacks on some of
+    them, and each other thread repeats one operation: de-assign by the
     descriptor -1, de-assign by count 0, cause a loopback, read. The threads are not synchronized:
     each may find the device closed, no eventfd set, another thread's eventfd set, or the number of
-    a closed descriptor reused. `done` counts the successful calls by the name of the operation.
+    a closed descriptor reused. `done` counts by name how often each operation succeeded.
     """
 
     # EINVAL: no eventfd is set, or the descriptor is no eventfd. EBADF: the descriptor is closed.

@@ -21,7 +21,8 @@ Bind = Callable[[str], PciDevice]
 class Reports:
     """The lines that acpi_listen prints for events. ``lines`` is its output.
 
-    ``mark`` causes an event of the AC adapter. The line of this event starts with ``fence``.
+    ``mark`` is a function that causes an event of the AC adapter. The line of this event starts
+    with ``fence``.
     """
 
     def __init__(self, lines: acpid.Lines, fence: str, mark: Callable[[], None]) -> None:
@@ -44,7 +45,7 @@ class Reports:
 def reports(
     tmp_path: Path, unrelated: dict[str, Unrelated], firmware: Firmware
 ) -> Iterator[Reports]:
-    """Run acpid and acpi_listen until the end of the test, and yield acpi_listen's lines.
+    """Run acpid and acpi_listen until the end of the test, and yield the `Reports` of the latter.
 
     Skips the test if the suite's image does not contain acpid.
     """

@@ -578,12 +578,12 @@ def test_gaps_told_apart(eventfd_vmm: OpenEventfdVmm, firmware: Firmware) -> Non
 
 
 def by_select(file: int) -> None:
-    """Wait with select(2) until ``file`` is readable."""
+    """Wait with select(2), without a time limit, until ``file`` is readable."""
     select.select([file], [], [])
 
 
 def by_poll(file: int) -> None:
-    """Wait with poll(2) until ``file`` is readable."""
+    """Wait with poll(2), without a time limit, until ``file`` is readable."""
     poll = select.poll()
     poll.register(file, select.POLLIN)
     poll.poll()

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Bad input: the calls in ktests/bad_input.py must have the outcomes that they have there.
 
-A call that fails must not change anything. Therefore an eventfd with an unread signal is armed
-on the interrupt index before the calls. After each call the eventfd's counter must be the same.
-After the last call the unread signal must still be readable, and a loopback must still arrive.
+A call that fails must not change anything. Therefore most tests arm an eventfd with an unread
+signal on the interrupt index before the calls. After each call the eventfd's counter must be the
+same. After the last call the unread signal must still be readable, and a loopback must still
+arrive.
 """
 
 from __future__ import annotations
@@ -132,8 +133,8 @@ def check_queueing(
     """Check ``calls`` on the ACPI index (`check_calls`), while three notifications are unread.
 
     One of them is readable, and two are queued behind it. After the calls all three have to be
-    readable one after the other, and then a loopback. ``source`` is the device that firmware
-    notifies.
+    readable one after the other, in any order, and then a loopback. ``source`` is the device that
+    firmware notifies.
     """
     with armed(device, ACPI) as eventfd:
         firmware.notify(source.method, 0x81, step=1, count=3)

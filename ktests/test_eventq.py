@@ -315,7 +315,7 @@ def test_numbers_in_burst(
 
 
 def by_poll(file: int) -> None:
-    """Wait with poll(2) until ``file`` is readable."""
+    """Wait with poll(2), without a time limit, until ``file`` is readable."""
     poll = select.poll()
     poll.register(file, select.POLLIN)
     poll.poll()

@@ -146,7 +146,8 @@ def ask(device: vfio.Device, request: int, fields: bytes, size: int) -> bytes:
 
     ``fields`` are the first bytes of the structure before the call: argsz and any members after it.
     The rest of the buffer is filled with `GUARD`. AssertionError if the kernel has written beyond
-    the first ``size`` bytes or beyond the structure, or has changed argsz.
+    the first ``size`` bytes, or beyond the structure where its size is known (`LARGEST`), or has
+    changed argsz.
     """
     size = min(size, LARGEST.get(request, ROOM))
     buffer = bytearray(fields.ljust(ROOM, GUARD))

@@ -87,7 +87,7 @@ def confined_vmm(
 
 
 class Sender:
-    """Causes events of ACPI devices that belong to no VMM, and counts them with ``listener``."""
+    """Notifies ACPI devices that belong to no VMM, and counts the events with ``listener``."""
 
     def __init__(
         self,
@@ -102,10 +102,10 @@ class Sender:
         self._listener = listener
 
     def send(self) -> Counter[str]:
-        """Cause as many events of each device class as `UNRELATED` says.
+        """Notify AC adapter and lid as often as `UNRELATED` says, and press the power button.
 
-        Returns the number of events that the unconfined listener has received, by device class.
-        AssertionError if the event of the power button does not arrive.
+        Returns the number of events that the unconfined listener has received, by device class; the
+        lid causes none. AssertionError if the event of the power button does not arrive in 10 s.
         """
         self._firmware.notify(
             self._unrelated["ac"].method, 0x90, step=1, count=UNRELATED[ADAPTER_CLASS]
@@ -237,10 +237,10 @@ def test_outsider(
 def test_outsider_cannot_open(
     vmm: OpenVmm, family: probe.Family, firmware: Firmware, measure: Measure
 ) -> None:
-    """Have a process without a device open another VMM's device node, then listen to acpi_event.
+    """Have a process without a device try to open a VMM's device; have another one use acpi_event.
 
-    Opening any of the device's nodes must fail with EACCES. On acpi_event, to which every process
-    can listen, no notification of the device must arrive.
+    Opening any of the device's nodes must fail with PermissionError. On acpi_event, to which every
+    process can listen, no notification of the device must arrive.
     """
     inside = vmm("alpha")
     nodes = [

@@ -242,7 +242,8 @@ def burst(firmware: Firmware, device: PciDevice) -> Iterator[Task]:
     """Send a burst of `BURST` notifications to ``device`` while the ``with`` block runs.
 
     The values are `FIRST`, `FIRST` + 1 and so on. Yields the task that sends. At the end of the
-    block, waits until the whole burst has been sent and handled.
+    block, waits until the whole burst has been sent and handled. AssertionError if sending takes
+    longer than three times `SECONDS`.
     """
     sending = Task(partial(firmware.notify, device.method, FIRST, step=1, count=BURST))
     try:
@@ -517,8 +518,8 @@ def swap(vmm: EventfdVmm) -> None:
 def swap_unread(vmm: EventfdVmm) -> None:
     """Arm an eventfd, cause two loopbacks and close the eventfd without reading it.
 
-    One loopback was readable in the eventfd and is lost. The other one stays queued for the eventfd
-    that is armed next.
+    One loopback is readable in the eventfd and is lost. The other one, and any that earlier calls
+    have left, stay queued for the eventfd that is armed next.
     """
     with EventFd() as first:
         vmm.vfio.arm(first)

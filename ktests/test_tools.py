@@ -65,7 +65,7 @@ class Program:
         return self._process.wait(LINE_SECONDS)
 
     def end(self) -> int:
-        """Send SIGTERM to the program, wait until it ends and return its exit code."""
+        """Send SIGTERM to the program, then do the same as `wait`."""
         self._process.terminate()
         return self.wait()
 

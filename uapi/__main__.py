@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """Command line ``python -m uapi``: print notifications, check the running kernel.
 
-Exit codes: 0 success, 1 a check failed, 2 wrong usage or the command cannot run on this host, 130
-stopped by Ctrl-C or SIGTERM. `listen` exits with 0 when Ctrl-C or SIGTERM stops it.
+Exit codes: 0 success or the reader of the output closed it, 1 a check failed, 2 wrong usage or the
+command cannot run on this host, 130 stopped by Ctrl-C or SIGTERM. `listen` exits with 0 when
+Ctrl-C or SIGTERM stops it.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ PASS, FAIL, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command line ``arguments`` (None: that of the process) and return its exit code."""
+    """Run the command line ``arguments`` (None: that of the process) and return its exit code.
+
+    Raises SystemExit if the usage is wrong, and for ``--help``.
+    """
     options = _parser().parse_args(arguments)
     signal.signal(signal.SIGTERM, _interrupt)
     try:

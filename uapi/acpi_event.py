@@ -96,7 +96,7 @@ def decode(message: bytes) -> Event:
 def _attributes(message: bytes) -> Iterator[tuple[int, int]]:
     """Yield type and payload offset of each attribute with a payload of PAYLOAD_SIZE bytes.
 
-    Stops at an attribute that is longer than the rest of the message.
+    Stops at an attribute that is longer than the rest of the message, or shorter than its header.
     """
     offset = ATTRIBUTES_OFFSET
     while offset + ATTRIBUTE_SIZE <= len(message):

@@ -31,8 +31,8 @@ def expect(what: str, got: object, wanted: object) -> None:
 class Reader(EventFd):
     """An eventfd from which a check reads loopbacks.
 
-    `loopback`, `loopbacks` and `silent` skip notifications by firmware; `word` does not. They raise
-    FormatError if a word is not a notification.
+    `loopback`, `loopbacks` and `silent` skip notifications by firmware, and raise FormatError if a
+    word is not a notification. `word` does neither.
     """
 
     def word(self) -> int:

@@ -79,8 +79,8 @@ def report(bdf: str, open_method: str | None = None) -> Report:
     """Run the checks on the device ``bdf`` and return their results.
 
     Checks for a device with an ACPI companion are left out if it has none, and the reverse.
-    ``open_method`` is "cdev" or "group"; None takes the better one. Raises OpenError if the device
-    cannot be opened, or (ENOTSUP) if the kernel lacks VFIO_PCI_ACPI_IRQ_INDEX.
+    ``open_method`` is "cdev" or "group"; None takes "cdev" if the kernel has it. Raises OpenError
+    if the device cannot be opened, or (ENOTSUP) if the kernel lacks VFIO_PCI_ACPI_IRQ_INDEX.
     """
     with Bench(bdf, open_method) as bench:
         support.require_index(bench.device)

@@ -75,7 +75,10 @@ class DeviceSource:
         self._notifications.close()
 
     def lines(self) -> Iterator[Line]:
-        """Yield a line for the next notification, if there is one. Does not block."""
+        """Yield a line for the next notification, or the error in it, if there is one.
+
+        Does not block.
+        """
         facts: dict[str, Any] = {"mechanism": self.mechanism, "device": self._bdf}
         head = f"{self.mechanism} {self._bdf}"
         try:
@@ -120,9 +123,9 @@ class ReleaseSource:
         self._eventfd.close()
 
     def lines(self) -> Iterator[Line]:
-        """If the kernel has asked, close the device.
+        """If the kernel has asked, close the device; otherwise yield nothing.
 
-        Yields a line for the next notification, if there is one, and one that says "closed".
+        Yields a line for each notification that can still be read, then one that says "closed".
         """
         if self._eventfd.read() is None:
             return
@@ -145,7 +148,7 @@ class ReleaseSource:
 class NetlinkSource:
     """A source of the events of the acpi_event family.
 
-    Raises OpenError if this network namespace does not have the family.
+    Raises OpenError if this network namespace does not have the family, or the socket fails.
     """
 
     over = False
@@ -178,7 +181,10 @@ class NetlinkSource:
         self._listener.close()
 
     def lines(self) -> Iterator[Line]:
-        """Yield a line for each event and each loss that the socket has. Does not block."""
+        """Yield a line for each event and each loss that the socket has. Does not block.
+
+        A message that is not an event becomes a line with the error, and ends this call.
+        """
         facts: dict[str, Any] = {"mechanism": "netlink"}
         try:
             while (got := self._listener.read(0)) is not None:

@@ -66,8 +66,9 @@ class Notification:
 def decode(word: int, *, strict: bool = True) -> Notification:
     """Decode a 64-bit word that was read from the eventfd.
 
-    Raises FormatError if VALID is not set or, with ``strict``, if a reserved bit is set. Both can
-    happen if another process writes to the eventfd. A VMM has to use ``strict=False``: a later
+    Raises FormatError if ``word`` has more than 64 bits, if VALID is not set or, with ``strict``,
+    if a reserved bit is set. The last two can happen if another process writes to the eventfd. A
+    VMM has to use ``strict=False``: a later
     kernel may give the reserved bits a meaning, which a VMM has to ignore.
     """
     if not 0 <= word <= WORD_MASK:

@@ -104,8 +104,8 @@ class Stream(Closing):
 class Notifications(Stream):
     """A stream by an eventfd of its own, which is armed on the device until `close`.
 
-    It replaces an eventfd that was armed before. The stream does not end by itself. A read also
-    raises FormatError if another process has written to the eventfd.
+    It replaces an eventfd that was armed before. The stream does not end by itself. If another
+    process has written to the eventfd, a read may raise FormatError or return a wrong value.
     """
 
     mechanism = "eventfd"
@@ -134,7 +134,10 @@ class Notifications(Stream):
 
 
 class QueueNotifications(Stream):
-    """A stream by ``queue``, which `close` closes. It ends when the device was closed."""
+    """A stream by ``queue``, which `close` closes.
+
+    It ends when the device was closed and all its notifications were read.
+    """
 
     mechanism = "eventq"
 

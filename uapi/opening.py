@@ -102,8 +102,9 @@ def open_device(bdf: str, open_method: str | None = None) -> Opened:
     """Open the device ``bdf``, a name in sysfs ("0000:00:10.0"), and return it.
 
     ``open_method`` is "cdev" or "group"; None takes the first one of `open_methods`. Raises
-    OpenError if the device is not bound to a VFIO driver or a file cannot be opened, UapiError if
-    an ioctl fails, ValueError if ``open_method`` is another word.
+    OpenError if the device is not bound to a VFIO driver, the kernel does not offer the method, or
+    a file cannot be opened; UapiError if an ioctl fails; ValueError if ``open_method`` is another
+    word.
     """
     if open_method not in (None, CDEV, GROUP):
         raise ValueError(f"open_method {open_method!r} is neither {CDEV!r} nor {GROUP!r}")

@@ -56,7 +56,7 @@ def group(bdf: str) -> str:
 def group_node(bdf: str) -> Path | None:
     """Return /dev/vfio/GROUP of the device; None if that file or /dev/vfio/vfio does not exist.
 
-    It exists with CONFIG_VFIO_GROUP, while any device of the group is bound to a VFIO driver.
+    The file exists with CONFIG_VFIO_GROUP, while any device of the group is bound to a VFIO driver.
     """
     number = group(bdf)
     node = VFIO / number
@@ -66,8 +66,8 @@ def group_node(bdf: str) -> Path | None:
 def cdev_node(bdf: str) -> Path | None:
     """Return /dev/vfio/devices/vfioN of the device; None if that file or /dev/iommu does not exist.
 
-    It exists since Linux v6.6, with CONFIG_VFIO_DEVICE_CDEV, while the device is bound to a VFIO
-    driver.
+    The file exists since Linux v6.6, with CONFIG_VFIO_DEVICE_CDEV, while the device is bound to a
+    VFIO driver.
     """
     for entry in (DEVICES / bdf / "vfio-dev").glob("vfio*"):
         node = VFIO / "devices" / entry.name
@@ -76,7 +76,7 @@ def cdev_node(bdf: str) -> Path | None:
 
 
 def require_vfio(bdf: str) -> None:
-    """Raise OpenError if the device cannot be opened by any method.
+    """Raise OpenError if the device has no file by which a method could open it.
 
     The errno is ENODEV if the device does not exist or is not bound to a VFIO driver, ENOTSUP if
     the kernel has no file for it (`cdev_node`, `group_node`).

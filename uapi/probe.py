@@ -199,7 +199,7 @@ class Listener(Closing):
             yield got
 
     def until(self, seconds: float) -> Iterator[Received | Overrun]:
-        """Yield each message and overrun that arrives within the next ``seconds``."""
+        """Yield each message and overrun that the socket has or gets within ``seconds``."""
         end = time.monotonic() + seconds
         while (got := self.receive(max(0.0, end - time.monotonic()))) is not None:
             yield got

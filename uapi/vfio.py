@@ -113,7 +113,8 @@ class Device(Closing):
         """Open the device with the PCI address ``bdf`` and return it.
 
         ``open_method`` is "cdev" or "group"; None takes "cdev" if the kernel has it. Raises
-        OpenError, which gives cause and remedy, and UapiError if an ioctl fails.
+        OpenError, which gives cause and remedy, UapiError if an ioctl fails, and ValueError if
+        ``open_method`` is another word.
         """
         bdf = pci.canonical(bdf)
         opened = opening.open_device(bdf, open_method)

@@ -119,7 +119,11 @@ class KernelDrift:
 
 @dataclass
 class Drift:
-    """The result of `compare_kernels`: differences as lines, written files, number of kernels."""
+    """The result of `compare_kernels`.
+
+    ``differences`` are lines, ``written`` the files that were written or removed. ``kernels`` is
+    the number of compared kernels; a kernel counts once for each series.
+    """
 
     differences: list[str] = field(default_factory=list)
     written: list[Path] = field(default_factory=list)
@@ -134,8 +138,8 @@ def compare(
 ) -> KernelDrift:
     """Compare ``mirror`` with the headers ``wanted`` in ``folders``, and return the differences.
 
-    ``widths`` are the ABI widths (64, 32) to compare. HarnessError (exit 1) if the headers do not
-    compile.
+    ``widths`` are the ABI widths (64, 32) to compare. HarnessError: exit 1 if the headers do not
+    compile or cannot be parsed, exit 2 if gcc is not installed.
     """
     differences: dict[str, tuple[int, ...]] = {}
     abis = {}
@@ -176,11 +180,12 @@ def compare_kernels(
 
     ``kernels`` are values of KERNEL. ``series`` are names; () stands for the unpatched kernel and
     all carried series. ``applier(kernel)`` returns a function that applies the series of a given
-    name to that kernel. ``folder`` has the golden JSON.
+    name to that kernel. ``folder`` has the golden JSON, which has files for bases alone.
 
     With ``write`` the golden JSON and cffi's module (`MODULE`) are written instead of compared.
     The golden JSON of a kernel that differs from the mirror is not written. HarnessError (exit 2)
-    for ``write`` with only some of the series; raises the errors of `compare_kernel`, too.
+    for ``write`` with only some of the series. Raises the errors of ``applier``, of
+    `headers.install`, `Installed.require_complete`, `compare_kernel` and `golden.differences`, too.
     """
     every = (BASE, *carried())
     if write and series and set(series) != set(every):
@@ -360,8 +365,8 @@ def _equal(name: str, ours: int | str, theirs: int | str, *, than: str) -> str:
     """Return a C assertion about the constant ``name``: it compares the headers with the mirror.
 
     The constant has to be equal to ``ours``, the mirror's value, if ``than`` is "=="; at least
-    ``ours`` if it is ">=". ``theirs`` is the headers' value. If one of them is a text and the other
-    a number, the assertion is "0", which always fails.
+    ``ours`` if it is ">=". A text always has to be equal. ``theirs`` is the headers' value. If one
+    of them is a text and the other a number, the assertion is "0", which always fails.
     """
     if isinstance(ours, str) and isinstance(theirs, str):
         return probe.same_text(name, ours)

@@ -95,8 +95,8 @@ def compare(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
     """Yield the remarks on ``now``, the header after a patch, compared with ``before``.
 
     ``before`` is the header in the unpatched tree, empty if the series adds the header. If ``now``
-    has no ``abis``, the only remarks are those on its refusal and its errors, or, if there is none,
-    a WARN: nothing was compared.
+    has no ``abis``, the only remarks are those on its refusal and its errors. If there is none, and
+    ``before`` has ``abis``, the only remark is a WARN: nothing was compared.
     """
     alone = [*_alone(before, now)]
     yield from alone
@@ -121,8 +121,8 @@ def compare(before: Surface, now: Surface, newest: Newest) -> Iterator[Remark]:
 def _alone(before: Surface, now: Surface) -> Iterator[Remark]:
     """Yield a remark if ``now`` is refused for installation, and one if it does not compile alone.
 
-    Left out are a refusal by scripts/headers_install.sh, and errors at an ABI width, that
-    ``before`` has too.
+    Left out are a refusal by scripts/headers_install.sh if it refuses ``before`` too, and errors at
+    an ABI width at which ``before`` has errors too.
     """
     if now.refused and not before.refused:
         error = now.refused.splitlines()[0].removeprefix("error: ")
@@ -243,10 +243,11 @@ def _shown(value: int) -> str:
 
 
 def _texts(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield a remark for each macro whose text differs, unless it is a number in both headers.
+    """Yield a remark for each macro of both headers whose text or parameters differ.
 
-    It is FAIL if the macro, or the enumerator of that name, was a number, or if one of the texts is
-    a string literal; else NOTE.
+    Macros that are numbers in both are left out. An enumerator of ``before`` that becomes a macro
+    counts as a macro. The remark is FAIL if ``before`` has a number, or if one of the texts is a
+    string literal; else NOTE.
     """
     old_values, new_values = (one.abis[WIDTHS[0]].values for one in (before, now))
     for name, new in now.macros.items():
@@ -270,7 +271,7 @@ def _texts(before: Surface, now: Surface) -> Iterator[Remark]:
 def _structures(before: Surface, now: Surface) -> Iterator[Remark]:
     """Yield a remark (FAIL) for each structure that is removed or has an incompatible layout.
 
-    Also yields a NOTE for each allowed addition to a structure (`_differences`), and a WARN for
+    Also yields a NOTE for each new member and each allowed growth (`_differences`), and a WARN for
     each member that becomes signed or unsigned (`_signs`).
     """
     for name in before.abis[WIDTHS[0]].structs:
@@ -292,7 +293,8 @@ def _structures(before: Surface, now: Surface) -> Iterator[Remark]:
 def _differences(name: str, before: Abi, now: Abi) -> Iterator[tuple[CheckOutcome, str]]:
     """Yield outcome and text for each difference in a structure at one ABI width.
 
-    The outcome is NOTE for an allowed addition, else FAIL.
+    The outcome is NOTE for a new member or an allowed growth, else FAIL. New reserved members are
+    left out.
     """
     old, new = before.structs.get(name), now.structs.get(name)
     if old is None:
@@ -322,7 +324,7 @@ def _at(widths: Iterable[int]) -> str:
 def _moved(old: Struct, new: Struct) -> Iterator[str]:
     """Yield a text for each member of ``old`` that ``new`` lacks, has moved or has resized.
 
-    Reserved members are left out: they may be removed.
+    Left out are reserved members, which may be removed, and those of which `_has_grown` is true.
     """
     for name, was in old.members.items():
         member = new.members.get(name)
@@ -487,9 +489,11 @@ def _new(
 ) -> Remark:
     """Return the remark on the new constant ``name`` of ``group``.
 
-    ``others`` is the same group in the newest base. FAIL if the number has another name in
-    ``others`` or ``group``, or if ``name`` has another number in ``others``; else NOTE.
-    In a group in which other names share a number already, no number counts as taken.
+    ``others`` is the same group in the newest base. FAIL if ``name`` has another number in
+    ``others``, or if the number has another name in ``others`` or ``group``; else NOTE. Another
+    name does not count if the series renumbers it or makes it an alias, or if the number is a 0
+    that may have several names (`_nothing`). In a group in which other names share a number
+    already, no number counts as taken.
     """
     shown = f"{name} = {_shown(value)}"
     later = others.values.get(name)
@@ -548,10 +552,10 @@ def _matching(group: Group, surface: Surface) -> Group:
 
 
 def collapse(remarks: Iterable[Remark]) -> Iterator[Remark]:
-    """Yield the remarks, but merge those of one kind and outcome if they are more than SAME_MOST.
+    """Yield the remarks by kind and outcome; merge those of one if they are more than SAME_MOST.
 
-    The merged remark has the text of the first and their number, and all texts as details. Merged
-    notes have all texts in one line.
+    The merged remark has the text of the first and the number of the others, and all texts as
+    details. A merged note has all texts in its text, joined by "; ".
     """
     kinds: dict[tuple[str, CheckOutcome], list[Remark]] = {}
     for remark in remarks:

@@ -34,7 +34,10 @@ class Measured:
     types: dict[str, dict[str, str]]
 
     def document(self) -> dict[str, Any]:
-        """Return the data as a value of ``abis`` in the golden JSON, sorted by name."""
+        """Return the data as a value of ``abis`` in the golden JSON.
+
+        Constants and structures are sorted by name, members are in the order of the structure.
+        """
         return {
             "constants": dict(sorted(self.constants.items())),
             "structures": {
@@ -146,8 +149,9 @@ def _damaged(path: Path, cause: str) -> HarnessError:
 def _compare(where: tuple[str, ...], old: Any, new: Any) -> Iterator[tuple[str, str, str]]:
     """Yield path, old and new value for each value in which two JSON documents differ.
 
-    The path is the keys and indexes joined by dots, below the path ``where``. Both values are text;
-    "missing" if only the other document has the path.
+    The path is the keys and indexes joined by dots, and begins with ``where``, the path of the
+    documents. Both values are text: "missing" if only the other document has the path, "something"
+    for an object or a list.
     """
     if isinstance(old, dict) and isinstance(new, dict):
         for key in _union(old, new):

@@ -42,6 +42,7 @@ def split(text: str, name: str) -> tuple[dict[str, Macro], str]:
     """Return the macros, by name, that the header ``name`` defines, and its code without them.
 
     ``text`` is output of gcc -E -dD; the parts of it that come from other headers are left out.
+    Macros that the header itself undefines later are left out, too.
     """
     macros: dict[str, Macro] = {}
     code, block, inside, apart = [], 0, False, True

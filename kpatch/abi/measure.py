@@ -13,7 +13,7 @@
 
 `kpatch.abi.surface` reads these files. The include path has the changed headers first, then the
 installed ones of the unpatched tree: this saves a ``make headers`` for each state. gcc runs
-confined, and no code of the series is run.
+confined if bwrap works, and no code of the series is run.
 """
 
 from __future__ import annotations
@@ -88,10 +88,10 @@ class Bench:
         return self.base.tree.path
 
     def run(self, argv: Sequence[str], out: Path) -> tuple[int, str]:
-        """Run ``argv`` confined; return its exit status and output.
+        """Run ``argv``, confined if bwrap works; return its exit status and output.
 
-        It can read the tree and the installed headers, and write to ``out``. It is ended after
-        MOST_SECONDS. HarnessError (exit 4) if it exceeds a limit of `kpatch.lib.confine.make`.
+        It can read the tree, the installed headers and ``dummies``, and write to ``out``. It is
+        ended after MOST_SECONDS. Raises the errors of `kpatch.lib.confine.make`.
         """
         readable = [self.installed.path]
         if not self.dummies.is_relative_to(self.tree):
@@ -130,7 +130,8 @@ def measure(at: Bench, path: str, changed: Mapping[str, bytes]) -> tuple[Path, b
 
     The entry's files are described in the module's docstring. ``changed`` has the content of the
     headers that the series changes, by path; it is empty for the unpatched tree. HarnessError
-    (exit 4) if gcc exceeds a limit of `kpatch.lib.confine.make`.
+    (exit 4) if gcc exceeds a limit of `kpatch.lib.confine.make`, or scripts/unifdef does not
+    compile.
     """
     texts = [part for name in sorted(changed) for part in (name, changed[name].hex())]
     key = cache.digest((at.key, path, *texts))
@@ -141,7 +142,7 @@ def search(at: Bench, entry: Path) -> list[str]:
     """Return gcc's options for the include path of the cache entry ``entry``.
 
     The path has, in this order, the changed headers in ``entry``, the installed headers, the
-    replacements of C library headers (DUMMIES), and the compiler's own headers.
+    replacements of C library headers (DUMMIES) if there are any, and the compiler's own headers.
     """
     folders = [entry / "include", at.installed.path / "include", at.dummies]
     there = [folder for folder in folders if folder.is_dir()]
@@ -196,7 +197,7 @@ def _install(at: Bench, partial: Path, changed: Mapping[str, bytes]) -> str:
 
 
 def _unifdef(at: Bench) -> Path:
-    """Return the program scripts/unifdef of the unpatched tree; compile it if it is not cached.
+    """Return the path of the unpatched tree's program unifdef; compile it if it is not cached.
 
     HarnessError (exit 4) if it does not compile.
     """
@@ -215,8 +216,8 @@ def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: s
     """Compile the header ``name`` to the files ``defines`` and ``object.o`` in ``folder``.
 
     ``gcc`` is the command with -m and the include path. A macro that is no constant expression gets
-    no symbol: gcc is run again without the lines that have errors. ``object.o`` is missing if the
-    header itself does not compile.
+    no symbol: gcc is run again without the lines that have errors, MOST_ROUNDS times at most.
+    ``object.o`` is missing if the header itself does not compile, or if errors are left then.
     """
     source, out = folder / "values.c", folder / "object.o"
     include = f"#include <{name}>\n"
@@ -242,7 +243,7 @@ def _compile(at: Bench, partial: Path, folder: Path, gcc: Sequence[str], name: s
 
 
 def product(entry: Path, name: str) -> bytes | None:
-    """Return the content of the file ``name`` in ``entry``; None if it is no regular file."""
+    """Return the content of the file ``name`` in ``entry``; None if there is no regular file."""
     try:
         return confine.product(entry, name).read_bytes()
     except HarnessError:

@@ -73,9 +73,10 @@ class Group:
 
 
 def groups(surface: Surface) -> Iterator[Group]:
-    """Yield the groups of a header, with the values at 64 bit. None if it does not compile.
+    """Yield the groups of a header, with the values at 64 bit; nothing if it has no ``abis``.
 
-    Left out are aliases (`alias`), and the last constant of an enum if its name matches END.
+    Left out are aliases (`alias`), and the last of an enum's other constants if it matches END.
+    Macros that are no ioctl, in no row of NUMBERED and no flag are in no group.
     """
     abi = surface.abis.get(WIDTHS[0])
     if abi is None:
@@ -110,10 +111,11 @@ def groups(surface: Surface) -> Iterator[Group]:
 
 
 def alias(surface: Surface, name: str) -> bool:
-    """Return whether ``name`` is defined by another name of the header.
+    """Return whether ``name`` is defined by a name of the header.
 
-    A macro is, if its text is nothing but that name (``#define NEW OLD``); an enumerator, if the
-    expression of its value has that name (``NEW = OLD``).
+    A macro is, if its text is nothing but that name (``#define NEW OLD``), which may be its own
+    (``#define X X``). An enumerator that is no macro is, if the expression of its value has the
+    name of an enumerator (``NEW = OLD``, ``NEW = OLD + 1``).
     """
     if name not in surface.macros:
         return name in surface.derived

@@ -90,8 +90,9 @@ class Compiler:
     def names(self, headers: Iterable[Header]) -> Names:
         """Return the names that ``headers`` declare and that the regexes of each Header match.
 
-        Names that a header takes over by #include count as its own. HarnessError (exit 1) if a
-        header does not compile.
+        Names that a header takes over by #include count as its own; a name of several headers
+        belongs to the first. HarnessError: exit 1 if a header does not compile or cannot be parsed,
+        exit 2 if gcc is not installed.
         """
         declared = Names({}, {})
         for header in headers:
@@ -119,7 +120,10 @@ class Compiler:
         return {key: _number(*map(int, words)) for key, *words in _VALUE.findall(text)}
 
     def texts(self, headers: Iterable[Header], names: Iterable[str]) -> dict[str, str]:
-        """Return the text of those macros among ``names`` that are string literals, by name."""
+        """Return the text of those macros among ``names`` that are string literals, by name.
+
+        HarnessError (exit 1) if the headers cannot be preprocessed.
+        """
         lines = [f'"{MARK}" "{name}" {name}' for name in names]
         text = self._preprocess(_include(headers) + _lines(lines), "-P")
         return {name: str(ast.literal_eval(words)) for name, words in _TEXT.findall(text)}
@@ -127,7 +131,10 @@ class Compiler:
     def layouts(
         self, headers: Iterable[Header], structures: Mapping[str, Declared]
     ) -> dict[str, Layout]:
-        """Return the layouts of ``structures``, which ``headers`` declare, by name."""
+        """Return the layouts of ``structures``, which ``headers`` declare, by name.
+
+        HarnessError (exit 1) if the headers do not compile.
+        """
         expressions: dict[str, str] = {}
         for name, declared in structures.items():
             expressions[f"sizeof:{name}"] = f"sizeof(struct {name})"
@@ -151,9 +158,10 @@ class Compiler:
         return {name: layout(name, declared.members) for name, declared in structures.items()}
 
     def broken(self, headers: Iterable[Header], assertions: Mapping[str, str]) -> list[str]:
-        """Return the keys of the false ``assertions``: C expressions that should not be 0, by key.
+        """Return the keys of the false ``assertions``.
 
-        HarnessError (exit 1) if gcc has other errors.
+        ``assertions`` are C expressions by key; one with the value 0 is false. HarnessError
+        (exit 1) if gcc has other errors.
         """
         lines = [f'_Static_assert({text}, "{key}");' for key, text in assertions.items()]
         status, output = self._run(_include(headers) + _lines(lines), "-fsyntax-only")
@@ -222,7 +230,7 @@ def same_type(structure: str, member: str, kind: str) -> str:
 
 
 def same_text(name: str, text: str) -> str:
-    """Return the C expression that is 1 if the macro ``name`` is the string ``text``.
+    """Return the C expression that is 1 if the macro ``name`` is the string ``text``, else 0.
 
     ``text`` has to be printable ASCII without quotes.
     """
@@ -244,7 +252,7 @@ class _Collector(c_ast.NodeVisitor):  # type: ignore[misc]
         self.enumerators.append(node.name)
 
     def visit_Struct(self, node: c_ast.Struct) -> None:  # noqa: N802
-        """Add a structure at its declaration; mere uses of its name are skipped."""
+        """Add a structure that has a tag, at its declaration; mere uses of its name are skipped."""
         if node.name and node.decls is not None:
             self.structures[node.name] = dict(_members(node))
         self.generic_visit(node)
@@ -268,7 +276,8 @@ def _parse(code: str, header: Header) -> c_ast.Node:
 def _members(node: c_ast.Node) -> Iterator[tuple[str, bool]]:
     """Yield the name of each member of a structure, and whether it is a flexible array (``x[]``).
 
-    The members of an anonymous structure or union are those of the outer structure.
+    The members of an anonymous structure or union are those of the outer structure. Unnamed
+    bit-fields are left out.
     """
     for member in node.decls or ():
         if member.name:

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Run a tree's Coccinelle scripts on C sources, in report mode, as ``make coccicheck`` does.
 
-The caller names the unpatched tree, so a series cannot change the scripts. They are run confined
-and with a time limit: a script may run Python, and some need minutes for a large function.
+The caller names the unpatched tree, so a series cannot change the scripts. They are run with a time
+limit, and confined if bwrap works: a script may run Python, and some need minutes for a large
+function.
 """
 
 from __future__ import annotations
@@ -83,10 +84,10 @@ def reports(
 ) -> tuple[dict[Source, tuple[Diagnostic, ...]], tuple[str, ...]]:
     """Run all scripts of ``tree`` on ``sources``, up to ``jobs`` scripts at a time.
 
-    Return the reports by source, each once, and a sentence for each script that failed or was ended
-    because it exceeded a limit. ``begun`` is called before each result is read, with the number of
-    results so far and the number of scripts. HarnessError (exit 4) if the tree has no script with a
-    report mode, or if every script fails.
+    Return the reports by source, each once, () for a source without any; and a sentence for each
+    script that failed or was ended because it exceeded a limit. The function ``begun`` is called
+    before each result is read, with the number of results so far and the number of scripts.
+    HarnessError (exit 4) if the tree has no script with a report mode, or if every script fails.
     """
     every = scripts(tree)
     with tempfile.TemporaryDirectory(prefix="vfio-acpi-cocci-") as scratch:

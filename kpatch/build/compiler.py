@@ -30,9 +30,10 @@ CCACHE_DIR = "CCACHE_DIR"
 class Compiler:
     """A compiler, with its linker and tools, for make.
 
-    ``identity`` has the version lines of the programs, joined by "; "; it is part of the cache keys
-    of what they compile. ``settings`` are the variables for make's command line that select the
-    compiler ("LLVM=1"). ``cached`` is true if make calls it by ccache.
+    ``identity`` has the version lines of gcc and ld, or of clang, and of the tools that
+    `kpatch.build.variant.tools` adds, joined by "; "; it is part of the cache keys of what they
+    compile. ``settings`` are the variables for make's command line that select the compiler
+    ("LLVM=1") and ccache. ``cached`` is true if make calls it by ccache.
     """
 
     identity: str
@@ -96,9 +97,9 @@ def ccache() -> Path:
 def environment(base: Path, *, trusted: bool, derived: bool = False) -> dict[str, str]:
     """Return the CCACHE_* variables for a build of the source folder ``base``.
 
-    Builds in different worktrees share ccache's objects: ccache hashes paths below ``base`` as
-    relative to the compiler's working folder. It does not hash the working folder itself, which
-    would only matter for debug information.
+    The folder of `ccache` is made. Builds in different worktrees share ccache's objects: ccache
+    hashes paths below ``base`` as relative to the compiler's working folder. It does not hash the
+    working folder itself, which would only matter for debug information.
 
     ``trusted`` is false if the series comes from a file: its build uses ccache's objects but adds
     none. ``derived`` is true if `kpatch.build.config.derive` made the .config: ccache then looks up

@@ -80,8 +80,8 @@ ENVIRONMENT_PROBE = "environment.Kconfig"
 def command(target: str, *settings: str, source: Path, out: Path) -> list[str]:
     """Return the argv of ``make O=out settings… target`` in the kernel tree ``source``.
 
-    make is silent (-s) and has a job for each CPU. `run` confines it. HarnessError (exit 2) if make
-    is not installed.
+    make is silent (-s) and has a job for each CPU. The argv has no confinement; `run` adds it.
+    HarnessError (exit 2) if make is not installed.
     """
     make = require_tool("make", package="make")
     jobs = f"-j{os.cpu_count() or 1}"  # make compiles conf itself first
@@ -104,8 +104,9 @@ def commands(fragment: Path, *settings: str, source: Path, out: Path) -> tuple[l
 def run(argv: list[str], *, source: Path, out: Path, fragment: Path | None = None) -> None:
     """Run ``argv``, a make command that `command` or `commands` returned, confined.
 
-    make can read ``source`` and the fragment file ``fragment``, if given, and write to ``out``.
-    HarnessError (exit 4) with the whole output if make fails. OSError (ENOSPC) if the disk is full.
+    If bwrap does not work, it is not confined. make can read ``source`` and the fragment file
+    ``fragment``, if given, and write to ``out``. HarnessError (exit 4) with the whole output if
+    make fails. OSError (ENOSPC) if the disk is full.
     """
     readable = () if fragment is None else (fragment,)
     status, output = confine.make(argv, source=source, out=out, readable=readable)
@@ -176,8 +177,9 @@ def variables(*, source: Path, out: Path) -> dict[str, str]:
 def shell(command: str, *, source: Path) -> str:
     """Run ``command``, a ``$(shell,…)`` of a Kconfig file, confined; return its standard output.
 
-    The command can read the kernel tree ``source`` and write to the working directory. Its standard
-    error is dropped: conf does not use it either (do_shell() in scripts/kconfig/preprocess.c).
+    If bwrap does not work, it is not confined. The command can read the kernel tree ``source`` and
+    write to the working directory. Its standard error is dropped: conf does not use it either
+    (do_shell() in scripts/kconfig/preprocess.c).
     """
     argv = confine.wrap(["sh", "-c", command], readable=[source], writable=[Path.cwd()])
     env = {**os.environ, "PATH": confine.path()}

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Make the .config of a flavor with the kernel tree's own conf; check every requested symbol."""
+"""Make the .config of a flavor or a variant with the kernel tree's own conf; check its symbols."""
 
 from __future__ import annotations
 
@@ -57,7 +57,8 @@ def resolve(*, source: Path, source_id: str, version: str, flavor: Flavor, stage
     ``source`` has the series applied and is not written to. ``source_id`` identifies the content of
     the files that determine a .config (`kpatch.build.worktree.config_id`). ``version`` is the
     kernel's ("7.3.4"). HarnessError: exit 4 if the .config lacks a requested value (the reasons are
-    in ``details``), or if the tree cannot be configured; exit 2 for a bad fragment.
+    in ``details``), or if the tree cannot be configured; exit 2 for a bad fragment or a missing
+    tool; exit 7 if the disk is full.
     """
     source = source.absolute()
     requests = _requests(flavor, version)
@@ -101,13 +102,14 @@ def derive(
     """Return the .config ``name``: that of ``flavor``, changed by ``values`` and ``fragments``.
 
     ``values`` maps symbols to values; ``fragments`` are names in kconfig/fragments. If several of
-    the three request a symbol, the request of ``fragments`` is used, else that of ``values``. Only
-    the requests of ``fragments`` must be met; the .config may lack those of the others.
+    ``flavor``, ``values`` and ``fragments`` request a symbol, the request of ``fragments`` is used,
+    else that of ``values``. Only the requests of ``fragments`` must be met; the .config may lack
+    those of ``flavor`` and ``values``.
 
     ``settings`` are variables for make's command line, ``tools`` is the identity of the compiler
     that they select. ``source``, ``source_id`` and ``version`` are as in `resolve`. HarnessError:
     exit 4 if a request of ``fragments`` is not met, or the tree cannot be configured; exit 2 for a
-    bad fragment.
+    bad fragment or a missing tool; exit 7 if the disk is full.
     """
     source = source.absolute()
     with _translated():
@@ -150,7 +152,7 @@ def _requests(flavor: Flavor, version: str) -> tuple[SymbolRequest, ...]:
 
 @contextmanager
 def _translated() -> Iterator[None]:
-    """Convert a RequestError, which the package `kconfig` raises, to a HarnessError (exit 2)."""
+    """Convert a RequestError of the block (package `kconfig`) to a HarnessError (exit 2)."""
     try:
         yield
     except RequestError as error:
@@ -175,7 +177,7 @@ def _check(
 ) -> None:
     """Raise HarnessError (exit 4) if the .config ``text`` does not meet the requests.
 
-    The ``details`` of the error give the reason for each request. A request for "n" of a symbol
+    The ``details`` of the error give the reason for each of them. A request for "n" of a symbol
     that no Kconfig file defines is an error, too: the .config seems to meet it, but the name is a
     mistake. The Kconfig files are parsed, which takes seconds, only if a request is not met, or is
     for "n" and its symbol is not in the .config. If kconfiglib cannot parse them, undefined symbols
@@ -231,8 +233,8 @@ def explanations(
 
     Symbols are given with or without CONFIG_. Values are those of ``flavor`` on the kernel in
     ``source``, or those of the .config ``text`` if given. ``source``, ``source_id`` and ``version``
-    are as in `resolve`. HarnessError: exit 2 for an unknown symbol, with similar names, and for a
-    bad fragment; exit 4 if make fails, or kconfiglib cannot parse the Kconfig files.
+    are as in `resolve`. HarnessError: exit 2 for an unknown symbol, with similar names, for a bad
+    fragment and a missing tool; exit 4 if make fails, or kconfiglib cannot parse the Kconfig files.
     """
     source = source.absolute()
     requested = None
@@ -262,9 +264,11 @@ def switched_on(
     """Return values of symbols that switch on ``symbols``, and what they depend on, in ``flavor``.
 
     The values are to be added to the requests of the flavor. If none are found that switch on
-    a symbol (`kconfig.remedy.settings`), or only some that change a symbol of ``kept``, the symbol
-    is in the result alone. ``source``, ``source_id`` and ``version`` are as in `resolve`. Takes
-    5–10 s if it is not cached. HarnessError as in `explanations`.
+    a symbol (`kconfig.remedy.settings`), or only some that change a symbol of ``kept``, the result
+    has the symbol alone, with the value y; this includes unknown symbols. ``source``, ``source_id``
+    and ``version`` are as in `resolve`. Takes 5–10 s if it is not cached. HarnessError: exit 2 for
+    a bad fragment or a missing tool; exit 4 if make fails, or kconfiglib cannot parse the Kconfig
+    files.
     """
     source = source.absolute()
     names = sorted(symbols)

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Parse the warnings of kernel builds, keep a record of them, and find those that patches add.
 
+Errors that a compiler or a checker prints are recorded like warnings.
+
 A build prints warnings only for the files that it compiles. A `Record` has the warnings of all
 objects of a worktree, also of those that earlier builds compiled. It maps each step of kbuild
 ("CC drivers/vfio/vfio_main.o") to the warnings of its last run.
@@ -116,16 +118,20 @@ def stable(text: str) -> str:
 
 
 def by_identity(record: Record) -> dict[Identity, Diagnostic]:
-    """Return the diagnostics of all steps by identity; of several with one identity, the last."""
+    """Return the diagnostics of all steps by identity.
+
+    Of several with one identity the last is returned, in the order of the steps' names.
+    """
     return {one.identity: one for step in sorted(record) for one in record[step]}
 
 
 def parse(text: str, *, source: Path) -> dict[str, tuple[Diagnostic, ...]]:
     """Return the warnings and errors in ``text``, a build's output, by step; () if a step has none.
 
-    Those before the first step have the step "". Equal ones of a step are returned once. If a step
-    occurs twice, its last output counts. ``source`` is the folder of the source, as the output
-    names it; its files are read to find the function that contains the line.
+    Those before the first step have the step "", which is left out if there are none. Equal ones of
+    a step are returned once. If a step occurs twice, its last output counts. ``source`` is the
+    folder of the source, as the output names it; its files are read to find the function that
+    contains the line.
     """
     found: dict[str, list[Diagnostic]] = {}
     step = ""
@@ -223,8 +229,8 @@ def function_at(text: str, line: int) -> str:
     """Return the name of the function that contains ``line`` of the C source ``text``; "" if none.
 
     Lines count from 1. The function is found by the kernel's coding style: its first line and its
-    closing brace begin in the first column. For SYSCALL_DEFINE3(name, …) and other macros the name
-    is the first argument.
+    closing brace begin in the first column. For SYSCALL_DEFINE3(name, …) and other upper-case
+    macros the name is the first argument.
     """
     lines = text.splitlines()[:line]
     for number, code in enumerate(reversed(lines)):
@@ -238,7 +244,7 @@ def function_at(text: str, line: int) -> str:
 
 
 def _of_block(lines: list[str], source: Path) -> Iterator[Diagnostic]:
-    """Yield the warnings in ``lines``, the output of one step."""
+    """Yield the warnings and errors in ``lines``, the output of one step."""
     current: Diagnostic | None = None
     place = ""
     for line in lines:
@@ -254,7 +260,7 @@ def _of_block(lines: list[str], source: Path) -> Iterator[Diagnostic]:
 
 
 def _begun(line: str, source: Path) -> Diagnostic | None:
-    """Return the warning whose first line of output is ``line``; None if it is another line."""
+    """Return the warning or error whose first line is ``line``; None if it is another line."""
     if match := _PLACED.fullmatch(line) or _KERNEL_DOC.fullmatch(line):
         groups = match.groupdict()
         file = log.relative(groups["file"], str(source))
@@ -276,8 +282,8 @@ def _begun(line: str, source: Path) -> Diagnostic | None:
 def _of_kernel_doc(groups: Mapping[str, str | None]) -> bool:
     """Return whether a matched message is a warning of kernel-doc.
 
-    It is if it is about a .c or .h file and has no column: compilers print the column, and as
-    prints "Warning" instead of "warning" after the place.
+    It is if it is no error, is about a .c or .h file, and has no column: compilers print the
+    column, and as prints "Warning" instead of "warning" after the place.
     """
     kind = groups.get("kind", "warning")
     c_file = str(groups["file"]).endswith((".c", ".h"))

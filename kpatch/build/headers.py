@@ -2,8 +2,9 @@
 """Install the uAPI headers of a tree with a series, and extract declarations that they lack.
 
 ``headers/<key>`` in the cache holds ``include``, the headers that ``make headers`` makes for x86
-(``make headers_install`` copies the same with rsync), and ``excerpts``: declarations that user
-space depends on although no installed header has them, copied from the kernel's own sources.
+(``make headers_install`` copies the same with rsync), make's output in build.log, and ``excerpts``:
+declarations that user space depends on although no installed header has them, copied from the
+kernel's own sources.
 """
 
 from __future__ import annotations
@@ -65,9 +66,10 @@ class Header:
     """A header of the kernel that is compared with the cffi mirror of the uAPI (package `uapi`).
 
     The mirror has to have all constants and structures of the header whose full names match the
-    regexes ``constants`` and ``structures``. ``name`` is the header's path below the include path.
-    A header with ``pieces`` is an excerpt: ``prelude`` followed by the pieces. If ``instead`` is
-    given, the excerpt is made only for kernels without the header ``include/uapi/<instead>``.
+    regexes ``constants`` and ``structures``; an empty regex matches none. ``name`` is the header's
+    path below the include path. A header with ``pieces`` is an excerpt: ``prelude`` followed by the
+    pieces. If ``instead`` is given, the excerpt is made only for kernels without the header
+    ``include/uapi/<instead>``.
     """
 
     name: str
@@ -234,7 +236,7 @@ def excerpts(source: Path, folder: Path) -> None:
     """Cut the declarations of HEADERS from the kernel in ``source``; write them to ``folder``.
 
     Writes one file for each header with ``pieces``, except where the kernel has the header of
-    ``instead``. HarnessError (exit 1) if a declaration is not found.
+    ``instead``. HarnessError (exit 1) at the first declaration that is not found.
     """
     for header in HEADERS:
         superfluous = header.instead and (source / "include/uapi" / header.instead).is_file()

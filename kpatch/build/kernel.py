@@ -6,8 +6,8 @@
 digest of all input. Its first 12 digits are also the build number in the kernel's banner
 (``#<12 digits>``, ``uname -v``), so that a guest can tell which kernel it runs.
 
-A series may change Makefiles, which run arbitrary commands: the build is confined, see
-`kpatch.lib.confine`.
+A series may change Makefiles, which run arbitrary commands: the build is confined if that works
+here, see `kpatch.lib.confine`.
 """
 
 from __future__ import annotations
@@ -92,7 +92,7 @@ def base_warnings(kernel: Kernel, base: Kernel | None) -> dict[str, list[str]]:
 
     They are listed by file, for the files that the series of ``kernel`` changes. A file has no
     entry if its warnings are unknown: ``base`` is None, or the base's build did not compile the
-    file. A file that the series adds has an empty list.
+    file. A file that the series adds always has an entry, an empty list.
     """
     text = "" if base is None else base.log.read_text(errors="replace")
     paths = [change.path for change in kernel.applied.changes]

@@ -122,8 +122,8 @@ def first_error(log: str, *, source: str) -> tuple[CompilerMessage, str] | None:
 def warnings(log: str, *, source: str, paths: Collection[str]) -> list[CompilerMessage]:
     """Return the warnings of a build's output ``log`` for the files ``paths``, each once, in order.
 
-    ``paths`` are relative to the tree. ``source`` is the folder of the source, which is removed
-    from the front of the paths in the output.
+    The order is that of the output. ``paths`` are relative to the tree. ``source`` is the folder of
+    the source, which is removed from the front of the paths in the output.
     """
     messages: dict[CompilerMessage, None] = {}
     stems = {path.rpartition(".")[0]: path for path in paths if "." in path}
@@ -144,18 +144,20 @@ def warnings(log: str, *, source: str, paths: Collection[str]) -> list[CompilerM
 def compiled(log: str, path: str) -> bool:
     """Return whether the build with the output ``log`` compiled the file ``path`` of the tree.
 
-    A header has no step in the output. It counts as compiled if the build began from an empty
-    folder, because only then all files that include it were compiled. Such a build is recognised by
-    the step that makes fixdep, which every other step needs.
+    If the build began from an empty folder, every path counts as compiled: a header has no step in
+    the output, and only then all files that include it were compiled. Such a build is recognised by
+    the step that makes fixdep, which every other step needs. After another build a path counts if
+    the output has the step of its object.
     """
     made = targets(log)
     return "scripts/basic/fixdep" in made or f"{path.rpartition('.')[0]}.o" in made
 
 
 def relative(file: str, source: str) -> str:
-    """Return ``file``, a path in a build's output, without the folder ``source`` or leading "../".
+    """Return ``file``, a path in a build's output, without the folder ``source`` and leading "../".
 
-    The result is relative to the tree: kbuild prints "../" since it runs in the objects' folder.
+    The result is relative to the tree: kbuild prints "../" since it runs in the objects' folder. An
+    absolute path outside ``source`` is returned as it is. A leading "./" is removed, too.
     """
     return re.sub(r"^(\.\.?/)+", "", file.removeprefix(source.rstrip("/") + "/"))
 
@@ -184,7 +186,8 @@ def _located(message: CompilerMessage, before: list[str]) -> CompilerMessage:
 def _around(lines: list[str], index: int) -> str:
     """Return BEFORE lines before ``lines[index]`` and AFTER lines from it on, as one text.
 
-    The lines of kbuild's steps among them are left out: they come from parallel jobs.
+    The lines of kbuild's steps, and make's about folders and waiting, are left out: they come from
+    parallel jobs.
     """
     near = lines[max(0, index - BEFORE) : index + AFTER]
     return "\n".join(line for line in near if step(line) is None and not _NOISE.match(line))

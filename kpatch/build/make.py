@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run make in a kernel tree, confined; keep its output, and name the first error if it fails."""
+"""Run make in a kernel tree, confined if bwrap works; keep its output, name the first error."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ def run(
     """Run the make command ``argv`` by `kpatch.lib.confine.make`; write its output to ``log_file``.
 
     ``source``, ``out``, ``more``, ``readable``, ``writable`` and ``line`` are passed on to it. The
-    file ``marker`` exists while make runs; it stays if make is killed.
+    file ``marker`` exists while make runs; it stays if make is killed, also at a limit.
 
-    HarnessError (exit 4) if make fails, with file and line of the first error, or if it was ended
-    because it exceeded a limit. ``what`` names the build in the error. OSError (ENOSPC) if the disk
-    is full.
+    HarnessError (exit 4) if make fails, with the first error and its place if the output has them,
+    or if it was ended because it exceeded a limit. ``what`` names the build in the error. OSError
+    (ENOSPC) if the disk is full.
     """
     if marker is not None:
         marker.touch()

@@ -53,8 +53,9 @@ def build(
     """Run the make command ``argv`` with ``config``; return the warnings of all objects by step.
 
     The caller has locked ``worktree`` with ``applied`` in it (`kpatch.build.worktree.checkout`).
-    ``product`` is the last file that a full build makes, relative to the objects' folder. Raises
-    the errors of `kpatch.build.make.run`, which name the build ``what``.
+    ``product`` is the last file that a full build makes, relative to the objects' folder. The
+    output of make is written to ``log_file``. Raises the errors of `kpatch.build.make.run`, which
+    name the build ``what``; the worktree's record is updated then, too.
     """
     _remove_incomplete_objects(worktree, applied, stage)
     _renew(worktree, applied)
@@ -95,7 +96,7 @@ def left_out(applied: Applied, text: str) -> tuple[str, ...]:
 
 
 def _record(worktree: Worktree, log_file: Path) -> Record:
-    """Add the warnings in the build's output ``log_file`` to the worktree's record, and return it.
+    """Add the warnings in the build's output ``log_file`` to the worktree's record; return that.
 
     This is also done for a build that failed: the next build does not compile its objects again.
     """
@@ -163,9 +164,11 @@ def _touch(worktree: Worktree, changes: Iterable[Change]) -> None:
 class _Steps:
     """Report the progress of make: the number of its steps so far, and the expected total.
 
-    The expected total is the number of steps of the last build of the same kind in the worktree.
-    The kinds are "cold", a build with a new .config (``whole``), and "again", a build after a
-    complete one (``product`` exists). A build that continues an interrupted one has no kind.
+    The expected total is the number of steps of the last successful build of the same kind in the
+    worktree. The kinds are "cold", a build with a new .config (``whole``; COLD_STEPS if there was
+    none before), and "again", a build after a complete one (``product`` exists; unknown if there
+    was none before). A build that continues an interrupted one has no kind; its total is that of a
+    cold build without the steps that are done.
     """
 
     def __init__(self, worktree: Worktree, stage: Stage, product: Path, *, whole: bool) -> None:
@@ -207,6 +210,6 @@ class _Steps:
         self._stage.advance(self._done, total)
 
     def keep(self) -> None:
-        """Store the number of steps as the expected total of later builds in this worktree."""
+        """Store the number of steps as the expected total of later builds of the same kind."""
         if self._kind is not None:
             self._path.write_text(json.dumps({**self._known, self._kind: self._done}) + "\n")

@@ -77,8 +77,9 @@ def key(kernel: Kernel) -> str:
 def build(kernel: Kernel, *, jobs: int, stage: Stage) -> Selftests:
     """Return the selftests of the tree that ``kernel`` is built from; build them if not cached.
 
-    HarnessError (exit 4) if the build fails, with the first error, or makes no program. The log is
-    kept also then, in the cache's folder ``logs``.
+    HarnessError: exit 4 if the build fails, with the first error, or makes no program; the log is
+    then in the cache's folder ``logs``. Exit 7 if the disk is full or mkfs.erofs fails; exit 2 for
+    a missing tool.
     """
     name = key(kernel)
     what = f"selftests of series {kernel.applied.series.name}"

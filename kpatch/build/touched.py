@@ -95,8 +95,8 @@ def symbols(paths: Collection[str], read: Read) -> dict[str, str]:
 def randomised(paths: Collection[str], read: Read, *, seed: int) -> Iterator[tuple[str, str]]:
     """Yield name and random value of each of the `symbols` of ``paths``.
 
-    Left out are the symbols in FIXED, those of `guards`, so that the files are still compiled, and
-    those that select one of them.
+    They are sorted by name. Left out are the symbols in FIXED, those of `guards`, so that the files
+    are still compiled, and those that select one of them.
 
     The value of a symbol depends on ``seed`` and its name alone, so that a new version of a series
     that mentions one more symbol is judged with the same values of the others.

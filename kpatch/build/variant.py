@@ -69,7 +69,8 @@ def resolve(
 
     It is that of the plain flavor, changed by ``values`` (symbol: value), which it may lack, and by
     the variant's fragments, whose requests must be met. HarnessError: exit 4 if they are not met,
-    or the tree cannot be configured; exit 2 if a tool is not installed.
+    or the tree cannot be configured; exit 2 if a tool is not installed, or for a bad fragment;
+    exit 7 if the disk is full.
     """
     with config_source(applied, variant.name, like=variant.like, stage=stage) as source:
         return config.derive(
@@ -108,9 +109,10 @@ def switched_on(applied: Applied, symbols: Iterable[str], *, stage: Stage) -> di
 class Built:
     """The result of a build.
 
-    ``record`` has the warnings of its objects, ``error`` the reason if it failed. ``unbuilt`` are
-    objects that the config leaves out: of the requested ones, or of those of the changed sources if
-    none was requested. ``seconds`` is its duration.
+    ``record`` has the warnings of the requested objects, or of all in the worktree if none was
+    requested. ``error`` is the reason if it failed; None also in the cases that `build` names.
+    ``unbuilt`` are objects that the config leaves out: of the requested ones, or of those of the
+    changed sources if none was requested. ``seconds`` is its duration.
     """
 
     record: Record
@@ -132,9 +134,10 @@ def build(
 
     ``targets`` are the objects to compile, for a variant of Scope.OBJECTS; without them kernel and
     modules are linked. The error of a failed build is returned, not raised. With ``targets`` make
-    goes on after an object that fails; compilers' errors are then in the result's ``record``, and
-    its ``error`` is None. HarnessError (exit 2) if a tool is missing, or the tree's Makefile
-    refuses the version of the checker.
+    goes on after an object that fails. The result's ``error`` is then None if its ``record`` has
+    the compilers' errors, or if the config leaves out a target. HarnessError (exit 2) if a tool is
+    missing, or the tree's Makefile refuses the version of the checker; also the errors of
+    `kpatch.build.worktree.checkout`.
     """
     argv = command(applied, variant, resolved, targets=targets, jobs=jobs)
     name = cache.digest((applied.tree.tree_id, applied.delta_id, resolved.config_id, *argv))
@@ -185,7 +188,7 @@ def command(
     targets: Sequence[str] = (),
     jobs: int,
 ) -> list[str]:
-    """Return the argv of the make that `build` runs for the same arguments."""
+    """Return the argv of the make that `build` runs for the same arguments, without SYNCED."""
     where, found = locate(applied, variant.name), tools(variant)
     return [
         *("make", "-C", str(where.src), f"O={where.obj}", f"-j{jobs}"),

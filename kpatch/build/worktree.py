@@ -4,18 +4,21 @@
 Series are applied to a worktree one at a time, so that make rebuilds only what differs.
 ``worktrees/<tree id>-<flavor>`` in the cache holds
 
-    src            the tree; its files are hard links to the pristine tree, the unpatched one in
-                   the cache: made in seconds, without space
+    src            the tree with the series; files that no series changed are hard links to the
+                   pristine tree, the unpatched one in the cache: made in seconds, without space
     src/.obj       the objects (``make O=``). The folder is inside src, because only then kbuild
                    refers to the source as "..": an absolute path would be part of every compiler
                    command, and ccache would miss for the same file in another worktree
     delta.json     the files of src that may differ from the pristine tree
     warnings.json  the warnings of the objects (kpatch.build.diagnostics)
     building       exists while make runs (kpatch.build.objects)
+    steps.json     the number of steps of earlier builds (kpatch.build.objects)
+    selftests      the output of the last build of the selftests (kpatch.build.selftests)
 
 The unpatched kernel and the carried series share this worktree. A series from a file has its own,
-``<tree id>-<flavor>-<digest of its path>``, which starts as a copy of the shared worktree: objects
-that its Makefiles write reach no other series. Of these worktrees the newest STRANGERS are kept.
+``<tree id>-<flavor>-<digest of its path>``, which starts as a copy of the shared worktree if
+there is one: objects that its Makefiles write reach no other series. The STRANGERS of these
+worktrees that were used last are kept for each tree and flavor.
 
 If another series is applied, only the files that differ are written. All of them get the current
 time as time stamp, also those that are reverted: with the pristine file's time they would look
@@ -110,9 +113,10 @@ def checkout(applied: Applied, flavor: str, *, like: str = "", stage: Stage) -> 
     """Lock the worktree for ``flavor``, apply the series to its source, and yield the worktree.
 
     A new worktree starts with the objects of a worktree that the unpatched kernel and the carried
-    series share, if there is one: that of ``flavor`` if the series comes from a file, else that of
-    the flavor ``like``, if given. Waits, and reports it to ``stage``, while another run has the
-    lock. HarnessError: exit 7 if the cache's disk is full, exit 2 if the cache cannot be written.
+    series share, if there is one: that of ``flavor``, if the series comes from a file; failing
+    this, that of the flavor ``like``, if given. Waits, and reports it to ``stage``, while another
+    run has the lock. HarnessError: exit 7 if the cache's disk is full, exit 2 if the cache cannot
+    be written.
     """
     key = _key(applied, flavor)
 
@@ -195,7 +199,7 @@ def _fill(applied: Applied, flavor: str, like: str, partial: Worktree, stage: St
 
 
 def _copied(key: str, partial: Worktree, stage: Stage) -> bool:
-    """Copy the shared worktree ``key`` to ``partial``, if it is usable; return whether it was."""
+    """Copy the shared worktree ``key`` to ``partial``; return False if it cannot be used."""
     shared = Worktree(cache.root() / KIND / key)
     if not shared.folder.is_dir():
         return False

@@ -57,8 +57,8 @@ def asked(mail: bytes, repository: Path, environment: Mapping[str, str]) -> Aske
     ``mail`` is the standard input, ``repository`` the current folder, ``environment`` has the
     variables of the command that b4 runs. The series is that of b4's record, if there is one; else
     the commits up to the one that equals the mail's patch; else the mail itself. HarnessError
-    (exit 2) if the mail is empty, or is one of several and the others are not found; and the errors
-    of `kpatch.source.commits.of_patch`.
+    (exit 2) if the mail is empty, if the record cannot be used, or if the mail is one of several
+    and the others are not found; and the errors of `kpatch.source.commits.of_patch`.
     """
     what = "the mail from b4"
     if not mail.strip():
@@ -111,7 +111,7 @@ def _body(mail: bytes) -> bytes:
 
 
 def _decoded(message: email.message.EmailMessage, mail: bytes) -> bytes:
-    """Return ``mail`` without the header Content-Transfer-Encoding.
+    """Return ``mail`` without the header Content-Transfer-Encoding; each header becomes one line.
 
     b4 decodes the body, but keeps that header, so that a reader would decode the body again.
     ``message`` is the parsed ``mail``; the header is removed from it, too.

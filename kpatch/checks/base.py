@@ -36,12 +36,13 @@ class Chosen:
 
 
 def choose(kernel: str | None, series: str, *, stage: Stage) -> Chosen:
-    """Return the tree on which ``series`` is reviewed.
+    """Return the tree on which ``series`` is reviewed, and how it was chosen.
 
     ``kernel`` is the user's KERNEL; if it is None, the newest base to which the series applies is
     taken. A range of commits (BASE..TIP) is written to the cache as an mbox, which becomes SERIES.
     HarnessError: exit 2 for a range if ``kernel`` is None, or if it cannot be exported
-    (`kpatch.source.commits.export`); exit 3 if the series applies to no base.
+    (`kpatch.source.commits.export`); exit 3 if ``kernel`` is None and the series applies to no
+    base. Raises the errors of loading the series and of `kpatch.source.resolve.resolve`, too.
     """
     if commits.is_range(series):
         if kernel is None:

@@ -37,9 +37,11 @@ They open devices, ask for information, and arm an interrupt.
 def smoke(context: Context) -> list[Finding]:
     """Boot the kernel after each patch and run the tests SMOKE.
 
-    Returns a finding for each requirement that fails, each kernel report, and each failed boot,
-    with the first patch that has it. A state that does not build is named in a note and not
-    booted. CouldNotRunError if no state builds; also if nothing was found and a run was incomplete.
+    Returns a finding for each requirement with new failed tests and each new kernel report, with
+    the first patch that has them; what the base has is not new. Each failed boot of a state gives
+    a finding. A state that does not build is named in a note and not booted. CouldNotRunError if
+    the tree builds after no patch; also if nothing was found and a run was incomplete.
+    HarnessError (exit 4) if the base does not build.
     """
     base = suite.part(context, context.kernel(context.base), SMOKE, name="smoke-0")
     excused = frozenset(fault.title for fault in base.faults)
@@ -118,7 +120,8 @@ def own_selftests(context: Context) -> list[Finding]:
     the series' kernel, too, as user space that was built before the series; each that fails there,
     and in the suite neither on the series nor on the base, is a finding of its own.
     NotApplicableError if the unpatched tree has none. CouldNotRunError if nothing was found and
-    a run was incomplete.
+    a run was incomplete; raises the errors of `kpatch.checks.suite.whole` and of building the
+    kernels and selftests, too.
     """
     base = context.kernel(context.base)
     if not selftests.present(base.applied):

@@ -15,7 +15,7 @@ from kpatch.tables.outcomes import CheckOutcome
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Build the base and the tree after each patch; yield a finding for each new error or warning.
+    """Build the base and the tree after each patch; yield each new failure, warning or error.
 
     CouldNotRunError if the base does not build. NotApplicableError if the series changes nothing
     that the plain config compiles.
@@ -89,7 +89,7 @@ def touched(applied: Applied) -> frozenset[str]:
 
 
 def _tell_of_the_base(context: Context, base: State) -> None:
-    """Add a note with the number of warnings that the changed files have in the base, if any."""
+    """Add a note with the number of the base's warnings in the changed files, if it is not 0."""
     paths = touched(context.applied)
     found = diagnostics.by_identity(base.record).values()
     count = sum(1 for one in found if one.file in paths)

@@ -102,7 +102,10 @@ _COMPATIBLE = re.compile(r'"([\w,.+-]+)"')
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding for each message of checkpatch except those of the types MAIL and LICENCE."""
+    """Yield the findings of `messages` for each patch, except those of the types MAIL and LICENCE.
+
+    Raises the errors of `messages`.
+    """
     for patch in context.patches:
         context.stage.advance(patch.number - 1, patch.total)
         for found in messages(context, patch):
@@ -126,10 +129,11 @@ def kind(found: Finding) -> str:
 def messages(context: Context, patch: Patch) -> list[Finding]:
     """Return a finding for each message of checkpatch about ``patch``.
 
-    The text of a finding begins with the type ("LONG_LINE: …"). Left out are messages that removed
-    lines get, too (`_new`), messages with which a maintainer would disagree (`_excused`), and
-    missing bindings that the series adds (`_described`). The findings are cached.
-    CouldNotRunError if the tree has no checkpatch, or its output is incomplete.
+    The text of a finding begins with the type ("LONG_LINE: …"). Left out are the types
+    JUDGED_ELSEWHERE, messages that removed lines get, too (`_new`), messages with which a
+    maintainer would disagree (`_excused`), and missing bindings that the series adds
+    (`_described`). The findings are cached. CouldNotRunError if the tree has no checkpatch, perl is
+    missing, or the output is incomplete.
     """
     mail = as_mail(patch)
 

@@ -150,7 +150,8 @@ class Context:
         """Return the findings of ``find``; it is called only if the cache does not have them.
 
         The cache key is ``name`` and ``parts``. ``parts`` have to contain everything on which the
-        findings depend: ids of the input, versions of tools.
+        findings depend: ids of the input, versions of tools. The context counts the call as one of
+        its ``parts``, and as ``reused`` if ``find`` was not called.
         """
         self.parts += 1
 

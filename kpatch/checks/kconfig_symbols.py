@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Find symbols that a patch uses and no Kconfig file defines: most of them are misspelt.
 
-Uses are CONFIG_NAME in C files and Makefiles, and NAME in the conditions of Kconfig files.
+Uses are CONFIG_NAME in C files, assembler files and Makefiles, and NAME in the conditions of
+Kconfig files.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _KCONFIG = re.compile(r"(?:.*/)?Kconfig[^/]*")
 
 
 def check(context: Context) -> Iterator[Finding]:
-    """Yield a finding (WARN) for each undefined symbol in added lines, at its first use."""
+    """Yield a finding (WARN) for each undefined symbol in added lines, at the series' first use."""
     told: set[str] = set()
     for patch in context.patches:
         state = context.after(patch.number)
@@ -62,7 +63,7 @@ def _names(file: str, text: str) -> list[str]:
 
 
 def _defined(context: Context, count: int) -> frozenset[str]:
-    """Return the symbols that the Kconfig files of the tree after ``count`` patches define."""
+    """Return the symbols that Kconfig files define: in the base, or after ``count`` patches."""
     files = (path for path in context.tree.path.rglob("Kconfig*") if path.is_file())
     base: frozenset[str] = context.once("kconfig-base", frozenset, lambda: _symbols(files))
     return base | {

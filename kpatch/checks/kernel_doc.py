@@ -40,8 +40,8 @@ _COMPLAINT = re.compile(
 def check(context: Context) -> Iterator[Finding]:
     """Yield a finding (WARN) for each complaint about a touched file that a patch adds.
 
-    NotApplicableError if the series touches no C file. CouldNotRunError if the tree has no
-    kernel-doc, or it fails.
+    Only .c and .h files count. NotApplicableError if the series touches none. CouldNotRunError if
+    the tree has no kernel-doc, or it fails.
     """
     touched = {path for patch in context.patches for path in patch.paths}
     if not any(path.endswith(SUFFIXES) for path in touched):
@@ -55,7 +55,7 @@ def check(context: Context) -> Iterator[Finding]:
 
 
 def _new(context: Context, patch: Patch, paths: Sequence[str]) -> Sequence[Finding]:
-    """Return the complaints about the files ``paths`` after ``patch`` that it adds."""
+    """Return the complaints about the files ``paths`` that ``patch`` adds (see also RETURN)."""
     before, after = context.after(patch.number - 1), context.after(patch.number)
     context.stage.command([*_command(context, SCRIPT), *paths], cwd=context.tree.path)
 

@@ -68,7 +68,8 @@ class Boot:
     def problem(self, suite_name: str) -> str:
         """Return why the suite does not pass; "" if it does, or is not in this state.
 
-        With the name "", return why the kernel with all suites does not build; "" if it does.
+        With the name "", return why the kernel with all suites does not build; "" if it does. If it
+        does not, the result for any other name is "".
         """
         if not suite_name:
             return self.failure and f"does not build with its KUnit suites: {self.failure}"
@@ -86,9 +87,10 @@ class Boot:
 def check(context: Context) -> Iterator[Finding]:
     """Yield a finding for each suite that fails or does not run, with the patch that causes it.
 
-    The suites are those in files that the series touches. A suite that does not pass without the
-    series either is a note. NotApplicableError if there is no suite. CouldNotRunError if a kernel
-    prints no result of KUnit, or the VM was lost.
+    If the kernel does not build with its suites, that is the only finding. The suites are those in
+    files that the series touches. A problem that every state has, the base too, is a note.
+    NotApplicableError if there is no suite. CouldNotRunError if a kernel prints no result of KUnit,
+    or the VM was lost.
     """
     count = len(context.patches)
     last = _boot(context, count)

@@ -45,7 +45,7 @@ _FORM = 'Fixes: 12 or more hex digits ("title of the commit")'
 def check(context: Context) -> Iterator[Finding]:
     """Yield a finding for each fault of the mails.
 
-    CouldNotRunError if the tree has no checkpatch, or its output is incomplete.
+    Raises the errors of `checkpatch.messages` and of `_history`.
     """
     yield from _numbering(context)
     history = _history(context)
@@ -74,8 +74,8 @@ def _checkpatch(context: Context, patch: Patch) -> Iterator[Finding]:
 def _numbering(context: Context) -> Iterator[Finding]:
     """Yield a finding for each subject whose tags ("[PATCH v2 1/3]") are wrong.
 
-    The version has to be that of most patches (FAIL), position and total those of the patch in the
-    series (WARN).
+    The version has to be that of most patches (FAIL); position and total, if given, those of the
+    patch in the series (WARN). Patches whose original subject is unknown are left out.
     """
     tags = {patch: _tags(patch) for patch in context.patches if patch.tagged}
     versions = {patch: _VERSION.search(text) for patch, text in tags.items()}
@@ -97,7 +97,7 @@ def _numbering(context: Context) -> Iterator[Finding]:
 
 
 def _tags(patch: Patch) -> str:
-    """Return the text in brackets before the title: "PATCH v2 1/3"; "" if there is none."""
+    """Return the texts in brackets before the title, joined by spaces: "PATCH v2 1/3"."""
     head = patch.tagged.removesuffix(patch.subject)
     return " ".join(match["tags"] for match in _TAGS.finditer(head))
 
@@ -106,10 +106,11 @@ def _tags(patch: Patch) -> str:
 
 
 def _trailers(patch: Patch) -> Iterator[Finding]:
-    """Yield a finding for trailers that are not in the last paragraph, as git does not see them.
+    """Yield a finding (WARN) for trailers before the last paragraph, as git does not see them.
 
-    If there are only blank lines between them and the last paragraph, all give one finding; before
-    other text, each trailer gives one.
+    Only Fixes, Signed-off-by, Reviewed-by, Acked-by and Tested-by count, in paragraphs of nothing
+    but trailers. If only blank lines and trailers are between them and the end, all give one
+    finding; before other text, each trailer gives one.
     """
     paragraphs = [text.split("\n") for text in re.split(r"\n\s*\n", patch.message.strip())]
     *others, _ = paragraphs
@@ -186,6 +187,7 @@ def _history(context: Context) -> _History | None:
     """Return the git history of the tree; None, with a note, if it has none.
 
     The tree may not be from git, or its repository may be gone. A note tells of a shallow clone.
+    Raises the errors of `kpatch.source.git.find`.
     """
     origin = context.tree.origin
     if "repository" not in origin:
@@ -211,7 +213,8 @@ def _history(context: Context) -> _History | None:
 def _subject(context: Context, patch: Patch, history: _History | None) -> Iterator[Finding]:
     """Yield a finding (WARN) if the title has no prefix, or one that is unusual for its files.
 
-    Titles of reverts are not judged; without ``history`` every prefix is accepted.
+    Titles of reverts are not judged. Every prefix is accepted without ``history``, or if `_usual`
+    finds too few others.
     """
     if _REVERT.match(patch.subject):
         return

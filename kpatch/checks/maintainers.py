@@ -33,9 +33,10 @@ _ENTRY = re.compile(r"^F:\s*(?P<path>\S+)$", re.MULTILINE)
 def check(context: Context) -> Iterator[Finding]:
     """Yield a finding (WARN) for each new file without a section, and each stale entry.
 
-    An entry (F:) is stale if the series removes its file. MAINTAINERS is that after the whole
-    series, since the patch that changes it may be the last one. A note has the recipients of the
-    series. CouldNotRunError if the tree has no MAINTAINERS, or get_maintainer fails.
+    The section EVERYTHING does not count, and a new file that a later patch removes is left out. An
+    entry (F:) is stale if the series removes its file. MAINTAINERS is that after the whole series,
+    since the patch that changes it may be the last one. A note has recipients of the series, SHOWN
+    at most. CouldNotRunError if the tree has no MAINTAINERS or no get_maintainer, or that fails.
     """
     listed = context.content(context.applied, "MAINTAINERS")
     if listed is None:
@@ -82,7 +83,7 @@ def _stale(context: Context, listed: bytes) -> Iterator[Finding]:
 
 
 def _recipients(context: Context, listed: bytes) -> None:
-    """Add a note with the recipients of the series; record the command that prints them."""
+    """Add a note with the first SHOWN recipients of the series; record the command for all."""
     diff = b"".join(patch.diff for patch in context.patches)
     said = [line for line in _ask(context, listed, diff).splitlines() if line.strip()]
     more = f" and {len(said) - SHOWN} more" if len(said) > SHOWN else ""
@@ -94,8 +95,8 @@ def _recipients(context: Context, listed: bytes) -> None:
 def _ask(context: Context, listed: bytes, diff: bytes, *options: str) -> str:
     """Return the output of get_maintainer for ``diff``; it is cached.
 
-    ``listed`` is the content of MAINTAINERS. CouldNotRunError if the script fails or prints
-    nothing.
+    ``listed`` is the content of MAINTAINERS. CouldNotRunError if the tree has no such script, or it
+    fails or prints nothing.
     """
     tree = context.tree
     path = script.require(tree, SCRIPT)

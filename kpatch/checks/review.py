@@ -124,8 +124,8 @@ class _Reviewing:
     def run(self, row: table.Row) -> Check:
         """Run the check ``row`` and return its result.
 
-        A CouldNotRunError or HarnessError of the check becomes the outcome could-not-run, with the
-        error as the reason.
+        A CouldNotRunError or HarnessError of the check becomes the outcome could-not-run, a
+        NotApplicableError the outcome not-applicable, with the error as the reason.
         """
         request = self._request
         began = time.monotonic()

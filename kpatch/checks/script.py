@@ -1,9 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run a script of the unpatched tree, confined, on text of the series.
+"""Run a script of the unpatched tree on text of the series, confined if bubblewrap works.
 
-The script can read the tree and the files that it gets, but no file of the user. checkpatch and
-others look for settings in the current folder and in HOME; neither is the user's here. Where
-bubblewrap does not work, the script is not confined.
+A confined script can read the tree and the files that it gets, but no file of the user. checkpatch
+and others look for settings in the current folder and in HOME; neither is the user's here.
 """
 
 from __future__ import annotations
@@ -53,11 +52,11 @@ def run(
     readable: Sequence[Path] = (),
     writable: Sequence[Path] = (),
 ) -> tuple[int, str]:
-    """Run ``argv`` in the folder ``cwd``; return its exit status and output.
+    """Run ``argv`` in the folder ``cwd``, confined if bwrap works; return exit status and output.
 
-    ``argv`` begins with the interpreter and the script. It can read ``tree``, ``cwd`` and
-    ``readable``, and write to ``writable``. CouldNotRunError if the interpreter is not in PATH, or
-    the script exceeds SECONDS or OUTPUT.
+    ``argv`` begins with the interpreter and the script. Confined, it can read ``tree``, ``cwd`` and
+    ``readable``, and write to ``writable`` alone. CouldNotRunError if the interpreter is not in
+    PATH, or the script exceeds SECONDS or OUTPUT.
     """
     if shutil.which(argv[0]) is None:
         raise CouldNotRunError(f"{argv[0]} is not in PATH; {system.install([argv[0]])}")

@@ -39,7 +39,7 @@ def check(context: Context) -> Iterator[Finding]:
     """Yield a finding for each new file that lacks its tag, and each tag with an unknown licence.
 
     Also yields checkpatch's findings on tags (`checkpatch.LICENCE`). CouldNotRunError if the tree
-    has no LICENSES or no checkpatch.
+    has no LICENSES. Raises the errors of `checkpatch.messages`, too.
     """
     known = _known(context.tree.path / "LICENSES")
     for patch in context.patches:
@@ -87,7 +87,10 @@ def _untagged(context: Context, patch: Patch, told: set[str]) -> Iterator[Findin
 
 
 def _unknown(context: Context, patch: Patch, known: frozenset[str]) -> Iterator[Finding]:
-    """Yield a finding (FAIL) for each identifier in added tags that is not in ``known``."""
+    """Yield a finding (FAIL) for each identifier in an added tag that is not in ``known``.
+
+    Only tags in the first `FIRST` lines of a file count.
+    """
     for line in lines(context, patch).added:
         tag = _TAG.search(line.text) if line.number <= FIRST else None
         for name in _names(tag["expression"]) if tag else ():

@@ -91,10 +91,11 @@ def _tree_words(text: str) -> Mapping[str, str]:
 def _misspelt(
     context: Context, patch: Patch, state: Applied, words: Mapping[str, str]
 ) -> Iterator[Finding]:
-    """Yield a finding for each misspelt word in the message, and in the lines that the patch adds.
+    """Yield a finding for each misspelt word in title and message, and in lines that are added.
 
-    ``words`` has the correction by misspelt word, ``state`` the files after the patch. In files,
-    words that the patch also removes, and identifiers, are left out.
+    ``words`` has the correction by misspelt word, ``state`` the files after the patch. A word of
+    the message gives one finding, in files each place gives one. In files, words that the patch
+    also removes, and identifiers of the same file, are left out.
     """
     changed = lines(context, patch)
     before = {word.lower() for text in changed.removed for word in _WORD.findall(text)}
@@ -159,7 +160,10 @@ class _Readable:
 
 
 def _readable(content: str) -> _Readable:
-    """Return the comments and strings of source code; they keep their line numbers."""
+    """Return the comments, strings and identifiers of the source code ``content``.
+
+    Comments and strings keep their line numbers.
+    """
     parts: list[str] = []
     code: list[str] = []
     end = 0

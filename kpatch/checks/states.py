@@ -2,7 +2,7 @@
 """The results of building each state of a series, and the findings that follow from them.
 
 State 0 is the base, state n the tree after patch n. Findings are failures to build that the state
-before does not have, and warnings that the base does not have.
+before does not have, and warnings and errors that the base does not have.
 """
 
 from __future__ import annotations
@@ -56,8 +56,9 @@ class Failure:
 class State:
     """The result of building one state, or of running Coccinelle on it.
 
-    ``record`` has the warnings; ``failure`` is None if it builds. ``unbuilt`` are objects that were
-    to be built and that the config leaves out; for Coccinelle, a sentence for each failed script.
+    ``record`` has the warnings and errors; ``failure`` is None if it builds. ``unbuilt`` are the
+    objects that were to be built and that the config leaves out; for Coccinelle, a sentence for
+    each script that failed or was ended.
     """
 
     record: Record
@@ -66,7 +67,7 @@ class State:
 
     @property
     def known(self) -> dict[Identity, Diagnostic] | None:
-        """Return the warnings by identity; None if the state does not build."""
+        """Return the warnings and errors by identity; None if the state does not build."""
         return None if self.failure else diagnostics.by_identity(self.record)
 
 
@@ -108,8 +109,8 @@ def kept(
     """Return the State from the cache; if the cache does not have it, call ``make`` and store it.
 
     The cache key is ``name`` and ``parts``, which have to contain everything on which the State
-    depends. A failure because a build exceeded a limit is not stored. Counts ``parts`` and
-    ``reused`` of ``context``.
+    depends. A failure because a build exceeded a limit is not stored. ``context`` counts the call
+    in its ``parts``, and in ``reused`` if ``make`` was not called.
     """
     context.parts += 1
     file = _file(name, parts)
@@ -169,8 +170,9 @@ def findings(
 
     ``states`` begin with the base. A new failure or error is FAIL, a new warning has the outcome
     ``severity``; a warning or error that a later patch removes is WARN. What ``told`` has is left
-    out. ``make`` is the make command that shows a finding again in a configured tree, without its
-    target, the object of the C file. () if it would need the check's own .config.
+    out. ``make`` is the make command, as words, that shows a finding in a C file again in a
+    configured tree; it lacks its target, the object of that file. () if it would need the check's
+    own .config.
     """
     for finding in _findings(states, severity, told):
         source, _, suffix = finding.file.rpartition(".")
@@ -197,7 +199,10 @@ def _findings(states: Sequence[State], severity: CheckOutcome, told: Told) -> It
 
 
 def _failures(states: Sequence[State], told: Told) -> Iterator[Finding]:
-    """Yield a finding for each state that does not build, for another cause than the one before."""
+    """Yield a finding for each state after the base that does not build.
+
+    Left out are those that fail for the same cause as the state before, and causes in ``told``.
+    """
     before: str | None = None
     for number, state in enumerate(states):
         failure = state.failure

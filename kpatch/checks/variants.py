@@ -23,9 +23,10 @@ MOST_INCLUDERS = 6
 def check(context: Context, chosen: Variant) -> Iterator[Finding]:
     """Yield a finding for each failure or warning that a patch adds in the variant ``chosen``.
 
-    HarnessError (exit 2) if a tool of the variant is missing. CouldNotRunError if the base does not
-    build, or the series does not build in the plain config either. NotApplicableError if the series
-    changes nothing that the variant compiles or reads.
+    What a build of the plain config reports too is left out. HarnessError: exit 2 if a tool of the
+    variant is missing, exit 4 if every Coccinelle script fails. CouldNotRunError if the base does
+    not build, or the series does not build in the plain config either. NotApplicableError if the
+    series changes nothing that the variant compiles or reads.
     """
     variant.tools(chosen)
     yield from _HOW[chosen.scope](context, chosen)
@@ -132,7 +133,7 @@ class _Variant:
         """Return values of Kconfig symbols for this series, beside those of the fragments.
 
         With a seed they are random, for the symbols around the changed files. For variants that
-        compile objects they switch on what the changed sources depend on.
+        compile objects they switch on what the changed sources depend on. Others have {}.
         """
         context, seed = self._context, self._chosen.seed
         paths = bisect.touched(context.applied)
@@ -151,9 +152,10 @@ class _Variant:
 
 
 def _switched_on(context: Context, guards: Collection[str]) -> dict[str, str]:
-    """Return values of symbols that switch on ``guards``, and name those on which they depend.
+    """Return values of symbols that switch on ``guards`` and what these depend on.
 
-    If the Kconfig files cannot be parsed, the guards alone are switched on.
+    A note names the latter. If the Kconfig files cannot be parsed, the guards alone are switched
+    on, and a note says so.
     """
     try:
         values = variant.switched_on(context.applied, guards, stage=context.stage)
@@ -176,7 +178,8 @@ def _source(path: str) -> str:
 def _targets(context: Context) -> tuple[str, ...]:
     """Return the objects of the changed C files, and of C files that include a changed header.
 
-    The latter are at most MOST_INCLUDERS for each header, and are named in a note.
+    The latter are at most MOST_INCLUDERS for each header, of those that the plain config compiles
+    in the base, and are named in a note.
     NotApplicableError if there are none.
     """
     sources = dict.fromkeys(_sources(context))
@@ -203,8 +206,8 @@ def _targets(context: Context) -> tuple[str, ...]:
 def _read(context: Context, chosen: Variant) -> Iterator[Finding]:
     """Run the tree's Coccinelle scripts; yield a finding for each report that the base lacks.
 
-    They read the changed C files after the whole series; after each patch, only if that gives a
-    finding. NotApplicableError if the series changes no C file.
+    They read the changed C files in the base and after the whole series; after each patch, only if
+    that gives a finding. NotApplicableError if the series changes no C file.
     """
     if not _sources(context):
         raise NotApplicableError("the series changes no C source")

@@ -23,7 +23,7 @@ def test_request(
 def pipeline_of(verbose: bool, **wanted: Any) -> Pipeline:
     """Return a new pipeline for a RunRequest with the fields ``wanted``.
 
-    If ``verbose`` is set, it prints each command that it runs.
+    If ``verbose`` is set, the pipeline prints each command that it runs.
     """
     from kpatch.lib.progress import Progress
     from kpatch.pipeline import Pipeline, RunRequest

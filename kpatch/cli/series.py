@@ -72,7 +72,7 @@ def _review_request(series: str, *, checks: str, fail_on: str, **wanted: Any) ->
 
 
 def _answer(command: str, **wanted: Any) -> None:
-    """Review the series of the mail on standard input, and print the result in b4's format.
+    """Review the series of the mail on standard input, and print the result or error for b4.
 
     b4 runs ``check --b4 COMMAND`` with one mail on standard input; ``command`` is "prep" or
     "review". Nothing else is printed, also not on stderr. The command then ends with 0 even if the

@@ -186,7 +186,7 @@ class Bench:
         return mailbox
 
     def check(self) -> list[Figure]:
-        """Measure reviews of SERIES; each gets patches that no earlier review has seen.
+        """Measure reviews of SERIES; each gets a version of it that no earlier review has seen.
 
         The last review has the same patches 1 and 2 as the one before it, and another patch 3.
         """

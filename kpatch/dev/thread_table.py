@@ -312,7 +312,8 @@ def _said(truth: Truth) -> str:
 def _recall(lines: list[Line]) -> str:
     """Return the table of the kinds: number of truths, of each verdict, and the recall.
 
-    The recall is the share of RIGHT in the verdicts other than NOT_JUDGED.
+    The recall is the share of RIGHT in the verdicts other than NOT_JUDGED. Kinds without truths are
+    left out; the last row counts all truths.
     """
     head = ("kind", "truths", *(verdict.value for verdict in Verdict), "recall")
     rows = []
@@ -385,7 +386,8 @@ def _quoted(message_id: str) -> Iterator[str]:
 def _cell(text: str) -> str:
     """Return ``text``, of a mail or a compiler, for a cell of a table in Markdown.
 
-    It is cut to one line of at most _WIDTH characters; then characters of markup are escaped.
+    It is cut to its first line, and that to _WIDTH characters; then characters of markup are
+    escaped.
     """
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", sanitize.line(text, limit=_WIDTH))
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cache folder: its entries are named by a digest of their input, and made atomically."""
+"""The cache folder: its entries are named by ids of their input, and made atomically."""
 
 from __future__ import annotations
 
@@ -66,7 +66,8 @@ def root() -> Path:
 def digest(parts: Iterable[str]) -> str:
     """Return a key for ``parts``: the first 16 hex digits of a SHA-256.
 
-    The length of each part is hashed too, so that ("ab", "c") and ("a", "bc") have different keys.
+    Their order counts. The length of each part is hashed too, so that ("ab", "c") and ("a", "bc")
+    have different keys.
     """
     sha = hashlib.sha256()
     for part in parts:
@@ -111,8 +112,9 @@ def folder(kind: str) -> Path:
 def using() -> Iterator[None]:
     """Hold a shared lock on the cache during the block, so that clean() refuses to run.
 
-    Every command uses it, so the cache's path is checked here: CacheError (exit 2) if the path has
-    a character with which builds fail.
+    Waits while clean() runs. Every command but ``clean`` uses it, so the cache's path is checked
+    here: CacheError (exit 2) if the path has a character with which builds fail, or the folder
+    cannot be made.
     """
     if unfit := UNFIT.search(str(root())):
         raise CacheError(
@@ -136,8 +138,8 @@ def locked(
 ) -> Iterator[None]:
     """Hold the exclusive lock ``name`` of the cache during the block; other runs wait for it.
 
-    ``waiting`` is called once if another run has the lock. HarnessError (exit 2) if another run has
-    it and ``wait`` is false.
+    If another run has it, ``waiting`` is called once before this run waits; if ``wait`` is false,
+    HarnessError (exit 2) is raised instead.
     """
     with using():
         path = folder("locks") / f"{name}.lock"
@@ -215,7 +217,8 @@ def raise_if_full(complaint: str) -> None:
 def clean() -> tuple[Freed, ...]:
     """Remove every entry of every kind; return the removed folders and files with their sizes.
 
-    HarnessError (exit 2) if another run uses the cache; nothing is removed then.
+    Only folders with a CACHEDIR.TAG are removed; other files in the cache folder stay. HarnessError
+    (exit 2) if another run uses the cache; nothing is removed then.
     """
     if not root().is_dir():
         return ()

@@ -2,13 +2,14 @@
 """Confine the programs that run a series' code: builds, and QEMU with the built kernel.
 
 bubblewrap (bwrap) runs a program in its own namespaces: without network, without access to other
-processes, with a file system of /usr, a few files of /etc, and the files and folders that the
-caller names. It can write only to those named as writable, and to a /tmp of its own. The user's
-home and other files are not visible. If bwrap does not work, the program runs without it.
+processes, with a file system of /usr, a few files of /etc, the folders of TOOLS that are elsewhere,
+and the files and folders that the caller names. It can write only to those named as writable or as
+devices, and to a /tmp of its own. Other files, such as the user's home, are not visible. If bwrap
+does not work, the program runs without it.
 
-A control group limits the number of processes and the memory, also for root, if one can be made
-(cgroup v2 with delegated controllers, or v1). Disk use cannot be limited by folder, so a watcher
-ends a program that fills the disk (`kpatch.lib.process.capture`).
+For builds a control group limits the number of processes and the memory, also for root, if one can
+be made (cgroup v2 with delegated controllers, or v1). Disk use cannot be limited by folder, so a
+watcher ends a build that fills the disk (`kpatch.lib.process.capture`).
 
 Source: bwrap(1); Documentation/admin-guide/cgroup-v2.rst and cgroup-v1/{pids,memory}.rst.
 """
@@ -238,13 +239,13 @@ def make(
     """Run the make command ``argv`` confined, if bwrap works; return its exit status and output.
 
     make can read ``source`` and the further paths ``readable``, and write to ``out`` and
-    ``writable``. Its environment is that of `kpatch.lib.environment` with ``more``. ``line`` is
-    called with each line of output; ``log`` gets the bytes of the output. Confined, make sees
-    ``source`` as PLACE and prints that path; it is replaced by ``source`` in the returned output
-    alone.
+    ``writable``. Its environment is that of `kpatch.lib.environment` with ``more``; confined, HOME,
+    TMPDIR and PATH are others. ``line`` is called with each line of output; ``log``, an open file,
+    gets the bytes of the output. Confined, make sees ``source`` as PLACE and prints that path; it
+    is replaced by ``source`` in the returned output alone.
 
-    OSError (ENOSPC) if the disk was full. HarnessError (exit 4) if make exceeded a limit
-    (BUILD_SECONDS, BUILD_DISK, BUILD_OUTPUT) and was ended.
+    OSError (ENOSPC) if make failed since the disk was full. HarnessError (exit 4) if make exceeded
+    a limit (BUILD_SECONDS, BUILD_DISK, BUILD_OUTPUT) and was ended.
     """
     env = environment.clean(**more)
     words = list(argv)
@@ -328,8 +329,8 @@ def product(folder: Path, name: str | Path) -> Path:
 def bounded() -> Iterator[list[Path]]:
     """Make control groups that limit processes and memory; yield their cgroup.procs files.
 
-    A process enters the groups by writing its pid to each file. The list is empty if no group can
-    be made. At the end of the block `_remove` kills the processes left in them and removes them.
+    A process enters the groups by writing its pid to each file. Groups that cannot be made are left
+    out; the list may be empty. At the end of the block `_remove` tries to remove them.
     """
     made: list[Path] = []
     try:
@@ -345,7 +346,8 @@ def bounded() -> Iterator[list[Path]]:
 def _group(parent: Path, limits: Mapping[str, int]) -> Path:
     """Make a group below ``parent``, set its ``limits`` (file: value), and return its folder.
 
-    OSError if that fails, or our processes cannot enter the group; the group is then removed.
+    MORE_LIMITS are set, too, where the group has their files. OSError if that fails, or our
+    processes cannot enter the group; the group is then removed.
     """
     group = Path(tempfile.mkdtemp(prefix="vfio-acpi-", dir=parent))
     try:
@@ -402,10 +404,11 @@ def _groups() -> list[tuple[Path, dict[str, int]]]:
 def _parent() -> Path:
     """Return the cgroup v2 folder to make our group in: the nearest that enables CONTROLLERS.
 
-    Our own group cannot be used: a group with processes cannot enable controllers for its children
-    ("No Internal Process Constraint"). The user's slice and its parent can, if systemd has
-    delegated them. The rule does not apply to the root group. The root is returned if no other
-    group can be used; this function tries to enable the controllers there, and ignores a failure.
+    It must be above our own group, and writable. Our own group cannot be used: a group with
+    processes cannot enable controllers for its children ("No Internal Process Constraint"). The
+    user's slice and its parent can, if systemd has delegated them. The rule does not apply to the
+    root group. The root is returned if no other group can be used; this function tries to enable
+    the controllers there, and ignores a failure.
     """
     for folder in _ancestors():
         handed_out = (folder / "cgroup.subtree_control").read_text().split()

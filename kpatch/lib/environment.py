@@ -3,8 +3,9 @@
 
 All other variables (MAKEFLAGS, KBUILD_*, CC, CPATH, CCACHE_*, GIT_*, TAR_OPTIONS, XZ_OPT, PYTHON*,
 LD_PRELOAD, BASH_ENV, …) are left out: they would change a build or a run, and the recorded command
-would not show it. A guest can also read QEMU's environment in /proc. Two kinds of programs get the
-user's whole environment: apt-get, which needs the proxy, and git when it reads the user's name.
+would not show it. A guest can also read QEMU's environment in /proc. Some programs get more.
+apt-get, which needs the proxy, and git when it reads the user's name get the whole environment; git
+on a kernel's repository gets it without most of GIT_* (`kpatch.source.git`).
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ def pack(root: Path, image: Path, stage: Stage) -> None:
 
     In the image all files belong to uid 0, and have the time stamp 0.
 
-    OSError (ENOSPC) if the disk is full; HarnessError (exit 7) if mkfs.erofs fails otherwise.
+    OSError (ENOSPC) if the disk is full. HarnessError: exit 7 if mkfs.erofs fails otherwise, exit 2
+    if it is not installed.
     """
     tool = process.require_tool("mkfs.erofs", package="erofs-utils")
     argv = [tool, "--all-root", "-T0", str(image), str(root)]

@@ -55,13 +55,13 @@ def child(
     pass_fds: Sequence[int] = (),
     parent_death: str = "TERM",
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Start ``argv`` in its own session, and yield it; end its process group after the block.
+    """Start ``argv`` in its own session, yield its Popen, and end its group after the block.
 
     Its environment is ``env``, or the one of `kpatch.lib.environment.clean` if None, so that the
     user's settings do not decide a run. The other arguments are those of subprocess.Popen.
 
-    A program that gets our terminal (``stdin`` None) stays in our session, since only processes of
-    that session may read from the terminal.
+    A program that gets our terminal (``stdin`` None) stays in our session and group, since only
+    processes of that session may read from the terminal. After the block only it is ended.
 
     If the harness is killed it cannot clean up; the kernel then sends the child ``parent_death``.
     That is TERM for make, which ends its own children, and KILL for QEMU.
@@ -85,8 +85,8 @@ def child(
 def stop(process: subprocess.Popen[bytes], send: Callable[[int, int], None] = os.killpg) -> None:
     """End ``process`` and its process group: SIGTERM, and SIGKILL after GRACE_SECONDS.
 
-    For a process in our own group pass os.kill as ``send``, so that only the process is ended. Its
-    pipes are closed.
+    For a process in our own group pass os.kill as ``send``, so that only the process is ended. The
+    pipes of ``process`` are closed.
     """
     with suppress(ProcessLookupError):
         for action in (signal.SIGTERM, signal.SIGKILL):
@@ -123,12 +123,12 @@ def capture(
     log: IO[bytes] | None = None,
     watch: Callable[[int], bool] | None = None,
 ) -> tuple[int, str]:
-    """Run ``argv`` to its end; return exit status and output (stdout and stderr as UTF-8).
+    """Run ``argv`` to its end; return exit status and output (stdout and stderr in one text).
 
-    ``cwd`` and ``env`` are as in `child`. ``line`` is called with each line as it arrives; ``log``
-    gets the unchanged bytes. ``watch`` is called with the number of bytes printed so far, at least
-    every WATCH_SECONDS; if it returns true, the program is ended. The status is -N if signal N
-    killed the program.
+    ``cwd`` and ``env`` are as in `child`. ``line`` is called with each line as it arrives; ``log``,
+    an open file, gets the unchanged bytes. ``watch`` is called with the number of bytes printed so
+    far, at least every WATCH_SECONDS; if it returns true, the program is ended. The status is -N if
+    signal N killed the program.
     """
     output, rest, printed = [], b"", 0
     with child(argv, cwd=cwd, env=env) as process:

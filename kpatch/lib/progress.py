@@ -35,8 +35,9 @@ KEPT_TIMINGS = 5
 class Timings:
     """Store how long the stages of the last runs took, in a JSON file in the cache (``path``).
 
-    A key is the name of a stage with its kind ("build 7.3 plain"). If the file is missing, damaged
-    or not writable, stages have no expected time; no error is raised.
+    A key is the name of a stage with its kind ("build 7.3 plain"). If the file is missing or
+    damaged, stages have no expected time; if it is not writable, nothing is stored. No error is
+    raised.
     """
 
     def __init__(self, path: Path | None = None) -> None:
@@ -138,7 +139,7 @@ class LiveStage:
         return time.monotonic() - self.began
 
     def status(self) -> str:
-        """Return one line with elapsed and expected time, percentage, and the current step."""
+        """Return one line: title, elapsed time, and if known expected time, percentage and step."""
         about = f" of about {sanitize.duration(self.expected)}" if self.expected else ""
         share = f", {self._share:.0%}" if self._share is not None else ""
         note = sanitize.line(self._note)
@@ -187,8 +188,8 @@ class Progress:
     def stage(self, name: str, *, series: str | None = None, kind: str = "") -> Iterator[LiveStage]:
         """Run the block as a stage; yield the object to which the block reports its progress.
 
-        The expected time is that of earlier stages with the same ``name`` and ``kind``. Example:
-        name ``build``, series ``netlink``, kind ``7.3 plain``.
+        The expected time is that of earlier stages with the same ``name`` and ``kind`` that neither
+        failed nor were cached. Example: name ``build``, series ``netlink``, kind ``7.3 plain``.
         """
         key = f"{name} {kind}".strip()
         expected = self._timings.expected(key)

@@ -24,7 +24,11 @@ _UNSAFE = re.compile(
 
 
 def clean(text: str) -> str:
-    """Return ``text`` without escape sequences and control characters; tab and newline stay."""
+    """Return ``text`` without escape sequences and control characters; tab and newline stay.
+
+    Characters that change the direction of writing, and those that XML does not allow, are removed,
+    too. CR LF becomes a newline.
+    """
     return _UNSAFE.sub("", _ESCAPES.sub("", text.replace("\r\n", "\n")))
 
 

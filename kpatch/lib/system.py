@@ -38,8 +38,8 @@ def distribution(fields: Mapping[str, str] | None = None) -> Distribution | None
 def install(packages: Sequence[str], fields: Mapping[str, str] | None = None) -> str:
     """Return an instruction to install ``packages`` (Debian's names), for an error message.
 
-    It has the distribution's own names if DISTRIBUTIONS has them. ``fields`` is as in
-    `distribution`.
+    It has the distribution's own names if DISTRIBUTIONS has all of them, else Debian's. ``fields``
+    is as in `distribution`.
     """
     row = distribution(fields)
     if row is None or any(name not in row.packages for name in packages if not row.tried):

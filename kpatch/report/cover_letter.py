@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write the cover letter of an exported series: its purpose, and the results of runs as evidence.
 
-The purpose is taken from ``cover.txt`` in the folder of a carried series: lines that begin with "#"
-(left out of the letter), a title, an empty line, text. Another series gets placeholders. The
-template of the letter is templates/cover-letter.j2.
+The purpose is taken from ``cover.txt`` in the folder of a carried series: first lines that begin
+with "#" (left out of the letter), then a title, an empty line, text. A series without that file
+gets placeholders. The template of the letter is templates/cover-letter.j2.
 """
 
 from __future__ import annotations

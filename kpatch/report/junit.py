@@ -2,7 +2,8 @@
 """Write a run as JUnit XML: a suite for each series, in it a case for each test and incident.
 
 A test with an unexpected outcome is a failure, or an error if the outcome is crash, hang, lost or
-infra. An incident is an error. A test whose skip or xfail is expected is a skipped case.
+infra. An incident is an error. A test whose skip or xfail is expected is a skipped case. The error
+that ended a run is a case in a suite of its own.
 """
 
 from __future__ import annotations

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a run as a report for KCIDB (kernelci.org).
 
-Each series is a checkout with a build; its tests and incidents are tests of the build. Tests that
-fail as expected, on the negative control or at a documented limit, are left out.
+Each series is a checkout, with a build if the run got that far; its tests and incidents are tests
+of the build. Tests that fail as expected, on the negative control or at a documented limit, are
+left out.
 """
 
 from __future__ import annotations

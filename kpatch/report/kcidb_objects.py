@@ -33,10 +33,10 @@ _MAIL = re.compile(r"[!-~]{1,200}@[!-~]{1,200}")
 class Source:
     """The tested source: the tree ``kernel`` with a series or without one.
 
-    ``series`` is a digest of the series' content, ``title`` describes the series. ``patches`` has
-    the SHA-256 of each patch: () without a series, None if unknown. ``started`` is the time when
-    the run began, UTC in ISO 8601. ``message_id`` is the Message-ID of the mail that begins the
-    series' thread, "" if there is none.
+    ``series`` is a digest of the series' content, or its name if there is none. ``title`` describes
+    the series. ``patches`` has the SHA-256 of each patch: () without a series, None if unknown.
+    ``started`` is the time when the run began, UTC in ISO 8601. ``message_id`` is the Message-ID of
+    the mail that begins the series' thread, "" if there is none.
     """
 
     kernel: KernelInfo

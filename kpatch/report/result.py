@@ -41,7 +41,7 @@ class KernelInfo:
 
 @dataclass(frozen=True)
 class WarningInfo:
-    """A warning of a build: file, line (None if unknown) and text.
+    """A warning of a build: file ("" if unknown), line (None if unknown) and text.
 
     ``new`` is False if the build of the unpatched kernel prints the same warning, True if it does
     not, and None if the unpatched kernel was not built, or its build did not compile the file.
@@ -100,10 +100,10 @@ class RunResult:
     """The complete result of one run of the harness.
 
     ``started`` is UTC in ISO 8601, to the second; ``seconds`` is the duration. ``kernel`` and
-    ``accel`` are None if the run ended before they were known. ``confinement`` describes how
-    builds and VMs were confined. ``tools`` maps names of programs to versions. ``selection`` is
-    the expression that selected tests (pytest's -k), "" for the whole suite. ``requirements`` maps
-    ids to their sentences. ``error`` is None if the run got to its verdict.
+    ``accel`` are None if the run ended before they were known. ``confinement`` describes how builds
+    and VMs were confined, or why they were not. ``tools`` maps names of programs to versions.
+    ``selection`` is the expression that selected tests (pytest's -k), "" for the whole suite.
+    ``requirements`` maps ids to their sentences. ``error`` is None if the run got to its verdict.
     """
 
     exit_code: ExitCode
@@ -163,7 +163,10 @@ def error_of(error: HarnessError) -> ErrorInfo:
 
 
 def dump(result: RunResult) -> str:
-    """Return the result as JSON text: schema version, verdict, then the fields of RunResult."""
+    """Return the result as JSON text: schema version, verdict, then the fields of RunResult.
+
+    `Fault.stall` is left out.
+    """
     data = {
         "schema_version": SCHEMA_VERSION,
         "verdict": result.verdict,

@@ -145,8 +145,8 @@ def cell(result: RunResult, requirement: str, series: str) -> Text:
     """Return the table's cell for the id ``requirement`` and the name ``series``.
 
     If tests have unexpected outcomes, the cell has the worst of these in capitals, with their
-    share: "FAIL 1/3". Otherwise it has the worst outcome and the number of tests: "pass 3x". It is
-    "-" without a test.
+    share: "FAIL 1/3". Otherwise it has the worst outcome and the number of tests: "pass 3x". Share
+    and number are left out for a single test. The cell is "-" without a test.
     """
     return _cell(
         [test for test in result.tests if (test.requirement, test.series) == (requirement, series)]

@@ -31,7 +31,7 @@ FORMATS: dict[str, Callable[[RunResult], str | bytes]] = {
 def write(output: OutputDir, run: RunResult) -> None:
     """Write every file of ``FORMATS`` to ``output``.
 
-    HarnessError (exit 7) if a file cannot be written.
+    HarnessError: exit 7 if a file cannot be written, exit 2 if it is there and not of this run.
     """
     contents = {name: render(run) for name, render in FORMATS.items()}
     for name, content in contents.items():

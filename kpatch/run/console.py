@@ -6,9 +6,10 @@ CONFIG_PRINTK_CALLER, a task or CPU (info_print_prefix() in kernel/printk/printk
 
     [    1.234567] text        [    1.234567][  T123] text        [    1.234567][    C0] text
 
-The messages of each task and CPU are read separately, so that reports may interleave. Text without
-a time stamp is from user space. One line may have such text and several messages, one after the
-other. The kernel also prints notes about the console itself (kernel/printk/printk.c, nbcon.c):
+With that option the messages of each task and CPU are read separately, so that reports may
+interleave. Text without a time stamp is from user space. One line may have such text and several
+messages, one after the other. The kernel also prints notes about the console itself
+(kernel/printk/printk.c, nbcon.c):
 
     ** replaying previous printk message **      the message before was cut off and is repeated
     ** 57 printk messages dropped **             a report may be missing
@@ -45,7 +46,7 @@ FAULTS_LIMIT = 200  # the first ones suffice; bounds memory if a kernel makes re
 
 
 class Place(str, Enum):
-    """The time of a fault: before the first test, during a test, or between two tests.
+    """The time of a fault: before the first test, during a test, or after one.
 
     BOOT is all the time before the first test, AFTER the time from the end of a test until the next
     one begins. The detection of the mechanism counts as a test.
@@ -59,8 +60,9 @@ class Place(str, Enum):
 class Until(Enum):
     """The line that ends a report.
 
-    A report also ends after EXCERPT_LINES lines, and if more than GAP_SECONDS have passed since its
-    latest line when another message comes.
+    A report also ends after EXCERPT_LINES lines, when the same task or CPU begins another report,
+    and if more than GAP_SECONDS have passed since its latest line when another message comes. With
+    STACK, a begin or end marker ends it, unless another task or CPU is still writing it.
     """
 
     LINE = "it is a single line"
@@ -73,11 +75,11 @@ class Until(Enum):
 class Kind:
     """A kind of fault; ``pattern`` matches its headline from the start of the message.
 
-    ``until`` says how a report ends. ``part_of`` names other kinds whose reports may contain a line
-    of this kind; such a line starts no new report there. ``stall`` marks reports about something
-    that does not make progress: if the host found the test hung as well, the outcome is a hang, not
-    a crash. ``infra`` marks messages that are no faults of the kernel, but mean that faults may
-    have been missed.
+    ``until`` is the line that ends a report. ``part_of`` names kinds whose reports may contain a
+    line of this kind; such a line starts no new report there. ``stall`` marks reports about
+    something that does not make progress: if the host found the test hung, and all its reports are
+    such, the outcome is a hang, not a crash. ``infra`` marks messages that are no faults of the
+    kernel, but mean that faults may have been missed.
     """
 
     name: str
@@ -421,9 +423,10 @@ _ENDS = {
 class Fault:
     """One report of the kernel.
 
-    ``kind`` is `Kind.name`, ``line`` the headline, ``excerpt`` the report with time stamps, at most
-    EXCERPT_LINES lines. ``test`` is the id of the test that ran, or had run last; None before the
-    first one. ``time`` is the kernel's clock in seconds, None if the line has no time stamp.
+    ``kind`` is `Kind.name`, or "emulator" for a fault of the emulator. ``line`` is the headline,
+    ``excerpt`` the report with time stamps, at most EXCERPT_LINES lines. ``test`` is the id of the
+    test that ran, or had run last; None before the first one. ``time`` is the kernel's clock in
+    seconds when the report began, None without a time stamp.
     ``stall`` and ``infra`` are those of `Kind`. ``known`` is the reason why the report is a known
     issue, which does not count against a series (`kpatch.tables.known_issues`); "" if it is none.
     ``title`` and ``fingerprint`` are the same for the same fault in another run
@@ -471,7 +474,7 @@ class _Message:
 
 @dataclass
 class _Report:
-    """An unfinished report. Its ``kind`` is CUT until its headline is printed.
+    """An unfinished report. If it begins with "cut here", its ``kind`` is CUT until its headline.
 
     ``first`` and ``last`` are the times of its first and last message; None without a time stamp.
     """
@@ -567,7 +570,11 @@ class Console:
 
     @property
     def faults(self) -> list[Fault]:
-        """Return the finished reports, in the order in which they began."""
+        """Return the finished reports, in the order in which they began.
+
+        Of those with the same `Fault.infra`, the first FAULTS_LIMIT to finish and all fatal ones
+        are kept.
+        """
         return [fault for _, fault in sorted(self._found, key=itemgetter(0))]
 
     @property
@@ -577,7 +584,7 @@ class Console:
 
     @property
     def test(self) -> str | None:
-        """Return the id of the running test; None before the first test and between two tests."""
+        """Return the id of the running test; None if no test runs."""
         return self._state.test
 
     @property
@@ -659,7 +666,8 @@ class Console:
     def _take_back(self, message: _Message) -> None:
         """Return to the state before the first copy of ``message``, which the kernel has replayed.
 
-        The first copy may have been cut off at any place, and in any of its lines.
+        The first copy may have been cut off at any place, and in any of its lines. Does nothing if
+        it is not found.
         """
         for index in reversed(range(len(self._undo))):
             point = self._undo[index]
@@ -705,7 +713,7 @@ class Console:
                 state.remote = owner
 
     def _open(self, kind: Kind, message: _Message) -> None:
-        """Handle ``message``, the headline of a fault of ``kind``.
+        """Handle ``message``, the headline of a fault of ``kind`` (or, if that is CUT, "cut here").
 
         The task or CPU that printed ``message`` may have an unfinished report that began with "cut
         here" and has no headline yet (kind CUT). That report gets the headline, unless ``kind`` is

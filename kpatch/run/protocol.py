@@ -2,13 +2,13 @@
 r"""Parse the records that the guest sends to the host: one JSON object a line, on its own channel.
 
 The dataclasses below are the grammar: ``{"type": NAME, FIELD: VALUE, …}\n`` in UTF-8. Every field
-without a default has to be present; other fields are not allowed. The guest runs the kernel under
-test and is not trusted: any other line becomes a `Broken` record, which is judged as an incident
-(infra). `parse` raises no exception other than `RecordError`, whatever the input.
+without a default has to be present; unknown fields are not allowed. The guest runs the kernel under
+test and is not trusted: any other line, unless blank, becomes a `Broken` record, which is judged as
+an incident (infra). `parse` raises no exception other than `RecordError`, whatever the input.
 
     hello      the first record: protocol, release (uname -r), python
     detected   the mechanism that the kernel shows, if the host has asked for detection
-    collected  all tests of the suite, also those that this VM will not run
+    collected  the selected tests that apply to the kernel, also those that an earlier VM has begun
     begin      a test starts; it counts as hung after ``limit`` seconds
     end        the test ended
     request    the guest asks the host for an action on the machine
@@ -151,7 +151,10 @@ class Detected:
 
 @dataclass(frozen=True)
 class Collected:
-    """All tests of the suite, in the order they run, also those that this VM will not run."""
+    """The selected tests that apply to the kernel, in the order they run.
+
+    They include those that an earlier VM has begun, which this VM does not run.
+    """
 
     @dataclass(frozen=True)
     class Test:
@@ -201,7 +204,7 @@ class Done:
 
 @dataclass(frozen=True)
 class Broken:
-    """A line that is no record, and the reason. The guest never sends it; `Decoder` makes it."""
+    """A line that is no record; ``reason`` says why. `Decoder` makes it; no guest sends it."""
 
     reason: str
 
@@ -293,9 +296,9 @@ def _shown(value: object) -> str:
 class Decoder:
     """Convert the bytes of the channel, in pieces of any size, to records.
 
-    A line that is no record becomes `Broken`; decoding continues with the next line. An unfinished
-    line at the end is ignored: the VM ended while it was writing, and the missing records (end,
-    done) show that.
+    A line that is no record becomes `Broken`; decoding continues with the next line. Blank lines
+    are ignored, and so is an unfinished line at the end: the VM ended while it was writing, and the
+    missing records (end, done) show that.
     """
 
     def __init__(self) -> None:
@@ -329,10 +332,10 @@ class Decoder:
 class Transcript:
     """The state of one VM's suite according to the records received so far.
 
-    Before its record has come, each field is None, empty or False. ``collected`` are all tests.
-    ``running`` is the test that has begun and not ended; ``ended`` maps test ids to their end
-    records, in order. ``broken`` has the objections to lines that are no records, and to records
-    that came at the wrong time; the first BROKEN_LIMIT are kept.
+    Before its record has come, each field is None, empty or False. ``collected`` are the tests of
+    that record, ``running`` is the test that has begun and not ended; ``ended`` maps test ids to
+    their end records, in order. ``broken`` has the objections to lines that are no records, and to
+    records that came at the wrong time; the first BROKEN_LIMIT are kept.
     """
 
     hello: Hello | None = None

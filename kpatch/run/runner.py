@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run the suite on one kernel: in one VM, and after a crash or a hang in further, fresh VMs.
+"""Run the suite on one kernel: in one VM, and if that ends early, in further, fresh VMs.
 
 This module receives and stores records and console output. `kpatch.verdict.judge` computes the
 verdict from them.
@@ -107,9 +107,10 @@ def run(
     """Run the selected tests and return one entry for each VM that was started.
 
     The console of the Nth VM (from 1) is written to the file ``console(N)``. A fresh VM runs the
-    tests that the earlier ones did not begin, until all have begun, a VM makes no progress, or the
-    limit of the run is over. HarnessError: exit 2 if the kernel shows another mechanism than the
-    declared one; exit 7 if the guest uses another version of the protocol.
+    tests that the earlier ones did not begin (and once more a test that hung by a fault of the
+    emulator), until all have begun, a VM makes no progress, or the run's time limit is over.
+    HarnessError: exit 2 if the kernel shows another mechanism than the declared one; exit 7 if the
+    guest uses another version of the protocol, or the console's file cannot be written.
     """
     runs: list[VmRun] = []
     done: frozenset[str] = frozenset()
@@ -138,10 +139,11 @@ def detected(vms: Sequence[VmRun]) -> Detected | None:
 def _learnt(selection: Selection, vm: VmRun) -> Selection:
     """Return the selection for the next VM, updated by the results of ``vm``.
 
-    On the negative control, the titles of the kernel's reports are added to ``excused``: it may
-    make them again in every VM. Otherwise the mechanism is detected only once. If the kernel
-    crashed during the detection, the next VM runs without detection, and an undeclared mechanism is
-    UNKNOWN. A VM that said no hello, or hung by a fault of the emulator, changes nothing.
+    On the negative control, the titles of the kernel's reports, except known issues, are added to
+    ``excused``: it may make them again in every VM. Otherwise the mechanism is detected only once.
+    If the detection had no result, for instance by a crash, the next VM runs without detection, and
+    an undeclared mechanism is UNKNOWN. A VM that said no hello, or hung by a fault of the emulator,
+    changes nothing.
     """
     if selection.mechanism == NONE:
         titles = {fault.title for fault in vm.faults if not fault.known}

@@ -334,10 +334,11 @@ def name(function: str) -> str:
 
 
 def title(messages: Sequence[str]) -> str:
-    """Return the title of a report: that of the first row that matches.
+    """Return the title of a report: that of the first row that matches, else the headline.
 
-    ``messages`` are the report's lines without time stamps, the headline first. If no row matches,
-    the title is the headline, see `_flat`. It is "" without messages.
+    Numbers and addresses in it are replaced (`_flat`). If no function at fault is found, " in {f}"
+    is left out. ``messages`` are the report's lines without time stamps, the headline first. The
+    title is "" without messages.
     """
     if not messages:
         return ""
@@ -368,7 +369,7 @@ def fingerprint(kind: str, messages: Sequence[str]) -> str:
 
 
 def _function(row: _Title, head: str, body: str) -> str:
-    """Return the first function in a report that can be at fault; "" if it names none.
+    """Return the first function in a report that can be at fault; "" if the report names none.
 
     ``row`` is the row for the report, ``head`` its headline, ``body`` the text after the headline,
     or after the match of ``row.more``.
@@ -416,7 +417,8 @@ def _stalled(stack: list[str]) -> list[str]:
 def _flat(words: str) -> str:
     """Return ``words`` as one line, with numbers replaced by NUM, and addresses by ADDR.
 
-    An address has 8 to 16 hex digits. Offsets ("+0x1c/0x40") are removed.
+    An address has 8 to 16 hex digits. Only numbers that stand alone are replaced, not the 1 of
+    "CPU1". Offsets ("+0x1c/0x40") are removed.
     """
     words = re.sub(r"\b(?:0x)?[0-9a-f]{8,16}\b", "ADDR", words)
     words = re.sub(r"\+0x[0-9a-f]+/0x[0-9a-f]+", "", words)

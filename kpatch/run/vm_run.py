@@ -63,7 +63,7 @@ class VmRun:
 
     @property
     def place(self) -> str:
-        """Return the id of the test that ran when the VM ended; `progress` if none ran."""
+        """Return the id of the test that ran when the VM ended; the words of `progress` if none."""
         running = self.transcript.running
         return running.id if running else progress(self.transcript)
 

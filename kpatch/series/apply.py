@@ -43,8 +43,8 @@ def apply(tree: Tree, series: Series, *, stage: Stage) -> Applied:
 
     HarnessError: exit 2 for mail that is refused (see the docstring of kpatch.series.mailbox), for
     a path that goes through a symbolic link of the tree or clashes with a file or folder of it, and
-    for a patch that makes a symbolic link or a submodule; exit 3 for a patch that does not apply,
-    with patch, file and hunk.
+    for a patch that makes a symbolic link or a submodule; exit 3 for a patch that does not apply.
+    The latter names the patch, and the file and hunk if git tells them.
     """
     if not series.mailboxes:
         return Applied(tree, series, (), (), delta_id(()))
@@ -266,7 +266,7 @@ def _refusal(
 def _hint(series: Series) -> str:
     """Return the hint for a series that does not apply; it names the base-commit if there is one.
 
-    It also gives the number of prerequisite patches.
+    In that case it also gives the number of prerequisite patches, if there are any.
     """
     if not series.base_commit:
         return "rebase the series, or choose the KERNEL it was written for"
@@ -278,8 +278,8 @@ def _hint(series: Series) -> str:
 def _diagnosis(patch: Patch, box: Sandbox, stderr: str) -> tuple[str, str]:
     """Return the cause of a failed ``git apply`` in one line, and details of several lines.
 
-    ``stderr`` is git's output. If git rejected a hunk, the details are that hunk and the lines that
-    the tree has in its place; otherwise they are ``stderr``.
+    ``stderr`` is git's output. If git rejected a hunk, the details are those of `_rejects`;
+    otherwise, and if `_rejects` gives none, they are ``stderr``.
     """
     if match := _ABSENT.search(stderr):
         return f"{match['file']} is not in the tree", stderr
@@ -326,8 +326,8 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
 def _instead(file: Path, rejects: list[str]) -> list[str]:
     """Return the lines of ``file`` at the old line numbers of the first hunk in ``rejects``.
 
-    ``rejects`` are the lines of a .rej file. The result begins with a heading, and each line has
-    its number. Returns [] if there is no hunk or no ``file``.
+    ``rejects`` are the lines of a .rej file. The result begins with an empty line and a heading;
+    each line of the file has its number. Returns [] if there is no hunk or no ``file``.
     """
     hunk = next((match for line in rejects if (match := _HUNK.match(line))), None)
     if hunk is None or not file.is_file():

@@ -117,8 +117,9 @@ def load(name: str, base: str, *, mechanism: str = UNDETECTED, folder: Path = FO
     """Return the series ``name`` (see `origin`) with its patches for the release line ``base``.
 
     ``base`` is "7.3", for example. ``mechanism`` becomes the mechanism of a series from mail; a
-    carried series declares its own. HarnessError (exit 2) if the name is unknown, the file does not
-    exist, the series has no variant for ``base``, or its series.toml breaks the grammar.
+    carried series declares its own. HarnessError (exit 2) if the name is unknown, the mail does not
+    exist, standard input is empty or too long, the series has no variant for ``base``, ``base`` is
+    no version, or the series.toml breaks the grammar.
     """
     names = (BASE, *carried(folder=folder))
     match origin(name, folder=folder):
@@ -141,10 +142,11 @@ def load_file(
 ) -> Series:
     """Return the series in the mail at ``path``, a mailbox or a folder (kpatch.series.mail_files).
 
-    The name of the series is the name of the file without its suffix, or with the suffix if the
-    name without it is in ``reserved``. Characters that are not safe in a file name become "-".
-    ``mechanism`` becomes the mechanism of the series. HarnessError (exit 2) if there is no file or
-    folder at ``path``.
+    The name of the series is the name of the file without its suffixes (".mbox.gz"), or the whole
+    name if the name without them is in ``reserved``. Characters that are not safe in a file name
+    become "-", those at the ends are removed, and the name is cut to 80 characters; it is "series"
+    if nothing is left. ``mechanism`` becomes the mechanism of the series. HarnessError (exit 2) if
+    there is no file or folder at ``path``.
     """
     if not path.is_file() and not path.is_dir():
         cause = "is not a file" if path.exists() else "no such file"
@@ -178,8 +180,8 @@ def _load_carried(folder: Path, base: str) -> Series:
 def _table(folder: Path) -> Table:
     """Read and check series.toml in the folder of a carried series, and return its content.
 
-    HarnessError (exit 2) if it breaks the grammar, if a patch file is missing, or if the ranges of
-    two variants overlap.
+    HarnessError (exit 2) if it cannot be read or breaks the grammar, if a patch file is missing, or
+    if the ranges of two variants overlap.
     """
     path = folder / TABLE
     try:

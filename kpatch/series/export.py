@@ -8,8 +8,8 @@ are git's. The caller passes the title and body of the cover letter, which
 
 A sign-off certifies the origin of a patch (Developer's Certificate of Origin), which nobody can do
 for somebody else. So the carried patches have a placeholder as author and no sign-off: the export
-replaces the placeholder by the user and adds the user's sign-off. Other authors, and sign-offs that
-a patch already has, are kept.
+replaces the placeholder by the user and, unless told otherwise, adds the user's sign-off. Other
+authors, and sign-offs that a patch already has, are kept.
 """
 
 from __future__ import annotations
@@ -223,8 +223,9 @@ def _format_patch(folder: Path, export_options: ExportOptions) -> list[str]:
 def describe(version: str, provider: str, origin: Mapping[str, str]) -> str:
     """Return one line that identifies a kernel tree, without a path of this machine.
 
-    It has the version, and the Debian package, the commit, or the sha256 of the tarball. The
-    arguments are the fields of `kpatch.model.Tree` with these names.
+    It has the version, and the Debian package, the commit, or the sha256 of the tarball; for a
+    folder, it says that there is no git. The arguments are the fields of `kpatch.model.Tree` with
+    these names.
     """
     match provider:
         case "debian":

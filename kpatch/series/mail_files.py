@@ -3,8 +3,9 @@
 
 Accepted are an mbox, a file with one mail, a maildir, an MH folder, a folder of patches, and
 standard input (``-``). Each file may be compressed by gzip (lore's ``t.mbox.gz``) or xz. In a
-folder of patches, files are read if their names end in one of `SUFFIXES`, in the order of the names
-(``git format-patch`` numbers them); folders in it are not read.
+folder of patches, files are read if `is_mail` accepts their names, in the order of the names
+(``git format-patch`` numbers them); folders in it are not read. In all folders, files whose names
+begin with a dot are not read.
 """
 
 from __future__ import annotations
@@ -94,8 +95,8 @@ def keep(stem: str, suffix: str, content: bytes) -> Path:
 def posts(what: str, paths: tuple[Path, ...]) -> list[Post]:
     """Read the mail files at ``paths``, and those in folders at ``paths``; return their content.
 
-    HarnessError (exit 2), about ``what``, if a file is missing, no mail or damaged, or if all files
-    together are larger than SIZE_LIMIT.
+    HarnessError (exit 2), about ``what``, if a file is missing, no mail or damaged, if a folder has
+    no mail or too many files, or if all files together are larger than SIZE_LIMIT.
     """
     files = [file for path in paths for file in _files(what, path)]
     _limit(what, sum(_size(what, path) for path, _ in files))
@@ -116,7 +117,7 @@ def _files(what: str, path: Path) -> list[tuple[Path, bool]]:
 
     The bool is true for a file that is one mail (in a maildir or an MH folder), and false for a
     file that is read as an mbox. HarnessError (exit 2), about ``what``, if the folder has no mail
-    or more than COUNT_LIMIT files, or cannot be read.
+    or more than COUNT_LIMIT mail files, or cannot be read.
     """
     if not path.is_dir():
         return [(path, False)]
@@ -198,8 +199,9 @@ _MAGIC: dict[bytes, tuple[str, Callable[[bytes], bytes]]] = {
 def _unpacked(what: str, path: Path, content: bytes) -> bytes:
     """Return ``content`` decompressed; its first bytes, not the name of ``path``, tell the format.
 
-    Content that is not compressed is returned unchanged. HarnessError (exit 2), about ``what`` and
-    the file ``path``, if it is damaged.
+    Content that is not compressed is returned unchanged; of other content, no more than SIZE_LIMIT
+    + 1 bytes are decompressed. HarnessError (exit 2), about ``what`` and the file ``path``, if it
+    is damaged.
     """
     for magic, (name, unpack) in _MAGIC.items():
         if content.startswith(magic):

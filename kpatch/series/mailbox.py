@@ -6,8 +6,8 @@ kpatch.series.thread selects the series.
 
 Mail is refused with a HarnessError (exit 2) that gives the reason
 
-- if it is empty, binary or no mail, or larger than the limit;
-- if it contains more than one series, or two different patches with the same number;
+- if it is missing, empty, damaged, binary or no mail, or larger than the limit;
+- if it contains more than one series, or two different patches with the same number or Message-ID;
 - if a numbered patch has no diff, or the numbers [PATCH n/m] show that a patch is missing;
 - if a diff is damaged or binary, is inside the message of a patch, or names too many files;
 - if a path leads outside the tree or into .git, or has characters that cannot be printed.

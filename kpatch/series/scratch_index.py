@@ -2,7 +2,7 @@
 """A temporary bare git repository that ignores the configuration of the user and the system.
 
 Patches are not trusted. They are applied to the repository's index, where they cannot touch files:
-git follows no symbolic link, runs no hook and writes to no path outside the repository.
+git follows no symbolic link, runs no hook and writes to no path outside the temporary folder.
 """
 
 from __future__ import annotations

@@ -4,13 +4,15 @@
 b4's classes parse a mail's subject (tags, version, n/m), its references, and the trailers
 base-commit and prerequisite-patch-id. b4's LoreMailbox is not used: if two patches have the same
 number, it treats one as an additional patch; if three patches have no number, it loses one. This
-module drops a patch that is a copy, and raises an error for any other such patch. It calls no
-function of b4 that runs git with the user's configuration, asks a server, or checks signatures.
+module drops a patch that is a copy, an answer, or replaced by one that was sent again; it raises an
+error for any other such patch. It calls no function of b4 that runs git with the user's
+configuration, asks a server, or checks signatures.
 
 These mails are not part of the series: cover letters, replies (also those with a diff), patches
-without a number that answer a mail of the thread, older versions, and copies. The notes have a line
-for each of them that has a diff, except for cover letters and for copies with the same Message-ID;
-all older versions share one line.
+without a number that answer a mail of the thread, copies, patches that were sent again, and older
+versions (except for patches that `_rerolled` takes from them). The notes have a line for each of
+them that has a diff, except for cover letters and for copies with the same Message-ID; all older
+versions share one line.
 """
 
 from __future__ import annotations
@@ -60,8 +62,8 @@ class Thread:
     ``absent`` names the missing patches ("2/3"); it is "" if none is missing. ``base_commit`` and
     ``prerequisites`` (patch ids) are the author's statement of the series' base, "" and () if there
     is none. ``notes`` are lines for the user, about mails that were left out and patches that were
-    taken from an older version. ``cover`` is the cover letter of this version, None if there is
-    none; ``version`` is 2 for [PATCH v2 …].
+    taken from an older version. ``version`` is the version of the first patch, 2 for [PATCH v2 …];
+    ``cover`` is the cover letter of this version, None if there is none.
     """
 
     patches: tuple[Mail, ...]
@@ -121,10 +123,11 @@ class _Letter:
 def thread(what: str, mails: Iterable[Mail], identify: Callable[[Mail], str]) -> Thread:
     """Return the latest version of the series in ``mails``.
 
-    ``identify`` returns an id of a mail's diff: mails with equal ids are copies. HarnessError (exit
-    2), about ``what``, if there is no patch, if a numbered patch has no diff, if two different
-    patches have the same number, or if the mails contain more than one series. The error names the
-    mail. A missing patch is no error here, but is named in the result.
+    ``identify`` returns an id of a mail's diff: mails with equal ids have the same diff.
+    HarnessError (exit 2), about ``what``, if there is no patch, if a numbered patch has no diff, if
+    two different patches have the same number or Message-ID, if the mails contain more than one
+    series, or if headers cannot be parsed. A missing patch is no error here, but is named in the
+    result.
     """
     notes: list[str] = []
     letters = _without_copies(what, [_letter(what, mail, identify) for mail in mails])
@@ -272,7 +275,8 @@ def _ordered(
 
     ``letters`` are all mails. A line for each patch that is left out is added to ``notes``.
     HarnessError (exit 2), about ``what``, if two different patches have the same number, or if a
-    patch with a Message-ID has no number, answers no mail, and is not the only patch.
+    patch with a Message-ID has no number and is no answer (`_answers`), unless it is the first
+    patch of a series without numbers.
     """
     group = _once(what, group, notes)
     numbered = [one for one in group if one.number is not None]
@@ -303,7 +307,7 @@ def _rerolled(group: list[_Letter], older: list[_Letter], notes: list[str]) -> l
     An author who corrects one patch of a long series may send only the new patch, as a reply to the
     old one: [PATCH v3 2/5]. The other patches are then taken from ``older``, and a line for each of
     them is added to ``notes``. Returns ``group`` unchanged if it is complete, if a patch in it does
-    not reply to its older version, or if the result would not be complete.
+    not reply to its older version, or if the result would not have each number once.
     """
     if not _absent(group):
         return group
@@ -398,7 +402,7 @@ def _absent(group: list[_Letter]) -> str:
 def _base(cover: _Letter | None, group: list[_Letter]) -> tuple[str, tuple[str, ...]]:
     """Return base-commit and prerequisite-patch-ids of ``cover``, or else of the first patch.
 
-    They are "" and () if there are none, or if they are no object ids (40 or 64 hex digits).
+    What is no object id (40 or 64 hex digits) is left out; they are "" and () if there are none.
     """
     numbered = [one for one in group if one.number is not None]
     series = b4.LoreSeries(group[0].told.revision, len(group))

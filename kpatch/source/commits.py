@@ -43,14 +43,14 @@ class Commits:
 
 
 def is_range(series: str) -> bool:
-    """Return whether ``series`` has the form BASE..TIP or BASE...TIP and no such file exists."""
+    """Return whether ``series`` is like BASE..[TIP] or BASE...[TIP], and is no existing path."""
     return RANGE.fullmatch(series) is not None and not Path(series).exists()
 
 
 def export(repository: Path, series: str) -> Commits:
     """Return the commits of the range ``series`` (BASE..TIP; TIP is HEAD if left out) as mails.
 
-    The first is the child of the common ancestor of BASE and TIP, as in ``git log BASE..TIP``.
+    The range begins after the common ancestor of BASE and TIP, as in ``git log BASE..TIP``.
     HarnessError (exit 2) if the range is BASE...TIP, ``repository`` is not a git repository, BASE
     or TIP does not exist, they have no common ancestor, the range is empty or has a merge, or the
     clone lacks objects.
@@ -132,9 +132,10 @@ def _refuse_merges(what: str, listed: tuple[int, str]) -> None:
 def of_patch(repository: Path, title: str, changed: Sequence[str]) -> str | None:
     """Return the id of the newest commit of HEAD's history that equals a patch, or None.
 
-    The commit has to have the patch's ``title``. The `changed_lines` of its diff, made with or
-    without renames, have to be exactly ``changed``. Only the SEARCHED newest commits on the line of
-    first parents are examined. HarnessError (exit 2) if ``repository`` is not a git repository.
+    The commit has to have the patch's ``title``, in which white space is single spaces. The
+    `changed_lines` of its diff, made with or without renames, have to be exactly ``changed``. Only
+    the SEARCHED newest commits on the line of first parents are examined. HarnessError (exit 2) if
+    ``repository`` is not a git repository.
     """
     what = f"KERNEL={repository}"
     head = git.find(repository, "HEAD", what=what)
@@ -155,7 +156,7 @@ def of_patch(repository: Path, title: str, changed: Sequence[str]) -> str | None
 
 
 def changed_lines(diff: str) -> Iterator[str]:
-    """Yield the lines of ``diff`` that begin with "+" or "-", without white space at their ends.
+    """Yield the lines of ``diff`` that begin with "+" or "-", without trailing white space.
 
     Lines before the first "diff --git" are left out, and lines "-- ", as before a mail's signature.
     """

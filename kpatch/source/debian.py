@@ -111,6 +111,8 @@ class _AbsentError(Exception):
 def archives() -> tuple[Archive, ...]:
     """Return the Debian archives that the system's apt is configured for, each address once.
 
+    An archive is Debian's if it has a suite of the system's code name; if none has, if it has one
+    of ALIASES. Only archives with a component ``main`` count. The result is empty if there is none.
     HarnessError (exit 2) if apt's configuration is wrong.
     """
     # A private list folder: reading the system's package lists would only cost time here, and they
@@ -141,9 +143,10 @@ def archives() -> tuple[Archive, ...]:
 def find(name: str, suites: Sequence[str], *, what: str, stage: Stage) -> Package:
     """Return the package ``name`` of the first of ``suites`` that has it in one of `archives`.
 
-    HarnessError: exit 2 if no suite has it, the system has no apt-get, or apt is not configured for
-    a Debian archive; exit 7 if no suite has it, but one could not be read or verified. ``what``
-    names the input in the error.
+    Security suites are looked for in security archives only, other suites in the others.
+    HarnessError: exit 2 if no suite has it, the system has no apt-get, or its apt is configured
+    wrongly or for none of these archives; exit 7 if it is not found, and a suite could not be read
+    or verified. ``what`` names the input in the error.
     """
     if shutil.which("apt-get") is None:
         raise HarnessError(
@@ -274,7 +277,8 @@ def _apt(
 ) -> tuple[int, str]:
     """Run apt-get with ``arguments`` and the apt.conf of ``folder``; return exit status and output.
 
-    ``progress`` is called with the percentage of a download. OSError (ENOSPC) if the disk is full.
+    The function ``progress`` is called with the percentage of a download. OSError (ENOSPC) if the
+    disk is full.
     """
 
     def line(text: str) -> None:
@@ -298,8 +302,8 @@ def _keyrings(entry: str) -> tuple[str, ...]:
     """Return the keyring files that the system trusts for the apt source ``entry``.
 
     ``entry`` is ``file:number``; the number counts lines in a .list file and paragraphs in a
-    .sources file (apt-get(8), indextargets). The keyrings are the files in the entry's Signed-By,
-    and Debian's own keyring if it is installed.
+    .sources file (apt-get(8), indextargets). The keyrings are the absolute paths in the entry's
+    Signed-By, and Debian's own keyring if it is installed.
     """
     path, _, number = entry.rpartition(":")
     try:

@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Find a commit of a git repository, export its files byte by byte, and read its history.
 
-The repository's settings decide which files count as changed but not committed, as for ``git
-status`` (``RESPECTED``). They have no influence on the exported files: no attribute converts,
-expands or leaves out a file. Programs that the repository names (hooks, filters, fsmonitor,
-remotes) do not run.
+The repository's settings in RESPECTED decide which files count as changed but not committed, as for
+``git status``. No setting has any influence on the exported files: no attribute converts, expands
+or leaves out a file. Programs that the repository names (hooks, filters, fsmonitor, remotes) do not
+run.
 """
 
 from __future__ import annotations
@@ -82,7 +82,8 @@ class Checkout:
     ``worktree`` is the top folder of the work tree; None for a bare repository, and if ``path`` is
     a .git folder. ``git_dir`` is the git directory of this work tree, ``objects`` the folder of the
     objects, which all work trees share. ``object_format`` is sha1 or sha256. ``settings`` are git's
-    settings for the repository and its user, as name and value, names in lower case.
+    settings for the repository and its user, as name and value; ``git config --list`` prints these
+    names.
     """
 
     path: Path
@@ -98,9 +99,9 @@ class Checkout:
 def find(path: Path, ref: str, *, what: str) -> Checkout | None:
     """Return the commit ``ref`` of the repository ``path``; None if it is not a repository's top.
 
-    HarnessError (exit 2) if git does not trust the repository, or if the repository is damaged, has
-    no commit ``ref``, or lacks the tree object of that commit. ``what`` names the input in the
-    error.
+    HarnessError (exit 2) if git is not installed or does not trust the repository, or if the
+    repository is damaged, has no commit ``ref``, or lacks the tree object of that commit. ``what``
+    names the input in the error.
     """
     require_tool("git", package="git")
     query = (
@@ -179,7 +180,7 @@ def export(checkout: Checkout, into: Path, *, what: str, stage: Stage) -> None:
     """Write the files of the commit to the new folder ``into``.
 
     HarnessError (exit 2), in which ``what`` names the input, if the repository lacks some of the
-    files. OSError (ENOSPC) if the disk is full.
+    files; also the errors of `kpatch.source.unpack.stream`. OSError (ENOSPC) if the disk is full.
     """
     stage.note(f"exporting commit {checkout.commit[:12]}")
     # Archive the tree, not the commit: the tree's id is the key in the cache, so data of the commit
@@ -202,13 +203,16 @@ def shallow(checkout: Checkout) -> bool:
 
 
 def title(checkout: Checkout, commit: str) -> str | None:
-    """Return the title of the commit with the id ``commit``; None if there is no such commit."""
+    """Return the title of the commit with the id ``commit``; None if git does not find it."""
     status, output = _log(checkout, "-1", "--no-walk", f"{commit}^{{commit}}")
     return output.rstrip("\n") if status == 0 else None
 
 
 def contains(checkout: Checkout, commit: str) -> bool:
-    """Return whether the id ``commit`` is the checkout's commit, or an ancestor of that."""
+    """Return whether the id ``commit`` is the checkout's commit, or an ancestor of that.
+
+    False if the repository does not have ``commit`` or the history between the two.
+    """
     with shadow(checkout) as environment:
         argv = ("git", "merge-base", "--is-ancestor", commit, checkout.commit)
         return capture(argv, env=environment | _known_shallow(checkout))[0] == 0
@@ -255,7 +259,9 @@ def shadow(checkout: Checkout) -> Iterator[dict[str, str]]:
     """Yield an environment in which git uses the repository's objects, not its configuration.
 
     A repository's configuration (fsmonitor, filters, hooks, remotes) can run programs. So git gets
-    an empty temporary repository with the objects of ``checkout`` and a copy of its index.
+    an empty temporary repository, GIT_DIR, with the objects of ``checkout``, and with a copy of its
+    index if it has a work tree. The temporary repository is removed after the block. HarnessError
+    (exit 2) if git cannot make it.
     """
     alone = {
         name: value
@@ -289,9 +295,10 @@ def _take_info(checkout: Checkout, folder: Path) -> None:
 
 
 def _settings(path: Path, environment: dict[str, str]) -> dict[str, str]:
-    """Return git's settings for the repository at ``path``, by name in lower case.
+    """Return git's settings for the repository at ``path``, by name as ``git config`` prints it.
 
-    They include the user's settings. If a setting has several values, the last one is returned.
+    They include the user's settings. If a setting has several values, the last one is returned. The
+    result is empty if git fails.
     """
     status, output = _git(("-C", str(path.resolve()), "config", "--null", "--list"), environment)
     pairs = (item.partition("\n") for item in output.split("\0") if item and status == 0)
@@ -366,7 +373,8 @@ def _git(arguments: Sequence[str], environment: dict[str, str]) -> tuple[int, st
 def _environment(more: dict[str, str]) -> dict[str, str]:
     """Return an environment for git: the user's, without the GIT_ variables, with ``more``.
 
-    The variables GIT_CONFIG_* stay, since they may hold safe.directory settings. GIT_CONFIG itself
+    NO_FETCH, NO_REPLACEMENT, LC_ALL and GIT_OPTIONAL_LOCKS are added before ``more``. The user's
+    variables GIT_CONFIG_* stay, since they may hold safe.directory settings. GIT_CONFIG itself
     is removed: it names the file that ``git config`` reads.
     """
     mine = {

@@ -126,7 +126,8 @@ def _recipe(spec: str, *, what: str, stage: Stage) -> Recipe:
     """Return the recipe for the tree that ``spec`` names. ``spec`` must not be the name of a base.
 
     A folder or file is read to identify its content. HarnessError (exit 2) if ``spec`` names no
-    tree, or one that is refused: it has uncommitted changes, or was built in place.
+    tree, or one that is refused: it has uncommitted changes, was built in place, or is a tarball
+    with a wrong sha256, or a URL without one.
     """
     location, mark, sha256 = spec.partition(SHA256_MARK)
     if not location:
@@ -200,7 +201,8 @@ def _mode(path: Path, *, what: str) -> int:
 def _make(recipe: Recipe, *, stage: Stage) -> Tree:
     """Return the tree of ``recipe`` from the cache; make it first if it is not there.
 
-    HarnessError (exit 7) if the cache entry is damaged.
+    HarnessError: exit 7 if the cache entry is damaged; exit 2 if the recipe makes no kernel tree;
+    those of the recipe's ``fill``.
     """
 
     def fill(partial: Path) -> None:

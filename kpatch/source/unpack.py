@@ -63,8 +63,9 @@ def tarball(archive: Path, into: Path, *, what: str, stage: Stage) -> None:
     """Unpack the tarball ``archive`` to the new folder ``into``.
 
     If all members are in one top folder, ``into`` gets the content of that folder. OSError (ENOSPC)
-    if the disk is full; HarnessError (exit 2) if ``archive`` is not a tarball, is damaged, or has
-    symlinks that lead outside, or special files. ``what`` names the input in the error.
+    if the disk is full. HarnessError (exit 2) if ``archive`` is not a tarball, is damaged, unpacks
+    to more than MAX_BYTES, or has symlinks that lead outside, or special files; also if a program
+    that unpacks it is not installed. ``what`` names the input in the error.
     """
     compression = _format(archive, what=what)
     if compression.command:
@@ -105,9 +106,9 @@ def stream(
     """Run ``commands`` as a pipe and unpack its output, a tar stream, to the new folder ``into``.
 
     The first command, or tar if there is none, reads the file ``source``, if given, as standard
-    input. ``env`` is the environment of all commands, as in `kpatch.lib.process.child`. No
-    intermediate file is written. A single top folder is removed, and errors are raised, as by
-    `tarball`.
+    input. ``env`` is the environment of all commands, as in `kpatch.lib.process.child`. The
+    stream itself is not stored. A single top folder is removed, and errors are raised, as by
+    `tarball`. After an error the folder ``into``.unpacking stays, incomplete.
     """
     raw = into.with_name(f"{into.name}.unpacking")
     raw.mkdir()

@@ -12,8 +12,9 @@ success. The first rule that applies decides:
 3. the test never began: lost
 4. otherwise the outcome that the guest reports
 
-A failure outside of tests (a failed boot, records that make no sense) is an incident. A test that
-the emulator has made hang runs once more in a fresh VM, and that result counts.
+A test whose requirement does not exist is infra. A failure outside of tests (a failed boot, records
+that make no sense) is an incident. A test that the emulator has made hang runs once more in a fresh
+VM, and that result counts.
 
 The outcome is then compared with the one that the requirement expects (`Requirement.expected`).
 """
@@ -54,8 +55,8 @@ class TestResult:
     """The result of one test on one series.
 
     ``expected`` is the outcome that the requirement expects. ``ok``: ``outcome`` is the expected
-    one, or an xfail where a failure is expected. ``seconds`` is None if unknown: the VM died during
-    the test, or the test never ran. ``values`` are the test's measurements by name.
+    one, or an xfail where a failure is expected. ``seconds`` is None if unknown, for instance if
+    the VM died during the test. ``values`` are the test's measurements by name.
     """
 
     __test__ = False  # pytest would otherwise collect this class as tests
@@ -137,9 +138,9 @@ def judge(
 ) -> Judgement:
     """Return the verdict of ``runs`` by the table ``requirements``, which maps ids to requirements.
 
-    ``complete``: the whole suite was to run, not a selection, so a requirement without a test is an
-    incident. ``base`` is the release line of the kernels ("7.3"); requirements that cannot be
-    tested on it need no test. If it is None, every requirement needs one.
+    ``complete``: the whole suite was to run, not a selection, so a requirement that applies to the
+    kernel but has no test is an incident. ``base`` is the release line of the kernels ("7.3");
+    requirements that cannot be tested on it need no test. If it is None, none is exempt.
     """
     excused = excused_titles(runs)
     tests = tuple(result for run in runs for result in _tests(requirements, run, excused))
@@ -385,7 +386,7 @@ def _blamed(fault: Fault) -> Outcome:
 
 
 def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tuple[Outcome, str]]:
-    """Yield outcome and message of an incident, if no test or kernel report explains the VM's end.
+    """Yield an incident's outcome and message if the VM's end is wrong and nothing else tells it.
 
     ``judged`` is False if the mechanism is undetected or unknown. Then a suite that has collected
     no test is no incident: the selection may contain only tests of mechanisms.

@@ -9,7 +9,7 @@ Grammar: one table for each requirement; its name is the id.
                             # ["any"]: every kernel, patched or not
     from = "7.3"            # optional: the first base that it can be tested on; on an older base
                             # it has no test, and the results show "-"
-    [REQ-EVT-05.limits]     # optional: mechanism = reason why it is known to fail there
+    [REQ-EVT-05.limits]     # optional: mechanism that promises it = why it fails there
     netlink = "the type argument of acpi_bus_generate_netlink_event() is u8"
     [REQ-EVT-05.skips]      # optional: mechanism = reason why its test cannot run there
 """

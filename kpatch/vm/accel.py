@@ -46,9 +46,10 @@ def choose(requested: str, image: Path) -> Accel:
 
     It does not suffice that /dev/kvm can be opened: on a nested host without vmx or svm,
     KVM_CREATE_VM succeeds, and the guest then loops in its firmware for ever. So the CPU's flags
-    are checked first; then the kernel ``image`` (a bzImage) is booted under KVM, and has to print
-    its banner within PROBE_SECONDS. The result of this boot is cached until the host is rebooted.
-    HarnessError (exit 2) if ``kvm`` is requested and cannot be used.
+    are checked before the kernel ``image`` (a bzImage) is booted under KVM, and has to print its
+    banner within PROBE_SECONDS. The result of this boot is cached until the host is rebooted.
+    HarnessError (exit 2) if ``kvm`` is requested and cannot be used, or if QEMU is not installed
+    for the boot.
     """
     if requested == "tcg":
         return Accel("tcg", requested, "asked for")

@@ -39,9 +39,10 @@ def folder(*, stage: Stage) -> Path | None:
 
     If the package cannot be fetched (no network, another distribution), the programs that are
     installed on this system are copied instead. If they are not installed either, the result
-    depends on the failure: None if no archive of this system has the package, which is reported to
-    ``stage``; the tests with acpid are then skipped. HarnessError (exit 7) if the failure may be
-    temporary.
+    depends on the failure: None if this system cannot fetch the package (no apt-get, no archive
+    that has it), which is reported to ``stage``; the tests with acpid are then skipped.
+    HarnessError (exit 7) if the failure may be temporary; CacheError, at once, if the cache cannot
+    be used.
     """
     key = cache.digest((PACKAGE, *SUITES, *PROGRAMS.values()))
 
@@ -87,8 +88,9 @@ def _fill(at: Path, stage: Stage) -> None:
 def _fetch(at: Path, stage: Stage) -> str:
     """Download the package and put its programs into the folder ``at``.
 
-    Returns "VERSION from SUITE". HarnessError: exit 2 if no suite has the package; exit 7 if the
-    download fails, or the package is damaged or lacks a program.
+    Returns "VERSION from SUITE". HarnessError: exit 2 if no suite has the package, or apt-get or
+    dpkg-deb is not installed; exit 7 if the download fails, or the package is damaged or
+    lacks a program.
     """
     package = debian.find(PACKAGE, SUITES, what=PACKAGE, stage=stage)
     deb = debian.download(package, at, what=PACKAGE, stage=stage)

@@ -56,11 +56,11 @@ class Timer:
 def fault(rounds: Sequence[Mapping[str, str]], console: str) -> str:
     """Return a description of QEMU's fault in a VM that hangs; "" if there is no sign of one.
 
-    ``rounds`` are two rounds of the monitor's answers to "info registers -a" and "info lapic N", by
-    command without "info", taken some seconds apart. A single round is no proof: between a timer's
-    expiry and its interrupt, a sound machine gives the same answers for a moment. ``console`` is
-    the console's text from the boot. If a timer interrupt was lost, the CONSOLE_SIGNS in it are
-    added to the description.
+    ``rounds`` are two or more rounds of the monitor's answers to "info registers -a" and "info
+    lapic N", by command without "info", taken some seconds apart. A single round is no proof, and
+    gives "": between a timer's expiry and its interrupt, a sound machine gives the same answers for
+    a moment. ``console`` is the console's text from the boot. If a timer interrupt was lost, the
+    CONSOLE_SIGNS in it are added to the description.
     """
     lost = list(_lost_timers(rounds))
     # Without a lost interrupt, a sign only means that the host was busy during the boot. The kernel

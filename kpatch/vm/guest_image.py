@@ -102,7 +102,7 @@ def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Im
     """Return the runtime image and the suite's image for ``machine``, from the cache or made now.
 
     ``clients`` is a folder of programs that the suite's image gets, None for no programs.
-    HarnessError (exit 7) if an image cannot be made.
+    HarnessError: exit 7 if an image cannot be made, exit 2 if mkfs.erofs is not installed.
     """
     facts = json.dumps(machine.facts(), indent=1)
     runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
@@ -120,7 +120,8 @@ def runtime_key() -> str:
     """Return the cache key of the runtime image.
 
     It is a digest of the interpreter's version and path, the versions of PACKAGES and of all that
-    the virtual environment is made of, and the source of the modules that make the image.
+    the virtual environment is made of, and the source of this module, ktests/bundle.py and
+    MAKE_BUNDLES.
     """
     versions = (f"{name}={importlib.metadata.version(name)}" for name in PACKAGES)
     lock = PROJECT / "requirements.lock"
@@ -228,7 +229,10 @@ def _install(name: str, site: Path) -> None:
 
 
 def _shared_libraries(interpreter: Path, root: Path) -> Iterator[Path]:
-    """Yield the shared libraries that ldd lists for ``interpreter`` and each .so below ``root``."""
+    """Yield the shared libraries that ldd lists for ``interpreter`` and each .so below ``root``.
+
+    Of libraries with the same file name, only the first is yielded.
+    """
     seen: set[str] = set()
     for binary in (interpreter, *sorted(root.rglob("*.so"))):
         listing = subprocess.run(
@@ -296,8 +300,8 @@ def _run(
 ) -> None:
     """Run the command ``argv`` in the folder ``cwd``, with ``env`` added to `environment.clean`.
 
-    HarnessError (exit 7), about ``what`` and with the text ``cause``, if the command fails; OSError
-    (ENOSPC) if its output reports a full disk.
+    If the command fails: OSError (ENOSPC) if its output reports a full disk, else HarnessError
+    (exit 7), about ``what`` and with the text ``cause``.
     """
     stage.command(argv, cwd=cwd)
     status, output = process.capture(argv, cwd=cwd, env=environment.clean(**env))

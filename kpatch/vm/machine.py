@@ -54,8 +54,8 @@ class MachineDevice:
     """One PCI function, on the first root bus (``island`` is None) or behind the island's port.
 
     ``model`` is QEMU's device model. ``described`` tells whether QEMU's DSDT has an object for the
-    function: True, False, or "varies" (with QEMU's version). The test firmware has a method that
-    notifies the device if it is True.
+    function: True, False, or "varies" (with QEMU's version). If it is True, the test firmware has a
+    method that notifies the device.
     """
 
     name: str
@@ -198,7 +198,8 @@ class Machine:
 def load(table: Path = TABLE) -> Machine:
     """Read the machine from the file ``table``.
 
-    TypeError if a section has an unknown key or lacks one, KeyError if a section is missing.
+    TypeError if a section has an unknown key or lacks a required one, KeyError if a section is
+    missing.
     """
     data = tomllib.loads(table.read_text())
     island = Island(**data["island"])

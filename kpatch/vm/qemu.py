@@ -6,8 +6,9 @@ console   the serial port: kernel messages
 qmp       QEMU's monitor
 
 The channels are sockets that QEMU inherits. They have no path: no other process can connect, and no
-file is left behind. The guest's root file system is the host's over 9p, read-only, and with only
-the files that the confined QEMU can see (`confined`). The guest has no other access to the host.
+file is left behind. The guest's root file system is the host's over 9p, read-only; if bubblewrap
+works, it has only the files that the confined QEMU can see (`confined`). The guest has no other
+access to the host.
 """
 
 from __future__ import annotations
@@ -197,7 +198,7 @@ class VM:
     def qmp(self, command: str, **arguments: object) -> object:
         """Run the QMP command ``command`` with ``arguments``, and return its answer.
 
-        HarnessError (exit 7) if QEMU reports an error or does not answer in time.
+        HarnessError (exit 7) if QEMU reports an error, has ended, or does not answer in time.
         """
         if self._monitor is None:
             # Imported here: most VMs do not need it, and asyncio takes time to load.
@@ -211,7 +212,7 @@ class VM:
 
         The kernel powers the slot off some time after it has released the device; only then does
         QEMU delete the device, so that its id and slot are free. HarnessError (exit 7) if the
-        device still exists after DELETE_SECONDS.
+        device still exists after DELETE_SECONDS, or as in `qmp`.
         """
         end = time.monotonic() + DELETE_SECONDS
         while name in self._device_ids():
@@ -260,7 +261,7 @@ class VM:
 def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
     """Start a VM that runs the suite, and yield it; kill it at the end of the block.
 
-    QEMU is confined if bubblewrap works (`confined`).
+    QEMU is confined if bubblewrap works (`confined`). Raises the errors of `command`.
     """
     with started(lambda fds: confined(setup, command(setup, fds, stage))) as vm:
         yield vm
@@ -269,10 +270,11 @@ def boot(setup: Setup, *, stage: Stage) -> Iterator[VM]:
 def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
     """Return QEMU's command ``argv`` confined by bubblewrap; ``argv`` itself if that does not work.
 
-    The confined QEMU, and its guest by 9p, sees these files read-only: /usr, a few files of /etc,
-    the kernel, the firmware and the images of ``setup``, the folder ktests, and virtme-ng's
-    programs for the guest. It also sees empty folders as mount points, and no other files of the
-    host. With KVM it can open /dev/kvm.
+    The confined QEMU, and its guest by 9p, sees the files that `kpatch.lib.confine` shows to every
+    program (/usr, a few files of /etc, …), and, read-only, the kernel, the firmware and the images
+    of ``setup``, the folder ktests, and virtme-ng's programs for the guest. It also sees empty
+    folders as mount points, and no other files of the host. It can open /dev/console and, with KVM,
+    /dev/kvm.
     """
     images = (setup.images.runtime, setup.images.suite, setup.selftests)
     readable = [setup.image, setup.firmware, *(image for image in images if image is not None)]
@@ -320,7 +322,8 @@ def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[V
 def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
     """Return QEMU's argv for a run of the suite, not confined.
 
-    ``fds`` maps the name of each channel to the file descriptor of QEMU's end.
+    ``fds`` maps the name of each channel to the file descriptor of QEMU's end. HarnessError: exit 7
+    if virtme-ng's command is not as expected, exit 2 if vng or QEMU is not installed.
     """
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage)
     argv = virtme.without_script_ports(argv)
@@ -340,10 +343,10 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
 
 
 def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
-    """Return QEMU's argv for an interactive shell in the test kernel, confined.
+    """Return QEMU's argv for an interactive shell in the test kernel, confined as by `confined`.
 
     ``mechanism`` is the kernel's mechanism, which the guest's tools read from the kernel's command
-    line.
+    line. Raises the errors of `command`.
     """
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
     mode = f"shell {contract.MECHANISM_ARGUMENT}={mechanism}"

@@ -3,7 +3,8 @@
 
 A read(2) returns a 64-bit word: bits 0-31 are the notification value, bit 32 is VALID, bit 33 is
 LOOPBACK, bits 34-47 are 0, and bits 48-63 are the number of notifications that were lost directly
-before this one. The kernel keeps `KEPT` notifications for a VMM that does not read.
+before this one; 65535 means "65535 or more". The kernel keeps `KEPT` notifications for a VMM that
+does not read.
 """
 
 from __future__ import annotations
@@ -52,8 +53,8 @@ def look(site: Site) -> str:
     """Describe VFIO_PCI_ACPI_IRQ_INDEX (5) of the device, for `Sign.look`.
 
     Returns a text with the flags and the count of VFIO_DEVICE_GET_IRQ_INFO and the word that a
-    loopback makes readable, or the error of arming or loopback. Returns "" if the device does not
-    have the index.
+    loopback makes readable, or that it makes none readable, or the error of arming or loopback.
+    Returns "" if the kernel or the device does not have the index.
     """
     with vfio.Device.open(site.device.bdf) as device, EventFd() as eventfd:
         if device.info().num_irqs <= vfio.ACPI:
@@ -107,7 +108,8 @@ def take_all(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[
     notification readable a moment after the previous one was read, so that an empty eventfd does
     not prove that the queue is empty. Therefore this function queues a loopback behind all
     notifications, and reads until the loopback comes. The loopback is not returned. AssertionError
-    if it does not come within `READ_SECONDS` after the last notification.
+    if it does not come within `READ_SECONDS` after the last notification. If the queue may be full,
+    use `take_full`.
     """
     firmware.flush_handlers()
     device.loopback()
@@ -115,11 +117,11 @@ def take_all(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[
 
 
 def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list[Notification]:
-    """Do the same as `take_all` with a queue that may be full. It has to contain a notification.
+    """Do the same as `take_all` with a queue that may be full.
 
     In a full queue the loopback would replace the oldest queued notification. Therefore this
     function first reads the notification that is readable, and waits until the next one is: then
-    the queue has room for the loopback.
+    the queue has room for the loopback. AssertionError if fewer than two are unread.
     """
     firmware.flush_handlers()
     first = take(eventfd)
@@ -155,7 +157,10 @@ class EventfdVmm(Vmm):
         return take(self.eventfd)
 
     def read_all(self) -> list[Notification]:
-        """Return all notifications that were sent before the call and are not read yet."""
+        """Return all notifications that were sent before the call and are not read yet.
+
+        The queue must not be full (`take_all`).
+        """
         return take_all(self._firmware, self.vfio, self.eventfd)
 
     def values(self) -> list[int]:
@@ -232,7 +237,8 @@ class EventfdBurstSource(BurstSource):
 def count_words(sent: int, got: Sequence[int]) -> BurstResult:
     """Return the counts of a burst of ``sent`` notifications from the words ``got`` that were read.
 
-    The values of the burst are `FIRST`, `FIRST` + 1 and so on. Loopbacks are not counted.
+    The values of the burst are `FIRST`, `FIRST` + 1 and so on. Loopbacks are not counted, but
+    the notifications that they report as lost are.
     """
     marks = [
         # If two notifications were added into one word, it has flags that no notification has.
@@ -288,7 +294,7 @@ class Eventfd(Mechanism):
         *,
         open_method: str | None = None,
     ) -> EventfdVmm:
-        """Open the device, set an eventfd on it and return the VMM."""
+        """Open the device, set an eventfd on it and return the VMM. ``family`` is not used."""
         return EventfdVmm(device, firmware, open_method)
 
     def burst_source(

@@ -3,8 +3,8 @@
 
 A read(2) returns whole events of 16 bytes: flags, sequence number, value and 0, 32 bits each. The
 kernel keeps as many events as the VMM has asked for, rounded up to a power of two. If the queue is
-full, the oldest event is dropped. The sequence numbers that no reader has read are those of dropped
-events.
+full, the oldest event is dropped. When the queue is empty, the sequence numbers that no reader has
+read are those of dropped events.
 """
 
 from __future__ import annotations
@@ -46,8 +46,9 @@ LOOPBACK = 1
 def look(site: Site) -> str:
     """Describe VFIO_DEVICE_FEATURE_ACPI_NOTIFY (14) of the device, for `Sign.look`.
 
-    Returns a text with the event that a loopback causes, or with the error of getting the queue or
-    of the loopback. Returns "" if the device does not have the feature.
+    Returns a text with the events that are in a new queue after a loopback ("nothing" for none), or
+    with the error of getting the queue or of the loopback. Returns "" if the device does not have
+    the feature.
     """
     with vfio.Device.open(site.device.bdf) as device:
         if not device.has_feature(FEATURE):
@@ -73,8 +74,8 @@ def described(event: Event) -> str:
 class EventqVmm(Vmm):
     """A VMM that has its device open, and has got from it a queue that keeps ``depth`` events.
 
-    ``open_method`` is that of `Mechanism.vmm`. UapiError: ENOTTY if the kernel does not have the
-    feature, ENODEV if the device has no companion.
+    The kernel rounds ``depth`` up to a power of two. ``open_method`` is that of `Mechanism.vmm`.
+    UapiError: ENOTTY if the kernel lacks the feature, ENODEV if the device has no companion.
     """
 
     def __init__(
@@ -100,7 +101,7 @@ class EventqVmm(Vmm):
         return self.queue.fileno()
 
     def events(self) -> list[Event]:
-        """Wait until all queued Notify handlers have run; read and return the queue's events."""
+        """Wait until all queued Notify handlers have run; return all events that can be read."""
         self._firmware.flush_handlers()
         got: list[Event] = []
         while events := self.queue.read():
@@ -110,7 +111,8 @@ class EventqVmm(Vmm):
     def values(self) -> list[int]:
         """Return the values of all events since the last call, in the order of arrival.
 
-        AssertionError if a sequence number is missing, since an event was lost.
+        Loopbacks are events too. AssertionError if a sequence number is missing, since an event was
+        lost.
         """
         events = self.events()
         expected = range(self._next, self._next + len(events))
@@ -119,9 +121,9 @@ class EventqVmm(Vmm):
         return [event.value for event in events]
 
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
-        """Return a context manager that closes the queue, and gets a new one at the end.
+        """Return one context manager, which closes the queue, and gets a new one at the end.
 
-        The new queue keeps `DEPTH` events.
+        The new queue has the same depth.
         """
         return (self._without(),)
 
@@ -180,6 +182,7 @@ def split(taken: Sequence[bytes | None]) -> list[Event]:
     """Decode the events that were read from a queue.
 
     Each item of ``taken`` (`Reader.taken`) is the bytes of one read(2): any number of whole events.
+    None is left out.
     """
     return [Event(*fields) for raw in taken if raw for fields in EVENT.iter_unpack(raw)]
 
@@ -224,7 +227,7 @@ class Eventq(Mechanism):
         *,
         open_method: str | None = None,
     ) -> EventqVmm:
-        """Open the device, get a queue from it and return the VMM."""
+        """Open the device, get a queue from it and return the VMM. ``family`` is not used."""
         return EventqVmm(device, firmware, open_method)
 
     def burst_source(
@@ -265,7 +268,8 @@ class Eventq(Mechanism):
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
         """Decode the events that the VMM of the device ``bdf`` has read, without loopbacks.
 
-        All are notifications of this device. AssertionError if a sequence number is missing.
+        All are notifications of this device. AssertionError if a sequence number is missing between
+        two events.
         """
         events = split(messages)
         numbers = [event.sequence for event in events]

@@ -71,7 +71,7 @@ class NetlinkVmm(Vmm):
         return self.listener.fileno()
 
     def events(self) -> list[acpi_event.Event]:
-        """Return all acpi_event events, of all devices, that arrived since the last call.
+        """Return all acpi_event events, of all devices, since the last call of this or `values`.
 
         Waits first until all queued Notify handlers have run. AssertionError if the socket's buffer
         overran.
@@ -241,7 +241,7 @@ class Netlink(Mechanism):
         return ("--netlink",)
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Return a function that joins the multicast group, and returns the listener.
+        """Return a function that opens a listener in the multicast group (`listening`).
 
         ``fd`` is not used.
         """

@@ -32,8 +32,8 @@ def remarks(review: Review, patch: int = 0) -> str:
     """Return the answer to ``b4 prep --check``: a line for each finding.
 
     ``patch`` selects the findings of the patch with this number and those of the whole series; 0
-    selects all findings. A check that could not run is a warning, and so is a review in which no
-    check has judged the series: b4 takes no output as a success.
+    selects all findings. A check that could not run is a line with a warning. If there is no line,
+    and no check has judged the series, a warning says so: b4 takes no output as a success.
     """
     lines = [
         _remark(found.outcome, f"{check.name}: {words.cause(found)}")
@@ -52,8 +52,9 @@ def remarks(review: Review, patch: int = 0) -> str:
 def results(review: Review, patch: int = 0) -> str:
     """Return the answer to ``b4 review``: a JSON list with an entry for each check.
 
-    ``patch`` selects findings as in `remarks`. A check that could not run is a warning. If all
-    checks are left out (SILENT), one entry warns that no check has judged the series.
+    Checks with an outcome in SILENT are left out; if no other is there, one entry warns that no
+    check has judged the series. ``patch`` selects findings as in `remarks`. A check that could not
+    run is a warning.
     """
     told = [check for check in review.checks if check.outcome not in SILENT]
     entries = [_result(review, check, patch) for check in told]

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review as one HTML file, which needs no script, no network, and no other file.
 
-Every text from a patch or a tool is cleaned and put on one line; the template escapes it.
+Every text from a patch or a tool is cleaned and cut to one line; the template escapes it.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review as JUnit XML: a suite for each check, in it a case for each patch that it judges.
 
-A check that judges the series as a whole has one case. A check that could not run, or does not
-apply, is a skipped case with the reason; a check that was not selected is left out. Findings that
-do not make the review fail are the output of a case that passed.
+A check that judges the series as a whole has a case for the series, and one for each patch with
+findings. A check that could not run, or does not apply, is a skipped case with the reason; a check
+that was not selected is left out. Findings that do not make the review fail are the output of a
+case that passed.
 """
 
 from __future__ import annotations

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review as KTAP version 1: a test for each check, in it a subtest for each patch.
 
-A check that judges the series as a whole has one subtest. A check that could not run, or does not
-apply, is skipped with the reason; a check that was not selected is left out. Findings are written
-to diagnostic lines; a test is "not ok" only if a finding makes the review fail.
+A check that judges the series as a whole has a subtest for the series, and one for each patch with
+findings. A check that could not run, or does not apply, is skipped with the reason; a check that
+was not selected is left out. Findings are written to diagnostic lines; a test is "not ok" only if a
+finding makes the review fail.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Write a review as a reply to the thread, in the shape of the kernel test robot's mails.
 
-The report is meant to fit on one screen (SCREEN lines). It shows at least one finding; findings
+The report is meant to fit on one screen (SCREEN lines). It shows at least the worst finding; those
 that do not fit are counted, and the report names the files that have them. Prose is wrapped for
 mail; commands and lines of tools are not.
 """
@@ -52,8 +52,8 @@ def _inputs(review: Review) -> Iterator[str]:
 def _findings(review: Review, room: int) -> list[str]:
     """Return lines about the findings, the worst first: as many as fit into ``room`` lines.
 
-    At least one finding is shown. A finding that does not fit with its details is shown without
-    them. A last line counts the findings that are left out.
+    The worst one is shown in any case. A finding that does not fit with its details is shown
+    without them. Further lines count the findings that are left out.
     """
     lines: list[str] = []
     left = list(review.findings)
@@ -89,8 +89,8 @@ def _head(review: Review, check: Check, finding: Finding) -> Iterator[str]:
 def _details(finding: Finding) -> Iterator[str]:
     """Yield at most DETAILS lines of the tool's output, so that the first new one is among them.
 
-    A new line is the finding's own message; it begins with NEW, lines of context begin with OLD. A
-    last line has the number of further lines.
+    A new line is the finding's own message; it begins with NEW, lines of context begin with OLD. If
+    more lines follow, a last line has their number.
     """
     lines = words.details(finding, limit=TOOL_LINE)
     new = [index for index, (is_new, _) in enumerate(lines) if is_new]
@@ -129,7 +129,8 @@ def _others(review: Review) -> Iterator[str]:
 def _wrap(text: str, *, first: str = "", later: str = "") -> list[str]:
     """Return ``text`` in lines of at most WIDTH characters; a longer word is broken.
 
-    The first line begins with ``first``, the others with ``later``. For "" it is ``first`` alone.
+    The first line begins with ``first``, the others with ``later``. If ``text`` is "", the result
+    is the line ``first``.
     """
     return textwrap.wrap(
         text, WIDTH, initial_indent=first, subsequent_indent=later, break_on_hyphens=False
