@@ -51,12 +51,13 @@ PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
 class RunRequest:
     """The parameters of one run: the options of the command ``test`` for one kernel.
 
-    ``series`` are names or paths of mail; () means the negative control and all carried series that
-    are no drafts. ``tests`` is pytest's -k, "" for all tests; ``jobs`` is the number of processes
-    of a build. ``mechanism`` is the mechanism of the series from mail; None means that the guest
-    detects it. ``control`` adds the negative control if a series is from mail. If ``negative`` is
-    false, the control runs only the tests that every kernel has to pass. ``untrusted`` refuses to
-    run without confinement. ``refresh`` looks for a newer kernel package than the cached one.
+    ``series`` are names or paths of mail; () means the negative control and the carried series that
+    run by default, `catalog.ALL` those that are no drafts. ``tests`` is pytest's -k, "" for all
+    tests; ``jobs`` is the number of processes of a build. ``mechanism`` is the mechanism of the
+    series from mail; None means that the guest detects it. ``control`` adds the negative control if
+    a series is from mail. If ``negative`` is false, the control runs only the tests that every
+    kernel has to pass. ``untrusted`` refuses to run without confinement. ``refresh`` looks for a
+    newer kernel package than the cached one.
     """
 
     kernel: str = bases.DEFAULT_BASE
@@ -73,15 +74,17 @@ class RunRequest:
     limits: Limits = DEFAULTS
 
     def names(self) -> tuple[str, ...]:
-        """Return the names of the series to run, in order.
+        """Return the names of the series to run, in order, for `catalog.ALL` those of all bases.
 
         If one of them is from mail and ``control`` is set, the negative control is the first:
         without it, faults of the unpatched kernel would be blamed on the series.
         """
-        named = self.series or (catalog.BASE, *catalog.ready())
+        named = self.series or (catalog.BASE, *catalog.default())
         if self.control and Origin.MBOX in map(catalog.origin, named):
-            return tuple(dict.fromkeys((catalog.BASE, *named)))
-        return named
+            named = (catalog.BASE, *named)
+        of_all = (catalog.BASE, *catalog.ready()) if catalog.ALL in named else ()
+        lists = (of_all if name == catalog.ALL else (name,) for name in named)
+        return tuple(dict.fromkeys(itertools.chain.from_iterable(lists)))
 
     def command(self, series: Series) -> list[str]:
         """Return the argv that repeats the run of ``series`` alone, in the project's folder.
@@ -216,6 +219,19 @@ class Pipeline:
         facts = (loaded.name, loaded.title, loaded.mechanism, applied.subjects)
         self.state.series.append(result.SeriesInfo(*facts, delta_id=applied.delta_id))
         return applied
+
+    def names(self) -> list[str]:
+        """Return the names of the series to run on the kernel tree, in order.
+
+        `catalog.ALL` stands for those that run by default, and those others that have patches for
+        the tree's release line. Those that have none are reported and left out.
+        """
+        base, named = self.source().base, self.request.names()
+        needed = {*self.request.series, *catalog.default()}
+        left_out = [it for it in named if it not in needed and not catalog.has_patches(it, base)]
+        if left_out:
+            self.progress.say(f"left out, without patches for {base}: {', '.join(left_out)}")
+        return [name for name in named if name not in left_out]
 
     def config(self, applied: Applied) -> Config:
         """Return the .config of the flavor for the tree with the series ``applied``.
@@ -415,7 +431,7 @@ def _stages(pipeline: Pipeline, output: OutputDir) -> None:
     confine.require(demanded=pipeline.request.untrusted)
     pipeline.progress.say(f"confinement: {confine.described()}")
     # All series are applied before the first kernel is built, so that an error shows in seconds.
-    all_applied = [pipeline.apply(name) for name in pipeline.request.names()]
+    all_applied = [pipeline.apply(name) for name in pipeline.names()]
     _refuse_same_names(all_applied)
     for applied in all_applied:
         kernel = pipeline.build(applied)

@@ -13,6 +13,7 @@ import pytest
 from kpatch.lib.stage import Silent
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
+from tests.carried import CARRIED_KERNELS
 
 # Nobody can certify the origin of a patch for another person, so there is no Signed-off-by.
 # MAINTAINERS covers new files of drivers/vfio/ by its pattern for the folder.
@@ -21,7 +22,7 @@ IGNORED = "MISSING_SIGN_OFF,FILE_PATH_CHANGES"
 pytestmark = pytest.mark.trees
 
 
-@pytest.mark.parametrize("name", catalog.carried())
+@pytest.mark.parametrize(("kernel_tree", "name"), CARRIED_KERNELS, indirect=["kernel_tree"])
 def test_applies(kernel_tree: tuple[str, Path], name: str) -> None:
     base, path = kernel_tree
     tree = resolve.resolve(base, stage=Silent())
@@ -39,8 +40,9 @@ LATCH = ("(!disable_idle_d3)", "(!vdev->disable_idle_d3)")
 
 
 @pytest.mark.parametrize("form", LATCH)
-@pytest.mark.parametrize("base", ["6.1", "6.12"])
-@pytest.mark.parametrize("name", catalog.carried())
+@pytest.mark.parametrize(
+    ("base", "name"), [row for row in CARRIED_KERNELS if row[0] in ("6.1", "6.12")]
+)
 def test_applies_before_and_after_the_latch(
     base: str, name: str, form: str, tmp_path: Path
 ) -> None:
@@ -57,7 +59,7 @@ def test_applies_before_and_after_the_latch(
     assert {change.path for change in other.changes} == files
 
 
-@pytest.mark.parametrize("name", catalog.carried())
+@pytest.mark.parametrize(("kernel_tree", "name"), CARRIED_KERNELS, indirect=["kernel_tree"])
 def test_checkpatch_is_content(kernel_tree: tuple[str, Path], name: str) -> None:
     base, path = kernel_tree
     patches = [str(patch) for patch in catalog.load(name, base).mailboxes]

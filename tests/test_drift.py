@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -25,7 +25,9 @@ from kpatch.model import Applied, Change, Origin, Series, Tree
 from kpatch.pipeline import Pipeline, RunRequest
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
+from kpatch.tables.bases import BASES
 from kpatch.tables.outcomes import ExitCode
+from tests.carried import CARRIED_KERNELS
 from tests.commandline import HEAD, run
 
 TYPES = """\
@@ -381,8 +383,9 @@ def test_a_damaged_golden_json(tmp_path: Path, text: str) -> None:
         list(golden.differences("9.9", "base", abis(ONE), folder=tmp_path))
 
 
-def applier(kernel: str) -> Callable[[str], Applied]:
-    return Pipeline(RunRequest(kernel=kernel), Progress()).apply
+def applier(kernel: str, series: Sequence[str]) -> Iterator[Applied]:
+    pipeline = Pipeline(RunRequest(kernel=kernel, series=tuple(series)), Progress())
+    return map(pipeline.apply, pipeline.names())
 
 
 def test_golden_json_is_only_written_whole() -> None:
@@ -395,7 +398,11 @@ def test_golden_json_is_only_written_whole() -> None:
 
 
 @pytest.mark.trees
-@pytest.mark.parametrize("name", [catalog.BASE, *catalog.carried()])
+@pytest.mark.parametrize(
+    ("kernel_tree", "name"),
+    [*((base, catalog.BASE) for base in BASES), *CARRIED_KERNELS],
+    indirect=["kernel_tree"],
+)
 def test_no_drift(kernel_tree: tuple[str, Path], name: str) -> None:
     base, _ = kernel_tree
     outcome = check.compare_kernels([base], applier, series=[name], jobs=2, progress=Progress())

@@ -28,6 +28,7 @@ from kpatch.verdict import requirements
 from kpatch.verdict.judge import TestResult
 from kpatch.vm.accel import Accel
 from tests import kerneltree
+from tests.carried import CARRIED_KERNELS
 from tests.test_carried import IGNORED
 
 ME = export.Person("Zoë Example", "zoe@example.org")
@@ -428,7 +429,7 @@ def test_command(repository: Path, applied: Applied, git_config: Path) -> None:
 
 
 @pytest.mark.trees
-@pytest.mark.parametrize("name", catalog.carried())
+@pytest.mark.parametrize(("kernel_tree", "name"), CARRIED_KERNELS, indirect=["kernel_tree"])
 def test_carried_series_can_be_posted(
     kernel_tree: tuple[str, Path], name: str, tmp_path: Path
 ) -> None:

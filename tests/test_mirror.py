@@ -22,11 +22,12 @@ from kpatch.build.headers import HEADERS
 from kpatch.series import catalog
 from kpatch.tables.bases import BASES
 from kpatch.tables.mechanisms import MECHANISMS
+from tests.carried import CARRIED_KERNELS
 from uapi import acpi_event, mirror, names, structures
 
 SCHEMA = json.loads((golden.FOLDER / golden.SCHEMA).read_text())
 FILES = sorted(golden.FOLDER.glob("[0-9]*.json"))
-KERNELS = [(base, name) for base in BASES for name in (catalog.BASE, *catalog.carried())]
+KERNELS = [*((base, catalog.BASE) for base in BASES), *CARRIED_KERNELS]
 
 
 def document(path: Path) -> dict[str, Any]:

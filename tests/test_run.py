@@ -95,10 +95,30 @@ def test_foreign_file_in_out_is_left_alone(tmp_path: Path, progress: Progress) -
 
 def test_control_comes_first() -> None:
     names = pipeline.RunRequest().names()
-    assert names == (catalog.BASE, *catalog.ready())
-    assert len(names) > 1
+    assert names == (catalog.BASE, "eventfd", "eventq", "netlink")
     chosen = pipeline.RunRequest(series=("netlink",)).names()
     assert chosen == ("netlink",)
+
+
+def test_all_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those without patches for the kernel are left out, but not if they are named or default."""
+    text = io.StringIO()
+    progress = Progress(file=text)
+
+    def names(*series: str) -> list[str]:
+        return pipeline.Pipeline(pipeline.RunRequest(series=series), progress).names()
+
+    monkeypatch.setattr(pipeline.Pipeline, "source", lambda self: SimpleNamespace(base="7.3"))
+    monkeypatch.setattr(catalog, "default", lambda: ["eventq"])
+    monkeypatch.setattr(catalog, "ready", lambda: ["eventq", "old", "new"])
+    monkeypatch.setattr(catalog, "has_patches", lambda name, base: name not in ("eventq", "old"))
+    assert names() == ["base", "eventq"]
+    assert names("all") == ["base", "eventq", "new"]
+    assert "left out, without patches for 7.3: old\n" in text.getvalue()
+    assert names("all", "old") == ["base", "eventq", "old", "new"]
+    assert names("netlink", "all") == ["netlink", "base", "eventq", "new"]
+    assert names("all", "x.mbox") == ["base", "eventq", "new", "x.mbox"]
+    assert names("old", "base") == ["old", "base"]
 
 
 @pytest.mark.parametrize(

@@ -693,6 +693,7 @@ ONE = '[[variant]]\npatches = ["0001-b.patch"]\n'
         (f'title = "t"\n{ONE}', "mechanism is missing"),
         (f'title = "t"\nmechanism = "m"\nfoo = 1\n{ONE}', "unknown key foo"),
         (f'title = "t"\nmechanism = "m"\ndraft = "no"\n{ONE}', "draft is not"),
+        (f'title = "t"\nmechanism = "m"\ndefault = 1\n{ONE}', "default is not"),
         ('title = "t"\nmechanism = "m"\nvariant = []\n', "no [[variant]]"),
         ('title = "t"\nmechanism = "m"\n[variant]\n', "variant is not a list"),
         ('title = "t"\nmechanism = "m"\nvariant = [1]\n', "variant is not a table"),
@@ -722,6 +723,28 @@ def test_a_draft_is_run_only_when_it_is_named(carried: Path) -> None:
     assert "netlink" not in catalog.ready(folder=carried)
     assert "netlink" in catalog.carried(folder=carried)
     assert catalog.load("netlink", "7.3", folder=carried).name == "netlink"
+
+
+def test_a_series_that_does_not_run_by_default(carried: Path) -> None:
+    table = carried / "netlink/series.toml"
+    assert catalog.default(folder=carried) == ["netlink"]
+    table.write_text(table.read_text().replace("mechanism", "default = false\nmechanism", 1))
+    assert catalog.default(folder=carried) == []
+    assert catalog.ready(folder=carried) == ["netlink"]
+
+
+@pytest.mark.parametrize(
+    ("name", "base", "there"),
+    [
+        ("netlink", "6.1", True),
+        ("netlink", "7.9", True),
+        ("netlink", "8.0", False),
+        ("base", "8.0", True),
+        ("x.mbox", "8.0", True),
+    ],
+)
+def test_has_patches(carried: Path, name: str, base: str, there: bool) -> None:
+    assert catalog.has_patches(name, base, folder=carried) == there
 
 
 def test_open_ranges_reach_to_the_ends(carried: Path) -> None:

@@ -24,7 +24,7 @@ from kpatch.build.headers import Header
 from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
 from kpatch.model import Applied
-from kpatch.series.catalog import BASE, carried
+from kpatch.series.catalog import ALL
 from kpatch.source.download import public
 from kpatch.tables import bases
 from uapi import names, structures
@@ -168,7 +168,7 @@ def compare_kernel(applied: Applied, installed: headers.Installed) -> KernelDrif
 
 def compare_kernels(
     kernels: Sequence[str],
-    applier: Callable[[str], Callable[[str], Applied]],
+    applier: Callable[[str, Sequence[str]], Iterable[Applied]],
     *,
     progress: Progress,
     series: Sequence[str] = (),
@@ -178,17 +178,17 @@ def compare_kernels(
 ) -> Drift:
     """Compare the mirror and the golden JSON with the headers of each kernel with each series.
 
-    ``kernels`` are values of KERNEL. ``series`` are names; () stands for the unpatched kernel and
-    all carried series. ``applier(kernel)`` returns a function that applies the series of a given
-    name to that kernel. ``folder`` has the golden JSON, which has files for bases alone.
+    ``kernels`` are values of KERNEL. ``series`` are names; () stands for `catalog.ALL`.
+    ``applier(kernel, series)`` applies the series of these names to that kernel, one after the
+    other. ``folder`` has the golden JSON, which has files for bases alone.
 
     With ``write`` the golden JSON and cffi's module (`MODULE`) are written instead of compared.
     The golden JSON of a kernel that differs from the mirror is not written. HarnessError (exit 2)
     for ``write`` with only some of the series. Raises the errors of ``applier``, of
     `headers.install`, `Installed.require_complete`, `compare_kernel` and `golden.differences`, too.
     """
-    every = (BASE, *carried())
-    if write and series and set(series) != set(every):
+    series = series or (ALL,)
+    if write and ALL not in series:
         raise HarnessError(
             "--write", "needs all series, as they share files", hint="leave out --series"
         )
@@ -198,7 +198,7 @@ def compare_kernels(
         kind = public(kernel)
         measured: dict[str, golden.Abis] = {}
         before = len(outcome.differences)
-        for applied in map(applier(kernel), series or every):
+        for applied in applier(kernel, series):
             name = applied.series.name
             with progress.stage("headers", series=name, kind=kind) as stage:
                 installed = headers.install(applied, jobs=jobs, stage=stage)
@@ -209,7 +209,7 @@ def compare_kernels(
             outcome.kernels += 1
             outcome.differences += report.lines(f"{applied.tree.version} {name}")
             # The golden JSON has files for bases only; a user's tree is compared with the mirror.
-            if kernel in bases.BASES and name in every:
+            if kernel in bases.BASES and applied.series.origin.trusted:
                 measured[name] = report.abis
         if not write:
             for name, abis in measured.items():

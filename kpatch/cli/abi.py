@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
@@ -15,7 +15,7 @@ from kpatch.tables.outcomes import ExitCode
 
 @click.command()
 @options.EVERY_KERNEL
-@options.SERIES
+@options.EVERY_SERIES
 @options.MECHANISM
 @options.JOBS
 @click.option("--write", is_flag=True, help="Write the golden JSON instead of comparing it.")
@@ -33,8 +33,11 @@ def drift(kernel: tuple[str, ...], mechanism: str | None, verbose: bool, **wante
 
     progress = Progress(echo=verbose)
 
-    def applier(kernel: str) -> Callable[[str], Applied]:
-        return Pipeline(RunRequest(kernel=kernel, mechanism=mechanism), progress).apply
+    def applier(kernel: str, series: Sequence[str]) -> Iterator[Applied]:
+        named = tuple(series)
+        request = RunRequest(kernel=kernel, series=named, mechanism=mechanism, control=False)
+        pipeline = Pipeline(request, progress)
+        return map(pipeline.apply, pipeline.names())
 
     outcome = check.compare_kernels(kernel, applier, **wanted, progress=progress)
     for path in outcome.written:

@@ -73,14 +73,21 @@ def _kernels(default: tuple[str, ...], more: str) -> Callable[[Any], Any]:
 
 KERNELS = _kernels((bases.DEFAULT_BASE,), " Given more than once, each is run in turn.")
 EVERY_KERNEL = _kernels(tuple(bases.BASES), " May be given more than once.")
-SERIES = option(
-    "--series",
-    "SERIES",
-    multiple=True,
-    metavar="NAME|MAIL",
-    help="Series to take: a name, an mbox, maildir or folder of patches, or - for standard input; "
-    "the unpatched kernel is 'base'.  [default: base and all carried ones]",
-)
+
+
+def _several_series(default: str) -> Callable[[Any], Any]:
+    return option(
+        *("--series", "SERIES"),
+        multiple=True,
+        metavar="NAME|MAIL",
+        help="Series to take: a name, an mbox, maildir or folder of patches, or - for standard "
+        "input. 'base' is the unpatched kernel; 'all' is base and all carried series that have "
+        f"patches for the kernel.  [default: {default}]",
+    )
+
+
+SERIES = _several_series("base and the carried series that run by default")
+EVERY_SERIES = _several_series("base and all carried series, as for all")
 ONE_SERIES = option(
     "--series", "SERIES", default="base", metavar="NAME|MAIL", help="The series to take."
 )

@@ -5,6 +5,7 @@ A carried series is a folder ``kpatch/series/carried/NAME`` with its patches and
 
     title = "…"                      # one line for reports
     mechanism = "netlink"            # a name in kpatch/tables/mechanisms.py
+    default = false                  # optional, default true: run if the user names no series
     draft = true                     # optional, default false: run only if the user names it
     [[variant]]                      # one for each range of bases with the same patches
     from = "6.1"                     # optional: first base, inclusive; default: no lower bound
@@ -35,6 +36,9 @@ TABLE = "series.toml"
 
 BASE = "base"
 """Name of the negative control: the unpatched kernel."""
+
+ALL = "all"
+"""Stands for the negative control and all carried series that are no drafts."""
 
 CONTROL = Series(BASE, "the unpatched kernel (negative control)", NONE, (), Origin.CONTROL)
 
@@ -67,12 +71,13 @@ class Variant:
 class Table:
     """The content of a series.toml; the docstring of this module has its grammar.
 
-    A ``draft`` is a series whose requirements and tests are not written yet. It runs only if the
-    user names it.
+    A ``default`` series runs if the user names none. A ``draft`` is a series whose requirements and
+    tests are not written yet. It runs only if the user names it.
     """
 
     title: str
     mechanism: str
+    default: bool
     draft: bool
     variants: tuple[Variant, ...]
 
@@ -83,11 +88,30 @@ def carried(*, folder: Path = FOLDER) -> list[str]:
 
 
 def ready(*, folder: Path = FOLDER) -> list[str]:
-    """Return the names of the carried series that run if the user names none: all except drafts.
+    """Return the names of the carried series that are no drafts, sorted.
 
     HarnessError (exit 2) if a series.toml in ``folder`` breaks the grammar.
     """
     return [name for name in carried(folder=folder) if not _table(folder / name).draft]
+
+
+def default(*, folder: Path = FOLDER) -> list[str]:
+    """Return the names of the carried series that run if the user names none, sorted.
+
+    HarnessError (exit 2) if a series.toml in ``folder`` breaks the grammar.
+    """
+    return [name for name in ready(folder=folder) if _table(folder / name).default]
+
+
+def has_patches(name: str, base: str, *, folder: Path = FOLDER) -> bool:
+    """Return whether the series ``name`` has patches for the release line ``base`` ("7.3").
+
+    True for the negative control and for mail, which name no bases. HarnessError (exit 2) if
+    ``base`` is no version, or the series.toml breaks the grammar.
+    """
+    if origin(name, folder=folder) is not Origin.CARRIED:
+        return True
+    return _variant_for(folder / name, base) is not None
 
 
 def origin(name: str, *, folder: Path = FOLDER) -> Origin | None:
@@ -158,23 +182,29 @@ def load_file(
 
 
 def _load_carried(folder: Path, base: str) -> Series:
-    what = f"SERIES={folder.name}"
-    table = _table(folder)
+    table, variant = _table(folder), _variant_for(folder, base)
+    if variant is None:
+        ranges = ", ".join(map(str, table.variants))
+        raise HarnessError(
+            f"SERIES={folder.name}",
+            f"has no patches for {base}, only for {ranges}",
+            hint="choose another KERNEL",
+        )
+    return Series(folder.name, table.title, table.mechanism, variant.patches, Origin.CARRIED)
+
+
+def _variant_for(folder: Path, base: str) -> Variant | None:
+    """Return the variant for the release line ``base`` of the carried series in ``folder``, if any.
+
+    HarnessError (exit 2) if ``base`` is no version, or the series.toml breaks the grammar.
+    """
     try:
         wanted = Version(base)
     except InvalidVersion:
         raise HarnessError(
-            what, f"{base!r} is no kernel version", hint="give one like 7.3"
+            f"SERIES={folder.name}", f"{base!r} is no kernel version", hint="give one like 7.3"
         ) from None
-    for variant in table.variants:
-        if variant.covers(wanted):
-            return Series(
-                folder.name, table.title, table.mechanism, variant.patches, Origin.CARRIED
-            )
-    ranges = ", ".join(map(str, table.variants))
-    raise HarnessError(
-        what, f"has no patches for {base}, only for {ranges}", hint="choose another KERNEL"
-    )
+    return next((it for it in _table(folder).variants if it.covers(wanted)), None)
 
 
 def _table(folder: Path) -> Table:
@@ -186,7 +216,7 @@ def _table(folder: Path) -> Table:
     path = folder / TABLE
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-        _only(table, "title", "mechanism", "draft", "variant")
+        _only(table, "title", "mechanism", "default", "draft", "variant")
         variants = [_variant(folder, item) for item in _get(table, "variant", list)]
         if not variants:
             raise ValueError("no [[variant]]")
@@ -194,8 +224,10 @@ def _table(folder: Path) -> Table:
             for other in variants[:number]:
                 if variant.overlaps(other):
                     raise ValueError(f"variants {other} and {variant} overlap")
-        draft = _get(table, "draft", bool) if "draft" in table else False
-        return Table(_line(table, "title"), _line(table, "mechanism"), draft, tuple(variants))
+        default = _get({"default": True} | table, "default", bool)
+        draft = _get({"draft": False} | table, "draft", bool)
+        names = _line(table, "title"), _line(table, "mechanism")
+        return Table(*names, default, draft, tuple(variants))
     except (ValueError, OSError) as error:
         raise HarnessError(
             str(path), str(error), hint="see the grammar in kpatch.series.catalog"
