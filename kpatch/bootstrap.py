@@ -101,7 +101,7 @@ def main() -> int:
 def packages() -> int:
     """Install the missing packages of PACKAGES, and python3-venv if missing, with apt-get.
 
-    Returns 0 if none of PACKAGES is missing then. If apt-get cannot be used or fails, print an
+    Returns 0 if none of them is missing then. If apt-get cannot be used or fails, print an
     instruction that names the missing packages, and return 2.
     """
     here = system.distribution()
@@ -109,7 +109,7 @@ def packages() -> int:
         name: sign for name, sign in (here.signs if here else {}).items() if name in PACKAGES
     }
     missing = [name for name, sign in signs.items() if not present(sign)]
-    if importlib.util.find_spec("ensurepip") is None:
+    if not venv_present():
         missing.append("python3-venv")
     if not missing:
         return 0
@@ -128,9 +128,16 @@ def packages() -> int:
     # apt's package lists may be missing, or name versions that the archive no longer has.
     status = quiet([*before, "apt-get", "update"])
     status = quiet([*before, *frontend, *install]) or status
-    if any(not present(PACKAGES[name]) for name in missing if name in PACKAGES):
+    absent = any(not present(PACKAGES[name]) for name in missing if name in PACKAGES)
+    if absent or not venv_present():
         return refuse(f"apt-get failed with status {status}; run: {command}")
     return 0
+
+
+def venv_present() -> bool:
+    """Return whether Python has ensurepip, which venv needs; Debian has it in python3-venv."""
+    importlib.invalidate_caches()  # apt-get may have installed it a moment ago
+    return importlib.util.find_spec("ensurepip") is not None
 
 
 def present(sign: str) -> bool:

@@ -17,9 +17,10 @@ from ktests.pci import PciDevice
 
 BUS = Path("/sys/bus/acpi/devices")
 
-# The largest number of notifications that one evaluation of a method sends. Sending them takes half
-# a second under emulation.
-PIECE = 8192
+# The largest number of notifications that one evaluation of a method sends. ACPICA aborts a loop
+# in AML after 30 s (ACPI_MAX_LOOP_TIMEOUT). A kernel with all checks, emulated on a busy host,
+# sends about 50 notifications per second.
+PIECE = 512
 
 # The longest time that a method _PSR or _LID of the test firmware waits for the end of
 # `Firmware.busy_handler`: the timeout of Wait in ktests/firmware/ssdt.asl.j2.
@@ -70,8 +71,8 @@ class Firmware:
 
         Returns when the AML has run. The Notify handlers may run later, and since Linux 6.8 several
         at once. A burst of more than `PIECE` notifications is split into several evaluations: a
-        single one would occupy a CPU of a non-preemptible kernel for longer than the kernel's
-        watchdogs allow on a busy host. DebuggerError if an evaluation fails.
+        single one could take longer than ACPICA and the kernel's watchdogs allow. DebuggerError if
+        an evaluation fails.
         """
         for sent in range(0, count, PIECE):
             self.debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))

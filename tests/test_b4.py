@@ -175,6 +175,14 @@ def test_patch_of_the_branch_is_found(repository: Path) -> None:
     assert asked == Asked(str(repository), f"{second}~2..{second}", 2)
 
 
+def test_patch_of_two_files_is_found(repository: Path) -> None:
+    (repository / "Makefile").write_text("all:\n")
+    kerneltree.git(repository, "add", "Makefile")
+    only = commit(repository, "good")
+    asked = b4.asked(mail(repository, "HEAD~1"), repository, {})
+    assert asked == Asked(str(repository), f"{only}~1..{only}", 1)
+
+
 def test_patch_with_the_title_of_another_is_not_taken_for_it(repository: Path) -> None:
     commit(repository, "good")
     one = mail(repository, "HEAD~1").replace(b"+int good;", b"+int better;")

@@ -348,3 +348,7 @@ def test_boot_that_fails_is_told(whole: Any, tmp_path: Path) -> None:
     hung = Incident("x", 1, Outcome.HANG, "during the boot: it hung")
     whole(incidents=(hung,))
     assert brief(found(behaviour.every_kernel, Kernels({}))) == [(0, "VM 1")]
+    # The unpatched kernel does not boot either.
+    whole(incidents=(replace(hung, series="base"), hung))
+    with pytest.raises(CouldNotRunError, match="none of its tests has run"):
+        found(behaviour.every_kernel, Kernels({}))

@@ -330,6 +330,14 @@ BREAKS: dict[str, tuple[tuple[Edit, ...], str]] = {
         "VFIO_DEVICE_FEATURE_NEW = 3: the number is that of VFIO_DEVICE_FEATURE_OLD in 9.9.1 "
         "(VFIO_DEVICE_FEATURE_*)",
     ),
+    "enumerator's number is taken": (
+        (
+            ("TOY_ONE_INDEX,", "TOY_ONE_INDEX, TOY_NEW_INDEX = 0,"),
+            ("#define TOY_FEATURES", "#define TOY_NEW_INDEX TOY_NEW_INDEX\n#define TOY_FEATURES"),
+        ),
+        "TOY_NEW_INDEX = 0: the number is that of TOY_ONE_INDEX in 9.9.1 "
+        "(the enum of TOY_ONE_INDEX)",
+    ),
     "two new features take one number": (
         (
             (

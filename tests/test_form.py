@@ -623,6 +623,14 @@ def test_real_scripts(
 # ---- kconfig -------------------------------------------------------------------------------------
 
 
+def test_symbol_that_a_patch_removes(author: Author, form: Form) -> None:
+    author.write("Kconfig", 'mainmenu "Test"\nconfig GONE\n\tbool\n')
+    author.commit("Kconfig: Before")
+    author.git("tag", "--force", "base")
+    author.patch("vfio: One", main="#ifdef CONFIG_GONE\n", Kconfig='mainmenu "Test"\n')
+    assert found(form("kconfig")["kconfig"]) == [(1, "no Kconfig file defines CONFIG_GONE")]
+
+
 def test_symbol_that_no_kconfig_defines(author: Author, form: Form) -> None:
     author.patch(
         "vfio: Ask for symbols",

@@ -107,10 +107,11 @@ def test_suites_that_do_not_build_are_one_problem() -> None:
     assert not boot.problem("good")
 
 
-FAILS, PASSES, ABSENT = (
+FAILS, PASSES, ABSENT, UNBUILT = (
     Boot(("bad",), Results({"bad": False}, {"bad": ()})),
     Boot(("bad",), Results({"bad": True}, {"bad": ()})),
     Boot(),
+    Boot(("bad",), failure="a.c:1: unknown type"),
 )
 
 
@@ -122,6 +123,8 @@ FAILS, PASSES, ABSENT = (
         ([ABSENT, FAILS, FAILS], 1),
         ([FAILS, ABSENT, FAILS], 2),
         ([FAILS, FAILS, FAILS], 0),
+        ([FAILS, UNBUILT, FAILS], 0),
+        ([PASSES, UNBUILT, FAILS], 2),
     ],
 )
 def test_first_patch_with_the_problem_is_blamed(boots: list[Boot], first: int) -> None:

@@ -222,6 +222,9 @@ def test_a_patch_that_was_renewed_alone(read: Reader) -> None:
     posting = read(*old, young)
     assert titles(posting) == BOTH
     assert any("mail 1 of t.mbox ([PATCH v2 1/2] add one)" in note for note in posting.notes)
+    assert posting.version == 3
+    cover = mail("[PATCH v2 0/2] numbers", text=COVER.format(base=BASE), ident="c")
+    assert read(cover, *old, young).base_commit == BASE
     stray = young.replace("<m2>", "<m1>")
     assert "it lacks 1/2" in str(refused(lambda: read(*old, stray)))
 

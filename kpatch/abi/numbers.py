@@ -120,7 +120,7 @@ def alias(surface: Surface, name: str) -> bool:
     if name not in surface.macros:
         return name in surface.derived
     match = _ALIAS.fullmatch(surface.macros[name].body)
-    return match is not None and match[1] in surface.names
+    return match is not None and match[1] != name and match[1] in surface.names
 
 
 def words(name: str, count: int) -> str:

@@ -47,6 +47,7 @@ def smoke(context: Context) -> list[Finding]:
     excused = frozenset(fault.title for fault in base.faults)
     before = {test.id for test in base.tests if not test.ok}
     seen: set[str] = set(excused)
+    accidents = {incident.message for incident in base.incidents}
     unbuilt = []
     found: list[Finding] = []
     missed = suite.missed(base, "smoke-0", _any)
@@ -63,7 +64,7 @@ def smoke(context: Context) -> list[Finding]:
         blamed = _everywhere(done, patch.number)
         found += suite.findings(failed, done.tests, blamed)
         found += _reports(done.faults, seen, blamed)
-        found += _incidents(done, name, patch.number)
+        found += _incidents(done, name, patch.number, accidents)
         missed = missed or suite.missed(done, name, _any)
         before |= {test.id for test in failed}
     if unbuilt:
@@ -92,7 +93,8 @@ def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Find
     for title in sorted(titles):
         context.note(f"the unpatched kernel reports it too: {title}")
     found += _reports(done.faults, titles, blamed)
-    found += _incidents(done.result, done.series, 0)
+    of_base = {one.message for one in done.result.incidents if one.series != done.series}
+    found += _incidents(done.result, done.series, 0, of_base)
     return _unless_missed(suite.missed(done.result, done.series, _general), found)
 
 
@@ -141,7 +143,7 @@ def own_selftests(context: Context) -> list[Finding]:
         for test in again.tests
         if not test.ok and test.id not in known
     ]
-    found += _incidents(again, OLD_SELFTESTS, 0)
+    found += _incidents(again, OLD_SELFTESTS, 0, set())
     missed = suite.missed(done.result, done.series, _of_selftests)
     return _unless_missed(missed or suite.missed(again, OLD_SELFTESTS, _of_selftests), found)
 
@@ -200,8 +202,12 @@ def _everywhere(judged: Judgement, number: int) -> dict[str | None, int]:
     return dict.fromkeys([None, *tests, *(fault.test for fault in judged.faults)], number)
 
 
-def _incidents(judged: Judgement | RunResult, series: str, patch: int) -> Iterator[Finding]:
+def _incidents(
+    judged: Judgement | RunResult, series: str, patch: int, seen: set[str]
+) -> Iterator[Finding]:
     """Yield a finding for each incident of ``series`` with the outcome fail, crash or hang.
+
+    Incidents whose message is in ``seen`` are left out; the messages of the others are added to it.
 
     An incident is a failure outside of tests, for example in the boot. ``patch`` is the number of
     the patch to blame, 0 for the whole series. For incidents of other outcomes, faults of the
@@ -209,5 +215,6 @@ def _incidents(judged: Judgement | RunResult, series: str, patch: int) -> Iterat
     """
     for incident in judged.incidents:
         blamable = incident.outcome in (Outcome.FAIL, Outcome.CRASH, Outcome.HANG)
-        if incident.series == series and blamable:
+        if incident.series == series and blamable and incident.message not in seen:
+            seen.add(incident.message)
             yield Finding(f"VM {incident.vm}: {incident.message}", patch=patch)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 from kpatch.checks.context import Context
@@ -17,7 +18,7 @@ from kpatch.checks.lines import Line, lines, placed
 from kpatch.model import Finding
 from kpatch.tables.outcomes import CheckOutcome
 
-RECIPE = "1"
+RECIPE = "2"
 """Part of the cache key of findings. Increase it if a change here makes other findings."""
 
 _USED = re.compile(r"\bCONFIG_([A-Z0-9_]+)\b(?!\s*##)")
@@ -63,18 +64,22 @@ def _names(file: str, text: str) -> list[str]:
 
 
 def _defined(context: Context, count: int) -> frozenset[str]:
-    """Return the symbols that Kconfig files define: in the base, or after ``count`` patches."""
-    files = (path for path in context.tree.path.rglob("Kconfig*") if path.is_file())
-    base: frozenset[str] = context.once("kconfig-base", frozenset, lambda: _symbols(files))
-    return base | {
-        name
-        for change in context.after(count).changes
-        if _KCONFIG.fullmatch(change.path) and change.content is not None
-        for name in _DEFINED.findall(change.content.decode(errors="replace"))
-    }
-
-
-def _symbols(files: Iterator[Path]) -> frozenset[str]:
-    return frozenset(
-        name for path in files for name in _DEFINED.findall(path.read_text(errors="replace"))
+    """Return the symbols that Kconfig files define after ``count`` patches."""
+    base: dict[str, list[str]] = context.once(
+        "kconfig-base", dict, lambda: _symbols(context.tree.path)
     )
+    changed = {
+        change.path: _DEFINED.findall((change.content or b"").decode(errors="replace"))
+        for change in context.after(count).changes
+        if _KCONFIG.fullmatch(change.path)
+    }
+    return frozenset(chain.from_iterable((base | changed).values()))
+
+
+def _symbols(tree: Path) -> dict[str, list[str]]:
+    """Map the path of each Kconfig file, relative to ``tree``, to the symbols that it defines."""
+    return {
+        str(path.relative_to(tree)): _DEFINED.findall(path.read_text(errors="replace"))
+        for path in tree.rglob("Kconfig*")
+        if path.is_file()
+    }

@@ -114,9 +114,14 @@ def first_bad(suite_name: str, count: int, boot: Callable[[int], Boot]) -> int:
     after the given number of patches. Returns 0 if the suite has a problem in every state, the base
     included. ``suite_name`` is as in `Boot.problem`.
     """
+    first = count
     for number in range(count - 1, -1, -1):
-        if not boot(number).problem(suite_name):
-            return number + 1
+        state = boot(number)
+        if suite_name and state.failure:  # it does not build, so the suite was not run
+            continue
+        if not state.problem(suite_name):
+            return first
+        first = number
     return 0
 
 

@@ -167,10 +167,10 @@ def load_file(
     """Return the series in the mail at ``path``, a mailbox or a folder (kpatch.series.mail_files).
 
     The name of the series is the name of the file without its suffixes (".mbox.gz"), or the whole
-    name if the name without them is in ``reserved``. Characters that are not safe in a file name
-    become "-", those at the ends are removed, and the name is cut to 80 characters; it is "series"
-    if nothing is left. ``mechanism`` becomes the mechanism of the series. HarnessError (exit 2) if
-    there is no file or folder at ``path``.
+    name if the name without them is in ``reserved``; if that is in ``reserved`` too, "-mail" is
+    added. Characters that are not safe in a file name become "-", those at the ends are removed,
+    and the name is cut to 80 characters; it is "series" if nothing is left. ``mechanism`` becomes
+    the mechanism of the series. HarnessError (exit 2) if there is no file or folder at ``path``.
     """
     if not path.is_file() and not path.is_dir():
         cause = "is not a file" if path.exists() else "no such file"
@@ -178,6 +178,8 @@ def load_file(
     inner = Path(path.name).stem if path.suffix in PACKED else path.name
     stem = Path(inner).stem if Path(inner).stem not in reserved else path.name
     name = re.sub(r"[^A-Za-z0-9._-]+", "-", stem).strip("-.")[:80]
+    if name in reserved:  # the file's name has no suffix
+        name = f"{name}-mail"
     return Series(name or "series", path.name, mechanism, (path.resolve(),), Origin.MBOX)
 
 

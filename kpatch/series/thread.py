@@ -62,8 +62,8 @@ class Thread:
     ``absent`` names the missing patches ("2/3"); it is "" if none is missing. ``base_commit`` and
     ``prerequisites`` (patch ids) are the author's statement of the series' base, "" and () if there
     is none. ``notes`` are lines for the user, about mails that were left out and patches that were
-    taken from an older version. ``version`` is the version of the first patch, 2 for [PATCH v2 …];
-    ``cover`` is the cover letter of this version, None if there is none.
+    taken from an older version. ``version`` is the newest version of a patch, 2 for [PATCH v2 …];
+    ``cover`` is the newest cover letter of these versions, None if there is none.
     """
 
     patches: tuple[Mail, ...]
@@ -150,8 +150,10 @@ def thread(what: str, mails: Iterable[Mail], identify: Callable[[Mail], str]) ->
     if not absent and len(totals) > 1:
         first, other = (next(one for one in group if one.total == total) for total in totals[:2])
         raise HarnessError(what, f"holds two series, of {first} and of {other}", hint=APART)
-    revision = group[0].told.revision
-    cover = next((one for one in letters if one.cover and one.told.revision == revision), None)
+    # The patches have two versions if an author sent only some of them again.
+    revisions = sorted({one.told.revision for one in group}, reverse=True)
+    covers = {one.told.revision: one for one in reversed(letters) if one.cover}
+    cover = next((covers[one] for one in revisions if one in covers), None)
     base, prerequisites = _base(cover, group)
     return Thread(
         tuple(one.mail for one in group),
@@ -160,7 +162,7 @@ def thread(what: str, mails: Iterable[Mail], identify: Callable[[Mail], str]) ->
         prerequisites,
         tuple(notes),
         None if cover is None else cover.mail,
-        revision,
+        revisions[0],
     )
 
 

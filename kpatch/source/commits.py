@@ -30,6 +30,8 @@ FORMAT = (
     "--zero-commit",
 )
 
+_DIFF_BEGIN = re.compile(r"^diff --git ", re.MULTILINE)
+
 SEARCHED = 500
 """Number of the newest commits that `of_patch` examines; no series has as many."""
 
@@ -160,7 +162,7 @@ def changed_lines(diff: str) -> Iterator[str]:
 
     Lines before the first "diff --git" are left out, and lines "-- ", as before a mail's signature.
     """
-    _, start, rest = diff.partition("\ndiff --git ") if "\ndiff --git " in diff else ("", "", diff)
-    for line in f"{start}{rest}".splitlines():
+    begin = _DIFF_BEGIN.search(diff)
+    for line in diff[begin.start() if begin else 0 :].splitlines():
         if line.startswith(("+", "-")) and line.rstrip() != "--":
             yield line.rstrip()
