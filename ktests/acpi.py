@@ -12,15 +12,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from ktests.contract import PIECE
 from ktests.debugger import Debugger
 from ktests.pci import PciDevice
 
 BUS = Path("/sys/bus/acpi/devices")
-
-# The largest number of notifications that one evaluation of a method sends. ACPICA aborts a loop
-# in AML after 30 s (ACPI_MAX_LOOP_TIMEOUT). A kernel with all checks, emulated on a busy host,
-# sends about 50 notifications per second.
-PIECE = 512
 
 # The longest time that a method _PSR or _LID of the test firmware waits for the end of
 # `Firmware.busy_handler`: the timeout of Wait in ktests/firmware/ssdt.asl.j2.
@@ -51,6 +47,8 @@ class Unrelated:
 class Firmware:
     """The test firmware, whose methods the kernel's ACPI debugger evaluates. No SCI is raised.
 
+    `ktests.interrupt.InterruptedFirmware` sends notifications on interrupts.
+
     ``fence`` is an AC adapter that is never notified, see `flush_handlers`. LookupError if the
     kernel has no such device.
     """
@@ -70,9 +68,8 @@ class Firmware:
         """Have ``method`` send ``count`` notifications: value, value + step and so on.
 
         Returns when the AML has run. The Notify handlers may run later, and since Linux 6.8 several
-        at once. A burst of more than `PIECE` notifications is split into several evaluations: a
-        single one could take longer than ACPICA and the kernel's watchdogs allow. DebuggerError if
-        an evaluation fails.
+        at once. A burst of more than `PIECE` notifications is split into several evaluations.
+        DebuggerError if an evaluation fails.
         """
         for sent in range(0, count, PIECE):
             self.debugger.evaluate(method, value + sent * step, step, min(PIECE, count - sent))

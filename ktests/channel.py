@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -49,11 +50,23 @@ class Channel:
         ACTIONS in kpatch/run/runner.py has the names of the actions, such as "plug". RuntimeError
         with the host's reason if the host refuses the action or fails to perform it.
         """
+        self._ask(action, "request", action=action, arguments=arguments)
+
+    def interrupt(self, entries: Sequence[Mapping[str, object]]) -> None:
+        """Have the host raise one interrupt, and wait until it has raised it.
+
+        On the interrupt the test firmware sends the notifications of ``entries``
+        (`ktests.interrupt.Notifications`). RuntimeError with the host's reason if it refuses that.
+        """
+        self._ask("an interrupt", "interrupt", entries=entries)
+
+    def _ask(self, what: str, kind: str, **fields: object) -> None:
+        """Send a message and wait for the answer. RuntimeError that names ``what`` if refused."""
         self._serial += 1
-        self.send("request", serial=self._serial, action=action, arguments=arguments)
+        self.send(kind, serial=self._serial, **fields)
         answer = self.receive()
         if answer.get("serial") != self._serial or answer.get("error"):
-            raise RuntimeError(f"host refused {action}: {answer.get('error', answer)}")
+            raise RuntimeError(f"host refused {what}: {answer.get('error', answer)}")
 
 
 def find() -> Path:

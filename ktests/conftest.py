@@ -11,6 +11,7 @@ import pytest
 
 from ktests import acpi
 from ktests.acpi import Firmware, Unrelated, short
+from ktests.burst_source import BurstSource
 from ktests.debugger import Debugger
 from ktests.mechanism import Mechanism, Vmm
 from ktests.mechanisms.eventfd import EventfdVmm
@@ -18,7 +19,9 @@ from ktests.pci import VFIO, PciDevice, Port
 from ktests.recorder import Job
 from uapi import acpi_event, probe
 
+Bind = Callable[[str], PciDevice]
 Measure = Callable[[str, float | str], None]
+OpenBurstSource = Callable[..., BurstSource]
 
 
 @pytest.fixture(scope="session")
@@ -164,6 +167,21 @@ def vmm(
             return stack.enter_context(
                 mechanism.vmm(bind(name), firmware, family, open_method=open_method)
             )
+
+        yield start
+
+
+@pytest.fixture
+def burst_source(mechanism: Mechanism, bind: Bind, firmware: Firmware) -> Iterator[OpenBurstSource]:
+    """Yield a function that opens a burst source of the tested mechanism on the device ``name``.
+
+    ``buffer`` is that of `Mechanism.burst_source`. The burst sources are closed at the end of the
+    test.
+    """
+    with ExitStack() as stack:
+
+        def start(name: str, *, buffer: int | None = None) -> BurstSource:
+            return stack.enter_context(mechanism.burst_source(bind(name), firmware, buffer=buffer))
 
         yield start
 

@@ -13,10 +13,20 @@ from typing import Any
 
 # ---- the channel and the kernel's log ------------------------------------------------------------
 
-PROTOCOL = 1
+PROTOCOL = 2
 """Version of the messages on the channel. The guest's hello and the host's job both contain it.
 
 A side that receives another version reports that in one line and ends the run.
+"""
+
+ENTRIES_LIMIT = 64
+"""The largest number of entries of one interrupt: of the notifications that the host hands over."""
+
+PIECE = 512
+"""The largest number of notifications that the firmware sends in one evaluation of a method.
+
+ACPICA aborts a loop in AML after 30 s (ACPI_MAX_LOOP_TIMEOUT), and the kernel's watchdogs warn
+earlier. A kernel with all checks, emulated on a busy host, sends about 50 notifications per second.
 """
 
 PORT = "vfio_acpi.records"

@@ -91,7 +91,7 @@ class Recorder:
         A run by hand has no host, and skips the tests that use this fixture.
         """
         if self._port is None:
-            pytest.skip("no host on the channel in a run by hand")
+            pytest.skip("a run by hand has no host that would plug a device or raise an interrupt")
         return self._port
 
     @pytest.hookimpl(tryfirst=True)

@@ -144,7 +144,9 @@ def by_hand(arguments: list[str]) -> int:
         requirements=json.loads(REQUIREMENTS.read_text()),
         limit=math.inf,  # no host watches: the user can interrupt the run
     )
-    return int(pytest.main(options("-q", "--tb=short", *arguments), plugins=[Recorder(job, None)]))
+    return int(
+        pytest.main(options("-q", "-rs", "--tb=short", *arguments), plugins=[Recorder(job, None)])
+    )
 
 
 def mechanism_of(command_line: str) -> str:

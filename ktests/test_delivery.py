@@ -16,17 +16,15 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager, ExitStack, nullcontext
 
 import pytest
 
 from ktests import cpu, fdinfo
 from ktests.acpi import Firmware
-from ktests.burst_source import BurstSource
-from ktests.conftest import Measure, OpenEventfdVmm, OpenVmm
+from ktests.conftest import Measure, OpenBurstSource, OpenEventfdVmm, OpenVmm
 from ktests.kernellog import KernelLog
-from ktests.mechanism import Mechanism
 from ktests.mechanisms.eventfd import (
     KEPT,
     READ_SECONDS,
@@ -46,28 +44,12 @@ from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
 
 Bind = Callable[[str], PciDevice]
-Open = Callable[..., BurstSource]
 
 BURSTS = (1, 2, 64, 256)
 VALID = 1 << 32
 LONG = 240  # time limit in seconds of a test with the longest bursts, on a busy host
 WARNING = "ACPI notifications lost, user does not read them"
 WARNINGS_AT_ONCE, WARNINGS_SECONDS = 10, 5.0  # DEFAULT_RATELIMIT_BURST, _INTERVAL
-
-
-@pytest.fixture
-def burst_source(mechanism: Mechanism, bind: Bind, firmware: Firmware) -> Iterator[Open]:
-    """Yield a function that opens a burst source of the tested mechanism on the device ``name``.
-
-    ``buffer`` is that of `Mechanism.burst_source`. The burst sources are closed at the end of the
-    test.
-    """
-    with ExitStack() as stack:
-
-        def start(name: str, *, buffer: int | None = None) -> BurstSource:
-            return stack.enter_context(mechanism.burst_source(bind(name), firmware, buffer=buffer))
-
-        yield start
 
 
 # ---- bursts ------------------------------------------------------------------------------------
@@ -90,7 +72,7 @@ def test_burst(vmm: OpenVmm, firmware: Firmware, count: int) -> None:
     ids=["same-cpu", "reader-on-1", "sender-on-1", "sender-moves"],
 )
 def test_burst_on_cpus(
-    burst_source: Open,
+    burst_source: OpenBurstSource,
     measure: Measure,
     sender: Collection[int] | None,
     reader: Collection[int],
@@ -137,7 +119,7 @@ SLOW_SECONDS = 0.001
 @pytest.mark.parametrize("count", [257, 1024, 8192, 32768])
 @pytest.mark.parametrize("reads", ["during", "after"])
 def test_sum(
-    burst_source: Open, firmware: Firmware, measure: Measure, reads: str, count: int
+    burst_source: OpenBurstSource, firmware: Firmware, measure: Measure, reads: str, count: int
 ) -> None:
     alpha = burst_source("alpha")
     reader = Reader(alpha.fileno())
@@ -159,7 +141,9 @@ def test_sum(
     [(SLOW_SECONDS, False), (0.0, True), (SLOW_SECONDS, True)],
     ids=["slow", "sender-moves", "slow-sender-moves"],
 )
-def test_sum_when(burst_source: Open, measure: Measure, pause: float, moves: bool) -> None:
+def test_sum_when(
+    burst_source: OpenBurstSource, measure: Measure, pause: float, moves: bool
+) -> None:
     alpha = burst_source("alpha")
     place = sending(None) if moves else nullcontext()
     with place, Reader(alpha.fileno(), pause=pause) as reader:
@@ -352,7 +336,7 @@ def test_between(vmm: OpenVmm, firmware: Firmware) -> None:
 
 @pytest.mark.requirement("REQ-DEL-10")
 @pytest.mark.parametrize("threads", [2, 4])
-def test_several_readers(burst_source: Open, measure: Measure, threads: int) -> None:
+def test_several_readers(burst_source: OpenBurstSource, measure: Measure, threads: int) -> None:
     alpha = burst_source("alpha", buffer=4 << 20)
     with Reader(alpha.fileno(), threads=threads) as reader:
         alpha.send(256)

@@ -83,7 +83,7 @@ def warm(request: pipeline.RunRequest) -> list[Path]:
     through = pipeline.Pipeline(request, Progress())
     kernel = through.build(through.apply("base"))
     setup = through.machine(kernel, through.selftests(kernel))
-    qemu.command(setup, dict.fromkeys(("records", "console", "qmp"), 0), Silent())
+    qemu.command(setup, dict.fromkeys(qemu.CHANNELS, 0), Silent())
     images = (setup.images.runtime, setup.images.suite, setup.selftests)
     return [kernel.path, setup.firmware, *(image for image in images if image is not None)]
 

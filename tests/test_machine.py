@@ -20,7 +20,7 @@ from ktests import debugger
 
 TABLE = machine.load()
 ISLAND = Island("island", 0x15, 0x40)
-NOTIFIED: tuple[MachineDevice | Unrelated, ...] = (*TABLE.sources, *TABLE.unrelated)
+NOTIFIED = TABLE.notified
 PLACED: tuple[MachineDevice | Port, ...] = (*TABLE.devices, TABLE.port)
 
 
@@ -45,8 +45,31 @@ def test_addresses(device: MachineDevice, bdf: str, path: str, method: str) -> N
 
 def test_every_method_tells_that_it_has_run() -> None:
     told = debugger.RAN.decode().rstrip()
-    bodies = machine.asl(machine.load()).split("Serialized)")[1:]
-    assert bodies and all(f"Debug = {told}" in body for body in bodies)
+    table = machine.load()
+    source = machine.asl(table)
+    names = ["VFHB", "VFHW", "VFHE", "VFTN", "VFRW", *(one.method for one in table.notified)]
+    for name in names:
+        body = re.split(r"Method|Device", source.partition(f"Method (\\{name}")[2])[0]
+        assert body.count(f"Debug = {told}") == 1, name
+
+
+def test_interrupt_stores_nothing_to_debug() -> None:
+    """If the debugger is open, it gets that output, and takes it for the end of its own method."""
+    table = machine.load()
+    source = machine.asl(table)
+    names = ["VFRE", "_EVT", *(f"\\B{one.method[1:]}" for one in table.notified)]
+    for name in names:
+        body = re.split(r"Method|Device", source.partition(f"{name}, ")[2])[0]
+        assert body and "Debug" not in body.partition("// For the debugger")[0], name
+
+
+def test_interrupt_notifies_the_source_that_the_host_means() -> None:
+    """The number of a source in the ring is its index in `Machine.notified`."""
+    table = machine.load()
+    body = machine.asl(table).partition("(\\VFRE")[2].partition("Method")[0]
+    numbers = re.findall(r"If \(SRCE == (\d+)\)\s+\{\s+\\B(\w+) ", body)
+    expected = [(str(n), one.method[1:]) for n, one in enumerate(table.notified)]
+    assert numbers == expected
 
 
 def test_options() -> None:
@@ -124,8 +147,10 @@ def test_firmware_notifies_every_source_by_its_method(tmp_path: Path) -> None:
     argv = ["iasl", "-p", str(tmp_path / "back"), "-d", str(aml)]
     subprocess.run(argv, check=True, capture_output=True)
     source = (tmp_path / "back.dsl").read_text()
-    notifies = re.findall(r"Method \(\\?(\w+), 3.*?Notify \((\S+), ", source, re.DOTALL)
-    expected = {device.method: device.path.removeprefix("\\") for device in NOTIFIED}
+    notifies = re.findall(r"Method \(\\?(B\w+), 3.*?Notify \((\S+), ", source, re.DOTALL)
+    calls = re.findall(r"Method \(\\?(N\w+), 3.*?\\?(B\w+) \(Arg0, Arg1", source, re.DOTALL)
+    assert calls == [(one.method, f"B{one.method[1:]}") for one in NOTIFIED]
+    expected = {f"B{one.method[1:]}": one.path.removeprefix("\\") for one in NOTIFIED}
     found = {method: path.removeprefix("\\").replace("_.", ".") for method, path in notifies}
     assert {m: p if "." in p else f"_SB.{p}" for m, p in found.items()} == expected
     for device in TABLE.unrelated:

@@ -21,6 +21,7 @@ from kpatch.run.protocol import (
     Done,
     End,
     Hello,
+    Interrupt,
     Record,
     RecordError,
     Request,
@@ -28,7 +29,7 @@ from kpatch.run.protocol import (
     parse,
 )
 from kpatch.tables.outcomes import Outcome
-from ktests.contract import PROTOCOL
+from ktests.contract import ENTRIES_LIMIT, PIECE, PROTOCOL
 
 RUN = (Path(__file__).parent / "data" / "records" / "run.jsonl").read_bytes()
 
@@ -37,13 +38,36 @@ def line(**fields: object) -> bytes:
     return json.dumps(fields).encode()
 
 
-HELLO = line(type="hello", protocol=1, release="7.3.4", python="3.11.2")
+HELLO = line(type="hello", protocol=2, release="7.3.4", python="3.11.2")
 COLLECTED = line(type="collected", tests=[{"id": "a", "requirement": "R"}])
 BEGIN = line(type="begin", id="a", limit=1)
 END = line(type="end", id="a", outcome="pass", seconds=0.5)
 DONE = line(type="done")
 DETECTED = line(type="detected", mechanism="netlink", how="by its sign")
 WIDEST = (1 << 64) - 1
+
+
+ENTRY = {"method": "N080", "value": 0x81, "step": 0, "count": 1}
+TAKEN_ENTRY = Interrupt.Entry("N080", 0x81, 0, 1)
+U32 = (1 << 32) - 1
+WIDEST_ENTRY = {"method": "N080", "value": U32, "step": U32, "count": PIECE // ENTRIES_LIMIT}
+BAD_ENTRIES: tuple[tuple[object, str], ...] = (
+    ({}, "is no list"),
+    ([], "has not 1 to 64 entries"),
+    ([ENTRY] * (ENTRIES_LIMIT + 1), "has not 1 to 64 entries"),
+    ([7], "is no object"),
+    ([{"method": "N080"}], "no value"),
+    ([ENTRY | {"address": 0}], "unknown key 'address'"),
+    ([ENTRY | {"method": 0}], "method is no string"),
+    ([ENTRY | {"method": ""}], "method is not 1 to"),
+    ([ENTRY | {"value": -1}], "value is negative"),
+    ([ENTRY | {"value": 1 << 32}], "value is beyond 32 bits"),
+    ([ENTRY | {"step": True}], "step is no whole number"),
+    ([ENTRY | {"step": 1 << 32}], "step is beyond 32 bits"),
+    ([ENTRY | {"count": 1.5}], "count is no whole number"),
+    ([ENTRY | {"count": PIECE + 1}], f"has more than {PIECE} notifications"),
+    ([ENTRY | {"count": PIECE}, ENTRY], f"has more than {PIECE} notifications"),
+)
 
 
 def told(*lines: bytes) -> Transcript:
@@ -56,7 +80,7 @@ def told(*lines: bytes) -> Transcript:
 @pytest.mark.parametrize(
     ("raw", "record"),
     [
-        (HELLO, Hello(1, "7.3.4", "3.11.2")),
+        (HELLO, Hello(2, "7.3.4", "3.11.2")),
         (COLLECTED, Collected((Collected.Test("a", "R"),))),
         (BEGIN, Begin("a", 1.0)),
         (END, End("a", Outcome.PASS, 0.5)),
@@ -70,6 +94,13 @@ def told(*lines: bytes) -> Transcript:
         ),
         (DETECTED, Detected("netlink", "by its sign")),
         (line(type="request", serial=3, action="plug"), Request(3, "plug")),
+        (line(type="interrupt", serial=3, entries=[ENTRY]), Interrupt(3, (TAKEN_ENTRY,))),
+        (
+            line(type="interrupt", serial=0, entries=[WIDEST_ENTRY] * ENTRIES_LIMIT),
+            Interrupt(
+                0, (Interrupt.Entry("N080", U32, U32, PIECE // ENTRIES_LIMIT),) * ENTRIES_LIMIT
+            ),
+        ),
         (DONE, Done()),
     ],
 )
@@ -121,6 +152,13 @@ def test_taken(raw: bytes, record: Record) -> None:
         (line(type="collected", tests=[{"id": "a"}]), "no requirement"),
         (line(type="request", serial=-1, action="plug"), "negative"),
         (line(type="request", serial=1.5, action="plug"), "whole number"),
+        *(
+            (line(type="interrupt", serial=1, entries=entries), f"interrupt: entries {reason}")
+            for entries, reason in BAD_ENTRIES
+        ),
+        (line(type="interrupt", serial=-1, entries=[ENTRY]), "negative"),
+        (line(type="interrupt", serial=1), "no entries"),
+        (line(type="interrupt", serial=1, entries=[ENTRY], address=0), "unknown key 'address'"),
         (line(type="end", id="a", outcome="pass", seconds=1, message="x" * LINE_LIMIT), "a line"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -176,7 +214,7 @@ def test_golden_run() -> None:
     state = Transcript()
     for record in Decoder().feed(RUN):
         state = state.add(record)
-    assert state.hello == Hello(1, "7.3.4-vfio-acpi", "3.11.2")
+    assert state.hello == Hello(2, "7.3.4-vfio-acpi", "3.11.2")
     assert state.ids == {
         "test_netlink.py::test_layout[0x81]",
         "test_netlink.py::test_wide",
@@ -198,7 +236,7 @@ def test_golden_run() -> None:
         ([DETECTED], "detected before hello"),
         ([HELLO, DETECTED, DETECTED], "detected twice, or after the tests were collected"),
         ([HELLO, COLLECTED, DETECTED], "detected twice, or after the tests were collected"),
-        ([line(type="hello", protocol=2, release="x", python="x")], "protocol 2"),
+        ([line(type="hello", protocol=3, release="x", python="x")], "protocol 3"),
         ([HELLO, COLLECTED, COLLECTED], "collected twice"),
         (
             [HELLO, line(type="collected", tests=[{"id": "a", "requirement": "R"}] * 2)],
@@ -236,7 +274,8 @@ def test_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """The host keeps requests and acts on them: without a limit they take all memory and time."""
     monkeypatch.setattr(grammar, "REQUESTS_LIMIT", 3)
     state = Transcript().add(Hello(PROTOCOL, "7.3.4", "3.11"))
-    for serial in range(20):
+    for serial in range(0, 20, 2):
         state = state.add(Request(serial, "plug"))
+        state = state.add(Interrupt(serial + 1, (TAKEN_ENTRY,)))
     assert [request.serial for request in state.requests] == [0, 1, 2]
     assert state.broken == ("more than 3 requests",) * grammar.BROKEN_LIMIT

@@ -37,7 +37,7 @@ NOWHERE = Path("/nonexistent")
 # Code that every script can use. argv has the descriptors and QEMU's command line.
 PRELUDE = """
 import json, os, signal, socket, subprocess, sys, time
-records, console, qmp = (socket.socket(fileno=int(word)) for word in sys.argv[1:4])
+records, console, qmp, qtest = (socket.socket(fileno=int(word)) for word in sys.argv[1:5])
 answers = records.makefile("rb")
 
 def tell(kind, **fields):
@@ -50,7 +50,7 @@ def kernel(text):
     console.sendall(text.encode() + b"\\n")
 
 def hello(*tests, detected=None):
-    tell("hello", protocol=1, release="7.3.4", python="3.11.2")
+    tell("hello", protocol=2, release="7.3.4", python="3.11.2")
     job = hear()
     kernel(json.dumps(job))
     if detected:
@@ -76,12 +76,19 @@ def ask(action, **arguments):
     tell("request", serial=1, action=action, arguments=arguments)
     kernel(json.dumps(hear()))
 
+def interrupt(method):
+    entry = {"method": method, "value": 0x80, "step": 0, "count": 1}
+    tell("interrupt", serial=1, entries=[entry])
+    kernel(json.dumps(hear()))
+
 def monitor():
     monitor.qemu = subprocess.Popen(
         ["qemu-system-x86_64", "-S", "-nodefaults", "-display", "none", "-machine", "q35",
          "-chardev", f"socket,id=qmp,fd={qmp.fileno()}", "-mon", "chardev=qmp,mode=control",
          "-chardev", "null,id=console",
-         *sys.argv[4:]], pass_fds=[qmp.fileno()])
+         "-chardev", f"socket,id=qtest,fd={qtest.fileno()}",
+         "-object", "qtest,id=interrupts,chardev=qtest,log=none",
+         *sys.argv[5:]], pass_fds=[qmp.fileno(), qtest.fileno()])
 
 def forever():
     time.sleep(20)
@@ -116,7 +123,7 @@ class Machine:
         script = PRELUDE + textwrap.dedent(self.scripts[len(self.pids)])
 
         def command(fds: dict[str, int]) -> list[str]:
-            numbers = [str(fds[name]) for name in ("records", "console", "qmp")]
+            numbers = [str(fds[name]) for name in qemu.CHANNELS]
             return [sys.executable, "-S", "-c", script, *numbers, *setup.machine.options()]
 
         with qemu.started(command) as started:  # type: ignore[arg-type]
@@ -183,7 +190,7 @@ def test_done(tmp_path: Path) -> None:
     assert guest.seen(1) == [
         {
             "type": "job",
-            "protocol": 1,
+            "protocol": 2,
             "mechanism": "netlink",
             "detect": False,
             "expression": "burst or layout",
@@ -362,7 +369,7 @@ def test_a_crash_in_the_detection_is_followed_by_a_vm_without(tmp_path: Path) ->
     runs, guest = play(
         tmp_path,
         f"""
-        tell("hello", protocol=1, release="7.3.4", python="3.11.2")
+        tell("hello", protocol=2, release="7.3.4", python="3.11.2")
         kernel(json.dumps(hear()))
         kernel("[    1.000000] vfio_acpi: begin detection")
         kernel({REPORT!r})
@@ -647,6 +654,32 @@ def test_unknown_request_is_refused(tmp_path: Path) -> None:
     )
     [answer] = guest.seen(1)[1:]
     assert answer["error"] == "unknown action; known: powerdown, plug, unplug"
+
+
+def test_interrupt_is_raised_by_qemu(tmp_path: Path) -> None:
+    _, guest = play(
+        tmp_path,
+        'monitor()\nhello("a")\nbegin("a")\ninterrupt("N080")\nend("a")\ntell("done")',
+    )
+    assert guest.seen(1)[1:] == [{"type": "answer", "serial": 1}]
+
+
+def test_interrupt_for_an_unknown_method_is_refused(tmp_path: Path) -> None:
+    _, guest = play(
+        tmp_path,
+        'hello("a")\nbegin("a")\ninterrupt("_EVT")\nend("a")\ntell("done")',
+    )
+    [answer] = guest.seen(1)[1:]
+    assert str(answer["error"]).startswith("unknown method; known: N080, ")
+
+
+def test_qtest_that_is_gone(tmp_path: Path) -> None:
+    _, guest = play(
+        tmp_path,
+        'qtest.close()\nhello("a")\nbegin("a")\ninterrupt("N080")\nend("a")\ntell("done")',
+    )
+    [answer] = guest.seen(1)[1:]
+    assert str(answer["error"]).startswith("qtest readl 0x20000004: ")
 
 
 def test_monitor_that_is_gone(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from kpatch.vm.accel import Accel
 from kpatch.vm.guest_image import Images
 
 DATA = Path(__file__).parent / "data" / "virtme"
-FDS = {"records": 5, "console": 6, "qmp": 7}
+FDS = {"records": 5, "console": 6, "qmp": 7, "qtest": 8}
 
 
 @pytest.fixture(autouse=True)
@@ -170,6 +170,7 @@ def test_channels_and_disks(setup: qemu.Setup) -> None:
         "socket,id=records,fd=5",
         "socket,id=console,fd=6",
         "socket,id=qmp,fd=7",
+        "socket,id=qtest,fd=8",
     }
     ports = [value for value in values(argv, "-device") if value.startswith("virtserialport")]
     assert ports == ["virtserialport,bus=records-bus.0,chardev=records,name=vfio_acpi.records"]

@@ -12,6 +12,7 @@ an incident (infra). `parse` raises no exception other than `RecordError`, whate
     begin      a test starts; it counts as hung after ``limit`` seconds
     end        the test ended
     request    the guest asks the host for an action on the machine
+    interrupt  the guest asks the host to have the firmware notify devices, by an interrupt
     done       the suite has ended; the VM will power off
 """
 
@@ -24,13 +25,15 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 from kpatch.tables.outcomes import Outcome
-from ktests.contract import PROTOCOL
+from ktests.contract import ENTRIES_LIMIT, PIECE, PROTOCOL
 
 LINE_LIMIT = 1 << 20
 TEXT_LIMIT = 1000  # characters of an id or a name, which are printed in tables and files
 TESTS_LIMIT = 100_000
 BROKEN_LIMIT = 10
-REQUESTS_LIMIT = 10_000  # all requests are kept in memory; a whole suite sends a hundredth of this
+REQUESTS_LIMIT = (
+    10_000  # requests and interrupts: all are kept in memory; a suite sends a tenth of this
+)
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -117,6 +120,24 @@ def _tests(value: object) -> tuple[Collected.Test, ...]:
     return tuple(_build(Collected.Test, item) for item in value)
 
 
+def _number(value: object) -> int:
+    number = _count(value)
+    if number >= 1 << 32:
+        raise RecordError("is beyond 32 bits")
+    return number
+
+
+def _entries(value: object) -> tuple[Interrupt.Entry, ...]:
+    if not isinstance(value, list):
+        raise RecordError("is no list")
+    if not 0 < len(value) <= ENTRIES_LIMIT:
+        raise RecordError(f"has not 1 to {ENTRIES_LIMIT} entries")
+    entries = tuple(_build(Interrupt.Entry, item) for item in value)
+    if sum(entry.count for entry in entries) > PIECE:
+        raise RecordError(f"has more than {PIECE} notifications")
+    return entries
+
+
 def _by(read: Callable[[object], object]) -> dict[str, object]:
     """Return metadata for a dataclass field: ``read`` converts the field's JSON value.
 
@@ -198,6 +219,29 @@ class Request:
 
 
 @dataclass(frozen=True)
+class Interrupt:
+    """The guest asks for one interrupt, on which the test firmware sends the notifications.
+
+    The answer has the same ``serial``.
+    """
+
+    @dataclass(frozen=True)
+    class Entry:
+        """``count`` notifications with the values value, value + step and so on, of 32 bits each.
+
+        ``method`` is the name of the test firmware's method that notifies the device.
+        """
+
+        method: str = field(metadata=_by(_name))
+        value: int = field(metadata=_by(_number))
+        step: int = field(metadata=_by(_number))
+        count: int = field(metadata=_by(_number))
+
+    serial: int = field(metadata=_by(_count))
+    entries: tuple[Entry, ...] = field(metadata=_by(_entries))
+
+
+@dataclass(frozen=True)
 class Done:
     """The suite has ended, and the VM will power off."""
 
@@ -209,7 +253,8 @@ class Broken:
     reason: str
 
 
-Record: TypeAlias = Hello | Detected | Collected | Begin | End | Request | Done | Broken
+Demand: TypeAlias = Request | Interrupt
+Record: TypeAlias = Hello | Detected | Collected | Begin | End | Demand | Done | Broken
 
 TYPES: dict[str, type[Any]] = {
     "hello": Hello,
@@ -218,6 +263,7 @@ TYPES: dict[str, type[Any]] = {
     "begin": Begin,
     "end": End,
     "request": Request,
+    "interrupt": Interrupt,
     "done": Done,
 }
 
@@ -343,7 +389,7 @@ class Transcript:
     collected: tuple[Collected.Test, ...] | None = None
     running: Begin | None = None
     ended: Mapping[str, End] = field(default_factory=dict)
-    requests: tuple[Request, ...] = ()
+    requests: tuple[Demand, ...] = ()
     done: bool = False
     broken: tuple[str, ...] = ()
 
@@ -366,7 +412,7 @@ class Transcript:
                 return replace(self, running=record)
             case End():
                 return replace(self, running=None, ended={**self.ended, record.id: record})
-            case Request():
+            case Request() | Interrupt():
                 return replace(self, requests=(*self.requests, record))
             case Done() | Broken():
                 return replace(self, done=True)
@@ -401,7 +447,7 @@ def _objection(state: Transcript, record: Record) -> str:
             return "" if len(set(ids)) == len(ids) else "a test collected twice"
         case Begin(id=name):
             return _begin_objection(state, name)
-        case Request() if len(state.requests) >= REQUESTS_LIMIT:
+        case Request() | Interrupt() if len(state.requests) >= REQUESTS_LIMIT:
             return f"more than {REQUESTS_LIMIT} requests"
         case End(id=name) if state.running is None or state.running.id != name:
             return f"end of {name}, which is not running"

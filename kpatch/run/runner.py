@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from io import FileIO
@@ -20,13 +20,23 @@ from kpatch.errors import HarnessError
 from kpatch.lib import process
 from kpatch.lib.stage import Stage
 from kpatch.run.console import Console, Fault, Place
-from kpatch.run.protocol import Begin, Decoder, Detected, Hello, Record, Request, Transcript
+from kpatch.run.protocol import (
+    Begin,
+    Decoder,
+    Demand,
+    Detected,
+    Hello,
+    Interrupt,
+    Record,
+    Request,
+    Transcript,
+)
 from kpatch.run.symbols import Symbols
 from kpatch.run.vm_run import Ending, VmRun, begun, complaints, repeats
 from kpatch.tables.limits import DEFAULTS, Limits
 from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import ExitCode
-from kpatch.vm import emulator, qemu, virtme
+from kpatch.vm import emulator, qemu, ring, virtme
 from ktests import contract
 from ktests.contract import (
     DETECTION,
@@ -285,26 +295,39 @@ class Follower:
                 hint=f"leave MECHANISM out, or say MECHANISM={detection.mechanism}",
             )
 
-    def _act(self, it: qemu.VM, request: Request) -> None:
-        """Perform the requested action on the VM ``it``, and send the answer to the guest.
+    def _act(self, it: qemu.VM, demand: Demand) -> None:
+        """Do what the guest has asked for on the VM ``it``, and send the answer to the guest.
 
-        The answer contains an error if the action fails or is not in ACTIONS.
+        The answer contains an error if that fails or is not possible.
         """
-        answer: dict[str, object] = {"type": "answer", "serial": request.serial}
-        action = ACTIONS.get(request.action)
-        if action is None:
-            answer["error"] = f"unknown action; known: {', '.join(ACTIONS)}"
-        else:
-            port = self._setup.machine.port
-            names = {"@model@": port.model, "@port@": port.name}
-            command, arguments = action
-            try:
-                if request.action == "plug":
-                    it.wait_deleted(PLUGGED)
-                it.qmp(command, **{key: names.get(word, word) for key, word in arguments.items()})
-            except HarnessError as error:
-                answer["error"] = str(error)
+        answer: dict[str, object] = {"type": "answer", "serial": demand.serial}
+        try:
+            match demand:
+                case Request(action=action):
+                    self._perform(it, action)
+                case Interrupt(entries=entries):
+                    it.interrupt([self._entry(entry) for entry in entries])
+        except (HarnessError, _UnknownNameError) as error:
+            answer["error"] = str(error)
         it.send(answer)
+
+    def _perform(self, it: qemu.VM, name: str) -> None:
+        """Perform the action ``name`` on the VM ``it``; _UnknownNameError if ACTIONS lacks it."""
+        if name not in ACTIONS:
+            raise _UnknownNameError("action", ACTIONS)
+        port = self._setup.machine.port
+        names = {"@model@": port.model, "@port@": port.name}
+        command, arguments = ACTIONS[name]
+        if name == "plug":
+            it.wait_deleted(PLUGGED)
+        it.qmp(command, **{key: names.get(word, word) for key, word in arguments.items()})
+
+    def _entry(self, entry: Interrupt.Entry) -> ring.Entry:
+        """Return ``entry`` as an entry of the ring; _UnknownNameError if it names no method."""
+        methods = [device.method for device in self._setup.machine.notified]
+        if entry.method not in methods:
+            raise _UnknownNameError("method", methods)
+        return ring.Entry(methods.index(entry.method), entry.value, entry.step, entry.count)
 
     def _overdue(self) -> Ending | None:
         now = time.monotonic()
@@ -342,6 +365,13 @@ class Follower:
         end = time.monotonic() + seconds
         while it.alive and not self._console.through and (left := end - time.monotonic()) > 0:
             self._take(it, write, left)
+
+
+class _UnknownNameError(ValueError):
+    """The guest has asked for something by a name that the host does not know."""
+
+    def __init__(self, kind: str, known: Iterable[str]) -> None:
+        super().__init__(f"unknown {kind}; known: {', '.join(known)}")
 
 
 def _refuse_other_protocol(hello: Hello) -> None:

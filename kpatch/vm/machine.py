@@ -17,6 +17,7 @@ from kpatch.lib import cache, process, template
 from kpatch.lib.stage import Stage
 from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import KTESTS
+from kpatch.vm import ring
 
 TABLE = KTESTS / "machine.toml"
 TEMPLATE = KTESTS / "firmware" / "ssdt.asl.j2"
@@ -159,6 +160,11 @@ class Machine:
         """Return the PCI devices that the test firmware notifies: those with an ACPI `path`."""
         return tuple(device for device in self.devices if device.path)
 
+    @property
+    def notified(self) -> tuple[MachineDevice | Unrelated, ...]:
+        """Return all devices that the test firmware notifies: each has an ACPI ``method``."""
+        return (*self.sources, *self.unrelated)
+
     def options(self) -> list[str]:
         """Return QEMU's arguments for the machine and its devices, without ``-acpitable``."""
         devices = [device.option for device in self.devices]
@@ -216,8 +222,13 @@ def load(table: Path = TABLE) -> Machine:
 
 def asl(machine: Machine) -> str:
     """Return the source of the test firmware for ``machine``, an SSDT in ASL."""
-    sources, unrelated = list(machine.sources), list(machine.unrelated)
-    return template.render(TEMPLATE, sources=sources, unrelated=unrelated)
+    return template.render(
+        TEMPLATE,
+        sources=machine.sources,
+        unrelated=machine.unrelated,
+        notified=machine.notified,
+        ring=ring,
+    )
 
 
 def aml(machine: Machine, *, stage: Stage) -> Path:
@@ -226,7 +237,8 @@ def aml(machine: Machine, *, stage: Stage) -> Path:
     If it is not cached, iasl compiles it. HarnessError: exit 7 if iasl fails, exit 2 if it is not
     installed.
     """
-    key = cache.digest([TEMPLATE.read_text(), repr(machine)])
+    # Rendering the template would take longer than to read these.
+    parts = [TEMPLATE.read_text(), Path(ring.__file__).read_text(), repr(machine)]
 
     def fill(folder: Path) -> None:
         source = folder / "ssdt.asl"
@@ -249,5 +261,5 @@ def aml(machine: Machine, *, stage: Stage) -> Path:
                 details=output,
             )
 
-    folder, _ = cache.entry("firmware", key, fill)
+    folder, _ = cache.entry("firmware", cache.digest(parts), fill)
     return folder / "ssdt.aml"

@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run one VM: QEMU with a test kernel, the test devices, and three channels.
+"""Run one VM: QEMU with a test kernel, the test devices, and four channels.
 
 records   a virtio-serial port: JSON lines from the guest, and answers to it (kpatch.run.protocol)
 console   the serial port: kernel messages
 qmp       QEMU's monitor
+qtest     QEMU's test interface, by which the host raises interrupts (kpatch.vm.ring)
 
 The channels are sockets that QEMU inherits. They have no path: no other process can connect, and no
 file is left behind. The guest's root file system is the host's over 9p, read-only; if bubblewrap
@@ -31,13 +32,16 @@ from kpatch.lib import confine, environment, process
 from kpatch.lib.stage import Stage
 from kpatch.tables import paths
 from kpatch.tables.outcomes import ExitCode
-from kpatch.vm import accel, machine, virtme
+from kpatch.vm import accel, machine, ring, virtme
 from kpatch.vm.accel import Accel
 from kpatch.vm.guest_image import Images
+from kpatch.vm.qtest import QTest
 from ktests import contract
 
 if TYPE_CHECKING:
     from kpatch.vm.qmp import Monitor
+
+CHANNELS = ("records", "console", "qmp", "qtest")
 
 # Seconds after which a guest that does not read its messages gets no more of them.
 SEND_SECONDS = 5.0
@@ -63,6 +67,7 @@ KERNEL_ARGUMENTS = (
     "nokaslr",  # so that addresses in reports match System.map
     "oops=panic",  # results after an oops would be worthless
     "panic=-1",
+    ring.ARGUMENT,
     "printk.devkmsg=on",  # no rate limit: it would drop the tests' markers
     "sysctl.kernel.hung_task_timeout_secs=30",
     "tsc=reliable",  # on a busy host the clocksource watchdog would reject the emulated TSC
@@ -137,6 +142,7 @@ class VM:
         channels["records"].settimeout(SEND_SECONDS)
         self._deaf = False
         self._monitor: Monitor | None = None
+        self._ring = ring.Ring(QTest(channels["qtest"]))
 
     def output(self, seconds: float) -> Iterator[ChannelOutput]:
         """Wait up to ``seconds`` for output of the VM, and yield it; nothing after a timeout.
@@ -206,6 +212,13 @@ class VM:
 
             self._monitor = Monitor(self._channels["qmp"])
         return self._monitor.command(command, arguments)
+
+    def interrupt(self, entries: Sequence[ring.Entry]) -> None:
+        """Have the test firmware send the notifications of ``entries``, on one interrupt.
+
+        Does not wait for the firmware. HarnessError (exit 7) as in `Ring.put`.
+        """
+        self._ring.put(entries)
 
     def wait_deleted(self, name: str) -> None:
         """Wait until QEMU has no device with the id ``name``: until an unplugged one is deleted.
@@ -291,12 +304,12 @@ def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
 
 @contextmanager
 def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[VM]:
-    """Start QEMU with three channels and yield the VM; kill it at the end of the block.
+    """Start QEMU with its channels and yield the VM; kill it at the end of the block.
 
     ``command_for`` returns QEMU's argv. Its argument maps the name of each channel to the file
     descriptor of QEMU's end.
     """
-    pairs = {name: socket.socketpair() for name in ("records", "console", "qmp")}
+    pairs = {name: socket.socketpair() for name in CHANNELS}
     try:
         with process.child(
             command_for({name: theirs.fileno() for name, (_, theirs) in pairs.items()}),
@@ -339,6 +352,8 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
         *("-device", f"virtserialport,bus=records-bus.0,chardev=records,name={contract.PORT}"),
         *("-chardev", f"socket,id=qmp,fd={fds['qmp']}"),
         *("-mon", "chardev=qmp,mode=control"),
+        *("-chardev", f"socket,id=qtest,fd={fds['qtest']}"),
+        *("-object", "qtest,id=interrupts,chardev=qtest,log=none"),
     ]
 
 

@@ -189,10 +189,22 @@ def records() -> None:
             data = data[os.write(file, data) :]
 
     send(os.urandom(1 << 20) + b"\n" + b"[" * (1 << 17) + b"\n" + b"{}\n" * 1000)
-    send(b'{"type": "hello", "protocol": 1, "release": "forged", "python": "3"}\n')
+    send(b'{"type": "hello", "protocol": 2, "release": "forged", "python": "3"}\n')
     os.read(file, 1 << 16)
     tests = [{"id": f"test_forged.py::{name}", "requirement": "REQ-ERR-01"} for name in "ab"]
     send(json.dumps({"type": "collected", "tests": tests}).encode() + b"\n")
+    # Interrupts. The first one is allowed; the host has to refuse the others.
+    entry = {"method": "N080", "value": 0xFFFFFFFF, "step": 0xFFFFFFFF, "count": 8}
+    ask = {"type": "interrupt", "serial": 0, "entries": [entry] * 64}
+    for wrong in (
+        {},
+        {"entries": [entry] * 65},
+        {"entries": [{**entry, "method": "_EVT"}]},
+        {"entries": [{**entry, "count": 1 << 31}]},
+        {"address": 0x100000},
+        {"entries": [{**entry, "pin": 9}]},
+    ):
+        send(json.dumps({**ask, **wrong}).encode() + b"\n")
     for serial in range(20000):  # the answers are never read
         send(json.dumps({"type": "request", "serial": serial, "action": "quit"}).encode() + b"\n")
     for test in tests:
