@@ -116,7 +116,7 @@ def test_detected(
 
 # The tests of the real suite that take a VMM of whichever mechanism is tested.
 SUITE = """
-from ktests.test_delivery import burst_source, test_before, test_between, test_burst
+from ktests.test_delivery import test_before, test_between, test_burst
 from ktests.test_delivery import test_devices_in_turn
 from ktests.test_delivery import test_several_readers, test_zero
 from ktests.test_format import test_identity, test_system_value, test_value
