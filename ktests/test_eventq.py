@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
 from functools import partial
 from itertools import count
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -52,6 +53,9 @@ GET_BIT, SET_BIT = 1 << 16, 1 << 17
 SIZE = 16
 LOOPBACK = 1
 DEPTH_MAX = 65536
+
+# The id of the capability of VFIO_DEVICE_GET_INFO that has the companion's path.
+PATH_CAPABILITY = 6
 
 # An address at which no process has memory.
 NOWHERE = 8
@@ -222,6 +226,30 @@ def test_get(bind: Bind, firmware: Firmware, name: str) -> None:
                 firmware.notify(device.method, 0xC1)
                 readable(file)
                 assert os.read(got, SIZE) == event(0, 0, 0xC1)
+
+
+@pytest.fixture
+def acpi_path() -> Iterator[Path]:
+    """Yield the parameter that makes vfio-pci-core tell the paths of companions; unset it after."""
+    parameter = Path("/sys/module/vfio_pci_core/parameters/acpi_path")
+    yield parameter
+    parameter.write_text("N")
+
+
+@pytest.mark.requirement("REQ-INT-14")
+@pytest.mark.parametrize("name", ["alpha", "carrier", "bare"])
+def test_path(bind: Bind, acpi_path: Path, name: str) -> None:
+    device = bind(name)
+    expected = device.companion or None
+    with vfio.Device.open(device.bdf) as opened:
+        assert opened.acpi_path() is None
+        acpi_path.write_text("Y")
+        assert opened.acpi_path() == expected
+        # A buffer without room for the capability is told how much room to make.
+        assert (PATH_CAPABILITY in opened.capabilities()) == bool(expected)
+        assert opened.info(argsz=24).cap_offset == 0
+        acpi_path.write_text("N")
+        assert opened.acpi_path() is None
 
 
 @pytest.mark.requirement("REQ-INT-13")

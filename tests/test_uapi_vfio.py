@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from uapi import mirror, opening, pci, rules, vfio
+from uapi import capabilities, mirror, opening, pci, rules, vfio
 from uapi.errors import FormatError, OpenError, UapiError
 from uapi.eventfd import EventFd
 from uapi.ioctl import ROOM, Structure
@@ -184,6 +184,29 @@ def test_the_memory_is_never_less_than_the_structure(argsz: int) -> None:
     assert struct.unpack_from("=I", request.memory)[0] == argsz
     assert len(request.memory) >= max(16, min(argsz, ROOM))
     assert not any(request.memory[4:])
+
+
+def header(number: int, following: int) -> bytes:
+    """Return a struct vfio_info_cap_header of version 1."""
+    return struct.pack("=HHI", number, 1, following)
+
+
+def test_capabilities() -> None:
+    answer = bytes(24) + header(5, 40) + b"12345678" + header(6, 0) + b"xyz"
+    assert capabilities.chain(answer, 0) == {}
+    assert capabilities.chain(answer, 24) == {
+        5: header(5, 40) + b"12345678",
+        6: header(6, 0) + b"xyz",
+    }
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [header(5, 0)[:7], header(5, 2), header(5, 4), header(5, 12), header(5, 8) + b"1234567"],
+)
+def test_capabilities_that_are_damaged(answer: bytes) -> None:
+    with pytest.raises(ValueError, match="a capability is at offset"):
+        capabilities.chain(bytes(4) + answer, 4)
 
 
 def test_the_data_stands_behind_the_structure() -> None:

@@ -34,6 +34,16 @@ STRUCTURES: dict[str, str] = {
         uint32_t cap_offset;
         uint32_t pad;
     """,
+    "vfio_info_cap_header": """
+        uint16_t id;
+        uint16_t version;
+        uint32_t next;
+    """,
+    "vfio_device_info_cap_acpi_path": """
+        struct vfio_info_cap_header header;
+        uint32_t size;
+        uint8_t path[];
+    """,
     "vfio_irq_info": """
         uint32_t argsz;
         uint32_t flags;

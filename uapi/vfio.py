@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from uapi import mirror, opening, pci
+from uapi import capabilities, mirror, opening, pci
 from uapi.closing import Closing
 from uapi.errors import UapiError
 from uapi.eventq import DEPTH, EventQueue
@@ -159,6 +159,34 @@ class Device(Closing):
         request.call(self._fd, "VFIO_DEVICE_GET_INFO")
         view = request.view
         return DeviceInfo(view.flags, view.num_regions, view.num_irqs, view.cap_offset)
+
+    def acpi_path(self) -> str | None:
+        r"""Return the path of the device's ACPI companion in the namespace of the host's firmware.
+
+        It is like ``\_SB_.PCI0.S80_``. None if the device has no companion, or if the kernel does
+        not tell the path: it has no VFIO_DEVICE_INFO_CAP_ACPI_PATH, or the host's administrator has
+        not set the parameter acpi_path of vfio-pci-core.
+        """
+        capability = self.capabilities().get(mirror.VFIO_DEVICE_INFO_CAP_ACPI_PATH)
+        if capability is None:
+            return None
+        offset = mirror.ffi.offsetof("struct vfio_device_info_cap_acpi_path", "path")
+        return capability[offset:].partition(b"\0")[0].decode("ascii", "replace")
+
+    def capabilities(self) -> dict[int, bytes]:
+        """Return the capabilities of VFIO_DEVICE_GET_INFO by their numbers.
+
+        Each value begins with struct vfio_info_cap_header. It may be longer than the capability.
+        """
+        request = Structure("vfio_device_info")
+        request.call(self._fd, "VFIO_DEVICE_GET_INFO")
+        missing = request.view.argsz - request.size
+        if missing > 0:
+            request = Structure("vfio_device_info", tail=bytes(missing))
+            request.call(self._fd, "VFIO_DEVICE_GET_INFO")
+        if not request.view.flags & mirror.VFIO_DEVICE_FLAGS_CAPS:
+            return {}
+        return capabilities.chain(bytes(request.memory), request.view.cap_offset)
 
     def irq_info(self, index: int, *, argsz: int | None = None) -> IrqInfo:
         """Call VFIO_DEVICE_GET_IRQ_INFO for the interrupt index ``index`` and return its answer."""

@@ -246,9 +246,12 @@ def _struct(ffi: FFI, name: str) -> Struct:
 
 
 def _field(offset: int, cname: str) -> Field:
-    """Return the Field at ``offset`` (bytes) of a member with the C type ``cname`` ("char[20]")."""
+    """Return the Field at ``offset`` (bytes) of a member with the C type ``cname`` ("char[20]").
+
+    The kernel and the golden JSON have a structure's own name, "struct vfio_info_cap_header".
+    """
     word, bracket, length = cname.partition("[")
-    kernel, short = TYPES[word]
+    kernel, short = TYPES.get(word, (word, word))
     return Field(offset, kernel + bracket + length, short + bracket + length)
 
 

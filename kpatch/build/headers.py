@@ -90,10 +90,10 @@ HEADERS: tuple[Header, ...] = (
         r"|VFIO_(?:GET_API_VERSION|CHECK_EXTENSION)"
         r"|VFIO_GROUP_\w+|VFIO_IRQ_\w+"
         r"|VFIO_DEVICE_(?:GET_INFO|GET_IRQ_INFO|SET_IRQS|RESET)"
-        r"|VFIO_DEVICE_(?:FLAGS|FEATURE|BIND|ATTACH|DETACH)(?:_\w+)?"
+        r"|VFIO_DEVICE_(?:FLAGS|FEATURE|BIND|ATTACH|DETACH)(?:_\w+)?|VFIO_DEVICE_INFO_CAP_ACPI_\w+"
         r"|VFIO_PCI_(?:\w+_IRQ_INDEX|NUM_IRQS|ACPI_\w+)|VFIO_ACPI_\w+",
-        structures=r"vfio_group_\w+|vfio_irq_\w+|vfio_(?:pci_)?acpi\w*"
-        r"|vfio_device_(?:info|feature(?:_acpi\w*)?|(?:bind|attach|detach)\w*)",
+        structures=r"vfio_group_\w+|vfio_irq_\w+|vfio_(?:pci_)?acpi\w*|vfio_info_cap_header"
+        r"|vfio_device_(?:info(?:_cap_acpi\w*)?|feature(?:_acpi\w*)?|(?:bind|attach|detach)\w*)",
     ),
     Header(
         "linux/iommufd.h",
