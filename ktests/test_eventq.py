@@ -245,9 +245,15 @@ def test_path(bind: Bind, acpi_path: Path, name: str) -> None:
         assert opened.acpi_path() is None
         acpi_path.write_text("Y")
         assert opened.acpi_path() == expected
-        # A buffer without room for the capability is told how much room to make.
-        assert (PATH_CAPABILITY in opened.capabilities()) == bool(expected)
-        assert opened.info(argsz=24).cap_offset == 0
+        capability = opened.capabilities().get(PATH_CAPABILITY, b"")
+        if expected:
+            size = len(expected) + 1
+            wanted = struct.pack("=HHII", PATH_CAPABILITY, 1, 0, size) + expected.encode() + b"\0"
+            assert capability[: len(wanted)] == wanted
+            assert not any(capability[len(wanted) :])
+        else:
+            assert capability == b""
+        assert opened.info(argsz=24).cap_offset == 0, "there is no room for a capability"
         acpi_path.write_text("N")
         assert opened.acpi_path() is None
 

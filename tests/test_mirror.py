@@ -136,9 +136,15 @@ def test_the_feature_is_the_eventq_series_own(release: str, other: str) -> None:
         "VFIO_DEVICE_FEATURE_ACPI_NOTIFY",
         "VFIO_ACPI_NOTIFY_DEPTH_MAX",
         "VFIO_ACPI_NOTIFY_EVENT_LOOPBACK",
+        "VFIO_DEVICE_INFO_CAP_ACPI_PATH",
+        "VFIO_ACPI_PATH_MAX",
     }
     own = names.structures(release, "eventq").keys() - names.structures(release, other).keys()
-    assert own == {"vfio_device_feature_acpi_notify", "vfio_acpi_notify_event"}
+    assert own == {
+        "vfio_device_feature_acpi_notify",
+        "vfio_acpi_notify_event",
+        "vfio_device_info_cap_acpi_path",
+    }
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -170,8 +171,9 @@ class Device(Closing):
         capability = self.capabilities().get(mirror.VFIO_DEVICE_INFO_CAP_ACPI_PATH)
         if capability is None:
             return None
-        offset = mirror.ffi.offsetof("struct vfio_device_info_cap_acpi_path", "path")
-        return capability[offset:].partition(b"\0")[0].decode("ascii", "replace")
+        begin = mirror.ffi.offsetof("struct vfio_device_info_cap_acpi_path", "path")
+        (size,) = struct.unpack_from("=I", capability, mirror.sizeof("vfio_info_cap_header"))
+        return capability[begin : begin + size].partition(b"\0")[0].decode("ascii", "replace")
 
     def capabilities(self) -> dict[int, bytes]:
         """Return the capabilities of VFIO_DEVICE_GET_INFO by their numbers.
