@@ -415,6 +415,26 @@ REMARKS: dict[str, tuple[tuple[Edit, ...], str]] = {
         ),
         "struct toy_new has 3 bytes of implicit padding after in.a",
     ),
+    "padding before an anonymous union": (
+        (
+            (
+                "#define TOY_GET_INFO",
+                "struct toy_new {\n\t__u16 a;\n\tunion {\n\t\t__u32 x;\n\t};\n};\n"
+                "#define TOY_GET_INFO",
+            ),
+        ),
+        "struct toy_new has 2 bytes of implicit padding after a",
+    ),
+    "padding after an anonymous union": (
+        (
+            (
+                "#define TOY_GET_INFO",
+                "struct toy_new {\n\t__u32 a;\n\tunion {\n\t\t__u8 x;\n\t};\n};\n"
+                "#define TOY_GET_INFO",
+            ),
+        ),
+        "struct toy_new has 3 bytes of implicit padding after x",
+    ),
     "padding by a changed member": (
         (("\t__u32 count;\n\t__u32 reserved;", "\t__u32 count;\n\t__u8 more;"),),
         "struct toy_info has 3 bytes of implicit padding after more",

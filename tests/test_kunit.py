@@ -84,6 +84,17 @@ def test_boot_without_a_result_is_not_judged(
         booted(monkeypatch, tmp_path, "[    0.800000] vfio: ok\n")
 
 
+def test_series_without_a_mechanism_has_results(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unjudged = Incident("k", 1, Outcome.NOT_JUDGED, "no mechanism was detected")
+    assert booted(monkeypatch, tmp_path, LOG, unjudged).problem("later") == (
+        "KUnit suite later did not run: is its symbol in Kconfig and Makefile?"
+    )
+    with pytest.raises(CouldNotRunError, match="no result of KUnit"):
+        booted(monkeypatch, tmp_path, "", unjudged)
+
+
 def test_crash_of_a_suite_is_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     crash = Incident("k", 1, Outcome.CRASH, "during the boot: BUG in f")
     assert booted(monkeypatch, tmp_path, LOG, crash).problem("later") == (

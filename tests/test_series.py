@@ -362,6 +362,21 @@ def test_a_rejected_hunk_is_named(author: Author, applier: Applier, tree: Tree) 
     assert "    30 line 30\n    31 other\n    32 line 32" in there
 
 
+def test_a_rejected_hunk_is_told_of_its_own_file(
+    author: Author, applier: Applier, tree: Tree
+) -> None:
+    for name in ("a.c", "b.c"):
+        author.write(name, f"int {name[0]};\n")
+        (tree.path / name).write_text("other\n")
+    author.commit("add two")
+    author.write("a.c", "long a;\n")
+    author.write("b.c", "long b;\n")
+    author.commit("vfio: widen")
+    error = refused(lambda: applier(author.export(1)), ExitCode.APPLY)
+    assert "a.c, hunk 1 at line 1" in str(error)
+    assert "+long a;" in error.details and "+long b;" not in error.details
+
+
 def test_a_rejected_hunk_of_another_encoding_is_told(tree: Tree, applier: Applier) -> None:
     (tree.path / "drivers/vfio/main.c").write_bytes(b"gr\xfcn oder nicht\nnext\n")
     diff = b"--- a/drivers/vfio/main.c\n+++ b/drivers/vfio/main.c\n@@ -1 +1 @@\n-gr\xfcn\n+x\n"

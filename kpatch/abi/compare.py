@@ -428,7 +428,9 @@ def _differs(surface: Surface, name: str) -> str:
 
 
 def _padding(before: Surface, now: Surface) -> Iterator[Remark]:
-    """Yield a remark (WARN) for each hole (implicit padding) that a structure lacks in ``before``.
+    """Yield a remark (WARN) for each hole (implicit padding) that is new or has another size.
+
+    All holes of a structure that ``before`` lacks are new.
 
     Structures that differ between 64 and 32 bit are left to `_widths`.
     """

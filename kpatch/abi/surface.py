@@ -54,7 +54,7 @@ class Struct:
     ``name`` is "struct x", "union x", or the name of a typedef of a structure without a tag.
     ``members`` has the members by name. If the type of the member ``a`` has no tag, its own members
     are included as "a.b"; those of an anonymous member, as "b". ``holes`` has the number of bytes
-    of implicit padding by the member that precedes it.
+    of implicit padding by the last named member before it, "(start)" if there is none.
     """
 
     name: str
@@ -228,13 +228,13 @@ def _walk(
         unit = 8 * (_attribute(kind, "DW_AT_byte_size") or 0) if kind is not None else 0
         width = _attribute(child, "DW_AT_bit_size")
         size = unit * count if width is None else width
-        label = prefix + _text(child)
+        label = prefix + _text(child) if _text(child) else ""
         signed = kind is not None and _attribute(kind, "DW_AT_encoding") in _SIGNED
-        if _text(child):
+        if label:
             members[label] = Member(start + offset, size, signed, pointer, _tag(kind))
         if kind is not None and kind.tag in AGGREGATES and not _text(kind):
-            inner = f"{label}." if _text(child) else prefix
-            _walk(kind, inner, start + offset, members, holes)
+            _walk(kind, f"{label}." if label else prefix, start + offset, members, holes)
+            label = label or next(reversed(members), "")
         if die.tag == "DW_TAG_structure_type":
             if offset - end >= 8:
                 holes[last or f"{prefix}(start)"] = (offset - end) // 8
@@ -242,8 +242,8 @@ def _walk(
             end = offset + size if width is None else (offset // unit + 1) * unit
             last = label or last
     left = 8 * (_attribute(die, "DW_AT_byte_size") or 0) - end
-    if die.tag == "DW_TAG_structure_type" and left >= 8 and last:
-        holes[last] = left // 8
+    if die.tag == "DW_TAG_structure_type" and left >= 8:
+        holes[last or f"{prefix}(start)"] = left // 8
 
 
 def _tag(kind: DIE | None) -> str:

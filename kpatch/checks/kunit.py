@@ -21,7 +21,7 @@ from kpatch.lib import sanitize
 from kpatch.model import Applied, Finding, Kernel
 from kpatch.report import write
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
-from kpatch.tables.outcomes import ExitCode
+from kpatch.tables.outcomes import ExitCode, Outcome
 
 NAME = "kunit"
 SYMBOLS = ("KUNIT", "KUNIT_DEFAULT_ENABLED", "KUNIT_AUTORUN_ENABLED")
@@ -56,8 +56,9 @@ class Boot:
     """The boot of one state of the series with KUnit.
 
     ``suites`` are the names of the suites in the files that the series touches, as they are in this
-    state. ``failure`` is why the kernel with these suites does not build, ``ended`` why the boot
-    ended early; both are "" if that is not so.
+    state. ``failure`` is why the kernel with these suites does not build, "" if it does. ``ended``
+    is the first fault outside of tests (a crash, a hang, a lost VM), which may be why a suite has
+    no result; "" if there is none.
     """
 
     suites: tuple[str, ...] = ()
@@ -152,7 +153,8 @@ def _booted(context: Context, name: str, number: int) -> Boot:
         return Boot(suites, failure=error.cause)
     done = suite.part(context, built, BOOT, name=name)
     log = context.output.path / write.console_name(name, 1)
-    ended = next((sanitize.line(incident.message) for incident in done.incidents), "")
+    faults = (one for one in done.incidents if one.outcome is not Outcome.NOT_JUDGED)
+    ended = next((sanitize.line(incident.message) for incident in faults), "")
     boot = Boot(suites, parse(log.read_text(errors="replace")), ended=ended)
     if not boot.results.suites and not boot.ended:
         raise CouldNotRunError("the kernel printed no result of KUnit; see its console log")

@@ -165,8 +165,9 @@ class Reviewed:
 class Line:
     """A row of the table of threads: a truth, and how the review agrees with it.
 
-    ``kernel`` is the version that the review ran on. ``ours`` is the finding that decides the
-    verdict, or another reason for the verdict, in words.
+    ``verdict`` is that agreement. ``kernel`` is the version that the review ran on, or the thread's
+    base if there is no review. ``ours`` is the finding that decides ``verdict``, or another reason
+    for it, in words.
     """
 
     thread: Thread

@@ -113,8 +113,8 @@ def using() -> Iterator[None]:
     """Hold a shared lock on the cache during the block, so that clean() refuses to run.
 
     Waits while clean() runs. Every command but ``clean`` uses it, so the cache's path is checked
-    here: CacheError (exit 2) if the path has a character with which builds fail, or the folder
-    cannot be made.
+    here: CacheError (exit 2) if the path has a character with which builds fail, or if the folder
+    or the lock in it cannot be made; exit 7 for that on a full disk.
     """
     if unfit := UNFIT.search(str(root())):
         raise CacheError(

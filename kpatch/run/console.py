@@ -666,8 +666,8 @@ class Console:
     def _take_back(self, message: _Message) -> None:
         """Return to the state before the first copy of ``message``, which the kernel has replayed.
 
-        The first copy may have been cut off at any place, and in any of its lines. Does nothing if
-        it is not found.
+        The first copy may have been cut off in the text of any of its lines. Does nothing if it is
+        not found, also after a copy that was cut off in a time stamp: the rest may be another one.
         """
         for index in reversed(range(len(self._undo))):
             point = self._undo[index]

@@ -381,7 +381,7 @@ class Transcript:
     Before its record has come, each field is None, empty or False. ``collected`` are the tests of
     that record, ``running`` is the test that has begun and not ended; ``ended`` maps test ids to
     their end records, in order. ``broken`` has the objections to lines that are no records, and to
-    records that came at the wrong time; the first BROKEN_LIMIT are kept.
+    records that are not allowed (`_objection`); the first BROKEN_LIMIT are kept.
     """
 
     hello: Hello | None = None
@@ -396,7 +396,7 @@ class Transcript:
     def add(self, record: Record) -> Transcript:
         """Return the state after ``record``.
 
-        A `Broken` record, or a record at the wrong time, only adds to ``broken``.
+        A `Broken` record, or one that is not allowed (`_objection`), only adds to ``broken``.
         """
         objection = _objection(self, record)
         if objection:

@@ -297,8 +297,8 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
     """Apply ``patch`` with ``git apply --reject`` to temporary files, to find the rejected hunk.
 
     Returns "hunk N" for the first hunk that git rejects, and the details: the beginning of the .rej
-    file, followed by the lines that the tree has in place of that hunk. Returns "a hunk" and "" if
-    git's output names no rejected hunk.
+    file of its file, followed by the lines that the tree has in place of that hunk. Returns
+    "a hunk" and "" if git's output names no rejected hunk.
     """
     work = box.folder / "work"
     work.mkdir()
@@ -310,6 +310,8 @@ def _rejects(patch: Patch, box: Sandbox) -> tuple[str, str]:
     file = None
     for line in done.stderr.splitlines():
         if match := _APPLYING.match(line):
+            if rejected:
+                break
             file = match["file"]
         elif file is not None and (match := _REJECTED.match(line)):
             rejected.append(match["hunk"])
