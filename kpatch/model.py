@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
@@ -71,6 +72,25 @@ class Series:
     subject: str = ""
     message_id: str = ""
     version: int = 1
+
+
+@dataclass(frozen=True)
+class MechanismFolder:
+    """A mechanism that is not the project's: the content of the folder in MECHANISM=.
+
+    ``path`` is the folder as the user named it. ``requirements`` are the ids of those that the
+    mechanism claims to meet; ``limits`` has, for some of them, the reason why it is known not to.
+    ``modules`` has the text of mechanism.py and of the modules beside it, by file name. ``digest``
+    is a digest of all of it.
+    """
+
+    path: Path
+    name: str
+    description: str
+    requirements: tuple[str, ...]
+    limits: Mapping[str, str]
+    modules: Mapping[str, str]
+    digest: str
 
 
 @dataclass(frozen=True)

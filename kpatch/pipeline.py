@@ -9,6 +9,7 @@ of one stage to the next.
 
 from __future__ import annotations
 
+import functools
 import importlib.metadata
 import itertools
 import platform
@@ -27,17 +28,18 @@ from kpatch.build.selftests import Selftests
 from kpatch.errors import HarnessError
 from kpatch.lib import confine, tools
 from kpatch.lib.progress import LiveStage, Progress
-from kpatch.model import Applied, Config, Kernel, Origin, Series, Tree
+from kpatch.model import Applied, Config, Kernel, MechanismFolder, Origin, Series, Tree
 from kpatch.report import result, write
 from kpatch.report.output_dir import OutputDir, open_output_dir
 from kpatch.run import runner
 from kpatch.run.protocol import Detected
 from kpatch.run.vm_run import VmRun
-from kpatch.series import apply, catalog
+from kpatch.series import apply, catalog, mechanism_folder
 from kpatch.source import resolve
 from kpatch.source.download import public
 from kpatch.tables import bases, flavors
 from kpatch.tables.limits import DEFAULTS, Limits
+from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import PROJECT
 from kpatch.verdict import judge, requirements
@@ -54,10 +56,11 @@ class RunRequest:
     ``series`` are names or paths of mail; () means the negative control and the carried series that
     run by default, `catalog.ALL` those that are no drafts. ``tests`` is pytest's -k, "" for all
     tests; ``jobs`` is the number of processes of a build. ``mechanism`` is the mechanism of the
-    series from mail; None means that the guest detects it. ``control`` adds the negative control if
-    a series is from mail. If ``negative`` is false, the control runs only the tests that every
-    kernel has to pass. ``untrusted`` refuses to run without confinement. ``refresh`` looks for a
-    newer kernel package than the cached one.
+    series from mail: its name, or the path of its folder (`kpatch.series.mechanism_folder`). None
+    means that the guest detects it. ``control`` adds the negative control if a series is from mail.
+    If ``negative`` is false, the control runs only the tests that every kernel has to pass.
+    ``untrusted`` refuses to run without confinement. ``refresh`` looks for a newer kernel package
+    than the cached one.
     """
 
     kernel: str = bases.DEFAULT_BASE
@@ -102,7 +105,7 @@ class RunRequest:
             "--flavor": self.flavor,
             "--accel": self.accel,
             "--tests": self.tests,
-            "--mechanism": "" if known else self.mechanism,
+            "--mechanism": "" if known else mechanism_from_anywhere(self.mechanism),
             "--jobs": str(self.jobs),
             "--boot-limit": f"{self.limits.boot:g}",
             "--test-limit": f"{self.limits.test:g}",
@@ -139,6 +142,16 @@ def from_anywhere(kernel: str) -> str:
     if kernel in bases.BASES or kernel.startswith("~"):
         return kernel
     return str(Path.cwd() / kernel)
+
+
+def mechanism_from_anywhere(mechanism: str | None) -> str:
+    """Return the value ``mechanism`` of MECHANISM= so that it is valid in any working directory.
+
+    The path of a folder is made absolute. Returns "" for None.
+    """
+    if mechanism is None or mechanism in MECHANISMS:
+        return mechanism or ""
+    return str(Path.cwd() / mechanism)
 
 
 @dataclass
@@ -179,6 +192,31 @@ class Pipeline:
             )
         return flavor
 
+    @functools.cached_property
+    def folder(self) -> MechanismFolder | None:
+        """The user's own mechanism, None if the request names none.
+
+        HarnessError (exit 2) if its folder is refused, or if no series of the request can have it.
+        """
+        folder = mechanism_folder.load(self.request.mechanism)
+        names = self.request.names()
+        judged = names == (catalog.BASE,) or Origin.MBOX in map(catalog.origin, names)
+        if folder is not None and not judged:
+            raise HarnessError(
+                f"MECHANISM={self.request.mechanism}",
+                "no series of the run has this mechanism: carried ones have their own",
+                hint="give the series too: SERIES=its.mbox",
+            )
+        return folder
+
+    @functools.cached_property
+    def requirements(self) -> dict[str, requirements.Requirement]:
+        """The requirements by id, with the claims of the user's own mechanism.
+
+        Raises the errors of `folder` and of `kpatch.verdict.requirements.load`.
+        """
+        return requirements.load(folder=self.folder)
+
     @contextmanager
     def _stage(
         self, name: str, series_name: str | None = None, work: tuple[str, ...] = ()
@@ -214,10 +252,14 @@ class Pipeline:
         """
         tree = self.source()
         with self._stage("apply", name) as stage:
-            loaded = catalog.load(name, tree.base, mechanism=self.request.mechanism or UNDETECTED)
+            mechanism = self.folder.name if self.folder else self.request.mechanism
+            loaded = catalog.load(name, tree.base, mechanism=mechanism or UNDETECTED)
             applied = apply.apply(tree, loaded, stage=stage)
         facts = (loaded.name, loaded.title, loaded.mechanism, applied.subjects)
-        self.state.series.append(result.SeriesInfo(*facts, delta_id=applied.delta_id))
+        info = result.SeriesInfo(*facts, delta_id=applied.delta_id)
+        if self.folder is not None and loaded.mechanism == self.folder.name:
+            info = replace(info, folder=result.folder_of(self.folder))
+        self.state.series.append(info)
         return applied
 
     def names(self) -> list[str]:
@@ -323,7 +365,8 @@ class Pipeline:
         with self._stage("machine") as stage:
             table = machine.load()
             firmware = machine.aml(table, stage=stage)
-            images = guest_image.images(table, clients=acpid.folder(stage=stage), stage=stage)
+            extras = guest_image.Extras(acpid.folder(stage=stage), self.folder)
+            images = guest_image.images(table, extras, stage=stage)
             stage.cached = images.cached
             chosen = self.state.accel or accel.choose(self.request.accel, kernel.image)
         if self.state.accel is None:
@@ -360,6 +403,7 @@ class Pipeline:
             detect=not series.origin.trusted,
             excused=judge.control_titles(self.state.runs),
             negative=self.request.negative,
+            folder=self.folder,
         )
         with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:
             stage.command(self.request.command(kernel.applied.series), cwd=PROJECT)
@@ -409,7 +453,7 @@ def run(request: RunRequest, out: Path, progress: Progress) -> result.RunResult:
         table: dict[str, requirements.Requirement] = {}
         error: HarnessError | None = None
         try:
-            table = requirements.load()
+            table = pipeline.requirements
             _stages(pipeline, output)
         except HarnessError as broken:
             error = broken

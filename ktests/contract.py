@@ -49,6 +49,15 @@ DETECTION = "detection"
 MECHANISM_ARGUMENT = "vfio_acpi.mechanism"
 """Kernel argument that names the kernel's mechanism in a run by hand, where no host sends a job."""
 
+MECHANISM_FOLDER = "mechanism"
+"""Name of the folder in the suite's image that has the modules of a mechanism of the user's own."""
+
+MECHANISM_MODULE = "mechanism.py"
+"""Name of the module in this folder that has the mechanism's record."""
+
+MECHANISM_NAME = "name"
+"""Name of the file in this folder that has the mechanism's name."""
+
 
 class ContractError(ValueError):
     """A message violates the contract. The text describes the violation in one line."""

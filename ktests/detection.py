@@ -3,7 +3,9 @@
 
 Each mechanism's record (`ktests.mechanisms`) has a `Sign`: a function that looks for the mechanism,
 and the text that it returns if the kernel has the mechanism. The functions are called in the order
-of their rank, so that those that have the least effect on the machine come first.
+of their rank, so that those that have the least effect on the machine come first. Before them all
+comes the sign of a mechanism of the user's own: if the kernel has it, the others are not looked
+for. Such a mechanism may use the number of a known one, whose sign would then be a contradiction.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from ktests import mechanisms
 from ktests.acpi import Firmware, Unrelated
 from ktests.contract import UNDETECTED, UNKNOWN
 from ktests.debugger import Debugger
-from ktests.mechanism import Sign, Site
+from ktests.mechanism import OWN_RANK, Sign, Site
 from ktests.pci import PciDevice
 
 
@@ -57,6 +59,8 @@ def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -
             seen[name] = sign.look(site)
         except (OSError, RuntimeError) as error:  # a series may have broken the device
             seen[name] = f"the look for {name} fails: {error}"
+        if sign.rank == OWN_RANK and seen[name] == sign.text:
+            break
     return conclude(seen, table)
 
 

@@ -35,6 +35,10 @@ class Site:
     firmware: Callable[[], Firmware]
 
 
+OWN_RANK = -1
+"""`Sign.rank` of a mechanism of the user's own (`ktests.mechanism_folder`)."""
+
+
 @dataclass(frozen=True)
 class Sign:
     """The sign of a mechanism: a function that looks for the mechanism, and its expected result.
@@ -43,7 +47,7 @@ class Sign:
     it. Any other result describes a uAPI that no known mechanism has. ``absent`` is the sentence
     that reports that the kernel does not have the mechanism. Signs are looked for in ascending
     order of ``rank``: 0 if ``look`` only uses the device's descriptor, 1 if ``look`` has the
-    firmware notify the device.
+    firmware notify the device. The sign of a mechanism of the user's own has `OWN_RANK`.
     """
 
     look: Callable[[Site], str]
@@ -139,9 +143,12 @@ class Mechanism(ABC):
         None for the kernel's default. Other mechanisms ignore it.
         """
 
-    @abstractmethod
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
-        """Return the arguments of ``python -m uapi listen`` that make it listen to ``devices``."""
+        """Return the arguments of ``python -m uapi listen`` that make it listen to ``devices``.
+
+        NotImplementedError by default: the program does not support the mechanism.
+        """
+        raise NotImplementedError("python -m uapi listen does not support the mechanism")
 
     @abstractmethod
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:

@@ -19,7 +19,7 @@ from typing import Any
 
 import pytest
 
-from ktests import contract, mechanisms
+from ktests import contract, mechanism_folder, mechanisms
 from ktests.channel import Channel
 from ktests.contract import BEGIN, END, MARKER
 from ktests.mechanism import Mechanism
@@ -213,12 +213,29 @@ class Recorder:
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtest_makereport(
-        self, item: pytest.Item
+        self, item: pytest.Item, call: pytest.CallInfo[None]
     ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-        """Keep pytest's report on each phase of the test (setup, call, teardown) for `verdict`."""
+        """Keep pytest's report on each phase of the test (setup, call, teardown) for `verdict`.
+
+        If the phase failed by a fault of the user's own mechanism, end the session after the test.
+        """
         report = yield
         item.stash[REPORTS].append(report)
+        if call.excinfo is not None and self._refused(call.excinfo.value):
+            item.session.shouldstop = "the mechanism has a fault"
         return report
+
+    def pytest_keyboard_interrupt(self, excinfo: pytest.ExceptionInfo[BaseException]) -> None:
+        """Tell the host if code of the user's own mechanism has raised KeyboardInterrupt."""
+        self._refused(excinfo.value)
+
+    def _refused(self, error: BaseException) -> bool:
+        """Tell the host if ``error`` is a fault of the user's own mechanism; return whether."""
+        cause = mechanism_folder.fault(error)
+        if cause:
+            traceback.print_exception(error)
+            self._tell("faulty", cause=cause)
+        return bool(cause)
 
     def _entry(self, name: str) -> dict[str, Any]:
         """Return the entry of the requirement ``name``; UsageError if the table has none."""

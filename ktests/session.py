@@ -9,6 +9,7 @@ import os
 import platform
 import re
 import sys
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import pytest
 
 # Not used here. It is imported here so that this happens while the rest of the system still boots.
 import uapi.probe  # noqa: F401
-from ktests import channel, detection, leaks
+from ktests import channel, detection, leaks, mechanism_folder, mechanisms
 from ktests.contract import (
     BEGIN,
     DETECTION,
@@ -30,6 +31,7 @@ from ktests.contract import (
     ContractError,
     JobMessage,
 )
+from ktests.mechanism_folder import FaultyError
 from ktests.recorder import KMSG, Job, Recorder, mark
 
 SUITE = Path(__file__).parent
@@ -39,7 +41,8 @@ READY = Path("/mnt/ready")
 
 MECHANISM = re.compile(rf"{re.escape(MECHANISM_ARGUMENT)}=(\S+)")
 
-# The exit status if a message of the host violates the contract.
+# The exit status if a message of the host violates the contract, or if the user's mechanism has a
+# fault.
 REFUSED = 2
 
 # Plugins of pytest that are switched off: the suite does not need them, and importing takes time.
@@ -69,8 +72,9 @@ def options(*more: str, without: Sequence[str] = WITHOUT) -> list[str]:
 def for_host() -> int:
     """Run the tests that the host asks for, and report over the channel.
 
-    Returns the exit status of pytest, or `REFUSED` if a message of the host violates the contract.
-    Ends the process if the guest's init ends too early (`wait_until_ready`).
+    Returns the exit status of pytest, or `REFUSED` if a message of the host violates the contract
+    or the user's mechanism has a fault. Ends the process if the guest's init ends too early
+    (`wait_until_ready`).
     """
     wait_until_ready()
     port = channel.Channel(channel.find())
@@ -79,6 +83,8 @@ def for_host() -> int:
     )
     try:
         request = JobMessage.read(port.receive())
+        if add_own_mechanism():
+            port.send("loaded")
         machine = json.loads(MACHINE.read_text())
         mechanism = request.mechanism
         if request.detect:
@@ -100,10 +106,26 @@ def for_host() -> int:
     except ContractError as error:
         print(f"vfio-acpi: {error}", file=sys.stderr, flush=True)
         return REFUSED
+    except FaultyError as error:
+        traceback.print_exception(error)
+        port.send("faulty", cause=str(error))
+        return REFUSED
     finally:
         # Sent also after an error: otherwise the host would wait until its time limit.
         mark(KMSG, THROUGH)
         port.send("done")
+
+
+def add_own_mechanism() -> bool:
+    """Add the record of the user's own mechanism to `mechanisms.RECORDS`. Returns False if none.
+
+    FaultyError if the mechanism has a fault.
+    """
+    record = mechanism_folder.load()
+    if record is None:
+        return False
+    mechanisms.RECORDS[record.name] = record
+    return True
 
 
 def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
@@ -111,7 +133,8 @@ def detected(machine: dict[str, Any], declared: str) -> detection.Detection:
 
     The result then contains the error. ``machine`` describes the test machine. ``declared`` is the
     mechanism that the host declares, or `UNDETECTED`. Two markers in the kernel's log enclose the
-    messages that the kernel logs during the detection.
+    messages that the kernel logs during the detection. FaultyError if the user's mechanism has a
+    fault.
     """
     mark(KMSG, f"{BEGIN} {DETECTION}")
     try:
@@ -128,8 +151,10 @@ def by_hand(arguments: list[str]) -> int:
 
     ``arguments`` are passed to pytest. The mechanism is that of `MECHANISM_ARGUMENT` on the
     kernel's command line, and is detected if that is `UNDETECTED`. Returns the exit status of
-    pytest. IndexError if the command line has no `MECHANISM_ARGUMENT`.
+    pytest. IndexError if the command line has no `MECHANISM_ARGUMENT`. FaultyError if the user's
+    mechanism has a fault.
     """
+    add_own_mechanism()
     machine = json.loads(MACHINE.read_text())
     mechanism = mechanism_of(Path("/proc/cmdline").read_text())
     if mechanism == UNDETECTED:

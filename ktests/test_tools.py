@@ -88,7 +88,7 @@ def uapi(*arguments: str) -> Iterator[Program]:
             process.stdout.close()
 
 
-@pytest.mark.requirement("REQ-EVT-12")
+@pytest.mark.requirement("REQ-INT-60")
 def test_listen(
     mechanism: Mechanism, bind: Bind, firmware: Firmware, unrelated: dict[str, Unrelated]
 ) -> None:

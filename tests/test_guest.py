@@ -67,12 +67,13 @@ def unpacked(tmp_path_factory: pytest.TempPathFactory) -> Unpacked:
         clients.mkdir()
         (clients / "acpid").write_bytes(CLIENT)
         (clients / "acpid").chmod(0o755)
-        images = guest_image.images(machine.load(), clients=clients, stage=Silent())
+        extras = guest_image.Extras(clients)
+        images = guest_image.images(machine.load(), extras, stage=Silent())
         assert not images.cached
         left = set(commandline.children(os.getpid())) - before
         multiprocessing.set_start_method(method, force=True)
         start = time.monotonic()
-        again = guest_image.images(machine.load(), clients=clients, stage=Silent())
+        again = guest_image.images(machine.load(), extras, stage=Silent())
         assert again.cached and again.runtime == images.runtime
         assert time.monotonic() - start < 1
     for name, image in {"runtime": images.runtime, "suite": images.suite}.items():
@@ -236,7 +237,7 @@ def test_suite_key_follows_the_content(tmp_path: Path, monkeypatch: pytest.Monke
     clients.mkdir()
     for content in (b"\xff", b"\xfe"):
         (clients / "acpid").write_bytes(content)
-        keys.append(guest_image.suite_key("{}", clients))
+        keys.append(guest_image.suite_key("{}", guest_image.Extras(clients)))
     assert len(set(keys)) == len(keys), "clients are content"
 
 

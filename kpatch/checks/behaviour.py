@@ -17,7 +17,7 @@ from kpatch.model import Finding
 from kpatch.report.result import RunResult
 from kpatch.run.console import Fault
 from kpatch.tables.flavors import DEFAULT_FLAVOR
-from kpatch.tables.outcomes import Outcome
+from kpatch.tables.outcomes import CheckOutcome, Outcome
 from kpatch.verdict.judge import Judgement, TestResult
 from ktests.contract import ANY, UNJUDGED
 
@@ -101,7 +101,8 @@ def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Find
 def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Finding]:
     """Run the suite; return a finding for each requirement of the mechanism that the series fails.
 
-    The mechanism is the declared one, or the one that the guest detects in the series' kernel.
+    The mechanism is the declared one, or the one that the guest detects in the series' kernel. A
+    limit that the author of a mechanism of their own declares is a finding of the outcome WARN.
     NotApplicableError if there is none. CouldNotRunError if nothing was found and the run was
     incomplete; raises the errors of `kpatch.checks.suite.whole`.
     """
@@ -112,7 +113,17 @@ def mechanism(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Finding
     failed = [test for test in done.failed if _of_mechanism(test)]
     blamed = suite.first_bad(context, flavor, failed)
     found = suite.findings(failed, done.tests, blamed)
+    found += _limits(done)
     return _unless_missed(suite.missed(done.result, done.series, _of_mechanism), found)
+
+
+def _limits(done: suite.Suite) -> Iterator[Finding]:
+    """Yield a finding for each limit that the mechanism's author declares, and the tests show."""
+    shown = {test.requirement for test in done.tests if test.outcome is Outcome.XFAIL}
+    for name, reason in done.limits.items():
+        if name in shown:
+            text = f"{name} is not met, a limit that mechanism.toml declares: {reason}"
+            yield Finding(text, CheckOutcome.WARN)
 
 
 def own_selftests(context: Context) -> list[Finding]:

@@ -24,8 +24,9 @@ from kpatch.report import result
 from kpatch.report.output_dir import OutputDir, open_output_dir
 from kpatch.report.review import write
 from kpatch.report.review.record import PatchInfo, Review, worst
-from kpatch.series import catalog
+from kpatch.series import catalog, mechanism_folder
 from kpatch.tables.outcomes import JUDGED, CheckOutcome, ExitCode
+from kpatch.verdict import requirements
 
 PYTHON = ".venv/bin/python"
 """The interpreter in commands for the reader, relative to the folder of the project."""
@@ -54,6 +55,8 @@ def review(wanted: ReviewRequest, out: Path, progress: Progress) -> Review:
     chosen = table.selected(wanted.checks)
     tools.require_all()
     confine.require(demanded=wanted.request.untrusted)
+    # A mechanism of the user's own is refused before anything is downloaded.
+    requirements.load(folder=mechanism_folder.load(wanted.request.mechanism))
     with open_output_dir(out, names=write.FORMATS) as output:
         progress.say(f"confinement: {confine.described()}")
         state = _Reviewing(wanted, progress, output)
@@ -220,7 +223,7 @@ def _command(wanted: ReviewRequest, request: RunRequest) -> list[str]:
         "--kernel": pipeline.from_anywhere(request.kernel),
         "--series": series,
         "--fail-on": "" if wanted.fail_on is CheckOutcome.FAIL else wanted.fail_on.value,
-        "--mechanism": request.mechanism or "",
+        "--mechanism": pipeline.mechanism_from_anywhere(request.mechanism),
         "--checks": ",".join(wanted.checks),
     }
     given = [word for name, value in options.items() if value for word in (name, value)]

@@ -43,6 +43,12 @@ class Suite:
         return next(item.mechanism for item in self.result.series if item.name == self.series)
 
     @property
+    def limits(self) -> Mapping[str, str]:
+        """Return the limits that the mechanism's author declares: the reason by requirement."""
+        [info] = (item for item in self.result.series if item.name == self.series)
+        return {} if info.folder is None else info.folder.limits
+
+    @property
     def tests(self) -> list[TestResult]:
         """Return the results of the series' tests."""
         return [test for test in self.result.tests if test.series == self.series]
@@ -117,6 +123,7 @@ def part(
         FLAVORS[flavor].slowness,
         detect=mechanism == UNDETECTED,
         excused=excused,
+        folder=steps.folder,
     )
     vms = runner.run(
         setup,
@@ -124,7 +131,9 @@ def part(
         lambda number: context.output.file(write.console_name(name, number)),
         stage=context.stage,
     )
-    return judge.judge(table(), [pipeline.series_run(name, mechanism, vms)], complete=False)
+    return judge.judge(
+        steps.requirements, [pipeline.series_run(name, mechanism, vms)], complete=False
+    )
 
 
 def _own(context: Context, kernel: Kernel) -> Selftests | None:

@@ -16,7 +16,7 @@ from kpatch.tables.outcomes import ExitCode
 @click.command()
 @options.EVERY_KERNEL
 @options.EVERY_SERIES
-@options.MECHANISM
+@options.KNOWN_MECHANISM
 @options.JOBS
 @click.option("--write", is_flag=True, help="Write the golden JSON instead of comparing it.")
 @options.VERBOSE

@@ -159,6 +159,13 @@ JOBS = option(
 MECHANISM = option(
     "--mechanism",
     "MECHANISM",
+    metavar="NAME|FOLDER",
+    help=f"The mechanism of a series from a file: {', '.join(MECHANISMS)}, or a folder with one of "
+    "your own (docs/add-a-mechanism.md).  [default: detected in the running kernel]",
+)
+KNOWN_MECHANISM = option(
+    "--mechanism",
+    "MECHANISM",
     type=click.Choice(tuple(MECHANISMS)),
     help="The mechanism of a series from a file.  [default: detected in the running kernel]",
 )

@@ -56,7 +56,10 @@ def _properties(result: RunResult, series: SeriesInfo) -> dict[str, str]:
     kernel = {} if result.kernel is None else {"kernel": result.kernel.version}
     accel = {} if result.accel is None else {"accel": result.accel.used}
     config = {} if series.config_id is None else {"config": series.config_id}
-    return {**kernel, "flavor": result.flavor, **config, **accel, "mechanism": series.mechanism}
+    limits = {} if series.folder is None else series.folder.limits
+    declared = {f"declared limit of {name}": reason for name, reason in limits.items()}
+    facts = {**kernel, "flavor": result.flavor, **config, **accel, "mechanism": series.mechanism}
+    return facts | declared
 
 
 def _output(words: str) -> junitparser.SystemOut:

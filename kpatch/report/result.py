@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from kpatch.build.log import CompilerMessage
 from kpatch.errors import HarnessError
 from kpatch.lib.stage import StageRecord
+from kpatch.model import MechanismFolder
 from kpatch.tables.outcomes import ExitCode
 from kpatch.verdict.judge import Incident, SeenFault, TestResult
 from kpatch.vm.accel import Accel
@@ -65,6 +66,20 @@ _AGE = {
 
 
 @dataclass(frozen=True)
+class FolderInfo:
+    """The declarations of a mechanism of the user's own, from its mechanism.toml.
+
+    ``path`` is its folder as the user named it, ``digest`` a digest of the folder's content.
+    ``limits`` has, by requirement, the reason why the mechanism is declared not to meet it.
+    """
+
+    path: str
+    description: str
+    digest: str
+    limits: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class SeriesInfo:
     """A tested series; ``patches`` are the titles of its patches, () for the negative control.
 
@@ -72,6 +87,7 @@ class SeriesInfo:
     kernel (fields of Applied, Config and Kernel in `kpatch.model`), None if the run ended before
     they were known. ``detected`` is the sign by which its mechanism was detected, "" without
     detection. ``warnings`` are the warnings of its build in the files that the series changes.
+    ``folder`` is None unless the mechanism is the user's own.
     """
 
     name: str
@@ -83,6 +99,7 @@ class SeriesInfo:
     config_id: str | None = None
     detected: str = ""
     warnings: tuple[WarningInfo, ...] = ()
+    folder: FolderInfo | None = None
 
 
 @dataclass(frozen=True)
@@ -127,6 +144,11 @@ class RunResult:
     def verdict(self) -> str:
         """Return the exit code as a word: "pass", "not-judged", …."""
         return self.exit_code.word
+
+
+def folder_of(folder: MechanismFolder) -> FolderInfo:
+    """Convert a mechanism of the user's own to its form in a result."""
+    return FolderInfo(str(folder.path), folder.description, folder.digest, folder.limits)
 
 
 def warnings_of(

@@ -8,7 +8,7 @@ in a file they are plain text. An outcome in capitals is not the expected one.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import IO, TYPE_CHECKING
 
 from kpatch.lib import sanitize
@@ -40,7 +40,8 @@ def show(result: RunResult, file: IO[str]) -> None:
     """Print the result of one run to ``file``.
 
     The table has a row for each requirement (see `_requirements`) and a column for each series.
-    Below the table are lines for the detected mechanisms; for unexpected outcomes, incidents and
+    Below the table are lines for the detected mechanisms, and for the limits that the author of a
+    mechanism of their own declares; for unexpected outcomes, incidents and
     the run's error; for build warnings, at most WARNINGS for each series; and for kernel reports
     that do not count, with their number. The last line is the `summary`.
     """
@@ -52,8 +53,7 @@ def show(result: RunResult, file: IO[str]) -> None:
     if rows and series:
         sentences = [result.requirements.get(str(row[0]), "") for row in rows]
         print_grid(["requirement", *series], rows, file, sentences)
-    notes = [*_detected(result), *_troubles(result), *_warnings(result), *_known(result)]
-    _print_lines([*_paragraph(notes), "", summary(result)], file)
+    _print_lines([*_paragraph(_notes(result)), "", summary(result)], file)
 
 
 def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
@@ -71,16 +71,7 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
     if rows:
         headers = ["requirement", "series", *(_kernel(result) for result in results)]
         print_grid(headers, rows, file)
-    notes = [
-        f"{_kernel(result)}: {line}"
-        for result in results
-        for line in (
-            *_detected(result),
-            *_troubles(result),
-            *_warnings(result),
-            *_known(result),
-        )
-    ]
+    notes = [f"{_kernel(result)}: {line}" for result in results for line in _notes(result)]
     summaries = [summary(result) for result in results]
     _print_lines([*_paragraph(notes), "", *summaries], file)
 
@@ -88,13 +79,17 @@ def show_all(results: Sequence[RunResult], file: IO[str]) -> None:
 def summary(result: RunResult) -> str:
     """Return one line that sums up a run.
 
-    It has verdict, kernel, flavor, accelerator, counts of tests, duration, and exit code.
+    It has verdict, kernel, flavor, accelerator, counts of tests, duration, and exit code. A limit
+    that the author of a mechanism of their own declares is a reservation to the verdict.
     """
-    counts = Counter(_counted(test) for test in result.tests)
+    declared = _declared(result)
+    counts = Counter(_counted(test, declared) for test in result.tests)
     parts = [f"{counts[word]} {word}" for word in _COUNTED if counts[word]]
     accel = result.accel.used if result.accel else "not booted"
+    limits = len({key for key in declared if any(_key(test) == key for test in result.tests)})
+    but = f", but for {limits} declared limit{'s' * (limits > 1)}" if limits else ""
     return (
-        f"{result.verdict}: {_kernel(result)} ({result.flavor}, {accel}), "
+        f"{result.verdict}{but}: {_kernel(result)} ({result.flavor}, {accel}), "
         f"{', '.join(parts) or 'no tests'}, {sanitize.duration(result.seconds)}; "
         f"exit {int(result.exit_code)}: {EXIT_MEANING[result.exit_code]}"
     )
@@ -109,7 +104,11 @@ def render(result: RunResult) -> str:
     return file.getvalue()
 
 
-_COUNTED = ("passed", "failed as expected", "at a known limit", "skipped as documented", "NOT OK")
+_DECLARED = "at a limit that the mechanism's author declares"
+_COUNTED = (
+    *("passed", "failed as expected", "at a known limit", _DECLARED, "skipped as documented"),
+    "NOT OK",
+)
 _WORDS = {
     Outcome.PASS: "passed",
     Outcome.FAIL: "failed as expected",
@@ -118,11 +117,33 @@ _WORDS = {
 }
 
 
-def _counted(test: TestResult) -> str:
-    """Return the word of _COUNTED under which the summary counts the test."""
+def _counted(test: TestResult, declared: Mapping[tuple[str, str], str]) -> str:
+    """Return the word of _COUNTED under which the summary counts the test.
+
+    ``declared`` are the limits that authors of mechanisms declare (`_declared`).
+    """
     if not test.ok:
         return "NOT OK"
+    if test.expected is Outcome.XFAIL and _key(test) in declared:
+        return _DECLARED
     return _WORDS[test.expected]
+
+
+def _key(test: TestResult) -> tuple[str, str]:
+    return test.series, test.requirement
+
+
+def _declared(result: RunResult) -> dict[tuple[str, str], str]:
+    """Return the limits that authors of mechanisms of their own declare.
+
+    The result has the reason by the name of the series and the id of the requirement.
+    """
+    return {
+        (series.name, requirement): reason
+        for series in result.series
+        if series.folder is not None
+        for requirement, reason in series.folder.limits.items()
+    }
 
 
 def _requirements(results: Iterable[RunResult]) -> list[str]:
@@ -168,6 +189,33 @@ def _cell(tests: Sequence[TestResult]) -> Text:
     note = " (expected)" if tests[0].expected is Outcome.FAIL else ""
     count = f" {len(tests)}x" if len(tests) > 1 else ""
     return Text(f"{worst.value}{count}{note}", style=_COLOURS.get(worst, ""))
+
+
+def _notes(result: RunResult) -> list[str]:
+    """Return the lines below the table, except for the summary."""
+    return [
+        *_detected(result),
+        *_own_mechanisms(result),
+        *_troubles(result),
+        *_warnings(result),
+        *_known(result),
+    ]
+
+
+def _own_mechanisms(result: RunResult) -> list[str]:
+    """Return a line for each mechanism of the user's own, and one for each limit of it."""
+    lines = []
+    for series in result.series:
+        if series.folder is not None:
+            lines.append(
+                f"{series.name}: mechanism {series.mechanism}, of {series.folder.path}: "
+                f"{series.folder.description}"
+            )
+            lines += [
+                f"{series.name}: {name} is a limit that the mechanism's author declares: {reason}"
+                for name, reason in series.folder.limits.items()
+            ]
+    return lines
 
 
 def _detected(result: RunResult) -> list[str]:

@@ -7,6 +7,8 @@ test and is not trusted: any other line, unless blank, becomes a `Broken` record
 an incident (infra). `parse` raises no exception other than `RecordError`, whatever the input.
 
     hello      the first record: protocol, release (uname -r), python
+    loaded     the user's own mechanism (MECHANISM=folder) is imported, if there is one
+    faulty     this mechanism has a fault
     detected   the mechanism that the kernel shows, if the host has asked for detection
     collected  the selected tests that apply to the kernel, also those that an earlier VM has begun
     begin      a test starts; it counts as hung after ``limit`` seconds
@@ -160,6 +162,18 @@ class Hello:
 
 
 @dataclass(frozen=True)
+class Loaded:
+    """The guest has imported the user's own mechanism (ktests/mechanism_folder.py)."""
+
+
+@dataclass(frozen=True)
+class Faulty:
+    """The user's own mechanism has a fault, ``cause``. The guest runs no further test."""
+
+    cause: str = field(metadata=_by(_name))
+
+
+@dataclass(frozen=True)
 class Detected:
     """The mechanism that the guest has detected in its kernel, and the sign of it (``how``).
 
@@ -254,10 +268,14 @@ class Broken:
 
 
 Demand: TypeAlias = Request | Interrupt
-Record: TypeAlias = Hello | Detected | Collected | Begin | End | Demand | Done | Broken
+Record: TypeAlias = (
+    Hello | Loaded | Faulty | Detected | Collected | Begin | End | Demand | Done | Broken
+)
 
 TYPES: dict[str, type[Any]] = {
     "hello": Hello,
+    "loaded": Loaded,
+    "faulty": Faulty,
     "detected": Detected,
     "collected": Collected,
     "begin": Begin,
@@ -378,13 +396,16 @@ class Decoder:
 class Transcript:
     """The state of one VM's suite according to the records received so far.
 
-    Before its record has come, each field is None, empty or False. ``collected`` are the tests of
-    that record, ``running`` is the test that has begun and not ended; ``ended`` maps test ids to
-    their end records, in order. ``broken`` has the objections to lines that are no records, and to
-    records that are not allowed (`_objection`); the first BROKEN_LIMIT are kept.
+    Before its record has come, each field is None, empty or False. ``faulty`` is the fault of the
+    user's own mechanism. ``collected`` are the tests of that record, ``running`` is the test that
+    has begun and not ended; ``ended`` maps test ids to their end records, in order. ``broken`` has
+    the objections to lines that are no records, and to records that are not allowed (`_objection`);
+    the first BROKEN_LIMIT are kept.
     """
 
     hello: Hello | None = None
+    loaded: bool = False
+    faulty: str = ""
     detected: Detected | None = None
     collected: tuple[Collected.Test, ...] | None = None
     running: Begin | None = None
@@ -404,6 +425,10 @@ class Transcript:
         match record:
             case Hello():
                 return replace(self, hello=record)
+            case Loaded():
+                return replace(self, loaded=True)
+            case Faulty(cause=cause):
+                return replace(self, faulty=self.faulty or cause)
             case Detected():
                 return replace(self, detected=record)
             case Collected():
@@ -438,6 +463,8 @@ def _objection(state: Transcript, record: Record) -> str:
             return ""
         case _ if state.hello is None:
             return f"{type(record).__name__.lower()} before hello"
+        case Loaded() if state.loaded or state.detected is not None or state.collected is not None:
+            return "loaded twice, or after the detection or the collection of the tests"
         case Detected() if state.detected is not None or state.collected is not None:
             return "detected twice, or after the tests were collected"
         case Collected() if state.collected is not None:

@@ -8,6 +8,7 @@ verdict from them.
 from __future__ import annotations
 
 import functools
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
@@ -19,20 +20,24 @@ from typing import Protocol
 from kpatch.errors import HarnessError
 from kpatch.lib import process
 from kpatch.lib.stage import Stage
+from kpatch.model import MechanismFolder
 from kpatch.run.console import Console, Fault, Place
 from kpatch.run.protocol import (
     Begin,
+    Broken,
     Decoder,
     Demand,
     Detected,
+    Faulty,
     Hello,
     Interrupt,
+    Loaded,
     Record,
     Request,
     Transcript,
 )
 from kpatch.run.symbols import Symbols
-from kpatch.run.vm_run import Ending, VmRun, begun, complaints, repeats
+from kpatch.run.vm_run import LIMITS, Ending, VmRun, begun, complaints, repeats
 from kpatch.tables.limits import DEFAULTS, Limits
 from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import ExitCode
@@ -40,6 +45,7 @@ from kpatch.vm import emulator, qemu, ring, virtme
 from ktests import contract
 from ktests.contract import (
     DETECTION,
+    MECHANISM_MODULE,
     NONE,
     UNDETECTED,
     UNKNOWN,
@@ -87,7 +93,7 @@ class Selection:
     ``slowness``, a factor of the flavor. If ``detect`` is set, the guest first looks for the signs
     of a mechanism. ``excused`` are titles of kernel reports that the unpatched kernel makes too: no
     fresh VM is started after them. If ``negative`` is False, an unpatched kernel does not run the
-    tests that it has to fail.
+    tests that it has to fail. ``folder`` is the user's own mechanism, None if there is none.
     """
 
     mechanism: str
@@ -97,6 +103,12 @@ class Selection:
     detect: bool = False
     excused: frozenset[str] = frozenset()
     negative: bool = True
+    folder: MechanismFolder | None = None
+
+    @property
+    def module(self) -> str:
+        """The path of mechanism.py of the user's own mechanism, for messages."""
+        return "" if self.folder is None else str(self.folder.path / MECHANISM_MODULE)
 
 
 class Boot(Protocol):
@@ -119,7 +131,8 @@ def run(
     The console of the Nth VM (from 1) is written to the file ``console(N)``. A fresh VM runs the
     tests that the earlier ones did not begin (and once more a test that hung by a fault of the
     emulator), until all have begun, a VM makes no progress, or the run's time limit is over.
-    HarnessError: exit 2 if the kernel shows another mechanism than the declared one; exit 7 if the
+    HarnessError: exit 2 if the kernel shows another mechanism than the declared one, or if the
+    user's own mechanism has a fault; exit 6 if code of this mechanism does not end; exit 7 if the
     guest uses another version of the protocol, or the console's file cannot be written.
     """
     runs: list[VmRun] = []
@@ -128,6 +141,7 @@ def run(
     while True:
         follower = Follower(setup, selection, done, end, stage)
         runs.append(follower.follow(console(len(runs) + 1), boot))
+        _refuse_hung_mechanism(selection, runs[-1])
         before, done = (done, selection), begun(runs)
         selection = _learnt(selection, runs[-1])
         transcript = runs[-1].transcript
@@ -239,7 +253,13 @@ class Follower:
             else:
                 for record in self._decoder.feed(output.data):
                     if not self._tainted:  # a test that begins now will run in a fresh VM
-                        self._add(it, self._stretched(record))
+                        self._add(it, self._stretched(self._expected(record)))
+
+    def _expected(self, record: Record) -> Record:
+        """Return ``record``; Broken if it is about the user's own mechanism and there is none."""
+        if isinstance(record, Loaded | Faulty) and self._selection.folder is None:
+            return Broken(f"{type(record).__name__.lower()} without a mechanism of the user's own")
+        return record
 
     def _stretched(self, record: Record) -> Record:
         """Return ``record``; the time limit of a Begin is multiplied by the flavor's slowness."""
@@ -254,6 +274,12 @@ class Follower:
         self._transcript = now = before.add(record)
         if now.hello is not before.hello:
             it.send(self._job().message())
+        if now.faulty:
+            raise HarnessError(
+                self._selection.module,
+                f"has a fault: {now.faulty}",
+                hint="correct it; the console log has the traceback",
+            )
         if now.detected is not None and now.detected is not before.detected:
             self._refuse_contradiction(now.detected)
         if now.requests != before.requests:
@@ -281,14 +307,11 @@ class Follower:
     def _refuse_contradiction(self, detection: Detected) -> None:
         """Raise HarnessError (exit 2) if the kernel shows another mechanism than the declared one.
 
-        Does nothing if one of the two is not in MECHANISMS (none, undetected, unknown).
+        Does nothing if one of the two is no mechanism (none, undetected, unknown).
         """
-        declared = self._selection.mechanism
-        if (
-            declared in MECHANISMS
-            and detection.mechanism in MECHANISMS
-            and declared != detection.mechanism
-        ):
+        declared, folder = self._selection.mechanism, self._selection.folder
+        known = {*MECHANISMS, *([] if folder is None else [folder.name])}
+        if {declared, detection.mechanism} <= known and declared != detection.mechanism:
             raise HarnessError(
                 f"MECHANISM={declared}",
                 f"the kernel shows {detection.mechanism}: {detection.how}",
@@ -372,6 +395,49 @@ class _UnknownNameError(ValueError):
 
     def __init__(self, kind: str, known: Iterable[str]) -> None:
         super().__init__(f"unknown {kind}; known: {', '.join(known)}")
+
+
+def _refuse_hung_mechanism(selection: Selection, vm: VmRun) -> None:
+    """Raise HarnessError (exit 6) if ``vm`` hung in the code of the user's own mechanism.
+
+    It did if the host ended it by a time limit, during the import, during the detection, or on the
+    unpatched kernel during a test with this mechanism. It does not count if the kernel has made a
+    report, or if the emulator is the cause.
+    """
+    transcript = vm.transcript
+    if (
+        selection.folder is None
+        or vm.ending not in LIMITS
+        or transcript.hello is None
+        or vm.emulator
+        or vm.complaints(selection.excused)
+    ):
+        return
+    waited = selection.limits.boot * selection.slowness
+    if not transcript.loaded:
+        cause = f"its import did not end within {waited:g} s"
+    elif transcript.collected is None and transcript.detected is None and selection.detect:
+        cause = f"Sign.look did not return within {waited:g} s"
+    elif (
+        selection.mechanism == NONE
+        and transcript.running is not None
+        and _is_test_of(selection.folder, transcript.running.id)
+    ):
+        running = transcript.running
+        cause = f"{running.id} did not end within {running.limit:g} s on the unpatched kernel"
+    else:
+        return
+    raise HarnessError(
+        selection.module,
+        cause,
+        hint="correct it; the console log has the stacks",
+        code=ExitCode.HANG,
+    )
+
+
+def _is_test_of(folder: MechanismFolder, test: str) -> bool:
+    """Return whether the id ``test`` ends in parameters, and the name of ``folder`` is one."""
+    return re.search(rf"[\[-]{re.escape(folder.name)}[\]-]", test) is not None
 
 
 def _refuse_other_protocol(hello: Hello) -> None:

@@ -23,6 +23,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from kpatch.errors import HarnessError
+from kpatch.model import MechanismFolder
+from kpatch.series import mechanism_folder
 from kpatch.tables import paths
 from kpatch.tables.outcomes import ExitCode, Outcome
 from ktests import contract
@@ -89,11 +91,14 @@ def asked(
     )
 
 
-def load(path: Path = PATH) -> dict[str, Requirement]:
+def load(path: Path = PATH, folder: MechanismFolder | None = None) -> dict[str, Requirement]:
     """Return the requirements in the file ``path`` by id, in the order of the file.
 
+    ``folder`` adds a mechanism of the user's own (`kpatch.series.mechanism_folder.claimed`).
+
     HarnessError if the file cannot be read or breaks the grammar. The exit code is 7, not 2,
-    because the table is a part of the harness, not input.
+    because the table is a part of the harness, not input. Exit 2 if ``folder`` claims a requirement
+    that it cannot claim.
     """
     try:
         tables = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -103,6 +108,8 @@ def load(path: Path = PATH) -> dict[str, Requirement]:
         raise _error(path, f"is no TOML: {error}") from error
     if not tables:
         raise _error(path, "holds no requirement")
+    if folder is not None:
+        tables = mechanism_folder.claimed(tables, folder)
     return {name: _requirement(path, name, table) for name, table in tables.items()}
 
 

@@ -20,6 +20,7 @@ The suite's image contains
     bundle                        its modules, except the test modules
     machine.json                  the facts about the test machine (`kpatch.vm.machine`)
     requirements.json             ktests/requirements.toml, in a format that is read faster
+    mechanism/                    the modules of a mechanism of the user's own, if there is one
     clients/                      programs from outside the project that use the uAPI, if available
 """
 
@@ -43,9 +44,12 @@ from types import MappingProxyType
 from kpatch.errors import HarnessError
 from kpatch.lib import cache, environment, erofs, process
 from kpatch.lib.stage import Stage
+from kpatch.model import MechanismFolder
+from kpatch.series import mechanism_folder
 from kpatch.tables.outcomes import ExitCode
-from kpatch.tables.paths import PROJECT
+from kpatch.tables.paths import PROJECT, REQUIREMENTS
 from kpatch.vm.machine import Machine
+from ktests.contract import MECHANISM_FOLDER, MECHANISM_NAME
 
 SUITE = ("ktests", "uapi")
 
@@ -98,16 +102,29 @@ class Images:
     cached: bool
 
 
-def images(machine: Machine, *, clients: Path | None = None, stage: Stage) -> Images:
+@dataclass(frozen=True)
+class Extras:
+    """What a run adds to the suite's image: programs, and a mechanism of the user's own.
+
+    ``clients`` is a folder of programs, None for no programs. ``mechanism`` is None if the user has
+    no mechanism of their own.
+    """
+
+    clients: Path | None = None
+    mechanism: MechanismFolder | None = None
+
+
+def images(machine: Machine, extras: Extras | None = None, *, stage: Stage) -> Images:
     """Return the runtime image and the suite's image for ``machine``, from the cache or made now.
 
-    ``clients`` is a folder of programs that the suite's image gets, None for no programs.
-    HarnessError: exit 7 if an image cannot be made, exit 2 if mkfs.erofs is not installed.
+    HarnessError: exit 7 if an image cannot be made; exit 2 if mkfs.erofs is not installed, or if
+    the mechanism in ``extras`` claims a requirement that it cannot claim.
     """
+    extras = extras or Extras()
     facts = json.dumps(machine.facts(), indent=1)
     runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
     suite, had_suite = cache.entry(
-        "suite", suite_key(facts, clients), lambda at: _suite(at, facts, clients, stage)
+        "suite", suite_key(facts, extras), lambda at: _suite(at, facts, extras, stage)
     )
     return Images(
         runtime=runtime / "image.erofs",
@@ -130,19 +147,22 @@ def runtime_key() -> str:
     return cache.digest([sys.version, str(_interpreter()), *versions, *texts])
 
 
-def suite_key(facts: str, clients: Path | None = None) -> str:
+def suite_key(facts: str, extras: Extras | None = None) -> str:
     """Return the cache key of the suite's image.
 
-    It is a digest of the suite's files, ``facts`` (the content of machine.json), the files in the
-    folder ``clients``, the interpreter's version, and the source of this module.
+    It is a digest of the suite's files, ``facts`` (the content of machine.json), ``extras``, the
+    interpreter's version, and the source of this module.
     """
+    extras = extras or Extras()
     parts = [facts, sys.version, Path(__file__).read_text()]
     for name in SUITE:
         for path in sorted((PROJECT / name).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
                 parts += [str(path.relative_to(PROJECT)), path.read_text()]
-    for path in sorted(clients.iterdir()) if clients else ():
+    for path in sorted(extras.clients.iterdir()) if extras.clients else ():
         parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    if extras.mechanism is not None:
+        parts += [extras.mechanism.digest, _requirements(extras.mechanism)]
     return cache.digest(parts)
 
 
@@ -170,23 +190,41 @@ def _runtime(folder: Path, stage: Stage) -> None:
     shutil.rmtree(root)
 
 
-def _suite(folder: Path, facts: str, clients: Path | None, stage: Stage) -> None:
+def _suite(folder: Path, facts: str, extras: Extras, stage: Stage) -> None:
     stage.note("packing the suite")
     root = folder / "root"
     root.mkdir()
     (root / "machine.json").write_text(facts)
-    table = tomllib.loads((PROJECT / "ktests" / "requirements.toml").read_text())
-    (root / "requirements.json").write_text(json.dumps(table))
+    (root / "requirements.json").write_text(_requirements(extras.mechanism))
     for name in SUITE:
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
-    if clients is not None:
-        shutil.copytree(clients, root / "clients")
+    if extras.clients is not None:
+        shutil.copytree(extras.clients, root / "clients")
     # The modules other than tests are compiled first: otherwise pytest would compile them, into
     # pycs that are checked by time stamp and would count as stale in the image.
     _compile(root, MOUNT / "suite", stage, skip=r"/(test_[^/]*|conftest)\.py$")
     _compile_tests(root, stage)
+    if extras.mechanism is not None:
+        _add_mechanism(root / MECHANISM_FOLDER, extras.mechanism)
     erofs.pack(root, folder / "image.erofs", stage)
     shutil.rmtree(root)
+
+
+def _requirements(mechanism: MechanismFolder | None) -> str:
+    """Return ktests/requirements.toml as JSON, with the claims of the user's ``mechanism``."""
+    table = tomllib.loads(REQUIREMENTS.read_text())
+    return json.dumps(table if mechanism is None else mechanism_folder.claimed(table, mechanism))
+
+
+def _add_mechanism(folder: Path, mechanism: MechanismFolder) -> None:
+    """Write the modules of the user's ``mechanism`` into the new ``folder``, as source.
+
+    They are neither compiled nor imported here: the user's code runs in the guest only.
+    """
+    folder.mkdir()
+    (folder / MECHANISM_NAME).write_text(mechanism.name)
+    for name, text in mechanism.modules.items():
+        (folder / name).write_text(text, newline="")
 
 
 def _interpreter() -> Path:
