@@ -651,7 +651,7 @@ def played(tmp_path: Path, script: str, **selection: Any) -> HarnessError:
     return refused.value
 
 
-HELLO = 'tell("hello", protocol=1, release="7.3.4", python="3.11.2"); hear()\n'
+HELLO = f'tell("hello", protocol={PROTOCOL}, release="7.3.4", python="3.11.2"); hear()\n'
 
 
 def test_fault_ends_the_run(tmp_path: Path) -> None:
