@@ -847,7 +847,7 @@ def test_module_that_raises(tmp_path: Path) -> None:
         "arguments; correct it; the console log has the traceback"
     )
     assert "Traceback" not in ended.stdout + ended.stderr
-    assert "Traceback" in (tmp_path / "out" / "base.console-1.log").read_text(errors="replace")
+    assert "Traceback" in (tmp_path / "out" / "console-base-1.log").read_text(errors="replace")
 
 
 @pytest.mark.vm
