@@ -15,7 +15,7 @@ KPATCH := $(VENV)python -m kpatch
 # The user's PYTHON* variables must not affect the harness.
 unexport $(filter PYTHON%,$(.VARIABLES))
 export KERNEL SERIES FLAVOR ACCEL OUT TESTS JOBS MECHANISM UNTRUSTED BOOT_LIMIT TEST_LIMIT RUN_LIMIT
-export CHECKS FAIL_ON
+export CHECKS FAIL_ON COUNT AGAINST
 
 .PHONY: help
 help:
@@ -47,6 +47,11 @@ lint: ready
 .PHONY: check
 check: ready
 	@$(KPATCH) check
+
+## make compare       compare the mechanisms: requirements, measurements, patches
+.PHONY: compare
+compare: ready
+	@$(KPATCH) compare
 
 ## make test          the harness's own tests, then kernel-test on every base
 .PHONY: test

@@ -17,7 +17,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
@@ -45,6 +45,11 @@ from kpatch.tables.paths import PROJECT
 from kpatch.verdict import judge, requirements
 from kpatch.vm import accel, acpid, guest_image, machine, qemu
 from ktests.contract import UNDETECTED, UNKNOWN
+
+# A work item that has run for 10 ms, as on a busy host any may, no longer keeps the next one from
+# starting (since Linux 6.5). So a Notify handler could overtake another on its CPU, and the count
+# of reordered notifications would not be that of the mechanism.
+MEASURING = ("workqueue.cpu_intensive_thresh_us=0",)
 
 PACKAGES = ("kconfiglib", "pyroute2", "pytest", "virtme-ng")
 
@@ -356,14 +361,15 @@ class Pipeline:
             stage.cached = built.cached
         return built
 
-    def machine(self, kernel: Kernel, own: Selftests | None) -> qemu.Setup:
+    def machine(self, kernel: Kernel, own: Selftests | None, *, more: bool = False) -> qemu.Setup:
         """Make the parts of a VM for ``kernel``: firmware, images, and the choice of KVM or TCG.
 
-        ``own`` are the kernel's own selftests, None if it has none. HarnessError: exit 7 if a part
-        cannot be made, exit 2 if a tool is missing, or KVM is requested and cannot be used.
+        ``own`` are the kernel's own selftests, None if it has none. With ``more``, the machine has
+        the devices for the measurements too. HarnessError: exit 7 if a part cannot be made, exit 2
+        if a tool is missing, or KVM is requested and cannot be used.
         """
         with self._stage("machine") as stage:
-            table = machine.load()
+            table = machine.load(more=more)
             firmware = machine.aml(table, stage=stage)
             extras = guest_image.Extras(acpid.folder(stage=stage), self.folder)
             images = guest_image.images(table, extras, stage=stage)
@@ -424,6 +430,30 @@ class Pipeline:
         if run.detected:
             self.progress.say(f"{name}: mechanism {run.mechanism} ({run.detected})")
         return run
+
+    def measure(
+        self, kernel: Kernel, output: OutputDir, parameters: Mapping[str, int]
+    ) -> list[VmRun]:
+        """Run the measurements with ``parameters`` on ``kernel``; return the VMs that ran them.
+
+        Writes the VMs' console logs to ``output``. Raises the errors of `kpatch.run.runner.run`.
+        """
+        series = kernel.applied.series
+        setup = self.machine(kernel, None, more=True)
+        setup = replace(setup, arguments=(*setup.arguments, *MEASURING))
+        selection = runner.Selection(
+            series.mechanism,
+            limits=self.request.limits,
+            slowness=self.flavor.slowness,
+            measure=parameters,
+        )
+        with self._stage("measure", series.name) as stage:
+            return runner.run(
+                setup,
+                selection,
+                lambda number: output.file(write.console_name(series.name, number)),
+                stage=stage,
+            )
 
 
 def series_run(

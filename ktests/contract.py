@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 # ---- the channel and the kernel's log ------------------------------------------------------------
@@ -43,6 +43,9 @@ BEGIN, END = "begin", "end"
 THROUGH = "through"
 """The text after MARKER in the last marker, which the guest writes when the suite has ended."""
 
+MEASURED = "measured"
+"""Replaces the id of a requirement in the records of a measurement, which tests none."""
+
 DETECTION = "detection"
 """Replaces the id of a test in the two markers that enclose the detection of the mechanism."""
 
@@ -65,13 +68,14 @@ class ContractError(ValueError):
 
 @dataclass(frozen=True)
 class JobMessage:
-    """The host's answer to the guest's hello: the tests that the guest has to run.
+    """The host's answer to the guest's hello: the tests or measurements that the guest has to run.
 
     ``mechanism`` is the kernel's mechanism: a name in kpatch/tables/mechanisms.py, NONE, UNDETECTED
     or UNKNOWN. If ``detect`` is True, the guest first detects the mechanism. ``expression`` is the
     argument of pytest's ``-k``, "" for all tests. ``done`` contains the ids of the tests that an
     earlier VM has begun. ``limit`` is the time limit in seconds of each test that has no limit of
-    its own.
+    its own. If ``measure`` is not empty, the guest runs the measurements (ktests/measure/) with
+    these parameters instead of tests.
     """
 
     mechanism: str
@@ -79,6 +83,7 @@ class JobMessage:
     expression: str
     done: tuple[str, ...]
     limit: float
+    measure: Mapping[str, int] = field(default_factory=dict)
 
     def message(self) -> dict[str, object]:
         """Return the job as an object for JSON, which `read` accepts."""
@@ -113,6 +118,9 @@ _JOB_FIELDS: dict[str, Callable[[Any], bool]] = {
     "expression": lambda value: isinstance(value, str),
     "done": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
     "limit": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
+    "measure": lambda value: (
+        isinstance(value, dict) and all(type(it) is int for it in value.values())
+    ),
 }
 
 

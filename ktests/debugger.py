@@ -64,13 +64,17 @@ class Debugger(Closing):
         stored its last string (`RAN`). The output that follows is discarded by the next command.
         DebuggerError if the output reports a failure, or if the debugger's thread ends.
         """
-        if not self._prompted:
-            self._answer()
+        self.settle()
         os.write(self._file, command.encode("ascii") + b"\n")
         answer = self._answer(RAN)
         if FAILURE.search(answer):
             raise DebuggerError(f"{command}: {answer.strip()}")
         return answer
+
+    def settle(self) -> None:
+        """Wait for the prompt that follows the output of the last command."""
+        if not self._prompted:
+            self._answer()
 
     def evaluate(self, method: str, *arguments: int) -> str:
         """Evaluate a control method with integer arguments. Returns the output as `run` does.

@@ -15,8 +15,10 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import ClassVar
 
+from ktests import call
 from ktests.acpi import Firmware
 from ktests.burst_source import BurstSource
+from ktests.call import Call
 from ktests.confined_process import ConfinedProcess, Source
 from ktests.pci import PciDevice
 from uapi import probe, vfio
@@ -85,6 +87,21 @@ class Vmm(Closing, ABC):
         a notification.
         """
 
+    def loopback(self) -> Call | None:
+        """Return the system call by which user space causes a notification of this VMM.
+
+        Returns None if the mechanism has no such call. It is the default.
+        """
+        return None
+
+    def receive(self) -> tuple[Call, ...]:
+        """Return the system calls that receive one notification.
+
+        All earlier ones have to be received. The first call reads `fileno`; by default there is no
+        other.
+        """
+        return (call.read(self.fileno()),)
+
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
         """Return a context manager for each way to deregister while the device stays open.
 
@@ -104,6 +121,12 @@ class Mechanism(ABC):
 
     refusal: ClassVar[int | None]
     """The errno of registering for a device without a companion; None if registering succeeds."""
+
+    kept: ClassVar[str] = "not stated"
+    """What the kernel keeps for a VMM that does not read, in words, with the suite's settings."""
+
+    shared: ClassVar[bool] = False
+    """Whether several processes can listen to one device at the same time."""
 
     selftest: ClassVar[str] = ""
     """The program that the series adds to the kernel's VFIO selftests; "" if it adds none."""

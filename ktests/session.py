@@ -70,11 +70,11 @@ def options(*more: str, without: Sequence[str] = WITHOUT) -> list[str]:
 
 
 def for_host() -> int:
-    """Run the tests that the host asks for, and report over the channel.
+    """Run the tests or measurements that the host asks for, and report over the channel.
 
-    Returns the exit status of pytest, or `REFUSED` if a message of the host violates the contract
-    or the user's mechanism has a fault. Ends the process if the guest's init ends too early
-    (`wait_until_ready`).
+    Returns the exit status of pytest, 0 after measurements, or `REFUSED` if a message of the host
+    violates the contract or the user's mechanism has a fault. Ends the process if the guest's init
+    ends too early (`wait_until_ready`).
     """
     wait_until_ready()
     port = channel.Channel(channel.find())
@@ -91,6 +91,12 @@ def for_host() -> int:
             detection = detected(machine, mechanism)
             port.send("detected", mechanism=detection.mechanism, how=detection.how)
             mechanism = detection.mechanism if mechanism == UNDETECTED else mechanism
+        if request.measure:
+            # Imported here: a run of the tests does not need it.
+            from ktests.measure import session as measuring
+
+            measuring.run(mechanism, machine, request.measure, request.done, port)
+            return 0
         job = Job(
             mechanism=mechanism,
             machine=machine,

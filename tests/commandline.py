@@ -32,7 +32,7 @@ KPATCH = (sys.executable, "-m", "kpatch")
 # The command line's variables. Tests remove those that the caller of the tests has set.
 VARIABLES = (
     *("KERNEL", "SERIES", "FLAVOR", "ACCEL", "OUT", "TESTS", "JOBS", "MECHANISM"),
-    *("UNTRUSTED", "CHECKS", "FAIL_ON"),
+    *("UNTRUSTED", "CHECKS", "FAIL_ON", "COUNT", "AGAINST"),
     *("BOOT_LIMIT", "TEST_LIMIT", "RUN_LIMIT"),
 )
 

@@ -191,6 +191,7 @@ def test_done(tmp_path: Path) -> None:
         {
             "type": "job",
             "protocol": 2,
+            "measure": {},
             "mechanism": "netlink",
             "detect": False,
             "expression": "burst or layout",

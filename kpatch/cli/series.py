@@ -120,6 +120,12 @@ def _answer(command: str, **wanted: Any) -> None:
     help="result.json of a run, for the cover letter. May be given more than once.",
 )
 @click.option(
+    "--comparison",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="compare.json of a comparison of the mechanisms, for the cover letter.",
+)
+@click.option(
     "--version",
     default=1,
     show_default=True,
@@ -133,6 +139,7 @@ def export(
     name: str,
     out: Path,
     evidence: tuple[Path, ...],
+    comparison: Path | None,
     version: int,
     no_signoff: bool,
     verbose: bool,
@@ -142,6 +149,8 @@ def export(
 
     Your name and address are those in git's configuration.
     """
+    from kpatch.compare import letter
+    from kpatch.compare.comparison import load
     from kpatch.report import cover_letter
     from kpatch.series import export
 
@@ -150,7 +159,8 @@ def export(
     pipeline = pipeline_of(verbose, **wanted)
     applied = pipeline.apply(name)
     shown = cover_letter.evidence(evidence, applied)
-    cover = cover_letter.write(applied, shown, version=version)
+    compared = "" if comparison is None else letter.section(load(comparison))
+    cover = cover_letter.write(applied, shown, version=version, comparison=compared)
     export_options = export.ExportOptions(person, version, not no_signoff)
     with pipeline.progress.stage("export", series=name) as stage:
         files = export.export(applied, export_options, cover, stage=stage)

@@ -91,16 +91,25 @@ def _evidence(path: Path, applied: Applied) -> RunResult:
     return run
 
 
-def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int = 1) -> Cover:
+def write(
+    applied: Applied,
+    evidence: Sequence[RunResult] = (),
+    *,
+    version: int = 1,
+    comparison: str = "",
+) -> Cover:
     """Return the cover letter of the series ``applied``.
 
     The letter quotes the results of runs in ``evidence``. ``version`` is the number of the posting
-    (2 for v2).
+    (2 for v2). ``comparison`` is the part about other mechanisms, "" if there is none.
     """
-    title, blurb = _blurb(applied)
+    title, blurb = NO_TITLE, NO_TEXT
+    if applied.series.origin is Origin.CARRIED:
+        title, blurb = purpose(applied.series.name)
     body = template.render(
         TEMPLATE,
         blurb=blurb,
+        comparison=comparison,
         runs=[_run(run, applied) for run in evidence],
         table=_table(evidence, applied.series.name),
         limits=_limits(evidence, applied.series),
@@ -110,13 +119,13 @@ def write(applied: Applied, evidence: Sequence[RunResult] = (), *, version: int 
     return Cover(title, re.sub(r"\n{3,}", "\n\n", body).strip())
 
 
-def _blurb(applied: Applied) -> tuple[str, str]:
-    """Return the title and the text of the series' cover.txt.
+def purpose(name: str) -> tuple[str, str]:
+    """Return the title and the text of cover.txt of the carried series ``name``.
 
-    Returns NO_TITLE and NO_TEXT if the series is not a carried one, or has no such file.
+    Returns NO_TITLE and NO_TEXT if there is no such file.
     """
-    path = catalog.FOLDER / applied.series.name / COVER
-    if applied.series.origin is not Origin.CARRIED or not path.is_file():
+    path = catalog.FOLDER / name / COVER
+    if not path.is_file():
         return NO_TITLE, NO_TEXT
     lines = path.read_text(encoding="utf-8").splitlines()
     while lines and lines[0].startswith("#"):

@@ -10,9 +10,9 @@ from __future__ import annotations
 import functools
 import re
 import time
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from io import FileIO
 from pathlib import Path
 from typing import Protocol
@@ -93,7 +93,9 @@ class Selection:
     ``slowness``, a factor of the flavor. If ``detect`` is set, the guest first looks for the signs
     of a mechanism. ``excused`` are titles of kernel reports that the unpatched kernel makes too: no
     fresh VM is started after them. If ``negative`` is False, an unpatched kernel does not run the
-    tests that it has to fail. ``folder`` is the user's own mechanism, None if there is none.
+    tests that it has to fail. ``folder`` is the user's own mechanism, None if there is none. If
+    ``measure`` is not empty, the guest runs the measurements with these parameters instead of
+    tests.
     """
 
     mechanism: str
@@ -104,6 +106,7 @@ class Selection:
     excused: frozenset[str] = frozenset()
     negative: bool = True
     folder: MechanismFolder | None = None
+    measure: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def module(self) -> str:
@@ -295,13 +298,14 @@ class Follower:
             self._stage.advance(over, len(now.collected))
 
     def _job(self) -> JobMessage:
-        """Return the message that tells the guest which tests to run."""
+        """Return the message that tells the guest which tests or measurements to run."""
         return JobMessage(
             mechanism=tested(self._selection.mechanism, negative=self._selection.negative),
             detect=self._selection.detect,
             expression=self._selection.expression,
             done=tuple(self._done),
             limit=self._selection.limits.test,
+            measure=self._selection.measure,
         )
 
     def _refuse_contradiction(self, detection: Detected) -> None:

@@ -13,3 +13,6 @@ MECHANISMS: dict[str, str] = {
     "eventq": "a queue of events, which VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns",
 }
 """Maps the name of each mechanism to a description in one line."""
+
+RECOMMENDED = "eventq"
+"""The mechanism that the project recommends; `compare` prints whether it reaches its goals."""

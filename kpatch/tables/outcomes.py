@@ -76,6 +76,7 @@ COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
     "boot": _BUILT,
     "shell": _BUILT,
     "bench": _BUILT,
+    "compare": (*_BUILT, ExitCode.FAIL),
     "export": _APPLIED,
     "drift": (*_BUILT, ExitCode.FAIL),
     "reference": (*_ANY, ExitCode.FAIL),
@@ -86,6 +87,7 @@ COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
 DONE = "done"
 FAIL_MEANING: dict[str, str] = {
     "check": "a check has a finding (see --fail-on)",
+    "compare": "a requirement, a measurement or a goal failed, or --against does not agree",
     "drift": "the mirror in uapi and a kernel's headers differ",
     "reference": "docs/uapi.md would change (--check)",
 }

@@ -18,6 +18,7 @@ The suite's image contains
 
     ktests/, uapi/                the suite
     bundle                        its modules, except the test modules
+    clock.so                      ktests/measure/clock.c, compiled
     machine.json                  the facts about the test machine (`kpatch.vm.machine`)
     requirements.json             ktests/requirements.toml, in a format that is read faster
     mechanism/                    the modules of a mechanism of the user's own, if there is one
@@ -88,6 +89,9 @@ EMPTIED = ("pyroute2/__init__.py",)
 
 # The program that writes the bundles of both images.
 MAKE_BUNDLES = PROJECT / "ktests" / "make_bundles.py"
+
+# The C functions of the measurements.
+CLOCK = PROJECT / "ktests" / "measure" / "clock.c"
 
 # Where ktests/init.sh mounts the images.
 MOUNT = Path("/mnt")
@@ -200,6 +204,7 @@ def _suite(folder: Path, facts: str, extras: Extras, stage: Stage) -> None:
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))
     if extras.clients is not None:
         shutil.copytree(extras.clients, root / "clients")
+    _compile_clock(root, stage)
     # The modules other than tests are compiled first: otherwise pytest would compile them, into
     # pycs that are checked by time stamp and would count as stale in the image.
     _compile(root, MOUNT / "suite", stage, skip=r"/(test_[^/]*|conftest)\.py$")
@@ -311,6 +316,14 @@ def _compile_tests(root: Path, stage: Stage) -> None:
     argv += [str(root), str(MOUNT / "suite"), *words]
     ours = {"PYTHONPATH": str(root), "PYTHONDONTWRITEBYTECODE": ""}
     _run(argv, "ktests", "pytest cannot collect the suite", stage=stage, cwd=root, env=ours)
+
+
+def _compile_clock(root: Path, stage: Stage) -> None:
+    """Compile ktests/measure/clock.c to ``root``/clock.so; HarnessError if that fails."""
+    gcc = process.require_tool("gcc", package="gcc")
+    options = ("-std=gnu11", "-O2", "-shared", "-fPIC")
+    argv = [gcc, *options, "-o", str(root / CLOCK.with_suffix(".so").name), str(CLOCK)]
+    _run(argv, str(CLOCK), "does not compile", stage=stage)
 
 
 def _bundle(root: Path, site: Path, stage: Stage) -> None:

@@ -201,8 +201,8 @@ class Machine:
         }
 
 
-def load(table: Path = TABLE) -> Machine:
-    """Read the machine from the file ``table``.
+def load(table: Path = TABLE, *, more: bool = False) -> Machine:
+    """Read the machine from the file ``table``; with ``more``, it also has the rows [[more]].
 
     TypeError if a section has an unknown key or lacks a required one, KeyError if a section is
     missing.
@@ -212,7 +212,7 @@ def load(table: Path = TABLE) -> Machine:
     return Machine(
         devices=tuple(
             MachineDevice(**row | {"island": island if row.get("island") else None})
-            for row in data["device"]
+            for row in (*data["device"], *(data.get("more", ()) if more else ()))
         ),
         port=Port(**data["port"]),
         island=island,

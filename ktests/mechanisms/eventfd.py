@@ -14,9 +14,11 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from ktests import call
 from ktests.acpi import Firmware
 from ktests.burst_result import BurstResult, count_burst
 from ktests.burst_source import FIRST, NOT_SENT, BurstSource
+from ktests.call import Call
 from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
 from ktests.ordered_notify import one_by_one
@@ -173,6 +175,10 @@ class EventfdVmm(Vmm):
         assert not lost, f"{lost} notifications were lost"
         return [item.value for item in got]
 
+    def loopback(self) -> Call:
+        """Return the loopback of the ACPI index (DATA_BOOL)."""
+        return call.loopback(self.vfio, vfio.ACPI)
+
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
         """Return two context managers that de-assign the eventfd, and set it again at the end.
 
@@ -284,6 +290,7 @@ class Eventfd(Mechanism):
     )
     registered_by_binding = False
     refusal = errno.EINVAL
+    kept = f"{KEPT} notifications"
     selftest = "vfio_pci_acpi_test"
 
     def vmm(

@@ -14,9 +14,11 @@ import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
+from ktests import call
 from ktests.acpi import Firmware
 from ktests.burst_result import BurstResult, count_burst
 from ktests.burst_source import FIRST, NOT_SENT, BurstSource
+from ktests.call import Call
 from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
 from ktests.pci import PciDevice
@@ -38,6 +40,8 @@ READ_SECONDS = 10.0
 # An event: flags, sequence number, value, reserved.
 EVENT = struct.Struct("=IIII")
 LOOPBACK = 1
+# struct vfio_device_feature_acpi_notify: flags, open_flags, depth, value, fd, reserved.
+SETTING = struct.Struct("=IIIIiI")
 
 
 # ---- the sign ----------------------------------------------------------------------------------
@@ -119,6 +123,10 @@ class EventqVmm(Vmm):
         assert [event.sequence for event in events] == list(expected), "events were lost"
         self._next = expected.stop
         return [event.value for event in events]
+
+    def loopback(self) -> Call:
+        """Return the feature's SET, which queues an event with the flag LOOPBACK."""
+        return call.feature(self.vfio, vfio.SET | FEATURE, SETTING.pack(0, 0, 0, VALUE, 0, 0))
 
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
         """Return one context manager, which closes the queue, and gets a new one at the end.
@@ -217,6 +225,7 @@ class Eventq(Mechanism):
     )
     registered_by_binding = False
     refusal = errno.ENODEV
+    kept = f"{DEPTH} events"
     selftest = "vfio_pci_acpi_notify_test"
 
     def vmm(

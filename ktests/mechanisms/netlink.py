@@ -212,6 +212,8 @@ class Netlink(Mechanism):
     )
     registered_by_binding = True
     refusal = None
+    kept = "what fits into the socket's buffer"
+    shared = True
 
     def vmm(
         self,

@@ -1,0 +1,275 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The measurements: each function measures on a `Stand`, and returns its values by name.
+
+A list of times is one text: nanoseconds, separated by spaces. The reference of a loopback is that
+of VFIO_PCI_REQ_IRQ_INDEX (DATA_BOOL), a plain eventfd_signal(): the trips of both alternate. The
+reference of firmware is the event of an AC adapter, which every kernel sends through acpi_event;
+its handler evaluates a method (_PSR) before. If a mechanism lacks what is measured, the result is
+the reason alone, under `ABSENT`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, nullcontext, suppress
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import cycle, islice
+
+from ktests import call, cpu
+from ktests.burst_result import BurstResult
+from ktests.call import Call
+from ktests.measure.clock import Follower, Trip, time_trips
+from ktests.measure.stand import Stand, slab
+from ktests.reader import Reader
+from uapi import probe, vfio
+from uapi.eventfd import EventFd
+
+Values = dict[str, float | str]
+
+ABSENT = "absent"
+NO_LOOPBACK: Values = {ABSENT: "the mechanism has no loopback"}
+
+# The trips of loopbacks are timed in blocks with a pause after each, so that a moment in which the
+# host is busy affects few of them.
+BLOCKS = 10
+REST_SECONDS = 0.05
+# Trips of each block that are not counted: caches fill, and code is run for the first time.
+WARM_UP = 200
+# Notifications by firmware take so long that only one sample of this many is taken.
+SPARSE = 20
+# Loopbacks whose wake-ups are counted, one after the other.
+WAKE_UPS = 500
+
+# The value of a measured notification.
+VALUE = 0x81
+
+# Notifications that each device has pending when memory is measured: fewer than any queue keeps.
+PENDING = 128
+CYCLES = 2
+
+# A burst has this many notifications, so that each has a value of its own (0x100 to 0xffff).
+ROUND = 50_000
+# In the paced count, this many notifications are sent before the reader has read them all.
+PACE = 240
+# The size of a socket's buffer in bytes, for mechanisms that have a socket.
+BUFFER = 4 << 20
+# The pause of the slow reader after each read(2).
+SLOW_SECONDS = 0.001
+
+
+@dataclass(frozen=True)
+class Parameters:
+    """The parameters of the host's job: ``count`` notifications, ``samples`` of each time."""
+
+    count: int
+    samples: int
+
+
+# ---- loopbacks -----------------------------------------------------------------------------------
+
+
+def loopback(stand: Stand, parameters: Parameters, *, devices: int) -> Values:
+    """Time the system calls that cause a loopback and receive it, on ``devices`` in turn."""
+    with stand.vmms(stand.devices[:devices]) as vmms, ExitStack() as stack:
+        causes = [vmm.loopback() for vmm in vmms]
+        if None in causes:
+            return NO_LOOPBACK
+        trips: list[tuple[Call, ...]] = []
+        for vmm, cause in zip(vmms, causes, strict=True):
+            assert cause is not None
+            trips += [_reference(cause.fd, stack), (cause, *vmm.receive())]
+        rounds = -(-parameters.samples // (devices * BLOCKS))
+        times: list[list[int]] = [[] for _ in trips]
+        for _ in range(BLOCKS):
+            time_trips(trips, WARM_UP // devices)
+            for taken, block in zip(times, time_trips(trips, rounds), strict=True):
+                taken += block
+            time.sleep(REST_SECONDS)
+    return {"reference": _joined(times[::2]), "mechanism": _joined(times[1::2])}
+
+
+def _reference(fd: int, stack: ExitStack) -> tuple[Call, ...]:
+    """Arm the REQ index of the device that is open as ``fd``; return the calls of its loopback."""
+    device = vfio.Device.from_fd(fd)
+    eventfd = stack.enter_context(EventFd())
+    device.arm(eventfd, vfio.REQ)
+    stack.callback(device.disarm, vfio.REQ)
+    return call.loopback(device, vfio.REQ), call.read(eventfd.fileno(), 8)
+
+
+def _joined(trips: Sequence[Sequence[int]]) -> str:
+    """Return the times of all devices' trips in the order in which they were taken."""
+    return _text([taken for a_round in zip(*trips, strict=True) for taken in a_round])
+
+
+def _text(times: Sequence[int]) -> str:
+    return " ".join(map(str, times))
+
+
+def wake_ups(stand: Stand, parameters: Parameters) -> Values:
+    """Count how often a thread that receives loopbacks sleeps, and measure its CPU time."""
+    with stand.vmms(stand.devices[:1]) as [vmm], ExitStack() as stack:
+        cause = vmm.loopback()
+        if cause is None:
+            return NO_LOOPBACK
+        reference = _reference(cause.fd, stack)
+        values: Values = {"events": WAKE_UPS}
+        for name, (first, *receive) in (
+            ("reference", reference),
+            ("mechanism", (cause, *vmm.receive())),
+        ):
+            follower = Follower([receive], WAKE_UPS)
+            follower.feed(first)
+            sleeps, nanoseconds = follower.usage()
+            values |= {f"{name} sleeps": sleeps, f"{name} cpu": nanoseconds}
+    return values
+
+
+# ---- notifications by firmware -------------------------------------------------------------------
+
+
+def firmware(
+    stand: Stand, parameters: Parameters, *, devices: int = 1, listeners: int = 1
+) -> Values:
+    """Time notifications: from the debugger's command that runs AML to the end of the read.
+
+    They go to ``devices`` in turn, and alternate with the reference. The first of ``listeners``
+    VMMs on each device is timed. Where several can listen, each VMM receives the notifications of
+    all devices, so that the first VMM of all is timed.
+    """
+    shared = stand.mechanism.shared
+    if listeners > 1 and not shared:
+        return {ABSENT: "one listener a device"}
+    chosen = stand.devices[:devices]
+    times: list[int] = []
+    references: list[int] = []
+    with (
+        stand.vmms(chosen) as vmms,
+        stand.vmms(chosen * (listeners - 1)),
+        probe.Listener(known=stand.family) as listener,
+    ):
+        sources = [vmm.receive() for vmm in (vmms[:1] if shared else vmms)]
+        adapter = [(call.read(listener.fileno()),)]
+        for device in islice(cycle(chosen), -(-parameters.samples // SPARSE)):
+            times.append(_notified(stand, sources, device.method))
+            references.append(_notified(stand, adapter, stand.adapter.method))
+    return {"reference": _text(references), "mechanism": _text(times)}
+
+
+def _notified(stand: Stand, sources: Sequence[Trip], method: str) -> int:
+    """Evaluate ``method``, and return the nanoseconds until one of ``sources`` has received.
+
+    What is readable before is discarded: a socket also has the events of other devices.
+    """
+    for first, *_ in sources:
+        os.set_blocking(first.fd, False)
+        with suppress(BlockingIOError):
+            while os.read(first.fd, call.READ_SIZE):
+                pass
+    follower = Follower(sources, 1)
+    stand.firmware.debugger.settle()  # the follower waits when the prompt has come
+    begin = time.monotonic_ns()
+    stand.firmware.notify(method, VALUE)
+    taken = follower.wait(0) - begin
+    follower.usage()
+    return taken
+
+
+# ---- memory --------------------------------------------------------------------------------------
+
+
+def memory(stand: Stand, parameters: Parameters) -> Values:
+    """Measure slab memory: of an open device, of a registered VMM, and of a pending notification.
+
+    All are differences over all devices, in bytes for each. They are the largest of `CYCLES`: the
+    allocator may have free memory of the same size from before, which hides an allocation.
+    """
+    seen: dict[str, list[float]] = {"open": [], "registered": [], "pending": []}
+    for _ in range(CYCLES):
+        _cycle(stand, seen)
+    largest = {name: max(figures) for name, figures in seen.items()}
+    return {"devices": len(stand.devices), "notifications": PENDING, **largest}
+
+
+def _cycle(stand: Stand, seen: Mapping[str, list[float]]) -> None:
+    devices = stand.devices
+    none = slab()
+    with ExitStack() as stack:
+        for device in devices:
+            stack.enter_context(vfio.Device.open(device.bdf))
+        seen["open"].append((slab() - none) / len(devices))
+    none = slab()
+    with stand.vmms(devices) as vmms:
+        registered = slab()
+        for device in devices:
+            stand.firmware.notify(device.method, VALUE, count=PENDING)
+        stand.firmware.flush_handlers()
+        # Where several can listen, each listener has the notifications of all devices.
+        messages = PENDING * len(devices) * (len(vmms) if stand.mechanism.shared else 1)
+        seen["registered"].append((registered - none) / len(devices))
+        seen["pending"].append((slab() - registered) / messages)
+
+
+# ---- counting ------------------------------------------------------------------------------------
+
+
+def count(stand: Stand, parameters: Parameters) -> Values:
+    """Count notifications by value, with a reader that keeps up: the firmware waits for it."""
+    return _counted(stand, parameters.count, pace=PACE)
+
+
+def overrun(stand: Stand, parameters: Parameters) -> Values:
+    """Count notifications by value, with a reader that is too slow; the firmware does not wait."""
+    return _counted(stand, min(parameters.count, ROUND), pause=SLOW_SECONDS)
+
+
+def _counted(stand: Stand, total: int, *, pace: int = 0, pause: float = 0.0) -> Values:
+    """Send ``total`` notifications in bursts of `ROUND`, each with a reader of its own.
+
+    AML and the Notify handlers run on CPU 0 and the reader on CPU 1, so that the kernel's dispatch
+    does not change the order.
+    """
+    counts: Counter[str] = Counter()
+    begin = time.monotonic()
+    with cpu.pinned(cpu.interpreter(), {0}):
+        for sent in range(0, total, ROUND):
+            counts.update(asdict(_burst(stand, min(ROUND, total - sent), pace, pause)))
+    stated: Values = {"kept": stand.mechanism.kept, "pace": pace, "pause": pause, "buffer": BUFFER}
+    return {**counts, **stated, "seconds": time.monotonic() - begin}
+
+
+def _burst(stand: Stand, size: int, pace: int, pause: float) -> BurstResult:
+    firmware = stand.firmware
+    opened = stand.mechanism.burst_source(stand.devices[0], firmware, buffer=BUFFER)
+    with opened as source, Reader(source.fileno(), cpus={1}, pause=pause) as reader:
+        with firmware.paced(reader, pace) if pace else nullcontext():
+            source.send(size)
+        return source.finish(reader)
+
+
+# ---- the table -----------------------------------------------------------------------------------
+
+Measurement = Callable[[Stand, Parameters], Values]
+
+MEASUREMENTS: dict[str, Measurement] = {
+    "memory": memory,  # before anything has left free memory behind
+    **{f"loopback {n}": partial(loopback, devices=n) for n in (1, 8, 16)},
+    "wake-ups": wake_ups,
+    **{f"firmware {n}": partial(firmware, devices=n) for n in (1, 8, 16)},
+    **{f"listeners {n}": partial(firmware, listeners=n) for n in (1, 8, 64)},
+    "count": count,
+    "overrun": overrun,
+}
+"""Each measurement by name; a number in it is that of devices or listeners."""
+
+LIMITS: dict[str, Callable[[Parameters], float]] = {
+    "count": lambda parameters: 120 + parameters.count / 500,
+    "overrun": lambda parameters: 600,
+}
+"""The time limit in seconds of a measurement that may take longer than `LIMIT`."""
+
+LIMIT = 300.0
