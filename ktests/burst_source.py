@@ -9,10 +9,11 @@ Each mechanism has its own burst source (`Mechanism.burst_source`).
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 
 from ktests.burst_result import BurstResult
-from ktests.reader import Reader
+from ktests.reader import READ_SIZE, Reader
 from uapi.closing import Closing
 
 # The first value of a burst in which each notification has another value.
@@ -27,6 +28,13 @@ class BurstSource(Closing, ABC):
     @abstractmethod
     def fileno(self) -> int:
         """Return the descriptor that a `Reader` has to read."""
+
+    def receive(self) -> bytes:
+        """Receive what there is, for `Reader`: by default one read(2) of the descriptor.
+
+        Raises BlockingIOError if there is nothing.
+        """
+        return os.read(self.fileno(), READ_SIZE)
 
     @abstractmethod
     def send(self, count: int) -> None:

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from contextlib import ExitStack
 
 from ktests.acpi import Firmware
@@ -50,6 +51,10 @@ class ConfinedVmm(Closing):
                 ConfinedProcess(register, confined, handed=(fd,))
             )
             self._stack = stack.pop_all()
+
+    def seen(self, values: Sequence[int]) -> list[Heard]:
+        """Return the notifications that `heard` has to return for notifications with ``values``."""
+        return [Heard(self.device.bdf, value) for value in self._mechanism.seen(values)]
 
     def heard(self) -> list[Heard]:
         """Return all notifications, of any device, that reached the VMM since the last call.

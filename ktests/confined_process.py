@@ -18,7 +18,7 @@ import traceback
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import NoReturn, Protocol
+from typing import NoReturn, Protocol, runtime_checkable
 
 from ktests import confinement, libc, seccomp
 from ktests.confinement import Confinement
@@ -42,10 +42,24 @@ SIGNALLED = 128
 
 
 class Source(Protocol):
-    """A file from which a confined process reads its messages, one message with each read(2)."""
+    """A file from which a confined process reads its messages, one message with each read(2).
+
+    A source whose messages are not read by read(2) is a `Receiver`.
+    """
 
     def fileno(self) -> int:
         """Return the descriptor to poll and to read."""
+
+
+@runtime_checkable
+class Receiver(Protocol):
+    """A source with a function of its own that receives a message when the descriptor is readable.
+
+    Under a seccomp filter, the function must not allocate much memory.
+    """
+
+    def receive(self, address: int) -> int:
+        """Write a message of at most `MESSAGE_SIZE` bytes to memory. Returns its size."""
 
 
 class ConfinedError(RuntimeError):
@@ -295,6 +309,7 @@ class _Inbox:
         self._source = source  # kept: a source may close its descriptor when it is collected
         self._watched = (libc.PollFd * 2)()
         self._here, self._asked = self._watched
+        self._receive_at = source.receive if isinstance(source, Receiver) else self._read_at
         self._here.fd, self._asked.fd = source.fileno(), control
         self._here.events = self._asked.events = select.POLLIN
         self._address = ctypes.addressof(self._watched)
@@ -319,10 +334,13 @@ class _Inbox:
                 self._shared.answered += 1
         return FAILED
 
+    def _read_at(self, address: int) -> int:
+        return int(libc.read(self._here.fd, address, MESSAGE_SIZE))
+
     def _receive(self) -> None:
         number = self._shared.count
         try:
-            size = libc.read(self._here.fd, self._places[number], MESSAGE_SIZE)
+            size = self._receive_at(self._places[number])
         except OSError as error:
             size = -(error.errno or 0)
         self._shared.messages[number].size = size

@@ -10,7 +10,7 @@ for. Such a mechanism may use the number of a known one, whose sign would then b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -52,13 +52,16 @@ def detect(site: Site, declared: str, table: Mapping[str, Sign] | None = None) -
     """
     table = signs() if table is None else table
     seen: dict[str, str] = {}
+    results: dict[Callable[[Site], str], str] = {}
     for name, sign in table.items():
         if declared != UNDETECTED and _settled(declared, seen, table):
             break
-        try:
-            seen[name] = sign.look(site)
-        except (OSError, RuntimeError) as error:  # a series may have broken the device
-            seen[name] = f"the look for {name} fails: {error}"
+        if sign.look not in results:
+            try:
+                results[sign.look] = sign.look(site)
+            except (OSError, RuntimeError) as error:  # a series may have broken the device
+                results[sign.look] = f"the look for {name} fails: {error}"
+        seen[name] = results[sign.look]
         if sign.rank == OWN_RANK and seen[name] == sign.text:
             break
     return conclude(seen, table)
@@ -68,18 +71,18 @@ def conclude(seen: Mapping[str, str], table: Mapping[str, Sign] | None = None) -
     """Return the mechanism that follows from the results of `Sign.look`. Does no I/O.
 
     ``seen`` maps the names of mechanisms to these results. If all are "", no mechanism was
-    detected. If one alone is not "", and is the text that its sign expects, the kernel has this
-    mechanism. Otherwise the mechanism is unknown.
+    detected. If all others are the same, and are the text of a sign, the kernel has the mechanism
+    of that sign. Otherwise the mechanism is unknown.
     """
     table = signs() if table is None else table
     looked = [name for name in table if name in seen]
-    shown = [name for name in looked if seen[name]]
+    shown = list(dict.fromkeys(seen[name] for name in looked if seen[name]))
     if not shown:
-        return Detection(UNDETECTED, "; ".join(table[name].absent for name in looked))
-    how = "; ".join(seen[name] for name in shown)
-    if len(shown) == 1 and seen[shown[0]] == table[shown[0]].text:
-        return Detection(shown[0], how)
-    return Detection(UNKNOWN, how)
+        absent = dict.fromkeys(table[name].absent for name in looked)
+        return Detection(UNDETECTED, "; ".join(absent))
+    of_text = {table[name].text: name for name in reversed(looked)}
+    found = of_text.get(shown[0], UNKNOWN) if len(shown) == 1 else UNKNOWN
+    return Detection(found, "; ".join(shown))
 
 
 def _settled(declared: str, seen: Mapping[str, str], table: Mapping[str, Sign]) -> bool:

@@ -47,6 +47,8 @@ def _function(name: str, *arguments: Any, result: Any = ctypes.c_int) -> Any:
     return function
 
 
+ioctl = _function("ioctl", ctypes.c_int, ctypes.c_ulong, ctypes.c_void_p)
+mprotect = _function("mprotect", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 poll = _function("poll", ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)
 prctl = _function("prctl", ctypes.c_int, *[ctypes.c_ulong] * 4)
 read = _function("read", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, result=ctypes.c_ssize_t)

@@ -46,7 +46,8 @@ class Sign:
     """The sign of a mechanism: a function that looks for the mechanism, and its expected result.
 
     ``look`` returns ``text`` if the kernel has the mechanism, and "" if the kernel does not have
-    it. Any other result describes a uAPI that no known mechanism has. ``absent`` is the sentence
+    it. Mechanisms that differ in one thing share the function: its result is the ``text`` of one of
+    them. Any other result describes a uAPI that no known mechanism has. ``absent`` is the sentence
     that reports that the kernel does not have the mechanism. Signs are looked for in ascending
     order of ``rank``: 0 if ``look`` only uses the device's descriptor, 1 if ``look`` has the
     firmware notify the device. The sign of a mechanism of the user's own has `OWN_RANK`.
@@ -128,6 +129,9 @@ class Mechanism(ABC):
     shared: ClassVar[bool] = False
     """Whether several processes can listen to one device at the same time."""
 
+    calls: ClassVar[tuple[int, ...]] = ()
+    """The system calls that receiving takes besides read(2) and poll(2), by number."""
+
     selftest: ClassVar[str] = ""
     """The program that the series adds to the kernel's VFIO selftests; "" if it adds none."""
 
@@ -135,9 +139,18 @@ class Mechanism(ABC):
     def name(self) -> str:
         """The mechanism's name, as in "needs" of a requirement.
 
-        It is the last part of the name of the module that defines the record's class.
+        It is the last part of the name of the module that defines the record's class, with "-" for
+        "_".
         """
-        return type(self).__module__.rpartition(".")[2]
+        return type(self).__module__.rpartition(".")[2].replace("_", "-")
+
+    def seen(self, values: Sequence[int]) -> list[int]:
+        """Return the result of `Vmm.values` after notifications with ``values``.
+
+        It differs from ``values`` if the mechanism does not report values. For tests that are about
+        the number of notifications.
+        """
+        return list(values)
 
     @abstractmethod
     def vmm(

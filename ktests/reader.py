@@ -23,19 +23,27 @@ class Reader:
     """Threads that read the descriptor ``file``, which becomes non-blocking. A context manager.
 
     ``threads`` is the number of threads. Each reads as fast as it can, or pauses for ``pause``
-    seconds after each read(2). They run on the CPUs ``cpus``, or on any CPU if ``cpus`` is empty.
-    They start at the begin of the ``with`` block, and end at its end or at `stop`. `taken` collects
-    the bytes of each read(2), and None for each read(2) that fails with ENOBUFS. With several
-    threads, the order of its items is only roughly that of the read(2) calls.
+    seconds after each read(2). ``receive`` is called instead of read(2), if given; it raises
+    BlockingIOError if there is nothing. The threads run on the CPUs ``cpus``, or on any CPU if
+    ``cpus`` is empty. They start at the begin of the ``with`` block, and end at its end or at
+    `stop`. `taken` collects the bytes of each read(2), and None for each read(2) that fails with
+    ENOBUFS. With several threads, the order of its items is only roughly that of the read(2) calls.
     """
 
     def __init__(
-        self, file: int, *, threads: int = 1, cpus: Collection[int] = (), pause: float = 0.0
+        self,
+        file: int,
+        *,
+        threads: int = 1,
+        cpus: Collection[int] = (),
+        pause: float = 0.0,
+        receive: Callable[[], bytes] | None = None,
     ) -> None:
         self.taken: list[bytes | None] = []
         self._file = file
         self._cpus = cpus
         self._pause = pause
+        self._receive = receive or partial(os.read, file, READ_SIZE)
         self._stop = threading.Event()
         self._idle = [0] * threads
         self._tasks: list[Task] = []
@@ -88,7 +96,7 @@ class Reader:
         poll.register(self._file, select.POLLIN)
         while not self._stop.is_set():
             try:
-                self.taken.append(os.read(self._file, READ_SIZE))
+                self.taken.append(self._receive())
             except BlockingIOError:
                 if not poll.poll(LOOK_SECONDS * 1000):
                     self._idle[number] += 1

@@ -16,6 +16,7 @@ from ktests import libc
 # of the test machine.
 READ = 0
 POLL = 7
+IOCTL = 16
 RT_SIGRETURN = 15
 EXIT_GROUP = 231
 

@@ -116,7 +116,7 @@ def check_calls(device: vfio.Device, index: int, eventfd: EventFd, calls: Sequen
 
 
 def check_counting(device: vfio.Device, index: int, calls: Sequence[Call]) -> None:
-    """Check ``calls`` on the index REQ or ERR (`check_calls`), whose eventfd counts the signals.
+    """Check ``calls`` on an index (`check_calls`) whose eventfd counts the signals.
 
     One loopback is caused before the calls and one after them. Then the counter has to be 2.
     """
@@ -297,6 +297,36 @@ def test_semaphore_unarmed(opened: Opened) -> None:
         assert outcome(lambda: device.arm(semaphore, ACPI)) == "EINVAL"
         check_unarmed(device, ACPI)
         assert fdinfo.counter(semaphore) == 0
+
+
+# ---- ACPI, with an eventfd that counts -----------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-ERR-21")
+@pytest.mark.parametrize("case", bad_input.CASES)
+def test_counting(opened: Opened, case: str) -> None:
+    check_counting(opened("alpha"), ACPI, bad_input.CASES[case])
+
+
+@pytest.mark.requirement("REQ-ERR-21")
+@pytest.mark.parametrize("kind", bad_input.DESCRIPTORS)
+def test_counting_descriptor(opened: Opened, kind: str) -> None:
+    with ExitStack() as stack:
+        check_counting(opened("alpha"), ACPI, [bad_input.DESCRIPTORS[kind].call(stack)])
+
+
+@pytest.mark.requirement("REQ-ERR-21")
+def test_counting_unreadable(opened: Opened) -> None:
+    device = opened("alpha")
+    with armed(device, ACPI) as eventfd:
+        check_unreadable(device, ACPI)
+        device.loopback(ACPI)
+        assert eventfd.read() == 1
+
+
+@pytest.mark.requirement("REQ-ERR-21")
+def test_counting_unarmed(opened: Opened) -> None:
+    check_unarmed(opened("alpha"), ACPI)
 
 
 # ---- index 5 without a companion, and without the series -----------------------------------------

@@ -451,7 +451,7 @@ def test_series_that_does_nothing(tmp_path: Path) -> None:
 def test_mechanism_is_detected(tmp_path: Path, name: str) -> None:
     patches = series_table.load(name, bases.DEFAULT_BASE).mailboxes
     mbox = commandline.mailbox(tmp_path / "x.mbox", *patches)
-    options = ("--series", str(mbox), "--no-control", "--tests", "REQ-EVT-12")
+    options = ("--series", str(mbox), "--no-control", "--tests", "REQ-DEL-09")
     ended = commandline.run("test", *options, out=tmp_path / "out")
     assert (ended.code, ended.verdict) == (ExitCode.PASS, "pass")
     assert {test.outcome for test in ended.result.tests} == {"pass"}

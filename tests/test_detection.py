@@ -16,12 +16,25 @@ from ktests.mechanism import Sign, Site
 
 INDEX = "index 5 has flags 0x9 and count 1, and its loopback reads 0x300000000"
 FEATURE = "feature 14 is there, and its loopback reads flags 0x1, sequence 0, value 0x81"
+COUNT = "index 5 has flags 0x9 and count 1, and its loopback reads 0x1"
+DOORBELL = f"{COUNT}, and feature 15 ends with ENOMSG"
 EVENT = "acpi_event has class vfio_pci and type 0x81"
 
 
 def test_what_touches_the_least_is_looked_at_first() -> None:
-    assert list(signs()) == ["eventfd", "eventq", "netlink"]
-    assert [sign.rank for sign in signs().values()] == [0, 0, 1]
+    assert list(signs()) == ["doorbell", "eventfd", "eventfd-count", "eventq", "netlink"]
+    assert [sign.rank for sign in signs().values()] == [0, 0, 0, 0, 1]
+
+
+def test_no_two_mechanisms_have_the_same_sign() -> None:
+    assert len({sign.text for sign in signs().values()}) == len(signs())
+
+
+def of_index(text: str) -> dict[str, str]:
+    """What the mechanisms with the index see: they look at it with one function."""
+    names = ("doorbell", "eventfd", "eventfd-count")
+    assert len({signs()[name].look for name in names}) == 1
+    return dict.fromkeys(names, text)
 
 
 @pytest.mark.parametrize(
@@ -33,6 +46,12 @@ def test_what_touches_the_least_is_looked_at_first() -> None:
             "index 5 is not there; a Notify of 0x81 causes no event of the device",
         ),
         ({"eventfd": INDEX, "netlink": ""}, "eventfd", INDEX),
+        (of_index(INDEX), "eventfd", INDEX),
+        (of_index(COUNT), "eventfd-count", COUNT),
+        (of_index(DOORBELL), "doorbell", DOORBELL),
+        (of_index(DOORBELL.replace("ENOMSG", "EINVAL")), "unknown", None),
+        (of_index("feature 15 ends with ENOMSG"), "unknown", None),
+        (of_index(COUNT) | {"eventq": FEATURE}, "unknown", f"{COUNT}; {FEATURE}"),
         ({"eventfd": "", "netlink": EVENT}, "netlink", EVENT),
         ({"eventfd": INDEX}, "eventfd", INDEX),
         ({"eventfd": "", "eventq": FEATURE, "netlink": ""}, "eventq", FEATURE),
@@ -41,9 +60,9 @@ def test_what_touches_the_least_is_looked_at_first() -> None:
         ({"eventfd": INDEX, "netlink": EVENT}, "unknown", f"{INDEX}; {EVENT}"),
         # A sign that no mechanism has means an unknown uAPI, whatever other signs there are.
         (
-            {"eventfd": INDEX.replace("0x300000000", "0x1"), "netlink": ""},
+            {"eventfd": INDEX.replace("0x300000000", "0x2"), "netlink": ""},
             "unknown",
-            INDEX.replace("0x300000000", "0x1"),
+            INDEX.replace("0x300000000", "0x2"),
         ),
         ({"eventfd": INDEX.replace("0x9", "0xb"), "netlink": EVENT}, "unknown", None),
         ({"eventfd": "", "netlink": EVENT.replace("vfio_pci", "vfio")}, "unknown", None),
@@ -99,3 +118,17 @@ def test_a_look_that_fails_is_told() -> None:
     assert detect(SITE, "undetected", table) == Detection(
         "unknown", "the look for eventfd fails: [Errno 22] Invalid argument"
     )
+
+
+def test_a_shared_look_is_taken_once() -> None:
+    looked: list[Site] = []
+
+    def look(site: Site) -> str:
+        looked.append(site)
+        return COUNT
+
+    table = {
+        name: replace(signs()[name], look=look) for name in ("doorbell", "eventfd", "eventfd-count")
+    }
+    assert detect(SITE, "undetected", table) == Detection("eventfd-count", COUNT)
+    assert len(looked) == 1

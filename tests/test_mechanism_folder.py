@@ -30,6 +30,7 @@ from kpatch.run.protocol import Collected
 from kpatch.run.vm_run import Ending, VmRun
 from kpatch.series import catalog, mechanism_folder
 from kpatch.tables.limits import Limits
+from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import CheckOutcome, ExitCode, Outcome
 from kpatch.tables.paths import PROJECT
 from kpatch.verdict import judge, requirements
@@ -280,7 +281,7 @@ def test_no_folder(tmp_path: Path, command: str, argument: str, cause: str) -> N
     place = str(tmp_path / "cache")
     ended = commandline.run(*words, out=tmp_path / "out", VFIO_ACPI_CACHE=place)
     assert ended.code == ExitCode.USAGE
-    hint = "choose from netlink, eventfd, eventq, or give a folder with mechanism.toml and "
+    hint = f"choose from {', '.join(MECHANISMS)}, or give a folder with mechanism.toml and "
     assert f"MECHANISM={argument}: {cause}; {hint}mechanism.py" in ended.stdout + ended.stderr
     assert "Traceback" not in ended.stdout + ended.stderr
     assert not (tmp_path / "cache" / "trees").exists()

@@ -29,7 +29,7 @@ from kpatch.verdict import requirements
 from kpatch.verdict.judge import Judgement, SeriesRun, judge
 from ktests import mechanisms
 from ktests.contract import ANY, NONE, PROTOCOL, UNDETECTED, JobMessage
-from ktests.detection import Detection, detect
+from ktests.detection import Detection, detect, signs
 from ktests.mechanism import Mechanism, Site
 from ktests.pci import PciDevice
 
@@ -87,6 +87,9 @@ def pipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Mechanism]:
     sys.modules.pop("ktests.mechanisms.pipe")
 
 
+ABSENT = "; ".join(f"no {name}" for name in signs())
+
+
 def machine_of(record: Mechanism, *, delivers: bool) -> Any:
     return sys.modules[type(record).__module__].Machine(delivers=delivers)
 
@@ -95,7 +98,7 @@ def machine_of(record: Mechanism, *, delivers: bool) -> Any:
     ("delivers", "found"),
     [
         (True, Detection("pipe", "the pipe gives 0x81")),
-        (False, Detection(UNDETECTED, "no eventfd; no eventq; no netlink; the pipe gives nothing")),
+        (False, Detection(UNDETECTED, f"{ABSENT}; the pipe gives nothing")),
     ],
     ids=["there", "absent"],
 )

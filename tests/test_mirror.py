@@ -119,8 +119,26 @@ def test_the_newest_kernel_with_every_series_has_the_whole_mirror() -> None:
 
 
 @pytest.mark.parametrize("release", BASES)
+@pytest.mark.parametrize("having", ["doorbell", "eventfd", "eventfd-count"])
+def test_the_mechanisms_with_the_index(release: str, having: str) -> None:
+    values = names.constants(release, having)
+    assert (values["VFIO_PCI_ACPI_IRQ_INDEX"], values["VFIO_PCI_NUM_IRQS"]) == (5, 6)
+
+
+@pytest.mark.parametrize("release", BASES)
+def test_the_doorbell_series_own(release: str) -> None:
+    without = names.constants(release, "eventfd-count")
+    assert names.constants(release, "doorbell").items() - without.items() == {
+        ("VFIO_DEVICE_FEATURE_ACPI_PENDING", 15),
+        ("VFIO_ACPI_PENDING_MAX", 256),
+    }
+    structures = [names.structures(release, it) for it in ("doorbell", "eventfd-count")]
+    assert structures[0].keys() - structures[1].keys() == {"vfio_device_feature_acpi_pending"}
+
+
+@pytest.mark.parametrize("release", BASES)
 @pytest.mark.parametrize("other", ["none", "netlink", "eventq"])
-def test_the_index_is_the_eventfd_series_own(release: str, other: str) -> None:
+def test_the_index_is_not_of_every_series(release: str, other: str) -> None:
     without, having = names.constants(release, other), names.constants(release, "eventfd")
     assert without["VFIO_PCI_NUM_IRQS"] == 5
     assert having["VFIO_PCI_NUM_IRQS"] == 6
@@ -155,7 +173,7 @@ def test_the_feature_is_the_eventq_series_own(release: str, other: str) -> None:
         (names.Gate(since="6.12"), "7.0", True),
         (names.Gate(before="6.12"), "6.9", True),
         (names.Gate(before="6.12"), "6.12", False),
-        (names.Gate(mechanism="eventfd"), "7.3", False),
+        (names.Gate(mechanisms=("eventfd",)), "7.3", False),
         (names.Gate(), "1.0", True),
     ],
 )

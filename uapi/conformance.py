@@ -80,11 +80,14 @@ def report(bdf: str, open_method: str | None = None) -> Report:
 
     Checks for a device with an ACPI companion are left out if it has none, and the reverse.
     ``open_method`` is "cdev" or "group"; None takes "cdev" if the kernel has it. Raises OpenError
-    if the device cannot be opened, or (ENOTSUP) if the kernel lacks VFIO_PCI_ACPI_IRQ_INDEX.
+    if the device cannot be opened, or (ENOTSUP) if the kernel lacks VFIO_PCI_ACPI_IRQ_INDEX, or the
+    eventfd of the device's index counts.
     """
     with Bench(bdf, open_method) as bench:
         support.require_index(bench.device)
         companion = bench.device.irq_info(ACPI).count > 0
+        if companion:
+            support.require_word(bench.device)
         wanted = [item for item in checks.ALL if item.companion in (None, companion)]
         return Report(
             device=bench.device.bdf,

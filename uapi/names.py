@@ -15,8 +15,8 @@ class Gate:
     """The condition under which a kernel has a name of the mirror (with the mirror's value).
 
     Its release is in the range from ``since`` (inclusive) to ``before`` (exclusive; "" is no
-    limit). It has a series of ``mechanism`` ("": any kernel). The project's bases alone were
-    compared: a name ``since`` 6.12 is not in 6.1, but may be in a release between them.
+    limit). It has a series of one of ``mechanisms`` (none: any kernel). The project's bases alone
+    were compared: a name ``since`` 6.12 is not in 6.1, but may be in a release between them.
 
     ``otherwise`` is the value on all other kernels; None: they do not have the name. ``least``: a
     kernel may have a larger value than the mirror, because it counts numbers that the mirror lacks.
@@ -24,7 +24,7 @@ class Gate:
 
     since: str = ""
     before: str = ""
-    mechanism: str = ""
+    mechanisms: tuple[str, ...] = ()
     otherwise: int | None = None
     least: bool = False
 
@@ -38,12 +38,13 @@ class Gate:
         return (
             (not self.since or _version(self.since) <= here)
             and (not self.before or here < _version(self.before))
-            and self.mechanism in ("", mechanism)
+            and (not self.mechanisms or mechanism in self.mechanisms)
         )
 
 
 EVERYWHERE = Gate()
-_EVENTFD = Gate(mechanism="eventfd")
+# The mechanisms that have VFIO_PCI_ACPI_IRQ_INDEX.
+_INDEX = ("doorbell", "eventfd", "eventfd-count")
 
 # Keys: the name of a constant, "struct NAME" for a structure, "NAME.MEMBER" for a member. Every
 # base has the names of the mirror that are not listed.
@@ -91,7 +92,6 @@ GATES: dict[str, Gate] = {
     "VFIO_TYPE1_NESTING_IOMMU": Gate(before="7.3"),
     **dict.fromkeys(
         (
-            "VFIO_PCI_ACPI_IRQ_INDEX",
             "VFIO_PCI_ACPI_NOTIFY_VALUE_MASK",
             "VFIO_PCI_ACPI_NOTIFY_VALID",
             "VFIO_PCI_ACPI_NOTIFY_LOOPBACK",
@@ -99,7 +99,7 @@ GATES: dict[str, Gate] = {
             "VFIO_PCI_ACPI_NOTIFY_LOST_MAX",
             "VFIO_PCI_ACPI_NOTIFY_QUEUE",
         ),
-        _EVENTFD,
+        Gate(mechanisms=("eventfd",)),
     ),
     **dict.fromkeys(
         (
@@ -112,9 +112,18 @@ GATES: dict[str, Gate] = {
             "VFIO_ACPI_PATH_MAX",
             "struct vfio_device_info_cap_acpi_path",
         ),
-        Gate(mechanism="eventq"),
+        Gate(mechanisms=("eventq",)),
     ),
-    "VFIO_PCI_NUM_IRQS": Gate(mechanism="eventfd", otherwise=5, least=True),
+    **dict.fromkeys(
+        (
+            "VFIO_DEVICE_FEATURE_ACPI_PENDING",
+            "VFIO_ACPI_PENDING_MAX",
+            "struct vfio_device_feature_acpi_pending",
+        ),
+        Gate(mechanisms=("doorbell",)),
+    ),
+    "VFIO_PCI_ACPI_IRQ_INDEX": Gate(mechanisms=_INDEX),
+    "VFIO_PCI_NUM_IRQS": Gate(mechanisms=_INDEX, otherwise=5, least=True),
 }
 
 _CONSTANT = re.compile(r"_*(?:VFIO|IOMMU|IOMMUFD|EFD|ACPI_GENL)_\w+")

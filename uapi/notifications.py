@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from typing import ClassVar, Protocol, Self
 
 from uapi.closing import Closing
+from uapi.doorbell import Pending
 from uapi.errors import UapiError
 from uapi.eventfd import EventFd
 from uapi.eventq import EventQueue, Gaps
@@ -31,12 +32,19 @@ class Armable(Protocol):
         """Remove the eventfd that was set by `arm`."""
 
 
+class Fetchable(Armable, Protocol):
+    """The methods of `uapi.vfio.Device` that `DoorbellNotifications` uses."""
+
+    def fetch(self) -> Pending | None:
+        """Return the oldest notification that was not fetched, None if there is none."""
+
+
 class EndedError(Exception):
     """The queue is at its end: the device was closed, and all events were read."""
 
 
 class Stream(Closing):
-    """A stream of the notifications of one device. ``mechanism`` is "eventq" or "eventfd".
+    """A stream of the notifications of one device, by ``mechanism``.
 
     Iterate with ``for`` or ``async for``, or call `read`. Only one asyncio task can wait at a time
     (RuntimeError). Reserved bits are ignored, as every VMM has to do. All ways to read raise
@@ -101,23 +109,20 @@ class Stream(Closing):
         return got
 
 
-class Notifications(Stream):
-    """A stream by an eventfd of its own, which is armed on the device until `close`.
+class EventfdStream(Stream):
+    """A stream by ``eventfd``, which is armed on the device until `close`.
 
-    It replaces an eventfd that was armed before. The stream does not end by itself. If another
-    process has written to the eventfd, a read may raise FormatError or return a wrong value.
+    It replaces an eventfd that was armed before. The stream does not end by itself.
     """
 
-    mechanism = "eventfd"
-
-    def __init__(self, device: Armable) -> None:
+    def __init__(self, device: Armable, eventfd: EventFd) -> None:
         self._device = device
-        self.eventfd = EventFd()
-        super().__init__(self.eventfd)
+        self.eventfd = eventfd
+        super().__init__(eventfd)
         try:
-            device.arm(self.eventfd)
+            device.arm(eventfd)
         except BaseException:
-            self.eventfd.close()
+            eventfd.close()
             raise
 
     def close(self) -> None:
@@ -128,9 +133,43 @@ class Notifications(Stream):
                 self._device.disarm()
         self.eventfd.close()
 
+
+class Notifications(EventfdStream):
+    """A stream by an eventfd of its own, whose counter holds one notification.
+
+    If another process has written to the eventfd, a read may raise FormatError or return a wrong
+    value. It raises FormatError if the kernel's eventfd only counts.
+    """
+
+    mechanism = "eventfd"
+
+    def __init__(self, device: Armable) -> None:
+        super().__init__(device, EventFd())
+
     def _take(self) -> Notification | None:
         word = self.eventfd.read()
         return None if word is None else decode(word, strict=False)
+
+
+class DoorbellNotifications(EventfdStream):
+    """A stream by an eventfd of its own that counts, and an ioctl that fetches each notification.
+
+    Notifications that the kernel has kept for an earlier eventfd are discarded. The eventfd is a
+    semaphore: each read(2) takes 1 from its counter, so that the descriptor stays readable until
+    all notifications were fetched.
+    """
+
+    mechanism = "doorbell"
+
+    def __init__(self, device: Fetchable) -> None:
+        device.disarm()
+        super().__init__(device, EventFd(semaphore=True))
+        self._fetch = device.fetch
+
+    def _take(self) -> Notification | None:
+        # There is nothing to fetch for a loopback, nor for a notification that was lost.
+        got = None if self.eventfd.read() is None else self._fetch()
+        return None if got is None else got.notification()
 
 
 class QueueNotifications(Stream):

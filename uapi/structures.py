@@ -75,6 +75,12 @@ STRUCTURES: dict[str, str] = {
         uint32_t value;
         uint32_t __reserved;
     """,
+    "vfio_device_feature_acpi_pending": """
+        uint32_t flags;
+        uint32_t value;
+        uint32_t sequence;
+        uint32_t lost;
+    """,
     "vfio_device_bind_iommufd": """
         uint32_t argsz;
         uint32_t flags;

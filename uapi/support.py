@@ -6,7 +6,7 @@ from __future__ import annotations
 import errno
 
 from uapi.errors import OpenError, UapiError
-from uapi.vfio import ACPI, ACPI_NOTIFY, Device
+from uapi.vfio import ACPI, ACPI_NOTIFY, ACPI_PENDING, Device
 
 # The errnos of VFIO_DEVICE_BIND_IOMMUFD if another process has the device's group (EBUSY) or the
 # device itself (EINVAL) open.
@@ -34,6 +34,20 @@ def require_index(device: Device) -> None:
             device.bdf,
             f"this kernel has {count} interrupt indices and no VFIO_PCI_ACPI_IRQ_INDEX ({ACPI})",
             "boot one with the eventfd series",
+        )
+
+
+def require_word(device: Device) -> None:
+    """Raise OpenError (ENOTSUP) if the kernel has VFIO_DEVICE_FEATURE_ACPI_PENDING.
+
+    The eventfd of VFIO_PCI_ACPI_IRQ_INDEX then counts, and its word is no notification.
+    """
+    if device.has_feature(ACPI_PENDING):
+        raise OpenError(
+            errno.ENOTSUP,
+            device.bdf,
+            f"the eventfd of this kernel counts, and feature {ACPI_PENDING} fetches the values",
+            "boot a kernel with the eventfd series, which the checks are for",
         )
 
 

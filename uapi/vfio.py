@@ -11,12 +11,17 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from uapi import capabilities, mirror, opening, pci
+from uapi import capabilities, doorbell, mirror, opening, pci
 from uapi.closing import Closing
 from uapi.errors import UapiError
 from uapi.eventq import DEPTH, EventQueue
 from uapi.ioctl import Structure
-from uapi.notifications import Notifications, QueueNotifications, Stream
+from uapi.notifications import (
+    DoorbellNotifications,
+    Notifications,
+    QueueNotifications,
+    Stream,
+)
 from uapi.opening import open_methods
 
 INTX: int = mirror.VFIO_PCI_INTX_IRQ_INDEX
@@ -34,6 +39,7 @@ GET: int = mirror.VFIO_DEVICE_FEATURE_GET
 SET: int = mirror.VFIO_DEVICE_FEATURE_SET
 PROBE: int = mirror.VFIO_DEVICE_FEATURE_PROBE
 ACPI_NOTIFY: int = mirror.VFIO_DEVICE_FEATURE_ACPI_NOTIFY
+ACPI_PENDING: int = mirror.VFIO_DEVICE_FEATURE_ACPI_PENDING
 NOTIFY_STRUCTURE = "vfio_device_feature_acpi_notify"
 
 __all__ = [
@@ -45,6 +51,7 @@ __all__ = [
     "REQ",
     "Device",
     "DeviceInfo",
+    "DoorbellNotifications",
     "HasFileno",
     "IrqInfo",
     "Notifications",
@@ -256,11 +263,28 @@ class Device(Closing):
         """Return a stream of the ACPI notifications of the device.
 
         It reads from a queue if the kernel has VFIO_DEVICE_FEATURE_ACPI_NOTIFY. Otherwise it arms
-        an eventfd of its own on VFIO_PCI_ACPI_IRQ_INDEX.
+        an eventfd of its own on VFIO_PCI_ACPI_IRQ_INDEX, and fetches the notifications if the
+        kernel has VFIO_DEVICE_FEATURE_ACPI_PENDING.
         """
         if self.has_feature(ACPI_NOTIFY):
             return QueueNotifications(self.notify_queue())
+        if self.has_feature(ACPI_PENDING):
+            return DoorbellNotifications(self)
         return Notifications(self)
+
+    def fetch(self) -> doorbell.Pending | None:
+        """Fetch the oldest notification that was not fetched (VFIO_DEVICE_FEATURE_ACPI_PENDING).
+
+        Returns None if there is none. As any ioctl of the device, this resumes a suspended device.
+        UapiError: ENODEV if the device has no ACPI companion, ENOTTY if the kernel does not have
+        the feature.
+        """
+        try:
+            return doorbell.decode(self.feature(GET | ACPI_PENDING, bytes(doorbell.SIZE)))
+        except UapiError as error:
+            if error.errno == errno.ENOMSG:
+                return None
+            raise
 
     def notify_queue(self, depth: int = DEPTH, *, nonblocking: bool = True) -> EventQueue:
         """Return a new queue of the device's notifications (VFIO_DEVICE_FEATURE_ACPI_NOTIFY).

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mechanisms by which a value can reach user space: data, no logic.
 
-The module ktests/mechanisms/NAME.py has the guest's side of the mechanism NAME: how a test receives
-values, and the sign by which the guest detects a kernel with this mechanism.
+The module ktests/mechanisms/NAME.py has the guest's side of the mechanism NAME, with "_" for "-":
+how a test receives values, and the sign by which the guest detects a kernel with this mechanism.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ MECHANISMS: dict[str, str] = {
     "netlink": "vfio-pci forwards notifications to the acpi_event family of generic netlink",
     "eventfd": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX, whose counter holds the value",
     "eventq": "a queue of events, which VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns",
+    "doorbell": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX that counts; an ioctl fetches the values",
+    "eventfd-count": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX that counts, without values",
 }
 """Maps the name of each mechanism to a description in one line."""
 

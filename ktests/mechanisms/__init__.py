@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The mechanisms that the suite knows, one module each. To add a mechanism, add a module here.
 
-Each module has the name of its mechanism, and its RECORD is a `ktests.mechanism.Mechanism`.
+The RECORD of each module is a `ktests.mechanism.Mechanism`, whose name is that of the module.
 On the host, each mechanism is a row in kpatch/tables/mechanisms.py.
 """
 
@@ -14,10 +14,11 @@ from ktests.mechanism import Mechanism
 
 
 def find() -> dict[str, Mechanism]:
-    """Import every module in this package's folders. Returns their records by module name."""
+    """Import every module in this package's folders. Returns their records by name."""
     files = (file for folder in __path__ for file in Path(folder).glob("*.py"))
     names = sorted(file.stem for file in files if file.stem != "__init__")
-    return {name: import_module(f"{__name__}.{name}").RECORD for name in names}
+    records: list[Mechanism] = [import_module(f"{__name__}.{name}").RECORD for name in names]
+    return {record.name: record for record in records}
 
 
 RECORDS: dict[str, Mechanism] = find()

@@ -14,18 +14,17 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 
-from ktests import call
+from ktests import acpi_index, call
 from ktests.acpi import Firmware
 from ktests.burst_result import BurstResult, count_burst
 from ktests.burst_source import FIRST, NOT_SENT, BurstSource
 from ktests.call import Call
 from ktests.confined_process import ConfinedProcess, Source
-from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
+from ktests.mechanism import Heard, Mechanism, Sign, Vmm
 from ktests.ordered_notify import one_by_one
 from ktests.pci import PciDevice
 from ktests.reader import Reader
 from uapi import probe, vfio
-from uapi.errors import UapiError
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
 
@@ -35,8 +34,6 @@ KEPT = QUEUE + 1
 
 # A generous limit: a queued notification becomes readable at once, but emulation may be slow.
 READ_SECONDS = 10.0
-# A loopback is readable at once; emulation may be slow.
-LOOPBACK_SECONDS = 5.0
 
 # Bits 0-31 of a word: the value. Bits 32-47: the flags VALID and LOOPBACK, and reserved bits.
 # Bits 48-63: the number of lost notifications.
@@ -46,33 +43,6 @@ VALID, LOOPBACK = 1, 2
 # The loopback is searched for among this many last words: with several reading threads, each may
 # append a word after it that was read before it.
 LAST = 8
-
-
-# ---- the sign ----------------------------------------------------------------------------------
-
-
-def look(site: Site) -> str:
-    """Describe VFIO_PCI_ACPI_IRQ_INDEX (5) of the device, for `Sign.look`.
-
-    Returns a text with the flags and the count of VFIO_DEVICE_GET_IRQ_INFO and the word that a
-    loopback makes readable, or that it makes none readable, or the error of arming or loopback.
-    Returns "" if the kernel or the device does not have the index.
-    """
-    with vfio.Device.open(site.device.bdf) as device, EventFd() as eventfd:
-        if device.info().num_irqs <= vfio.ACPI:
-            return ""
-        info = device.irq_info(vfio.ACPI)
-        if info.count == 0:  # include/uapi/linux/vfio.h: the device does not implement the index
-            return ""
-        seen = f"index {vfio.ACPI} has flags {info.flags:#x} and count {info.count}"
-        try:
-            device.arm(eventfd)
-            device.loopback()
-        except UapiError as error:
-            return f"{seen}, and refuses an eventfd: {error}"
-        if not eventfd.wakes_up(LOOPBACK_SECONDS):
-            return f"{seen}, and its loopback gives nothing"
-        return f"{seen}, and its loopback reads {eventfd.read():#x}"
 
 
 # ---- filling and reading the queue -------------------------------------------------------------
@@ -283,9 +253,9 @@ class Eventfd(Mechanism):
     """
 
     sign = Sign(
-        look,
+        acpi_index.look,
         text="index 5 has flags 0x9 and count 1, and its loopback reads 0x300000000",
-        absent="index 5 is not there",
+        absent=acpi_index.ABSENT,
         rank=0,
     )
     registered_by_binding = False
