@@ -359,13 +359,15 @@ class Notified:
 
 
 NOTIFIED = (
-    Notified("warns-in-notify", ExitCode.CRASH, "crash", "WARNING: .*", "vfio_pci_acpi_notify"),
+    Notified(
+        "warns-in-notify", ExitCode.CRASH, "crash", "WARNING: .*", "vfio_pci_acpi_netlink_notify"
+    ),
     Notified(
         "oopses-in-notify",
         ExitCode.CRASH,
         "crash",
         "BUG: kernel NULL pointer dereference.*",
-        "RIP: 0010:vfio_pci_acpi_notify",
+        "RIP: 0010:vfio_pci_acpi_netlink_notify",
     ),
     Notified(
         "hangs-in-notify",
@@ -374,7 +376,7 @@ NOTIFIED = (
         # If the VM itself stood still, the kernel reports a stall or lockup instead.
         "(did not end within 10 s|.*stall.*|.*lockup.*)",
         # The kernel's answer to SysRq over the serial line.
-        r"sysrq: Show Blocked State[\s\S]*kacpi_notify[\s\S]*vfio_pci_acpi_notify",
+        r"sysrq: Show Blocked State[\s\S]*kacpi_notify[\s\S]*vfio_pci_acpi_netlink_notify",
     ),
 )
 
