@@ -138,8 +138,8 @@ def test_only_the_control_fails_as_expected() -> None:
 @pytest.mark.parametrize(
     ("mechanism", "why"),
     [
-        ("undetected", "no mechanism was detected (index 5 is not there)"),
-        ("unknown", "the kernel has an unknown uAPI (index 5 is not there)"),
+        ("undetected", "no mechanism was detected"),
+        ("unknown", "the kernel has an unknown uAPI"),
     ],
 )
 def test_a_series_without_a_known_mechanism_is_not_judged(mechanism: str, why: str) -> None:
@@ -156,7 +156,8 @@ def test_a_series_without_a_known_mechanism_is_not_judged(mechanism: str, why: s
     assert judgement.verdict == "not-judged"
     [incident] = judgement.incidents
     assert (incident.series, incident.vm, incident.outcome) == ("x", 0, Outcome.NOT_JUDGED)
-    assert incident.message == f"{why}: 2 requirements of mechanisms are left out"
+    omitted = "2 requirements of mechanisms are left out"
+    assert incident.message == f"{why}: {omitted} (index 5 is not there)"
 
 
 @pytest.mark.parametrize(("base", "count"), [("6.12", 2), ("7.3", 3), (None, 3)])

@@ -433,7 +433,7 @@ def _not_judged(
         run.series,
         0,
         Outcome.NOT_JUDGED,
-        f"{why}{sign}: {len(omitted)} requirements of mechanisms are left out",
+        f"{why}: {len(omitted)} requirements of mechanisms are left out{sign}",
     )
 
 
