@@ -58,15 +58,14 @@ class Receiver(Protocol):
     Under a seccomp filter, the function must not allocate much memory.
     """
 
-    def receive(self, address: int) -> int:
+    def receive_at(self, address: int) -> int:
         """Write a message of at most `MESSAGE_SIZE` bytes to memory. Returns its size."""
 
 
 class ConfinedError(RuntimeError):
     """A confined process failed to start, ended by itself, or did not receive or answer in time.
 
-    If an exception ended the process before it began to read, the text is the error and its
-    traceback; else it is a description of the fault.
+    If an exception ended the process, the text ends with the error and its traceback.
     """
 
 
@@ -131,8 +130,7 @@ class ConfinedProcess(Closing):
         try:
             self._wait(self._started, "did not start")
             if self._shared.state == BROKEN:
-                trace = self._shared.trouble.decode(errors="replace").strip()
-                raise ConfinedError(f"{trace.splitlines()[-1]}\n{trace}")
+                raise ConfinedError(f"the process did not start{self._cause()}")
         except BaseException:
             self.close()
             raise
@@ -214,6 +212,11 @@ class ConfinedProcess(Closing):
             self._status = _exit_status(os.waitpid(self._child, 0)[1])
         return self._status
 
+    def _cause(self) -> str:
+        """Return ": " and the error that ended the process and its traceback, "" if none did."""
+        trace = self._shared.trouble.decode(errors="replace").strip()
+        return f": {trace.splitlines()[-1]}\n{trace}" if trace else ""
+
     def _hang_up(self) -> None:
         if self._control >= 0:
             os.close(self._control)
@@ -235,7 +238,9 @@ class ConfinedProcess(Closing):
         end = time.monotonic() + SECONDS
         while not condition():
             if self._over() and not condition():
-                raise ConfinedError(f"the process {trouble}: it ended with status {self._status}")
+                raise ConfinedError(
+                    f"the process {trouble}: it ended with status {self._status}{self._cause()}"
+                )
             if time.monotonic() > end:
                 raise ConfinedError(f"the process {trouble} within {SECONDS:g} s")
             time.sleep(POLL_SECONDS)
@@ -309,7 +314,7 @@ class _Inbox:
         self._source = source  # kept: a source may close its descriptor when it is collected
         self._watched = (libc.PollFd * 2)()
         self._here, self._asked = self._watched
-        self._receive_at = source.receive if isinstance(source, Receiver) else self._read_at
+        self._receive_at = source.receive_at if isinstance(source, Receiver) else self._read_at
         self._here.fd, self._asked.fd = source.fileno(), control
         self._here.events = self._asked.events = select.POLLIN
         self._address = ctypes.addressof(self._watched)

@@ -85,6 +85,42 @@ def test_everything_is_received(how: Confinement) -> None:
         assert confined_process.close() == 0
 
 
+class Listening(Handed):
+    """A source with a method ``receive``, as `uapi.probe.Listener` has one."""
+
+    def receive(self, seconds: float) -> None:
+        """Fail: a confined process calls no method of this name."""
+        raise AssertionError
+
+
+def test_source_is_read_by_read(eventfd: EventFd) -> None:
+    source = Listening(eventfd.fileno())
+    with ConfinedProcess(
+        lambda: source, confinement.FILTERED, handed=[eventfd.fileno()]
+    ) as confined_process:
+        eventfd.write(7)
+        confined_process.drain()
+        assert confined_process.messages() == [struct.pack("=Q", 7)]
+
+
+class Raising(Handed):
+    """A source whose messages are received by a method, which raises."""
+
+    def receive_at(self, address: int) -> int:
+        """Raise an error that is no failed read(2)."""
+        raise RuntimeError(f"no memory at {address > 0}")
+
+
+def test_error_while_it_receives_is_told(eventfd: EventFd) -> None:
+    source = Raising(eventfd.fileno())
+    with ConfinedProcess(
+        lambda: source, confinement.UNPRIVILEGED, handed=[eventfd.fileno()]
+    ) as confined_process:
+        eventfd.write(1)
+        with pytest.raises(ConfinedError, match="status 1: RuntimeError: no memory at True"):
+            confined_process.drain()
+
+
 def test_failing_read_is_told() -> None:
     with ConfinedProcess(
         lambda: Handed(os.open("/", os.O_RDONLY)), confinement.FILTERED

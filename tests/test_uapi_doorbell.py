@@ -126,13 +126,3 @@ def test_another_error_is_raised(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UapiError) as caught:
         Failing(-1).fetch()
     assert caught.value.errno == errno.ENODEV
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_the_feature_comes_before_the_index(monkeypatch: pytest.MonkeyPatch, there: bool) -> None:
-    armed: list[int] = []
-    monkeypatch.setattr(vfio.Device, "has_feature", lambda self, number: there and number == 15)
-    monkeypatch.setattr(vfio.Device, "arm", lambda self, fd, index=5: armed.append(index))
-    with vfio.Device(-1).notifications() as stream:
-        assert stream.mechanism == ("doorbell" if there else "eventfd")
-    assert armed

@@ -107,7 +107,7 @@ def test_no_family_in_another_namespace() -> None:
 
 def test_help_names_every_option() -> None:
     for command, options in (
-        ("listen", ("--device", "--netlink", "--open-method", "--json")),
+        ("listen", ("--device", "--netlink", "--mechanism", "--open-method", "--json")),
         ("conformance", ("--device", "--open-method", "--json")),
     ):
         text = run(command, "--help").stdout
@@ -160,8 +160,9 @@ class Armed:
     def __init__(self) -> None:
         self.stream = Notifications(self)
 
-    def notifications(self) -> Notifications:
+    def notifications(self, mechanism: str | None = None) -> Notifications:
         """As Device."""
+        assert mechanism is None
         return self.stream
 
     def arm(self, fd: object) -> None:

@@ -466,5 +466,5 @@ def test_a_closed_device_is_not_disarmed(device: Signalled) -> None:
 def test_no_eventfd_is_left_where_arming_fails(null: Device) -> None:
     before = os.listdir("/proc/self/fd")  # noqa: PTH208
     with pytest.raises(UapiError, match="VFIO_DEVICE_SET_IRQS"):
-        null.notifications()
+        Notifications(null)
     assert os.listdir("/proc/self/fd") == before  # noqa: PTH208

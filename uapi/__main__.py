@@ -15,6 +15,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
+from uapi.streams import MECHANISMS
+
 PASS, FAIL, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
@@ -46,8 +48,13 @@ def _interrupt(number: int, frame: FrameType | None) -> None:
 def _listen(options: argparse.Namespace) -> int:
     from uapi.listen import listen
 
-    netlink = options.netlink or not options.device
-    listen(options.device, netlink=netlink, as_json=options.json, open_method=options.open_method)
+    listen(
+        options.device,
+        netlink=options.netlink or not options.device,
+        as_json=options.json,
+        open_method=options.open_method,
+        mechanism=options.mechanism,
+    )
     return PASS
 
 
@@ -81,6 +88,11 @@ def _parser() -> argparse.ArgumentParser:
         "--netlink",
         action="store_true",
         help="listen to acpi_event, all devices of the host (default if no device is given)",
+    )
+    listen.add_argument(
+        "--mechanism",
+        choices=tuple(MECHANISMS),
+        help="how to listen to the devices (default: the first of these that the kernel has)",
     )
     listen.set_defaults(run=_listen)
 

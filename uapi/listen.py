@@ -56,14 +56,14 @@ class Source(Protocol):
 class DeviceSource:
     """A source of the notifications of ``device``. It reads a queue or an eventfd until `close`.
 
-    Raises UapiError if it cannot get the queue or arm the eventfd.
+    ``mechanism`` is as for `Device.notifications`. Raises the errors of that.
     """
 
     over = False
 
-    def __init__(self, device: Device) -> None:
+    def __init__(self, device: Device, mechanism: str | None = None) -> None:
         self._bdf = device.bdf
-        self._notifications = device.notifications()
+        self._notifications = device.notifications(mechanism)
         self.mechanism = self._notifications.mechanism
 
     def fileno(self) -> int:
@@ -228,21 +228,25 @@ def lines(sources: Sequence[Source]) -> Iterator[Line]:
 
 
 def listen(
-    devices: Sequence[str], *, netlink: bool, as_json: bool, open_method: str | None = None
+    devices: Sequence[str],
+    *,
+    netlink: bool,
+    as_json: bool,
+    open_method: str | None = None,
+    mechanism: str | None = None,
 ) -> None:
     """Print the notifications of ``devices`` and, if ``netlink``, the events of acpi_event.
 
-    ``devices`` are PCI addresses; ``open_method`` is as for `Device.open`. With ``as_json`` each
-    line is a JSON object. Without ``netlink``, returns when the kernel has asked user space to
-    release every device; otherwise runs until an exception. Raises OSError (mostly `OpenError`) if
-    a device or the socket cannot be opened.
+    ``devices`` are PCI addresses; ``open_method`` is as for `Device.open`, ``mechanism`` as for
+    `Device.notifications`. With ``as_json`` each line is a JSON object. Without ``netlink``,
+    returns when the kernel has asked user space to release every device; otherwise runs until an
+    exception. Raises OSError (mostly `OpenError`) if a device or the socket cannot be opened.
     """
     with ExitStack() as stack:
         sources: list[Source] = []
         for bdf in dict.fromkeys(devices):
             device = stack.enter_context(support.open_device(bdf, open_method))
-            support.require_notifications(device)
-            events = DeviceSource(device)
+            events = DeviceSource(device, mechanism)
             stack.callback(events.close)
             release = ReleaseSource(device, events)
             stack.callback(release.close)

@@ -1,12 +1,12 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Open a device and check that it has ACPI notifications; errors give cause and remedy."""
+"""Open a device and check that its eventfd can be tested; errors give cause and remedy."""
 
 from __future__ import annotations
 
 import errno
 
 from uapi.errors import OpenError, UapiError
-from uapi.vfio import ACPI, ACPI_NOTIFY, ACPI_PENDING, Device
+from uapi.vfio import ACPI, ACPI_PENDING, Device
 
 # The errnos of VFIO_DEVICE_BIND_IOMMUFD if another process has the device's group (EBUSY) or the
 # device itself (EINVAL) open.
@@ -48,23 +48,4 @@ def require_word(device: Device) -> None:
             device.bdf,
             f"the eventfd of this kernel counts, and feature {ACPI_PENDING} fetches the values",
             "boot a kernel with the eventfd series, which the checks are for",
-        )
-
-
-def require_notifications(device: Device) -> None:
-    """Raise OpenError (ENOTSUP) if `Device.notifications` cannot work.
-
-    The kernel needs VFIO_DEVICE_FEATURE_ACPI_NOTIFY or VFIO_PCI_ACPI_IRQ_INDEX. With the index
-    alone, the device needs an ACPI companion. With the feature, a missing companion is not found
-    here: getting the queue fails with ENODEV.
-    """
-    if device.has_feature(ACPI_NOTIFY):
-        return
-    require_index(device)
-    if device.irq_info(ACPI).count == 0:
-        raise OpenError(
-            errno.ENOTSUP,
-            device.bdf,
-            "firmware does not describe this device (it has no ACPI companion)",
-            "a device that it describes has firmware_node in its folder in /sys/bus/pci/devices",
         )

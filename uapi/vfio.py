@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from uapi import capabilities, doorbell, mirror, opening, pci
+from uapi import capabilities, doorbell, mirror, opening, pci, streams
 from uapi.closing import Closing
 from uapi.errors import UapiError
 from uapi.eventq import DEPTH, EventQueue
@@ -257,20 +257,19 @@ class Device(Closing):
         """
         self.set_irqs(index, DATA_BOOL | TRIGGER, count=1, data=value.to_bytes(1, sys.byteorder))
 
+    def interrupts(self, index: int = ACPI) -> int | None:
+        """Return the number of interrupts of the index, None if the kernel lacks the index."""
+        return self.irq_info(index).count if index < self.info().num_irqs else None
+
     # ---- notifications ----
 
-    def notifications(self) -> Stream:
+    def notifications(self, mechanism: str | None = None) -> Stream:
         """Return a stream of the ACPI notifications of the device.
 
-        It reads from a queue if the kernel has VFIO_DEVICE_FEATURE_ACPI_NOTIFY. Otherwise it arms
-        an eventfd of its own on VFIO_PCI_ACPI_IRQ_INDEX, and fetches the notifications if the
-        kernel has VFIO_DEVICE_FEATURE_ACPI_PENDING.
+        ``mechanism`` is a name in `uapi.streams.MECHANISMS`; None takes the first one there that
+        the kernel has. Raises the errors of `uapi.streams.open_stream`.
         """
-        if self.has_feature(ACPI_NOTIFY):
-            return QueueNotifications(self.notify_queue())
-        if self.has_feature(ACPI_PENDING):
-            return DoorbellNotifications(self)
-        return Notifications(self)
+        return streams.open_stream(self, mechanism)
 
     def fetch(self) -> doorbell.Pending | None:
         """Fetch the oldest notification that was not fetched (VFIO_DEVICE_FEATURE_ACPI_PENDING).

@@ -169,7 +169,7 @@ class Bell:
         """Return the descriptor of the eventfd."""
         return self._eventfd.fileno()
 
-    def receive(self, address: int) -> int:
+    def receive_at(self, address: int) -> int:
         """Read the eventfd and fetch a notification to ``address``, the whole request of GET."""
         libc.read(self._eventfd.fileno(), ctypes.addressof(self._word), 8)
         ctypes.memmove(address, self._request, REQUEST.size)
