@@ -44,7 +44,7 @@ from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import PROJECT
 from kpatch.verdict import judge, requirements
 from kpatch.vm import accel, acpid, guest_image, machine, qemu
-from ktests.contract import UNDETECTED, UNKNOWN
+from ktests.contract import NONE, UNDETECTED, UNJUDGED, UNKNOWN
 
 # A work item that has run for 10 ms, as on a busy host any may, no longer keeps the next one from
 # starting (since Linux 6.5). So a Notify handler could overtake another on its CPU, and the count
@@ -63,7 +63,9 @@ class RunRequest:
     tests; ``jobs`` is the number of processes of a build. ``mechanism`` is the mechanism of the
     series from mail: its name, or the path of its folder (`kpatch.series.mechanism_folder`). None
     means that the guest detects it. ``control`` adds the negative control if a series is from mail.
-    If ``negative`` is false, the control runs only the tests that every kernel has to pass.
+    The control has to fail the tests of the mechanisms of the run's series; of all mechanisms if
+    there is no series, or its mechanism is to be detected. If ``negative`` is false, it runs only
+    the tests that every kernel has to pass.
     ``untrusted`` refuses to run without confinement. ``refresh`` looks for a newer kernel package
     than the cached one.
     """
@@ -213,6 +215,18 @@ class Pipeline:
                 hint="give the series too: SERIES=its.mbox",
             )
         return folder
+
+    @property
+    def negative(self) -> tuple[str, ...] | None:
+        """The mechanisms for which the control has to fail (`RunRequest`), None for all.
+
+        A series whose mechanism was detected counts as one of that mechanism.
+        """
+        if not self.request.negative:
+            return ()
+        mechanisms = {info.mechanism for info in self.state.series} - {NONE}
+        unknown = not mechanisms or mechanisms & UNJUDGED
+        return None if unknown else tuple(sorted(mechanisms))
 
     @functools.cached_property
     def requirements(self) -> dict[str, requirements.Requirement]:
@@ -396,7 +410,7 @@ class Pipeline:
         errors of `selftests`, of `machine` and of `kpatch.run.runner.run`.
         """
         series = kernel.applied.series
-        name, mechanism = series.name, series.mechanism
+        name, mechanism, negative = series.name, series.mechanism, self.negative
         own = self.selftests(kernel)
         if own is not None:
             output.write(write.selftests_log_name(name), own.log.read_bytes())
@@ -408,7 +422,7 @@ class Pipeline:
             self.flavor.slowness,
             detect=not series.origin.trusted,
             excused=judge.control_titles(self.state.runs),
-            negative=self.request.negative,
+            negative=negative,
             folder=self.folder,
         )
         with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:
@@ -419,7 +433,7 @@ class Pipeline:
                 lambda number: output.file(write.console_name(name, number)),
                 stage=stage,
             )
-        run = series_run(series.name, series.mechanism, vms, negative=self.request.negative)
+        run = series_run(series.name, series.mechanism, vms, negative=negative)
         self.state.runs.append(run)
         self.state.series = [
             replace(info, mechanism=run.mechanism, detected=run.detected)
@@ -457,13 +471,13 @@ class Pipeline:
 
 
 def series_run(
-    name: str, mechanism: str, vms: Sequence[VmRun], *, negative: bool = True
+    name: str, mechanism: str, vms: Sequence[VmRun], *, negative: tuple[str, ...] | None = None
 ) -> judge.SeriesRun:
     """Return the results of the VMs ``vms`` that ran the suite of the series ``name``.
 
     If ``mechanism`` is UNDETECTED, the result has the mechanism that the guest detected (UNKNOWN if
     it reported none), and ``detected`` says by which sign; else it has ``mechanism``, and
-    ``detected`` is "". ``negative`` is as in RunRequest.
+    ``detected`` is "". ``negative`` is as in `judge.SeriesRun`.
     """
     if mechanism != UNDETECTED:
         return judge.SeriesRun(name, mechanism, tuple(vms), negative=negative)

@@ -71,7 +71,8 @@ class JobMessage:
     """The host's answer to the guest's hello: the tests or measurements that the guest has to run.
 
     ``mechanism`` is the kernel's mechanism: a name in kpatch/tables/mechanisms.py, NONE, UNDETECTED
-    or UNKNOWN. If ``detect`` is True, the guest first detects the mechanism. ``expression`` is the
+    or UNKNOWN. ``negative`` is as in `applies`. If ``detect`` is True, the guest first detects the
+    mechanism. ``expression`` is the
     argument of pytest's ``-k``, "" for all tests. ``done`` contains the ids of the tests that an
     earlier VM has begun. ``limit`` is the time limit in seconds of each test that has no limit of
     its own. If ``measure`` is not empty, the guest runs the measurements (ktests/measure/) with
@@ -83,6 +84,7 @@ class JobMessage:
     expression: str
     done: tuple[str, ...]
     limit: float
+    negative: tuple[str, ...] | None = None
     measure: Mapping[str, int] = field(default_factory=dict)
 
     def message(self) -> dict[str, object]:
@@ -109,14 +111,26 @@ class JobMessage:
             if not fits(message[name]):
                 raise ContractError(f"the host's job has a wrong {name}: {message[name]!r}")
         values = {name: message[name] for name in names}
-        return cls(**values | {"done": tuple(message["done"])})
+        negative = message["negative"]
+        return cls(
+            **values
+            | {
+                "done": tuple(message["done"]),
+                "negative": None if negative is None else tuple(negative),
+            }
+        )
+
+
+def _is_names(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(one, str) for one in value)
 
 
 _JOB_FIELDS: dict[str, Callable[[Any], bool]] = {
     "mechanism": lambda value: isinstance(value, str),
     "detect": lambda value: isinstance(value, bool),
     "expression": lambda value: isinstance(value, str),
-    "done": lambda value: isinstance(value, list) and all(isinstance(one, str) for one in value),
+    "done": _is_names,
+    "negative": lambda value: value is None or _is_names(value),
     "limit": lambda value: isinstance(value, int | float) and not isinstance(value, bool),
     "measure": lambda value: (
         isinstance(value, dict) and all(type(it) is int for it in value.values())
@@ -168,13 +182,12 @@ def promised(needs: Collection[str], mechanism: str) -> bool:
     return ANY in needs or (NONE if mechanism == UNDETECTED else mechanism) in needs
 
 
-def tested(mechanism: str, *, negative: bool) -> str:
-    """Return the mechanism whose requirements are tested on a kernel with ``mechanism``.
+def controlled(needs: Collection[str], negative: Collection[str] | None) -> list[str]:
+    """Return the mechanisms in ``needs`` that a negative control is tested with.
 
-    An unpatched kernel (NONE) that is not to serve as the ``negative`` control is tested like one
-    in which no mechanism was detected (UNDETECTED): the tests that it has to fail are left out.
+    ``negative`` are the mechanisms for which it is the negative control; None stands for all.
     """
-    return UNDETECTED if mechanism == NONE and not negative else mechanism
+    return [name for name in needs if negative is None or name in negative]
 
 
 def testable(first: str | None, release: str | None) -> bool:
@@ -187,13 +200,21 @@ def testable(first: str | None, release: str | None) -> bool:
     return release_line(first) <= release_line(release)
 
 
-def applies(needs: Collection[str], mechanism: str, first: str | None, release: str | None) -> bool:
+def applies(
+    needs: Collection[str],
+    mechanism: str,
+    first: str | None,
+    release: str | None,
+    negative: Collection[str] | None = None,
+) -> bool:
     """Return whether the tests of a requirement run on a kernel of ``release`` with ``mechanism``.
 
     ``needs`` and ``first`` are the keys "needs" and "from" of the requirement. The tests run if the
-    kernel has to meet the requirement (`promised`), and its release line is ``first`` or later. On
-    the negative control (NONE) the tests also run if the kernel does not have to meet the
-    requirement; they then have to fail.
+    kernel has to meet the requirement (`promised`), and its release line is ``first`` or later. The
+    unpatched kernel (NONE) is the negative control for the mechanisms in ``negative``, None for
+    all: there the tests of their requirements run too, and have to fail.
     """
-    included = mechanism == NONE or promised(needs, mechanism)
+    included = promised(needs, mechanism) or (
+        mechanism == NONE and bool(controlled(needs, negative))
+    )
     return included and testable(first, release)

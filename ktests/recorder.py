@@ -39,7 +39,8 @@ class Job:
     ktests/machine.toml. ``expression`` is the argument of pytest's ``-k``. ``done`` are the ids of
     the tests that an earlier VM has begun. ``requirements`` is the table of
     ktests/requirements.toml by id. ``limit`` is the time limit in seconds of each test that has no
-    limit of its own. ``release`` is the version of the running kernel.
+    limit of its own. ``release`` is the version of the running kernel. ``negative`` is as in
+    `ktests.contract.applies`.
     """
 
     mechanism: str
@@ -49,6 +50,7 @@ class Job:
     requirements: dict[str, dict[str, Any]]
     limit: float
     release: str = field(default_factory=lambda: os.uname().release)
+    negative: tuple[str, ...] | None = None
 
 
 class Recorder:
@@ -133,11 +135,13 @@ class Recorder:
         """Return the names of the mechanisms with which the tests of the requirement ``name`` run.
 
         If the requirement's "needs" contains the kernel's mechanism, they run with that mechanism
-        alone. Otherwise (on the negative control) they run with each mechanism in "needs", and all
-        have to fail.
+        alone. Otherwise (on the negative control) they run with each mechanism in "needs" that the
+        kernel is the control for, and all have to fail.
         """
         needs = self._entry(name)["needs"]
-        return [self._job.mechanism] if self._job.mechanism in needs else list(needs)
+        if self._job.mechanism in needs:
+            return [self._job.mechanism]
+        return contract.controlled(needs, self._job.negative)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """In a run for the host, raise UsageError if a test module cannot be collected.
@@ -176,7 +180,9 @@ class Recorder:
         """Return whether the tests of the requirement ``name`` run on this kernel."""
         entry = self._entry(name)
         job = self._job
-        return contract.applies(entry["needs"], job.mechanism, entry.get("from"), job.release)
+        return contract.applies(
+            entry["needs"], job.mechanism, entry.get("from"), job.release, job.negative
+        )
 
     def _expect_limit(self, item: pytest.Item) -> None:
         """Mark a test as expected to fail if its requirement's "limits" has the job's mechanism.

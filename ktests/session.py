@@ -104,6 +104,7 @@ def for_host() -> int:
             done=frozenset(request.done),
             requirements=json.loads(REQUIREMENTS.read_text()),
             limit=request.limit,
+            negative=request.negative,
         )
         arguments = options(without=(*WITHOUT, *WITHOUT_FOR_HOST))
         status = pytest.main(arguments, plugins=[Recorder(job, port)])

@@ -23,6 +23,9 @@ def test_a_job_arrives_as_it_was_sent() -> None:
     sent = json.loads(json.dumps(JOB.message()))
     assert sent["done"] == ["a", "b"], "in an order that does not change from run to run"
     assert JobMessage.read(sent) == JobMessage(**{**vars(JOB), "done": ("a", "b")})
+    assert sent["negative"] is None
+    sent["negative"] = ["netlink"]
+    assert JobMessage.read(sent).negative == ("netlink",)
 
 
 @pytest.mark.parametrize(
@@ -41,6 +44,8 @@ def test_a_job_arrives_as_it_was_sent() -> None:
         ({"limit": True}, "the host's job has a wrong limit: True"),
         ({"done": "ab"}, "the host's job has a wrong done: 'ab'"),
         ({"done": [1]}, "the host's job has a wrong done: [1]"),
+        ({"negative": [1]}, "the host's job has a wrong negative: [1]"),
+        ({"negative": "none"}, "the host's job has a wrong negative: 'none'"),
     ],
 )
 def test_what_is_no_job(change: dict[str, object], cause: str) -> None:
@@ -116,6 +121,30 @@ def test_applies(
     needs: list[str], mechanism: str, first: str | None, release: str | None, applies: bool
 ) -> None:
     assert contract.applies(needs, mechanism, first, release) is applies
+
+
+@pytest.mark.parametrize(
+    ("needs", "mechanism", "negative", "applies", "controlled"),
+    [
+        (["netlink", "eventfd"], "none", None, True, ["netlink", "eventfd"]),
+        (["netlink", "eventfd"], "none", ("eventfd", "eventq"), True, ["eventfd"]),
+        (["netlink"], "none", ("eventfd",), False, []),
+        (["netlink"], "none", (), False, []),
+        (["any"], "none", (), True, []),
+        (["none"], "none", (), True, []),
+        (["netlink"], "netlink", (), True, []),
+        (["eventfd"], "undetected", ("eventfd",), False, ["eventfd"]),
+    ],
+)
+def test_control_has_to_fail_what_the_series_promise(
+    needs: list[str],
+    mechanism: str,
+    negative: tuple[str, ...] | None,
+    applies: bool,
+    controlled: list[str],
+) -> None:
+    assert contract.applies(needs, mechanism, None, "7.3", negative) is applies
+    assert contract.controlled(needs, negative) == controlled
 
 
 @pytest.mark.parametrize(

@@ -569,9 +569,9 @@ def test_a_requirement_without_test() -> None:
 
 def test_a_control_that_is_only_compared_with() -> None:
     part = VmRun(transcript({"basic": Outcome.PASS}, collected=SUITE[2:]), (), Ending.DONE)
-    compared = SeriesRun("base", "none", (part,), negative=False)
+    compared = SeriesRun("base", "none", (part,), negative=())
     assert judge(TABLE, [compared]).exit_code is ExitCode.PASS
-    missing = judge(TABLE, [replace(compared, negative=True)])
+    missing = judge(TABLE, [replace(compared, negative=None)])
     assert [incident.message for incident in missing.incidents] == [
         f"{LAYOUT} has no test",
         f"{WIDE} has no test",

@@ -165,9 +165,23 @@ def test_series_from_a_file_starts_with_the_objects_of_the_base(
     assert done == built
 
 
-@pytest.mark.parametrize("negative", [True, False])
-def test_request_decides_what_the_control_runs(
-    monkeypatch: pytest.MonkeyPatch, negative: bool
+@pytest.mark.parametrize(
+    ("wanted", "others", "negative"),
+    [
+        (True, (), None),
+        (True, ("netlink",), ("netlink",)),
+        (True, ("netlink", "eventfd", "netlink"), ("eventfd", "netlink")),
+        (True, ("netlink", "undetected"), None),
+        (True, ("unknown",), None),
+        (False, ("netlink",), ()),
+        (False, (), ()),
+    ],
+)
+def test_run_decides_what_the_control_has_to_fail(
+    monkeypatch: pytest.MonkeyPatch,
+    wanted: bool,
+    others: tuple[str, ...],
+    negative: tuple[str, ...] | None,
 ) -> None:
     selections: list[runner.Selection] = []
 
@@ -178,11 +192,12 @@ def test_request_decides_what_the_control_runs(
     monkeypatch.setattr(runner, "run", run)
     monkeypatch.setattr(pipeline.Pipeline, "selftests", lambda *_: None)
     monkeypatch.setattr(pipeline.Pipeline, "machine", lambda *_: None)
-    steps = pipeline.Pipeline(pipeline.RunRequest(negative=negative), Progress())
+    steps = pipeline.Pipeline(pipeline.RunRequest(negative=wanted), Progress())
+    steps.state.series = [SeriesInfo(name, name, name) for name in ("none", *others)]
     applied = SimpleNamespace(series=catalog.CONTROL)
     ran = steps.test(SimpleNamespace(applied=applied), None)  # type: ignore[arg-type]
     assert [selection.negative for selection in selections] == [negative]
-    assert ran.negative is negative
+    assert ran.negative == negative
 
 
 def test_the_config_is_each_series_own_also_where_it_does_not_build() -> None:

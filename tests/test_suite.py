@@ -197,24 +197,20 @@ def test_done(tmp_path: Path) -> None:
             "expression": "burst or layout",
             "done": [],
             "limit": 60,
+            "negative": None,
         }
     ]
 
 
-@pytest.mark.parametrize(
-    ("negative", "mechanism", "tested"),
-    [
-        (True, "none", "none"),
-        (False, "none", "undetected"),
-        (False, "netlink", "netlink"),
-    ],
-)
-def test_unpatched_kernel_that_is_no_negative_control(
-    tmp_path: Path, negative: bool, mechanism: str, tested: str
+@pytest.mark.parametrize("negative", [None, (), ("eventfd", "netlink")])
+def test_guest_is_told_what_it_has_to_fail(
+    tmp_path: Path, negative: tuple[str, ...] | None
 ) -> None:
     script = 'hello("a"); run("a"); tell("done"); forever()'
-    _, guest = play(tmp_path, script, mechanism=mechanism, negative=negative)
-    assert guest.seen(1)[0]["mechanism"] == tested
+    _, guest = play(tmp_path, script, mechanism="none", negative=negative)
+    sent = guest.seen(1)[0]
+    assert sent["mechanism"] == "none"
+    assert sent["negative"] == (None if negative is None else list(negative))
 
 
 def test_a_console_that_has_all_is_not_waited_for(

@@ -149,15 +149,13 @@ def _declared(result: RunResult) -> dict[tuple[str, str], str]:
 def _requirements(results: Iterable[RunResult]) -> list[str]:
     """Return the ids of the requirements that get a row.
 
-    First come the ids in the requirements' table, in its order; then ids that only tests name. A
-    requirement without a test has a row only if all runs ran the whole suite: then its tests do not
-    apply to the tested kernels (`ktests.contract.applies`).
+    Those are the ids with a test: first those in the requirements' table, in its order, then those
+    that only tests name.
     """
     results = list(results)
     tested = dict.fromkeys(test.requirement for result in results for test in result.tests)
     listed = dict.fromkeys(name for result in results for name in result.requirements)
-    whole = bool(tested) and not any(result.selection for result in results)
-    return [name for name in listed if whole or name in tested] + [
+    return [name for name in listed if name in tested] + [
         name for name in tested if name not in listed
     ]
 

@@ -51,7 +51,6 @@ from ktests.contract import (
     UNKNOWN,
     ContractError,
     JobMessage,
-    tested,
 )
 
 Write = Callable[[bytes], object]
@@ -92,10 +91,10 @@ class Selection:
     pytest's -k, "" for all tests. All time limits, also those of single tests, are multiplied by
     ``slowness``, a factor of the flavor. If ``detect`` is set, the guest first looks for the signs
     of a mechanism. ``excused`` are titles of kernel reports that the unpatched kernel makes too: no
-    fresh VM is started after them. If ``negative`` is False, an unpatched kernel does not run the
-    tests that it has to fail. ``folder`` is the user's own mechanism, None if there is none. If
-    ``measure`` is not empty, the guest runs the measurements with these parameters instead of
-    tests.
+    fresh VM is started after them. ``negative`` are the mechanisms for which an unpatched kernel is
+    the negative control, None for all (`ktests.contract.applies`). ``folder`` is the user's own
+    mechanism, None if there is none. If ``measure`` is not empty, the guest runs the measurements
+    with these parameters instead of tests.
     """
 
     mechanism: str
@@ -104,7 +103,7 @@ class Selection:
     slowness: float = 1
     detect: bool = False
     excused: frozenset[str] = frozenset()
-    negative: bool = True
+    negative: tuple[str, ...] | None = None
     folder: MechanismFolder | None = None
     measure: Mapping[str, int] = field(default_factory=dict)
 
@@ -300,11 +299,12 @@ class Follower:
     def _job(self) -> JobMessage:
         """Return the message that tells the guest which tests or measurements to run."""
         return JobMessage(
-            mechanism=tested(self._selection.mechanism, negative=self._selection.negative),
+            mechanism=self._selection.mechanism,
             detect=self._selection.detect,
             expression=self._selection.expression,
             done=tuple(self._done),
             limit=self._selection.limits.test,
+            negative=self._selection.negative,
             measure=self._selection.measure,
         )
 

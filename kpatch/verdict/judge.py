@@ -30,7 +30,7 @@ from kpatch.run.protocol import Collected, Scalar
 from kpatch.run.vm_run import ENDING_MEANING, LIMITS, Ending, VmRun, progress
 from kpatch.tables.outcomes import EXIT_BY_OUTCOME, ExitCode, Outcome
 from kpatch.verdict.requirements import Requirement, asked
-from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN, tested
+from ktests.contract import DETECTION, NONE, UNDETECTED, UNJUDGED, UNKNOWN
 
 
 @dataclass(frozen=True)
@@ -38,16 +38,16 @@ class SeriesRun:
     """The VMs that ran one series' suite, in order.
 
     A later VM ran the tests that no earlier one began, and a test that the emulator had made hang.
-    ``detected`` is the sign by which the mechanism was detected, "" without detection. If
-    ``negative`` is False, an unpatched kernel ran only the tests that every kernel has to pass
-    (`ktests.contract.tested`).
+    ``detected`` is the sign by which the mechanism was detected, "" without detection.
+    ``negative`` are the mechanisms for which an unpatched kernel was the negative control, None for
+    all (`ktests.contract.applies`).
     """
 
     series: str
     mechanism: str
     vms: tuple[VmRun, ...]
     detected: str = ""
-    negative: bool = True
+    negative: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -440,7 +440,7 @@ def _not_judged(
 def _due(
     requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None
 ) -> frozenset[str]:
-    return asked(requirements, tested(run.mechanism, negative=run.negative), base)
+    return asked(requirements, run.mechanism, base, run.negative)
 
 
 def _coverage(due: Iterable[str], run: SeriesRun) -> Iterator[Incident]:

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -77,17 +77,21 @@ class Requirement:
 
 
 def asked(
-    table: Mapping[str, Requirement], mechanism: str, base: str | None = None
+    table: Mapping[str, Requirement],
+    mechanism: str,
+    base: str | None = None,
+    negative: Collection[str] | None = None,
 ) -> frozenset[str]:
     """Return the ids of those requirements whose tests run on a kernel with ``mechanism``.
 
-    ``table`` has all requirements by id. The rule is `ktests.contract.applies`. Requirements that
-    cannot be tested on the release line ``base`` ("7.3") are left out, unless ``base`` is None.
+    ``table`` has all requirements by id. The rule is `ktests.contract.applies`, which also
+    describes ``negative``. Requirements that cannot be tested on the release line ``base`` ("7.3")
+    are left out, unless ``base`` is None.
     """
     return frozenset(
         name
         for name, entry in table.items()
-        if contract.applies(entry.needs, mechanism, entry.first, base)
+        if contract.applies(entry.needs, mechanism, entry.first, base, negative)
     )
 
 
