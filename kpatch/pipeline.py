@@ -281,6 +281,16 @@ class Pipeline:
         self.state.series.append(info)
         return applied
 
+    def apply_on(self, applied: Applied, patch: Path) -> Applied:
+        """Apply the file ``patch`` on top of the series ``applied``, as one more of its patches.
+
+        HarnessError (exit 3) if it does not apply.
+        """
+        series = applied.series
+        with self._stage("apply", series.name) as stage:
+            more = replace(series, mailboxes=(*series.mailboxes, patch))
+            return apply.apply(applied.tree, more, stage=stage)
+
     def names(self) -> list[str]:
         """Return the names of the series to run on the kernel tree, in order.
 
@@ -342,7 +352,9 @@ class Pipeline:
             self._build_base(applied.tree)
         resolved = self.config(applied)
         with self._stage("build", applied.series.name) as stage:
-            built = kernel.build(applied, resolved, jobs=self.request.jobs, stage=stage)
+            built = kernel.build(
+                applied, resolved, jobs=self.request.jobs, like=self.flavor.like, stage=stage
+            )
             stage.cached = built.cached
         self.state.kernels[applied.series.name] = built
         return built

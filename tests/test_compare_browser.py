@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from kpatch.compare import html, words
+from kpatch.compare import conclusion, html
 from tests.samplecomparisons import COMPARISONS
 from tests.test_browser import CONTRAST, SIZES, browser, picture
 
@@ -66,7 +66,7 @@ def test_plots_and_conclusion_are_shown_without_scripts(browser: Browser, tmp_pa
     with opened(browser, "both", "phone", tmp_path, java_script_enabled=False) as page:
         shown = " ".join(page.inner_text("body").split())
         boxes = [figure.bounding_box() for figure in page.locator("figure svg").all()]
-    for line in words.conclusion(COMPARISONS["both"]):
+    for line in conclusion.conclusion(COMPARISONS["both"]):
         assert line in shown
-    assert len(boxes) == 8
+    assert len(boxes) == 10
     assert all(box is not None and box["height"] > 50 for box in boxes)

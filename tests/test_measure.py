@@ -19,12 +19,12 @@ import pytest
 from kpatch.run.protocol import Decoder, Done, Hello, Transcript
 from kpatch.tables.outcomes import Outcome
 from kpatch.vm.guest_image import CLOCK
-from ktests import call
+from ktests import call, pci
 from ktests.acpi import Firmware
 from ktests.call import Call
 from ktests.channel import Channel
 from ktests.contract import PROTOCOL
-from ktests.measure import clock, measurements, session
+from ktests.measure import clock, measurements, session, stand
 from ktests.measure.measurements import Parameters
 from ktests.measure.stand import PacedFirmware
 
@@ -138,6 +138,44 @@ def test_paced_firmware_waits_for_the_reader(monkeypatch: pytest.MonkeyPatch) ->
     assert after == (0x81, 0, 1)
     assert flushed == [2, 3, 4]
     assert reader.idle == 3
+
+
+# ---- a device that sleeps ------------------------------------------------------------------------
+
+
+@pytest.fixture
+def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> stand.Sleeper:
+    """A device that is awake, with the files of sysfs that are read and written."""
+    monkeypatch.setattr(pci, "BUS", tmp_path)
+    monkeypatch.setattr(stand, "ASLEEP_SECONDS", 0.001)
+    monkeypatch.setattr(stand, "SECONDS", 0.05)
+    device = stand.Sleeper("sleeper", "0000:00:1e.0", "", "N0F0")
+    (device.folder / "power").mkdir(parents=True)
+    put(device, state="D0", active=5)
+    return device
+
+
+def put(device: stand.Sleeper, *, state: str, active: int) -> None:
+    (device.folder / "power_state").write_text(f"{state}\n")
+    (device.folder / "power" / "runtime_active_time").write_text(f"{active}\n")
+
+
+def test_device_that_stays_awake_is_told(sleeper: stand.Sleeper) -> None:
+    with pytest.raises(AssertionError, match="stays in D0"):
+        sleeper.wait_asleep()
+    put(sleeper, state="D3hot", active=5)
+    sleeper.wait_asleep()
+    assert sleeper.active_milliseconds == 5
+
+
+def test_device_is_kept_awake_in_the_block(sleeper: stand.Sleeper) -> None:
+    control = sleeper.folder / "power" / "control"
+    with sleeper.awake():
+        assert control.read_text() == "on"
+    assert control.read_text() == "auto"
+    put(sleeper, state="D3hot", active=5)
+    with pytest.raises(AssertionError, match="is in D3hot"), sleeper.awake():
+        pass
 
 
 # ---- records -------------------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from kpatch.compare.patches import Size
 from kpatch.errors import HarnessError
 from kpatch.report import result
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 SCHEMA = Path(__file__).with_name("comparison.schema.json")
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""What follows from a comparison: goals, ranks, limits, and whether two comparisons agree.
+"""What follows from a comparison: goals, limits, failures, and whether two comparisons agree.
 
 Pure functions, no I/O.
 """
@@ -9,19 +9,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from kpatch.compare import times
+from kpatch.compare import criteria
 from kpatch.compare.comparison import Comparison
-from kpatch.compare.measured import Measured
+from kpatch.compare.criteria import CRITERIA
+from kpatch.compare.figures import FAULTS, WORDS, counts, interval, ratio
 from kpatch.compare.outcomes import Held, Row
-from kpatch.compare.times import Interval
 from kpatch.tables.outcomes import Outcome
-
-# The goals of the recommended mechanism: the largest ratio of the medians of its loopback and of
-# the reference, on one device.
-LOOPBACK, LARGEST_RATIO = "loopback 1", 1.2
-COUNT, OVERRUN = "count", "overrun"
-# Counts that have to be 0 with a reader that keeps up.
-FAULTS = ("missing", "doubled", "merged", "reordered")
 
 # Two comparisons agree if no ratio of medians differs by more than this part.
 AGREED = 0.10
@@ -40,97 +33,22 @@ class Goal:
     met: bool | None
 
 
-def ratio(measured: Measured | None) -> Interval | None:
-    """Return the ratio of the medians of mechanism and reference; None if there are not both."""
-    if measured is None or measured.mechanism is None or measured.reference is None:
-        return None
-    return times.ratio(measured.mechanism.p50, measured.reference.p50)
-
-
-def counts(measured: Measured | None) -> dict[str, int]:
-    """Return the counts of a counting measurement by name; empty if it was not made."""
-    if measured is None or measured.outcome is not Outcome.PASS:
-        return {}
-    return {key: it for key, it in measured.values.items() if isinstance(it, int)}
-
-
-def exact(found: dict[str, int]) -> bool:
-    """Return whether every notification was received once, or reported as lost."""
-    return found["missing"] == found["reported"] and not (found["doubled"] or found["merged"])
-
-
 def goals(comparison: Comparison) -> list[Goal]:
     """Return the goals of the recommended mechanism on each kernel, with their figures."""
     name = comparison.recommended
     if name not in comparison.series:
         return []
-    return [goal for kernel in comparison.kernels for goal in _goals(comparison, kernel, name)]
-
-
-def _goals(comparison: Comparison, kernel: str, name: str) -> Iterator[Goal]:
-    loop = ratio(comparison.figure(kernel, name, LOOPBACK))
-    yield Goal(
-        kernel,
-        f"median of {name}'s loopback at most {LARGEST_RATIO:g} x that of REQ",
-        interval(loop),
-        None if loop is None else loop.value <= LARGEST_RATIO,
-    )
-    kept_up = counts(comparison.figure(kernel, name, COUNT))
-    yield Goal(
-        kernel,
-        f"{name}: nothing lost, doubled, summed or reordered with a reader that keeps up",
-        _counted(kept_up),
-        not any(kept_up[key] for key in FAULTS) if kept_up else None,
-    )
-    slow = counts(comparison.figure(kernel, name, OVERRUN))
-    yield Goal(
-        kernel,
-        f"{name}: loss is counted exactly with a reader that is too slow",
-        _counted(slow),
-        exact(slow) and slow["missing"] > 0 if slow else None,
-    )
-
-
-def _counted(found: dict[str, int]) -> str:
-    if not found:
-        return "not measured"
-    faults = ", ".join(f"{found[key]:,} {WORDS[key]}" for key in FAULTS)
-    return f"{found['sent']:,} sent: {faults}; {found['reported']:,} reported as lost"
-
-
-WORDS = {"missing": "lost", "doubled": "doubled", "merged": "summed", "reordered": "reordered"}
-"""The counts of `FAULTS` in words."""
-
-
-def interval(found: Interval | None) -> str:
-    """Return an interval for a reader: "1.05 (1.03-1.08)"; "not measured" for None."""
-    if found is None:
-        return "not measured"
-    return f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})"
-
-
-@dataclass(frozen=True)
-class Place:
-    """The place of a series in a ranking: 1 is the fastest."""
-
-    rank: int
-    series: str
-    ratio: Interval
-
-
-def ranking(comparison: Comparison, kernel: str, name: str) -> list[Place]:
-    """Rank the series by their ratios in the measurement ``name``; the fastest is the first.
-
-    Series whose intervals overlap are not ranked: they have the same rank (`times.ranks`).
-    """
-    found = {
-        series: it
-        for series in comparison.series
-        if (it := ratio(comparison.figure(kernel, series, name))) is not None
-    }
-    places = times.ranks(list(found.values()))
-    rows = [Place(rank, *it) for rank, it in zip(places, found.items(), strict=True)]
-    return sorted(rows, key=lambda place: (place.rank, place.ratio.value))
+    return [
+        Goal(
+            kernel,
+            f"{name}: {criterion.text}",
+            criterion.figure(comparison, kernel, name),
+            criterion.holds(comparison, kernel, name),
+        )
+        for kernel in comparison.kernels
+        for criterion in CRITERIA
+        if criterion.figure is not None
+    ]
 
 
 def rows_of(comparison: Comparison, series: str, held: Held) -> list[Row]:
@@ -140,7 +58,10 @@ def rows_of(comparison: Comparison, series: str, held: Held) -> list[Row]:
 
 
 def failures(comparison: Comparison) -> list[str]:
-    """Return a line for each failed requirement, failed measurement and missed goal."""
+    """Return a line for each failed requirement, failed measurement and missed goal.
+
+    One more if the figures do not bear out the recommendation (`criteria.best`).
+    """
     lines = [
         f"{row.kernel}: {row.series}: {row.requirement} fails: {row.reason}"
         for row in comparison.outcomes
@@ -152,7 +73,11 @@ def failures(comparison: Comparison) -> list[str]:
         if it.outcome is not Outcome.PASS
     ]
     missed = [goal for goal in goals(comparison) if goal.met is False]
-    return lines + [f"{it.kernel}: goal missed: {it.text}: {it.figure}" for it in missed]
+    lines += [f"{it.kernel}: goal missed: {it.text}: {it.figure}" for it in missed]
+    best, name = criteria.best(comparison), comparison.recommended
+    if best and name in comparison.series and name not in best:
+        lines.append(f"{name} is recommended, but more criteria are held by {', '.join(best)}")
+    return lines
 
 
 def differences(mine: Comparison, other: Comparison) -> list[str]:

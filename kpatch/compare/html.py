@@ -7,6 +7,7 @@ from pathlib import Path
 
 from kpatch.compare import findings, plots, words
 from kpatch.compare.comparison import Comparison
+from kpatch.compare.conclusion import conclusion
 from kpatch.compare.words import Table
 from kpatch.lib import sanitize, template
 
@@ -22,7 +23,8 @@ def render(comparison: Comparison) -> str:
         started=comparison.started,
         recommended=comparison.recommended,
         series=[(name, _title(comparison, name)) for name in comparison.series],
-        conclusion=[sanitize.line(line) for line in words.conclusion(comparison)],
+        conclusion=[sanitize.line(line) for line in conclusion(comparison)],
+        decision=_clean(words.decision(comparison)),
         goals=[sanitize.line(line) for line in words.goal_lines(comparison)],
         failures=[sanitize.line(line) for line in findings.failures(comparison)],
         kernels=[

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from kpatch.compare import findings, text, words
 from kpatch.compare.comparison import Comparison
+from kpatch.compare.conclusion import conclusion
 from kpatch.report import cover_letter
 
 
@@ -28,7 +29,7 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         f" kernel ({words.host(comparison.host)})."
     )
     yield ""
-    for line in words.conclusion(comparison):
+    for line in conclusion(comparison):
         yield from text.wrapped(f"- {line}", "  ")
     goals = findings.goals(comparison)
     if goals:

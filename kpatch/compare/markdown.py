@@ -7,6 +7,8 @@ from pathlib import Path
 
 from kpatch.compare import findings, words
 from kpatch.compare.comparison import Comparison
+from kpatch.compare.conclusion import conclusion
+from kpatch.compare.criteria import CRITERIA
 from kpatch.compare.words import Table
 from kpatch.lib import sanitize, template
 
@@ -32,7 +34,9 @@ def render(comparison: Comparison, letter: str) -> str:
         legend=words.LEGEND,
         sentences={key: sanitize.line(it) for key, it in comparison.requirements.items()},
         limits={series: words.limits(comparison, series) for series in comparison.series},
-        conclusion=words.conclusion(comparison),
+        conclusion=conclusion(comparison),
+        decision=_table(words.decision(comparison)),
+        criteria=CRITERIA,
         goals=words.goal_lines(comparison),
         failures=findings.failures(comparison),
         letter=letter.strip(),

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from kpatch.compare import reachable
 from kpatch.model import Applied
 
 # Lines that make the kernel's own code; selftests and documents are counted apart.
@@ -34,7 +35,8 @@ class Size:
 
     ``added`` and ``removed`` are lines of the kernel's code, ``beside`` those added to documents
     and selftests. ``exports`` are the symbols that it exports, ``entries`` the entry points for
-    user space that it adds, as "VFIO feature: NAME".
+    user space that it adds, as "VFIO feature: NAME". ``functions`` is the number of functions that
+    it adds, ``reachable`` are those that user space can reach (`kpatch.compare.reachable`).
     """
 
     kernel: str
@@ -47,6 +49,8 @@ class Size:
     beside: int
     exports: tuple[str, ...]
     entries: tuple[str, ...]
+    functions: int
+    reachable: tuple[str, ...]
 
 
 def size(applied: Applied) -> Size:
@@ -54,6 +58,7 @@ def size(applied: Applied) -> Size:
     lines = [line for patch in applied.patches for line in _lines(patch.diff.decode("latin-1"))]
     code = [line for path, line in lines if not path.startswith(_BESIDE)]
     added = [line[1:] for line in code if line.startswith("+")]
+    functions = reachable.functions(applied)
     return Size(
         kernel=applied.tree.version,
         series=applied.series.name,
@@ -65,6 +70,8 @@ def size(applied: Applied) -> Size:
         beside=sum(line.startswith("+") for path, line in lines if path.startswith(_BESIDE)),
         exports=tuple(name for line in added for name in _EXPORT.findall(line)),
         entries=tuple(dict.fromkeys(entry for line in added for entry in _entries(line))),
+        functions=len(functions.added),
+        reachable=functions.reachable,
     )
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from kpatch.compare import findings
+from kpatch.compare import figures
 from kpatch.compare.comparison import Comparison
 from kpatch.compare.times import Times
 from kpatch.errors import HarnessError
@@ -38,7 +38,7 @@ def ratios(comparison: Comparison, kernel: str, name: str) -> str:
 
     A row for each series. Returns "" if no series has a ratio.
     """
-    places = findings.ranking(comparison, kernel, name)
+    places = figures.ranking(comparison, kernel, name)
     if not places:
         return ""
     chart = _chart(
@@ -54,7 +54,7 @@ def ratios(comparison: Comparison, kernel: str, name: str) -> str:
     for row, it in enumerate(reversed(places), 1):
         ends = (it.ratio.low, it.ratio.value, it.ratio.high)
         chart.add(it.series, [(end, row) for end in ends])
-    chart.add("REQ", [(1, 0), (1, len(places) + 1)], show_dots=False)
+    chart.add("reference", [(1, 0), (1, len(places) + 1)], show_dots=False)
     return _svg(chart)
 
 
@@ -126,7 +126,11 @@ def _svg(chart: Any) -> str:
 
 def all_plots(comparison: Comparison, kernel: str) -> Sequence[str]:
     """Return every plot of one kernel."""
-    names = [it for it in comparison.measurements() if it.split()[0] in ("loopback", "firmware")]
+    names = [
+        it
+        for it in comparison.measurements()
+        if it.split()[0] in ("loopback", "interrupt", "asleep")
+    ]
     drawn = [ratios(comparison, kernel, name) for name in names]
     drawn += [distributions(comparison, kernel, name) for name in names if name.endswith(" 1")]
     return [plot for plot in drawn if plot]

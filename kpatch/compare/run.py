@@ -28,6 +28,11 @@ from kpatch.verdict import requirements
 
 CPUINFO = Path("/proc/cpuinfo")
 
+# The measured kernels: with power management, since a device has to sleep, and with the reference
+# of `ktests.measure.reference`.
+MEASURED_FLAVOR = "power"
+REFERENCE = Path(__file__).with_name("reference.patch")
+
 # Seconds for all measurements of a series; a million notifications take most of it.
 MEASURE_LIMIT = 3 * 60 * 60
 
@@ -83,8 +88,9 @@ def compare(request: CompareRequest, out: Path, progress: Progress) -> Compariso
                 run = replace(request.run, kernel=spec, series=names)
                 results.append(_verdict(pipeline.run(run, out / name, progress), out / name))
             if request.count:
-                figures += _measure(stages, every, request, out / f"{name}-measured")
-                accel = stages.state.accel.used if stages.state.accel else accel
+                measuring = Pipeline(replace(stages.request, flavor=MEASURED_FLAVOR), progress)
+                figures += _measure(measuring, every, request, out / f"{name}-measured")
+                accel = measuring.state.accel.used if measuring.state.accel else accel
         made = Comparison(
             started=started,
             host=_host(accel, results),
@@ -156,7 +162,7 @@ def _measure(
     found: list[Measured] = []
     with open_output_dir(folder) as output:
         for applied in every:
-            kernel = stages.build(applied)
+            kernel = stages.build(stages.apply_on(applied, REFERENCE))
             vms = stages.measure(kernel, output, parameters)
             series = applied.series
             found += measured.measured(applied.tree.version, series.name, series.mechanism, vms)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 
 from kpatch.compare import findings, words
 from kpatch.compare.comparison import Comparison
+from kpatch.compare.conclusion import conclusion
 from kpatch.compare.words import Table
 from kpatch.lib import sanitize
 
@@ -32,7 +33,8 @@ def _lines(comparison: Comparison) -> Iterator[str]:
         for one in (table, *words.tables(comparison, kernel)):
             yield from _table(one)
     yield from _limits(comparison)
-    yield from _paragraphs("What follows", words.conclusion(comparison))
+    yield from _table(words.decision(comparison, numbered=True))
+    yield from _paragraphs("What follows", conclusion(comparison))
     yield from _paragraphs("Goals", words.goal_lines(comparison))
     yield from _paragraphs("Failures", findings.failures(comparison))
 

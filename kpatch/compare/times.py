@@ -26,11 +26,12 @@ class Times:
     """The distribution of measured times in nanoseconds.
 
     ``percentiles`` has 101 numbers: the smallest time, the percentiles 1 to 99, the largest time.
-    ``p50`` and ``p99`` have intervals of order statistics.
+    ``p50`` and ``p99`` have intervals of order statistics, ``mean`` has that of a normal
+    distribution.
     """
 
     samples: int
-    mean: float
+    mean: Interval
     percentiles: tuple[float, ...]
     p50: Interval
     p99: Interval
@@ -48,11 +49,18 @@ def times(measured: Sequence[int]) -> Times:
     ordered = sorted(measured)
     return Times(
         samples=len(ordered),
-        mean=statistics.fmean(ordered),
+        mean=_mean(ordered),
         percentiles=tuple(ordered[_rank(len(ordered), part / 100)] for part in range(101)),
         p50=quantile(ordered, 0.5),
         p99=quantile(ordered, 0.99),
     )
+
+
+def _mean(measured: Sequence[int]) -> Interval:
+    """Return the mean with the 95 % interval of the normal distribution, which ends at 1 ns."""
+    mean = statistics.fmean(measured)
+    width = DEVIATIONS * statistics.pstdev(measured, mean) / math.sqrt(len(measured))
+    return Interval(mean, max(1.0, mean - width), mean + width)
 
 
 def quantile(ordered: Sequence[float], part: float) -> Interval:
@@ -80,10 +88,18 @@ def ratio(mine: Interval, other: Interval) -> Interval:
 def ranks(intervals: Sequence[Interval]) -> list[int]:
     """Return the rank of each interval, 1 for the smallest; intervals that overlap are not ranked.
 
-    The rank is one more than the number of intervals that lie below as a whole, so that two
-    intervals that overlap may have different ranks only because of a third.
+    Those that overlap have the same rank, also if they do so only by way of a third one between
+    them. The rank is one more than the number of intervals with a smaller rank.
     """
-    return [1 + sum(other.high < one.low for other in intervals) for one in intervals]
+    found = [1] * len(intervals)
+    rank, end = 1, -math.inf
+    ordered = sorted(range(len(intervals)), key=lambda number: intervals[number].low)
+    for place, number in enumerate(ordered, 1):
+        if intervals[number].low > end:
+            rank = place
+        end = max(end, intervals[number].high)
+        found[number] = rank
+    return found
 
 
 def _rank(count: int, part: float) -> int:

@@ -13,7 +13,9 @@ class Flavor:
     ``title`` describes it in one line. ``slowness`` is the factor by which a boot or a test may be
     slower than with the plain flavor; all time limits (`kpatch.tables.limits`) are multiplied by
     it. ``arguments`` are words for the kernel's command line. They belong to the flavor because a
-    kernel that was built without its symbols does not know them, and would pass them to init.
+    kernel that was built without its symbols does not know them, and would pass them to init. A new
+    worktree of the flavor starts with the objects of the flavor ``like``, as that of a variant does
+    (`kpatch.tables.variants`).
     """
 
     name: str
@@ -21,6 +23,7 @@ class Flavor:
     fragments: tuple[str, ...]
     slowness: float = 1
     arguments: tuple[str, ...] = ()
+    like: str = ""
 
 
 FLAVORS: dict[str, Flavor] = {
@@ -39,6 +42,12 @@ FLAVORS: dict[str, Flavor] = {
             # Without kasan_multi_shot KASAN prints only its first report after a boot (since 4.11,
             # mm/kasan/report.c), and later faults are not seen.
             arguments=("kasan_multi_shot",),
+        ),
+        Flavor(
+            "power",
+            "plain, with runtime power management: devices can sleep",
+            ("core", "guest", "acpi", "vfio", "power"),
+            like="plain",
         ),
     )
 }

@@ -3,6 +3,7 @@
 
 clock.c          times system calls, without an interpreter between them
 clock.py         calls it
+reference.py     the notification that costs least, and the time of an interrupt
 stand.py         the devices, the firmware and the VMMs of the measurements
 measurements.py  the measurements, a function each
 session.py       runs them, and reports them to the host as it reports tests

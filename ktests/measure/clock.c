@@ -23,12 +23,6 @@ struct call {
 	uint64_t size;
 };
 
-/* How often a thread went to sleep, and the CPU time that it used. */
-struct usage {
-	uint64_t sleeps;
-	uint64_t cpu;
-};
-
 static uint64_t now(clockid_t clock)
 {
 	struct timespec time;
@@ -37,12 +31,13 @@ static uint64_t now(clockid_t clock)
 	return time.tv_sec * 1000000000ull + time.tv_nsec;
 }
 
-static struct usage used(void)
+/* How often this thread went to sleep. */
+static uint64_t slept(void)
 {
 	struct rusage usage;
 
 	getrusage(RUSAGE_THREAD, &usage);
-	return (struct usage){ usage.ru_nvcsw, now(CLOCK_THREAD_CPUTIME_ID) };
+	return usage.ru_nvcsw;
 }
 
 static int wait_for(struct pollfd *sources, uint32_t count)
@@ -117,14 +112,16 @@ int send_each(const struct call *call, uint32_t events, const volatile uint64_t 
 /*
  * Wait ``events`` times until one of the sources is readable, and do the calls of source i:
  * calls[first[i]] to calls[first[i + 1] - 1]. stamps[n] is the time after that, and 0 before.
- * ``usage`` is what this thread used for all of it. Returns -1 with errno if a call fails.
+ * cpu[n] is the CPU time that this thread used for it, and ``sleeps`` how often it slept in all.
+ * Returns -1 with errno if a call fails.
  */
 int follow(struct pollfd *sources, const struct call *calls, const uint32_t *first, uint32_t count,
-	   uint32_t events, volatile uint64_t *stamps, struct usage *usage)
+	   uint32_t events, volatile uint64_t *stamps, uint64_t *cpu, uint64_t *sleeps)
 {
-	struct usage before = used(), after;
+	uint64_t before = slept();
 
 	for (uint32_t event = 0; event < events; event++) {
+		uint64_t begin = now(CLOCK_THREAD_CPUTIME_ID);
 		uint32_t i = 0;
 
 		if (wait_for(sources, count))
@@ -134,9 +131,9 @@ int follow(struct pollfd *sources, const struct call *calls, const uint32_t *fir
 		for (uint32_t n = first[i]; n < first[i + 1]; n++)
 			if (perform(&calls[n]))
 				return -1;
+		cpu[event] = now(CLOCK_THREAD_CPUTIME_ID) - begin;
 		stamps[event] = now(CLOCK_MONOTONIC);
 	}
-	after = used();
-	*usage = (struct usage){ after.sleeps - before.sleeps, after.cpu - before.cpu };
+	*sleeps = slept() - before;
 	return 0;
 }

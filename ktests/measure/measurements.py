@@ -3,9 +3,9 @@
 
 A list of times is one text: nanoseconds, separated by spaces. The reference of a loopback is that
 of VFIO_PCI_REQ_IRQ_INDEX (DATA_BOOL), a plain eventfd_signal(): the trips of both alternate. The
-reference of firmware is the event of an AC adapter, which every kernel sends through acpi_event;
-its handler evaluates a method (_PSR) before. If a mechanism lacks what is measured, the result is
-the reason alone, under `ABSENT`.
+reference of a notification by firmware is a second Notify handler on the same device, which does
+no more than eventfd_signal() (`ktests.measure.reference`). That of a sleeping device is the same
+device awake. If a mechanism lacks what is measured, the result is the reason alone, under `ABSENT`.
 """
 
 from __future__ import annotations
@@ -22,10 +22,13 @@ from itertools import cycle, islice
 from ktests import call, cpu
 from ktests.burst_result import BurstResult
 from ktests.call import Call
+from ktests.interrupt import Notifications
 from ktests.measure.clock import Follower, Trip, time_trips
+from ktests.measure.reference import Reference
 from ktests.measure.stand import Stand, slab
+from ktests.pci import PciDevice
 from ktests.reader import Reader
-from uapi import probe, vfio
+from uapi import mirror, vfio
 from uapi.eventfd import EventFd
 
 Values = dict[str, float | str]
@@ -41,8 +44,10 @@ REST_SECONDS = 0.05
 WARM_UP = 200
 # Notifications by firmware take so long that only one sample of this many is taken.
 SPARSE = 20
-# Loopbacks whose wake-ups are counted, one after the other.
-WAKE_UPS = 500
+# Notifications whose wake-ups are counted, one after the other.
+WAKE_UPS = 200
+# The least number of notifications of a sleeping device.
+MIN_ASLEEP = 5
 
 # The value of a measured notification.
 VALUE = 0x81
@@ -110,36 +115,17 @@ def _text(times: Sequence[int]) -> str:
     return " ".join(map(str, times))
 
 
-def wake_ups(stand: Stand, parameters: Parameters) -> Values:
-    """Count how often a thread that receives loopbacks sleeps, and measure its CPU time."""
-    with stand.vmms(stand.devices[:1]) as [vmm], ExitStack() as stack:
-        cause = vmm.loopback()
-        if cause is None:
-            return NO_LOOPBACK
-        reference = _reference(cause.fd, stack)
-        values: Values = {"events": WAKE_UPS}
-        for name, (first, *receive) in (
-            ("reference", reference),
-            ("mechanism", (cause, *vmm.receive())),
-        ):
-            follower = Follower([receive], WAKE_UPS)
-            follower.feed(first)
-            sleeps, nanoseconds = follower.usage()
-            values |= {f"{name} sleeps": sleeps, f"{name} cpu": nanoseconds}
-    return values
-
-
 # ---- notifications by firmware -------------------------------------------------------------------
 
 
-def firmware(
+def interrupt(
     stand: Stand, parameters: Parameters, *, devices: int = 1, listeners: int = 1
 ) -> Values:
-    """Time notifications: from the debugger's command that runs AML to the end of the read.
+    """Time notifications: from the interrupt to the end of the system calls that receive one.
 
-    They go to ``devices`` in turn, and alternate with the reference. The first of ``listeners``
-    VMMs on each device is timed. Where several can listen, each VMM receives the notifications of
-    all devices, so that the first VMM of all is timed.
+    They go to ``devices`` in turn, and alternate with those of the reference. The first of
+    ``listeners`` VMMs on each device is timed. Where several can listen, each VMM receives the
+    notifications of all devices, so that the first VMM of all is timed.
     """
     shared = stand.mechanism.shared
     if listeners > 1 and not shared:
@@ -147,36 +133,99 @@ def firmware(
     chosen = stand.devices[:devices]
     times: list[int] = []
     references: list[int] = []
-    with (
-        stand.vmms(chosen) as vmms,
-        stand.vmms(chosen * (listeners - 1)),
-        probe.Listener(known=stand.family) as listener,
-    ):
+    with stand.vmms(chosen) as vmms, stand.vmms(chosen * (listeners - 1)):
         sources = [vmm.receive() for vmm in (vmms[:1] if shared else vmms)]
-        adapter = [(call.read(listener.fileno()),)]
         for device in islice(cycle(chosen), -(-parameters.samples // SPARSE)):
-            times.append(_notified(stand, sources, device.method))
-            references.append(_notified(stand, adapter, stand.adapter.method))
+            [taken] = _interrupted(stand, device, sources)
+            times.append(taken)
+            with Reference(device.path) as reference:
+                # The mechanism has to receive this one too: it may keep the next one back.
+                taken, _ = _interrupted(stand, device, [reference.receive()], sources)
+            references.append(taken)
     return {"reference": _text(references), "mechanism": _text(times)}
 
 
-def _notified(stand: Stand, sources: Sequence[Trip], method: str) -> int:
-    """Evaluate ``method``, and return the nanoseconds until one of ``sources`` has received.
+def _interrupted(stand: Stand, device: PciDevice, *groups: Sequence[Trip]) -> list[int]:
+    """Raise an interrupt that notifies ``device``; one source of each of ``groups`` receives that.
 
-    What is readable before is discarded: a socket also has the events of other devices.
+    Returns for each group the nanoseconds from the interrupt until it has received. What is
+    readable before is discarded: a socket also has the events of other devices.
     """
+    followers = [_following(sources) for sources in groups]
+    stand.interrupts.interrupt(Notifications(device.method, VALUE))
+    stamps = [follower.wait(0) for follower in followers]
+    for follower in followers:
+        follower.usage()
+    begin = stand.clock.read()
+    return [stamp - begin for stamp in stamps]
+
+
+def _following(sources: Sequence[Trip], events: int = 1) -> Follower:
+    """Discard what is readable, and return a thread that receives ``events`` notifications."""
     for first, *_ in sources:
         os.set_blocking(first.fd, False)
         with suppress(BlockingIOError):
             while os.read(first.fd, call.READ_SIZE):
                 pass
-    follower = Follower(sources, 1)
-    stand.firmware.debugger.settle()  # the follower waits when the prompt has come
-    begin = time.monotonic_ns()
-    stand.firmware.notify(method, VALUE)
-    taken = follower.wait(0) - begin
-    follower.usage()
-    return taken
+    return Follower(sources, events)
+
+
+def wake_ups(stand: Stand, parameters: Parameters) -> Values:
+    """Count how often a thread that receives notifications sleeps; measure its CPU time for one.
+
+    Each is sent by an interrupt, when the thread has received the one before and sleeps again.
+    """
+    device = stand.devices[0]
+    values: Values = {"events": WAKE_UPS}
+    with stand.vmms([device]) as [vmm]:
+        values |= _usage("mechanism", stand, device, vmm.receive())
+    with Reference(device.path) as reference:
+        values |= _usage("reference", stand, device, reference.receive())
+    return values
+
+
+def _usage(name: str, stand: Stand, device: PciDevice, source: Trip) -> Values:
+    follower = _following([source], WAKE_UPS)
+    for number in range(WAKE_UPS):
+        stand.interrupts.interrupt(Notifications(device.method, VALUE))
+        follower.wait(number)
+    sleeps, nanoseconds = follower.usage()
+    return {f"{name} sleeps": sleeps, f"{name} cpu": nanoseconds}
+
+
+# ---- a sleeping device ---------------------------------------------------------------------------
+
+
+def asleep(stand: Stand, parameters: Parameters) -> Values:
+    """Time notifications of a device in D3hot against those of the same device in D0.
+
+    Counts how often receiving one has woken the device. A VMM that has its device open lets it
+    sleep by VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY; another one never keeps it awake.
+    """
+    device = stand.sleeper
+    times: list[int] = []
+    references: list[int] = []
+    woken = 0
+    rounds = max(MIN_ASLEEP, parameters.samples // SPARSE // 4)
+    with stand.vmms([device]) as [vmm]:
+        cause = vmm.loopback()
+        if cause is not None:
+            sleep = vfio.SET | mirror.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY
+            vfio.Device.from_fd(cause.fd).feature(sleep)
+        for _ in range(rounds):
+            with device.awake():
+                references += _interrupted(stand, device, [vmm.receive()])
+            device.wait_asleep()
+            before = device.active_milliseconds
+            times += _interrupted(stand, device, [vmm.receive()])
+            device.wait_asleep()
+            woken += device.active_milliseconds != before
+    return {
+        "reference": _text(references),
+        "mechanism": _text(times),
+        "events": rounds,
+        "woken": woken,
+    }
 
 
 # ---- memory --------------------------------------------------------------------------------------
@@ -258,9 +307,10 @@ Measurement = Callable[[Stand, Parameters], Values]
 MEASUREMENTS: dict[str, Measurement] = {
     "memory": memory,  # before anything has left free memory behind
     **{f"loopback {n}": partial(loopback, devices=n) for n in (1, 8, 16)},
+    **{f"interrupt {n}": partial(interrupt, devices=n) for n in (1, 8, 16)},
+    **{f"listeners {n}": partial(interrupt, listeners=n) for n in (1, 8, 64)},
     "wake-ups": wake_ups,
-    **{f"firmware {n}": partial(firmware, devices=n) for n in (1, 8, 16)},
-    **{f"listeners {n}": partial(firmware, listeners=n) for n in (1, 8, 64)},
+    "asleep": asleep,
     "count": count,
     "overrun": overrun,
 }

@@ -35,7 +35,7 @@ def run(
     parameters = Parameters(**wanted)
     names = list(MEASUREMENTS)
     port.send("collected", tests=[{"id": name, "requirement": MEASURED} for name in names])
-    with Stand(machine, mechanisms.RECORDS[mechanism]) as stand:
+    with Stand(machine, mechanisms.RECORDS[mechanism], port) as stand:
         for name in names:
             if name not in done:
                 _run(name, stand, parameters, port, kmsg)

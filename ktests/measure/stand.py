@@ -10,10 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from ktests.acpi import Firmware, Unrelated
+from ktests.channel import Channel
 from ktests.debugger import Debugger
+from ktests.interrupt import InterruptedFirmware
+from ktests.measure.reference import InterruptClock
 from ktests.mechanism import Mechanism, Vmm
 from ktests.pci import PciDevice
 from ktests.reader import Reader
+from ktests.task import SECONDS
 from uapi import probe
 from uapi.closing import Closing
 
@@ -21,6 +25,11 @@ MEMINFO = Path("/proc/meminfo")
 # The kernel folds the counters of each CPU into those of /proc/meminfo once a second
 # (vm.stat_interval, mm/vmstat.c).
 FOLD_SECONDS = 1.3
+
+# The device of ktests/machine.toml that has a PM capability.
+SLEEPER = "sleeper"
+# The sleeper is asleep for at least this time before it counts as asleep: it may be on its way out.
+ASLEEP_SECONDS = 0.02
 
 
 class PacedFirmware(Firmware):
@@ -53,31 +62,69 @@ class PacedFirmware(Firmware):
             self._reader.wait_idle()
 
 
+class Sleeper(PciDevice):
+    """A PCI device with a PM capability, by its files in sysfs: reading them does not wake it.
+
+    Source: Documentation/ABI/testing/sysfs-devices-power, sysfs-bus-pci (power_state).
+    """
+
+    @property
+    def state(self) -> str:
+        """The device's power state: "D0", "D3hot" and so on."""
+        return (self.folder / "power_state").read_text().strip()
+
+    @property
+    def active_milliseconds(self) -> int:
+        """The time for which the device has been awake. It stands still while the device sleeps."""
+        return int((self.folder / "power" / "runtime_active_time").read_text())
+
+    @contextmanager
+    def awake(self) -> Iterator[None]:
+        """Keep the device in D0 in the block."""
+        control = self.folder / "power" / "control"
+        control.write_text("on")
+        try:
+            assert self.state == "D0", f"{self.bdf} is in {self.state}"
+            yield
+        finally:
+            control.write_text("auto")
+
+    def wait_asleep(self) -> None:
+        """Wait until the device sleeps in D3hot; AssertionError if it does not in `SECONDS`."""
+        end = time.monotonic() + SECONDS
+        while True:
+            before = self.active_milliseconds
+            time.sleep(ASLEEP_SECONDS)
+            if self.state == "D3hot" and self.active_milliseconds == before:
+                return
+            assert time.monotonic() < end, f"{self.bdf} stays in {self.state}"
+
+
 class Stand(Closing):
     """The machine for the measurements: every device with a companion is bound to vfio-pci.
 
     ``machine`` describes it (machine.json). ``mechanism`` is the record of the kernel's mechanism.
+    ``host`` raises interrupts. ``devices`` are all that cannot sleep, ``sleeper`` is one that can.
     """
 
-    def __init__(self, machine: dict[str, Any], mechanism: Mechanism) -> None:
+    def __init__(self, machine: dict[str, Any], mechanism: Mechanism, host: Channel) -> None:
         self.mechanism = mechanism
         self._unrelated = {name: Unrelated(**facts) for name, facts in machine["unrelated"].items()}
         devices = [PciDevice(name, **facts) for name, facts in machine["devices"].items()]
-        self.devices = [device for device in devices if device.path]
+        described = [device for device in devices if device.path]
+        self.devices = [device for device in described if device.name != SLEEPER]
+        [self.sleeper] = (Sleeper(**vars(it)) for it in described if it.name == SLEEPER)
         with ExitStack() as stack:
-            for device in self.devices:
+            for device in described:
                 device.bind()
                 device.forgo_reset()
                 stack.callback(device.unbind)
             debugger = stack.enter_context(Debugger())
             self.firmware = PacedFirmware(debugger, self._unrelated["fence"])
+            self.interrupts = InterruptedFirmware(debugger, self._unrelated["fence"], host)
+            self.clock = stack.enter_context(InterruptClock())
             self.family = probe.family()
             self._stack = stack.pop_all()
-
-    @property
-    def adapter(self) -> Unrelated:
-        """The AC adapter, whose events acpi_event carries on every kernel."""
-        return self._unrelated["ac"]
 
     @contextmanager
     def vmms(self, devices: Sequence[PciDevice]) -> Iterator[list[Vmm]]:
