@@ -62,6 +62,9 @@ ROUND = 50_000
 PACE = 240
 # The size of a socket's buffer in bytes, for mechanisms that have a socket.
 BUFFER = 4 << 20
+# The least number of notifications for the slow reader: more than any mechanism keeps, so that some
+# are lost.
+MIN_OVERRUN = 20_000
 # The pause of the slow reader after each read(2).
 SLOW_SECONDS = 0.001
 
@@ -273,7 +276,7 @@ def count(stand: Stand, parameters: Parameters) -> Values:
 
 def overrun(stand: Stand, parameters: Parameters) -> Values:
     """Count notifications by value, with a reader that is too slow; the firmware does not wait."""
-    return _counted(stand, min(parameters.count, ROUND), pause=SLOW_SECONDS)
+    return _counted(stand, min(max(parameters.count, MIN_OVERRUN), ROUND), pause=SLOW_SECONDS)
 
 
 def _counted(stand: Stand, total: int, *, pace: int = 0, pause: float = 0.0) -> Values:
