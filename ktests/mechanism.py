@@ -103,6 +103,10 @@ class Vmm(Closing, ABC):
         """
         return (call.read(self.fileno()),)
 
+    def receive_loopback(self) -> tuple[Call, ...]:
+        """Return the system calls that receive one loopback: by default those of `receive`."""
+        return self.receive()
+
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
         """Return a context manager for each way to deregister while the device stays open.
 

@@ -15,7 +15,7 @@ from typing import Self
 from ktests.task import SECONDS, Task
 
 READ_SIZE = 1 << 12
-# The longest time that a thread waits for data before it checks whether it has to stop.
+# The longest time that a thread waits for data before it checks whether it has to stop, by default.
 LOOK_SECONDS = 0.005
 
 
@@ -24,7 +24,8 @@ class Reader:
 
     ``threads`` is the number of threads. Each reads as fast as it can, or pauses for ``pause``
     seconds after each read(2). ``receive`` is called instead of read(2), if given; it raises
-    BlockingIOError if there is nothing. The threads run on the CPUs ``cpus``, or on any CPU if
+    BlockingIOError if there is nothing. A thread waits at most ``look`` seconds for data before it
+    checks whether it has to stop. The threads run on the CPUs ``cpus``, or on any CPU if
     ``cpus`` is empty. They start at the begin of the ``with`` block, and end at its end or at
     `stop`. `taken` collects the bytes of each read(2), and None for each read(2) that fails with
     ENOBUFS. With several threads, the order of its items is only roughly that of the read(2) calls.
@@ -38,11 +39,13 @@ class Reader:
         cpus: Collection[int] = (),
         pause: float = 0.0,
         receive: Callable[[], bytes] | None = None,
+        look: float = LOOK_SECONDS,
     ) -> None:
         self.taken: list[bytes | None] = []
         self._file = file
         self._cpus = cpus
         self._pause = pause
+        self._look = look
         self._receive = receive or partial(os.read, file, READ_SIZE)
         self._stop = threading.Event()
         self._idle = [0] * threads
@@ -87,7 +90,7 @@ class Reader:
         while not done():
             assert all(task.running for task in self._tasks), "a reader has ended"
             assert time.monotonic() < end, f"not read within {SECONDS:g} s"
-            time.sleep(LOOK_SECONDS / 4)
+            time.sleep(self._look / 4)
 
     def _read(self, number: int) -> None:
         if self._cpus:
@@ -98,7 +101,7 @@ class Reader:
             try:
                 self.taken.append(self._receive())
             except BlockingIOError:
-                if not poll.poll(LOOK_SECONDS * 1000):
+                if not poll.poll(self._look * 1000):
                     self._idle[number] += 1
             except OSError as error:
                 if error.errno != errno.ENOBUFS:

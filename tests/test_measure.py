@@ -125,7 +125,7 @@ def test_paced_firmware_waits_for_the_reader(monkeypatch: pytest.MonkeyPatch) ->
         sent.append((value, step, count))
 
     monkeypatch.setattr(Firmware, "notify", notify)
-    monkeypatch.setattr(Firmware, "flush_handlers", lambda _: flushed.append(len(sent)))
+    monkeypatch.setattr(PacedFirmware, "flush_handlers", lambda _: flushed.append(len(sent)))
     firmware = object.__new__(PacedFirmware)
     reader: Any = FakeReader()
     firmware.notify("N080", 0x100, step=1, count=500)

@@ -21,6 +21,7 @@ from itertools import cycle, islice
 
 from ktests import call, cpu
 from ktests.burst_result import BurstResult
+from ktests.burst_source import BurstSource
 from ktests.call import Call
 from ktests.interrupt import Notifications
 from ktests.measure.clock import Follower, Trip, time_trips
@@ -60,6 +61,8 @@ CYCLES = 2
 ROUND = 50_000
 # In the paced count, this many notifications are sent before the reader has read them all.
 PACE = 240
+# The paced reader counts as idle if it has found nothing for this time.
+LOOK_SECONDS = 0.001
 # The size of a socket's buffer in bytes, for mechanisms that have a socket.
 BUFFER = 4 << 20
 # The least number of notifications for the slow reader: more than any mechanism keeps, so that some
@@ -89,7 +92,7 @@ def loopback(stand: Stand, parameters: Parameters, *, devices: int) -> Values:
         trips: list[tuple[Call, ...]] = []
         for vmm, cause in zip(vmms, causes, strict=True):
             assert cause is not None
-            trips += [_reference(cause.fd, stack), (cause, *vmm.receive())]
+            trips += [_reference(cause.fd, stack), (cause, *vmm.receive_loopback())]
         rounds = -(-parameters.samples // (devices * BLOCKS))
         times: list[list[int]] = [[] for _ in trips]
         for _ in range(BLOCKS):
@@ -211,10 +214,10 @@ def asleep(stand: Stand, parameters: Parameters) -> Values:
     woken = 0
     rounds = max(MIN_ASLEEP, parameters.samples // SPARSE // 4)
     with stand.vmms([device]) as [vmm]:
-        cause = vmm.loopback()
-        if cause is not None:
-            sleep = vfio.SET | mirror.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY
-            vfio.Device.from_fd(cause.fd).feature(sleep)
+        # VMMs that have their device open have it in this attribute.
+        opened: vfio.Device | None = getattr(vmm, "vfio", None)
+        if opened is not None:
+            opened.feature(vfio.SET | mirror.VFIO_DEVICE_FEATURE_LOW_POWER_ENTRY)
         for _ in range(rounds):
             with device.awake():
                 references += _interrupted(stand, device, [vmm.receive()])
@@ -297,10 +300,14 @@ def _counted(stand: Stand, total: int, *, pace: int = 0, pause: float = 0.0) -> 
 def _burst(stand: Stand, size: int, pace: int, pause: float) -> BurstResult:
     firmware = stand.firmware
     opened = stand.mechanism.burst_source(stand.devices[0], firmware, buffer=BUFFER)
-    with opened as source, Reader(source.fileno(), cpus={1}, pause=pause) as reader:
+    with opened as source, _reader(source, pause) as reader:
         with firmware.paced(reader, pace) if pace else nullcontext():
             source.send(size)
         return source.finish(reader)
+
+
+def _reader(source: BurstSource, pause: float) -> Reader:
+    return Reader(source.fileno(), cpus={1}, pause=pause, receive=source.receive, look=LOOK_SECONDS)
 
 
 # ---- the table -----------------------------------------------------------------------------------
