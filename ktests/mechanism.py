@@ -133,6 +133,9 @@ class Mechanism(ABC):
     shared: ClassVar[bool] = False
     """Whether several processes can listen to one device at the same time."""
 
+    descriptors: ClassVar[int] = 1
+    """The number of descriptors that a VMM opens besides the device."""
+
     calls: ClassVar[tuple[int, ...]] = ()
     """The system calls that receiving takes besides read(2) and poll(2), by number."""
 

@@ -15,6 +15,7 @@ from ktests import libc
 # Numbers of system calls of x86-64 (arch/x86/entry/syscalls/syscall_64.tbl), the only architecture
 # of the test machine.
 READ = 0
+WRITE = 1
 POLL = 7
 IOCTL = 16
 RT_SIGRETURN = 15

@@ -286,12 +286,17 @@ def test_handed_device(
     ids=["namespaced", "sandboxed"],
 )
 def test_namespaces(
-    confined_vmm: StartVmm, firmware: Firmware, measure: Measure, confined: Confinement
+    mechanism: Mechanism,
+    confined_vmm: StartVmm,
+    firmware: Firmware,
+    measure: Measure,
+    confined: Confinement,
 ) -> None:
     vmm = confined_vmm("alpha", confined)
-    # The open device, the eventfd, queue or socket by which the VMM receives, and the pipe of the
+    # The open device, the eventfds, queue or socket by which the VMM receives, and the pipe of the
     # confined process.
-    assert len(vmm.confined_process.descriptors) == 3, vmm.confined_process.descriptors
+    there = vmm.confined_process.descriptors
+    assert len(there) == 2 + mechanism.descriptors, there
     assert vmm.confined_process.status["NSpid"].split() == [str(vmm.confined_process.pid), "1"]
     firmware.notify(vmm.device.method, ALPHA_VALUE, step=1, count=COUNT)
     own = sent_to(vmm, ALPHA_VALUE)

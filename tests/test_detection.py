@@ -16,14 +16,15 @@ from ktests.mechanism import Sign, Site
 
 INDEX = "index 5 has flags 0x9 and count 1, and its loopback reads 0x300000000"
 FEATURE = "feature 14 is there, and its loopback reads flags 0x1, sequence 0, value 0x81"
+ACK = INDEX.replace("0x9", "0x7")
 COUNT = "index 5 has flags 0x9 and count 1, and its loopback reads 0x1"
 DOORBELL = f"{COUNT}, and feature 15 ends with ENOMSG"
 EVENT = "acpi_event has class vfio_pci and type 0x81"
 
 
 def test_what_touches_the_least_is_looked_at_first() -> None:
-    assert list(signs()) == ["doorbell", "eventfd", "eventfd-count", "eventq", "netlink"]
-    assert [sign.rank for sign in signs().values()] == [0, 0, 0, 0, 1]
+    assert list(signs()) == ["ack", "doorbell", "eventfd", "eventfd-count", "eventq", "netlink"]
+    assert [sign.rank for sign in signs().values()] == [0, 0, 0, 0, 0, 1]
 
 
 def test_no_two_mechanisms_have_the_same_sign() -> None:
@@ -32,7 +33,7 @@ def test_no_two_mechanisms_have_the_same_sign() -> None:
 
 def of_index(text: str) -> dict[str, str]:
     """What the mechanisms with the index see: they look at it with one function."""
-    names = ("doorbell", "eventfd", "eventfd-count")
+    names = ("ack", "doorbell", "eventfd", "eventfd-count")
     assert len({signs()[name].look for name in names}) == 1
     return dict.fromkeys(names, text)
 
@@ -47,6 +48,8 @@ def of_index(text: str) -> dict[str, str]:
         ),
         ({"eventfd": INDEX, "netlink": ""}, "eventfd", INDEX),
         (of_index(INDEX), "eventfd", INDEX),
+        (of_index(ACK), "ack", ACK),
+        (of_index(ACK.replace("0x300000000", "0x1")), "unknown", None),
         (of_index(COUNT), "eventfd-count", COUNT),
         (of_index(DOORBELL), "doorbell", DOORBELL),
         (of_index(DOORBELL.replace("ENOMSG", "EINVAL")), "unknown", None),
@@ -128,7 +131,8 @@ def test_a_shared_look_is_taken_once() -> None:
         return COUNT
 
     table = {
-        name: replace(signs()[name], look=look) for name in ("doorbell", "eventfd", "eventfd-count")
+        name: replace(signs()[name], look=look)
+        for name in ("ack", "doorbell", "eventfd", "eventfd-count")
     }
     assert detect(SITE, "undetected", table) == Detection("eventfd-count", COUNT)
     assert len(looked) == 1

@@ -119,7 +119,7 @@ def test_the_newest_kernel_with_every_series_has_the_whole_mirror() -> None:
 
 
 @pytest.mark.parametrize("release", BASES)
-@pytest.mark.parametrize("having", ["doorbell", "eventfd", "eventfd-count"])
+@pytest.mark.parametrize("having", ["ack", "doorbell", "eventfd", "eventfd-count"])
 def test_the_mechanisms_with_the_index(release: str, having: str) -> None:
     values = names.constants(release, having)
     assert (values["VFIO_PCI_ACPI_IRQ_INDEX"], values["VFIO_PCI_NUM_IRQS"]) == (5, 6)

@@ -23,6 +23,7 @@ class Kernel:
     features: frozenset[int] = frozenset()
     num_irqs: int = INDEX + 1
     count: int = 1
+    masks: bool = False
     bdf: str = "0000:00:10.0"
     closed: bool = False
     armed: list[object] = field(default_factory=list)
@@ -44,6 +45,14 @@ class Kernel:
         """As Device."""
         self.armed.append(None)
 
+    def automasked(self, index: int) -> bool:
+        """As Device."""
+        return bool(self.interrupts(index)) and self.masks
+
+    def unmask_by(self, fd: object) -> None:
+        """As Device."""
+        assert self.armed[-1] is not None, "fails if no eventfd is set"
+
     def notify_queue(self) -> EventQueue:
         """As Device; an eventfd stands for the queue."""
         eventfd = EventFd()
@@ -60,30 +69,31 @@ def chosen(kernel: Kernel, mechanism: str | None = None) -> str:
         return stream.mechanism
 
 
-ALL = Kernel(frozenset({EVENTQ, DOORBELL}))
+ALL = Kernel(frozenset({EVENTQ, DOORBELL}), masks=True)
 
 
 @pytest.mark.parametrize(
-    ("features", "mechanism"),
+    ("features", "masks", "mechanism"),
     [
-        ({EVENTQ, DOORBELL}, "eventq"),
-        ({EVENTQ}, "eventq"),
-        ({DOORBELL}, "doorbell"),
-        ((), "eventfd"),
+        ({EVENTQ, DOORBELL}, True, "eventq"),
+        ({EVENTQ}, False, "eventq"),
+        ({DOORBELL}, True, "doorbell"),
+        ((), True, "ack"),
+        ((), False, "eventfd"),
     ],
 )
-def test_the_first_that_the_kernel_has(features: set[int], mechanism: str) -> None:
-    assert chosen(Kernel(frozenset(features))) == mechanism
+def test_the_first_that_the_kernel_has(features: set[int], masks: bool, mechanism: str) -> None:
+    assert chosen(Kernel(frozenset(features), masks=masks)) == mechanism
 
 
 def test_the_queue_needs_no_index() -> None:
     assert chosen(Kernel(frozenset({EVENTQ}), num_irqs=INDEX)) == "eventq"
 
 
-@pytest.mark.parametrize("mechanism", ["eventq", "doorbell", "eventfd"])
+@pytest.mark.parametrize("mechanism", ["eventq", "doorbell", "ack", "eventfd"])
 def test_the_named_one(mechanism: str) -> None:
     assert chosen(ALL, mechanism) == mechanism
-    assert list(streams.MECHANISMS) == ["eventq", "doorbell", "eventfd"]
+    assert list(streams.MECHANISMS) == ["eventq", "doorbell", "ack", "eventfd"]
 
 
 def test_a_kernel_without_any() -> None:
@@ -92,8 +102,9 @@ def test_a_kernel_without_any() -> None:
     assert caught.value.errno == errno.ENOTSUP
     assert str(caught.value) == (
         "0000:00:10.0: this kernel has no VFIO_DEVICE_FEATURE_ACPI_NOTIFY and no "
-        "VFIO_DEVICE_FEATURE_ACPI_PENDING and no VFIO_PCI_ACPI_IRQ_INDEX; "
-        "boot one with the eventq or doorbell or eventfd series"
+        "VFIO_DEVICE_FEATURE_ACPI_PENDING and no VFIO_PCI_ACPI_IRQ_INDEX with "
+        "VFIO_IRQ_INFO_AUTOMASKED and no VFIO_PCI_ACPI_IRQ_INDEX; "
+        "boot one with the eventq or doorbell or ack or eventfd series"
     )
 
 
@@ -114,5 +125,5 @@ def test_a_device_without_companion(mechanism: str) -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(ValueError, match="'eventfs' is not one of eventq, doorbell, eventfd"):
+    with pytest.raises(ValueError, match="'eventfs' is not one of eventq, doorbell, ack, eventfd"):
         streams.open_stream(ALL, "eventfs")

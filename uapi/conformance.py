@@ -81,7 +81,7 @@ def report(bdf: str, open_method: str | None = None) -> Report:
     Checks for a device with an ACPI companion are left out if it has none, and the reverse.
     ``open_method`` is "cdev" or "group"; None takes "cdev" if the kernel has it. Raises OpenError
     if the device cannot be opened, or (ENOTSUP) if the kernel lacks VFIO_PCI_ACPI_IRQ_INDEX, or the
-    eventfd of the device's index counts.
+    eventfd of the device's index counts or has to be acknowledged.
     """
     with Bench(bdf, open_method) as bench:
         support.require_index(bench.device)

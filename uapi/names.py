@@ -44,7 +44,7 @@ class Gate:
 
 EVERYWHERE = Gate()
 # The mechanisms that have VFIO_PCI_ACPI_IRQ_INDEX.
-_INDEX = ("doorbell", "eventfd", "eventfd-count")
+_INDEX = ("ack", "doorbell", "eventfd", "eventfd-count")
 
 # Keys: the name of a constant, "struct NAME" for a structure, "NAME.MEMBER" for a member. Every
 # base has the names of the mirror that are not listed.
@@ -99,7 +99,7 @@ GATES: dict[str, Gate] = {
             "VFIO_PCI_ACPI_NOTIFY_LOST_MAX",
             "VFIO_PCI_ACPI_NOTIFY_QUEUE",
         ),
-        Gate(mechanisms=("eventfd",)),
+        Gate(mechanisms=("ack", "eventfd")),
     ),
     **dict.fromkeys(
         (

@@ -32,6 +32,13 @@ class Armable(Protocol):
         """Remove the eventfd that was set by `arm`."""
 
 
+class Maskable(Armable, Protocol):
+    """The methods of `uapi.vfio.Device` that `AckNotifications` uses."""
+
+    def unmask_by(self, fd: EventFd) -> None:
+        """Make each write to the eventfd ``fd`` acknowledge a notification."""
+
+
 class Fetchable(Armable, Protocol):
     """The methods of `uapi.vfio.Device` that `DoorbellNotifications` uses."""
 
@@ -149,6 +156,38 @@ class Notifications(EventfdStream):
     def _take(self) -> Notification | None:
         word = self.eventfd.read()
         return None if word is None else decode(word, strict=False)
+
+
+class AckNotifications(EventfdStream):
+    """A stream by an eventfd of its own, and a second one by which each read is acknowledged.
+
+    Notifications that the kernel has queued for an earlier eventfd are discarded. The kernel puts
+    the next notification into the eventfd when the previous one was acknowledged.
+    """
+
+    mechanism = "ack"
+
+    def __init__(self, device: Maskable) -> None:
+        device.disarm()
+        super().__init__(device, EventFd())
+        self._acknowledgement = EventFd()
+        try:
+            device.unmask_by(self._acknowledgement)
+        except BaseException:
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """Disarm the device if it is open, and close both eventfds."""
+        super().close()
+        self._acknowledgement.close()
+
+    def _take(self) -> Notification | None:
+        word = self.eventfd.read()
+        if word is None:
+            return None
+        self._acknowledgement.write(1)
+        return decode(word, strict=False)
 
 
 class DoorbellNotifications(EventfdStream):

@@ -2,8 +2,9 @@
 """Choose the mechanism by which a device's notifications are read.
 
 A kernel may have more than one mechanism. The order of `MECHANISMS` is the order of preference: a
-queue tells values, losses and the end; a feature that fetches comes next; an eventfd whose counter
-is the value comes last, because such an eventfd cannot be told from one that only counts.
+queue tells values, losses and the end; a feature that fetches comes next, then an eventfd that is
+acknowledged. An eventfd whose counter is the value comes last, because such an eventfd cannot be
+told from one that only counts.
 """
 
 from __future__ import annotations
@@ -17,8 +18,10 @@ from uapi import mirror
 from uapi.errors import OpenError
 from uapi.eventq import EventQueue
 from uapi.notifications import (
+    AckNotifications,
     DoorbellNotifications,
     Fetchable,
+    Maskable,
     Notifications,
     QueueNotifications,
     Stream,
@@ -29,7 +32,7 @@ ACPI_NOTIFY: int = mirror.VFIO_DEVICE_FEATURE_ACPI_NOTIFY
 ACPI_PENDING: int = mirror.VFIO_DEVICE_FEATURE_ACPI_PENDING
 
 
-class Device(Fetchable, Protocol):
+class Device(Fetchable, Maskable, Protocol):
     """The methods of `uapi.vfio.Device` that the choice of a mechanism uses."""
 
     @property
@@ -41,6 +44,9 @@ class Device(Fetchable, Protocol):
 
     def interrupts(self, index: int) -> int | None:
         """Return the number of interrupts of the index, None if the kernel lacks the index."""
+
+    def automasked(self, index: int) -> bool:
+        """Return whether each signal masks the index. False if the kernel or device lacks it."""
 
     def notify_queue(self) -> EventQueue:
         """Return a new queue of the device's notifications."""
@@ -81,6 +87,11 @@ MECHANISMS: dict[str, Mechanism] = {
         has=lambda device: device.has_feature(ACPI_PENDING),
         open=lambda device: DoorbellNotifications(_with_companion(device)),
         needs="VFIO_DEVICE_FEATURE_ACPI_PENDING",
+    ),
+    AckNotifications.mechanism: Mechanism(
+        has=lambda device: device.automasked(ACPI),
+        open=AckNotifications,
+        needs="VFIO_PCI_ACPI_IRQ_INDEX with VFIO_IRQ_INFO_AUTOMASKED",
     ),
     Notifications.mechanism: Mechanism(
         has=lambda device: device.interrupts(ACPI) is not None,

@@ -38,14 +38,20 @@ def require_index(device: Device) -> None:
 
 
 def require_word(device: Device) -> None:
-    """Raise OpenError (ENOTSUP) if the kernel has VFIO_DEVICE_FEATURE_ACPI_PENDING.
+    """Raise OpenError (ENOTSUP) if reading the eventfd of VFIO_PCI_ACPI_IRQ_INDEX is not enough.
 
-    The eventfd of VFIO_PCI_ACPI_IRQ_INDEX then counts, and its word is no notification.
+    With VFIO_DEVICE_FEATURE_ACPI_PENDING it counts, and its word is no notification. If the index
+    is automasked, each notification has to be acknowledged.
     """
+    cause = ""
     if device.has_feature(ACPI_PENDING):
+        cause = f"the eventfd of this kernel counts, and feature {ACPI_PENDING} fetches the values"
+    elif device.automasked():
+        cause = "the index of this kernel is automasked, so that each word has to be acknowledged"
+    if cause:
         raise OpenError(
             errno.ENOTSUP,
             device.bdf,
-            f"the eventfd of this kernel counts, and feature {ACPI_PENDING} fetches the values",
+            cause,
             "boot a kernel with the eventfd series, which the checks are for",
         )

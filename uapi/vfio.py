@@ -17,6 +17,7 @@ from uapi.errors import UapiError
 from uapi.eventq import DEPTH, EventQueue
 from uapi.ioctl import Structure
 from uapi.notifications import (
+    AckNotifications,
     DoorbellNotifications,
     Notifications,
     QueueNotifications,
@@ -34,6 +35,8 @@ ACPI: int = mirror.VFIO_PCI_ACPI_IRQ_INDEX
 DATA_NONE: int = mirror.VFIO_IRQ_SET_DATA_NONE
 DATA_BOOL: int = mirror.VFIO_IRQ_SET_DATA_BOOL
 DATA_EVENTFD: int = mirror.VFIO_IRQ_SET_DATA_EVENTFD
+MASK: int = mirror.VFIO_IRQ_SET_ACTION_MASK
+UNMASK: int = mirror.VFIO_IRQ_SET_ACTION_UNMASK
 TRIGGER: int = mirror.VFIO_IRQ_SET_ACTION_TRIGGER
 GET: int = mirror.VFIO_DEVICE_FEATURE_GET
 SET: int = mirror.VFIO_DEVICE_FEATURE_SET
@@ -49,6 +52,7 @@ __all__ = [
     "MSI",
     "MSIX",
     "REQ",
+    "AckNotifications",
     "Device",
     "DeviceInfo",
     "DoorbellNotifications",
@@ -230,9 +234,7 @@ class Device(Closing):
 
     def arm(self, fd: int | HasFileno, index: int = ACPI) -> None:
         """Make the interrupt index signal the eventfd ``fd``, instead of the one set before."""
-        number = fd if isinstance(fd, int) else fd.fileno()
-        data = number.to_bytes(4, sys.byteorder, signed=True)
-        self.set_irqs(index, DATA_EVENTFD | TRIGGER, count=1, data=data)
+        self._set_eventfd(index, TRIGGER, fd)
 
     def disarm(self, index: int = ACPI) -> None:
         """Remove the index's eventfd by setting the descriptor -1. Succeeds also if none is set."""
@@ -256,6 +258,36 @@ class Device(Closing):
         Does nothing if no eventfd is set.
         """
         self.set_irqs(index, DATA_BOOL | TRIGGER, count=1, data=value.to_bytes(1, sys.byteorder))
+
+    def mask(self, index: int = ACPI) -> None:
+        """Mask the index: it signals nothing until `unmask`. UapiError (EINVAL) if not armed."""
+        self.set_irqs(index, DATA_NONE | MASK, count=1)
+
+    def unmask(self, index: int = ACPI) -> None:
+        """Unmask the index, which acknowledges its last signal if it is automasked.
+
+        As any ioctl of the device, this resumes a suspended device. UapiError (EINVAL) if no
+        eventfd is set.
+        """
+        self.set_irqs(index, DATA_NONE | UNMASK, count=1)
+
+    def unmask_by(self, fd: int | HasFileno, index: int = ACPI) -> None:
+        """Make each write to the eventfd ``fd`` unmask the index; -1: no more.
+
+        It ends when ``fd`` is closed, and when the index is disarmed. UapiError (EBUSY) if another
+        eventfd is set for that.
+        """
+        self._set_eventfd(index, UNMASK, fd)
+
+    def _set_eventfd(self, index: int, action: int, fd: int | HasFileno) -> None:
+        number = fd if isinstance(fd, int) else fd.fileno()
+        data = number.to_bytes(4, sys.byteorder, signed=True)
+        self.set_irqs(index, DATA_EVENTFD | action, count=1, data=data)
+
+    def automasked(self, index: int = ACPI) -> bool:
+        """Return whether each signal masks the index. False if the kernel or device lacks it."""
+        known = index < self.info().num_irqs
+        return known and bool(self.irq_info(index).flags & mirror.VFIO_IRQ_INFO_AUTOMASKED)
 
     def interrupts(self, index: int = ACPI) -> int | None:
         """Return the number of interrupts of the index, None if the kernel lacks the index."""

@@ -24,7 +24,7 @@ from kpatch.build.headers import Header
 from kpatch.errors import HarnessError
 from kpatch.lib.progress import Progress
 from kpatch.model import Applied
-from kpatch.series.catalog import ALL
+from kpatch.series.catalog import ALL, BASE, default
 from kpatch.source.download import public
 from kpatch.tables import bases
 from uapi import names, structures
@@ -215,7 +215,10 @@ def compare_kernels(
             for name, abis in measured.items():
                 outcome.differences += golden.differences(kernel, name, abis, folder=folder)
         elif measured and len(outcome.differences) == before:
-            outcome.written += golden.write(kernel, measured, folder=folder)
+            # A file that series share has the name of one that runs by default, if one does.
+            first = {BASE, *default()} & measured.keys()
+            ordered = sorted(measured.items(), key=lambda item: item[0] not in first)
+            outcome.written += golden.write(kernel, dict(ordered), folder=folder)
     return outcome
 
 

@@ -13,6 +13,7 @@ MECHANISMS: dict[str, str] = {
     "eventq": "a queue of events, which VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns",
     "doorbell": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX that counts; an ioctl fetches the values",
     "eventfd-count": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX that counts, without values",
+    "ack": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX that holds a value, acknowledged by unmasking",
 }
 """Maps the name of each mechanism to a description in one line."""
 

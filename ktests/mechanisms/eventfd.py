@@ -116,9 +116,15 @@ class EventfdVmm(Vmm):
         self._firmware = firmware
         with ExitStack() as stack:
             self.vfio = stack.enter_context(vfio.Device.open(device.bdf, open_method))
-            self.eventfd = stack.enter_context(EventFd())
-            self.vfio.arm(self.eventfd)
+            self.eventfd = stack.enter_context(self._new_eventfd())
+            self._arm()
             self._stack = stack.pop_all()
+
+    def _new_eventfd(self) -> EventFd:
+        return EventFd()
+
+    def _arm(self) -> None:
+        self.vfio.arm(self.eventfd)
 
     def fileno(self) -> int:
         """Return the eventfd's descriptor."""
@@ -160,7 +166,7 @@ class EventfdVmm(Vmm):
     def _without(self, end: Callable[[], None]) -> Iterator[None]:
         end()
         yield
-        self.vfio.arm(self.eventfd)
+        self._arm()
 
     def close(self) -> None:
         """Close the eventfd and the device."""
