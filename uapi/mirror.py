@@ -171,7 +171,7 @@ EFD_SEMAPHORE = 1 << 0
 EFD_CLOEXEC = 0o2000000
 EFD_NONBLOCK = 0o4000
 
-# ---- drivers/acpi/event.c: the acpi_event family, which no uAPI header declares ----
+# ---- linux/acpi_event.h, or drivers/acpi/event.c without the netlink series: acpi_event ----
 
 ACPI_GENL_FAMILY_NAME = "acpi_event"
 ACPI_GENL_MCAST_GROUP_NAME = "acpi_mc_group"
@@ -181,4 +181,13 @@ ACPI_GENL_ATTR_EVENT = 1
 ACPI_GENL_ATTR_MAX = 1
 ACPI_GENL_CMD_UNSPEC = 0
 ACPI_GENL_CMD_EVENT = 1
-ACPI_GENL_CMD_MAX = 1
+ACPI_GENL_CMD_NOTIFY = 2
+ACPI_GENL_CMD_MAX = 2
+
+ACPI_GENL_NOTIFY_GROUP_NAME = "acpi_notify"
+ACPI_GENL_NOTIFY_ATTR_UNSPEC = 0
+ACPI_GENL_NOTIFY_ATTR_PCI_NAME = 1
+ACPI_GENL_NOTIFY_ATTR_VALUE = 2
+ACPI_GENL_NOTIFY_ATTR_SEQUENCE = 3
+ACPI_GENL_NOTIFY_ATTR_PATH = 4
+ACPI_GENL_NOTIFY_ATTR_MAX = 4

@@ -122,6 +122,20 @@ GATES: dict[str, Gate] = {
         ),
         Gate(mechanisms=("doorbell",)),
     ),
+    **dict.fromkeys(
+        (
+            "ACPI_GENL_CMD_NOTIFY",
+            "ACPI_GENL_NOTIFY_GROUP_NAME",
+            "ACPI_GENL_NOTIFY_ATTR_UNSPEC",
+            "ACPI_GENL_NOTIFY_ATTR_PCI_NAME",
+            "ACPI_GENL_NOTIFY_ATTR_VALUE",
+            "ACPI_GENL_NOTIFY_ATTR_SEQUENCE",
+            "ACPI_GENL_NOTIFY_ATTR_PATH",
+            "ACPI_GENL_NOTIFY_ATTR_MAX",
+        ),
+        Gate(mechanisms=("netlink",)),
+    ),
+    "ACPI_GENL_CMD_MAX": Gate(mechanisms=("netlink",), otherwise=1),
     "VFIO_PCI_ACPI_IRQ_INDEX": Gate(mechanisms=_INDEX),
     "VFIO_PCI_NUM_IRQS": Gate(mechanisms=_INDEX, otherwise=5, least=True),
 }

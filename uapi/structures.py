@@ -126,7 +126,7 @@ STRUCTURES: dict[str, str] = {
         uint16_t nla_len;
         uint16_t nla_type;
     """,
-    # drivers/acpi/event.c
+    # linux/acpi_event.h with the netlink series, else drivers/acpi/event.c
     "acpi_genl_event": """
         char device_class[20];
         char bus_id[15];

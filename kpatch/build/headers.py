@@ -81,6 +81,7 @@ class Header:
 
 
 _EFD = r"EFD_(?!SHARED_FCNTL_FLAGS|FLAGS_SET)\w+"
+_ACPI_EVENT = r"ACPI_GENL_\w+"
 
 HEADERS: tuple[Header, ...] = (
     Header(
@@ -111,12 +112,14 @@ HEADERS: tuple[Header, ...] = (
     ),
     Header("linux/netlink.h", structures=r"nlmsghdr|nlattr"),
     Header("linux/genetlink.h", structures=r"genlmsghdr"),
-    # No uAPI header declares the messages of the acpi_event family. The prelude defines u32, the
-    # only type in the pieces that user space does not have.
+    Header("linux/acpi_event.h", constants=_ACPI_EVENT, structures=r"acpi_genl_\w+"),
+    # Only the netlink series adds linux/acpi_event.h. The prelude defines u32, the only type in the
+    # pieces that user space does not have.
     Header(
         "excerpt/acpi_event.h",
-        constants=r"ACPI_GENL_\w+",
+        constants=_ACPI_EVENT,
         structures=r"acpi_genl_\w+",
+        instead="linux/acpi_event.h",
         prelude="#include <linux/types.h>\ntypedef __u32 u32;\n",
         pieces=(
             Piece(
