@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-r"""The only message of the generic netlink family ``acpi_event`` (drivers/acpi/event.c).
+r"""The messages of the generic netlink family ``acpi_event`` (drivers/acpi/event.c).
 
-A message has 68 bytes, in the byte order of the host::
+A message to the group ``acpi_mc_group`` is an event. It has 68 bytes, in the byte order of the
+host::
 
     offset size
       0    16   nlmsghdr    length 68, type = the family's id, flags 0, a sequence number that
@@ -13,11 +14,22 @@ A message has 68 bytes, in the byte order of the host::
      59     1   padding, 0
      60     4   u32 type
      64     4   u32 data
+
+With the netlink series, a message to the group ``acpi_notify`` is a notification of a device that
+is bound to vfio-pci. Its nlmsg_seq is 0, its cmd is 2 (ACPI_GENL_CMD_NOTIFY), and it has an
+attribute for each member of `Notify`::
+
+    type
+       1   the BDF, NUL-terminated
+       2   u32 value
+       3   u32 sequence number
+       4   the path of the ACPI companion, NUL-terminated; may be absent
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import struct
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -30,6 +42,9 @@ VERSION = mirror.ACPI_GENL_VERSION
 CMD_EVENT = mirror.ACPI_GENL_CMD_EVENT
 ATTR_EVENT = mirror.ACPI_GENL_ATTR_EVENT
 
+NOTIFY_GROUP = mirror.ACPI_GENL_NOTIFY_GROUP_NAME
+CMD_NOTIFY = mirror.ACPI_GENL_CMD_NOTIFY
+
 HEADER = mirror.ffi.typeof("struct nlmsghdr *")
 GENL_HEADER = mirror.ffi.typeof("struct genlmsghdr *")
 ATTRIBUTE = mirror.ffi.typeof("struct nlattr *")
@@ -41,6 +56,7 @@ ATTRIBUTE_SIZE = mirror.sizeof("nlattr")
 # The bits of nla_type without its two flags (NLA_TYPE_MASK, include/uapi/linux/netlink.h).
 NLA_TYPE_MASK = 0x3FFF
 NLA_ALIGNTO = 4
+U32 = struct.Struct("=I")
 
 PAYLOAD_SIZE = mirror.sizeof("acpi_genl_event")
 MESSAGE_SIZE = ATTRIBUTES_OFFSET + ATTRIBUTE_SIZE + PAYLOAD_SIZE
@@ -72,18 +88,11 @@ def decode(message: bytes) -> Event:
     Raises FormatError if its length, its command or its attribute is not that of an event. The
     message type, which is the family's id, is not checked.
     """
-    if len(message) < ATTRIBUTES_OFFSET:
-        raise FormatError(f"no generic netlink message: {len(message)} bytes")
-    header = mirror.ffi.from_buffer(HEADER, message)
-    if header.nlmsg_len != len(message):
-        raise FormatError(f"{len(message)} bytes, where the header says {header.nlmsg_len}")
-    command = _at(message, GENL_OFFSET, GENL_HEADER).cmd
-    if command != CMD_EVENT:
-        raise FormatError(f"command {command}, not {CMD_EVENT} (ACPI_GENL_CMD_EVENT)")
-    offset = next((begin for kind, begin in _attributes(message) if kind == ATTR_EVENT), None)
-    if offset is None:
+    header = _header(message, CMD_EVENT, "ACPI_GENL_CMD_EVENT")
+    payload = dict(_attributes(message)).get(ATTR_EVENT, b"")
+    if len(payload) != PAYLOAD_SIZE:
         raise FormatError(f"no attribute of {PAYLOAD_SIZE} bytes (ACPI_GENL_ATTR_EVENT)")
-    event = _at(message, offset, PAYLOAD)
+    event = mirror.ffi.from_buffer(PAYLOAD, payload)
     return Event(
         sequence=header.nlmsg_seq,
         device_class=_text(event.device_class),
@@ -93,8 +102,74 @@ def decode(message: bytes) -> Event:
     )
 
 
-def _attributes(message: bytes) -> Iterator[tuple[int, int]]:
-    """Yield type and payload offset of each attribute with a payload of PAYLOAD_SIZE bytes.
+@dataclass(frozen=True)
+class Notify:
+    """A notification of a device that is bound to vfio-pci.
+
+    ``bdf`` is the device, ``path`` the ACPI path of its companion, "" if the message has none. The
+    kernel numbers the notifications of a device: ``sequence`` is 0 for the first one after the
+    device was bound, one more for each further one. ``lost`` is the number of those that were lost
+    just before this one, as far as `uapi.probe.NotifyListener` can tell; `decode_notify` sets 0.
+    """
+
+    bdf: str
+    value: int
+    sequence: int
+    path: str
+    lost: int = 0
+
+
+def decode_notify(message: bytes) -> Notify:
+    """Decode one netlink message that was received from the group ``acpi_notify``.
+
+    Attributes of unknown types are ignored. Raises FormatError if the length or the command is not
+    that of a notification, or an attribute is missing (all but the path) or has another size.
+    """
+    _header(message, CMD_NOTIFY, "ACPI_GENL_CMD_NOTIFY")
+    attributes = dict(_attributes(message))
+    return Notify(
+        bdf=_string(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_PCI_NAME),
+        value=_u32(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_VALUE),
+        sequence=_u32(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_SEQUENCE),
+        path=_string(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_PATH, b"\0"),
+    )
+
+
+def _header(message: bytes, command: int, name: str) -> Any:
+    """Return the nlmsghdr of a message.
+
+    Raises FormatError if the message has another length, or another command than ``command``, which
+    the text calls ``name``.
+    """
+    if len(message) < ATTRIBUTES_OFFSET:
+        raise FormatError(f"no generic netlink message: {len(message)} bytes")
+    header = mirror.ffi.from_buffer(HEADER, message)
+    if header.nlmsg_len != len(message):
+        raise FormatError(f"{len(message)} bytes, where the header says {header.nlmsg_len}")
+    there = _at(message, GENL_OFFSET, GENL_HEADER).cmd
+    if there != command:
+        raise FormatError(f"command {there}, not {command} ({name})")
+    return header
+
+
+def _u32(attributes: Mapping[int, bytes], kind: int) -> int:
+    payload = attributes.get(kind, b"")
+    if len(payload) != U32.size:
+        raise FormatError(f"no attribute {kind} of {U32.size} bytes")
+    number: int = U32.unpack(payload)[0]
+    return number
+
+
+def _string(attributes: Mapping[int, bytes], kind: int, otherwise: bytes = b"") -> str:
+    """Return the text of the attribute of this type, or of ``otherwise`` if there is none."""
+    text, end, rest = attributes.get(kind, otherwise).partition(b"\0")
+    if not end or rest:
+        raise FormatError(f"no attribute {kind} that ends with its first NUL")
+    return text.decode("utf-8", "backslashreplace")
+
+
+def _attributes(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and payload of each attribute.
 
     Stops at an attribute that is longer than the rest of the message, or shorter than its header.
     """
@@ -104,8 +179,8 @@ def _attributes(message: bytes) -> Iterator[tuple[int, int]]:
         length = attribute.nla_len
         if length < ATTRIBUTE_SIZE or offset + length > len(message):
             return
-        if length == ATTRIBUTE_SIZE + PAYLOAD_SIZE:
-            yield attribute.nla_type & NLA_TYPE_MASK, offset + ATTRIBUTE_SIZE
+        payload = message[offset + ATTRIBUTE_SIZE : offset + length]
+        yield attribute.nla_type & NLA_TYPE_MASK, payload
         offset += -(-length // NLA_ALIGNTO) * NLA_ALIGNTO
 
 

@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""A listener for ``acpi_event`` multicasts.
+"""Listeners for the multicasts of ``acpi_event``.
+
+`Listener` receives the events of all ACPI devices, `NotifyListener` the notifications of the
+devices that are bound to vfio-pci, with whole values.
 
 The message classes are pyroute2's. The socket is a plain one, because pyroute2's sockets stop
 working after one ENOBUFS, and keep messages in a queue where select() does not see them (seen with
@@ -15,16 +18,16 @@ import socket
 import struct
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any, Self
+from dataclasses import dataclass, replace
+from typing import Any, ClassVar, Self
 
 from pyroute2.netlink import ctrlmsg, nlmsg
 
 from uapi import acpi_event
-from uapi.acpi_event import Event
+from uapi.acpi_event import Event, Notify
 from uapi.closing import Closing
 from uapi.errors import OpenError
-from uapi.gaps import Gaps
+from uapi.gaps import HALF, MASK, Gaps
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 0x10
@@ -102,20 +105,18 @@ def family(name: str = acpi_event.FAMILY) -> Family:
     )
 
 
-class Listener(Closing):
-    """A netlink socket that receives every acpi_event event from its creation on.
+class Membership(Closing):
+    """A netlink socket that is a member of the multicast group ``group`` of ``acpi_event``.
 
-    It is closed at the end of the ``with`` block. Iterate with ``for`` or ``async for``, or call
-    `read`: these return `Event` and `Lost`, and do not end by themselves. `receive`, `pending` and
-    `until` return each message and each overrun of the socket instead. Do not mix the two kinds.
-
-    ``buffer`` is the size of the socket's receive buffer in bytes, which the kernel doubles;
-    without CAP_NET_ADMIN net.core.rmem_max limits it. Listening needs no capability. ``known`` is
-    the result of an earlier call of `family`, to save another one. ``protocol`` is the netlink
-    protocol; tests use NETLINK_USERSOCK to send messages themselves.
+    It is closed at the end of the ``with`` block. ``buffer`` is the size of the socket's receive
+    buffer in bytes, which the kernel doubles; without CAP_NET_ADMIN net.core.rmem_max limits it.
+    ``known`` is the result of an earlier call of `family`, to save another one. ``protocol`` is the
+    netlink protocol; tests use NETLINK_USERSOCK to send messages themselves.
 
     Raises OSError like `family`, and OpenError (ENOTSUP) if the family lacks the multicast group.
     """
+
+    group: ClassVar[str]
 
     def __init__(
         self,
@@ -125,8 +126,6 @@ class Listener(Closing):
         protocol: int = NETLINK_GENERIC,
     ) -> None:
         self.family = known or family()
-        self._gaps = Gaps()
-        self._next: Event | None = None
         self._socket = _socket(protocol)
         try:
             if buffer is not None:
@@ -137,8 +136,8 @@ class Listener(Closing):
             raise
 
     def _group(self) -> int:
-        if (number := self.family.groups.get(acpi_event.GROUP)) is None:
-            cause = f"this kernel's has no group {acpi_event.GROUP}"
+        if (number := self.family.groups.get(self.group)) is None:
+            cause = f"this kernel's has no group {self.group}"
             raise OpenError(errno.ENOTSUP, acpi_event.FAMILY, cause)
         return number
 
@@ -147,12 +146,100 @@ class Listener(Closing):
         self._socket.close()
 
     def fileno(self) -> int:
-        """Return the descriptor for poll(2): readable if the socket has a message or an overrun.
-
-        Then call `read` with 0 seconds until it returns None: the event after a `Lost` is in this
-        object, not in the socket.
-        """
+        """Return the descriptor for poll(2): readable if the socket has a message or an overrun."""
         return self._socket.fileno()
+
+    def _wait(self, seconds: float | None) -> bool:
+        poll = select.poll()
+        poll.register(self._socket, select.POLLIN)
+        return bool(poll.poll(None if seconds is None else math.ceil(max(0.0, seconds) * 1000)))
+
+    def _message(self) -> bytes | Overrun | None:
+        """Return the next message or overrun, or None if the socket has none. Does not block."""
+        try:
+            return self._socket.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)
+        except BlockingIOError:
+            return None
+        except OSError as error:
+            if error.errno == errno.ENOBUFS:
+                return Overrun()
+            raise
+
+
+class NotifyListener(Membership):
+    """A netlink socket that receives every notification of the group ``acpi_notify``.
+
+    Joining the group takes CAP_NET_ADMIN in the initial user namespace: without it, PermissionError
+    is raised. A process that has joined may hand its socket to another one.
+
+    The parameters are those of `Membership`.
+    """
+
+    group = acpi_event.NOTIFY_GROUP
+
+    def __init__(
+        self,
+        *,
+        buffer: int | None = None,
+        known: Family | None = None,
+        protocol: int = NETLINK_GENERIC,
+    ) -> None:
+        self._expected: dict[str, int] = {}
+        super().__init__(buffer=buffer, known=known, protocol=protocol)
+
+    def read(self, seconds: float | None = None) -> Notify | Overrun | None:
+        """Wait for the next notification or overrun and return it.
+
+        Returns None if there is none within ``seconds`` (None: no limit). Raises FormatError if a
+        message is no notification. An `Overrun` needs no action: `Notify.lost` of the next
+        notification of each device counts the lost ones. Those before the first notification of a
+        device, and those at the end before it was bound anew, are not counted.
+        """
+        got = self._message()
+        if got is None and self._wait(seconds):
+            got = self._message()
+        return self._account(acpi_event.decode_notify(got)) if isinstance(got, bytes) else got
+
+    def pending(self, quiet: float = 0.0) -> Iterator[Notify | Overrun]:
+        """Yield each notification and overrun, until none arrives for ``quiet`` seconds."""
+        while (got := self.read(quiet)) is not None:
+            yield got
+
+    def _account(self, got: Notify) -> Notify:
+        """Set `Notify.lost`. The notifications of a device arrive in the order of their numbers.
+
+        So a number below the expected one shows that the device was bound anew.
+        """
+        missing = (got.sequence - self._expected.get(got.bdf, got.sequence)) & MASK
+        self._expected[got.bdf] = (got.sequence + 1) & MASK
+        return replace(got, lost=missing if missing < HALF else got.sequence)
+
+
+class Listener(Membership):
+    """A netlink socket that receives every acpi_event event from its creation on.
+
+    Iterate with ``for`` or ``async for``, or call `read`: these return `Event` and `Lost`, and do
+    not end by themselves. `receive`, `pending` and `until` return each message and each overrun of
+    the socket instead. Do not mix the two kinds.
+
+    The parameters are those of `Membership`. Listening needs no capability.
+
+    When the descriptor is readable, call `read` with 0 seconds until it returns None: the event
+    after a `Lost` is in this object, not in the socket.
+    """
+
+    group = acpi_event.GROUP
+
+    def __init__(
+        self,
+        *,
+        buffer: int | None = None,
+        known: Family | None = None,
+        protocol: int = NETLINK_GENERIC,
+    ) -> None:
+        self._gaps = Gaps()
+        self._next: Event | None = None
+        super().__init__(buffer=buffer, known=known, protocol=protocol)
 
     def read(self, seconds: float | None = None) -> Event | Lost | None:
         """Wait for the next event and return it; if events were lost before it, first a `Lost`.
@@ -204,21 +291,9 @@ class Listener(Closing):
         while (got := self.receive(max(0.0, end - time.monotonic()))) is not None:
             yield got
 
-    def _wait(self, seconds: float | None) -> bool:
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(None if seconds is None else math.ceil(max(0.0, seconds) * 1000)))
-
     def _receive(self) -> Received | Overrun | None:
-        try:
-            raw = self._socket.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)
-        except BlockingIOError:
-            return None
-        except OSError as error:
-            if error.errno == errno.ENOBUFS:
-                return Overrun()
-            raise
-        return Received(acpi_event.decode(raw), raw)
+        got = self._message()
+        return Received(acpi_event.decode(got), got) if isinstance(got, bytes) else got
 
     def _take(self) -> Event | Lost | None:
         """Return the next event or loss, or None if the socket has no message. Does not block."""
