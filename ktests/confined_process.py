@@ -50,6 +50,9 @@ class Source(Protocol):
     def fileno(self) -> int:
         """Return the descriptor to poll and to read."""
 
+    def close(self) -> object:
+        """Close the descriptor."""
+
 
 @runtime_checkable
 class Receiver(Protocol):
@@ -261,7 +264,7 @@ def _live(
     status = FAILED
     try:
         gc.disable()  # a collection might call munmap(2), which no filter of the suite allows
-        _close_all_but(kept)
+        close_all_but(kept)
         confinement.become_nobody()
         confinement.enter(confined.namespaces)
         if "pid" in confined.namespaces:
@@ -280,7 +283,8 @@ def _live(
         os._exit(status)
 
 
-def _close_all_but(kept: set[int]) -> None:
+def close_all_but(kept: set[int]) -> None:
+    """Close all descriptors of this process but those in ``kept``."""
     low = 0
     for fd in sorted(kept):
         os.closerange(low, fd)
@@ -297,7 +301,7 @@ def _fork_into_namespace(shared: Shared) -> None:
     inner = os.fork()
     if inner:
         shared.pid = inner
-        _close_all_but(set())
+        close_all_but(set())
         os._exit(_exit_status(os.waitpid(inner, 0)[1]))
 
 

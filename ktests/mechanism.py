@@ -88,6 +88,14 @@ class Vmm(Closing, ABC):
         a notification.
         """
 
+    def opened(self) -> AbstractContextManager[vfio.Device]:
+        """Return a context manager for the open device.
+
+        By default it opens the device, and closes it at its end. A VMM that has opened the device
+        itself returns that.
+        """
+        return vfio.Device.open(self.device.bdf)
+
     def loopback(self) -> Call | None:
         """Return the system call by which user space causes a notification of this VMM.
 

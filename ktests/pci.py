@@ -81,13 +81,19 @@ class PciDevice:
     def forgo_reset(self) -> None:
         """Disable the device's reset methods, so that opening the device does not reset it.
 
-        Of the test machine's devices only one that is alone behind a port can be reset, by a reset
-        of the bus. That takes 0.2 s under emulation (pci_reset_secondary_bus(), drivers/pci/pci.c).
-        vfio-pci still resets the bus when the device is closed.
+        A reset takes 0.1 s or longer (pcie_flr(), pci_reset_secondary_bus() in drivers/pci/pci.c).
+        If the device is alone behind a port, vfio-pci still resets the bus when it is closed.
         """
+        self._set_reset_method("\n")
+
+    def permit_reset(self) -> None:
+        """Enable the reset methods again. vfio-pci looks for one when the device is opened."""
+        self._set_reset_method("default")
+
+    def _set_reset_method(self, names: str) -> None:
         path = self.folder / "reset_method"
         if path.exists():
-            path.write_text("\n")
+            path.write_text(names)
 
     def unbind(self) -> None:
         """Unbind the device from its driver, if it is bound to one. Waits until that is done."""

@@ -43,6 +43,10 @@ class Handed:
         """Return the descriptor."""
         return self._fd
 
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._fd)
+
 
 @pytest.fixture
 def eventfd() -> Iterator[EventFd]:

@@ -129,6 +129,14 @@ def open_device(bdf: str, open_method: str | None = None) -> Opened:
     return Opened(fd, open_method, lambda: _spaces.give_back(key))
 
 
+def group_fd(bdf: str) -> int:
+    """Return the descriptor of the IOMMU group through which this process has ``bdf`` open.
+
+    Raises KeyError if it has not opened the device by the method "group".
+    """
+    return _spaces.used[GROUP, pci.group(bdf)].fds[0]
+
+
 def _open(bdf: str, node: Path) -> int:
     try:
         return os.open(node, os.O_RDWR | os.O_CLOEXEC)

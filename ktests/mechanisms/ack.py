@@ -102,6 +102,10 @@ class AckSource:
         """Return the descriptor of the eventfd with the words."""
         return self._eventfd.fileno()
 
+    def close(self) -> None:
+        """Close both eventfds."""
+        self._eventfd.close()
+
     def receive_at(self, address: int) -> int:
         """Read a word to ``address`` and acknowledge it. Returns its size."""
         libc.read(self._eventfd.fileno(), address, SIZE)

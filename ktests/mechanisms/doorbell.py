@@ -170,6 +170,10 @@ class Bell:
         """Return the descriptor of the eventfd."""
         return self._eventfd.fileno()
 
+    def close(self) -> None:
+        """Close the eventfd."""
+        self._eventfd.close()
+
     def receive_at(self, address: int) -> int:
         """Read the eventfd and fetch a notification to ``address``, the whole request of GET."""
         libc.read(self._eventfd.fileno(), ctypes.addressof(self._word), 8)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from ktests import acpi_index, call
 from ktests.acpi import Firmware
@@ -150,6 +150,10 @@ class EventfdVmm(Vmm):
         lost = sum(item.lost for item in got)
         assert not lost, f"{lost} notifications were lost"
         return [item.value for item in got]
+
+    def opened(self) -> AbstractContextManager[vfio.Device]:
+        """Return a context manager for the VMM's device, which stays open at its end."""
+        return nullcontext(self.vfio)
 
     def loopback(self) -> Call:
         """Return the loopback of the ACPI index (DATA_BOOL)."""

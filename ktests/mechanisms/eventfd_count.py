@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from ktests import acpi_index, call
 from ktests.acpi import Firmware
@@ -63,6 +63,10 @@ class EventfdCountVmm(Vmm):
         """Return `UNKNOWN` for each notification since the last call."""
         self._firmware.flush_handlers()
         return [UNKNOWN] * (self.eventfd.read() or 0)
+
+    def opened(self) -> AbstractContextManager[vfio.Device]:
+        """Return a context manager for the VMM's device, which stays open at its end."""
+        return nullcontext(self.vfio)
 
     def loopback(self) -> Call | None:
         """Return the loopback of the ACPI index (DATA_BOOL)."""

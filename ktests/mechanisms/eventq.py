@@ -12,7 +12,7 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 
 from ktests import call
 from ktests.acpi import Firmware
@@ -123,6 +123,10 @@ class EventqVmm(Vmm):
         assert [event.sequence for event in events] == list(expected), "events were lost"
         self._next = expected.stop
         return [event.value for event in events]
+
+    def opened(self) -> AbstractContextManager[vfio.Device]:
+        """Return a context manager for the VMM's device, which stays open at its end."""
+        return nullcontext(self.vfio)
 
     def loopback(self) -> Call:
         """Return the feature's SET, which queues an event with the flag LOOPBACK."""
