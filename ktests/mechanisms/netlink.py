@@ -5,6 +5,9 @@ A message has the device class "vfio_pci", the BDF and the low 8 bits of the val
 receives it. The receive buffer of a listener's socket holds the messages that it has not read. If
 the buffer is full, the kernel drops further messages: a read(2) fails with ENOBUFS, and the gap in
 the sequence numbers is the number of dropped messages.
+
+The VMM of this record needs no privilege, so it does not join the second group, ``acpi_notify``,
+which takes CAP_NET_ADMIN. ktests/test_acpi_notify.py tests that group.
 """
 
 from __future__ import annotations
