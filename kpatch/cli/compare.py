@@ -49,7 +49,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--samples",
     default=4_000,
     show_default=True,
-    type=click.IntRange(min=100, max=20_000),
+    type=click.IntRange(min=100, max=10_000),
     help="Loopbacks to time in each measurement.",
 )
 @click.option(
