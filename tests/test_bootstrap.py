@@ -37,6 +37,7 @@ DISTRIBUTIONS = {
     "_cffi_backend": "cffi",
     "elftools": "pyelftools",
     "qemu": "qemu.qmp",
+    "yaml": "pyyaml",
     "virtme": "virtme-ng",
 }
 
