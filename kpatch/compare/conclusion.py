@@ -13,9 +13,10 @@ from kpatch.compare.outcomes import Held
 def conclusion(comparison: Comparison) -> list[str]:
     """Return the sentences that follow from the figures, one paragraph each.
 
-    They are about each series on each kernel, the ranks, and the recommendation.
+    They are the recommendation, then all figures of each series on each kernel, then the ranks.
     """
-    lines = [
+    lines = recommendation(comparison)
+    lines += [
         line
         for kernel in comparison.kernels
         for series in comparison.series
@@ -23,7 +24,7 @@ def conclusion(comparison: Comparison) -> list[str]:
     ]
     for kernel in comparison.kernels:
         lines += _ranked(comparison, kernel)
-    return [*lines, *recommendation(comparison)]
+    return lines
 
 
 def _paragraph(comparison: Comparison, kernel: str, series: str) -> str:
@@ -133,7 +134,7 @@ def _ranked(comparison: Comparison, kernel: str) -> Iterator[str]:
 
 
 def recommendation(comparison: Comparison) -> list[str]:
-    """Return for each series which criteria it does not hold, and then which series follows.
+    """Return which series follows from the figures, and which criteria each does not hold.
 
     The recommended one is that which holds the most criteria (`criteria.best`). Returns a sentence
     that nothing follows if a criterion was not judged.
@@ -143,8 +144,8 @@ def recommendation(comparison: Comparison) -> list[str]:
         return ["No recommendation follows: not every criterion was judged."]
     lines = [_held(comparison, series) for series in comparison.series]
     if len(best) > 1:
-        return [*lines, f"The criteria do not tell apart: {', '.join(best)}."]
-    return [*lines, f"The figures recommend {best[0]}: it holds the most criteria."]
+        return [f"The criteria do not tell apart: {', '.join(best)}.", *lines]
+    return [f"The figures recommend {best[0]}: it holds the most criteria.", *lines]
 
 
 def _held(comparison: Comparison, series: str) -> str:
