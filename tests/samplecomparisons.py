@@ -35,7 +35,6 @@ def counted(kernel: str, series: str, name: str, **counts: int) -> Measured:
         **dict.fromkeys(("reported", "missing", "doubled", "merged", "reordered"), 0),
         "kept": "256 events",
         "pace": 192,
-        "pause": 0.001,
         **counts,
     }
     return Measured(kernel, series, name, Outcome.PASS, "", 9.5, values)

@@ -485,7 +485,7 @@ def test_conclusion_follows_from_the_figures() -> None:
     for told in (
         "2 requirements are met, 0 at a documented limit, 0 not claimed",
         "to a reader that keeps up, 1,000 sent: 0 lost, 0 doubled, 0 summed, 0 reordered; 0 repor",
-        "to a reader that is too slow, 1,000 sent: 744 lost",
+        "to a reader that begins after the last one, 1,000 sent: 744 lost",
         "median of the loopback by that of REQ: 1.05 (",
         "loopbacks a second by those of REQ: 0.95 (",
         "median from the interrupt by that of a plain eventfd_signal(): 2.05",

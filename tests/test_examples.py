@@ -338,6 +338,15 @@ signal.signal(signal.SIGUSR1, lambda number, frame: None)
 class Simulated(vfio.Device):
     fed = []
 
+    def has_feature(self, number):
+        return False
+
+    def info(self):
+        return vfio.DeviceInfo(flags=2, num_regions=9, num_irqs=6, cap_offset=0)
+
+    def irq_info(self, index):
+        return vfio.IrqInfo(index, flags=0x9, count=1)
+
     def arm(self, fd, index=vfio.ACPI):
         if fd != -1:
             self.fed.append(False)

@@ -107,7 +107,7 @@ def _row(table: words.Table, series: str) -> tuple[str, ...] | None:
 SENTENCES: tuple[Callable[[Comparison, str, str], str], ...] = (
     _requirements,
     _counted(figures.COUNT, "keeps up"),
-    _counted(figures.OVERRUN, "is too slow"),
+    _counted(figures.OVERRUN, "begins after the last one"),
     _ratio(figures.LOOPBACK, "median of the loopback by that of REQ"),
     _throughput,
     _ratio("interrupt 1", "median from the interrupt by that of a plain eventfd_signal()"),

@@ -67,7 +67,7 @@ def _keeps_up(comparison: Comparison, kernel: str, series: str) -> bool | None:
 
 
 def _tells_loss(comparison: Comparison, kernel: str, series: str) -> bool | None:
-    """Judge the reader that is too slow. If nothing was lost, nothing is shown: False."""
+    """Judge the reader that begins late. If nothing was lost, nothing is shown: False."""
     found = figures.counts(comparison.figure(kernel, series, OVERRUN))
     return figures.exact(found) and found["missing"] > 0 if found else None
 
@@ -110,7 +110,7 @@ CRITERIA = (
     ),
     Criterion(
         "tells loss",
-        "loss is counted exactly with a reader that is too slow",
+        "loss is counted exactly with a reader that begins after the last notification",
         _tells_loss,
         _counted(OVERRUN),
     ),

@@ -136,8 +136,8 @@ def counted(comparison: Comparison, kernel: str, name: str) -> Table:
         pace = facts.get("pace")
         note = f"Firmware sends {pace} notifications, and goes on when the reader has read them."
     else:
-        title = f"A reader that is too slow, Linux {kernel}"
-        note = f"It pauses for {facts.get('pause')} s after each read; firmware does not wait."
+        title = f"A reader that begins after the last notification, Linux {kernel}"
+        note = "Firmware does not wait."
     note += " told: reported to the reader as lost. kept: what the kernel keeps for a reader."
     return Table(title, note, heads, tuple(rows))
 

@@ -14,7 +14,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import cycle, islice
@@ -65,11 +65,9 @@ PACE = 240
 LOOK_SECONDS = 0.001
 # The size of a socket's buffer in bytes, for mechanisms that have a socket.
 BUFFER = 4 << 20
-# The least number of notifications for the slow reader: more than any mechanism keeps, so that some
+# The least number of notifications for the late reader: more than any mechanism keeps, so that some
 # are lost.
 MIN_OVERRUN = 20_000
-# The pause of the slow reader after each read(2).
-SLOW_SECONDS = 0.001
 
 
 @dataclass(frozen=True)
@@ -278,11 +276,14 @@ def count(stand: Stand, parameters: Parameters) -> Values:
 
 
 def overrun(stand: Stand, parameters: Parameters) -> Values:
-    """Count notifications by value, with a reader that is too slow; the firmware does not wait."""
-    return _counted(stand, min(max(parameters.count, MIN_OVERRUN), ROUND), pause=SLOW_SECONDS)
+    """Count notifications by value, with a reader that begins after the last one.
+
+    A reader that is slow could be fast enough on a machine that sends slowly.
+    """
+    return _counted(stand, min(max(parameters.count, MIN_OVERRUN), ROUND), late=True)
 
 
-def _counted(stand: Stand, total: int, *, pace: int = 0, pause: float = 0.0) -> Values:
+def _counted(stand: Stand, total: int, *, pace: int = 0, late: bool = False) -> Values:
     """Send ``total`` notifications in bursts of `ROUND`, each with a reader of its own.
 
     AML and the Notify handlers run on CPU 0 and the reader on CPU 1, so that the kernel's dispatch
@@ -292,22 +293,27 @@ def _counted(stand: Stand, total: int, *, pace: int = 0, pause: float = 0.0) -> 
     begin = time.monotonic()
     with cpu.pinned(cpu.interpreter(), {0}):
         for sent in range(0, total, ROUND):
-            counts.update(asdict(_burst(stand, min(ROUND, total - sent), pace, pause)))
-    stated: Values = {"kept": stand.mechanism.kept, "pace": pace, "pause": pause, "buffer": BUFFER}
+            counts.update(asdict(_burst(stand, min(ROUND, total - sent), pace, late)))
+    stated: Values = {"kept": stand.mechanism.kept, "pace": pace, "buffer": BUFFER}
     return {**counts, **stated, "seconds": time.monotonic() - begin}
 
 
-def _burst(stand: Stand, size: int, pace: int, pause: float) -> BurstResult:
+def _burst(stand: Stand, size: int, pace: int, late: bool) -> BurstResult:
     firmware = stand.firmware
     opened = stand.mechanism.burst_source(stand.devices[0], firmware, buffer=BUFFER)
-    with opened as source, _reader(source, pause) as reader:
-        with firmware.paced(reader, pace) if pace else nullcontext():
+    with opened as source:
+        if late:
             source.send(size)
-        return source.finish(reader)
+            firmware.flush_handlers()
+        with _reader(source) as reader:
+            if not late:
+                with firmware.paced(reader, pace):
+                    source.send(size)
+            return source.finish(reader)
 
 
-def _reader(source: BurstSource, pause: float) -> Reader:
-    return Reader(source.fileno(), cpus={1}, pause=pause, receive=source.receive, look=LOOK_SECONDS)
+def _reader(source: BurstSource) -> Reader:
+    return Reader(source.fileno(), cpus={1}, receive=source.receive, look=LOOK_SECONDS)
 
 
 # ---- the table -----------------------------------------------------------------------------------
