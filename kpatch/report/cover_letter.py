@@ -162,8 +162,9 @@ def _limits(evidence: Sequence[RunResult], of: Series) -> list[str]:
     mail: the requirement's id, and the reason why its tests fail.
     """
     tested = {test.requirement for run in evidence for test in run.tests if test.series == of.name}
+    wrapper = textwrap.TextWrapper(MAIL_WIDTH, subsequent_indent="  ", break_on_hyphens=False)
     return [
-        textwrap.fill(f"{key}: {entry.limits[of.mechanism]}", MAIL_WIDTH, subsequent_indent="  ")
+        wrapper.fill(f"{key}: {entry.limits[of.mechanism]}")
         for key, entry in requirements.load().items()
         if key in tested and of.mechanism in entry.limits
     ]
