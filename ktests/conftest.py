@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Protocol
 
 import pytest
@@ -13,6 +14,7 @@ from ktests import acpi
 from ktests.acpi import Firmware, Unrelated, short
 from ktests.burst_source import BurstSource
 from ktests.debugger import Debugger
+from ktests.late_table import LateTable
 from ktests.mechanism import Mechanism, Vmm
 from ktests.mechanisms.eventfd import EventfdVmm
 from ktests.pci import VFIO, PciDevice, Port
@@ -22,6 +24,7 @@ from uapi import acpi_event, probe
 Bind = Callable[[str], PciDevice]
 Measure = Callable[[str, float | str], None]
 OpenBurstSource = Callable[..., BurstSource]
+OpenLateTable = Callable[[], LateTable]
 
 
 @pytest.fixture(scope="session")
@@ -61,6 +64,12 @@ def check_description(device: PciDevice) -> None:
 def port(job: Job) -> Port:
     """Return the test machine's hot-plug port, which is empty at the begin of the session."""
     return Port(**job.machine["port"])
+
+
+@pytest.fixture
+def late_table(job: Job, devices: dict[str, PciDevice]) -> OpenLateTable:
+    """Return a function that loads the table that describes the device "bare"."""
+    return partial(LateTable, devices["bare"], **job.machine["island"])
 
 
 @pytest.fixture(scope="session")

@@ -76,6 +76,15 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
             "---[ end trace",
         ),
     ],
+    "real-7.3-unloaded-table": [
+        (
+            "warning",
+            "test_table.py::test_unloaded[eventq]",
+            DURING,
+            "WARNING: fs/kernfs/dir.c:1785 at kernfs_remove_by_name_ns",
+            "---[ end trace",
+        ),
+    ],
     "real-6.1-gpf": [
         ("oops", f"{CRASH}mod_gpf", DURING, "general protection fault, probably", END)
     ],

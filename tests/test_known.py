@@ -39,6 +39,17 @@ def test_what_looks_like_it(part: str, other: str) -> None:
     assert faults and not any(fault.known for fault in faults)
 
 
+def test_the_link_to_an_unloaded_companion() -> None:
+    report = (DATA / "real-7.3-unloaded-table.log").read_text()
+    assert [fault.known for fault in console.read(report)] == [
+        "the kernel removes a PCI device whose companion was unloaded"
+    ]
+    for part in ("physical_node", "  acpi_unbind_one+"):
+        assert part in report
+        faults = console.read(report.replace(part, "x"))
+        assert faults and not any(fault.known for fault in faults)
+
+
 def test_what_comes_with_it_counts() -> None:
     [one, other] = console.read(REPORT + "[  190.000000] BUG: x\n")
     assert one.known and not other.known

@@ -159,6 +159,21 @@ def test_firmware_notifies_every_source_by_its_method(tmp_path: Path) -> None:
         assert f"Method ({device.state}," in body
 
 
+def test_later_table_describes_the_device_behind_the_island() -> None:
+    data = machine.later_aml(TABLE, stage=Silent()).read_bytes()
+    assert data[:4] == b"SSDT" and sum(data) % 256 == 0
+    path = TABLE.facts()["island"]["path"]
+    assert path == r"\_SB.PC40.S00.S00"
+    # The scope, a device in it, and another one in that.
+    assert data.count(b"PC40") == 2 and data.count(b"S00_") == 2
+
+
+def test_only_a_gpu_has_displays() -> None:
+    scopes = re.findall(r"Scope \((\S+)\)\s+\{\s+Method \(_DOS", machine.asl(TABLE))
+    assert scopes == [device.path for device in TABLE.devices if device.displays]
+    assert scopes
+
+
 def test_firmware_that_does_not_compile_is_refused() -> None:
     twins = (
         Unrelated("x", "AAAA", "ACPI0003", 0, "_PSR"),

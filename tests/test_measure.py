@@ -24,9 +24,10 @@ from ktests.acpi import Firmware
 from ktests.call import Call
 from ktests.channel import Channel
 from ktests.contract import PROTOCOL
-from ktests.measure import clock, measurements, session, stand
+from ktests.measure import clock, measurements, session
 from ktests.measure.measurements import Parameters
 from ktests.measure.stand import PacedFirmware
+from ktests.sleeper import Sleeper
 
 
 @pytest.fixture
@@ -144,23 +145,23 @@ def test_paced_firmware_waits_for_the_reader(monkeypatch: pytest.MonkeyPatch) ->
 
 
 @pytest.fixture
-def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> stand.Sleeper:
+def sleeper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sleeper:
     """A device that is awake, with the files of sysfs that are read and written."""
     monkeypatch.setattr(pci, "BUS", tmp_path)
-    monkeypatch.setattr(stand, "ASLEEP_SECONDS", 0.001)
-    monkeypatch.setattr(stand, "SECONDS", 0.05)
-    device = stand.Sleeper("sleeper", "0000:00:1e.0", "", "N0F0")
+    monkeypatch.setattr("ktests.sleeper.ASLEEP_SECONDS", 0.001)
+    monkeypatch.setattr("ktests.sleeper.SECONDS", 0.05)
+    device = Sleeper("sleeper", "0000:00:1e.0", "", "N0F0")
     (device.folder / "power").mkdir(parents=True)
     put(device, state="D0", active=5)
     return device
 
 
-def put(device: stand.Sleeper, *, state: str, active: int) -> None:
+def put(device: Sleeper, *, state: str, active: int) -> None:
     (device.folder / "power_state").write_text(f"{state}\n")
     (device.folder / "power" / "runtime_active_time").write_text(f"{active}\n")
 
 
-def test_device_that_stays_awake_is_told(sleeper: stand.Sleeper) -> None:
+def test_device_that_stays_awake_is_told(sleeper: Sleeper) -> None:
     with pytest.raises(AssertionError, match="stays in D0"):
         sleeper.wait_asleep()
     put(sleeper, state="D3hot", active=5)
@@ -168,7 +169,7 @@ def test_device_that_stays_awake_is_told(sleeper: stand.Sleeper) -> None:
     assert sleeper.active_milliseconds == 5
 
 
-def test_device_is_kept_awake_in_the_block(sleeper: stand.Sleeper) -> None:
+def test_device_is_kept_awake_in_the_block(sleeper: Sleeper) -> None:
     control = sleeper.folder / "power" / "control"
     with sleeper.awake():
         assert control.read_text() == "on"

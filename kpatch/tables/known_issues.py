@@ -39,6 +39,17 @@ KNOWN: tuple[Known, ...] = (
         ),
         "the kernel's ACPI debugger takes a mutex in the condition of a wait_event()",
     ),
+    # ktests/late_table.py unloads a table of the firmware, and with it the companion of a PCI
+    # device. When the device is removed later, acpi_unbind_one() in drivers/acpi/glue.c removes a
+    # link in the folder of the companion, which sysfs does not have any more.
+    Known(
+        "warning",
+        (
+            re.compile(r"kernfs: can not remove 'physical_node', no directory"),
+            re.compile(r"^\[ *[\d.]+\](?:\[.*\])? +acpi_unbind_one\+", re.MULTILINE),
+        ),
+        "the kernel removes a PCI device whose companion was unloaded",
+    ),
 )
 
 

@@ -20,6 +20,7 @@ The suite's image contains
     bundle                        its modules, except the test modules
     clock.so                      ktests/measure/clock.c, compiled
     machine.json                  the facts about the test machine (`kpatch.vm.machine`)
+    later.aml                     ktests/firmware/later.asl.j2, compiled
     requirements.json             ktests/requirements.toml, in a format that is read faster
     mechanism/                    the modules of a mechanism of the user's own, if there is one
     clients/                      programs from outside the project that use the uAPI, if available
@@ -49,7 +50,7 @@ from kpatch.model import MechanismFolder
 from kpatch.series import mechanism_folder
 from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import PROJECT, REQUIREMENTS
-from kpatch.vm.machine import Machine
+from kpatch.vm.machine import Machine, later_aml
 from ktests.contract import MECHANISM_FOLDER, MECHANISM_NAME
 
 SUITE = ("ktests", "uapi")
@@ -127,9 +128,11 @@ def images(machine: Machine, extras: Extras | None = None, *, stage: Stage) -> I
     extras = extras or Extras()
     facts = json.dumps(machine.facts(), indent=1)
     runtime, had_runtime = cache.entry("runtime", runtime_key(), lambda at: _runtime(at, stage))
-    suite, had_suite = cache.entry(
-        "suite", suite_key(facts, extras), lambda at: _suite(at, facts, extras, stage)
-    )
+
+    def fill(folder: Path) -> None:
+        _suite(folder, facts, later_aml(machine, stage=stage), extras, stage)
+
+    suite, had_suite = cache.entry("suite", suite_key(facts, extras), fill)
     return Images(
         runtime=runtime / "image.erofs",
         suite=suite / "image.erofs",
@@ -194,11 +197,12 @@ def _runtime(folder: Path, stage: Stage) -> None:
     shutil.rmtree(root)
 
 
-def _suite(folder: Path, facts: str, extras: Extras, stage: Stage) -> None:
+def _suite(folder: Path, facts: str, later: Path, extras: Extras, stage: Stage) -> None:
     stage.note("packing the suite")
     root = folder / "root"
     root.mkdir()
     (root / "machine.json").write_text(facts)
+    shutil.copyfile(later, root / "later.aml")
     (root / "requirements.json").write_text(_requirements(extras.mechanism))
     for name in SUITE:
         shutil.copytree(PROJECT / name, root / name, ignore=shutil.ignore_patterns("__pycache__"))

@@ -8,6 +8,7 @@ addresses and ACPI paths.
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from kpatch.vm import ring
 
 TABLE = KTESTS / "machine.toml"
 TEMPLATE = KTESTS / "firmware" / "ssdt.asl.j2"
+LATER = KTESTS / "firmware" / "later.asl.j2"
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,16 @@ class Island:
         return self.bus + 1
 
     @property
+    def root(self) -> str:
+        """Return the ACPI path of the second root bus in QEMU's DSDT."""
+        return f"\\_SB.PC{self.bus:02X}"
+
+    @property
+    def port(self) -> str:
+        """Return the PCI address of the port in the form of sysfs, "0000:40:00.0"."""
+        return f"0000:{self.bus:02x}:00.0"
+
+    @property
     def options(self) -> tuple[str, ...]:
         """Return the values of QEMU's ``-device`` options for the bus and its port."""
         return (
@@ -54,7 +66,8 @@ class Island:
 class MachineDevice:
     """One PCI function, on the first root bus (``island`` is None) or behind the island's port.
 
-    ``model`` is QEMU's device model. ``described`` tells whether QEMU's DSDT has an object for the
+    ``model`` is QEMU's device model. With ``displays`` the test firmware describes the device as a
+    GPU. ``described`` tells whether QEMU's DSDT has an object for the
     function: True, False, or "varies" (with QEMU's version). If it is True, the test firmware has a
     method that notifies the device.
     """
@@ -66,6 +79,7 @@ class MachineDevice:
     multifunction: bool = False
     island: Island | None = None
     described: bool | str = True
+    displays: bool = False
 
     @property
     def devfn(self) -> int:
@@ -180,8 +194,9 @@ class Machine:
     def facts(self) -> dict[str, Any]:
         """Return the facts for the tests as JSON data: addresses, ACPI paths, and methods.
 
-        The keys are "devices", "port" and "unrelated". An empty path means that some or all QEMU
-        versions do not describe the device in their DSDT; ``bare`` means that no version does.
+        The keys are "devices", "port", "island" and "unrelated". An empty path means that some or
+        all QEMU versions do not describe the device in their DSDT; ``bare`` means that no version
+        does. "island" has the port, and the path of a device behind it in the `LATER` table.
         """
         return {
             "devices": {
@@ -194,6 +209,7 @@ class Machine:
                 for device in self.devices
             },
             "port": {"bdf": self.port.bdf, "path": self.port.path},
+            "island": {"port": self.island.port, "path": f"{self.island.root}.S00.S00"},
             "unrelated": {
                 device.name: {"path": device.path, "method": device.method}
                 for device in self.unrelated
@@ -239,22 +255,27 @@ def aml(machine: Machine, *, stage: Stage) -> Path:
     """
     # Rendering the template would take longer than to read these.
     parts = [TEMPLATE.read_text(), Path(ring.__file__).read_text(), repr(machine)]
+    return _compiled(TEMPLATE, lambda: asl(machine), parts, stage)
+
+
+def later_aml(machine: Machine, *, stage: Stage) -> Path:
+    """Return the path of the compiled table (AML) that tests load and unload; see `aml`."""
+    source = template.render(LATER, island=machine.island)
+    return _compiled(LATER, lambda: source, [source], stage)
+
+
+def _compiled(table: Path, source: Callable[[], str], parts: list[str], stage: Stage) -> Path:
+    """Return the path of ``source``, compiled. ``table`` is its template, ``parts`` is its key."""
 
     def fill(folder: Path) -> None:
-        source = folder / "ssdt.asl"
-        source.write_text(asl(machine))
-        argv = [
-            process.require_tool("iasl", package="acpica-tools"),
-            "-we",
-            "-p",
-            "ssdt",
-            source.name,
-        ]
+        (folder / "ssdt.asl").write_text(source())
+        iasl = process.require_tool("iasl", package="acpica-tools")
+        argv = [iasl, "-we", "-p", "ssdt", "ssdt.asl"]
         stage.command(argv, cwd=folder)
         status, output = process.capture(argv, cwd=folder)
         if status != 0:
             raise HarnessError(
-                str(TEMPLATE),
+                str(table),
                 "iasl does not compile the test firmware",
                 hint="see its messages above",
                 code=ExitCode.LOST,

@@ -17,7 +17,7 @@ from ktests.measure.reference import InterruptClock, Reference
 from ktests.mechanism import Mechanism, Vmm
 from ktests.pci import PciDevice
 from ktests.reader import Reader
-from ktests.task import SECONDS
+from ktests.sleeper import SLEEPER, Sleeper
 from uapi import probe
 from uapi.closing import Closing
 
@@ -25,11 +25,6 @@ MEMINFO = Path("/proc/meminfo")
 # The kernel folds the counters of each CPU into those of /proc/meminfo once a second
 # (vm.stat_interval, mm/vmstat.c).
 FOLD_SECONDS = 1.3
-
-# The device of ktests/machine.toml that has a PM capability.
-SLEEPER = "sleeper"
-# The sleeper is asleep for at least this time before it counts as asleep: it may be on its way out.
-ASLEEP_SECONDS = 0.02
 
 
 class PacedFirmware(Firmware):
@@ -68,44 +63,6 @@ class PacedFirmware(Firmware):
             super().notify(method, value + sent * step, step=step, count=piece)
             self.flush_handlers()
             self._reader.wait_idle()
-
-
-class Sleeper(PciDevice):
-    """A PCI device with a PM capability, by its files in sysfs: reading them does not wake it.
-
-    Source: Documentation/ABI/testing/sysfs-devices-power, sysfs-bus-pci (power_state).
-    """
-
-    @property
-    def state(self) -> str:
-        """The device's power state: "D0", "D3hot" and so on."""
-        return (self.folder / "power_state").read_text().strip()
-
-    @property
-    def active_milliseconds(self) -> int:
-        """The time for which the device has been awake. It stands still while the device sleeps."""
-        return int((self.folder / "power" / "runtime_active_time").read_text())
-
-    @contextmanager
-    def awake(self) -> Iterator[None]:
-        """Keep the device in D0 in the block."""
-        control = self.folder / "power" / "control"
-        control.write_text("on")
-        try:
-            assert self.state == "D0", f"{self.bdf} is in {self.state}"
-            yield
-        finally:
-            control.write_text("auto")
-
-    def wait_asleep(self) -> None:
-        """Wait until the device sleeps in D3hot; AssertionError if it does not in `SECONDS`."""
-        end = time.monotonic() + SECONDS
-        while True:
-            before = self.active_milliseconds
-            time.sleep(ASLEEP_SECONDS)
-            if self.state == "D3hot" and self.active_milliseconds == before:
-                return
-            assert time.monotonic() < end, f"{self.bdf} stays in {self.state}"
 
 
 class Stand(Closing):
