@@ -28,6 +28,7 @@ from ktests.measure import clock, measurements, session
 from ktests.measure.measurements import Parameters
 from ktests.measure.stand import PacedFirmware
 from ktests.sleeper import Sleeper
+from uapi.eventfd import MAX, EventFd
 
 
 @pytest.fixture
@@ -72,6 +73,15 @@ def test_read_waits_for_what_is_not_there_yet(eventfd: int) -> None:
     [[taken]] = clock.time_trips([[call.read(eventfd, 8)]], 1)
     later.join()
     assert taken > 40_000_000
+
+
+def test_signal_adds_one() -> None:
+    with EventFd() as counted:
+        clock.time_trips([[call.signal(counted)]], 3)
+        assert counted.read() == 3
+        counted.write(MAX)
+        with pytest.raises(BlockingIOError, match="time_trips"):
+            clock.time_trips([[call.signal(counted)]], 1)
 
 
 def test_call_that_fails_is_told() -> None:

@@ -15,7 +15,10 @@
 /* Milliseconds until something that does not become readable counts as lost. */
 #define PATIENCE 20000
 
-/* Call in ktests/call.py: a read if the request is 0. */
+/* Call in ktests/call.py: the request of an ioctl, or one of these. */
+#define READ 0
+#define WRITE 1
+
 struct call {
 	int32_t fd;
 	uint32_t request;
@@ -54,7 +57,9 @@ static int perform(const struct call *call)
 {
 	struct pollfd source = { call->fd, POLLIN, 0 };
 
-	if (call->request)
+	if (call->request == WRITE)
+		return write(call->fd, call->memory, call->size) < 0 ? -1 : 0;
+	if (call->request != READ)
 		return ioctl(call->fd, call->request, call->memory) < 0 ? -1 : 0;
 	while (read(call->fd, call->memory, call->size) < 0)
 		if (errno != EAGAIN || wait_for(&source, 1))

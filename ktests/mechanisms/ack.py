@@ -66,9 +66,8 @@ class AckVmm(EventfdVmm):
         self.vfio.unmask_by(self.eventfd.acknowledgement)
 
     def receive(self) -> tuple[Call, ...]:
-        """Return the read(2) of the eventfd, and the ioctl that acknowledges the notification."""
-        flags = vfio.DATA_NONE | vfio.UNMASK
-        return *super().receive(), call.set_irqs(self.vfio, vfio.ACPI, flags)
+        """Return the read(2) of a word, and the write(2) that acknowledges it."""
+        return *super().receive(), call.signal(self.eventfd.acknowledgement)
 
 
 class AckBurstSource(EventfdBurstSource):
