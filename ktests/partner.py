@@ -60,6 +60,14 @@ class Partner(Closing):
             self._process = 0
 
 
+def descriptors(source: Source) -> tuple[int, ...]:
+    """Return the descriptors that receiving from ``source`` takes, besides that of a device.
+
+    The first is the one that becomes readable; ``others`` of the source, if it has it, are others.
+    """
+    return (source.fileno(), *getattr(source, "others", ()))
+
+
 def receive(source: Source, seconds: float) -> bytes:
     """Receive one message from ``source``; b"" if none is readable within ``seconds``."""
     if not select.select([source.fileno()], [], [], seconds)[0]:

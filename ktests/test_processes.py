@@ -13,7 +13,7 @@ from ktests.acpi import Firmware
 from ktests.conftest import Bind, OpenVmm
 from ktests.mechanism import Mechanism
 from ktests.ordered_notify import one_by_one
-from ktests.partner import SECONDS, Partner, receive
+from ktests.partner import SECONDS, Partner, descriptors, receive
 from uapi import probe, vfio
 
 HANDED = pytest.mark.parametrize("handed", [False, True], ids=["fork", "handed"])
@@ -39,7 +39,7 @@ class Shared:
         own = stack.enter_context(ExitStack())
         opened = own.enter_context(vfio.Device.open(bdf))
         source = own.enter_context(closing(mechanism.register(opened.fileno(), family)()))
-        fds = (source.fileno(), opened.fileno())
+        fds = (*descriptors(source), opened.fileno())
         other = stack.enter_context(Partner(source, fds, handed=handed))
         self.here: Callable[[float], bytes] = partial(receive, source)
         self.there: Callable[[float], bytes] = other.receive

@@ -101,6 +101,11 @@ class AckSource:
         """Return the descriptor of the eventfd with the words."""
         return self._eventfd.fileno()
 
+    @property
+    def others(self) -> tuple[int, ...]:
+        """The descriptor of the eventfd that acknowledges (`ktests.partner.descriptors`)."""
+        return (self._eventfd.acknowledgement.fileno(),)
+
     def close(self) -> None:
         """Close both eventfds."""
         self._eventfd.close()
