@@ -9,13 +9,14 @@ from __future__ import annotations
 import contextlib
 import random
 import re
-import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 from pyroute2.netlink import genlmsg
 
+from tests import netlink_group
+from tests.netlink_group import Send
 from uapi import acpi_event, mirror
 from uapi.acpi_event import FormatError, Notify, decode_notify
 from uapi.errors import OpenError
@@ -25,8 +26,6 @@ GROUP = 6
 FAMILY = Family(id=28, version=1, groups={"acpi_mc_group": 5, "acpi_notify": GROUP})
 BDF = "0000:00:10.0"
 PATH = "\\_SB_.PCI0.S80_"
-
-Send = Callable[..., None]
 
 
 class NotifyMessage(genlmsg):  # type: ignore[misc]
@@ -131,25 +130,14 @@ def test_nothing_else_is_raised() -> None:
 
 @pytest.fixture
 def send() -> Iterator[Send]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_USERSOCK) as sender:
-
-        def send(*messages: bytes) -> None:
-            for data in messages:
-                # The group receives the message. A send also needs a port; port 0 has no receiver.
-                with contextlib.suppress(ConnectionRefusedError):
-                    sender.sendto(data, (0, 1 << GROUP - 1))
-
+    with netlink_group.sending(GROUP) as send:
         yield send
 
 
 @pytest.fixture
 def listener() -> Iterator[NotifyListener]:
-    try:
-        made = NotifyListener(buffer=4096, known=FAMILY, protocol=socket.NETLINK_USERSOCK)
-    except PermissionError:
-        pytest.skip("joining this group takes CAP_NET_ADMIN")
-    with made:
-        yield made
+    with netlink_group.joined(NotifyListener, FAMILY) as listener:
+        yield listener
 
 
 def lost(listener: NotifyListener) -> list[tuple[int, int]]:

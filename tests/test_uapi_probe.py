@@ -8,14 +8,14 @@ groups needs CAP_NET_ADMIN, so some of these tests need root.
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
+from tests import netlink_group
+from tests.netlink_group import Send
 from uapi import probe
 from uapi.acpi_event import Event, FormatError
 from uapi.errors import OpenError
@@ -26,8 +26,6 @@ GROUP = 5
 FAMILY = Family(id=28, version=1, groups={"acpi_mc_group": GROUP})
 
 OVERRUN = "overrun"
-
-Send = Callable[..., None]
 
 
 def message(sequence: int) -> bytes:
@@ -41,25 +39,14 @@ def event(sequence: int) -> Event:
 
 @pytest.fixture
 def send() -> Iterator[Send]:
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_USERSOCK) as sender:
-
-        def send(*messages: bytes) -> None:
-            for data in messages:
-                # The group receives the message. A send also needs a port; port 0 has no receiver.
-                with contextlib.suppress(ConnectionRefusedError):
-                    sender.sendto(data, (0, 1 << GROUP - 1))
-
+    with netlink_group.sending(GROUP) as send:
         yield send
 
 
 @pytest.fixture
 def listener() -> Iterator[Listener]:
-    try:
-        made = Listener(buffer=4096, known=FAMILY, protocol=socket.NETLINK_USERSOCK)
-    except PermissionError:
-        pytest.skip("joining this group takes CAP_NET_ADMIN")
-    with made:
-        yield made
+    with netlink_group.joined(Listener, FAMILY) as listener:
+        yield listener
 
 
 def test_a_family_without_the_group() -> None:
