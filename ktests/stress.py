@@ -1,13 +1,14 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Threads that concurrently set, remove, signal and read eventfds of VFIO_PCI_ACPI_IRQ_INDEX."""
+"""Threads that concurrently use a device and the eventfds of its VFIO_PCI_ACPI_IRQ_INDEX."""
 
 from __future__ import annotations
 
 import errno
 import os
 import threading
+import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
 from contextlib import suppress
 from functools import partial
 from itertools import count
@@ -89,3 +90,46 @@ class Stress:
             if self._current is not None:
                 self._current.read()
         os.sched_yield()
+
+
+def race(
+    bdf: str,
+    acts: Mapping[str, Callable[[vfio.Device], object]],
+    disturb: Callable[[], object],
+    *,
+    overtaken: Collection[int],
+    seconds: float,
+) -> Counter[str]:
+    """Repeat each of ``acts`` on the device ``bdf`` in a thread of its own, in rounds.
+
+    In each round the device is opened anew, and ``disturb`` is called while the threads run; in
+    every second one the device is closed before they end. The errnos ``overtaken`` mean that
+    another thread was faster; any other UapiError is raised. Rounds begin for ``seconds``. Returns
+    how often each act succeeded, by name, and the number of rounds as "rounds".
+    """
+    done: Counter[str] = Counter()
+    stop = threading.Event()
+
+    def repeat(name: str, device: vfio.Device) -> None:
+        while not stop.is_set():
+            try:
+                acts[name](device)
+                done[name] += 1
+            except UapiError as error:
+                if error.errno not in overtaken:
+                    raise
+            os.sched_yield()
+
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        stop.clear()
+        with vfio.Device.open(bdf) as device:
+            tasks = [Task(partial(repeat, name, device)) for name in acts]
+            disturb()
+            if done["rounds"] % 2:
+                device.close()
+            stop.set()
+            for task in tasks:
+                task.join()
+        done["rounds"] += 1
+    return done

@@ -10,13 +10,10 @@ from __future__ import annotations
 import errno
 import os
 import struct
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import replace
-from functools import partial
 
 import pytest
 
@@ -27,7 +24,7 @@ from ktests.conftest import Bind, Measure
 from ktests.mechanisms.ack import AckVmm
 from ktests.mechanisms.eventfd import KEPT, READ_SECONDS, overflow, take_full
 from ktests.ordered_notify import one_by_one
-from ktests.task import Task
+from ktests.stress import race
 from uapi import vfio
 from uapi.errors import UapiError
 from uapi.eventfd import EventFd
@@ -312,8 +309,6 @@ def test_stress(ack_vmm: Start, firmware: Firmware, measure: Measure) -> None:
     first = ack_vmm("alpha")
     first.close()
     before = fdinfo.free_contexts()
-    done: Counter[str] = Counter()
-    stop = threading.Event()
 
     def arm(device: vfio.Device) -> None:
         with EventFd() as one, EventFd() as two:
@@ -336,28 +331,13 @@ def test_stress(ack_vmm: Start, firmware: Firmware, measure: Measure) -> None:
         "unmask": vfio.Device.unmask,
     }
 
-    def repeat(name: str, device: vfio.Device) -> None:
-        while not stop.is_set():
-            try:
-                acts[name](device)
-                done[name] += 1
-            except UapiError as error:
-                if error.errno not in OVERTAKEN:
-                    raise
-            os.sched_yield()
-
-    end = time.monotonic() + STRESS_SECONDS
-    while time.monotonic() < end:
-        stop.clear()
-        with vfio.Device.open(first.device.bdf) as device:
-            tasks = [Task(partial(repeat, name, device)) for name in acts]
-            firmware.notify(first.device.method, 0x80, count=512)
-            if done["rounds"] % 2:
-                device.close()
-            stop.set()
-            for task in tasks:
-                task.join()
-        done["rounds"] += 1
+    done = race(
+        first.device.bdf,
+        acts,
+        lambda: firmware.notify(first.device.method, 0x80, count=512),
+        overtaken=OVERTAKEN,
+        seconds=STRESS_SECONDS,
+    )
     firmware.flush_handlers()
     for name, times in sorted(done.items()):
         measure(name, times)

@@ -10,15 +10,11 @@ import ctypes
 import errno
 import fcntl
 import mmap
-import os
 import struct
 import sys
-import threading
-import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from functools import partial
 from typing import Protocol
 
 import pytest
@@ -29,10 +25,9 @@ from ktests.conftest import Measure
 from ktests.mechanisms.doorbell import KEPT, DoorbellVmm
 from ktests.ordered_notify import one_by_one
 from ktests.pci import PciDevice
-from ktests.task import Task
+from ktests.stress import race
 from uapi import vfio
 from uapi.doorbell import Pending
-from uapi.errors import UapiError
 from uapi.eventfd import EventFd
 
 Bind = Callable[[str], PciDevice]
@@ -290,8 +285,6 @@ OVERTAKEN = frozenset({errno.EINVAL, errno.EBADF, errno.ENOTTY})
 def test_stress(doorbell_vmm: Open, firmware: Firmware, measure: Measure) -> None:
     first = doorbell_vmm("alpha")
     first.close()
-    done: Counter[str] = Counter()
-    stop = threading.Event()
 
     def arm(device: vfio.Device) -> None:
         with EventFd() as one, EventFd() as two:
@@ -306,28 +299,13 @@ def test_stress(doorbell_vmm: Open, firmware: Firmware, measure: Measure) -> Non
         "fetch too": vfio.Device.fetch,
     }
 
-    def repeat(name: str, device: vfio.Device) -> None:
-        while not stop.is_set():
-            try:
-                acts[name](device)
-                done[name] += 1
-            except UapiError as error:
-                if error.errno not in OVERTAKEN:
-                    raise
-            os.sched_yield()
-
-    end = time.monotonic() + STRESS_SECONDS
-    while time.monotonic() < end:
-        stop.clear()
-        with vfio.Device.open(first.device.bdf) as device:
-            tasks = [Task(partial(repeat, name, device)) for name in acts]
-            firmware.notify(first.device.method, 0x80, count=512)
-            if done["rounds"] % 2:
-                device.close()
-            stop.set()
-            for task in tasks:
-                task.join()
-        done["rounds"] += 1
+    done = race(
+        first.device.bdf,
+        acts,
+        lambda: firmware.notify(first.device.method, 0x80, count=512),
+        overtaken=OVERTAKEN,
+        seconds=STRESS_SECONDS,
+    )
     firmware.flush_handlers()
     for name, times in sorted(done.items()):
         measure(name, times)
