@@ -7,9 +7,9 @@
     edit      a run after one line of a carried patch was changed, in seconds
     warm      a run of one series after no change, compared with a boot that runs `true`; the same
               with its whole suite, and with the whole suites of control and all series
-    check     reviews (`make check`) of the netlink series from a file: the quick checks, all checks
-              of the plain flavor, and these again after one line was changed. A first review, not
-              counted, builds what reviews need of the base
+    check     reviews (`make check`) of the doorbell series, three patches on drivers/vfio, from a
+              file: the quick checks, all checks of the plain flavor, and these again after the last
+              patch was changed. A first review, not counted, builds what reviews need of the base
 
 Unless "whole suite" is mentioned, the tests are those of TURNAROUND, which the author of a series
 runs again and again. Each figure is the time of a complete command as a user starts it, except the
@@ -41,6 +41,14 @@ from kpatch.tables.outcomes import ExitCode
 from kpatch.vm import acpid, virtme
 
 SERIES = "netlink"
+REVIEWED = "doorbell"
+
+# Names that a patch of the series adds, the first patch and a later one. A run or a review that
+# must not find its results in the cache gets the series with one of the names changed.
+EDITED = {
+    SERIES: ("vfio_pci_acpi_mutex", "vfio_pci_acpi_netlink_path"),
+    REVIEWED: ("vfio_pci_acpi_mutex", "vfio_pci_acpi_fetch"),
+}
 
 # The tests to which the aims apply: bytes of a message, values, identity, companions, unrelated
 # events, bursts, unbinding. Tests of the library's programs are excluded: each starts a Python.
@@ -156,59 +164,55 @@ class Bench:
         ]
 
     def _edited(self, word: str) -> float:
-        """Run SERIES with ``word`` as the argument ``third`` of `_edit`; return the seconds."""
+        """Run SERIES with ``word`` as the argument ``later`` of `_edit`; return the seconds."""
         options = ("--no-control", "--mechanism", SERIES, "--tests", TURNAROUND)
-        return self.kpatch("--series", str(self._edit(third=word)), *options)
+        return self.kpatch("--series", str(self._edit(SERIES, later=word)), *options)
 
-    def _edit(self, *, first: str = "", third: str = "") -> Path:
-        """Write SERIES with two of its patches changed to a file; return the file's path.
+    def _edit(self, series: str, *, first: str = "", later: str = "") -> Path:
+        """Write ``series`` to a file, with words appended to its names of EDITED; return the path.
 
-        The name of a variable in patch 1 ends with ``first``, a message in patch 3 begins with
-        ``third``. HarnessError (exit 7) if that changes nothing.
+        HarnessError (exit 7) if the series has no such name.
         """
         mailbox = self.folder / "edited.mbox"
-        text = "".join(path.read_text() for path in _patches())
-        changed = text
-        for old, new in (
-            ("atomic_t acpi_event_seqnum", f"atomic_t acpi_event_seqnum{first}"),
-            ("inc(&acpi_event_seqnum", f"inc(&acpi_event_seqnum{first}"),
-            ('pci_warn(pdev, "', f'pci_warn(pdev, "{third}'),
-        ):
-            changed = changed.replace(old, new, 1)
-        if changed == text:
-            raise HarnessError(
-                f"series {SERIES}",
-                "has no line that this benchmark knows to change",
-                hint="name another one in kpatch/dev/bench.py",
-                code=ExitCode.LOST,
-            )
-        mailbox.write_text(changed)
+        text = "".join(path.read_text() for path in _patches(series))
+        for name, word in zip(EDITED[series], (first, later), strict=True):
+            if name not in text:
+                raise HarnessError(
+                    f"series {series}",
+                    f"has no {name}, which this benchmark changes",
+                    hint="name another one in kpatch/dev/bench.py",
+                    code=ExitCode.LOST,
+                )
+            text = text.replace(name, name + word)
+        mailbox.write_text(text)
         return mailbox
 
     def check(self) -> list[Figure]:
-        """Measure reviews of SERIES; each gets a version of it that no earlier review has seen.
+        """Measure reviews of REVIEWED; each gets a version of it that no earlier review has seen.
 
-        The last review has the same patches 1 and 2 as the one before it, and another patch 3.
+        The last review has the same patches as the one before it, except for the last patch.
         """
         self.say("a review in the plain flavor, which builds the base of each variant")
         self._review("plain", first=_word())
         quick = tuple(self._review("quick", first=_word()) for _ in range(self.runs))
         word = _word()
         plain = self._review("plain", first=word)
-        changed = self._review("plain", first=word, third=_word())
-        name = f"review of {len(_patches())} patches"
+        changed = self._review("plain", first=word, later=_word())
+        name = f"review of {len(_patches(REVIEWED))} patches"
         return [
             Figure(f"{name}: form, uAPI, builds", quick, aim="90 s"),
             Figure(f"{name}: all of the plain flavor", (plain,), aim="480 s"),
-            Figure("the same, patch 3 changed", (changed,), "the one before", (plain,), "0.5 ×"),
+            Figure(
+                "the same, the last patch changed", (changed,), "the one before", (plain,), "0.5 ×"
+            ),
         ]
 
-    def _review(self, checks: str, *, first: str, third: str = "") -> float:
-        """Review SERIES, changed by `_edit`, with the ``checks``; return the time in seconds."""
-        mailbox = str(self._edit(first=first, third=third))
+    def _review(self, checks: str, *, first: str, later: str = "") -> float:
+        """Review REVIEWED, changed by `_edit`, with the ``checks``; return the time in seconds."""
+        mailbox = str(self._edit(REVIEWED, first=first, later=later))
         argv = self._argv("check", "--series", mailbox, "--checks", checks)
         # The review fails, because the carried patches have no Signed-off-by.
-        done = f"Tested: {len(_patches())} patches"
+        done = f"Tested: {len(_patches(REVIEWED))} patches"
         return self._time(argv, environment=self.environment, done_text=done)
 
     def warm(self) -> list[Figure]:
@@ -290,9 +294,9 @@ class Bench:
         return seconds
 
 
-def _patches() -> tuple[Path, ...]:
-    """Return the patch files of SERIES for the default base."""
-    return catalog.load(SERIES, bases.DEFAULT_BASE).mailboxes
+def _patches(series: str) -> tuple[Path, ...]:
+    """Return the patch files of ``series`` for the default base."""
+    return catalog.load(series, bases.DEFAULT_BASE).mailboxes
 
 
 def _word() -> str:
