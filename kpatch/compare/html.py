@@ -23,10 +23,10 @@ def render(comparison: Comparison) -> str:
         started=comparison.started,
         recommended=comparison.recommended,
         series=[(name, _title(comparison, name)) for name in comparison.series],
-        conclusion=[sanitize.line(line) for line in conclusion(comparison)],
+        conclusion=[sanitize.paragraph(line) for line in conclusion(comparison)],
         decision=_clean(words.decision(comparison)),
-        goals=[sanitize.line(line) for line in words.goal_lines(comparison)],
-        failures=[sanitize.line(line) for line in findings.failures(comparison)],
+        goals=[sanitize.paragraph(line) for line in words.goal_lines(comparison)],
+        failures=[sanitize.paragraph(line) for line in findings.failures(comparison)],
         kernels=[
             (
                 kernel,
@@ -56,9 +56,9 @@ def _reason(comparison: Comparison, kernel: str, requirement: str) -> str:
         for row in comparison.outcomes
         if (row.kernel, row.requirement) == (kernel, requirement) and row.reason
     ]
-    return "; ".join(f"{row.series}: {sanitize.line(row.reason)}" for row in rows)
+    return "; ".join(f"{row.series}: {sanitize.paragraph(row.reason)}" for row in rows)
 
 
 def _clean(table: Table) -> Table:
-    rows = tuple(tuple(sanitize.line(cell) for cell in row) for row in table.rows)
+    rows = tuple(tuple(sanitize.paragraph(cell) for cell in row) for row in table.rows)
     return Table(table.title, table.note, table.headers, rows)

@@ -32,7 +32,7 @@ def render(comparison: Comparison, letter: str) -> str:
         ],
         entries=_entries(comparison),
         legend=words.LEGEND,
-        sentences={key: sanitize.line(it) for key, it in comparison.requirements.items()},
+        sentences={key: sanitize.paragraph(it) for key, it in comparison.requirements.items()},
         limits={series: words.limits(comparison, series) for series in comparison.series},
         conclusion=conclusion(comparison),
         decision=_table(words.decision(comparison)),
@@ -54,4 +54,4 @@ def _table(table: Table) -> str:
 
 
 def _cell(text: str) -> str:
-    return sanitize.line(text).replace("|", "\\|")
+    return sanitize.paragraph(text).replace("|", "\\|")

@@ -76,4 +76,4 @@ def _named(headers: Sequence[str], row: Sequence[str]) -> list[str]:
 
 def wrapped(text: str, indent: str = "") -> list[str]:
     """Return ``text`` on lines of at most `WIDTH`; all but the first begin with ``indent``."""
-    return textwrap.wrap(sanitize.line(text, limit=4000), WIDTH, subsequent_indent=indent)
+    return textwrap.wrap(sanitize.paragraph(text), WIDTH, subsequent_indent=indent)

@@ -271,8 +271,8 @@ def limits(comparison: Comparison, series: str) -> list[tuple[str, str]]:
         if it.series == series and it.absent
     }
     return (
-        [(row.requirement, sanitize.line(row.reason)) for row in rows]
-        + [(kind, sanitize.line(reason)) for reason, kind in reversed(missing.items())]
+        [(row.requirement, sanitize.paragraph(row.reason)) for row in rows]
+        + [(kind, sanitize.paragraph(reason)) for reason, kind in reversed(missing.items())]
         + _below(comparison, series)
     )
 

@@ -6,6 +6,7 @@ from __future__ import annotations
 import re
 
 LINE_LIMIT = 500
+PARAGRAPH_LIMIT = 4000
 
 # ECMA-48 escape sequences: CSI; the string sequences OSC, DCS, SOS, PM and APC up to their
 # terminator (or the end of the line: a guest may leave one open); and the short ones.
@@ -42,6 +43,14 @@ def line(text: str, *, limit: int = LINE_LIMIT) -> str:
         if flat:
             return flat if len(flat) <= limit else flat[: limit - 1] + "…"
     return ""
+
+
+def paragraph(text: str) -> str:
+    """Return the first line of ``text`` like `line`, cut at ``PARAGRAPH_LIMIT`` characters.
+
+    For sentences of the harness itself, of which one line may have several.
+    """
+    return line(text, limit=PARAGRAPH_LIMIT)
 
 
 def duration(seconds: float) -> str:
