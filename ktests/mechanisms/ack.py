@@ -14,12 +14,10 @@ from collections.abc import Callable
 from contextlib import ExitStack
 
 from ktests import acpi_index, call, libc, seccomp
-from ktests.acpi import Firmware
 from ktests.call import Call
 from ktests.confined_process import Source
 from ktests.mechanism import Sign
 from ktests.mechanisms.eventfd import Eventfd, EventfdBurstSource, EventfdVmm
-from ktests.pci import PciDevice
 from uapi import probe, vfio
 from uapi.eventfd import SIZE, EventFd
 
@@ -73,14 +71,12 @@ class AckVmm(EventfdVmm):
 class AckBurstSource(EventfdBurstSource):
     """A burst source that acknowledges each notification as soon as it was read."""
 
-    def __init__(self, vmm: AckVmm, firmware: Firmware) -> None:
-        super().__init__(vmm, firmware)
-        self._acknowledgement = vmm.eventfd.acknowledgement
+    _vmm: AckVmm
 
     def receive(self) -> bytes:
         """Read a word and acknowledge it. BlockingIOError if there is none."""
         raw = super().receive()
-        self._acknowledgement.write(1)
+        self._vmm.eventfd.acknowledgement.write(1)
         return raw
 
 
@@ -121,10 +117,7 @@ class AckSource:
 
 
 class Ack(Eventfd):
-    """The mechanism in which a VMM sets two eventfds on its open device: for words, and for acks.
-
-    Only a process that has the device open can register for its notifications.
-    """
+    """The mechanism in which a VMM sets two eventfds on its open device, for words and for acks."""
 
     sign = Sign(
         acpi_index.look,
@@ -132,29 +125,11 @@ class Ack(Eventfd):
         absent=acpi_index.ABSENT,
         rank=0,
     )
+    vmm_type = AckVmm
+    burst_source_type = AckBurstSource
     descriptors = 2
     calls = (seccomp.WRITE,)
     selftest = ""
-
-    def vmm(
-        self,
-        device: PciDevice,
-        firmware: Firmware,
-        family: probe.Family | None = None,
-        *,
-        open_method: str | None = None,
-    ) -> AckVmm:
-        """Open the device, set both eventfds on it and return the VMM. ``family`` is not used."""
-        return AckVmm(device, firmware, open_method)
-
-    def burst_source(
-        self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
-    ) -> AckBurstSource:
-        """Start a VMM and return a burst source that distinguishes notifications by their values.
-
-        ``buffer`` is not used: the mechanism has no socket.
-        """
-        return AckBurstSource(AckVmm(device, firmware, None), firmware)
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
         """Return a function that sets two new eventfds on the device with the descriptor ``fd``.

@@ -10,7 +10,6 @@ there is none. The kernel keeps `KEPT` notifications.
 from __future__ import annotations
 
 import ctypes
-import errno
 import struct
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,13 +17,13 @@ from contextlib import contextmanager
 from ktests import acpi_index, call, libc, seccomp
 from ktests.acpi import Firmware
 from ktests.burst_result import BurstResult, count_burst
-from ktests.burst_source import FIRST, NOT_SENT, BurstSource
+from ktests.burst_source import FIRST, NOT_SENT
 from ktests.call import Call
-from ktests.confined_process import ConfinedProcess, Source
-from ktests.mechanism import Heard, Mechanism, Sign
+from ktests.confined_process import Source
+from ktests.device_mechanism import DeviceBurstSource, IndexMechanism
+from ktests.mechanism import Heard, Sign
 from ktests.mechanisms.eventfd_count import EventfdCountVmm
 from ktests.pci import PciDevice
-from ktests.reader import Reader
 from uapi import probe, vfio
 from uapi.doorbell import Pending
 from uapi.eventfd import EventFd
@@ -91,17 +90,12 @@ class DoorbellVmm(EventfdCountVmm):
 # ---- bursts ------------------------------------------------------------------------------------
 
 
-class DoorbellBurstSource(BurstSource):
-    """A burst source whose notifications differ by their values: `FIRST`, `FIRST` + 1 and so on."""
+class DoorbellBurstSource(DeviceBurstSource[DoorbellVmm]):
+    """A burst source whose reader fetches notifications until there is none.
 
-    def __init__(self, vmm: DoorbellVmm, firmware: Firmware) -> None:
-        self._vmm = vmm
-        self._firmware = firmware
-        self._sent = 0
-
-    def fileno(self) -> int:
-        """Return the descriptor of the VMM's eventfd."""
-        return self._vmm.fileno()
+    When all Notify handlers have run, all notifications can be fetched, so that the burst is read
+    when the reader finds nothing more.
+    """
 
     def receive(self) -> bytes:
         """Read the eventfd, and fetch notifications until there is none.
@@ -111,30 +105,10 @@ class DoorbellBurstSource(BurstSource):
         super().receive()
         return b"".join(map(encoded, self._vmm.fetch_all()))
 
-    def send(self, count: int) -> None:
-        """Send a burst of ``count`` notifications. Returns when the AML has run.
-
-        ``count`` is at most 65280, since ACPICA truncates a value to 16 bits.
-        """
-        self._sent = count
-        self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
-
-    def finish(self, reader: Reader) -> BurstResult:
-        """Wait until ``reader`` has read the whole burst, then stop it. Returns the counts.
-
-        When all Notify handlers have run, all notifications can be fetched, so that the burst is
-        read when the reader finds nothing more.
-        """
-        self._firmware.flush_handlers()
-        reader.wait_idle()
-        reader.stop()
-        got = [item for raw in reader.taken if raw for item in decoded(raw)]
+    def _count(self, taken: Sequence[bytes | None]) -> BurstResult:
+        got = [item for raw in taken if raw for item in decoded(raw)]
         marks = [item.value - FIRST if item.flags == 0 else NOT_SENT for item in got]
         return count_burst(self._sent, marks, sum(item.lost for item in got))
-
-    def close(self) -> None:
-        """Close the VMM's eventfd and its device."""
-        self._vmm.close()
 
 
 DATA = struct.Struct("=IIII")
@@ -185,11 +159,8 @@ class Bell:
 # ---- the record --------------------------------------------------------------------------------
 
 
-class Doorbell(Mechanism):
-    """The mechanism in which a VMM sets an eventfd on its open device, and fetches from the device.
-
-    Only a process that has the device open can do either.
-    """
+class Doorbell(IndexMechanism):
+    """The mechanism in which a VMM sets an eventfd on its open device, and fetches from it."""
 
     sign = Sign(
         acpi_index.look,
@@ -198,30 +169,10 @@ class Doorbell(Mechanism):
         absent=acpi_index.ABSENT,
         rank=0,
     )
-    registered_by_binding = False
-    refusal = errno.EINVAL
+    vmm_type = DoorbellVmm
+    burst_source_type = DoorbellBurstSource
     kept = f"{KEPT} notifications"
     calls = (seccomp.IOCTL,)
-
-    def vmm(
-        self,
-        device: PciDevice,
-        firmware: Firmware,
-        family: probe.Family | None = None,
-        *,
-        open_method: str | None = None,
-    ) -> DoorbellVmm:
-        """Open the device, set an eventfd on it and return the VMM."""
-        return DoorbellVmm(device, firmware, open_method)
-
-    def burst_source(
-        self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
-    ) -> DoorbellBurstSource:
-        """Start a VMM and return a burst source that distinguishes notifications by their values.
-
-        ``buffer`` is not used: the mechanism has no socket.
-        """
-        return DoorbellBurstSource(DoorbellVmm(device, firmware, None), firmware)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
         """Return an option ``--device BDF`` of ``python -m uapi listen`` for each device."""
@@ -233,17 +184,6 @@ class Doorbell(Mechanism):
         The function returns the eventfd together with the device. ``family`` is not used.
         """
         return lambda: Bell(fd)
-
-    def received(
-        self, confined_process: ConfinedProcess, device: vfio.Device, since: int
-    ) -> list[bytes]:
-        """Wait until the confined process has emptied its eventfd.
-
-        Returns the messages from index ``since`` on. The caller has to wait first until the Notify
-        handlers have run: they signal the eventfd. ``device`` is not used.
-        """
-        confined_process.drain()
-        return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
         """Decode the requests that the VMM of the device ``bdf`` has made.

@@ -9,22 +9,20 @@ does not read.
 
 from __future__ import annotations
 
-import errno
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from collections.abc import Iterable, Sequence
 
-from ktests import acpi_index, call
+from ktests import acpi_index
 from ktests.acpi import Firmware
 from ktests.burst_result import BurstResult, count_burst
-from ktests.burst_source import FIRST, NOT_SENT, BurstSource
-from ktests.call import Call
-from ktests.confined_process import ConfinedProcess, Source
-from ktests.mechanism import Heard, Mechanism, Sign, Vmm
+from ktests.burst_source import FIRST, NOT_SENT
+from ktests.confined_process import ConfinedProcess
+from ktests.device_mechanism import DeviceBurstSource, IndexMechanism, IndexVmm
+from ktests.mechanism import Heard, Sign
 from ktests.ordered_notify import one_by_one
 from ktests.pci import PciDevice
 from ktests.reader import Reader
-from uapi import probe, vfio
+from uapi import vfio
 from uapi.eventfd import EventFd
 from uapi.notification import Notification, decode
 
@@ -104,31 +102,8 @@ def take_full(firmware: Firmware, device: vfio.Device, eventfd: EventFd) -> list
 # ---- a VMM -------------------------------------------------------------------------------------
 
 
-class EventfdVmm(Vmm):
-    """A VMM that has its device open, and has set an eventfd on VFIO_PCI_ACPI_IRQ_INDEX.
-
-    ``open_method`` is that of `Mechanism.vmm`. UapiError (EINVAL) if the kernel does not have the
-    index, or the device has no companion.
-    """
-
-    def __init__(self, device: PciDevice, firmware: Firmware, open_method: str | None) -> None:
-        self.device = device
-        self._firmware = firmware
-        with ExitStack() as stack:
-            self.vfio = stack.enter_context(vfio.Device.open(device.bdf, open_method))
-            self.eventfd = stack.enter_context(self._new_eventfd())
-            self._arm()
-            self._stack = stack.pop_all()
-
-    def _new_eventfd(self) -> EventFd:
-        return EventFd()
-
-    def _arm(self) -> None:
-        self.vfio.arm(self.eventfd)
-
-    def fileno(self) -> int:
-        """Return the eventfd's descriptor."""
-        return self.eventfd.fileno()
+class EventfdVmm(IndexVmm):
+    """A VMM whose eventfd gives one notification at a time, as a word."""
 
     def read(self) -> Notification:
         """Wait for the next notification and return it; AssertionError after `READ_SECONDS`."""
@@ -151,73 +126,26 @@ class EventfdVmm(Vmm):
         assert not lost, f"{lost} notifications were lost"
         return [item.value for item in got]
 
-    def opened(self) -> AbstractContextManager[vfio.Device]:
-        """Return a context manager for the VMM's device, which stays open at its end."""
-        return nullcontext(self.vfio)
-
-    def loopback(self) -> Call:
-        """Return the loopback of the ACPI index (DATA_BOOL)."""
-        return call.loopback(self.vfio, vfio.ACPI)
-
-    def pauses(self) -> Sequence[AbstractContextManager[None]]:
-        """Return two context managers that de-assign the eventfd, and set it again at the end.
-
-        The first de-assigns it by the descriptor -1, the second by DATA_NONE with count 0.
-        """
-        return self._without(self.vfio.disarm), self._without(self.vfio.teardown)
-
-    @contextmanager
-    def _without(self, end: Callable[[], None]) -> Iterator[None]:
-        end()
-        yield
-        self._arm()
-
-    def close(self) -> None:
-        """Close the eventfd and the device."""
-        self._stack.close()
-
 
 # ---- bursts ------------------------------------------------------------------------------------
 
 
-class EventfdBurstSource(BurstSource):
-    """A burst source whose notifications differ by their values: `FIRST`, `FIRST` + 1 and so on."""
+class EventfdBurstSource(DeviceBurstSource[EventfdVmm]):
+    """A burst source that counts the words of an eventfd."""
 
-    def __init__(self, vmm: EventfdVmm, firmware: Firmware) -> None:
-        self._vmm = vmm
-        self._firmware = firmware
-        self._sent = 0
+    def _wait(self, reader: Reader) -> None:
+        """Wait until ``reader`` has read a loopback, which the kernel queues behind the burst.
 
-    def fileno(self) -> int:
-        """Return the descriptor of the VMM's eventfd, which a `Reader` has to read."""
-        return self._vmm.fileno()
-
-    def send(self, count: int) -> None:
-        """Send a burst of ``count`` notifications. Returns when the AML has run.
-
-        ``count`` is at most 65280, since ACPICA truncates a value to 16 bits.
+        If the queue is full, the loopback replaces one more notification, which the kernel reports
+        as lost like the others.
         """
-        self._sent = count
-        self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
-
-    def finish(self, reader: Reader) -> BurstResult:
-        """Wait until ``reader`` has read the whole burst, then stop it. Returns the counts.
-
-        A loopback, which the kernel queues behind the burst, marks its end. If the queue is full,
-        the loopback replaces one more notification, which the kernel reports as lost like the
-        others.
-        """
-        self._firmware.flush_handlers()
         self._vmm.vfio.loopback()
         reader.wait_until(
             lambda: any(flags(word) & LOOPBACK for word in words(reader.taken[-LAST:]))
         )
-        reader.stop()
-        return count_words(self._sent, words(reader.taken))
 
-    def close(self) -> None:
-        """Close the VMM's eventfd and its device."""
-        self._vmm.close()
+    def _count(self, taken: Sequence[bytes | None]) -> BurstResult:
+        return count_words(self._sent, words(taken))
 
 
 def count_words(sent: int, got: Sequence[int]) -> BurstResult:
@@ -256,11 +184,8 @@ def flags(word: int) -> int:
 # ---- the record --------------------------------------------------------------------------------
 
 
-class Eventfd(Mechanism):
-    """The mechanism in which a VMM sets an eventfd on its open device.
-
-    Only a process that has the device open can register for its notifications.
-    """
+class Eventfd(IndexMechanism):
+    """The mechanism in which a VMM sets an eventfd on its open device, whose words are messages."""
 
     sign = Sign(
         acpi_index.look,
@@ -268,51 +193,14 @@ class Eventfd(Mechanism):
         absent=acpi_index.ABSENT,
         rank=0,
     )
-    registered_by_binding = False
-    refusal = errno.EINVAL
+    vmm_type = EventfdVmm
+    burst_source_type = EventfdBurstSource
     kept = f"{KEPT} notifications"
     selftest = "vfio_pci_acpi_test"
-
-    def vmm(
-        self,
-        device: PciDevice,
-        firmware: Firmware,
-        family: probe.Family | None = None,
-        *,
-        open_method: str | None = None,
-    ) -> EventfdVmm:
-        """Open the device, set an eventfd on it and return the VMM. ``family`` is not used."""
-        return EventfdVmm(device, firmware, open_method)
-
-    def burst_source(
-        self,
-        device: PciDevice,
-        firmware: Firmware,
-        *,
-        buffer: int | None = None,
-    ) -> EventfdBurstSource:
-        """Start a VMM and return a burst source that distinguishes notifications by their values.
-
-        ``buffer`` is not used: the mechanism has no socket.
-        """
-        return EventfdBurstSource(EventfdVmm(device, firmware, None), firmware)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
         """Return an option ``--device BDF`` of ``python -m uapi listen`` for each device."""
         return tuple(word for device in devices for word in ("--device", device.bdf))
-
-    def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
-        """Return a function that sets a new eventfd on the device with the descriptor ``fd``.
-
-        The function returns the eventfd. ``family`` is not used.
-        """
-
-        def register() -> Source:
-            eventfd = EventFd()
-            vfio.Device.from_fd(fd).arm(eventfd)
-            return eventfd
-
-        return register
 
     def received(
         self, confined_process: ConfinedProcess, device: vfio.Device, since: int

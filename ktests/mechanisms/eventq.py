@@ -12,17 +12,17 @@ from __future__ import annotations
 import errno
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 
 from ktests import call
 from ktests.acpi import Firmware
 from ktests.burst_result import BurstResult, count_burst
-from ktests.burst_source import FIRST, NOT_SENT, BurstSource
+from ktests.burst_source import FIRST, NOT_SENT
 from ktests.call import Call
-from ktests.confined_process import ConfinedProcess, Source
-from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
+from ktests.confined_process import Source
+from ktests.device_mechanism import DeviceBurstSource, DeviceMechanism, DeviceVmm
+from ktests.mechanism import Heard, Sign, Site
 from ktests.pci import PciDevice
-from ktests.reader import Reader
 from uapi import probe, vfio
 from uapi.errors import UapiError
 from uapi.eventq import Event, EventQueue
@@ -75,11 +75,11 @@ def described(event: Event) -> str:
 # ---- a VMM -------------------------------------------------------------------------------------
 
 
-class EventqVmm(Vmm):
-    """A VMM that has its device open, and has got from it a queue that keeps ``depth`` events.
+class EventqVmm(DeviceVmm):
+    """A VMM that has got a queue that keeps ``depth`` events from its device.
 
-    The kernel rounds ``depth`` up to a power of two. ``open_method`` is that of `Mechanism.vmm`.
-    UapiError: ENOTTY if the kernel lacks the feature, ENODEV if the device has no companion.
+    The kernel rounds ``depth`` up to a power of two. UapiError: ENOTTY if the kernel lacks the
+    feature, ENODEV if the device has no companion.
     """
 
     def __init__(
@@ -90,15 +90,13 @@ class EventqVmm(Vmm):
         *,
         depth: int = DEPTH,
     ) -> None:
-        self.device = device
-        self._firmware = firmware
+        self._depth = depth
+        super().__init__(device, firmware, open_method)
+
+    def _register(self, stack: ExitStack) -> None:
+        self.queue = stack.enter_context(self.vfio.notify_queue(self._depth))
         # The sequence number that the first event of the next call of `values` has to have.
         self._next = 0
-        self._depth = depth
-        with ExitStack() as stack:
-            self.vfio = stack.enter_context(vfio.Device.open(device.bdf, open_method))
-            self.queue = stack.enter_context(self.vfio.notify_queue(depth))
-            self._stack = stack.pop_all()
 
     def fileno(self) -> int:
         """Return the queue's descriptor."""
@@ -124,10 +122,6 @@ class EventqVmm(Vmm):
         self._next = expected.stop
         return [event.value for event in events]
 
-    def opened(self) -> AbstractContextManager[vfio.Device]:
-        """Return a context manager for the VMM's device, which stays open at its end."""
-        return nullcontext(self.vfio)
-
     def loopback(self) -> Call:
         """Return the feature's SET, which queues an event with the flag LOOPBACK."""
         return call.feature(self.vfio, vfio.SET | FEATURE, SETTING.pack(0, 0, 0, VALUE, 0, 0))
@@ -143,51 +137,21 @@ class EventqVmm(Vmm):
     def _without(self) -> Iterator[None]:
         self.queue.close()
         yield
-        self.queue = self._stack.enter_context(self.vfio.notify_queue(self._depth))
-        self._next = 0
-
-    def close(self) -> None:
-        """Close the queue and the device."""
-        self._stack.close()
+        self._register(self._stack)
 
 
 # ---- bursts ------------------------------------------------------------------------------------
 
 
-class EventqBurstSource(BurstSource):
-    """A burst source whose notifications differ by their values: `FIRST`, `FIRST` + 1 and so on."""
+class EventqBurstSource(DeviceBurstSource[EventqVmm]):
+    """A burst source that counts the events of a queue.
 
-    def __init__(self, vmm: EventqVmm, firmware: Firmware) -> None:
-        self._vmm = vmm
-        self._firmware = firmware
-        self._sent = 0
+    When all Notify handlers have run, all events are in the queue, so that the burst is read when
+    the reader finds nothing more.
+    """
 
-    def fileno(self) -> int:
-        """Return the descriptor of the VMM's queue, which a `Reader` has to read."""
-        return self._vmm.fileno()
-
-    def send(self, count: int) -> None:
-        """Send a burst of ``count`` notifications. Returns when the AML has run.
-
-        ``count`` is at most 65280, since ACPICA truncates a value to 16 bits.
-        """
-        self._sent = count
-        self._firmware.notify(self._vmm.device.method, FIRST, step=1, count=count)
-
-    def finish(self, reader: Reader) -> BurstResult:
-        """Wait until ``reader`` has read the whole burst, then stop it. Returns the counts.
-
-        When all Notify handlers have run, all events are in the queue, so that the burst is read
-        when the reader finds nothing more.
-        """
-        self._firmware.flush_handlers()
-        reader.wait_idle()
-        reader.stop()
-        return count_events(self._sent, split(reader.taken))
-
-    def close(self) -> None:
-        """Close the VMM's queue and its device."""
-        self._vmm.close()
+    def _count(self, taken: Sequence[bytes | None]) -> BurstResult:
+        return count_events(self._sent, split(taken))
 
 
 def split(taken: Sequence[bytes | None]) -> list[Event]:
@@ -214,11 +178,8 @@ def count_events(sent: int, events: Sequence[Event]) -> BurstResult:
 # ---- the record --------------------------------------------------------------------------------
 
 
-class Eventq(Mechanism):
-    """The mechanism in which a VMM gets a queue of events from its open device.
-
-    Only a process that has the device open can get the queue.
-    """
+class Eventq(DeviceMechanism):
+    """The mechanism in which a VMM gets a queue of events from its open device."""
 
     sign = Sign(
         look,
@@ -227,30 +188,11 @@ class Eventq(Mechanism):
         absent=f"feature {FEATURE} is not there",
         rank=0,
     )
-    registered_by_binding = False
+    vmm_type = EventqVmm
+    burst_source_type = EventqBurstSource
     refusal = errno.ENODEV
     kept = f"{DEPTH} events"
     selftest = "vfio_pci_acpi_notify_test"
-
-    def vmm(
-        self,
-        device: PciDevice,
-        firmware: Firmware,
-        family: probe.Family | None = None,
-        *,
-        open_method: str | None = None,
-    ) -> EventqVmm:
-        """Open the device, get a queue from it and return the VMM. ``family`` is not used."""
-        return EventqVmm(device, firmware, open_method)
-
-    def burst_source(
-        self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
-    ) -> EventqBurstSource:
-        """Start a VMM and return a burst source that distinguishes notifications by their values.
-
-        ``buffer`` is not used: the mechanism has no socket.
-        """
-        return EventqBurstSource(EventqVmm(device, firmware, None), firmware)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
         """Return an option ``--device BDF`` of ``python -m uapi listen`` for each device."""
@@ -266,17 +208,6 @@ class Eventq(Mechanism):
             return vfio.Device.from_fd(fd).notify_queue(DEPTH)
 
         return register
-
-    def received(
-        self, confined_process: ConfinedProcess, device: vfio.Device, since: int
-    ) -> list[bytes]:
-        """Wait until the confined process has emptied its queue.
-
-        Returns the messages from index ``since`` on. The caller has to wait first until the Notify
-        handlers have run: they put the events into the queue. ``device`` is not used.
-        """
-        confined_process.drain()
-        return confined_process.messages(since)
 
     def heard(self, messages: list[bytes], bdf: str) -> list[Heard]:
         """Decode the events that the VMM of the device ``bdf`` has read, without loopbacks.
