@@ -42,18 +42,19 @@ def check(name: str, *findings: Finding, outcome: CheckOutcome = CheckOutcome.PA
     return Check(name, name, "patch", worst, findings)
 
 
-def write(folder: Path, slug: str, truths: list[dict[str, Any]], *checks: Check) -> None:
+def write(folder: Path, name: str, truths: list[dict[str, Any]], *checks: Check) -> None:
     """Add a thread to the index of ``folder``, and its review if there are checks."""
-    entry = {"slug": slug, "message_id": f"{slug}@x", "subject": slug, "base": "6.1"}
-    with (folder / "index.jsonl").open("a") as index:
-        index.write(json.dumps({**entry, "truth": truths, "applies": ["6.1"]}) + "\n")
+    entry = {"message_id": f"{name}@x", "subject": name, "base": "6.1"}
+    append(folder, f"[[thread]]\n{toml(entry)}")
+    for one in truths:
+        append(folder, f"[[thread.truth]]\n{toml(one)}")
     if checks:
         kernel = KernelInfo("6.1.192", "base", "0" * 16, {})
         review = Review(
             ExitCode.PASS,
-            slug,
-            slug,
-            f"{slug}@x",
+            name,
+            name,
+            f"{name}@x",
             1,
             (),
             "2026-01-01T00:00:00Z",
@@ -61,9 +62,23 @@ def write(folder: Path, slug: str, truths: list[dict[str, Any]], *checks: Check)
             kernel=kernel,
             checks=checks,
         )
-        path = folder / "results" / slug
+        path = folder / f"{name}_x"
         path.mkdir(parents=True)
         (path / "review.json").write_text(record.dump(review))
+
+
+def append(folder: Path, text: str) -> None:
+    with (folder / "threads.toml").open("a") as index:
+        index.write(f"{text}\n")
+
+
+def toml(table: dict[str, Any]) -> str:
+    """Return ``table``, whose values are numbers and strings, in TOML: JSON writes these alike."""
+    return "\n".join(f"{key} = {json.dumps(value)}" for key, value in table.items())
+
+
+def made(folder: Path) -> str:
+    return thread_table.main([str(folder)], index=folder / "threads.toml")
 
 
 def judged(folder: Path) -> list[Verdict]:
@@ -72,9 +87,9 @@ def judged(folder: Path) -> list[Verdict]:
         thread_table.compare(
             thread,
             one,
-            thread_table.read_review(folder / "results" / thread.slug / "review.json"),
+            thread_table.read_review(folder / thread.slug / "review.json"),
         ).verdict
-        for thread in thread_table.read_index(folder)
+        for thread in thread_table.read_index(folder / "threads.toml")
         for one in thread.truth
     ]
 
@@ -128,7 +143,7 @@ def test_totals(tmp_path: Path) -> None:
     write(tmp_path, "later", [truth("runtime")])
     rows = [
         [cell.strip() for cell in line.strip("|").split(" | ")]
-        for line in thread_table.main([str(tmp_path)]).splitlines()
+        for line in made(tmp_path).splitlines()
     ]
     assert ["build", "1", "1", "0", "0", "0", "100%"] in rows
     assert ["checkpatch", "1", "0", "0", "1", "0", "0%"] in rows
@@ -140,47 +155,51 @@ def test_totals(tmp_path: Path) -> None:
 
 def test_a_finding_that_the_list_does_not_name_is_open(tmp_path: Path) -> None:
     write(tmp_path, "one", [truth("build")], check("bisect"), check("checkpatch", LONG_LINE))
-    assert "| checkpatch | warn | 1 | 0 | 1 | 0 | - |" in thread_table.main([str(tmp_path)])
+    assert "| checkpatch | warn | 1 | 0 | 1 | 0 | - |" in made(tmp_path)
 
 
 def test_text_of_mails_is_no_markup(tmp_path: Path) -> None:
     write(tmp_path, "one", [truth("build")])
-    text = (tmp_path / "index.jsonl").read_text()
-    (tmp_path / "index.jsonl").write_text(text.replace("one@x", "a)<b>|c d@x"))
-    made = thread_table.main([str(tmp_path)])
-    assert r"[a)\<b\>\|c d@x](https://lore.kernel.org/r/a%29%3Cb%3E%7Cc%20d@x)" in made
-    assert r"it \| said" in made
+    index = tmp_path / "threads.toml"
+    index.write_text(index.read_text().replace("one@x", "a)<b>|c d@x"))
+    tables = made(tmp_path)
+    assert r"[a)\<b\>\|c d@x](https://lore.kernel.org/r/a%29%3Cb%3E%7Cc%20d@x)" in tables
+    assert r"it \| said" in tables
 
 
 @pytest.mark.parametrize(
-    "line",
+    ("text", "cause"),
     [
-        "{",
-        "[]",
-        "{}",
-        '{"slug": "../x", "message_id": "a", "subject": "s", "truth": []}',
-        '{"slug": "x", "message_id": "a", "subject": "s", "truth": [{"patch": 1}]}',
-        json.dumps({"slug": "x", "message_id": "a", "subject": "s", "truth": [truth("odd")]}),
-        '{"slug": "x", "message_id": "a", "subject": "s", "truth": ["odd"]}',
-        json.dumps(
-            {"slug": "x", "message_id": "a", "subject": "s", "truth": [truth("style", match="(")]}
-        ),
+        ("[[thread]]", "'truth'"),
+        ('[[thread]]\ntruth = []\nmessage_id = "x"\nsubject = "s"', "'base'"),
+        ('[[thread]]\ntruth = []\nmessage_id = ".."\nsubject = "s"\nbase = ""', "Message-ID"),
+        ("[[thread]]\ntruth = [{ patch = 1 }]", "'kind'"),
+        ('[[thread]]\ntruth = ["odd"]', "must be a mapping"),
+        (f"[[thread]]\n[[thread.truth]]\n{toml(truth('odd'))}", "'odd' is no kind"),
+        (f"[[thread]]\n[[thread.truth]]\n{toml(truth('style', match='('))}", "unterminated"),
+        (f"[[thread]]\n[[thread.truth]]\n{toml({**truth('style'), 'x': 1})}", "'x'"),
     ],
 )
-def test_a_line_that_is_no_thread_is_named(tmp_path: Path, line: str) -> None:
-    write(tmp_path, "one", [])
-    with (tmp_path / "index.jsonl").open("a") as index:
-        index.write(line + "\n")
-    with pytest.raises(HarnessError, match=r"index\.jsonl, line 2: is not a thread"):
-        thread_table.main([str(tmp_path)])
+def test_what_is_no_thread_is_named(tmp_path: Path, text: str, cause: str) -> None:
+    write(tmp_path, "one", [truth("style")])
+    append(tmp_path, text)
+    with pytest.raises(HarnessError, match=r"threads\.toml, thread 2: is wrong: ") as caught:
+        made(tmp_path)
+    assert cause in str(caught.value)
+
+
+def test_an_index_that_is_no_toml_is_named(tmp_path: Path) -> None:
+    append(tmp_path, "[[thread]")
+    with pytest.raises(HarnessError, match=r"threads\.toml: is no TOML"):
+        made(tmp_path)
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"checks": [{"name": "x"}]}'])
 def test_a_damaged_review_is_named(tmp_path: Path, content: str) -> None:
     write(tmp_path, "one", [truth("build")], check("bisect"))
-    (tmp_path / "results" / "one" / "review.json").write_text(content)
+    (tmp_path / "one_x" / "review.json").write_text(content)
     with pytest.raises(HarnessError, match=r"review\.json: is not a review"):
-        thread_table.main([str(tmp_path)])
+        made(tmp_path)
 
 
 def test_every_check_can_confirm_a_kind() -> None:
@@ -190,13 +209,13 @@ def test_every_check_can_confirm_a_kind() -> None:
 
 def test_a_truth_without_match_agrees_with_any_finding_of_its_kind() -> None:
     alarm = thread_table.Alarm("bisect", CheckOutcome.FAIL, 2, "text", "text")
-    assert alarm.confirmed_by(Truth(2, "build", "", "", ""))
-    assert not alarm.confirmed_by(Truth(2, CLEAN, "", "", ""))
+    assert alarm.confirmed_by(Truth("build", "", "", "", 2))
+    assert not alarm.confirmed_by(Truth(CLEAN, "", "", "", 2))
 
 
 def test_the_command_ends_with_the_code_of_bad_input(tmp_path: Path) -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "kpatch.dev.thread_table", str(tmp_path)],
+        [sys.executable, "-m", "kpatch.dev.thread_table", str(tmp_path / "none")],
         cwd=PROJECT,
         capture_output=True,
         text=True,
@@ -204,4 +223,18 @@ def test_the_command_ends_with_the_code_of_bad_input(tmp_path: Path) -> None:
     )
     assert done.returncode == ExitCode.USAGE
     assert done.stderr.count("\n") == 1
-    assert "index.jsonl: cannot be read: No such file or directory" in done.stderr
+    assert "none: is no folder" in done.stderr
+
+
+def test_the_page_shows_the_threads_of_the_index(tmp_path: Path) -> None:
+    """Threads and truths in docs/threads.md are those of the index, in its order."""
+    page = (PROJECT / "docs" / "threads.md").read_text(encoding="utf-8")
+    shown, listed = (
+        [(cells[0], cells[3]) for cells in map(cells_of, text.splitlines()) if len(cells) == 5]
+        for text in (page, thread_table.main([str(tmp_path)]))
+    )
+    assert shown == listed
+
+
+def cells_of(row: str) -> list[str]:
+    return row.removeprefix("| ").removesuffix(" |").split(" | ")

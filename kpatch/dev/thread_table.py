@@ -3,11 +3,11 @@
 
     python -m kpatch.dev.thread_table FOLDER
 
-FOLDER/index.jsonl has a thread a line, an object with the members "slug", "message_id", "subject",
-"base" (optional) and "truth": a list of objects with the members of `Truth`. The file
-FOLDER/results/SLUG/review.json is the output of ``kpatch check`` for the thread. Prints three
-Markdown tables: the threads, the recall of each kind of remark, and the precision of each check.
-Threads are never kept in this repository.
+tests/data/threads.toml (INDEX) has the threads: tables [[thread]] with the keys "message_id",
+"subject", "base" (the kernel for the review, "" if the series applies to none) and "truth": tables
+with the members of `Truth`. FOLDER/SLUG/review.json is the output of ``kpatch check`` for a thread;
+`slug` makes SLUG of its Message-ID. Prints three Markdown tables: the threads, the recall of each
+kind of remark, and the precision of each check. The mails are never kept in this repository.
 """
 
 from __future__ import annotations
@@ -15,8 +15,9 @@ from __future__ import annotations
 import json
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,10 @@ from typing import Any
 from kpatch.errors import HarnessError
 from kpatch.lib import sanitize
 from kpatch.tables.outcomes import JUDGED, CheckOutcome
+from kpatch.tables.paths import PROJECT
+
+INDEX = PROJECT / "tests" / "data" / "threads.toml"
+"""The threads, and what the lists said of them."""
 
 CLEAN = "clean"
 """The kind of a `Truth` that says: the maintainers accepted the thread without remarks.
@@ -87,17 +92,17 @@ class Verdict(str, Enum):
 class Truth:
     """One remark about a thread on the mailing list, or (CLEAN) that there was none.
 
-    ``patch`` is the number of the patch that it is about, 0 for all. ``kind`` is CLEAN or one of
-    KINDS. ``what`` is the remark in a few words, ``by`` its author ("0-day", "reviewer"),
-    ``message_id`` its mail, "" if unknown. A finding agrees with it only if ``match``, a regular
+    ``kind`` is CLEAN or one of KINDS. ``what`` is the remark in a few words of our own, ``by`` its
+    author ("0-day", "reviewer"), ``message_id`` its mail, "" if unknown. ``patch`` is the number of
+    the patch that it is about, 0 for all. A finding agrees with it only if ``match``, a regular
     expression, is found in the finding's text, file or details.
     """
 
-    patch: int
     kind: str
     what: str
     by: str
     message_id: str
+    patch: int = 0
     match: str = ""
 
 
@@ -105,15 +110,18 @@ class Truth:
 class Thread:
     """A thread of the index, with the truths about it.
 
-    ``slug`` is the name of its folder in results. ``base`` is the kernel that it is reviewed on, ""
-    if the index names none.
+    ``base`` is the kernel that it is reviewed on, "" if it applies to none.
     """
 
-    slug: str
     message_id: str
     subject: str
     base: str
     truth: tuple[Truth, ...]
+
+    @property
+    def slug(self) -> str:
+        """Return the name of the folder with its review: the Message-ID, "_" for odd characters."""
+        return re.sub(r"[^\w.-]", "_", self.message_id, flags=re.ASCII)
 
     @property
     def clean(self) -> bool:
@@ -177,35 +185,36 @@ class Line:
     ours: str
 
 
-def read_index(folder: Path) -> list[Thread]:
-    """Return the threads in index.jsonl in ``folder``.
+def read_index(path: Path) -> list[Thread]:
+    """Return the threads in the file ``path``, of the form of INDEX.
 
-    HarnessError (exit 2) if the file cannot be read, or a line of it (named in the error) is wrong.
+    HarnessError (exit 2) if the file cannot be read, or a thread in it (named in the error) is
+    wrong.
     """
-    path = folder / "index.jsonl"
+    try:
+        tables = tomllib.loads(_read(path)).get("thread", [])
+    except tomllib.TOMLDecodeError as error:
+        raise HarnessError(str(path), f"is no TOML: {error}", hint=_HINT) from None
     found = []
-    for number, text in enumerate(_read(path).splitlines(), 1):
+    for number, table in enumerate(tables, 1):
         try:
-            found.append(_thread(json.loads(text)))
-        except (ValueError, LookupError, TypeError, AttributeError, re.error) as error:
-            cause = f"is not a thread: {sanitize.line(str(error))}"
-            raise HarnessError(f"{path}, line {number}", cause, hint=_HINT) from None
+            found.append(_thread(table))
+        except (ValueError, LookupError, TypeError, re.error) as error:
+            cause = f"is wrong: {sanitize.line(str(error))}"
+            raise HarnessError(f"{path}, thread {number}", cause, hint=_HINT) from None
     return found
 
 
-def _thread(data: Mapping[str, Any]) -> Thread:
-    known = {field.name for field in fields(Truth)}
-    truths = tuple(
-        Truth(**{name: value for name, value in one.items() if name in known})
-        for one in data["truth"]
-    )
+def _thread(table: Mapping[str, Any]) -> Thread:
+    truths = tuple(Truth(**one) for one in table["truth"])
     for truth in truths:
         if truth.kind not in (CLEAN, *KINDS):
             raise ValueError(f"{truth.kind!r} is no kind: {', '.join((CLEAN, *KINDS))}")
         re.compile(truth.match)
-    if not re.fullmatch(r"[\w.-]+", data["slug"]) or data["slug"].startswith("."):
-        raise ValueError(f"{data['slug']!r} is no name of a folder")
-    return Thread(data["slug"], data["message_id"], data["subject"], data.get("base") or "", truths)
+    thread = Thread(**{**table, "truth": truths})
+    if not thread.slug.strip("."):
+        raise ValueError(f"{thread.message_id!r} is no Message-ID")
+    return thread
 
 
 def read_review(path: Path) -> Reviewed | None:
@@ -393,17 +402,19 @@ def _cell(text: str) -> str:
     return re.sub(r"([\\`*_\[\]<>|#])", r"\\\1", sanitize.line(text, limit=_WIDTH))
 
 
-def main(arguments: list[str]) -> str:
+def main(arguments: list[str], *, index: Path = INDEX) -> str:
     """Return the three tables for the folder that is the only one of ``arguments``.
 
-    HarnessError (exit 2) if there is not one argument, or a file in the folder is wrong.
+    HarnessError (exit 2) if there is not one argument, it is no folder, or a file is wrong.
     """
     if len(arguments) != 1:
-        raise HarnessError("arguments", "not one folder", hint="name the folder of index.jsonl")
+        raise HarnessError("arguments", "not one folder", hint="name the folder of the reviews")
     folder = Path(arguments[0])
-    threads = read_index(folder)
-    results = {one.slug: folder / "results" / one.slug / "review.json" for one in threads}
-    return render(threads, {slug: read_review(path) for slug, path in results.items()})
+    if not folder.is_dir():
+        raise HarnessError(str(folder), "is no folder", hint="name the folder of the reviews")
+    threads = read_index(index)
+    reviews = {one.slug: read_review(folder / one.slug / "review.json") for one in threads}
+    return render(threads, reviews)
 
 
 if __name__ == "__main__":
