@@ -100,8 +100,9 @@ class Patch:
     ``number`` counts from 1 to ``total``. ``subject`` is the title without tags, ``tagged`` the
     mail's whole subject ("[PATCH v2 1/3] vfio: …"), ``message`` the commit message below the title,
     ``author`` a name and an address, ``message_id`` the Message-ID of the mail without angle
-    brackets, "" if it has none. ``paths`` are all paths in the ``diff``, old and new. ``strip`` is
-    the -p of git apply. ``flowed`` is true if the mail came as format=flowed, which may damage it.
+    brackets, "" if it has none, ``sender`` the address in its From header: a From line in its text
+    may name another author. ``paths`` are all paths in the ``diff``, old and new. ``strip`` is the
+    -p of git apply. ``flowed`` is true if the mail came as format=flowed, which may damage it.
     """
 
     number: int
@@ -115,6 +116,7 @@ class Patch:
     flowed: bool = False
     tagged: str = ""
     message_id: str = ""
+    sender: str = ""
 
     def __str__(self) -> str:
         return f"patch {self.number}/{self.total} ({self.subject})"

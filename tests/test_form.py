@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -395,6 +396,30 @@ def test_trailers(author: Author, form: Form, body: str, told: str) -> None:
     author.patch("vfio: One", body, main="int one;\n")
     texts = found(form("mail")["mail"])
     assert [text for _, text in texts if told in text] if told else texts == []
+
+
+@pytest.mark.parametrize(
+    ("sender", "signers", "told"),
+    [
+        ("a", "aa", False),
+        ("a", "ab", True),
+        ("a", "ba", False),
+        ("b", "ab", False),
+        ("A", "ab", True),
+        ("c", "ab", False),
+        ("", "ta", False),
+    ],
+)
+def test_last_sign_off(author: Author, form: Form, sender: str, signers: str, told: bool) -> None:
+    """The sender of a mail signs last; commits that nobody sent yet ("") are not judged."""
+    body = "".join(f"Signed-off-by: N <{one}@example.org>\n" for one in signers)
+    author.patch("vfio: One", f"Why.\n\n{body}", main="int one;\n")
+    mbox = author.mbox()
+    if sender:
+        sent = f"From: N <{sender}@example.org>\nMessage-ID: <1@example.org>\n"
+        mbox.write_text(re.sub(r"^From: .*\n", sent, mbox.read_text(), count=1, flags=re.M))
+    texts = [text for _, text in found(form("mail", mbox=mbox)["mail"])]
+    assert any("the last Signed-off-by" in text for text in texts) == told
 
 
 def test_title_without_a_prefix(author: Author, form: Form) -> None:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import email.utils
 import re
 from collections import Counter
 from collections.abc import Iterator
@@ -35,6 +36,8 @@ _TRAILER = re.compile(r"(?:Fixes|Cc|Link|Closes|[A-Z][a-z]+(?:-[a-z]+)*-by): ?\S
 _CREDIT = re.compile(r"Fixes: ?[0-9a-f]{7}|(?:Signed-off|Reviewed|Acked|Tested)-by: ?\S")
 _BRACKETED = re.compile(r"\[.*\]$")
 
+_SIGNED = re.compile(r"^Signed-off-by: ?(.*)$", re.MULTILINE | re.IGNORECASE)
+
 _FIXES = re.compile(
     r"^[ \t]*Fixes:?[ \t]+(?:commit[ \t]+)?(?P<rest>[0-9a-f]{5,40}\b.*)$", re.M | re.I
 )
@@ -53,6 +56,7 @@ def check(context: Context) -> Iterator[Finding]:
         context.stage.advance(patch.number - 1, patch.total)
         yield from _checkpatch(context, patch)
         yield from _trailers(patch)
+        yield from _last_sign_off(patch)
         yield from _fixes(patch, history)
         yield from _subject(context, patch, history)
     checkpatch.note_command(context)
@@ -133,6 +137,24 @@ def _trailers(patch: Patch) -> Iterator[Finding]:
                     WARN,
                     patch=patch.number,
                 )
+
+
+def _last_sign_off(patch: Patch) -> Iterator[Finding]:
+    """Yield a finding (WARN) if the sender signed off, and somebody else did below.
+
+    The last Signed-off-by is that of the developer who submits the patch, as
+    Documentation/process/submitting-patches.rst says. A patch that is no mail with a Message-ID is
+    not judged: whoever sends it may be its last signer.
+    """
+    signers = [email.utils.parseaddr(who)[1].lower() for who in _SIGNED.findall(patch.message)]
+    sender = patch.sender.lower()
+    if patch.message_id and sender in signers and signers[-1] != sender:
+        yield Finding(
+            "the last Signed-off-by is not that of the sender, who has signed above it",
+            WARN,
+            patch=patch.number,
+            details=tuple(match[0] for match in _SIGNED.finditer(patch.message)),
+        )
 
 
 def _only_trailers(lines: list[str]) -> bool:

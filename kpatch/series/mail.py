@@ -30,7 +30,7 @@ _TWICE = re.compile(rb"^---$.*?^diff --git ", re.MULTILINE | re.DOTALL)
 _FLOWED = re.compile(rb"^Content-Type:[^\n]*(?:\n[ \t][^\n]*)*format=\"?flowed", re.I | re.M)
 _SPACED = re.compile(rb"^ (?![ \n])", re.MULTILINE)
 _STUFFED = re.compile(rb"^ (?= )", re.MULTILINE)
-_HEADERS = ("Subject", "Message-Id", "In-Reply-To", "References")
+_HEADERS = ("From", "Subject", "Message-Id", "In-Reply-To", "References")
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ A patch that makes a symbolic link or a submodule is refused later, by kpatch.se
 
 from __future__ import annotations
 
+import email.utils
 import hashlib
 import re
 from dataclasses import dataclass
@@ -126,6 +127,7 @@ def _patch(what: str, number: int, total: int, mail: Mail, box: Sandbox) -> Patc
         mail.flowed,
         mail.headers["Subject"],
         mail.headers["Message-Id"].strip("<>"),
+        email.utils.parseaddr(mail.headers["From"])[1],
     )
 
 
