@@ -45,8 +45,12 @@ def same(requested: str, got: str) -> bool:
     )
 
 
+# Numbers as Kconfig writes them. Python's int() accepts others, 1_0 for instance.
+_DECIMAL, _HEXADECIMAL = re.compile(r"-?\d+", re.ASCII), re.compile(r"0[xX][0-9a-fA-F]+")
+
+
 def _number(text: str) -> int | None:
-    try:
-        return int(text, 16) if text.lower().startswith("0x") else int(text)
-    except ValueError:
-        return None
+    for pattern, base in ((_DECIMAL, 10), (_HEXADECIMAL, 16)):
+        if pattern.fullmatch(text):
+            return int(text, base)
+    return None

@@ -166,6 +166,8 @@ def test_every_flavor_has_its_fragments_and_asks_for_vfio_pci(base: str) -> None
         ("8", "08", True),
         ("y", "n", False),
         ("8", '"8"', False),
+        ("10", "1_0", False),
+        ("-1", "-01", True),
     ],
 )
 def test_written_values_are_compared_by_meaning(asked: str, got: str, same: bool) -> None:
