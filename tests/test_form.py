@@ -13,6 +13,9 @@ from typing import Any
 
 import pytest
 
+from kconfig import tree
+from kconfig.tree import KernelKconfig
+from kpatch.build import conf, config
 from kpatch.checks import checkpatch, review, table
 from kpatch.checks.context import CouldNotRunError
 from kpatch.checks.lines import Line, lines
@@ -673,3 +676,41 @@ def test_symbol_that_no_kconfig_defines(author: Author, form: Form) -> None:
         (1, "Kconfig", 6, "no Kconfig file defines CONFIG_NONE"),
         (1, MAIN, 2, "no Kconfig file defines CONFIG_MISPELT"),
     ]
+
+
+IDLE = """\
+mainmenu "Test"
+config SUSPEND
+	bool "Suspend"
+config IDLE
+	bool
+	depends on SUSPEND
+config POWER
+	bool "Power"
+"""
+
+
+def test_select_of_a_symbol_whose_dependencies_may_be_unmet(
+    author: Author, form: Form, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    author.write("Kconfig", IDLE)
+    author.commit("Kconfig: Before")
+    author.git("tag", "--force", "base")
+    author.patch("vfio: One", Kconfig=f"{IDLE}\tselect IDLE\n")
+    author.patch("vfio: Two", main="int two;\n")
+
+    def parsed(source: Path, *, version: str, **_: object) -> KernelKconfig:
+        return tree.load(source, version=version, environment={}, cwd=source, shell=conf.shell)
+
+    monkeypatch.setattr(config, "_parsed", parsed)
+    [one] = form("kconfig")["kconfig"]["findings"]
+    assert (one["patch"], one["file"], one["line"], one["outcome"]) == (1, "Kconfig", 9, "warn")
+    assert one["text"] == "POWER selects IDLE, whose dependencies may be unmet"
+    assert one["details"] == ["IDLE depends on SUSPEND, which POWER does not imply"]
+
+
+def test_selects_of_a_tree_that_cannot_be_parsed(author: Author, form: Form) -> None:
+    author.patch("vfio: One", Kconfig=f"{IDLE}\tselect IDLE\n")
+    check = form("kconfig")["kconfig"]
+    assert check["findings"] == []
+    assert any("selected symbols are not judged" in note for note in check["notes"])

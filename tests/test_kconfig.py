@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from kconfig import dotconfig, explain, fragment, remedy, tree
+from kconfig import dotconfig, explain, fragment, remedy, selects, tree
 from kconfig.errors import RequestError
 from kconfig.fragment import SymbolRequest
 from kconfig.release import release
@@ -621,6 +621,33 @@ class Parsed:
             item.unset_value()
         tree.allnoconfig(self.kconfig, asked)
         return tree.values(self.kconfig)
+
+
+# Selects
+
+
+@pytest.mark.parametrize(
+    ("selecting", "selected", "missing"),
+    [
+        ("FREE", "S2IDLE", ("SUSPEND",)),
+        ("FREE", "EITHER", ("SUSPEND || ARM64",)),
+        ("FREE", "FULFILLED", ()),
+        ("FREE", "HIDDEN", ("SUSPEND", "NET")),
+        ("FREE", "X86", ()),
+        ("CONDITION", "S2IDLE", ()),
+        ("CONDITION", "EITHER", ()),
+        ("DEPENDS", "S2IDLE", ()),
+        ("DEPENDS", "HIDDEN", ()),
+        ("SELECTS", "S2IDLE", ()),
+        ("INSIDE", "S2IDLE", ()),
+        ("OTHER", "S2IDLE", ()),
+        ("FREE", "NEVER", ()),
+    ],
+)
+def test_what_a_select_leaves_unmet(
+    tmp_path: Path, selecting: str, selected: str, missing: tuple[str, ...]
+) -> None:
+    assert selects.unmet(parse("selects", tmp_path), selecting, selected) == missing
 
 
 @pytest.fixture(scope="module")

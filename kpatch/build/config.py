@@ -13,7 +13,7 @@ from pathlib import Path
 
 import kconfiglib
 
-from kconfig import dotconfig, explain, fragment, remedy, tree
+from kconfig import dotconfig, explain, fragment, remedy, selects, tree
 from kconfig.errors import RequestError
 from kconfig.fragment import SymbolRequest
 from kpatch.build import compiler, conf
@@ -296,6 +296,26 @@ def switched_on(
     folder, _ = cache.entry("switched-on", key, fill)
     made: dict[str, str] = json.loads((folder / SWITCHED_ON).read_text(encoding="utf-8"))
     return made
+
+
+def unmet_selects(
+    pairs: Iterable[tuple[str, str]],
+    *,
+    source: Path,
+    source_id: str,
+    version: str,
+    stage: Stage,
+) -> list[tuple[str, str, tuple[str, ...]]]:
+    """Return selecting symbol, selected symbol and `kconfig.selects.unmet` of those of ``pairs``.
+
+    Left out are pairs for which that is nothing, and symbols that the tree does not define.
+    ``source``, ``source_id`` and ``version`` are as in `resolve`. Takes 5–10 s. HarnessError: exit
+    2 for a missing tool; exit 4 if make fails, or kconfiglib cannot parse the Kconfig files.
+    """
+    kconfig = _parsed(source.absolute(), source_id=source_id, version=version, stage=stage)
+    known = [pair for pair in pairs if all(tree.defined(kconfig, name) for name in pair)]
+    found = ((*pair, selects.unmet(kconfig, *pair)) for pair in known)
+    return [one for one in found if one[2]]
 
 
 def _parsed(source: Path, *, source_id: str, version: str, stage: Stage) -> tree.KernelKconfig:

@@ -60,7 +60,7 @@ CHECKS: tuple[Row, ...] = (
     Row("spdx", "New files name licences that the tree has.", "patch", QUICK, spdx.check),
     Row(
         "kconfig",
-        "Kconfig defines each symbol that is used.",
+        "Kconfig defines each symbol that is used, and a select breaks no dependency.",
         "patch",
         QUICK,
         kconfig_symbols.check,
