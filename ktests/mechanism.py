@@ -115,6 +115,12 @@ class Vmm(Closing, ABC):
         """Return the system calls that receive one loopback: by default those of `receive`."""
         return self.receive()
 
+    def acknowledge(self) -> None:
+        """Acknowledge a notification that another reader of `fileno` has read.
+
+        By default there is nothing to acknowledge.
+        """
+
     def pauses(self) -> Sequence[AbstractContextManager[None]]:
         """Return a context manager for each way to deregister while the device stays open.
 

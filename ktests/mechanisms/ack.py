@@ -63,6 +63,10 @@ class AckVmm(EventfdVmm):
         super()._arm()
         self.vfio.unmask_by(self.eventfd.acknowledgement)
 
+    def acknowledge(self) -> None:
+        """Write to the second eventfd."""
+        self.eventfd.acknowledgement.write(1)
+
     def receive(self) -> tuple[Call, ...]:
         """Return the read(2) of a word, and the write(2) that acknowledges it."""
         return *super().receive(), call.signal(self.eventfd.acknowledgement)
