@@ -56,6 +56,7 @@ KINDS: dict[str, tuple[str, ...]] = {
     "kernel-doc": ("kernel-doc", "w1"),
     "checkpatch": ("checkpatch",),
     "style": ("mail", "checkpatch", "spelling", "spdx", "maintainers", "kconfig"),
+    "kconfig": ("kconfig",),
     "uapi": ("uapi",),
     "runtime": (
         "smoke",
