@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 # What uapi and ktests may import of third parties, beside the standard library. Who of ours may
 # import whom is in pyproject.toml, where import-linter has no list of what is allowed.
 THIRD_PARTIES = {
-    "uapi": {"_cffi_backend", "cffi", "pyroute2"},
+    "uapi": {"_cffi_backend", "argcomplete", "cffi", "pyroute2"},
     "ktests": {"pytest"},
 }
 OURS = {"kconfig", "kpatch", "ktests", "tests", "uapi"}

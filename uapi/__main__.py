@@ -1,36 +1,53 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Command line ``python -m uapi``: print notifications, check the running kernel.
+# PYTHON_ARGCOMPLETE_OK
+"""Command line ``vfio-acpi`` or ``python -m uapi``: print notifications, check the running kernel.
 
 Exit codes: 0 success or the reader of the output closed it, 1 a check failed, 2 wrong usage or the
 command cannot run on this host, 130 stopped by Ctrl-C or SIGTERM. `listen` exits with 0 when
 Ctrl-C or SIGTERM stops it.
+
+Modules are imported when they are needed: the start takes long in an emulated machine, and Ctrl-C
+has to end the program without a traceback while they are imported.
 """
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
 import sys
-from collections.abc import Sequence
-from types import FrameType
 
-from uapi.streams import MECHANISMS
+from . import __version__
+
+TYPE_CHECKING = False  # of typing, whose import takes 5 ms
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator, Sequence
+    from types import FrameType
 
 PASS, FAIL, REFUSED, INTERRUPTED = 0, 1, 2, 130
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str] | None = None, program: str = f"python -m {__package__}") -> int:
     """Run the command line ``arguments`` (None: that of the process) and return its exit code.
 
-    Raises SystemExit if the usage is wrong, and for ``--help``.
+    ``program`` is the name of the program in its usage. Raises SystemExit if the usage is wrong,
+    and for ``--help`` and ``--version``.
     """
-    options = _parser().parse_args(arguments)
-    signal.signal(signal.SIGTERM, _interrupt)
+    if sys.stderr is None:
+        # It was closed. print() would write messages to stdout instead, and a file that is opened
+        # would get the descriptor 2.
+        sys.stderr = open(os.devnull, "w")  # noqa: PTH123, SIM115
+    command = ""
     try:
+        signal.signal(signal.SIGTERM, _interrupt)
+        parser = _parser(program)
+        if "_ARGCOMPLETE" in os.environ:
+            _complete(parser)
+        options = parser.parse_args(arguments)
+        command = options.command
         code: int = options.run(options)
     except KeyboardInterrupt:
-        code = PASS if options.command == "listen" else INTERRUPTED
+        code = PASS if command == "listen" else INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has closed it. Redirect it, so that Python's flush at exit succeeds.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -41,12 +58,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def script() -> int:
+    """Run the program ``vfio-acpi`` and return its exit code."""
+    return main(program="vfio-acpi")
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
 def _listen(options: argparse.Namespace) -> int:
-    from uapi.listen import listen
+    from .listen import listen
 
     listen(
         options.device,
@@ -59,17 +81,45 @@ def _listen(options: argparse.Namespace) -> int:
 
 
 def _conformance(options: argparse.Namespace) -> int:
-    from uapi import conformance
+    from . import conformance
 
     report = conformance.report(options.device, options.open_method)
     print(report.json() if options.json else report)
     return PASS if report.passed else FAIL
 
 
-def _parser() -> argparse.ArgumentParser:
+class _Mechanisms:
+    """The names of the mechanisms, as the choices of an option that are read when it is used."""
+
+    def __iter__(self) -> Iterator[str]:
+        from .streams import MECHANISMS
+
+        return iter(MECHANISMS)
+
+
+def _complete(parser: argparse.ArgumentParser) -> None:
+    """Print the completions that a shell asks for, and exit. Returns without argcomplete."""
+    try:
+        import argcomplete
+    except ImportError:
+        return
+    argcomplete.autocomplete(parser)
+
+
+def _bound(**_: object) -> list[str]:
+    """Return the devices that are bound to vfio-pci, to complete their names."""
+    from pathlib import Path
+
+    return [path.name for path in Path("/sys/bus/pci/drivers/vfio-pci").glob("*:*")]
+
+
+def _parser(program: str = f"python -m {__package__}") -> argparse.ArgumentParser:
+    import argparse
+
     parser = argparse.ArgumentParser(
-        prog="python -m uapi", description="ACPI notifications of VFIO PCI devices."
+        prog=program, description="ACPI notifications of VFIO PCI devices."
     )
+    parser.add_argument("--version", action="version", version=f"vfio-acpi {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
 
     listen = commands.add_parser(
@@ -77,13 +127,15 @@ def _parser() -> argparse.ArgumentParser:
         help="print notifications as they come",
         description="Print notifications as they come, a line each, until Ctrl-C or SIGTERM.",
     )
-    listen.add_argument(
-        "--device",
-        metavar="BDF",
-        action="append",
-        default=[],
-        help="open this device and listen to its queue or its eventfd (can be repeated)",
-    )
+    devices = [
+        listen.add_argument(
+            "--device",
+            metavar="BDF",
+            action="append",
+            default=[],
+            help="open this device and listen to its queue or its eventfd (can be repeated)",
+        )
+    ]
     listen.add_argument(
         "--netlink",
         action="store_true",
@@ -91,8 +143,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     listen.add_argument(
         "--mechanism",
-        choices=tuple(MECHANISMS),
-        help="how to listen to the devices (default: the first of these that the kernel has)",
+        choices=_Mechanisms(),
+        metavar="NAME",
+        help="how to listen to the devices: %(choices)s (default: the first that the kernel has)",
     )
     listen.set_defaults(run=_listen)
 
@@ -103,9 +156,13 @@ def _parser() -> argparse.ArgumentParser:
         "a device that is bound to vfio-pci and not in use. Loopback takes the place of "
         "firmware. Opening and closing resets the device, as any VMM's doing so does.",
     )
-    conformance.add_argument("--device", metavar="BDF", required=True, help="the device")
+    devices.append(
+        conformance.add_argument("--device", metavar="BDF", required=True, help="the device")
+    )
     conformance.set_defaults(run=_conformance)
 
+    for device in devices:
+        device.completer = _bound  # type: ignore[attr-defined]  # argcomplete reads it
     for command in (listen, conformance):
         command.add_argument(
             "--open-method",

@@ -33,8 +33,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from uapi import mirror
-from uapi.errors import FormatError as FormatError  # raised by decode()
+from . import mirror
+from .errors import FormatError as FormatError  # raised by decode()
 
 FAMILY = mirror.ACPI_GENL_FAMILY_NAME
 GROUP = mirror.ACPI_GENL_MCAST_GROUP_NAME

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 import contextlib
 
-from uapi.closing import Closing
-from uapi.errors import UapiError
-from uapi.eventfd import EventFd
-from uapi.notification import Notification, decode
-from uapi.support import open_device
-from uapi.vfio import ACPI, REQ
+from .closing import Closing
+from .errors import UapiError
+from .eventfd import EventFd
+from .notification import Notification, decode
+from .support import open_device
+from .vfio import ACPI, REQ
 
 # Seconds until a missing notification counts as lost. Generous, because emulation may be slow.
 SECONDS = 10.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from uapi import mirror
+from . import mirror
 
 HEADER = mirror.sizeof("vfio_info_cap_header")
 

@@ -16,12 +16,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from uapi import mirror, pci
-from uapi.bench import SECONDS, Bench, BrokenError, expect
-from uapi.errors import UapiError
-from uapi.ioctl import Structure
-from uapi.notification import LOOPBACK, VALID
-from uapi.vfio import (
+from . import mirror, pci
+from .bench import SECONDS, Bench, BrokenError, expect
+from .errors import UapiError
+from .ioctl import Structure
+from .notification import LOOPBACK, VALID
+from .vfio import (
     ACPI,
     DATA_BOOL,
     DATA_EVENTFD,

@@ -17,10 +17,10 @@ import os
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 
-from uapi import checks, support
-from uapi.bench import Bench, BrokenError
-from uapi.errors import FormatError
-from uapi.vfio import ACPI
+from . import checks, support
+from .bench import Bench, BrokenError
+from .errors import FormatError
+from .vfio import ACPI
 
 PASS = "pass"
 FAIL = "fail"

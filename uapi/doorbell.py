@@ -17,9 +17,9 @@ from __future__ import annotations
 import struct
 from dataclasses import dataclass
 
-from uapi import mirror
-from uapi.errors import FormatError
-from uapi.notification import Notification
+from . import mirror
+from .errors import FormatError
+from .notification import Notification
 
 # The number of notifications that the kernel keeps to be fetched.
 KEPT: int = mirror.VFIO_ACPI_PENDING_MAX

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import sys
 
-from uapi.polling import Pollable
+from .polling import Pollable
 
 SIZE = 8
 # The largest value of the counter; write(2) refuses a larger number with EINVAL (fs/eventfd.c).

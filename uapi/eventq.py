@@ -20,10 +20,10 @@ import select
 import struct
 from dataclasses import dataclass
 
-from uapi import mirror
-from uapi.errors import FormatError
-from uapi.notification import Notification
-from uapi.polling import Pollable
+from . import mirror
+from .errors import FormatError
+from .notification import Notification
+from .polling import Pollable
 
 LOOPBACK: int = mirror.VFIO_ACPI_NOTIFY_EVENT_LOOPBACK
 DEPTH_MAX: int = mirror.VFIO_ACPI_NOTIFY_DEPTH_MAX

@@ -8,8 +8,8 @@ import fcntl
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from uapi import mirror, rules
-from uapi.errors import UapiError
+from . import mirror, rules
+from .errors import UapiError
 
 # Upper limit of the memory for a structure with its tail, in bytes. The kernel writes at most argsz
 # bytes, and none of its answers is longer than this. So a larger argsz needs no more memory.

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from uapi import support
-from uapi.errors import FormatError, OpenError
-from uapi.eventfd import EventFd
-from uapi.vfio import REQ, Device
+from . import support
+from .errors import FormatError, OpenError
+from .eventfd import EventFd
+from .vfio import REQ, Device
 
 
 @dataclass(frozen=True)
@@ -155,7 +155,7 @@ class NetlinkSource:
 
     def __init__(self) -> None:
         # Imported here because only this source needs pyroute2, which takes long to import.
-        from uapi import probe
+        from . import probe
 
         self._lost = probe.Lost
         try:

@@ -13,7 +13,7 @@ compares constants and structures with the headers of each base and series.
 
 from __future__ import annotations
 
-from uapi._mirror import ffi as ffi
+from ._mirror import ffi as ffi
 
 
 def sizeof(structure: str) -> int:

@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from uapi import mirror
-from uapi.structures import STRUCTURES
+from . import mirror
+from .structures import STRUCTURES
 
 
 @dataclass(frozen=True)

@@ -17,8 +17,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from uapi import mirror
-from uapi.errors import FormatError
+from . import mirror
+from .errors import FormatError
 
 VALUE_MASK: int = mirror.VFIO_PCI_ACPI_NOTIFY_VALUE_MASK
 VALID: int = mirror.VFIO_PCI_ACPI_NOTIFY_VALID

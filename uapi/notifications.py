@@ -9,13 +9,13 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from typing import ClassVar, Protocol, Self
 
-from uapi.closing import Closing
-from uapi.doorbell import Pending
-from uapi.errors import UapiError
-from uapi.eventfd import EventFd
-from uapi.eventq import EventQueue, Gaps
-from uapi.notification import Notification, decode
-from uapi.polling import Pollable
+from .closing import Closing
+from .doorbell import Pending
+from .errors import UapiError
+from .eventfd import EventFd
+from .eventq import EventQueue, Gaps
+from .notification import Notification, decode
+from .polling import Pollable
 
 
 class Armable(Protocol):
@@ -106,7 +106,7 @@ class Stream(Closing):
         return self
 
     async def __anext__(self) -> Notification:
-        from uapi.aio import readable
+        from .aio import readable
 
         try:
             while (got := self._take()) is None:

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uapi import ioctl, mirror, pci
-from uapi.errors import OpenError
-from uapi.ioctl import Structure
+from . import ioctl, mirror, pci
+from .errors import OpenError
+from .ioctl import Structure
 
 CDEV = "cdev"
 GROUP = "group"

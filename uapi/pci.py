@@ -12,7 +12,7 @@ import errno
 import re
 from pathlib import Path
 
-from uapi.errors import OpenError
+from .errors import OpenError
 
 DEVICES = Path("/sys/bus/pci/devices")
 VFIO = Path("/dev/vfio")

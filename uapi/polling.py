@@ -10,7 +10,7 @@ import time
 from abc import abstractmethod
 from typing import ClassVar
 
-from uapi.closing import Closing
+from .closing import Closing
 
 
 class Pollable(Closing):

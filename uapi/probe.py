@@ -23,11 +23,11 @@ from typing import Any, ClassVar, Self
 
 from pyroute2.netlink import ctrlmsg, nlmsg
 
-from uapi import acpi_event
-from uapi.acpi_event import Event, Notify
-from uapi.closing import Closing
-from uapi.errors import OpenError
-from uapi.gaps import HALF, MASK, Gaps
+from . import acpi_event
+from .acpi_event import Event, Notify
+from .closing import Closing
+from .errors import OpenError
+from .gaps import HALF, MASK, Gaps
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 0x10
@@ -263,7 +263,7 @@ class Listener(Membership):
         return self
 
     async def __anext__(self) -> Event | Lost:
-        from uapi.aio import readable
+        from .aio import readable
 
         while (item := self._take()) is None:
             await readable(self.fileno())

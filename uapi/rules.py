@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from uapi import mirror
+from . import mirror
 
 DATA_NONE: int = mirror.VFIO_IRQ_SET_DATA_NONE
 DATA_BOOL: int = mirror.VFIO_IRQ_SET_DATA_BOOL

@@ -14,10 +14,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from uapi import mirror
-from uapi.errors import OpenError
-from uapi.eventq import EventQueue
-from uapi.notifications import (
+from . import mirror
+from .errors import OpenError
+from .eventq import EventQueue
+from .notifications import (
     AckNotifications,
     DoorbellNotifications,
     Fetchable,

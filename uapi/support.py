@@ -5,8 +5,8 @@ from __future__ import annotations
 
 import errno
 
-from uapi.errors import OpenError, UapiError
-from uapi.vfio import ACPI, ACPI_PENDING, Device
+from .errors import OpenError, UapiError
+from .vfio import ACPI, ACPI_PENDING, Device
 
 # The errnos of VFIO_DEVICE_BIND_IOMMUFD if another process has the device's group (EBUSY) or the
 # device itself (EINVAL) open.

@@ -11,19 +11,19 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, Self
 
-from uapi import capabilities, doorbell, mirror, opening, pci, streams
-from uapi.closing import Closing
-from uapi.errors import UapiError
-from uapi.eventq import DEPTH, EventQueue
-from uapi.ioctl import Structure
-from uapi.notifications import (
+from . import capabilities, doorbell, mirror, opening, pci, streams
+from .closing import Closing
+from .errors import UapiError
+from .eventq import DEPTH, EventQueue
+from .ioctl import Structure
+from .notifications import (
     AckNotifications,
     DoorbellNotifications,
     Notifications,
     QueueNotifications,
     Stream,
 )
-from uapi.opening import open_methods
+from .opening import open_methods
 
 INTX: int = mirror.VFIO_PCI_INTX_IRQ_INDEX
 MSI: int = mirror.VFIO_PCI_MSI_IRQ_INDEX
