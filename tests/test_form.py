@@ -648,6 +648,37 @@ def test_real_scripts(
     assert len(texts["mail"]) == 1 and "not of the form" in texts["mail"][0]
 
 
+# ---- comments --------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "numbers"),
+    [
+        ("int a;\n\t/* One\n\t * two\n\t */\n", [2]),
+        ("/*\n * One\n * two\n */\n", []),
+        ("/* One */\n\n/* two */\n", []),
+        ("int a; /* One\n\t* two */\n", []),
+        ('char *a = "/* One\\n";\n/*\n * two\n */\n', []),
+        ("/*********\n * One\n */\n", []),
+        ("/**\n *one - Do it\n *@two: three\n * four\n **/\n", [2, 3]),
+        ("/*\n *One\n */\n*a = 1;\n", []),
+    ],
+)
+def test_form_of_comments(author: Author, form: Form, text: str, numbers: list[int]) -> None:
+    author.patch("vfio: One", main=text)
+    author.patch("net: Two", **{"net/new.c": "/* Two\n * three\n */\n"})
+    findings = form("comments")["comments"]["findings"]
+    assert [(one["file"], one["line"]) for one in findings] == [(MAIN, it) for it in numbers]
+
+
+def test_comments_that_were_there(author: Author, form: Form) -> None:
+    author.write(MAIN, "/* One\n * two\n */\n")
+    author.commit("vfio: Before")
+    author.git("tag", "--force", "base")
+    author.patch("vfio: One", main="/* One\n * two\n * three\n */\n")
+    assert form("comments")["comments"]["outcome"] == "pass"
+
+
 # ---- kconfig -------------------------------------------------------------------------------------
 
 
