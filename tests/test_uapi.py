@@ -9,6 +9,7 @@ import struct
 
 import pytest
 from pyroute2.netlink import genlmsg
+from pyroute2.netlink.event.acpi_event import acpimsg
 
 from uapi import acpi_event, probe
 from uapi.acpi_event import Event, FormatError, decode
@@ -104,6 +105,13 @@ def test_pyroute2_reads_the_same() -> None:
         event.type,
         event.data,
     )
+
+
+def test_the_class_of_pyroute2_reads_another_value() -> None:
+    """docs/uapi.md and docs/mechanisms.md warn of it, with this number."""
+    view = acpimsg(MESSAGE)
+    view.decode()
+    assert view.get_attr("ACPI_GENL_ATTR_EVENT")["type"] == 53504 == decode(MESSAGE).type << 8
 
 
 def test_nothing_else_is_raised() -> None:
