@@ -22,10 +22,12 @@ LISTS = {
         r"`kernel-test` on every base \(([^)]*)\)",
         r"^\| `KERNEL` \| `\S+` \| ((?:`[\d.]+`, )*`[\d.]+`);",
     ),
-    "docs/uapi.md": (
-        r"on Linux ([\d.]+(?:, [\d.]+)* and [\d.]+)\.",
+    "docs/uapi.md": (r"patches for Linux ([\d.]+(?:, [\d.]+)* and [\d.]+) and is tested",),
+    "docs/mechanisms.md": (
+        r"check on Linux ([\d.]+(?:, [\d.]+)* and [\d.]+)\.",
         r"Measured on ([\d., ]+and\s[\d.]+)\salike",
     ),
+    "docs/evidence.md": (r"Tests run on Linux ([\d.]+(?:, [\d.]+)* and [\d.]+),",),
 }
 # File: every place in it that names the default.
 DEFAULTS: dict[str, tuple[str, ...]] = {

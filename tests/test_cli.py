@@ -132,8 +132,8 @@ def test_each_command_tells_its_exit_codes(tmp_path: Path, command: str) -> None
 def test_findings_say_their_code(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    document = tmp_path / "uapi.md"
-    monkeypatch.setattr(uapi_doc, "DOCUMENT", document)
+    documents = tuple(tmp_path / path.name for path in uapi_doc.DOCUMENTS)
+    monkeypatch.setattr(uapi_doc, "DOCUMENTS", documents)
 
     def last_line(*arguments: str) -> tuple[object, str]:
         with pytest.raises(SystemExit) as ended, in_process():
@@ -143,6 +143,9 @@ def test_findings_say_their_code(
     assert last_line("reference", "--check") == (1, f"exit 1: {FAIL_MEANING['reference']}")
     assert last_line("reference") == (0, "exit 0: done")
     assert last_line("reference", "--check") == (0, "exit 0: done")
+    documents[0].write_text("stale")
+    assert last_line("reference", "--check") == (1, f"exit 1: {FAIL_MEANING['reference']}")
+    assert documents[0].read_text() == "stale"
     for findings, code in ((["uapi has one too many"], 1), ([], 0)):
         outcome = check.Drift(kernels=1, differences=findings)
         monkeypatch.setattr(check, "compare_kernels", lambda *a, outcome=outcome, **k: outcome)

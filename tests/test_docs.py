@@ -35,6 +35,25 @@ def test_every_link_leads_somewhere() -> None:
         assert (document.parent / target).exists(), f"{document.name}: {target}"
 
 
+def anchors(document: Path) -> set[str]:
+    """Return the anchors of a document's headings, as GitHub makes them."""
+    text = re.sub(r"```.*?```", "", document.read_text(), flags=re.DOTALL)
+    headings = re.findall(r"^#+ (.+)$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", it.lower()).replace(" ", "-") for it in headings}
+
+
+def test_every_anchor_is_a_heading() -> None:
+    found = [
+        (document, target, anchor)
+        for document in DOCUMENTS
+        for target, anchor in re.findall(r"\]\(([^)#:]*)#([^)]+)\)", document.read_text())
+    ]
+    assert {document.name for document, _, _ in found} >= {"README.md", "uapi.md", "evidence.md"}
+    for document, target, anchor in found:
+        there = document.parent / target if target else document
+        assert there.exists() and anchor in anchors(there), f"{document.name}: {target}#{anchor}"
+
+
 def test_every_path_in_the_documents_exists() -> None:
     pattern = r"`((?:kpatch|kconfig|ktests|uapi|tests|docs)/[\w./-]*)`"
     found = [

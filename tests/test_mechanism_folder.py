@@ -205,7 +205,7 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, str]] = {
     "unknown requirement": (
         table('"REQ-EVT-07", ', '"REQ-EVT-99", '),
         "/mechanism.toml",
-        "claims REQ-EVT-99, which is no requirement; docs/uapi.md lists the requirements",
+        "claims REQ-EVT-99, which is no requirement; docs/evidence.md lists the requirements",
     ),
     "requirement of every kernel": (
         table('"REQ-EVT-07", ', '"REQ-INT-01", '),

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""docs/uapi.md agrees with the requirements and the suite."""
+"""The documents of the uAPI agree with the requirements and the suite."""
 
 from __future__ import annotations
 
@@ -28,9 +28,10 @@ def helper() -> None: ...
 """
 
 
-def test_the_document_is_up_to_date() -> None:
+@pytest.mark.parametrize("document", uapi_doc.DOCUMENTS, ids=lambda path: path.name)
+def test_the_document_is_up_to_date(document: Path) -> None:
     """`python -m kpatch reference` writes it."""
-    assert uapi_doc.DOCUMENT.read_text(encoding="utf-8") == uapi_doc.render()
+    assert document.read_text(encoding="utf-8") == uapi_doc.render(document)
 
 
 def test_every_test_has_a_requirement() -> None:
@@ -56,5 +57,11 @@ def test_tests_are_found_by_their_marker(tmp_path: Path) -> None:
 
 
 def test_faults_are_found_by_what_they_break(tmp_path: Path) -> None:
-    (tmp_path / "faults.toml").write_text('[a]\nbreaks = ["REQ-A"]\n[b]\nbreaks = ["REQ-A"]\n')
-    assert uapi_doc.faults(tmp_path / "faults.toml") == {"REQ-A": ["a", "b"]}
+    planted = {"a": "eventq", "b": "base", "c": "eventq"}
+    (tmp_path / "faults.toml").write_text(
+        "[sample]\nformat = 1\n"
+        + "".join(f'[{it}]\nseries = "{to}"\nbreaks = ["REQ-A"]\n' for it, to in planted.items())
+    )
+    assert uapi_doc.faults(tmp_path / "faults.toml") == {
+        "REQ-A": {"eventq": ("a", "c"), "base": ("b",)}
+    }

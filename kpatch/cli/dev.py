@@ -44,16 +44,19 @@ def bench(jobs: int, runs: int, only: tuple[str, ...]) -> None:
 @click.option("--check", is_flag=True, help="Write nothing; exit 1 if it would change.")
 @guarded
 def reference(check: bool) -> ExitCode:
-    """Generate docs/uapi.md from template, requirements and suite."""
+    """Generate the documents of the uAPI from templates, requirements and suite."""
     from kpatch.dev import uapi_doc
 
-    made, path = uapi_doc.render(), uapi_doc.DOCUMENT
-    same = path.exists() and path.read_text(encoding="utf-8") == made
-    if not same and not check:
-        path.write_text(made, encoding="utf-8")
-    changed = "would change" if check else "written"
-    click.echo(f"{path}: {'up to date' if same else changed}")
-    return ExitCode.FAIL if check and not same else ExitCode.PASS
+    changed = False
+    for path in uapi_doc.DOCUMENTS:
+        made = uapi_doc.render(path)
+        same = path.exists() and path.read_text(encoding="utf-8") == made
+        if not same and not check:
+            path.write_text(made, encoding="utf-8")
+        outdated = "would change" if check else "written"
+        click.echo(f"{path}: {'up to date' if same else outdated}")
+        changed |= not same
+    return ExitCode.FAIL if check and changed else ExitCode.PASS
 
 
 COMMANDS = (bench, reference)

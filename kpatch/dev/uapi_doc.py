@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Generate docs/uapi.md from the table of requirements, the test suite, and the planted faults.
+"""Generate the documents of the uAPI: the contract, the mechanisms, and the evidence.
 
-The prose is in the template (docs/uapi.md.j2). Sentences, mechanisms, limits, tests and faults are
-read from the files that the harness uses, so that the document cannot differ from them.
+The prose is in the templates (docs/NAME.md.j2). Sentences, mechanisms, limits, tests, faults and
+errnos are read from the files that the harness uses, so that the documents cannot differ from them.
 """
 
 from __future__ import annotations
@@ -13,16 +13,17 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from kpatch.dev import errnos
 from kpatch.lib import template
 from kpatch.tables import bases
-from kpatch.tables.mechanisms import MECHANISMS
+from kpatch.tables.mechanisms import MECHANISMS, RECOMMENDED
 from kpatch.tables.paths import KTESTS, PROJECT
 from kpatch.verdict import requirements
 from kpatch.verdict.requirements import Requirement
-from ktests.contract import ANY
+from ktests.contract import ANY, NONE
 
-TEMPLATE = PROJECT / "docs" / "uapi.md.j2"
-DOCUMENT = PROJECT / "docs" / "uapi.md"
+DOCS = PROJECT / "docs"
+DOCUMENTS = tuple(DOCS / f"{name}.md" for name in ("uapi", "mechanisms", "evidence"))
 SUITE = KTESTS
 FAULTS = PROJECT / "tests" / "data" / "faults" / "faults.toml"
 
@@ -37,20 +38,28 @@ AREAS: dict[str, str] = {
 }
 
 
+# The mechanisms in the order of the documents: the recommended one first.
+ORDER = (RECOMMENDED, *(name for name in MECHANISMS if name != RECOMMENDED))
+
+
 @dataclass(frozen=True)
 class Entry:
-    """A requirement, its tests ("test_f.py::test_g"), and the planted faults that break it."""
+    """A requirement, its tests ("test_f.py::test_g"), and the planted faults that break it.
+
+    ``faults`` has the names of the faults by the series that they are planted in, "base" for the
+    unpatched kernel.
+    """
 
     requirement: Requirement
     tests: tuple[str, ...]
-    faults: tuple[str, ...]
+    faults: Mapping[str, tuple[str, ...]]
 
     @property
     def promised(self) -> str:
         """Return in words which kernels have to meet the requirement: "netlink and eventfd"."""
         if ANY in self.requirement.needs:
             return "every kernel"
-        words = ["no mechanism" if name == "none" else name for name in self.requirement.needs]
+        words = ["no mechanism" if name == NONE else name for name in self.requirement.needs]
         return " and ".join(words)
 
     @property
@@ -60,11 +69,21 @@ class Entry:
         These are the unpatched kernel or kernels with other mechanisms, and planted faults. Each
         requirement has to have at least one, as evidence that its tests can fail.
         """
-        kernels = [] if {ANY, "none"} & set(self.requirement.needs) else ["the unpatched kernel"]
-        if "none" in self.requirement.needs:
+        kernels = [] if {ANY, NONE} & set(self.requirement.needs) else ["the unpatched kernel"]
+        if NONE in self.requirement.needs:
             others = (name for name in MECHANISMS if name not in self.requirement.needs)
             kernels += [f"a kernel with the {name} series" for name in others]
-        return ", ".join([*kernels, *(f"`{name}`" for name in self.faults)])
+        planted = (
+            f"{series} with {' or '.join(f'`{name}`' for name in names)}"
+            for series, names in self.faults.items()
+        )
+        return "; ".join([*kernels, *planted])
+
+    def cell(self, mechanism: str) -> str:
+        """Return in a word whether the mechanism meets the requirement; "" if it does not apply."""
+        if mechanism in self.requirement.limits:
+            return "no"
+        return "yes" if self.requirement.promised_by(mechanism) else ""
 
 
 def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[Entry]]:
@@ -77,9 +96,7 @@ def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[En
     made: dict[str, list[Entry]] = {title: [] for title in AREAS.values()}
     for name, requirement in table.items():
         title = AREAS[name.split("-")[1]]
-        made[title].append(
-            Entry(requirement, tuple(shown.get(name, ())), tuple(broken.get(name, ())))
-        )
+        made[title].append(Entry(requirement, tuple(shown.get(name, ())), broken.get(name, {})))
     return made
 
 
@@ -98,24 +115,40 @@ def tests(suite: Path = SUITE) -> dict[str, list[str]]:
     return by_requirement
 
 
-def faults(path: Path = FAULTS) -> dict[str, list[str]]:
-    """Return the names of the planted faults in the file ``path``, by the requirement they break.
+def faults(path: Path = FAULTS) -> dict[str, dict[str, tuple[str, ...]]]:
+    """Return the planted faults in the file ``path``: requirement that they break, series, names.
 
     The file's table ``sample`` is not a fault and breaks nothing: it has tests that run with each
     fault.
     """
-    by_requirement: dict[str, list[str]] = {}
+    broken: dict[str, dict[str, tuple[str, ...]]] = {}
     for name, fault in tomllib.loads(path.read_text(encoding="utf-8")).items():
         for requirement in fault.get("breaks", ()):
-            by_requirement.setdefault(requirement, []).append(name)
-    return by_requirement
+            planted = broken.setdefault(requirement, {})
+            planted[fault["series"]] = (*planted.get(fault["series"], ()), name)
+    return broken
 
 
-def render() -> str:
-    """Return the new text of docs/uapi.md; jinja2.TemplateError if the template is wrong."""
+def linked(name: str) -> str:
+    """Return the Markdown link to a requirement in the evidence, by the end of its id ("DEL-15").
+
+    KeyError if there is no such requirement.
+    """
+    requirement = requirements.load()[f"REQ-{name}"]
+    return f"[{name}](evidence.md#{requirement.id.lower()})"
+
+
+def render(document: Path) -> str:
+    """Return the new text of one of `DOCUMENTS`; jinja2.TemplateError if its template is wrong."""
     *others, last = bases.BASES
-    listed = f"{', '.join(others)} and {last}"
-    return template.render(TEMPLATE, areas=entries(), bases=listed)
+    return template.render(
+        DOCS / f"{document.name}.j2",
+        areas=entries(),
+        bases=f"{', '.join(others)} and {last}",
+        calls=errnos.load(),
+        mechanisms=ORDER,
+        req=linked,
+    )
 
 
 def _marked(test: ast.FunctionDef) -> Iterator[str]:

@@ -84,7 +84,7 @@ def claimed(tables: Mapping[str, Any], folder: MechanismFolder) -> dict[str, Any
             raise _refused(
                 folder.path / TABLE,
                 f"claims {name}, which is no requirement",
-                "docs/uapi.md lists the requirements",
+                "docs/evidence.md lists the requirements",
             )
         if ANY in tables[name]["needs"]:
             raise _refused(

@@ -89,7 +89,7 @@ FAIL_MEANING: dict[str, str] = {
     "check": "a check has a finding (see --fail-on)",
     "compare": "a requirement, a measurement or a goal failed, or --against does not agree",
     "drift": "the mirror in uapi and a kernel's headers differ",
-    "reference": "docs/uapi.md would change (--check)",
+    "reference": "a document of the uAPI would change (--check)",
 }
 
 
