@@ -855,8 +855,8 @@ def test_module_that_raises(tmp_path: Path) -> None:
 def test_module_that_hangs(tmp_path: Path) -> None:
     folder = copied(
         tmp_path,
-        "        return CounterVmm(device, firmware, open_method)",
-        "        while True:\n            pass",
+        "    vmm_type = CounterVmm\n",
+        "    def vmm(self, *_, **__):\n        while True:\n            pass\n\n",
     )
     ended = run_with(
         tmp_path, folder, "base", "test_value and counter-2023 and 0xd1", "--test-limit", "5"
