@@ -35,6 +35,17 @@ kernel-test: ready
 shell: ready
 	@$(KPATCH) shell
 
+# What the command `matrix` needs in addition (Dask); no other command needs it.
+.PHONY: matrix-ready
+matrix-ready: ready
+	@$(PYTHON) -I kpatch/bootstrap.py matrix
+
+## make repeat        the whole suite N=20 times on one base, compared test by test
+N ?= 20
+.PHONY: repeat
+repeat: matrix-ready
+	@$(KPATCH) matrix run --seeds '$(N)'
+
 ## make lint          linters, types and who imports whom
 .PHONY: lint
 lint: ready
@@ -63,7 +74,7 @@ test: lint
 # The harness's own tests in two halves that run in parallel: one needs a single CPU, the other
 # builds and boots kernels.
 .PHONY: test-host
-test-host: ready
+test-host: matrix-ready
 	$(VENV)python -m pytest -m "not vm and not check"
 
 .PHONY: test-vm

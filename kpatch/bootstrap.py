@@ -6,7 +6,8 @@ on a system that is known not to be like Debian, an instruction to install them 
 
 ``python3 kpatch/bootstrap.py`` runs under the system's Python before the virtual environment
 exists, so it uses the standard library only. A step that is already done is skipped; to find that
-out, no other process is started.
+out, no other process is started. ``bootstrap.py matrix`` also installs what the command ``matrix``
+needs (EXTRAS).
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parent.parent
@@ -32,6 +34,9 @@ from kpatch.lib.environment import VARIABLES  # noqa: E402
 VENV = PROJECT / ".venv"
 LOCK = PROJECT / "requirements.lock"
 STAMP = VENV / "made-from"
+
+# Lock files of further packages, by the word that asks for them.
+EXTRAS = {"matrix": PROJECT / "requirements-matrix.lock"}
 
 MAKE_VENV = (sys.executable, "-I", "-m", "venv", "--clear")
 
@@ -93,9 +98,12 @@ PACKAGES: dict[str, str] = {
 }
 
 
-def main() -> int:
-    """Install the packages and make the virtual environment. Returns the exit status, 0 or 2."""
-    return packages() or virtual_environment()
+def main(words: Sequence[str] = ()) -> int:
+    """Install the packages and make the virtual environment, with those EXTRAS that ``words`` name.
+
+    Returns the exit status, 0 or 2.
+    """
+    return packages() or virtual_environment() or next(filter(None, map(extra, words)), 0)
 
 
 def packages() -> int:
@@ -168,9 +176,9 @@ def virtual_environment() -> int:
         os.close(project)
 
 
-def wanted() -> str:
+def wanted(lock: Path | None = None) -> str:
     """Return the content that STAMP must have: a digest of the lock file and Python's version."""
-    return hashlib.sha256(LOCK.read_bytes() + sys.version.encode()).hexdigest()
+    return hashlib.sha256((lock or LOCK).read_bytes() + sys.version.encode()).hexdigest()
 
 
 def made() -> bool:
@@ -185,14 +193,35 @@ def make() -> int:
     """
     print("vfio-acpi: making the virtual environment .venv (about half a minute)", flush=True)
     STAMP.unlink(missing_ok=True)
-    clean = {name: os.environ[name] for name in PIP_VARIABLES if name in os.environ}
-    pip = [str(VENV / "bin" / "python"), "-I", "-m", "pip"]
-    options = ["-qq", "--require-hashes", "--no-deps", "--requirement", str(LOCK)]
-    if not run_step([*MAKE_VENV, str(VENV)], clean):
-        return USAGE
-    if not run_step([*pip, "install", *options], clean | settings(pip, clean)):
+    if not run_step([*MAKE_VENV, str(VENV)], variables()) or not install(LOCK):
         return USAGE
     STAMP.write_text(wanted())
+    return 0
+
+
+def variables() -> dict[str, str]:
+    """Return the environment variables for pip, without its settings."""
+    return {name: os.environ[name] for name in PIP_VARIABLES if name in os.environ}
+
+
+def install(lock: Path) -> bool:
+    """Install the packages of ``lock`` into the virtual environment; return whether it worked."""
+    clean = variables()
+    pip = [str(VENV / "bin" / "python"), "-I", "-m", "pip"]
+    options = ["-qq", "--require-hashes", "--no-deps", "--requirement", str(lock)]
+    return run_step([*pip, "install", *options], clean | settings(pip, clean))
+
+
+def extra(word: str) -> int:
+    """Install the packages of the lock file EXTRAS[word], unless they are there. Returns 0 or 2."""
+    lock, stamp = EXTRAS[word], STAMP.with_name(f"{STAMP.name}-{word}")
+    content = wanted() + wanted(lock)
+    if stamp.is_file() and stamp.read_text() == content:
+        return 0
+    print(f"vfio-acpi: installing what {word} needs (some seconds)", flush=True)
+    if not install(lock):
+        return USAGE
+    stamp.write_text(content)
     return 0
 
 
@@ -252,4 +281,4 @@ def refuse(reason: str) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:]))

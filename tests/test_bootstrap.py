@@ -355,9 +355,9 @@ def test_script_needs_the_standard_library_only() -> None:
     assert subprocess.run(argv, check=False).returncode == 0
 
 
-def locked() -> dict[str, str]:
+def locked(name: str = "requirements.lock") -> dict[str, str]:
     """Return each package of the lock file with its version and hashes."""
-    text = re.sub(r"\\\n", " ", (ROOT / "requirements.lock").read_text())
+    text = re.sub(r"\\\n", " ", (ROOT / name).read_text())
     lines = [
         line for line in text.splitlines() if line.strip() and not line.lstrip().startswith("#")
     ]
@@ -366,24 +366,34 @@ def locked() -> dict[str, str]:
 
 @functools.cache
 def wanted() -> set[str]:
-    lines = (ROOT / "requirements.in").read_text().splitlines()
+    names = ("requirements.in", "requirements-matrix.in")
+    lines = [line for name in names for line in (ROOT / name).read_text().splitlines()]
     return {
         canonicalize_name(Requirement(line).name)
         for line in lines
-        if line.strip() and not line.startswith("#")
+        if line.strip() and not line.startswith(("#", "-c "))
     }
 
 
-def test_lock_pins_everything_with_hashes() -> None:
-    packages = locked()
-    assert len(packages) > 20
+@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-matrix.lock"])
+def test_lock_pins_everything_with_hashes(lock: str) -> None:
+    packages = locked(lock)
+    assert len(packages) > 15
     for name, line in packages.items():
         assert re.match(rf"{re.escape(name)}==\S+ ", line), line
         assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", line), f"{name} has no hash"
 
 
 def test_lock_has_every_requirement() -> None:
-    assert wanted() <= {canonicalize_name(name) for name in locked()}
+    both = locked() | locked("requirements-matrix.lock")
+    assert wanted() <= {canonicalize_name(name) for name in both}
+
+
+def test_both_locks_pin_the_same_versions() -> None:
+    """One would replace what the other has installed."""
+    first, second = locked(), locked("requirements-matrix.lock")
+    for name in first.keys() & second.keys():
+        assert first[name].split()[0] == second[name].split()[0]
 
 
 def third_party(path: Path) -> set[str]:

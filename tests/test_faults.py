@@ -11,16 +11,14 @@ that the fault changes, and the link.
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from kpatch.lib import cache
 from kpatch.lib.stage import Silent
+from kpatch.matrix.fault import BASE, Fault, load
 from kpatch.model import Tree
 from kpatch.series import apply, catalog
 from kpatch.source import resolve
@@ -43,67 +41,9 @@ OTHERS = {
     "warns-in-notify": "netlink",
 }
 
-BASE = "7.3"
 KIND = "faults"
 
-SAMPLE = "sample"
-"""The table's one key that is no fault."""
-
-
 SUITE = commandline.ROOT / "ktests"
-
-
-@dataclass(frozen=True)
-class Fault:
-    """A row of the table."""
-
-    name: str
-    series: str
-    breaks: tuple[str, ...]
-    tests: str
-    spoils: tuple[str, ...] = ()
-    also: tuple[str, ...] = ()
-    ends: tuple[str, ...] = ("fail",)
-    flavor: str = flavors.DEFAULT_FLAVOR
-
-    @property
-    def patch(self) -> Path:
-        """Return the patch that plants the fault."""
-        return FAULTS / f"{self.name}.patch"
-
-    @property
-    def patches(self) -> tuple[Path, ...]:
-        """Return the patches of the series and the patch that plants the fault."""
-        if self.series == catalog.BASE:
-            return (self.patch,)
-        return (*catalog.load(self.series, BASE).mailboxes, self.patch)
-
-    @property
-    def mechanism(self) -> str:
-        """Return the mechanism to judge by, because a changed base must not be detected."""
-        if self.series == catalog.BASE:
-            return UNDETECTED
-        return catalog.load(self.series, BASE).mechanism
-
-    @property
-    def selection(self) -> str:
-        """The tests that show it, and those of the sample that it does not spoil.
-
-        Where the kernel hangs or crashes the tests that follow have nothing to say.
-        """
-        sample = [f"({test})" for area, test in AREAS.items() if area not in self.spoils]
-        return " or ".join([self.tests, *(sample if "fail" in self.ends else ())])
-
-
-def load() -> tuple[dict[str, str], list[Fault]]:
-    """Return the table: the sample's tests by area, and the faults."""
-    table = tomllib.loads((FAULTS / "faults.toml").read_text(encoding="utf-8"))
-    areas = table.pop(SAMPLE)
-    return areas, [Fault(name, **_frozen(row)) for name, row in table.items()]
-
-
-def _frozen(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
 
 
 AREAS, TABLE = load()
@@ -176,7 +116,7 @@ def test_fault_shows(
     whole = request.config.getoption(WHOLE)
     options = {"--kernel": BASE, "--series": str(planted), "--flavor": fault.flavor}
     if not whole:
-        options["--tests"] = fault.selection
+        options["--tests"] = fault.selection(AREAS)
     if fault.mechanism != UNDETECTED:
         options["--mechanism"] = fault.mechanism
     words = ["--no-control", *(word for option in options.items() for word in option)]

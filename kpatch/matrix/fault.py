@@ -1,0 +1,99 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The planted faults (tests/data/faults/faults.toml): where each is planted, and what it breaks."""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from kpatch.report.result import RunResult
+from kpatch.series import catalog
+from kpatch.tables import flavors
+from kpatch.tables.paths import PROJECT
+from ktests.contract import UNDETECTED
+
+FOLDER = PROJECT / "tests" / "data" / "faults"
+
+BASE = "7.3"
+"""The base that the faults are patches for."""
+
+SAMPLE = "sample"
+"""The table's one key that is no fault."""
+
+
+@dataclass(frozen=True)
+class Fault:
+    """A row of the table, whose comments describe the fields."""
+
+    name: str
+    series: str
+    breaks: tuple[str, ...]
+    tests: str
+    spoils: tuple[str, ...] = ()
+    also: tuple[str, ...] = ()
+    ends: tuple[str, ...] = ("fail",)
+    flavor: str = flavors.DEFAULT_FLAVOR
+
+    @property
+    def patch(self) -> Path:
+        """Return the patch that plants the fault."""
+        return FOLDER / f"{self.name}.patch"
+
+    @property
+    def patches(self) -> tuple[Path, ...]:
+        """Return the patches of the series and the patch that plants the fault."""
+        if self.series == catalog.BASE:
+            return (self.patch,)
+        return (*catalog.load(self.series, BASE).mailboxes, self.patch)
+
+    @property
+    def mechanism(self) -> str:
+        """Return the mechanism to judge by, because a changed base must not be detected."""
+        if self.series == catalog.BASE:
+            return UNDETECTED
+        return catalog.load(self.series, BASE).mechanism
+
+    def selection(self, areas: dict[str, str]) -> str:
+        """Return the tests that show it, and those of the sample ``areas`` that it does not spoil.
+
+        Where the kernel hangs or crashes the tests that follow have nothing to say.
+        """
+        sample = [f"({test})" for area, test in areas.items() if area not in self.spoils]
+        return " or ".join([self.tests, *(sample if "fail" in self.ends else ())])
+
+    @property
+    def mailbox(self) -> str:
+        """Return the file name of the mailbox with the fault: one name for each series.
+
+        The cache has a worktree for each path, so that make builds only what the fault changes.
+        """
+        return f"faults-in-{self.series}.mbox"
+
+
+def load() -> tuple[dict[str, str], list[Fault]]:
+    """Return the table: the sample's tests by area, and the faults."""
+    table = tomllib.loads((FOLDER / "faults.toml").read_text(encoding="utf-8"))
+    areas = table.pop(SAMPLE)
+    return areas, [Fault(name, **_frozen(row)) for name, row in table.items()]
+
+
+def mailbox(patches: Sequence[Path]) -> bytes:
+    """Return the ``patches`` as one mailbox."""
+    return b"\n".join(patch.read_bytes() for patch in patches)
+
+
+def shown(fault: Fault, found: RunResult) -> bool:
+    """Return whether the run ``found`` of the fault's selection breaks what the table says.
+
+    Exactly those requirements, the run ends as it may, and something else holds.
+    """
+    broken = {test.requirement for test in found.tests if not test.ok}
+    holds = {test.requirement for test in found.tests if test.ok} - broken
+    return found.verdict in fault.ends and broken == set(fault.breaks) and bool(holds)
+
+
+def _frozen(row: dict[str, Any]) -> dict[str, Any]:
+    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}

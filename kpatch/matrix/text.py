@@ -1,0 +1,50 @@
+# SPDX-License-Identifier: GPL-2.0-only
+"""The merged result of a matrix as text: for a terminal, and for a mail."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from kpatch.lib import sanitize
+from kpatch.matrix.merge import LISTED, CellResult, Flaky, Merged
+
+
+def render(merged: Merged) -> str:
+    """Return a line for each cell that is not ok, for each flaky test, and the summary."""
+    lines = [line for it in merged.cells if not it.ok for line in _cell(it)]
+    lines += [f"FLAKY {flaky_line(it)}" for it in merged.flaky]
+    lines += [f"left out: {line}" for line in merged.left_out]
+    return "".join(f"{sanitize.paragraph(line)}\n" for line in [*lines, summary(merged)])
+
+
+def summary(merged: Merged) -> str:
+    """Return the last line: the numbers of cells by outcome, flaky tests, and the cells' time."""
+    counts = Counter(it.outcome for it in merged.cells)
+    words = ", ".join(f"{number} {outcome}" for outcome, number in counts.most_common())
+    seconds = sum(it.record.seconds for it in merged.cells if it.record)
+    planted = [it for it in merged.cells if it.cell.fault]
+    shown = f"; {sum(it.ok for it in planted)} of {len(planted)} planted faults show"
+    return (
+        f"matrix: {len(merged.cells)} cells: {words or 'none'}{shown if planted else ''}; "
+        f"{len(merged.flaky)} flaky tests; {sanitize.duration(seconds)} in the cells"
+    )
+
+
+def flaky_line(flaky: Flaky) -> str:
+    """Return the sentence about a flaky test: its outcomes, and the seeds of the rarer ones."""
+    counts = Counter(flaky.outcomes).most_common()
+    words = [f"{counts[0][0]} {counts[0][1]}x"]
+    for outcome, number in counts[1:]:
+        pairs = zip(flaky.seeds, flaky.outcomes, strict=True)
+        seeds = [str(seed) for seed, found in pairs if found == outcome]
+        words.append(f"{outcome} {number}x (seed {', '.join(seeds)})")
+    return f"{flaky.group}: {flaky.test}: {', '.join(words)}"
+
+
+def _cell(it: CellResult) -> list[str]:
+    why = f": {it.why}" if it.why else ""
+    more = [f"… and {len(it.bad) - LISTED} more tests"] if len(it.bad) > LISTED else []
+    return [
+        f"{it.outcome.upper()} {it.cell.name}{why}",
+        *(f"    {line}" for line in [*it.bad[:LISTED], *more]),
+    ]
