@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import errno
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -92,7 +92,8 @@ def test_the_queue_needs_no_index() -> None:
 
 @pytest.mark.parametrize("mechanism", ["eventq", "doorbell", "ack", "eventfd"])
 def test_the_named_one(mechanism: str) -> None:
-    assert chosen(ALL, mechanism) == mechanism
+    kernel = replace(ALL, masks=False) if mechanism == "eventfd" else ALL
+    assert chosen(kernel, mechanism) == mechanism
     assert list(streams.MECHANISMS) == ["eventq", "doorbell", "ack", "eventfd"]
 
 
@@ -103,8 +104,8 @@ def test_a_kernel_without_any() -> None:
     assert str(caught.value) == (
         "0000:00:10.0: this kernel has no VFIO_DEVICE_FEATURE_ACPI_NOTIFY and no "
         "VFIO_DEVICE_FEATURE_ACPI_PENDING and no VFIO_PCI_ACPI_IRQ_INDEX with "
-        "VFIO_IRQ_INFO_AUTOMASKED and no VFIO_PCI_ACPI_IRQ_INDEX; "
-        "boot one with the eventq or doorbell or ack or eventfd series"
+        "VFIO_IRQ_INFO_AUTOMASKED and no VFIO_PCI_ACPI_IRQ_INDEX without "
+        "VFIO_IRQ_INFO_AUTOMASKED; boot one with the eventq or doorbell or ack or eventfd series"
     )
 
 
@@ -115,7 +116,12 @@ def test_a_kernel_without_the_named_one() -> None:
     assert caught.value.cause == "this kernel has no VFIO_DEVICE_FEATURE_ACPI_NOTIFY"
 
 
-@pytest.mark.parametrize("mechanism", ["doorbell", "eventfd"])
+def test_an_eventfd_that_nobody_acknowledges_is_refused() -> None:
+    with pytest.raises(OpenError, match="without VFIO_IRQ_INFO_AUTOMASKED"):
+        streams.open_stream(Kernel(masks=True), "eventfd")
+
+
+@pytest.mark.parametrize("mechanism", ["doorbell", "ack", "eventfd"])
 def test_a_device_without_companion(mechanism: str) -> None:
     kernel = Kernel(frozenset({DOORBELL}), count=0)
     with pytest.raises(OpenError, match="has no ACPI companion") as caught:

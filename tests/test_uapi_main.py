@@ -87,6 +87,93 @@ def test_listen_ends_by_a_signal(number: signal.Signals) -> None:
     assert (process.returncode, out, error) == (0, "", "")
 
 
+# Sends SIGINT to the process when it imports the module.
+INTERRUPTED = """
+import os, signal, sys
+class Finder:
+    def find_spec(self, name, path=None, target=None):
+        if name == {module!r}:
+            os.kill(os.getpid(), signal.SIGINT)
+sys.meta_path.insert(0, Finder())
+"""
+
+
+@pytest.mark.parametrize("module", ["argparse", "uapi.conformance", "uapi.vfio"])
+def test_ctrl_c_while_it_starts(tmp_path: Path, module: str) -> None:
+    (tmp_path / "sitecustomize.py").write_text(INTERRUPTED.format(module=module))
+    done = subprocess.run(
+        [*COMMAND, "conformance", "--device", "00:10.0"],
+        cwd=ROOT,
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+# Runs the program with a source that is never ready.
+WAITING = """
+import os, sys
+from uapi import __main__, listen
+class Silent:
+    over = False
+    def __init__(self):
+        self.pipe = os.pipe()
+    def fileno(self):
+        return self.pipe[0]
+    def close(self):
+        pass
+listen.NetlinkSource = Silent
+sys.exit(__main__.main(["listen", "--json"]))
+"""
+
+
+def test_listen_ends_with_its_reader() -> None:
+    """`listen | true`, without any notification."""
+    reader, writer = os.pipe()
+    process = subprocess.Popen(
+        [sys.executable, "-c", WAITING], cwd=ROOT, stdout=writer, stderr=subprocess.PIPE, text=True
+    )
+    os.close(writer)
+    with process:
+        try:
+            assert process.stderr is not None
+            assert process.stderr.readline() == "listening; Ctrl-C ends it\n"
+            assert process.poll() is None
+            os.close(reader)
+            assert process.communicate(timeout=30)[1] == ""
+        finally:
+            process.kill()
+    assert process.returncode == 0
+
+
+def test_no_prose_in_the_json_where_stderr_is_closed() -> None:
+    program = 'exec timeout --foreground -s INT 3 "$0" -c "$1" 2>&-'
+    done = subprocess.run(
+        ["sh", "-c", program, sys.executable, WAITING],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.stdout == ""
+
+
+def test_the_table_of_mechanisms_is_read_when_it_is_needed() -> None:
+    program = (
+        "import sys, uapi.__main__ as m\ntry: m.main(['--help'])\nfinally: print(*sys.modules)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    loaded = done.stdout.splitlines()[-1].split()
+    assert "uapi.__main__" in loaded
+    assert not {"uapi.streams", "uapi.mirror", "_cffi_backend"} & set(loaded)
+
+
 def test_no_family_in_another_namespace() -> None:
     alone = ["unshare", "-rn"]
     # Tried separately, because a traceback of ours also ends with 1.

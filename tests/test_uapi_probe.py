@@ -117,6 +117,39 @@ def test_iterate_in_asyncio(listener: Listener, send: Send) -> None:
     assert (lost, last) == (Lost(100 - len(kept)), event(100))
 
 
+def test_closing_ends_a_task_and_a_thread_that_wait(listener: Listener) -> None:
+    async def main() -> object:
+        waiting = asyncio.ensure_future(anext(listener, None))
+        thread = asyncio.create_task(asyncio.to_thread(listener.read))
+        await asyncio.sleep(0.05)
+        assert not waiting.done()
+        assert not thread.done()
+        listener.close()
+        return await asyncio.gather(waiting, thread)
+
+    assert asyncio.run(asyncio.wait_for(main(), 10)) == [None, None]
+
+
+def test_other_tasks_run_while_there_are_events(listener: Listener, send: Send) -> None:
+    async def main() -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        send(*map(message, range(8)))
+        task = asyncio.ensure_future(other())
+        for number in range(8):
+            assert await anext(listener) == event(number)
+        task.cancel()
+        return turns
+
+    assert asyncio.run(main()) >= 8
+
+
 def test_foreign_message(listener: Listener, send: Send) -> None:
     send(b"x" * 20, message(1))
     with pytest.raises(FormatError):

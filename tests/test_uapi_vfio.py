@@ -7,18 +7,21 @@ import asyncio
 import errno
 import os
 import pickle
+import re
+import shutil
 import struct
 import tempfile
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from uapi import capabilities, mirror, opening, pci, rules, vfio
-from uapi.errors import FormatError, OpenError, UapiError
+from uapi.errors import ClosedError, FormatError, OpenError, UapiError
 from uapi.eventfd import EventFd
 from uapi.ioctl import ROOM, Structure
 from uapi.notification import Notification, encode
@@ -308,6 +311,68 @@ def test_a_device_that_cannot_be_opened(sysfs: Sysfs, driver: str, cause: str) -
     assert caught.value.hint
 
 
+@dataclass(frozen=True)
+class Shut:
+    """A device that cannot be opened: its driver, the files that are missing, and the error."""
+
+    driver: str
+    missing: tuple[str, ...]
+    cause: str
+    hint: str
+    made: str = ""
+
+
+SHUT = {
+    "group without /dev/vfio": Shut("vfio-pci", ("vfio",), "there is no .*/vfio$", "container"),
+    "group without container": Shut(
+        "vfio-pci", ("vfio/vfio",), "no .*/vfio/vfio$", "modprobe vfio"
+    ),
+    "group without its file": Shut("vfio-pci", ("vfio/7",), "neither .*/vfio/7", "container"),
+    "no-iommu": Shut("vfio-pci", ("vfio/7",), "without an IOMMU", "IOMMU", "vfio/noiommu-7"),
+    "host's driver": Shut("nvme", ("vfio/7",), "^bound to nvme", "if this host does not use"),
+    "unbound": Shut("", ("vfio/7",), "^not bound", "as root: modprobe vfio-pci"),
+    "no group": Shut("", ("devices/0000:00:10.0/iommu_group",), "no IOMMU group", "enable"),
+}
+
+
+@pytest.mark.parametrize("name", SHUT)
+def test_the_cause_is_told(sysfs: Sysfs, name: str) -> None:
+    shut = SHUT[name]
+    sysfs.group()
+    if shut.driver:
+        sysfs.bind(shut.driver)
+    for path in shut.missing:
+        gone = sysfs.root / path
+        shutil.rmtree(gone) if gone.is_dir() and not gone.is_symlink() else gone.unlink()
+    if shut.made:
+        (sysfs.root / shut.made).touch()
+    with pytest.raises(OpenError) as caught:
+        Device.open(sysfs.bdf)
+    assert re.search(shut.cause, caught.value.cause)
+    assert shut.hint in caught.value.hint
+    assert "CONFIG" not in caught.value.cause
+
+
+def test_a_cdev_without_iommufd(sysfs: Sysfs) -> None:
+    sysfs.bind("vfio-pci")
+    sysfs.cdev()
+    (sysfs.root / "iommu").unlink()
+    with pytest.raises(OpenError, match=r"there is no .*/iommu; modprobe iommufd"):
+        Device.open(sysfs.bdf)
+    (sysfs.root / "vfio" / "devices" / "vfio3").unlink()
+    with pytest.raises(OpenError, match=r"there is no .*/vfio/devices/vfio3"):
+        Device.open(sysfs.bdf)
+
+
+def test_nobody_is_told_to_unbind_a_bridge(sysfs: Sysfs) -> None:
+    sysfs.group()
+    sysfs.bind("pcieport")
+    (sysfs.folder / "class").write_text("0x060400\n")
+    with pytest.raises(OpenError, match="a bridge") as caught:
+        Device.open(sysfs.bdf)
+    assert "unbind" not in caught.value.hint
+
+
 def test_a_group_of_somebody_else_is_not_opened(sysfs: Sysfs) -> None:
     # Another device of the group is bound to vfio-pci, this one to a host driver.
     sysfs.group()
@@ -432,17 +497,72 @@ def test_stream_in_asyncio(device: Signalled) -> None:
     assert asyncio.run(main()) == list(range(0x80, 0x91))
 
 
-def test_two_tasks_cannot_wait(device: Signalled) -> None:
-    async def main() -> None:
+def test_two_tasks_wait(device: Signalled) -> None:
+    async def main() -> set[int]:
         with Notifications(device) as stream:
-            first = asyncio.ensure_future(anext(stream))
-            await asyncio.sleep(0)
-            with pytest.raises(RuntimeError, match="another task waits"):
-                await anext(stream)
+            both = asyncio.gather(anext(stream), anext(stream))
+            await asyncio.sleep(0.01)
+            await asyncio.to_thread(device.send, 0x81, 0x82)
+            return {got.value for got in await asyncio.wait_for(both, 10)}
+
+    assert asyncio.run(main()) == {0x81, 0x82}
+
+
+def test_closing_ends_a_task_that_waits(device: Signalled) -> None:
+    async def main() -> None:
+        stream = Notifications(device)
+        waiting = asyncio.ensure_future(anext(stream, None))
+        await asyncio.sleep(0.01)
+        number = stream.fileno()
+        stream.close()
+        # The next owner of the number can wait for it at once.
+        with Notifications(device) as other:
+            assert other.fileno() == number
             device.send(0x81)
-            assert (await first).value == 0x81
+            assert (await asyncio.wait_for(anext(other), 10)).value == 0x81
+        assert await asyncio.wait_for(waiting, 10) is None
+        with pytest.raises(ClosedError):
+            await anext(stream)
 
     asyncio.run(main())
+
+
+def test_closing_ends_a_thread_that_waits(device: Signalled) -> None:
+    stream = Notifications(device)
+    got: list[Notification | None] = []
+    waiting = threading.Thread(target=lambda: got.append(stream.read()), daemon=True)
+    waiting.start()
+    waiting.join(0.05)
+    assert waiting.is_alive()
+    before = len(os.listdir("/proc/self/fd"))  # noqa: PTH208
+    stream.close()
+    waiting.join(10)
+    assert got == [None]
+    # The eventfd, and the one that has woken up the thread.
+    assert len(os.listdir("/proc/self/fd")) == before - 2  # noqa: PTH208
+    with pytest.raises(ClosedError):
+        stream.read(0)
+
+
+def test_other_tasks_run_while_there_are_notifications(device: Signalled) -> None:
+    async def main() -> int:
+        turns = 0
+
+        async def other() -> None:
+            nonlocal turns
+            while True:
+                turns += 1
+                await asyncio.sleep(0)
+
+        with Notifications(device) as stream:
+            task = asyncio.ensure_future(other())
+            for value in range(0x80, 0x90):
+                device.send(value)
+                await anext(stream)
+            task.cancel()
+        return turns
+
+    assert asyncio.run(main()) >= 0x10
 
 
 def test_a_foreign_write_is_no_notification(device: Signalled) -> None:

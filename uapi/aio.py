@@ -8,16 +8,18 @@ programs of this project do not use it.
 from __future__ import annotations
 
 import asyncio
+import os
 
-# The descriptors for which a task waits. An event loop keeps one reader per descriptor: a second
-# add_reader() silently replaces the first, and the first task would wait for ever.
-_waiting: set[int] = set()
+from .waiting import Waiters
 
 
-async def readable(fd: int) -> None:
-    """Wait until ``fd`` is readable. Raises RuntimeError if another task already waits for it."""
-    if fd in _waiting:
-        raise RuntimeError(f"another task waits for descriptor {fd}")
+async def others() -> None:
+    """Let the other tasks of the event loop run once."""
+    await asyncio.sleep(0)
+
+
+async def readable(fd: int, waiters: Waiters) -> None:
+    """Wait until ``fd`` is readable, or until `Waiters.close` of ``waiters`` is called."""
     loop = asyncio.get_running_loop()
     ready: asyncio.Future[None] = loop.create_future()
 
@@ -25,10 +27,13 @@ async def readable(fd: int) -> None:
         if not ready.done():
             ready.set_result(None)
 
-    loop.add_reader(fd, wake)
-    _waiting.add(fd)
+    # An event loop keeps one reader per number. A number of its own keeps this task apart from
+    # other tasks, and from the next owner of the number if ``fd`` is closed.
+    own = os.dup(fd)
     try:
-        await ready
+        loop.add_reader(own, wake)
+        with waiters.woken_by(lambda: loop.call_soon_threadsafe(wake)):
+            await ready
     finally:
-        loop.remove_reader(fd)
-        _waiting.discard(fd)
+        loop.remove_reader(own)
+        os.close(own)

@@ -6,7 +6,7 @@ from __future__ import annotations
 import contextlib
 
 from .closing import Closing
-from .errors import UapiError
+from .errors import Error, UapiError
 from .eventfd import EventFd
 from .notification import Notification, decode
 from .support import open_device
@@ -18,7 +18,7 @@ SECONDS = 10.0
 QUIET = 0.05
 
 
-class BrokenError(Exception):
+class BrokenError(Error):
     """The kernel broke a promise; the text says which one and how."""
 
 

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Exceptions: a failed ioctl, a device that cannot be opened, bytes of a wrong format."""
+"""Exceptions: a failed ioctl, a device that cannot be opened, bytes of a wrong format, and more."""
 
 from __future__ import annotations
 
@@ -7,7 +7,11 @@ import errno
 import os
 
 
-class UapiError(OSError):
+class Error(Exception):
+    """The base class of the exceptions of this library."""
+
+
+class UapiError(Error, OSError):
     """A failed ioctl.
 
     ``ioctl`` is its name in the kernel's headers, ``errno`` the error number. ``rule`` says why the
@@ -28,7 +32,7 @@ class UapiError(OSError):
         return str(self.strerror)
 
 
-class OpenError(OSError):
+class OpenError(Error, OSError):
     """A device, or the acpi_event family, that cannot be opened or used.
 
     ``what`` names it, ``cause`` is the reason, ``hint`` the remedy or "". ``errno`` is ENODEV if
@@ -50,5 +54,9 @@ class OpenError(OSError):
         return str(self.strerror)
 
 
-class FormatError(ValueError):
+class FormatError(Error, ValueError):
     """Data that is not a notification or event, or cannot be encoded as one; the text says why."""
+
+
+class ClosedError(Error, ValueError):
+    """An object that is used after its ``close``."""

@@ -30,7 +30,7 @@ class EventFd(Pollable):
         flags = os.EFD_CLOEXEC
         flags |= os.EFD_SEMAPHORE if semaphore else 0
         flags |= os.EFD_NONBLOCK if nonblocking else 0
-        self._fd = os.eventfd(initial, flags)
+        super().__init__(os.eventfd(initial, flags))
 
     def write(self, n: int) -> None:
         """Add ``n`` to the counter.

@@ -88,7 +88,7 @@ class EventQueue(Pollable):
     wakes = select.POLLIN | select.POLLHUP
 
     def __init__(self, fd: int) -> None:
-        self._fd = fd
+        super().__init__(fd)
 
     def read(self, room: int = 64) -> list[Event] | None:
         """Read up to ``room`` events and return them.

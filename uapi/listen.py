@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import select
 import sys
 from collections.abc import Iterator, Sequence
@@ -216,13 +217,21 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else repr(c)[1:-1] for c in text) or "-"
 
 
-def lines(sources: Sequence[Source]) -> Iterator[Line]:
-    """Wait for lines of all sources and yield them, until all sources have ended."""
+def lines(sources: Sequence[Source], reader: int | None = None) -> Iterator[Line]:
+    """Wait for lines of all sources and yield them, until all sources have ended.
+
+    ``reader`` is the descriptor to which they are written: raises BrokenPipeError when nobody reads
+    from there any more, also if there is no line to write.
+    """
     while alive := {source.fileno(): source for source in sources if not source.over}:
         poll = select.poll()
         for fd in alive:
             poll.register(fd, select.POLLIN)
+        if reader is not None:
+            poll.register(reader, 0)  # POLLERR and POLLHUP are always told
         for fd, _ in poll.poll():
+            if fd == reader:
+                raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
             if not alive[fd].over:
                 yield from alive[fd].lines()
 
@@ -240,7 +249,8 @@ def listen(
     ``devices`` are PCI addresses; ``open_method`` is as for `Device.open`, ``mechanism`` as for
     `Device.notifications`. With ``as_json`` each line is a JSON object. Without ``netlink``,
     returns when the kernel has asked user space to release every device; otherwise runs until an
-    exception. Raises OSError (mostly `OpenError`) if a device or the socket cannot be opened.
+    exception. Raises BrokenPipeError when nobody reads stdout any more, and OSError (mostly
+    `OpenError`) if a device or the socket cannot be opened.
     """
     with ExitStack() as stack:
         sources: list[Source] = []
@@ -257,5 +267,6 @@ def listen(
             sources.append(family)
         # A program that starts this one can wait for this line: no later notification is missed.
         print("listening; Ctrl-C ends it", file=sys.stderr, flush=True)
-        for line in lines(sources):
+        reader = None if sys.stdout is None else sys.stdout.fileno()
+        for line in lines(sources, reader):
             print(line.json() if as_json else line, flush=True)

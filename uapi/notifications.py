@@ -11,7 +11,7 @@ from typing import ClassVar, Protocol, Self
 
 from .closing import Closing
 from .doorbell import Pending
-from .errors import UapiError
+from .errors import ClosedError, Error, UapiError
 from .eventfd import EventFd
 from .eventq import EventQueue, Gaps
 from .notification import Notification, decode
@@ -46,16 +46,17 @@ class Fetchable(Armable, Protocol):
         """Return the oldest notification that was not fetched, None if there is none."""
 
 
-class EndedError(Exception):
+class EndedError(Error):
     """The queue is at its end: the device was closed, and all events were read."""
 
 
 class Stream(Closing):
     """A stream of the notifications of one device, by ``mechanism``.
 
-    Iterate with ``for`` or ``async for``, or call `read`. Only one asyncio task can wait at a time
-    (RuntimeError). Reserved bits are ignored, as every VMM has to do. All ways to read raise
-    FormatError if the bytes read are not a notification.
+    Iterate with ``for`` or ``async for``, or call `read`. If another thread or task calls `close`,
+    the iteration ends. ``async for`` lets other tasks run before each notification. Reserved bits
+    are ignored, as every VMM has to do. All ways to read raise FormatError if the bytes read are
+    not a notification, and ClosedError if the stream is closed already.
     """
 
     mechanism: ClassVar[str]
@@ -77,12 +78,13 @@ class Stream(Closing):
     def read(self, seconds: float | None = None) -> Notification | None:
         """Wait for the next notification and return it.
 
-        Returns None if none arrives within ``seconds`` (None: no limit), and if the stream has
-        ended. By an eventfd, the kernel may make the next notification readable a moment after the
-        previous one was read. So None after 0 seconds does not mean that no notification is queued:
-        wait with poll.
+        Returns None if none arrives within ``seconds`` (None: no limit), if the stream has ended,
+        and if another thread closes it. By an eventfd, the kernel may make the next notification
+        readable a moment after the previous one was read. So None after 0 seconds does not mean
+        that no notification is queued: wait with poll.
         """
-        with contextlib.suppress(EndedError):
+        self.fileno()
+        with contextlib.suppress(ClosedError, EndedError):
             end = None if seconds is None else time.monotonic() + seconds
             while True:
                 left = None if end is None else max(0.0, end - time.monotonic())
@@ -106,12 +108,14 @@ class Stream(Closing):
         return self
 
     async def __anext__(self) -> Notification:
-        from .aio import readable
+        from . import aio
 
+        self.fileno()
+        await aio.others()
         try:
             while (got := self._take()) is None:
-                await readable(self.fileno())
-        except EndedError:
+                await aio.readable(self.fileno(), self._source.waiters)
+        except (ClosedError, EndedError):
             raise StopAsyncIteration from None
         return got
 

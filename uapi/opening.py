@@ -21,7 +21,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from . import ioctl, mirror, pci
+from . import causes, ioctl, mirror, pci
 from .errors import OpenError
 from .ioctl import Structure
 
@@ -108,8 +108,10 @@ def open_device(bdf: str, open_method: str | None = None) -> Opened:
     """
     if open_method not in (None, CDEV, GROUP):
         raise ValueError(f"open_method {open_method!r} is neither {CDEV!r} nor {GROUP!r}")
-    pci.require_vfio(bdf)
     offered = open_methods(bdf)
+    # The file of a group is there as well if another device of the group is bound to vfio-pci.
+    if not offered or (offered == (GROUP,) and "vfio" not in pci.driver(bdf)):
+        raise causes.error(bdf)
     if open_method is not None and open_method not in offered:
         raise OpenError(
             errno.ENOENT,

@@ -63,41 +63,17 @@ def group_node(bdf: str) -> Path | None:
     return node if number and node.exists() and (VFIO / "vfio").exists() else None
 
 
+def cdev_name(bdf: str) -> str:
+    """Return the name of the device's own file, "vfioN", or "" if the kernel has none for it.
+
+    It has one since Linux v6.6, with CONFIG_VFIO_DEVICE_CDEV, while the device is bound to a VFIO
+    driver.
+    """
+    return next((entry.name for entry in (DEVICES / bdf / "vfio-dev").glob("vfio*")), "")
+
+
 def cdev_node(bdf: str) -> Path | None:
-    """Return /dev/vfio/devices/vfioN of the device; None if that file or /dev/iommu does not exist.
-
-    The file exists since Linux v6.6, with CONFIG_VFIO_DEVICE_CDEV, while the device is bound to a
-    VFIO driver.
-    """
-    for entry in (DEVICES / bdf / "vfio-dev").glob("vfio*"):
-        node = VFIO / "devices" / entry.name
-        return node if node.exists() and IOMMUFD.exists() else None
-    return None
-
-
-def require_vfio(bdf: str) -> None:
-    """Raise OpenError if the device has no file by which a method could open it.
-
-    The errno is ENODEV if the device does not exist or is not bound to a VFIO driver, ENOTSUP if
-    the kernel has no file for it (`cdev_node`, `group_node`).
-    """
-    if not (DEVICES / bdf).exists():
-        raise OpenError(errno.ENODEV, bdf, "no such PCI device", "lspci -D lists them")
-    if cdev_node(bdf) or (driver(bdf).find("vfio") >= 0 and group_node(bdf)):
-        return
-    bound = driver(bdf)
-    if "vfio" not in bound:
-        raise OpenError(
-            errno.ENODEV,
-            bdf,
-            f"bound to {bound}, not to vfio-pci" if bound else "not bound to vfio-pci",
-            f"as root: echo vfio-pci > {DEVICES}/{bdf}/driver_override, unbind it from its "
-            f"driver, echo {bdf} > /sys/bus/pci/drivers_probe",
-        )
-    raise OpenError(
-        errno.ENOTSUP,
-        bdf,
-        f"bound to {bound}, but there is neither {VFIO}/{group(bdf) or 'GROUP'} nor a file for "
-        f"it in {VFIO}/devices",
-        "a kernel with CONFIG_VFIO_GROUP or CONFIG_VFIO_DEVICE_CDEV has one",
-    )
+    """Return /dev/vfio/devices/vfioN of the device; None if that file or /dev/iommu is missing."""
+    name = cdev_name(bdf)
+    node = VFIO / "devices" / name
+    return node if name and node.exists() and IOMMUFD.exists() else None

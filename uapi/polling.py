@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import select
 import time
@@ -11,16 +10,21 @@ from abc import abstractmethod
 from typing import ClassVar
 
 from .closing import Closing
+from .errors import ClosedError
+from .waiting import Waiters
 
 
 class Pollable(Closing):
-    """An object with one descriptor, ``_fd``, closed at the end of the ``with`` block.
+    """An object with one descriptor, ``fd``, closed at the end of the ``with`` block.
 
-    ``_fd`` is -1 after `close`. ``wakes`` are the poll(2) events that end a `wait`.
+    ``wakes`` are the poll(2) events that end a `wait`. ``waiters`` are those who wait.
     """
 
     wakes: ClassVar[int] = select.POLLIN
-    _fd: int
+
+    def __init__(self, fd: int) -> None:
+        self._fd = fd  # -1 after `close`
+        self.waiters = Waiters()
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({'closed' if self._fd < 0 else self._fd})"
@@ -31,27 +35,28 @@ class Pollable(Closing):
         """The noun for the object in error messages, for instance "eventfd"."""
 
     def fileno(self) -> int:
-        """Return the descriptor. Raises ValueError after `close`."""
+        """Return the descriptor. Raises ClosedError after `close`."""
         if self._fd < 0:
-            raise ValueError(f"the {self.what} is closed")
+            raise ClosedError(f"the {self.what} is closed")
         return self._fd
 
     def close(self) -> None:
-        """Close the descriptor. A second call does nothing."""
+        """Close the descriptor; threads and tasks that wait for it return.
+
+        A second call does nothing.
+        """
         fd, self._fd = self._fd, -1
+        self.waiters.close()
         if fd >= 0:
             os.close(fd)
 
     def wait(self, seconds: float | None) -> bool:
         """Wait until one of the events `wakes` occurs, and return True.
 
-        Returns False if none occurs within ``seconds`` (None: no limit).
+        Returns False if none occurs within ``seconds`` (None: no limit), and if another thread
+        calls `close`. Raises ClosedError if it is closed already.
         """
-        poll = select.poll()
-        poll.register(self.fileno(), self.wakes)
-        # Round up: rounding down to 0 ms would make callers poll in a busy loop.
-        ready = poll.poll(None if seconds is None else math.ceil(max(0.0, seconds) * 1000))
-        return any(events & self.wakes for _, events in ready)
+        return self.waiters.wait(self.fileno(), self.wakes, seconds)
 
     def wakes_up(self, seconds: float) -> bool:
         """Wait as `wait` does, but return False if the kernel does not wake up this thread.

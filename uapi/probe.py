@@ -12,7 +12,6 @@ working after one ENOBUFS, and keep messages in a queue where select() does not 
 from __future__ import annotations
 
 import errno
-import math
 import select
 import socket
 import struct
@@ -26,8 +25,9 @@ from pyroute2.netlink import ctrlmsg, nlmsg
 from . import acpi_event
 from .acpi_event import Event, Notify
 from .closing import Closing
-from .errors import OpenError
+from .errors import ClosedError, OpenError
 from .gaps import HALF, MASK, Gaps
+from .waiting import Waiters
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 0x10
@@ -126,6 +126,7 @@ class Membership(Closing):
         protocol: int = NETLINK_GENERIC,
     ) -> None:
         self.family = known or family()
+        self._waiters = Waiters()
         self._socket = _socket(protocol)
         try:
             if buffer is not None:
@@ -142,7 +143,8 @@ class Membership(Closing):
         return number
 
     def close(self) -> None:
-        """Close the socket, which leaves the multicast group."""
+        """Close the socket, which leaves the multicast group; who waits for a message returns."""
+        self._waiters.close()
         self._socket.close()
 
     def fileno(self) -> int:
@@ -150,9 +152,13 @@ class Membership(Closing):
         return self._socket.fileno()
 
     def _wait(self, seconds: float | None) -> bool:
-        poll = select.poll()
-        poll.register(self._socket, select.POLLIN)
-        return bool(poll.poll(None if seconds is None else math.ceil(max(0.0, seconds) * 1000)))
+        """Wait for a message. Returns False if there is none in time, or `close` is called."""
+        readable = select.POLLIN | select.POLLERR
+        return self._waiters.wait(self._socket.fileno(), readable, seconds)
+
+    def _require_open(self) -> None:
+        if self._waiters.closed:
+            raise ClosedError("the listener is closed")
 
     def _message(self) -> bytes | Overrun | None:
         """Return the next message or overrun, or None if the socket has none. Does not block."""
@@ -247,13 +253,15 @@ class Listener(Membership):
         Returns None if no event arrives within ``seconds`` (None: no limit). Raises FormatError if
         a message is not an event.
         """
+        self._require_open()
         end = None if seconds is None else time.monotonic() + seconds
-        while True:
+        while not self._waiters.closed:
             if (item := self._take()) is not None:
                 return item
             left = None if end is None else max(0.0, end - time.monotonic())
             if not self._wait(left):
-                return None
+                break
+        return None
 
     def __iter__(self) -> Iterator[Event | Lost]:
         while (item := self.read()) is not None:
@@ -263,11 +271,15 @@ class Listener(Membership):
         return self
 
     async def __anext__(self) -> Event | Lost:
-        from .aio import readable
+        from . import aio
 
-        while (item := self._take()) is None:
-            await readable(self.fileno())
-        return item
+        self._require_open()
+        await aio.others()
+        while not self._waiters.closed:
+            if (item := self._take()) is not None:
+                return item
+            await aio.readable(self.fileno(), self._waiters)
+        raise StopAsyncIteration
 
     def receive(self, seconds: float) -> Received | Overrun | None:
         """Wait for the next message or overrun of the socket and return it.

@@ -89,14 +89,15 @@ MECHANISMS: dict[str, Mechanism] = {
         needs="VFIO_DEVICE_FEATURE_ACPI_PENDING",
     ),
     AckNotifications.mechanism: Mechanism(
-        has=lambda device: device.automasked(ACPI),
-        open=AckNotifications,
+        # Without a companion the index has no flags: no kernel can be told from another then.
+        has=lambda device: device.automasked(ACPI) or device.interrupts(ACPI) == 0,
+        open=lambda device: AckNotifications(_with_companion(device)),
         needs="VFIO_PCI_ACPI_IRQ_INDEX with VFIO_IRQ_INFO_AUTOMASKED",
     ),
     Notifications.mechanism: Mechanism(
-        has=lambda device: device.interrupts(ACPI) is not None,
+        has=lambda device: device.interrupts(ACPI) is not None and not device.automasked(ACPI),
         open=lambda device: Notifications(_with_companion(device)),
-        needs="VFIO_PCI_ACPI_IRQ_INDEX",
+        needs="VFIO_PCI_ACPI_IRQ_INDEX without VFIO_IRQ_INFO_AUTOMASKED",
     ),
 }
 """The mechanisms by name, the preferred one first."""

@@ -13,7 +13,7 @@ from typing import Protocol, Self
 
 from . import capabilities, doorbell, mirror, opening, pci, streams
 from .closing import Closing
-from .errors import UapiError
+from .errors import ClosedError, UapiError
 from .eventq import DEPTH, EventQueue
 from .ioctl import Structure
 from .notifications import (
@@ -148,7 +148,7 @@ class Device(Closing):
     def fileno(self) -> int:
         """Return the descriptor. Raises ValueError after `close`."""
         if self._fd < 0:
-            raise ValueError("the device is closed")
+            raise ClosedError("the device is closed")
         return self._fd
 
     def close(self) -> None:
