@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """The checks of `uapi.conformance`; the list `ALL` contains them.
 
-A check is a function that tests one requirement of docs/uapi.md on the device of a `Bench`. It
+A check is a function that tests one requirement of docs/evidence.md on the device of a `Bench`. It
 raises BrokenError, FormatError or OSError if the kernel does not meet the requirement.
 """
 

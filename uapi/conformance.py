@@ -5,7 +5,7 @@ Runs on any host that has a device bound to vfio-pci and not in use. The checks 
 instead of notifications by firmware. The device is opened and closed, which resets it, and is left
 disarmed. Nothing else on the host is changed.
 
-The checks cover those requirements of docs/uapi.md for a kernel with the eventfd series that
+The checks cover those requirements of docs/evidence.md for a kernel with the eventfd series that
 loopbacks can test. Most checks skip a notification by firmware. It can fail a check that compares
 a whole word or expects a loopback in one of two eventfds.
 """
@@ -30,7 +30,7 @@ FAIL = "fail"
 class Check:
     """The result of one check: ``outcome`` is "pass" or "fail", ``message`` the reason of "fail".
 
-    ``requirement`` is the id in docs/uapi.md; ``title`` says what the check expects.
+    ``requirement`` is the id in docs/evidence.md; ``title`` says what the check expects.
     """
 
     requirement: str
