@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: GPL-2.0-only OR MIT
+"""The VMM's side: decide about notifications, keep them for the guest, describe them in AML."""
