@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 # PYTHON_ARGCOMPLETE_OK
-"""Command line ``vfio-acpi`` or ``python -m uapi``: print notifications, check the running kernel.
+"""Command line ``vfio-acpi`` or ``python -m uapi``: a subcommand for each use.
 
 Exit codes: 0 success or the reader of the output closed it, 1 a check failed, 2 wrong usage or the
 command cannot run on this host, 130 stopped by Ctrl-C or SIGTERM. `listen` exits with 0 when
@@ -88,6 +88,25 @@ def _conformance(options: argparse.Namespace) -> int:
     return PASS if report.passed else FAIL
 
 
+def _guest_table(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .vmm import guest_table
+
+    try:
+        table = guest_table.from_text(
+            options.slot, options.mailbox, options.access, options.doorbell, options.resync
+        )
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return REFUSED
+    if options.output is None:
+        print(table.asl(), end="")
+    else:
+        Path(options.output).write_bytes(table.aml())
+    return PASS
+
+
 class _Mechanisms:
     """The names of the mechanisms, as the choices of an option that are read when it is used."""
 
@@ -160,6 +179,42 @@ def _parser(program: str = f"python -m {__package__}") -> argparse.ArgumentParse
         conformance.add_argument("--device", metavar="BDF", required=True, help="the device")
     )
     conformance.set_defaults(run=_conformance)
+
+    table = commands.add_parser(
+        "guest-table",
+        help="make the guest's ACPI table for notifications",
+        description="Make an SSDT for a guest: a mailbox for each passed-through device or empty "
+        "hot-plug slot, and a method that notifies the device of what the VMM puts into it. Prints "
+        "its source (ASL).",
+    )
+    table.add_argument(
+        "--slot",
+        metavar="PATH[=ADR]",
+        action="append",
+        required=True,
+        help=r"the device's ACPI path in the guest, as '\_SB.PCI0.S80'; with ADR the table "
+        "declares the device with this _ADR (can be repeated)",
+    )
+    table.add_argument(
+        "--mailbox", metavar="ADDRESS", required=True, help="guest's address of the first mailbox"
+    )
+    table.add_argument(
+        "--access",
+        choices=("register", "ring"),
+        default="register",
+        help="registers whose read pops, or a ring in memory (default: register)",
+    )
+    table.add_argument(
+        "--doorbell",
+        metavar="KIND:NUMBER",
+        default="gpe:7",
+        help="gpe:NUMBER or ged:INTERRUPT (default: gpe:7)",
+    )
+    table.add_argument(
+        "--resync", metavar="VALUE", help="notify this value after a loss (default: none)"
+    )
+    table.add_argument("--output", metavar="FILE", help="compile it by iasl, and write the AML")
+    table.set_defaults(run=_guest_table)
 
     for device in devices:
         device.completer = _bound  # type: ignore[attr-defined]  # argcomplete reads it
