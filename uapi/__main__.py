@@ -107,6 +107,19 @@ def _guest_table(options: argparse.Namespace) -> int:
     return PASS
 
 
+def _inspect(options: argparse.Namespace) -> int:
+    import json
+    from pathlib import Path
+
+    from .firmware import report
+
+    found = report.inspect(Path(options.tables) if options.tables else None)
+    if options.device:
+        found = report.select(found, options.device)
+    print(json.dumps(report.as_data(found), indent=1) if options.json else report.as_text(found))
+    return PASS
+
+
 class _Mechanisms:
     """The names of the mechanisms, as the choices of an option that are read when it is used."""
 
@@ -215,6 +228,27 @@ def _parser(program: str = f"python -m {__package__}") -> argparse.ArgumentParse
     )
     table.add_argument("--output", metavar="FILE", help="compile it by iasl, and write the AML")
     table.set_defaults(run=_guest_table)
+
+    inspect = commands.add_parser(
+        "inspect",
+        help="print the notifications that firmware can send to PCI devices",
+        description="Print the notifications that this host's firmware, or that of a dump, can "
+        "send to PCI devices. No AML is executed. Needs iasl, and root unless a dump is given.",
+    )
+    inspect.add_argument(
+        "device",
+        metavar="DEVICE",
+        nargs="?",
+        help="a BDF, or a location or companion as the list shows it (default: all)",
+    )
+    inspect.add_argument(
+        "--tables",
+        metavar="PATH",
+        help="a folder of .aml or .dat, or the output of acpidump, also as .xz "
+        "(default: /sys/firmware/acpi/tables)",
+    )
+    inspect.add_argument("--json", action="store_true", help="JSON instead of text")
+    inspect.set_defaults(run=_inspect)
 
     for device in devices:
         device.completer = _bound  # type: ignore[attr-defined]  # argcomplete reads it
