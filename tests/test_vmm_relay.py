@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from uapi.notification import LOST_MAX, LOST_SHIFT, RESERVED, VALID, Notification, encode
@@ -24,6 +24,11 @@ from uapi.vmm.relay import (
     Resynchronise,
     Stop,
 )
+
+# A busy machine may take longer for an example than for the one before. No folder .hypothesis is
+# left in the checkout: a failure prints the decorator that repeats it.
+settings.register_profile("here", deadline=None, database=None, print_blob=True)
+settings.load_profile("here")
 
 # Values at the limits of the rules are more frequent than random ones.
 VALUES = st.sampled_from([0, 3, 0x7F, 0x80, 0xD1, 0xFF, 0x100, WIDEST, WIDEST + 1]) | st.integers(
