@@ -330,6 +330,37 @@ def test_the_control_runs_its_tests_though_it_complains_in_each_boot(tmp_path: P
     assert list(runs[1].transcript.ended) == ["a", "b"]
 
 
+def test_a_complaint_that_comes_back_does_not_end_a_third_vm(tmp_path: Path) -> None:
+    complaint = f"""
+        hello("a", "b", "c", "d")
+        def complain(name):
+            begin(name)
+            kernel({REPORT!r})
+            end(name)
+        """
+    runs, _ = play(
+        tmp_path,
+        complaint
+        + """
+        complain("a")
+        forever()
+        """,
+        complaint
+        + """
+        complain("b")
+        forever()
+        """,
+        complaint
+        + """
+        complain("c")
+        complain("d")
+        tell("done")
+        """,
+    )
+    assert endings(runs) == [Ending.TAINTED, Ending.TAINTED, Ending.DONE]
+    assert [fault.test for run in runs for fault in run.faults] == ["a", "b", "c", "d"]
+
+
 # ---- detection -----------------------------------------------------------------------------------
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import re
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field, replace
@@ -73,6 +74,9 @@ STACK_KEYS = "wl"
 # "info" commands of QEMU's monitor for a hung machine: CPU registers and interrupt controllers.
 INFOS = ("registers -a", *(f"lapic {number}" for number in range(virtme.CPUS)), "pic")
 
+# A report that this many VMs had comes back in every VM.
+REPEATED = 2
+
 PLUGGED = "plugged"  # QEMU's id of the device in the hot-plug port
 
 # Actions that a test may request: the QMP command and its arguments.
@@ -90,11 +94,11 @@ class Selection:
     ``mechanism`` is the kernel's mechanism as declared or detected so far. ``expression`` is
     pytest's -k, "" for all tests. All time limits, also those of single tests, are multiplied by
     ``slowness``, a factor of the flavor. If ``detect`` is set, the guest first looks for the signs
-    of a mechanism. ``excused`` are titles of kernel reports that the unpatched kernel makes too: no
-    fresh VM is started after them. ``negative`` are the mechanisms for which an unpatched kernel is
-    the negative control, None for all (`ktests.contract.applies`). ``folder`` is the user's own
-    mechanism, None if there is none. If ``measure`` is not empty, the guest runs the measurements
-    with these parameters instead of tests.
+    of a mechanism. ``excused`` are titles of kernel reports that the unpatched kernel makes too, or
+    that several VMs had: no fresh VM is started after them. ``negative`` are the mechanisms for
+    which an unpatched kernel is the negative control, None for all (`ktests.contract.applies`).
+    ``folder`` is the user's own mechanism, None if there is none. If ``measure`` is not empty, the
+    guest runs the measurements with these parameters instead of tests.
     """
 
     mechanism: str
@@ -145,7 +149,7 @@ def run(
         runs.append(follower.follow(console(len(runs) + 1), boot))
         _refuse_hung_mechanism(selection, runs[-1])
         before, done = (done, selection), begun(runs)
-        selection = _learnt(selection, runs[-1])
+        selection = _learnt(selection, runs)
         transcript = runs[-1].transcript
         over = transcript.collected is not None and transcript.ids <= done
         again = repeats(runs)
@@ -162,19 +166,24 @@ def detected(vms: Sequence[VmRun]) -> Detected | None:
     return next((vm.transcript.detected for vm in vms if vm.transcript.detected), None)
 
 
-def _learnt(selection: Selection, vm: VmRun) -> Selection:
-    """Return the selection for the next VM, updated by the results of ``vm``.
+def _learnt(selection: Selection, runs: Sequence[VmRun]) -> Selection:
+    """Return the selection for the next VM, updated by the results of ``runs``, the VMs so far.
 
-    On the negative control, the titles of the kernel's reports, except known issues, are added to
-    ``excused``: it may make them again in every VM. Otherwise the mechanism is detected only once.
-    If the detection had no result, for instance by a crash, the next VM runs without detection, and
-    an undeclared mechanism is UNKNOWN. A VM that said no hello, or hung by a fault of the emulator,
-    changes nothing.
+    Titles of the kernel's reports, except known issues, are added to ``excused``: those of a single
+    VM on the negative control, elsewhere those that two VMs had. Such a report may come back in
+    every VM, and a fresh one for each test would cost a boot for each. The mechanism is detected
+    only once. If the detection had no result, for instance by a crash, the next VM runs without
+    detection, and an undeclared mechanism is UNKNOWN. A VM that said no hello, or hung by a fault
+    of the emulator, changes nothing.
     """
-    if selection.mechanism == NONE:
-        titles = {fault.title for fault in vm.faults if not fault.known}
-        return replace(selection, excused=selection.excused | titles)
-    if not selection.detect or vm.transcript.hello is None or vm.emulator:
+    vm = runs[-1]
+    control = selection.mechanism == NONE
+    seen = Counter(
+        title for run in runs for title in {fault.title for fault in run.faults if not fault.known}
+    )
+    often = {title for title, vms in seen.items() if control or vms >= REPEATED}
+    selection = replace(selection, excused=selection.excused | often)
+    if control or not selection.detect or vm.transcript.hello is None or vm.emulator:
         return selection
     detection, mechanism = vm.transcript.detected, selection.mechanism
     if mechanism == UNDETECTED:
