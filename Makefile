@@ -78,12 +78,12 @@ test-host: matrix-ready
 	$(VENV)python -m pytest -m "not vm and not check"
 
 .PHONY: test-vm
-test-vm: ready
+test-vm: matrix-ready
 	$(VENV)python -m pytest -m "vm and not faults and not check"
 
 ## make test-check    reviews of whole series, and the report in a browser
 .PHONY: test-check
-test-check: ready
+test-check: matrix-ready
 	$(VENV)python -m pytest -m check
 
 ## make faults        see every planted fault break its requirements; WHOLE=1: by the whole suite
