@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dask import config as settings
 
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
@@ -276,3 +277,21 @@ def test_no_worker_is_one_line(store: str, cells: Cells) -> None:
     ):
         list(cluster.run(client, Placing([cells.job(1)], {}), store, patience=1))
     assert refused.value.code is ExitCode.LOST
+
+
+def test_the_users_settings_and_folders_are_left_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DASK_DISTRIBUTED__WORKER__MEMORY__TARGET", "0.1")
+    monkeypatch.setenv("DASK_TEMPORARY_DIRECTORY", str(tmp_path / "dask"))
+    settings.refresh()
+    with cluster.local(1) as client:
+        client.wait_for_workers(1)
+        [folder] = (
+            Path(it["local_directory"]) for it in client.scheduler_info()["workers"].values()
+        )
+        assert settings.get("distributed.worker.memory.target") > 0.1
+        assert folder.is_dir()
+        assert "vfio-acpi-dask-" in str(folder)
+    assert not folder.exists()
+    assert not (tmp_path / "dask").exists()

@@ -19,6 +19,7 @@ from collections.abc import Generator, Iterator, Mapping
 from concurrent.futures import CancelledError
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from kpatch.errors import HarnessError
@@ -69,15 +70,19 @@ def _stop_all() -> None:
 def local(workers: int) -> Iterator[distributed.Client]:
     """Start a scheduler and ``workers`` worker processes here; yield the client; end them all.
 
-    Each worker runs one job at a time. All of them listen on 127.0.0.1 only.
+    Each worker runs one job at a time. All of them listen on 127.0.0.1 only. The user's settings of
+    Dask do not count, and Dask's files are in a temporary folder.
     """
+    dask.config.refresh(paths=[], env={})
     with (
+        TemporaryDirectory(prefix="vfio-acpi-dask-") as scratch,
         _settings(),
         distributed.LocalCluster(
             n_workers=workers,
             threads_per_worker=1,
             processes=True,
             host=HOST,
+            local_directory=scratch,
             dashboard_address=ANY_PORT,
             worker_dashboard_address=ANY_PORT,
             resources={RESOURCE: 1},
