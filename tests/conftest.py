@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Shared fixtures: the pristine kernel trees, for the tests marked ``trees``."""
+"""Shared fixtures: signal handlers as they were, and the kernel trees for the tests ``trees``."""
 
 from __future__ import annotations
 
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,6 +25,18 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Move the tests marked ``vm``, which take minutes, to the end."""
     items.sort(key=lambda item: item.get_closest_marker("vm") is not None)
+
+
+@pytest.fixture(autouse=True)
+def signal_handlers() -> Iterator[None]:
+    """Restore the handlers that a command replaces, which otherwise ends with its process.
+
+    Programs that later tests start would inherit that a signal is ignored.
+    """
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    yield
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 @pytest.fixture(scope="session", params=BASES)

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from multiprocessing import resource_tracker
 from pathlib import Path
 from typing import Any
 
@@ -98,6 +99,16 @@ def cells(tmp_path: Path) -> Cells:
 @pytest.fixture
 def store(tmp_path: Path) -> str:
     return str(tmp_path / "store")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def no_tracker() -> Iterator[None]:
+    """End the process that multiprocessing starts for this one and ends only at its exit.
+
+    Other tests look for processes that a command has left.
+    """
+    yield
+    resource_tracker._resource_tracker._stop()  # type: ignore[attr-defined]
 
 
 @pytest.fixture(scope="module")
