@@ -87,6 +87,19 @@ def test_installed_version_has_the_known_command(
     assert len(stage.commands) == 2 and str(other) in stage.commands[1]
 
 
+def test_another_place_of_virtme_ng_is_another_command(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The environment `.venv` may be a link, which led elsewhere when the command was cached."""
+    monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
+    image = tmp_path / "bzImage"
+    image.write_bytes(b"no kernel")
+    virtme.qemu_command(image, kvm=False, stage=Silent())
+    monkeypatch.setattr(virtme, "guest_folder", lambda: tmp_path / "moved")
+    virtme.qemu_command(image, kvm=False, stage=Silent())
+    assert len([*(tmp_path / "cache" / "virtme").glob("*/argv.json")]) == 2
+
+
 def test_script_ports_are_dropped_with_their_channels() -> None:
     argv = virtme.without_script_ports(golden("script"))
     assert values(argv, "-chardev") == ["file,id=console,path=/proc/self/fd/2"]

@@ -118,7 +118,9 @@ def qemu_command(image: Path, *, kvm: bool, stage: Stage, interactive: bool = Fa
     version = importlib.metadata.version("virtme-ng")
     # virtme-ng puts TERM on the kernel's command line if the VM is interactive.
     terminal = os.environ.get("TERM", "") if interactive else ""
-    key = cache.digest([RECIPE, version, qemu, *words, str(os.getuid()), terminal])
+    # The command names the init program; `.venv` may be a link that leads elsewhere by now.
+    init = str(guest_folder().resolve())
+    key = cache.digest([RECIPE, version, qemu, *words, init, str(os.getuid()), terminal])
 
     def fill(folder: Path) -> None:
         probe = folder / "bzImage"
