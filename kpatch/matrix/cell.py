@@ -237,7 +237,8 @@ def _planted(axes: Axes) -> list[tuple[Cell, bytes]]:
 def _series(name: str) -> tuple[str, bytes]:
     """Return the name of a series for a cell, and its mail, b"" if it is carried."""
     if catalog.origin(name) is not Origin.MBOX:
-        catalog.load(name, bases.DEFAULT_BASE) if catalog.origin(name) is None else None
+        if catalog.origin(name) is None:
+            catalog.load(name, bases.DEFAULT_BASE)  # raises the error for an unknown name
         return name, b""
     path = catalog.place(name)
     try:
