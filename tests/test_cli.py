@@ -6,11 +6,8 @@ from __future__ import annotations
 import json
 import os
 import re
-import signal
 import subprocess
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -136,7 +133,7 @@ def test_findings_say_their_code(
     monkeypatch.setattr(uapi_doc, "DOCUMENTS", documents)
 
     def last_line(*arguments: str) -> tuple[object, str]:
-        with pytest.raises(SystemExit) as ended, in_process():
+        with pytest.raises(SystemExit) as ended:
             cli.main.main([*arguments])
         return ended.value.code, capsys.readouterr().out.splitlines()[-1]
 
@@ -151,17 +148,6 @@ def test_findings_say_their_code(
         monkeypatch.setattr(check, "compare_kernels", lambda *a, outcome=outcome, **k: outcome)
         line = f"exit {code}: {meanings('drift')[ExitCode(code)]}"
         assert last_line("drift") == (code, line)
-
-
-@contextmanager
-def in_process() -> Iterator[None]:
-    """Restore the signal handlers that a command replaces."""
-    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)
 
 
 @pytest.mark.parametrize(
@@ -278,7 +264,7 @@ def test_a_fault_of_the_harness_says_its_code(
         raise ValueError
 
     monkeypatch.setattr(cache, "clean", broken)
-    with pytest.raises(SystemExit) as ended, in_process():
+    with pytest.raises(SystemExit) as ended:
         cli.main.main(["clean"])
     assert ended.value.code == ExitCode.LOST
     assert (
