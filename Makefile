@@ -40,6 +40,11 @@ shell: ready
 matrix-ready: ready
 	@$(PYTHON) -I kpatch/bootstrap.py matrix
 
+# What the tests of pages in a browser need in addition (Chromium, playwright).
+.PHONY: browser-ready
+browser-ready: ready
+	@$(PYTHON) -I kpatch/bootstrap.py browser
+
 ## make repeat        the whole suite N=20 times on one base, compared test by test
 N ?= 20
 .PHONY: repeat
@@ -83,7 +88,7 @@ test-vm: matrix-ready
 
 ## make test-check    reviews of whole series, and the report in a browser
 .PHONY: test-check
-test-check: matrix-ready
+test-check: matrix-ready browser-ready
 	$(VENV)python -m pytest -m check
 
 ## make faults        see every planted fault break its requirements; WHOLE=1: by the whole suite

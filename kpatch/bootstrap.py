@@ -7,7 +7,7 @@ on a system that is known not to be like Debian, an instruction to install them 
 ``python3 kpatch/bootstrap.py`` runs under the system's Python before the virtual environment
 exists, so it uses the standard library only. A step that is already done is skipped; to find that
 out, no other process is started. ``bootstrap.py matrix`` also installs what the command ``matrix``
-needs (EXTRAS).
+needs, ``bootstrap.py browser`` what the tests of pages in a browser need (EXTRAS).
 """
 
 from __future__ import annotations
@@ -36,7 +36,10 @@ LOCK = PROJECT / "requirements.lock"
 STAMP = VENV / "made-from"
 
 # Lock files of further packages, by the word that asks for them.
-EXTRAS = {"matrix": PROJECT / "requirements-matrix.lock"}
+EXTRAS = {
+    "matrix": PROJECT / "requirements-matrix.lock",
+    "browser": PROJECT / "requirements-browser.lock",
+}
 
 MAKE_VENV = (sys.executable, "-I", "-m", "venv", "--clear")
 
@@ -97,24 +100,36 @@ PACKAGES: dict[str, str] = {
     "xz-utils": "xz",
 }
 
+# The same, of what a word of EXTRAS needs in addition.
+EXTRA_PACKAGES = {
+    "browser": {
+        "chromium": "chromium",
+        "fonts-dejavu-core": "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
+    }
+}
+
 
 def main(words: Sequence[str] = ()) -> int:
     """Install the packages and make the virtual environment, with those EXTRAS that ``words`` name.
 
     Returns the exit status, 0 or 2.
     """
-    return packages() or virtual_environment() or next(filter(None, map(extra, words)), 0)
+    return packages(words) or virtual_environment() or next(filter(None, map(extra, words)), 0)
 
 
-def packages() -> int:
-    """Install the missing packages of PACKAGES, and python3-venv if missing, with apt-get.
+def packages(words: Sequence[str] = ()) -> int:
+    """Install what is missing of PACKAGES and the words' EXTRA_PACKAGES, and python3-venv.
 
+    It is done by apt-get.
     Returns 0 if none of them is missing then. If apt-get cannot be used or fails, print an
     instruction that names the missing packages, and return 2.
     """
+    needed = dict(PACKAGES)
+    for word in words:
+        needed |= EXTRA_PACKAGES.get(word, {})
     here = system.distribution()
-    signs = PACKAGES | {
-        name: sign for name, sign in (here.signs if here else {}).items() if name in PACKAGES
+    signs = needed | {
+        name: sign for name, sign in (here.signs if here else {}).items() if name in needed
     }
     missing = [name for name, sign in signs.items() if not present(sign)]
     if not venv_present():
@@ -136,7 +151,7 @@ def packages() -> int:
     # apt's package lists may be missing, or name versions that the archive no longer has.
     status = quiet([*before, "apt-get", "update"])
     status = quiet([*before, *frontend, *install]) or status
-    absent = any(not present(PACKAGES[name]) for name in missing if name in PACKAGES)
+    absent = any(not present(needed[name]) for name in missing if name in needed)
     if absent or not venv_present():
         return refuse(f"apt-get failed with status {status}; run: {command}")
     return 0

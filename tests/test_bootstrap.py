@@ -8,6 +8,7 @@ import fcntl
 import functools
 import hashlib
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -112,6 +113,18 @@ def test_who_may_not_install_is_told_the_one_command(
         "vfio-acpi: missing Debian packages; run: sudo apt-get install -y "
         "--no-install-recommends some-tool lib-dev\n"
     )
+
+
+@pytest.mark.usefixtures("nobody")
+def test_packages_of_a_word_are_asked_for_with_the_word(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(bootstrap, "PACKAGES", {"dash": "sh"})
+    monkeypatch.setattr(bootstrap, "EXTRA_PACKAGES", {"browser": {"chromium": "no-such-tool"}})
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: name)
+    assert bootstrap.packages() == 0
+    assert bootstrap.main(["browser"]) == 2
+    assert capfd.readouterr().err.endswith(" chromium\n")
 
 
 @pytest.mark.usefixtures("nobody")
@@ -364,34 +377,36 @@ def locked(name: str = "requirements.lock") -> dict[str, str]:
     return {re.split("[=<>!~ ;\\[]", line)[0]: line for line in lines}
 
 
+LOCKS = ("requirements.lock", "requirements-matrix.lock", "requirements-browser.lock")
+
+
 @functools.cache
 def wanted() -> set[str]:
-    names = ("requirements.in", "requirements-matrix.in")
-    lines = [line for name in names for line in (ROOT / name).read_text().splitlines()]
+    texts = [(ROOT / name).with_suffix(".in").read_text() for name in LOCKS]
     return {
         canonicalize_name(Requirement(line).name)
-        for line in lines
+        for line in "\n".join(texts).splitlines()
         if line.strip() and not line.startswith(("#", "-c "))
     }
 
 
-@pytest.mark.parametrize("lock", ["requirements.lock", "requirements-matrix.lock"])
+@pytest.mark.parametrize("lock", LOCKS)
 def test_lock_pins_everything_with_hashes(lock: str) -> None:
     packages = locked(lock)
-    assert len(packages) > 15
+    assert packages
     for name, line in packages.items():
         assert re.match(rf"{re.escape(name)}==\S+ ", line), line
         assert re.search(r"--hash=sha256:[0-9a-f]{64}\b", line), f"{name} has no hash"
 
 
 def test_lock_has_every_requirement() -> None:
-    both = locked() | locked("requirements-matrix.lock")
-    assert wanted() <= {canonicalize_name(name) for name in both}
+    assert wanted() <= {canonicalize_name(name) for lock in LOCKS for name in locked(lock)}
 
 
-def test_both_locks_pin_the_same_versions() -> None:
+@pytest.mark.parametrize(("one", "other"), itertools.combinations(LOCKS, 2))
+def test_locks_pin_the_same_versions(one: str, other: str) -> None:
     """One would replace what the other has installed."""
-    first, second = locked(), locked("requirements-matrix.lock")
+    first, second = locked(one), locked(other)
     for name in first.keys() & second.keys():
         assert first[name].split()[0] == second[name].split()[0]
 

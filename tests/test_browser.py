@@ -25,10 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.check
 
-INSTALL = (
-    "install them: apt-get install chromium fonts-dejavu-core; "
-    ".venv/bin/python -m pip install playwright==1.65.2"
-)
+INSTALL = "`make browser-ready` installs it"
 
 PICTURES = Path(os.environ.get("REPORT_PICTURES", "out/pictures"))
 
