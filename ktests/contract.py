@@ -13,7 +13,7 @@ from typing import Any
 
 # ---- the channel and the kernel's log ------------------------------------------------------------
 
-PROTOCOL = 2
+PROTOCOL = 3
 """Version of the messages on the channel. The guest's hello and the host's job both contain it.
 
 A side that receives another version reports that in one line and ends the run.
@@ -76,7 +76,8 @@ class JobMessage:
     argument of pytest's ``-k``, "" for all tests. ``done`` contains the ids of the tests that an
     earlier VM has begun. ``limit`` is the time limit in seconds of each test that has no limit of
     its own. If ``measure`` is not empty, the guest runs the measurements (ktests/measure/) with
-    these parameters instead of tests.
+    these parameters instead of tests. If ``order`` is not empty, the tests run in the order that
+    their requirements have in it; those of other requirements come first.
     """
 
     mechanism: str
@@ -86,10 +87,12 @@ class JobMessage:
     limit: float
     negative: tuple[str, ...] | None = None
     measure: Mapping[str, int] = field(default_factory=dict)
+    order: tuple[str, ...] = ()
 
     def message(self) -> dict[str, object]:
         """Return the job as an object for JSON, which `read` accepts."""
-        return {"type": "job", "protocol": PROTOCOL, **asdict(self), "done": sorted(self.done)}
+        own = asdict(self) | {"done": sorted(self.done), "order": list(self.order)}
+        return {"type": "job", "protocol": PROTOCOL, **own}
 
     @classmethod
     def read(cls, message: Mapping[str, Any]) -> JobMessage:
@@ -116,6 +119,7 @@ class JobMessage:
             **values
             | {
                 "done": tuple(message["done"]),
+                "order": tuple(message["order"]),
                 "negative": None if negative is None else tuple(negative),
             }
         )
@@ -135,6 +139,7 @@ _JOB_FIELDS: dict[str, Callable[[Any], bool]] = {
     "measure": lambda value: (
         isinstance(value, dict) and all(type(it) is int for it in value.values())
     ),
+    "order": _is_names,
 }
 
 

@@ -40,7 +40,7 @@ class Job:
     the tests that an earlier VM has begun. ``requirements`` is the table of
     ktests/requirements.toml by id. ``limit`` is the time limit in seconds of each test that has no
     limit of its own. ``release`` is the version of the running kernel. ``negative`` is as in
-    `ktests.contract.applies`.
+    `ktests.contract.applies`, ``order`` as in `ktests.contract.JobMessage`.
     """
 
     mechanism: str
@@ -51,6 +51,7 @@ class Job:
     limit: float
     release: str = field(default_factory=lambda: os.uname().release)
     negative: tuple[str, ...] | None = None
+    order: tuple[str, ...] = ()
 
 
 class Recorder:
@@ -157,10 +158,12 @@ class Recorder:
     ) -> None:
         """Remove tests that do not apply to this kernel; send the list of the others to the host.
 
-        Then remove the tests that an earlier VM has begun. ``items`` is changed in place. Also mark
-        the tests that are expected to fail (`_expect_limit`).
+        They are in the job's order. Then remove the tests that an earlier VM has begun. ``items``
+        is changed in place. Also mark the tests that are expected to fail (`_expect_limit`).
         """
         self._keep(config, items, lambda item: self._asked(requirement(item)))
+        places = {name: place for place, name in enumerate(self._job.order)}
+        items.sort(key=lambda item: places.get(requirement(item), -1))
         for item in items:
             self._expect_limit(item)
         self._tell(

@@ -105,6 +105,7 @@ def for_host() -> int:
             requirements=json.loads(REQUIREMENTS.read_text()),
             limit=request.limit,
             negative=request.negative,
+            order=request.order,
         )
         arguments = options(without=(*WITHOUT, *WITHOUT_FOR_HOST))
         status = pytest.main(arguments, plugins=[Recorder(job, port)])

@@ -46,6 +46,7 @@ def test_a_job_arrives_as_it_was_sent() -> None:
         ({"done": [1]}, "the host's job has a wrong done: [1]"),
         ({"negative": [1]}, "the host's job has a wrong negative: [1]"),
         ({"negative": "none"}, "the host's job has a wrong negative: 'none'"),
+        ({"order": "REQ"}, "the host's job has a wrong order: 'REQ'"),
     ],
 )
 def test_what_is_no_job(change: dict[str, object], cause: str) -> None:

@@ -14,7 +14,7 @@ import pytest
 from kpatch.run import console
 from kpatch.run.console import Fault, Place
 from kpatch.run.protocol import Begin, Collected, Decoder, End, Hello, Transcript
-from kpatch.run.vm_run import ENDING_MEANING, Ending, VmRun, begun, repeats
+from kpatch.run.vm_run import ENDING_MEANING, Ending, VmRun, begun, cut, repeats
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import Incident, Judgement, SeriesRun, judge
 from kpatch.verdict.requirements import Requirement
@@ -516,6 +516,14 @@ def test_a_vm_ended_for_a_complaint_that_nobody_has_is_lost() -> None:
     tainted = vm({"layout": Outcome.PASS}, ending=Ending.TAINTED)
     judgement = judged(tainted, vm({"wide": Outcome.XFAIL, "basic": Outcome.PASS}))
     assert [incident.outcome for incident in judgement.incidents] == [Outcome.LOST]
+
+
+def test_a_run_that_was_stopped_at_a_failure_is_a_failure() -> None:
+    """The tests that did not run are no longer in the transcript (`kpatch.run.vm_run.cut`)."""
+    stopped = vm({"layout": Outcome.FAIL}, ending=Ending.STOPPED)
+    judgement = judged(*cut([stopped]), complete=False)
+    assert [test.id for test in judgement.tests] == ["layout"]
+    assert judgement.incidents == () and judgement.exit_code is ExitCode.FAIL
 
 
 def test_a_machine_that_does_not_power_off_is_a_hang() -> None:

@@ -49,12 +49,13 @@ import pytest
 from ktests import session
 from ktests.channel import Channel
 from ktests.recorder import Job, Recorder
-port, kmsg, suite, expression, *done = sys.argv[1:]
+port, kmsg, suite, order, expression, *done = sys.argv[1:]
 job = Job(
     mechanism="netlink",
     machine={},
     expression=expression,
     done=frozenset(done),
+    order=tuple(filter(None, order.split(","))),
     requirements={
         "REQ-ANY": {"text": "t", "needs": ["any"]},
         "REQ-LIMIT": {"text": "t", "needs": ["netlink"], "limits": {"netlink": "cannot"}},
@@ -127,7 +128,14 @@ def drain(file: int) -> bytes:
     return data
 
 
-def tell(tmp_path: Path, suite: str, *, expression: str = "", done: tuple[str, ...] = ()) -> Told:
+def tell(
+    tmp_path: Path,
+    suite: str,
+    *,
+    expression: str = "",
+    done: tuple[str, ...] = (),
+    order: tuple[str, ...] = (),
+) -> Told:
     folder = tmp_path / "suite"
     folder.mkdir()
     (folder / "test_it.py").write_text(HEAD + textwrap.dedent(suite))
@@ -135,7 +143,10 @@ def tell(tmp_path: Path, suite: str, *, expression: str = "", done: tuple[str, .
     kmsg.touch()
     with terminal() as (ours, path):
         run = subprocess.run(
-            [sys.executable, "-c", GUEST, str(path), str(kmsg), str(folder), expression, *done],
+            [
+                *(sys.executable, "-c", GUEST, str(path), str(kmsg), str(folder)),
+                *(",".join(order), expression, *done),
+            ],
             cwd=ROOT,
             capture_output=True,
             text=True,
@@ -195,6 +206,20 @@ def test_outcomes(tmp_path: Path) -> None:
     assert told.transcript.broken == ()
     assert len(told.transcript.ended) == 9
     assert told.transcript.running is None
+
+
+def test_order_is_that_of_the_requirements(tmp_path: Path) -> None:
+    """Tests of one requirement keep their order; those of other ones come first."""
+    suite = """
+    def test_first(): pass
+    @pytest.mark.requirement("REQ-LIMIT")
+    def test_limit(): assert False
+    @pytest.mark.requirement("REQ-NOW")
+    def test_now(): pass
+    def test_last(): pass
+    """
+    told = tell(tmp_path, suite, order=("REQ-LIMIT", "REQ-ANY"))
+    assert list(told.ends()) == ["test_now", "test_limit", "test_first", "test_last"]
 
 
 def test_markers_are_about_each_test(tmp_path: Path) -> None:

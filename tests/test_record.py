@@ -38,7 +38,7 @@ def line(**fields: object) -> bytes:
     return json.dumps(fields).encode()
 
 
-HELLO = line(type="hello", protocol=2, release="7.3.4", python="3.11.2")
+HELLO = line(type="hello", protocol=3, release="7.3.4", python="3.11.2")
 COLLECTED = line(type="collected", tests=[{"id": "a", "requirement": "R"}])
 BEGIN = line(type="begin", id="a", limit=1)
 END = line(type="end", id="a", outcome="pass", seconds=0.5)
@@ -80,7 +80,7 @@ def told(*lines: bytes) -> Transcript:
 @pytest.mark.parametrize(
     ("raw", "record"),
     [
-        (HELLO, Hello(2, "7.3.4", "3.11.2")),
+        (HELLO, Hello(PROTOCOL, "7.3.4", "3.11.2")),
         (COLLECTED, Collected((Collected.Test("a", "R"),))),
         (BEGIN, Begin("a", 1.0)),
         (END, End("a", Outcome.PASS, 0.5)),
@@ -214,7 +214,7 @@ def test_golden_run() -> None:
     state = Transcript()
     for record in Decoder().feed(RUN):
         state = state.add(record)
-    assert state.hello == Hello(2, "7.3.4-vfio-acpi", "3.11.2")
+    assert state.hello == Hello(PROTOCOL, "7.3.4-vfio-acpi", "3.11.2")
     assert state.ids == {
         "test_netlink.py::test_layout[0x81]",
         "test_netlink.py::test_wide",
@@ -236,7 +236,7 @@ def test_golden_run() -> None:
         ([DETECTED], "detected before hello"),
         ([HELLO, DETECTED, DETECTED], "detected twice, or after the tests were collected"),
         ([HELLO, COLLECTED, DETECTED], "detected twice, or after the tests were collected"),
-        ([line(type="hello", protocol=3, release="x", python="x")], "protocol 3"),
+        ([line(type="hello", protocol=4, release="x", python="x")], "protocol 4"),
         ([HELLO, COLLECTED, COLLECTED], "collected twice"),
         (
             [HELLO, line(type="collected", tests=[{"id": "a", "requirement": "R"}] * 2)],

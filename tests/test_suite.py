@@ -50,7 +50,7 @@ def kernel(text):
     console.sendall(text.encode() + b"\\n")
 
 def hello(*tests, detected=None):
-    tell("hello", protocol=2, release="7.3.4", python="3.11.2")
+    tell("hello", protocol=3, release="7.3.4", python="3.11.2")
     job = hear()
     kernel(json.dumps(job))
     if detected:
@@ -190,7 +190,7 @@ def test_done(tmp_path: Path) -> None:
     assert guest.seen(1) == [
         {
             "type": "job",
-            "protocol": 2,
+            "protocol": 3,
             "measure": {},
             "mechanism": "netlink",
             "detect": False,
@@ -198,6 +198,7 @@ def test_done(tmp_path: Path) -> None:
             "done": [],
             "limit": 60,
             "negative": None,
+            "order": [],
         }
     ]
 
@@ -211,6 +212,45 @@ def test_guest_is_told_what_it_has_to_fail(
     sent = guest.seen(1)[0]
     assert sent["mechanism"] == "none"
     assert sent["negative"] == (None if negative is None else list(negative))
+
+
+def test_a_run_may_end_with_the_first_failure(tmp_path: Path) -> None:
+    runs, guest = play(
+        tmp_path,
+        """
+        hello("a", "b", "c")
+        run("a")
+        run("b", "fail")
+        begin("c")
+        forever()
+        """,
+        first=True,
+        order=("R",),
+    )
+    assert endings(runs) == [Ending.STOPPED]
+    assert guest.seen(1)[0]["order"] == ["R"]
+    transcript = runs[0].transcript
+    assert transcript.ids == {"a", "b"}, "tests that did not run are left out, not lost"
+    assert transcript.running is None, "what began after the failure does not count"
+
+
+@pytest.mark.parametrize(
+    ("script", "ending", "ids"),
+    [
+        ("run('a'); run('b'); tell('done')", Ending.DONE, {"a", "b"}),
+        (
+            "begin('a'); kernel('[    1.100000] Kernel panic - not syncing: test')",
+            Ending.EXIT,
+            {"a"},
+        ),
+        (f"begin('a'); kernel({REPORT!r}); end('a'); forever()", Ending.TAINTED, {"a"}),
+    ],
+)
+def test_a_run_to_the_first_failure_has_one_vm(
+    tmp_path: Path, script: str, ending: Ending, ids: set[str]
+) -> None:
+    runs, _ = play(tmp_path, f"hello('a', 'b')\n{script}\n", first=True)
+    assert endings(runs) == [ending] and runs[0].transcript.ids == ids
 
 
 def test_a_console_that_has_all_is_not_waited_for(
@@ -397,7 +437,7 @@ def test_a_crash_in_the_detection_is_followed_by_a_vm_without(tmp_path: Path) ->
     runs, guest = play(
         tmp_path,
         f"""
-        tell("hello", protocol=2, release="7.3.4", python="3.11.2")
+        tell("hello", protocol=3, release="7.3.4", python="3.11.2")
         kernel(json.dumps(hear()))
         kernel("[    1.000000] vfio_acpi: begin detection")
         kernel({REPORT!r})

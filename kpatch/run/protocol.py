@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
@@ -441,6 +441,12 @@ class Transcript:
                 return replace(self, requests=(*self.requests, record))
             case Done() | Broken():
                 return replace(self, done=True)
+
+    def only(self, names: Collection[str]) -> Transcript:
+        """Return the state as if only the tests with these ids had been collected."""
+        if self.collected is None:
+            return self
+        return replace(self, collected=tuple(it for it in self.collected if it.id in names))
 
     @property
     def ids(self) -> frozenset[str]:

@@ -38,10 +38,10 @@ from kpatch.run.protocol import (
     Transcript,
 )
 from kpatch.run.symbols import Symbols
-from kpatch.run.vm_run import LIMITS, Ending, VmRun, begun, complaints, repeats
+from kpatch.run.vm_run import LIMITS, Ending, VmRun, begun, complaints, cut, repeats
 from kpatch.tables.limits import DEFAULTS, Limits
 from kpatch.tables.mechanisms import MECHANISMS
-from kpatch.tables.outcomes import ExitCode
+from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.vm import emulator, qemu, ring, virtme
 from ktests import contract
 from ktests.contract import (
@@ -98,7 +98,8 @@ class Selection:
     that several VMs had: no fresh VM is started after them. ``negative`` are the mechanisms for
     which an unpatched kernel is the negative control, None for all (`ktests.contract.applies`).
     ``folder`` is the user's own mechanism, None if there is none. If ``measure`` is not empty, the
-    guest runs the measurements with these parameters instead of tests.
+    guest runs the measurements with these parameters instead of tests. With ``first``, the run ends
+    with the first test that fails, or at which the VM ends. ``order`` is as in `JobMessage`.
     """
 
     mechanism: str
@@ -110,6 +111,8 @@ class Selection:
     negative: tuple[str, ...] | None = None
     folder: MechanismFolder | None = None
     measure: Mapping[str, int] = field(default_factory=dict)
+    first: bool = False
+    order: tuple[str, ...] = ()
 
     @property
     def module(self) -> str:
@@ -136,7 +139,8 @@ def run(
 
     The console of the Nth VM (from 1) is written to the file ``console(N)``. A fresh VM runs the
     tests that the earlier ones did not begin (and once more a test that hung by a fault of the
-    emulator), until all have begun, a VM makes no progress, or the run's time limit is over.
+    emulator), until all have begun, a VM makes no progress, or the run's time limit is over. With
+    ``selection.first`` there is no such VM, and tests that did not begin are left out.
     HarnessError: exit 2 if the kernel shows another mechanism than the declared one, or if the
     user's own mechanism has a fault; exit 6 if code of this mechanism does not end; exit 7 if the
     guest uses another version of the protocol, or the console's file cannot be written.
@@ -153,6 +157,8 @@ def run(
         transcript = runs[-1].transcript
         over = transcript.collected is not None and transcript.ids <= done
         again = repeats(runs)
+        if selection.first and not again:
+            return cut(runs)
         # After a VM that began no test and taught nothing, the next one would do the same.
         idle = (done, selection) == before and not again
         if over or idle or time.monotonic() >= end:
@@ -235,6 +241,9 @@ class Follower:
             if self._transcript.done or self._tainted:
                 self._drain(it, write, DRAIN_SECONDS)
                 return (Ending.DONE if self._transcript.done else Ending.TAINTED), ""
+            if self._failed:
+                self._drain(it, write, DRAIN_SECONDS)
+                return Ending.STOPPED, ""
             if not it.alive:
                 return _exited(it)
             overdue = self._overdue()
@@ -256,6 +265,12 @@ class Follower:
         faults = complaints(self._console.faults, self._selection.excused)
         return self._transcript.running is None and any(fault.test in over for fault in faults)
 
+    @property
+    def _failed(self) -> bool:
+        """Return whether a test has failed with which the run has to end."""
+        ended = self._transcript.ended.values()
+        return self._selection.first and any(end.outcome is Outcome.FAIL for end in ended)
+
     def _take(self, it: qemu.VM, write: Write, seconds: float) -> None:
         for output in it.output(max(0.0, seconds)):
             if output.channel == "console":
@@ -263,7 +278,8 @@ class Follower:
                 self._console.feed(output.data)
             else:
                 for record in self._decoder.feed(output.data):
-                    if not self._tainted:  # a test that begins now will run in a fresh VM
+                    # A test that begins now will run in a fresh VM, or not at all.
+                    if not self._tainted and not self._failed:
                         self._add(it, self._stretched(self._expected(record)))
 
     def _expected(self, record: Record) -> Record:
@@ -315,6 +331,7 @@ class Follower:
             limit=self._selection.limits.test,
             negative=self._selection.negative,
             measure=self._selection.measure,
+            order=self._selection.order,
         )
 
     def _refuse_contradiction(self, detection: Detected) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 
 from kpatch.run.console import Fault
@@ -19,6 +19,7 @@ class Ending(str, Enum):
     EXIT = "exit"
     KILLED = "killed"
     TAINTED = "tainted"
+    STOPPED = "stopped"
     TEST_LIMIT = "test-limit"
     BOOT_LIMIT = "boot-limit"
     RUN_LIMIT = "run-limit"
@@ -29,6 +30,7 @@ ENDING_MEANING: dict[Ending, str] = {
     Ending.EXIT: "the VM ended by itself before the suite was through",
     Ending.KILLED: "QEMU failed or was killed by somebody else",
     Ending.TAINTED: "the host ended it: its kernel had complained, and a fresh one ran the rest",
+    Ending.STOPPED: "the host ended it: a test had failed, and the run was to end with that",
     Ending.TEST_LIMIT: "the host ended it: a test took longer than its limit",
     Ending.BOOT_LIMIT: "the host ended it: the guest did not come up in time",
     Ending.RUN_LIMIT: "the host ended it: the whole run took longer than its limit",
@@ -94,6 +96,12 @@ def begun(vms: Iterable[VmRun]) -> frozenset[str]:
         )
     }
     return frozenset(names - ({vms[-1].place} if repeats(vms) else set()))
+
+
+def cut(vms: Sequence[VmRun]) -> list[VmRun]:
+    """Return ``vms`` as if their suite consisted of the tests that one of them began."""
+    names = begun(vms)
+    return [replace(vm, transcript=vm.transcript.only(names)) for vm in vms]
 
 
 def repeats(vms: Sequence[VmRun]) -> bool:

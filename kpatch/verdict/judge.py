@@ -392,9 +392,8 @@ def _end(vm: VmRun, excused: AbstractSet[str], *, judged: bool) -> Iterator[tupl
     no test is no incident: the selection may contain only tests of mechanisms.
     """
     transcript = vm.transcript
-    if transcript.running is not None or (
-        vm.ending is Ending.DONE and transcript.done and transcript.collected
-    ):
+    whole = vm.ending is Ending.DONE and transcript.done and transcript.collected
+    if transcript.running is not None or whole or vm.ending is Ending.STOPPED:
         return
     if any(fault.fatal or vm.ending is Ending.TAINTED for fault in vm.complaints(excused)):
         return  # the fault is reported already, with its test or as an incident

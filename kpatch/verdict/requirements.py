@@ -16,6 +16,7 @@ Grammar: one table for each requirement; its name is the id.
 
 from __future__ import annotations
 
+import json
 import re
 import tomllib
 from collections.abc import Callable, Collection, Mapping
@@ -31,6 +32,9 @@ from ktests import contract
 from ktests.contract import ANY, NONE
 
 PATH = paths.REQUIREMENTS
+
+COSTS = Path(__file__).with_name("costs.json")
+"""Seconds of each requirement's tests in a recorded run. They decide the order of tests only."""
 
 _ID = re.compile(r"REQ-[A-Z]{2,}-\d{2,}")
 _MECHANISM = re.compile(r"[a-z][a-z0-9-]*")
@@ -115,6 +119,12 @@ def load(path: Path = PATH, folder: MechanismFolder | None = None) -> dict[str, 
     if folder is not None:
         tables = mechanism_folder.claimed(tables, folder)
     return {name: _requirement(path, name, table) for name, table in tables.items()}
+
+
+def cheapest_first() -> tuple[str, ...]:
+    """Return the ids of the requirements in COSTS, the one with the shortest tests first."""
+    seconds: dict[str, float] = json.loads(COSTS.read_text())["seconds"]
+    return tuple(sorted(seconds, key=lambda name: (seconds[name], name)))
 
 
 def _requirement(path: Path, name: str, table: object) -> Requirement:

@@ -189,7 +189,7 @@ def records() -> None:
             data = data[os.write(file, data) :]
 
     send(os.urandom(1 << 20) + b"\n" + b"[" * (1 << 17) + b"\n" + b"{}\n" * 1000)
-    send(b'{"type": "hello", "protocol": 2, "release": "forged", "python": "3"}\n')
+    send(b'{"type": "hello", "protocol": 3, "release": "forged", "python": "3"}\n')
     os.read(file, 1 << 16)
     tests = [{"id": f"test_forged.py::{name}", "requirement": "REQ-ERR-01"} for name in "ab"]
     send(json.dumps({"type": "collected", "tests": tests}).encode() + b"\n")
