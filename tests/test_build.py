@@ -19,7 +19,7 @@ from pathlib import Path
 
 import pytest
 
-from kpatch.build import compiler, diagnostics, kernel, log, make, objects, worktree
+from kpatch.build import code, compiler, diagnostics, kernel, log, make, objects, worktree
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.lib.stage import Silent
@@ -45,6 +45,9 @@ $(O)/arch/x86/boot/bzImage: $(objects) $(O)/.config
 \t@echo '$(KBUILD_BUILD_VERSION) $(KBUILD_BUILD_USER)' >> $@
 \t@nm $@ 2>/dev/null > $(O)/System.map
 \t@echo 7.3.4 > $(O)/include/config/kernel.release
+
+drivers/%.o: $(O)/drivers/%.o
+\t@:
 
 $(O)/%.o: %.c
 \t@echo '  CC      $*.o'
@@ -674,3 +677,55 @@ def test_warnings_of_a_build_that_failed_are_kept(tree: Tree) -> None:
     with pytest.raises(HarnessError):
         built(applied(tree, warns("a"), broken))
     assert warned(built(applied(tree, warns("a"), c_file("c", 2)))) == [A_WARNS]
+
+
+# --- the code of one object ----------------------------------------------------------------------
+
+
+def identity(what: Applied, path: str = "drivers/a.c") -> str:
+    return code.identity(what, CONFIG, path, jobs=1, stage=Silent())
+
+
+def test_code_is_equal_if_no_byte_of_it_differs(tree: Tree) -> None:
+    text = b"int a(int x) { return x + 1; }\n"
+    same = b"int a(int y) { /* a comment */ return 1 + y; }\n"
+    other = b"int a(int x) { return x + 2; }\n"
+    first, second, third = (
+        identity(applied(tree, Change("drivers/a.c", it))) for it in (text, same, other)
+    )
+    assert first == second != third
+
+
+def test_debug_information_is_no_code(tmp_path: Path) -> None:
+    source = tmp_path / "a.c"
+    ids = []
+    for text, options in (("", ()), ("\n", ("-g",)), ("int more;", ("-g",))):
+        source.write_text(f"{text}int a(void) {{ return 1; }}\n")
+        made = tmp_path / "a.o"
+        subprocess.run(["gcc", "-c", *options, "-o", str(made), str(source)], check=True)
+        ids.append(code.of_object(made))
+    assert ids[0] == ids[1] != ids[2]
+    made.write_text("no object")
+    with pytest.raises(HarnessError, match="is no object file") as refused:
+        code.of_object(made)
+    assert refused.value.code is ExitCode.BUILD
+
+
+def test_code_of_a_source_that_does_not_compile_or_is_left_out(tree: Tree) -> None:
+    with pytest.raises(HarnessError) as refused:
+        identity(applied(tree, Change("drivers/a.c", b"int a(void) { return }\n")))
+    assert refused.value.code is ExitCode.BUILD
+    with pytest.raises(HarnessError, match="is not compiled with the flavor plain") as refused:
+        identity(applied(tree), "drivers/d.c")
+    assert refused.value.code is ExitCode.USAGE
+
+
+def test_a_kernel_after_the_code_of_an_object_compiles_nothing_again(tree: Tree) -> None:
+    """As for a mutant: the object is up to date, and the others are those of the series."""
+    both = (c_file("a", 2), c_file("b", 2))
+    built(applied(tree, *both))
+    mutated = applied(tree, c_file("a", 3), both[1])
+    identity(mutated)
+    made = kernel.build(mutated, CONFIG, renew=False, jobs=1, stage=Silent())
+    assert compiled(made) == []
+    assert compiled(rebuilt(mutated)) == ["drivers/a.o", "drivers/b.o"]

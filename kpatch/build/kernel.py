@@ -49,14 +49,23 @@ def kernel_id(applied: Applied, config: Config, compiler: Compiler) -> str:
     return cache.digest((RECIPE, *parts))
 
 
-def build(applied: Applied, config: Config, *, like: str = "", jobs: int, stage: Stage) -> Kernel:
+def build(
+    applied: Applied,
+    config: Config,
+    *,
+    like: str = "",
+    renew: bool = True,
+    jobs: int,
+    stage: Stage,
+) -> Kernel:
     """Return the kernel of ``applied`` with ``config``; build it with ``jobs`` jobs if not cached.
 
     HarnessError: exit 4 if it does not build, with file and line of the first error, or if the
     build changes the .config; exit 2 for a missing tool; exit 7 if the disk is full, or the image
     does not contain the kernel that was linked. The log of a failed or interrupted build stays in
     the cache's folder ``logs``. The next call continues an interrupted build. ``like`` is as in
-    `kpatch.build.worktree.checkout`.
+    `kpatch.build.worktree.checkout`, ``renew`` as in `kpatch.build.objects.build`: without it, the
+    build's log may lack warnings.
     """
     tools = compiler.detect()
     name = kernel_id(applied, config, tools)
@@ -69,7 +78,9 @@ def build(applied: Applied, config: Config, *, like: str = "", jobs: int, stage:
             path, cached = cache.entry(
                 KIND,
                 name,
-                lambda partial: _fill(partial, worktree, applied, config, tools, argv, stage),
+                lambda partial: _fill(
+                    partial, worktree, applied, config, tools, argv, renew=renew, stage=stage
+                ),
             )
     return Kernel(applied, config, tools.identity, path, name, cached)
 
@@ -133,6 +144,8 @@ def _fill(
     config: Config,
     tools: Compiler,
     argv: list[str],
+    *,
+    renew: bool,
     stage: Stage,
 ) -> None:
     """Build the kernel in the worktree; write the files of its cache entry to ``partial``.
@@ -143,7 +156,15 @@ def _fill(
     name = argv[-2].partition("=")[2]
     log_file = make.log_file("build", name)
     warnings = objects.build(
-        worktree, applied, config, argv, what="build", log_file=log_file, product=IMAGE, stage=stage
+        worktree,
+        applied,
+        config,
+        argv,
+        what="build",
+        log_file=log_file,
+        product=IMAGE,
+        renew=renew,
+        stage=stage,
     )
     _check_config(worktree, config, log_file)
     _check_image(worktree, log_file)

@@ -48,17 +48,21 @@ def build(
     what: str,
     log_file: Path,
     product: Path,
+    renew: bool = True,
     stage: Stage,
 ) -> Record:
     """Run the make command ``argv`` with ``config``; return the warnings of all objects by step.
 
     The caller has locked ``worktree`` with ``applied`` in it (`kpatch.build.worktree.checkout`).
-    ``product`` is the last file that a full build makes, relative to the objects' folder. The
-    output of make is written to ``log_file``. Raises the errors of `kpatch.build.make.run`, which
-    name the build ``what``; the worktree's record is updated then, too.
+    ``product`` is the last file that a full build makes, relative to the objects' folder. With
+    ``renew``, make compiles the sources of the series again, also those that are up to date, so
+    that the output has their warnings. The output of make is written to ``log_file``. Raises the
+    errors of `kpatch.build.make.run`, which name the build ``what``; the worktree's record is
+    updated then, too.
     """
     _remove_incomplete_objects(worktree, applied, stage)
-    _renew(worktree, applied)
+    if renew:
+        _renew(worktree, applied)
     steps = _Steps(worktree, stage, product, whole=_configure(worktree, config))
     trusted = applied.series.origin.trusted
     objects = [compiler.ccache()]
