@@ -51,6 +51,17 @@ N ?= 20
 repeat: matrix-ready
 	@$(KPATCH) matrix run --seeds '$(N)'
 
+# What `make mutants` needs in addition, unless the series is a carried one.
+.PHONY: mutants-ready
+mutants-ready: matrix-ready
+	@$(PYTHON) -I kpatch/bootstrap.py mutants
+
+## make mutants       change lines of SERIES by a tool: which lines does no requirement watch?
+SEED ?= 1
+.PHONY: mutants
+mutants: mutants-ready
+	@$(KPATCH) matrix run --mutants '$(N)' --mutant-seed '$(SEED)'
+
 ## make lint          linters, types and who imports whom
 .PHONY: lint
 lint: ready

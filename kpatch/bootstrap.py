@@ -7,7 +7,8 @@ on a system that is known not to be like Debian, an instruction to install them 
 ``python3 kpatch/bootstrap.py`` runs under the system's Python before the virtual environment
 exists, so it uses the standard library only. A step that is already done is skipped; to find that
 out, no other process is started. ``bootstrap.py matrix`` also installs what the command ``matrix``
-needs, ``bootstrap.py browser`` what the tests of pages in a browser need (EXTRAS).
+needs, ``bootstrap.py browser`` what the tests of pages in a browser need, ``bootstrap.py mutants``
+what the generation of mutants needs (EXTRAS).
 """
 
 from __future__ import annotations
@@ -39,6 +40,7 @@ STAMP = VENV / "made-from"
 EXTRAS = {
     "matrix": PROJECT / "requirements-matrix.lock",
     "browser": PROJECT / "requirements-browser.lock",
+    "mutants": PROJECT / "requirements-mutants.lock",
 }
 
 MAKE_VENV = (sys.executable, "-I", "-m", "venv", "--clear")

@@ -23,7 +23,7 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
 
-from kpatch.build import config, kernel, selftests, worktree
+from kpatch.build import code, config, kernel, selftests, worktree
 from kpatch.build.selftests import Selftests
 from kpatch.errors import HarnessError
 from kpatch.lib import confine, tools
@@ -34,7 +34,7 @@ from kpatch.report.output_dir import OutputDir, open_output_dir
 from kpatch.run import runner
 from kpatch.run.protocol import Detected
 from kpatch.run.vm_run import VmRun
-from kpatch.series import apply, catalog, mechanism_folder
+from kpatch.series import apply, catalog, mechanism_folder, mutant
 from kpatch.source import resolve
 from kpatch.source.download import public
 from kpatch.tables import bases, flavors
@@ -67,7 +67,9 @@ class RunRequest:
     there is no series, or its mechanism is to be detected. If ``negative`` is false, it runs only
     the tests that every kernel has to pass.
     ``untrusted`` refuses to run without confinement. ``refresh`` looks for a newer kernel package
-    than the cached one.
+    than the cached one. ``mutant`` is the text form of a mutant of the one series, "" for none
+    (`kpatch.series.mutant`): the kernel is built with it, the cheapest requirements are tested
+    first, and the run ends with the first test that fails.
     """
 
     kernel: str = bases.DEFAULT_BASE
@@ -81,6 +83,7 @@ class RunRequest:
     negative: bool = True
     untrusted: bool = False
     refresh: bool = False
+    mutant: str = ""
     limits: Limits = DEFAULTS
 
     def names(self) -> tuple[str, ...]:
@@ -90,7 +93,7 @@ class RunRequest:
         without it, faults of the unpatched kernel would be blamed on the series.
         """
         named = self.series or (catalog.BASE, *catalog.default())
-        if self.control and Origin.MBOX in map(catalog.origin, named):
+        if self.control and not self.mutant and Origin.MBOX in map(catalog.origin, named):
             named = (catalog.BASE, *named)
         of_all = (catalog.BASE, *catalog.ready()) if catalog.ALL in named else ()
         lists = (of_all if name == catalog.ALL else (name,) for name in named)
@@ -112,6 +115,7 @@ class RunRequest:
             "--flavor": self.flavor,
             "--accel": self.accel,
             "--tests": self.tests,
+            "--mutant": self.mutant,
             "--mechanism": "" if known else mechanism_from_anywhere(self.mechanism),
             "--jobs": str(self.jobs),
             "--boot-limit": f"{self.limits.boot:g}",
@@ -375,6 +379,36 @@ class Pipeline:
             with self._stage("build", catalog.BASE) as stage:
                 kernel.build(base, resolved, jobs=self.request.jobs, stage=stage)
 
+    def build_mutant(self, applied: Applied) -> Kernel:
+        """Build the kernel of the series ``applied`` with the mutant of the request.
+
+        The series itself is built first: make then compiles only the changed source. HarnessError:
+        exit 4 if the mutant does not compile, exit 8 if it compiles to the same code; ``what`` of
+        both is `kpatch.series.mutant.what`. Also the errors of `kpatch.series.mutant.plant`, and of
+        `build`, which are about the series.
+        """
+        wanted = mutant.parse(self.request.mutant)
+        planted = mutant.plant(applied, wanted)
+        whole = self.build(applied)
+        jobs, like = self.request.jobs, self.flavor.like
+
+        def identity(it: Applied, stage: LiveStage) -> str:
+            return code.identity(it, whole.config, wanted.path, like=like, jobs=jobs, stage=stage)
+
+        with self._stage("object", applied.series.name) as stage:
+            before = identity(applied, stage)
+            with mutant.blamed(wanted):
+                after = identity(planted, stage)
+        if before == after:
+            raise mutant.equivalent(wanted)
+        with self._stage("build", applied.series.name) as stage, mutant.blamed(wanted):
+            built = kernel.build(
+                planted, whole.config, like=like, renew=False, jobs=jobs, stage=stage
+            )
+            stage.cached = built.cached
+        self.state.kernels[applied.series.name] = built
+        return built
+
     def selftests(self, kernel: Kernel) -> Selftests | None:
         """Build the VFIO selftests in the tree of ``kernel``; return None if the tree has none.
 
@@ -436,6 +470,8 @@ class Pipeline:
             excused=judge.control_titles(self.state.runs),
             negative=negative,
             folder=self.folder,
+            first=bool(self.request.mutant),
+            order=requirements.cheapest_first() if self.request.mutant else (),
         )
         with self._stage("suite", name, work=(mechanism, self.request.tests)) as stage:
             stage.command(self.request.command(kernel.applied.series), cwd=PROJECT)
@@ -533,8 +569,11 @@ def _stages(pipeline: Pipeline, output: OutputDir) -> None:
     # All series are applied before the first kernel is built, so that an error shows in seconds.
     all_applied = [pipeline.apply(name) for name in pipeline.names()]
     _refuse_same_names(all_applied)
+    if pipeline.request.mutant:
+        _refuse_undeclared(all_applied)
     for applied in all_applied:
-        kernel = pipeline.build(applied)
+        build = pipeline.build_mutant if pipeline.request.mutant else pipeline.build
+        kernel = build(applied)
         name = applied.series.name
         output.write(write.config_name(name), kernel.config.text)
         output.write(write.build_log_name(name), kernel.log.read_bytes())
@@ -554,6 +593,23 @@ def _refuse_same_names(applied: Sequence[Applied]) -> None:
             )
 
 
+def _refuse_undeclared(applied: Sequence[Applied]) -> None:
+    """Raise HarnessError (exit 2) if not one series has to be tested, or its mechanism is unknown.
+
+    A mutant may hide the mechanism from its detection: then nothing would be tested, or little.
+    """
+    if len(applied) != 1 or applied[0].series.origin is Origin.CONTROL:
+        raise HarnessError(
+            "--mutant", "a mutant is one of a series", hint="name one series: SERIES=NAME"
+        )
+    if applied[0].series.mechanism in UNJUDGED:
+        raise HarnessError(
+            "--mutant",
+            "the mechanism of the series is not given, and a mutant could hide it",
+            hint="give MECHANISM=NAME; a run of the series without a mutant prints it",
+        )
+
+
 def _write(output: OutputDir, outcome: result.RunResult) -> result.RunResult:
     write.write(output, outcome)
     return outcome
@@ -567,7 +623,8 @@ def _result(
     state, request = pipeline.state, pipeline.request
     tree = state.tree
     base = None if tree is None else tree.base
-    judgement = judge.judge(table, state.runs, complete=not request.tests, base=base)
+    complete = not (request.tests or request.mutant)
+    judgement = judge.judge(table, state.runs, complete=complete, base=base)
     hellos = [vm.transcript.hello for run in state.runs for vm in run.vms]
     release = next((hello.release for hello in hellos if hello is not None), None)
     return result.RunResult(

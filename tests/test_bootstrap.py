@@ -377,7 +377,12 @@ def locked(name: str = "requirements.lock") -> dict[str, str]:
     return {re.split("[=<>!~ ;\\[]", line)[0]: line for line in lines}
 
 
-LOCKS = ("requirements.lock", "requirements-matrix.lock", "requirements-browser.lock")
+LOCKS = (
+    "requirements.lock",
+    "requirements-matrix.lock",
+    "requirements-browser.lock",
+    "requirements-mutants.lock",
+)
 
 
 @functools.cache

@@ -285,6 +285,7 @@ FULL = RunRequest(
     mechanism="netlink",
     control=False,
     untrusted=True,
+    mutant="a.c:1: \tx ==> \ty",
     limits=Limits(11, 12, 13),
 )
 FILE = Series("x", "x.mbox", "netlink", (Path(X),), Origin.MBOX)

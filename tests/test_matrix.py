@@ -54,19 +54,22 @@ def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store"))
 
 
-# ---- only two modules need more than the others -----------------------------------------------
+# ---- only three modules need more than the others -----------------------------------------------
 
 
-def test_optional_packages_are_imported_in_two_modules() -> None:
+OPTIONAL = {"dask", "distributed", "fsspec", "universalmutator"}
+
+
+def test_optional_packages_are_imported_in_three_modules() -> None:
     """People who never run a matrix need not install them."""
     found = set()
     for path in sorted((ROOT / "kpatch").rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             names = [it.name for it in node.names] if isinstance(node, ast.Import) else []
             names += [node.module or ""] if isinstance(node, ast.ImportFrom) else []
-            if {name.split(".")[0] for name in names} & {"dask", "distributed", "fsspec"}:
+            if {name.split(".")[0] for name in names} & OPTIONAL:
                 found.add(path.name)
-    assert found == {"cluster.py", "store.py"}
+    assert found == {"cluster.py", "store.py", "mutation.py"}
 
 
 # ---- cells --------------------------------------------------------------------------------------
@@ -136,7 +139,7 @@ def test_jobs_survive_the_way_as_text(tmp_path: Path) -> None:
 
 
 def test_keys_differ_in_every_field() -> None:
-    other = Cell("check", "6.1", "x", "debug", "f", 2, "t", "m", "kvm", "d")
+    other = Cell("check", "6.1", "x", "debug", "f", 2, "t", "m", "kvm", "d", "a.c:1: a ==> b")
     keys = {replace(Cell(), **{name: value}).key("p") for name, value in vars(other).items()}
     assert len(keys | {Cell().key("p"), Cell().key("q")}) == len(vars(other)) + 2
 

@@ -20,7 +20,7 @@ from kpatch.vm.accel import CHOICES
 if TYPE_CHECKING:
     from kpatch.matrix.run import MatrixRequest
 
-ACTIONS = ("list", "run", "merge", "simulate")
+ACTIONS = ("list", "run", "merge", "simulate", "sample")
 KINDS = ("test", "compare", "check")
 
 
@@ -79,6 +79,20 @@ class Shard(click.ParamType[tuple[int, int], str]):
     type=click.IntRange(1, 10_000),
     help="Repetitions of each cell, which are compared test by test.",
 )
+@click.option(
+    "--mutants",
+    default=0,
+    type=click.IntRange(0, 100_000),
+    metavar="N",
+    help="The cells are N mutants of each series: lines that it adds, changed by a tool.",
+)
+@click.option(
+    "--mutant-seed",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0),
+    help="Decides which mutants are drawn. 1: of carried series those in tests/data/mutants.",
+)
 @options.TESTS
 @options.MECHANISM
 @option("--accel", "ACCEL", default="auto", type=click.Choice(CHOICES), help="How VMs are run.")
@@ -129,10 +143,11 @@ def matrix(
 ) -> ExitCode | None:
     """Run many cells, each a run of the harness, on several workers.
 
-    The cells are bases × series × flavors × seeds, or planted faults × seeds. The action is list
-    (print the cells), run (run those that are not in the store, and merge), merge (the results in
-    the stores), or simulate (print how long recorded cells would take on 1 to 32 workers). The
-    merged result is written to matrix.html, matrix.txt and matrix.json in the folder OUT.
+    The cells are bases × series × flavors × seeds, planted faults × seeds, or the mutants of
+    series. The action is list (print the cells), run (run those that are not in the store, and
+    merge), merge (the results in the stores), simulate (print how long recorded cells would take on
+    1 to 32 workers), or sample (draw the mutants of carried series, and keep them). The merged
+    result is written to matrix.html, matrix.txt and matrix.json in the folder OUT.
     """
     from kpatch.lib.progress import Progress
     from kpatch.matrix import run, text
@@ -141,6 +156,10 @@ def matrix(
         _simulate()
         return None
     request = _request(**wanted)
+    if action == "sample":
+        for path in run.sample(request):
+            click.echo(path)
+        return None
     if list_json:
         click.echo(run.listing(request))
         return None
@@ -169,13 +188,19 @@ def _request(
     tests: str,
     mechanism: str | None,
     accel: str,
+    mutants: int,
+    mutant_seed: int,
     store: tuple[str, ...],
     **wanted: Any,
 ) -> MatrixRequest:
     from kpatch.matrix.cell import Axes
     from kpatch.matrix.run import MatrixRequest
 
-    axes = Axes(kind, kernel, series, flavor, fault, seeds, tests, mechanism or "", accel)
+    axes = Axes(
+        *(kind, kernel, series, flavor, fault, seeds, tests, mechanism or "", accel),
+        mutants=mutants,
+        mutant_seed=mutant_seed,
+    )
     return MatrixRequest(axes, stores=store, **wanted)
 
 

@@ -181,6 +181,12 @@ CONTROL = click.option(
     show_default=True,
     help="Run the unpatched kernel too, as negative control, where a series comes from a file.",
 )
+MUTANT = click.option(
+    "--mutant",
+    default="",
+    metavar="FILE:LINE: TEXT ==> TEXT",
+    help="Replace a line of the series, and end with the first test that fails.",
+)
 
 
 def _limit(name: str, default: float, text: str) -> Callable[[Any], Any]:

@@ -26,6 +26,7 @@ from kpatch.tables.outcomes import ExitCode
 @options.OUT
 @options.MECHANISM
 @options.CONTROL
+@options.MUTANT
 @options.UNTRUSTED
 @options.BOOT_LIMIT
 @options.TEST_LIMIT

@@ -2,6 +2,7 @@
 """The matrix: many runs of the harness, on several workers, with one merged report.
 
     cell.py        the cells of a matrix: bases × series × flavors × faults × seeds
+    mutation.py    mutants of the lines that a series adds, made by universalmutator
     fault.py       planted faults: the series that they are planted in, and what they break
     job.py         a command and its result as data; knows nothing of kernels
     store.py       the store of results and artefacts, through fsspec
@@ -13,5 +14,6 @@
     text.py, html.py   the merged report
     run.py         the actions of the command ``matrix``
 
-Only cluster.py imports Dask, and only store.py fsspec: both are in requirements-matrix.lock.
+Only cluster.py imports Dask, and only store.py fsspec: both are in requirements-matrix.lock. Only
+mutation.py imports universalmutator (requirements-mutants.lock).
 """

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The cells of a matrix: bases × series × flavors × seeds, or planted faults × seeds.
+"""The cells of a matrix: bases × series × flavors × seeds or mutants, or planted faults × seeds.
 
 A cell is data. Its job (`Cell.job`) is a command of the harness, which ends with an exit code and a
 folder of results. A kind of command becomes a kind of cell by a row in KINDS.
@@ -16,17 +16,17 @@ from pathlib import Path
 
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
-from kpatch.matrix import fault
+from kpatch.matrix import fault, mutation
 from kpatch.matrix.job import HOURS, INPUTS, OUT, PYTHON, Job
-from kpatch.model import Origin
-from kpatch.series import catalog
+from kpatch.model import Origin, Series
+from kpatch.series import catalog, mail_files, mutant
 from kpatch.tables import bases, flavors
 from kpatch.tables.paths import PROJECT
 from ktests.contract import UNDETECTED
 
 # The commands that a cell can be, and the fields of the cell that they have options for.
 KINDS: dict[str, tuple[str, ...]] = {
-    "test": ("kernel", "series", "flavor", "tests", "mechanism", "accel"),
+    "test": ("kernel", "series", "flavor", "tests", "mutant", "mechanism", "accel"),
     "compare": ("kernel", "series", "flavor", "tests", "accel"),
     "check": ("kernel", "series", "mechanism", "accel"),
 }
@@ -47,8 +47,8 @@ class Cell:
 
     ``series`` is the name of a carried series, or that of a series from mail; ``mail`` is then the
     digest of the mail, "" for a carried one. ``fault`` is the name of the planted fault, "" for
-    none. Cells that differ in ``seed`` alone repeat one another. The other fields are options of
-    the command.
+    none; ``mutant`` is the text form of a mutant (`kpatch.series.mutant`), "" for none. Cells that
+    differ in ``seed`` alone repeat one another. The other fields are options of the command.
     """
 
     kind: str = "test"
@@ -61,12 +61,23 @@ class Cell:
     mechanism: str = ""
     accel: str = "auto"
     mail: str = ""
+    mutant: str = ""
 
     @property
     def name(self) -> str:
         """Return the fields that tell it from the others of a matrix, for people."""
-        words = [self.kind, self.kernel, self.series, self.flavor, self.fault, f"seed {self.seed}"]
+        words = [self.kind, self.kernel, self.series, self.flavor, self.planted]
+        if not self.mutant:  # mutants are not repeated
+            words.append(f"seed {self.seed}")
         return " ".join(word for word in words if word)
+
+    @property
+    def planted(self) -> str:
+        """Return the name of the planted fault, or the mutant without white space at its ends."""
+        if not self.mutant:
+            return self.fault
+        it = mutant.parse(self.mutant)
+        return f"{it.place}: {it.change}"
 
     @property
     def group(self) -> Cell:
@@ -89,9 +100,10 @@ class Cell:
     def job(self, project: str, *, jobs: int, limit: float = LIMIT) -> Job:
         """Return the job that runs the cell, with ``jobs`` processes for a build."""
         slowness = flavors.FLAVORS[self.flavor].slowness
-        seconds = slowness * (SELECTION_SECONDS if self.tests else SUITE_SECONDS)
+        part = self.tests or self.mutant
+        seconds = slowness * (SELECTION_SECONDS if part else SUITE_SECONDS)
         words = [*self._options(KINDS[self.kind]), "--jobs", str(jobs), "--out", OUT]
-        if self.fault:
+        if self.fault or self.mutant:
             words.append("--no-control")
         return Job(
             key=self.key(project),
@@ -140,7 +152,8 @@ class Axes:
     ``series`` are names or paths of mail; () means the unpatched kernel and the series that run by
     default. ``faults`` are names, or "all"; if there are any, the cells are those of the faults,
     and ``kernels``, ``series`` and ``flavors`` do not count. ``seeds`` is the number of
-    repetitions.
+    repetitions. ``mutants`` is the number of mutants of each series, 0 for the series without
+    mutants; ``mutant_seed`` decides which ones they are.
     """
 
     kind: str = "test"
@@ -152,6 +165,8 @@ class Axes:
     tests: str = ""
     mechanism: str = ""
     accel: str = "auto"
+    mutants: int = 0
+    mutant_seed: int = mutation.SEED
 
 
 @dataclass(frozen=True)
@@ -169,7 +184,8 @@ class Matrix:
 def matrix(axes: Axes) -> Matrix:
     """Return the matrix of ``axes``; cells that share a kernel stand together.
 
-    HarnessError (exit 2) if a value is unknown, or the mail of a series is not one file.
+    HarnessError (exit 2) if a value is unknown, or the mail of a series is not one file; also the
+    errors of `kpatch.matrix.mutation`.
     """
     for kernel in axes.kernels:
         _known("KERNEL", kernel, bases.BASES)
@@ -186,6 +202,8 @@ def matrix(axes: Axes) -> Matrix:
     )
     cells, mails, left_out = [], {}, []
     series = [_series(name) for name in dict.fromkeys(both)]
+    if axes.mutants:
+        return _mutants(axes, series)
     for kernel, (name, mail), flavor in itertools.product(axes.kernels, series, axes.flavors):
         if not mail and not catalog.has_patches(name, kernel):
             left_out.append(f"{name} has no patches for {kernel}")
@@ -232,6 +250,76 @@ def _planted(axes: Axes) -> list[tuple[Cell, bytes]]:
         )
         cells.append((cell, mail))
     return sorted(cells, key=lambda made: (made[0].shared_kernel, made[0].series))
+
+
+def _mutants(axes: Axes, series: Sequence[tuple[str, bytes]]) -> Matrix:
+    """Return the matrix of the mutants of ``series``, which are names with mail (`_series`).
+
+    A carried series becomes mail, which is built in a worktree of its own.
+    """
+    if axes.kind != "test" or axes.seeds != 1:
+        raise HarnessError(
+            "--mutants", "mutants are cells of the kind test, without seeds", hint="leave them out"
+        )
+    cells, mails, left_out = [], {}, []
+    for kernel, (name, mail), flavor in itertools.product(axes.kernels, series, axes.flavors):
+        if name == catalog.BASE and not mail:
+            continue  # it adds no line
+        if not mail and not catalog.has_patches(name, kernel):
+            left_out.append(f"{name} has no patches for {kernel}")
+            continue
+        loaded = catalog.load(name, kernel) if not mail else _of_mail(name, mail, axes.mechanism)
+        applied = mutation.applied(kernel, loaded)
+        found = mutation.of_series(applied, seed=axes.mutant_seed, count=axes.mutants)
+        text = mail or fault.mailbox(loaded.mailboxes)
+        digest = hashlib.sha256(text).hexdigest()
+        mails[digest] = text
+        left_out += [f"{name} on {kernel}: {line}" for line in found.left_out]
+        cells += [
+            Cell(
+                axes.kind,
+                kernel,
+                name,
+                flavor,
+                tests=axes.tests,
+                mechanism=loaded.mechanism,
+                accel=axes.accel,
+                mail=digest,
+                mutant=str(it),
+            )
+            for it in found.mutants
+        ]
+    return Matrix(tuple(cells), mails, tuple(dict.fromkeys(left_out)))
+
+
+def _of_mail(name: str, mail: bytes, mechanism: str) -> Series:
+    """Return the series in the text ``mail``, which is kept in the cache."""
+    if not mechanism:
+        raise HarnessError(
+            f"SERIES={name}",
+            "its mechanism is not given, and a mutant could hide it from its detection",
+            hint="give MECHANISM=NAME; a run of the series without mutants prints it",
+        )
+    path = mail_files.keep(name, ".mbox", mail)
+    return dataclasses.replace(catalog.load_file(path, mechanism=mechanism), name=name)
+
+
+def sample(axes: Axes) -> list[Path]:
+    """Draw the samples of the carried series of ``axes``, write their files, return the paths.
+
+    HarnessError (exit 2) if a series is not carried; also the errors of `kpatch.matrix.mutation`.
+    """
+    written = []
+    for kernel, name in itertools.product(axes.kernels, axes.series):
+        if catalog.origin(name) is not Origin.CARRIED:
+            raise HarnessError(f"SERIES={name}", "is not carried", hint="name a carried series")
+        applied = mutation.applied(kernel, catalog.load(name, kernel))
+        drawn = mutation.drawn(applied, seed=mutation.SEED, count=axes.mutants)
+        path = mutation.path_of(applied)
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(mutation.dump(drawn, applied, mutation.SEED))
+        written.append(path)
+    return written
 
 
 def _series(name: str) -> tuple[str, bytes]:

@@ -11,7 +11,7 @@ from kpatch.matrix.merge import LISTED, CellResult, Merged
 
 TEMPLATE = Path(__file__).parent / "templates" / "matrix.html.j2"
 
-HEADERS = ("command", "base", "series", "flavor", "fault", "seed", "outcome", "time", "host")
+HEADERS = ("command", "base", "series", "flavor", "planted", "seed", "outcome", "time", "host")
 
 
 def render(merged: Merged) -> str:
@@ -32,8 +32,9 @@ def _row(it: CellResult) -> list[str]:
     cell, record = it.cell, it.record
     time = sanitize.duration(record.seconds) if record and record.seconds else ""
     host = record.host if record else ""
-    named = [cell.kind, cell.kernel, cell.series, cell.flavor, cell.fault, str(cell.seed)]
-    return [sanitize.line(word) for word in [*named, it.outcome, time, host]]
+    named = [cell.kind, cell.kernel, cell.series, cell.flavor, cell.planted, str(cell.seed)]
+    outcome = f"{it.outcome} ({it.killer})" if it.killer else it.outcome
+    return [sanitize.line(word) for word in [*named, outcome, time, host]]
 
 
 def _notes(it: CellResult) -> list[str]:

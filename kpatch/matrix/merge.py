@@ -6,7 +6,7 @@ from __future__ import annotations
 import json
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from kpatch.errors import HarnessError
@@ -16,11 +16,24 @@ from kpatch.matrix.job import Ending, Record
 from kpatch.matrix.store import Store
 from kpatch.report import result
 from kpatch.report.result import RunResult
+from kpatch.series import mutant
 from kpatch.tables.outcomes import ExitCode
 
 RESULT = "result.json"
 
 NOT_RUN = "not run"
+
+# The outcomes of a mutant, by the exit code of its command. Those before SURVIVED are kills.
+MUTANTS: dict[ExitCode, str] = {
+    ExitCode.FAIL: "killed",
+    ExitCode.CRASH: "crashed",
+    ExitCode.HANG: "hung",
+    ExitCode.PASS: "survived",
+    ExitCode.BUILD: "does-not-compile",
+    ExitCode.NOT_JUDGED: "equivalent-object",
+}
+KILLS = ("killed", "crashed", "hung")
+SURVIVED = MUTANTS[ExitCode.PASS]
 
 # Names of at most so many tests are listed for a cell.
 LISTED = 20
@@ -30,10 +43,12 @@ LISTED = 20
 class CellResult:
     """The outcome of a cell.
 
-    ``outcome`` is the exit code of its command as a word, the ending if there is none, or NOT_RUN.
-    ``ok``: it is as it should be, which means for a planted fault that it shows. ``bad`` are the
-    tests whose outcome is not the expected one, each with the outcome, if the cell should pass.
-    ``tests`` are the outcomes of all tests, by series and test.
+    ``outcome`` is the exit code of its command as a word (that of a mutant: one of MUTANTS), the
+    ending if there is none, or NOT_RUN. ``ok``: it is as it should be, which means for a planted
+    fault that it shows, and for a mutant that it did not survive. ``bad`` are the tests whose
+    outcome is not the expected one, each with the outcome, if the cell should pass. ``tests`` are
+    the outcomes of all tests, by series and test. ``killer`` is the requirement that a mutant
+    breaks, "" if it breaks none.
     """
 
     cell: Cell
@@ -44,6 +59,7 @@ class CellResult:
     bad: tuple[str, ...] = ()
     tests: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
+    killer: str = ""
 
 
 @dataclass(frozen=True)
@@ -126,6 +142,7 @@ def dump(merged: Merged) -> str:
             "outcome": it.outcome,
             "ok": it.ok,
             "why": it.why,
+            "killer": it.killer,
             "bad": list(it.bad),
             "seconds": it.record.seconds if it.record else None,
             "host": it.record.host if it.record else "",
@@ -155,6 +172,8 @@ def _cell_result(key: str, cell: Cell, stores: Sequence[Store], other: Record | 
         found = _run_result(record, store)
     except HarnessError as error:
         return CellResult(cell, key, outcome, ok=False, record=record, why=str(error))
+    if cell.mutant:
+        return _mutant(CellResult(cell, key, outcome, ok=False, record=record), found)
     ok, why = record.code == ExitCode.PASS, ""
     if cell.fault:
         ok = found is not None and _shows(cell.fault, found)
@@ -173,6 +192,30 @@ def _cell_result(key: str, cell: Cell, stores: Sequence[Store], other: Record | 
         ),
         tests={f"{it.series} {it.id}": it.outcome.value for it in tests},
         why=why,
+    )
+
+
+def _mutant(it: CellResult, found: RunResult | None) -> CellResult:
+    """Return the outcome ``it`` of a mutant, whose run was ``found``, in the words of MUTANTS.
+
+    An error that is not about the mutant (the series itself does not build) is no outcome of it.
+    """
+    name = mutant.what(mutant.parse(it.cell.mutant))
+    error = None if found is None else found.error
+    assert it.record is not None and it.record.code is not None
+    word = MUTANTS.get(ExitCode(it.record.code))
+    if found is None or word is None or (error is not None and error.what != name):
+        why = f"{error.what}: {error.cause}" if error is not None else "has no result of a run"
+        return replace(it, why=why)
+    if error is None and word not in (*KILLS, SURVIVED):
+        return replace(it, why="has no result of a mutant")
+    bad = [test for test in found.tests if not test.ok]
+    return replace(
+        it,
+        outcome=word,
+        ok=word != SURVIVED,
+        killer=bad[-1].requirement if bad else "",
+        why="" if error is None else error.cause,
     )
 
 

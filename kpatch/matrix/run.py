@@ -87,6 +87,11 @@ def names(request: MatrixRequest) -> list[str]:
     return [*(it.name for it in matrix.cells), *(f"left out: {it}" for it in matrix.left_out)]
 
 
+def sample(request: MatrixRequest) -> list[Path]:
+    """Draw the mutants of the request's series, and return the paths of the written samples."""
+    return cells.sample(request.axes)
+
+
 def run(request: MatrixRequest, out: Path, progress: Progress) -> Merged:
     """Run the cells of the request's shard that are in no store; return the merged result.
 

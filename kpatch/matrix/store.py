@@ -117,6 +117,6 @@ def place(url: str) -> str:
     return url if "://" in url else str(Path.cwd() / url)
 
 
-def missing(package: str) -> HarnessError:
-    """Return the error that ``package`` is not installed."""
-    return HarnessError(package, "is not installed", hint="run: make matrix-ready")
+def missing(package: str, target: str = "matrix-ready") -> HarnessError:
+    """Return the error that ``package`` is not installed, which make's ``target`` does."""
+    return HarnessError(package, "is not installed", hint=f"run: make {target}")

@@ -6,13 +6,14 @@ from __future__ import annotations
 from collections import Counter
 
 from kpatch.lib import sanitize
-from kpatch.matrix.merge import LISTED, CellResult, Flaky, Merged
+from kpatch.matrix.merge import KILLS, LISTED, SURVIVED, CellResult, Flaky, Merged
 
 
 def render(merged: Merged) -> str:
     """Return a line for each cell that is not ok, for each flaky test, and the summary."""
     lines = [line for it in merged.cells if not it.ok for line in _cell(it)]
     lines += [f"FLAKY {flaky_line(it)}" for it in merged.flaky]
+    lines += _mutants(merged)
     lines += [f"left out: {line}" for line in merged.left_out]
     return "".join(f"{sanitize.paragraph(line)}\n" for line in [*lines, summary(merged)])
 
@@ -28,6 +29,19 @@ def summary(merged: Merged) -> str:
         f"matrix: {len(merged.cells)} cells: {words or 'none'}{shown if planted else ''}; "
         f"{len(merged.flaky)} flaky tests; {sanitize.duration(seconds)} in the cells"
     )
+
+
+def _mutants(merged: Merged) -> list[str]:
+    """Return the lines about mutants: the share of killed ones, and how many each test killed."""
+    planted = [it for it in merged.cells if it.cell.mutant]
+    killed = sum(it.outcome in KILLS for it in planted)
+    judged = killed + sum(it.outcome == SURVIVED for it in planted)
+    if not judged:
+        return []
+    killers = Counter(it.killer or it.outcome for it in planted if it.outcome in KILLS)
+    by = ", ".join(f"{name} {number}" for name, number in killers.most_common())
+    share = f"{killed} of the {judged} mutants that compile and differ are killed"
+    return [f"{share} ({100 * killed / judged:.0f} %)", *([f"killed by: {by}"] if by else [])]
 
 
 def flaky_line(flaky: Flaky) -> str:
