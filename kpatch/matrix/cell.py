@@ -264,7 +264,8 @@ def _mutants(axes: Axes, series: Sequence[tuple[str, bytes]]) -> Matrix:
     cells, mails, left_out = [], {}, []
     for kernel, (name, mail), flavor in itertools.product(axes.kernels, series, axes.flavors):
         if name == catalog.BASE and not mail:
-            continue  # it adds no line
+            left_out.append("base adds no line")
+            continue
         if not mail and not catalog.has_patches(name, kernel):
             left_out.append(f"{name} has no patches for {kernel}")
             continue
@@ -289,6 +290,8 @@ def _mutants(axes: Axes, series: Sequence[tuple[str, bytes]]) -> Matrix:
             )
             for it in found.mutants
         ]
+    if not cells:
+        raise HarnessError("--mutants", "; ".join(left_out), hint="name a series: SERIES=NAME")
     return Matrix(tuple(cells), mails, tuple(dict.fromkeys(left_out)))
 
 
