@@ -3,8 +3,8 @@
 """Command line ``vfio-acpi`` or ``python -m uapi``: a subcommand for each use.
 
 Exit codes: 0 success or the reader of the output closed it, 1 a check failed, 2 wrong usage or the
-command cannot run on this host, 130 stopped by Ctrl-C or SIGTERM. `listen` exits with 0 when
-Ctrl-C or SIGTERM stops it.
+command cannot run on this host, 130 stopped by Ctrl-C or SIGTERM. `listen` and `broker` exit with 0
+when Ctrl-C or SIGTERM stops them.
 
 Modules are imported when they are needed: the start takes long in an emulated machine, and Ctrl-C
 has to end the program without a traceback while they are imported.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, program: str = f"python -m {__p
         command = options.command
         code: int = options.run(options)
     except KeyboardInterrupt:
-        code = PASS if command == "listen" else INTERRUPTED
+        code = PASS if command in ("listen", "broker") else INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has closed it. Redirect it, so that Python's flush at exit succeeds.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -118,6 +118,17 @@ def _inspect(options: argparse.Namespace) -> int:
         found = report.select(found, options.device)
     print(json.dumps(report.as_data(found), indent=1) if options.json else report.as_text(found))
     return PASS
+
+
+def _broker(options: argparse.Namespace) -> int:
+    from .broker.policy import PolicyError
+    from .broker.run import run
+
+    try:
+        run(options.policy, options.socket, options.user)
+    except PolicyError as error:
+        print(f"error: {error}", file=sys.stderr)
+    return REFUSED
 
 
 class _Mechanisms:
@@ -249,6 +260,22 @@ def _parser(program: str = f"python -m {__package__}") -> argparse.ArgumentParse
     )
     inspect.add_argument("--json", action="store_true", help="JSON instead of text")
     inspect.set_defaults(run=_inspect)
+
+    broker = commands.add_parser(
+        "broker",
+        help="hand devices and their notifications to VMMs without privileges",
+        description="Hand devices, or their notifications by netlink, to the VMMs that connect to "
+        "a socket, as a policy grants them to users. Runs until Ctrl-C or SIGTERM, without any "
+        "capability.",
+    )
+    broker.add_argument(
+        "--policy", metavar="FILE", required=True, help="who gets which device, in TOML"
+    )
+    broker.add_argument(
+        "--socket", metavar="PATH", default="", help="the socket (default: that of systemd)"
+    )
+    broker.add_argument("--user", metavar="NAME", help="become this user after the start")
+    broker.set_defaults(run=_broker)
 
     for device in devices:
         device.completer = _bound  # type: ignore[attr-defined]  # argcomplete reads it

@@ -75,6 +75,10 @@ class Stream(Closing):
         """Return the descriptor for an event loop: wait for POLLIN, then call `read`."""
         return self._source.fileno()
 
+    def fds(self) -> tuple[int, ...]:
+        """Return all descriptors of the stream, that of `fileno` first."""
+        return (self.fileno(),)
+
     def read(self, seconds: float | None = None) -> Notification | None:
         """Wait for the next notification and return it.
 
@@ -186,6 +190,10 @@ class AckNotifications(EventfdStream):
         super().close()
         self._acknowledgement.close()
 
+    def fds(self) -> tuple[int, ...]:
+        """Return the descriptors of both eventfds, that of the notifications first."""
+        return (self.fileno(), self._acknowledgement.fileno())
+
     def _take(self) -> Notification | None:
         word = self.eventfd.read()
         if word is None:
@@ -218,15 +226,16 @@ class DoorbellNotifications(EventfdStream):
 class QueueNotifications(Stream):
     """A stream by ``queue``, which `close` closes.
 
-    It ends when the device was closed and all its notifications were read.
+    It ends when the device was closed and all its notifications were read. ``gaps`` counts the lost
+    ones; the default is for a queue that nobody has read before.
     """
 
     mechanism = "eventq"
 
-    def __init__(self, queue: EventQueue) -> None:
+    def __init__(self, queue: EventQueue, gaps: Gaps | None = None) -> None:
         super().__init__(queue)
         self._queue = queue
-        self._gaps = Gaps()
+        self._gaps = gaps or Gaps()
 
     def close(self) -> None:
         """Close the queue. Unread notifications are lost."""

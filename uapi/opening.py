@@ -131,12 +131,21 @@ def open_device(bdf: str, open_method: str | None = None) -> Opened:
     return Opened(fd, open_method, lambda: _spaces.give_back(key))
 
 
+def space_fds(bdf: str, open_method: str) -> tuple[int, ...]:
+    """Return the descriptors of the I/O address space that ``bdf`` was opened with.
+
+    These are the iommufd, or the group and the container. Raises KeyError if this process has not
+    opened the device by this method.
+    """
+    return _spaces.used[open_method, pci.group(bdf)].fds
+
+
 def group_fd(bdf: str) -> int:
     """Return the descriptor of the IOMMU group through which this process has ``bdf`` open.
 
     Raises KeyError if it has not opened the device by the method "group".
     """
-    return _spaces.used[GROUP, pci.group(bdf)].fds[0]
+    return space_fds(bdf, GROUP)[0]
 
 
 def _open(bdf: str, node: Path) -> int:
