@@ -31,7 +31,7 @@ from uapi.probe import Family, NotifyListener
 
 GROUP = 9
 FAMILY = Family(id=28, version=1, groups={"acpi_notify": GROUP})
-SECONDS = 20.0
+SECONDS = 10.0
 
 Result = TypeVar("Result")
 

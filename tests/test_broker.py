@@ -9,11 +9,13 @@ import random
 import select
 import signal
 import socket
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -33,6 +35,7 @@ from uapi.eventq import Event
 from uapi.notification import Notification
 from uapi.notifications import AckNotifications, Notifications, QueueNotifications
 
+ROOT = Path(__file__).parent.parent
 ALPHA, BETA, GAMMA, DELTA, MARK = (f"0000:00:{slot}.0" for slot in range(10, 15))
 ANN, BOB, EVE = 61001, 61002, 61003
 PATH = "\\_SB_.PCI0.S80_"
@@ -122,8 +125,13 @@ def holding(path: str, bdf: str, uid: int) -> Iterator[int]:
 
 
 def read(stream: QueueNotifications, count: int) -> list[Notification]:
-    got = [stream.read(SECONDS) for _ in range(count)]
-    return [item for item in got if item is not None]
+    """Return the next notifications. AssertionError if one does not come in time."""
+    got = []
+    for _ in range(count):
+        item = stream.read(SECONDS)
+        assert item is not None, f"nothing after {got}"
+        got.append(item)
+    return got
 
 
 # ---- a VMM sees its devices alone ----------------------------------------------------------------
@@ -248,7 +256,7 @@ def test_a_flood_of_requests_ends_the_connection(broker: Running, send: Send) ->
             closing(socket.socket(fileno=os.dup(flooding.fileno()))) as flood,
             pytest.raises((BrokenPipeError, ConnectionResetError)),
         ):
-            flood.setblocking(True)
+            flood.settimeout(SECONDS)
             while True:
                 flood.send(message.request(ALPHA))
         send(notification(GAMMA, 0, 0x80, PATH))
@@ -274,6 +282,7 @@ def test_descriptors_of_a_vmm_are_not_kept(broker: Running) -> None:
         assert message.answered(sender.recv(64)).error == errno.EACCES
         sender.close()
         os.close(pipe.write)
+        assert select.select([pipe.read], [], [], SECONDS)[0], "somebody has the other end"
         assert os.read(pipe.read, 1) == b""
         pipe.write = os.open("/dev/null", os.O_WRONLY)
 
@@ -330,6 +339,49 @@ def test_a_vmm_learns_what_a_restart_lost(place: Path, send: Send) -> None:
     ):
         send(notification(GAMMA, 8, 0x83, PATH))
         assert read(stream, 1) == [Notification(0x83, lost=2)]
+
+
+def test_the_example_of_the_documentation(
+    place: Path, send: Send, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It relays until the broker ends, and then needs another one."""
+    text = (ROOT / "docs" / "python.md").read_text().partition("## From the broker")[2]
+    names: dict[str, Any] = {}
+    exec(text.partition("```python\n")[2].partition("```")[0], names)  # noqa: S102 - our own text
+    path = str(place / "socket")
+    ends: list[OSError] = []
+    asked = threading.Event()
+
+    class Asking(Broker):
+        """A connection that tells when it was used."""
+
+        def close(self) -> None:
+            """Close it."""
+            super().close()
+            asked.set()
+
+    names["Broker"] = Asking
+
+    def relay() -> None:
+        try:
+            names["relay"](path, GAMMA)
+        except OSError as error:
+            ends.append(error)
+
+    thread = threading.Thread(target=relay, daemon=True)
+    with serving(place / "socket", mine(POLICY)) as running:
+        thread.start()
+        assert asked.wait(SECONDS)
+        for number, value in ((0, 0xD1), (2, 3), (3, 0x180)):
+            send(notification(GAMMA, number, value, PATH))
+        with listen(running.path, MARK) as mark:
+            send(notification(MARK, 0))
+            assert read(mark, 1)
+    thread.join(SECONDS)
+    # The socket of a broker that ends takes a connection that it does not answer.
+    assert [end.errno in (errno.ECONNREFUSED, errno.ECONNRESET) for end in ends] == [True]
+    told = ["notify the guest of 0xd1", "1 notifications were lost", "notify the guest of 0x180"]
+    assert capsys.readouterr().out.splitlines() == told
 
 
 def test_a_loss_of_the_broker_itself_is_told(broker: Running, send: Send) -> None:

@@ -176,6 +176,7 @@ def test_socket_of_systemd(place: Path, kind: socket.SocketKind) -> None:
                 pass_fds=(there.fileno(),),
                 capture_output=True,
                 text=True,
+                timeout=SECONDS,
                 check=False,
             )
             assert done.returncode == 2
