@@ -19,9 +19,10 @@ from types import SimpleNamespace
 import pytest
 
 from uapi import checks, conformance, listen, probe
-from uapi.bench import BrokenError, Reader
+from uapi.bench import Bench, BrokenError, Reader
 from uapi.checks import Item
 from uapi.conformance import Check, Report
+from uapi.eventfd import EventFd
 from uapi.notification import Notification, encode
 from uapi.notifications import Notifications
 from uapi.vfio import DeviceInfo
@@ -361,6 +362,7 @@ def test_a_later_kernel_may_have_more_indices(number: int, wrong: bool) -> None:
 def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
     class Bench:
         restored = 0
+        foreign = 0
 
         def restore(self) -> None:
             """Like `Bench.restore`."""
@@ -377,3 +379,83 @@ def test_a_check_that_raises_has_failed(monkeypatch: pytest.MonkeyPatch) -> None
     got = list(conformance._run(items, bench))  # type: ignore[arg-type]
     assert [(check.outcome, check.message) for check in got] == [("fail", "it is so"), ("pass", "")]
     assert bench.restored == 2
+
+
+class Scripted:
+    """A device whose loopbacks deliver ``words``: firmware's, where a test wants so."""
+
+    closed = False
+
+    def __init__(self, *words: int) -> None:
+        self.words = list(words)
+        self.reader: EventFd | None = None
+
+    def arm(self, reader: EventFd, index: int) -> None:
+        """Deliver to ``reader``."""
+        self.reader = reader
+
+    def disarm(self, index: int) -> None:
+        """End the delivery."""
+        self.reader = None
+
+    def loopback(self) -> None:
+        """Deliver the next word."""
+        assert self.reader is not None
+        self.reader.write(self.words.pop(0))
+
+    def loopback_bool(self, number: int) -> None:
+        """Deliver the next word."""
+        self.loopback()
+
+    def close(self) -> None:
+        """Do nothing."""
+
+
+def bench_of(device: Scripted, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    monkeypatch.setattr("uapi.bench.open_device", lambda *_: device)
+    return Bench("0000:00:10.0")
+
+
+FIRMWARE, GOOD, BAD = (
+    encode(word)
+    for word in (Notification(0x80), Notification(0, True), Notification(0, True, lost=1))
+)
+
+
+@pytest.mark.parametrize(
+    ("words", "outcome", "disturbances"),
+    [
+        ((GOOD, GOOD), "pass", 0),
+        ((FIRMWARE, GOOD, GOOD), "pass", 1),
+        ((GOOD, FIRMWARE, GOOD, GOOD), "pass", 1),
+        ((FIRMWARE, FIRMWARE, FIRMWARE), "disturbed", 3),
+        ((BAD,), "fail", 0),
+        ((FIRMWARE, BAD), "fail", 1),
+    ],
+)
+def test_firmware_disturbs_a_check(
+    monkeypatch: pytest.MonkeyPatch, words: tuple[int, ...], outcome: str, disturbances: int
+) -> None:
+    items = [item for item in checks.ALL if item.requirement == "REQ-EVT-05"]
+    with bench_of(Scripted(*words), monkeypatch) as bench:
+        (check,) = conformance._run(items, bench)
+    assert (check.outcome, check.disturbances) == (outcome, disturbances)
+    assert ("firmware notified" in check.message) is (outcome == "disturbed")
+
+
+def test_a_notification_that_a_check_does_not_read_disturbs_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fail(bench: Bench) -> None:
+        bench.armed()
+        bench.send()
+        raise BrokenError("it is so")
+
+    with bench_of(Scripted(*[FIRMWARE] * 3), monkeypatch) as bench:
+        (check,) = conformance._run([Item("REQ-EVT-05", "a title", True, fail)], bench)
+        assert check.outcome == "disturbed"
+    report = Report("0000:00:10.0", "cdev", "7.3.4", True, (check,))
+    assert not report.passed
+    assert str(report).endswith(
+        "0 passed, 0 failed, 1 disturbed by firmware: run again when it is quiet"
+    )

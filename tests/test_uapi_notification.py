@@ -140,6 +140,34 @@ def test_blocking_read() -> None:
         assert eventfd.read() == 5
 
 
+def test_close_wakes_up_a_blocking_read() -> None:
+    got: list[int | None] = []
+    eventfd = EventFd(nonblocking=False)
+    reader = threading.Thread(target=lambda: got.append(eventfd.read()), daemon=True)
+    reader.start()
+    time.sleep(0.05)
+    eventfd.close()
+    reader.join(5)
+    assert got == [None]
+
+
+def test_blocking_reads_share_what_is_written() -> None:
+    got: list[int | None] = []
+    with EventFd(semaphore=True, nonblocking=False) as eventfd:
+        readers = [
+            threading.Thread(target=lambda: got.append(eventfd.read()), daemon=True)
+            for _ in range(4)
+        ]
+        for reader in readers:
+            reader.start()
+        for number in range(1, 5):
+            eventfd.write(1)
+            end = time.monotonic() + 5
+            while len(got) < number and time.monotonic() < end:
+                time.sleep(0.001)
+    assert got == [1] * 4
+
+
 def test_it_is_not_inherited() -> None:
     with EventFd() as eventfd:
         assert not os.get_inheritable(eventfd.fileno())

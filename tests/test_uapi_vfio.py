@@ -285,6 +285,15 @@ def sysfs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Sysfs:
     return Sysfs(tmp_path, monkeypatch)
 
 
+def test_an_unbound_device_has_no_open_method(sysfs: Sysfs) -> None:
+    # Another device of the group is bound to vfio-pci.
+    sysfs.group()
+    assert vfio.open_methods(sysfs.bdf) == ()
+    for open_method in (None, "cdev", "group"):
+        with pytest.raises(OpenError, match="not bound to vfio-pci"):
+            Device.open(sysfs.bdf, open_method)
+
+
 def test_open_methods(sysfs: Sysfs) -> None:
     assert vfio.open_methods(sysfs.bdf) == ()
     sysfs.bind("vfio-pci")

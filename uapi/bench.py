@@ -4,11 +4,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
 
 from .closing import Closing
-from .errors import Error, UapiError
+from .errors import ClosedError, Error, UapiError
 from .eventfd import EventFd
-from .notification import Notification, decode
+from .notification import LOOPBACK, VALID, Notification, decode
 from .support import open_device
 from .vfio import ACPI, REQ
 
@@ -32,8 +37,42 @@ class Reader(EventFd):
     """An eventfd from which a check reads loopbacks.
 
     `loopback`, `loopbacks` and `silent` skip notifications by firmware, and raise FormatError if a
-    word is not a notification. `word` does neither.
+    word is not a notification. `word` does neither. ``foreign`` is called for each notification by
+    firmware that the reader finds, also for one that is unread when the reader is closed.
     """
+
+    def __init__(
+        self,
+        *,
+        semaphore: bool = False,
+        nonblocking: bool = True,
+        foreign: Callable[[], object] = lambda: None,
+    ) -> None:
+        super().__init__(semaphore=semaphore, nonblocking=nonblocking)
+        self._foreign = foreign
+
+    def read(self) -> int | None:
+        """Return the counter as `EventFd.read` does."""
+        word = super().read()
+        self._note(word or 0)
+        return word
+
+    def raw(self, size: int) -> bytes:
+        """Return the result of read(2) with a buffer of ``size`` bytes. Raises its OSError."""
+        raw = os.read(self.fileno(), size)
+        self._note(int.from_bytes(raw, sys.byteorder))
+        return raw
+
+    def close(self) -> None:
+        """Close the eventfd."""
+        with contextlib.suppress(ClosedError, OSError):
+            self._note(_counter(self.fileno()))
+        super().close()
+
+    def _note(self, word: int) -> None:
+        """Call ``foreign`` if ``word`` is a notification that is no loopback."""
+        if word & VALID and not word & LOOPBACK:
+            self._foreign()
 
     def word(self) -> int:
         """Wait for the next 64-bit word and return it.
@@ -64,20 +103,34 @@ class Reader(EventFd):
         self.silent()
 
     def silent(self) -> None:
-        """Read until nothing arrives for `QUIET` seconds. BrokenError if a loopback arrives."""
+        """Read until nothing arrives for `QUIET` seconds. BrokenError if a loopback arrives.
+
+        Raises BrokenError also if firmware notifies the device without a pause for `SECONDS`.
+        """
+        end = time.monotonic() + SECONDS
         while self.wait(QUIET):
+            if time.monotonic() > end:
+                raise BrokenError(f"firmware notifies the device without a pause of {QUIET:g} s")
             if (word := self.read()) is not None and decode(word).loopback:
                 raise BrokenError("a loopback more than were sent")
+
+
+def _counter(fd: int) -> int:
+    """Return the counter of the eventfd ``fd`` without reading it (eventfd_show_fdinfo())."""
+    text = Path(f"/proc/self/fdinfo/{fd}").read_text()
+    return int(text.partition("eventfd-count:")[2].split()[0], 16)
 
 
 class Bench(Closing):
     """The open device ``bdf``, and the eventfds that the current check uses.
 
     The arguments are those of `support.open_device`, which opens the device; raises OpenError.
+    ``foreign`` is the number of notifications by firmware that the eventfds have received so far.
     """
 
     def __init__(self, bdf: str, open_method: str | None = None) -> None:
         self.device = open_device(bdf, open_method)
+        self.foreign = 0
         self._made: list[EventFd] = []
 
     def close(self) -> None:
@@ -87,7 +140,7 @@ class Bench(Closing):
 
     def reader(self, *, nonblocking: bool = True, semaphore: bool = False) -> Reader:
         """Return a new eventfd with these options of `EventFd`. `restore` closes it."""
-        reader = Reader(nonblocking=nonblocking, semaphore=semaphore)
+        reader = Reader(nonblocking=nonblocking, semaphore=semaphore, foreign=self._count)
         self._made.append(reader)
         return reader
 
@@ -120,6 +173,9 @@ class Bench(Closing):
             with contextlib.suppress(UapiError):
                 self.device.disarm(index)
         self._close_eventfds()
+
+    def _count(self) -> None:
+        self.foreign += 1
 
     def _close_eventfds(self) -> None:
         while self._made:

@@ -32,7 +32,7 @@ class Facts:
     @property
     def vfio(self) -> bool:
         """Whether the device is bound to a VFIO driver."""
-        return "vfio" in self.driver
+        return pci.is_vfio(self.driver)
 
 
 @dataclass(frozen=True)

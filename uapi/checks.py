@@ -19,6 +19,7 @@ from pathlib import Path
 from . import mirror, pci
 from .bench import SECONDS, Bench, BrokenError, expect
 from .errors import UapiError
+from .eventfd import SIZE
 from .ioctl import Structure
 from .notification import LOOPBACK, VALID
 from .vfio import (
@@ -98,7 +99,7 @@ def _read_size(bench: Bench) -> None:
     bench.send()
     if not reader.wakes_up(SECONDS):
         raise BrokenError("nothing to read")
-    raw = os.read(reader.fileno(), 64)
+    raw = reader.raw(64)
     expect("length", len(raw), 8)
     expect("word", f"{struct.unpack('=Q', raw)[0]:#x}", f"{LOOPBACK_WORD:#x}")
 
@@ -118,7 +119,7 @@ def _short_read(bench: Bench) -> None:
     bench.send()
     for size in (0, 4, 7):
         try:
-            os.read(reader.fileno(), size)
+            reader.raw(size)
         except OSError as error:
             expect(f"errno of read({size})", error.errno, errno.EINVAL)
         else:
@@ -255,9 +256,10 @@ def _epoll(bench: Bench, events: int) -> None:
 @check("REQ-DEL-14", "a blocking read returns for each notification")
 def _blocking(bench: Bench) -> None:
     reader = bench.armed(nonblocking=False)
-    got: list[int | None] = []
+    got: list[bytes] = []
+    # `EventFd.read` would wait by poll(2) instead.
     thread = threading.Thread(
-        target=lambda: got.extend(reader.read() for _ in range(SEVERAL)), daemon=True
+        target=lambda: got.extend(reader.raw(SIZE) for _ in range(SEVERAL)), daemon=True
     )
     thread.start()
     bench.send(SEVERAL)

@@ -87,13 +87,16 @@ class Opened:
 
 
 def open_methods(bdf: str) -> tuple[str, ...]:
-    """Return the open methods for which the device has a file, "cdev" before "group".
+    """Return the open methods by which the device can be opened now, "cdev" before "group".
 
     "cdev" needs the device's file in /dev/vfio/devices, and /dev/iommu; "group" the file of its
-    IOMMU group in /dev/vfio, and /dev/vfio/vfio. The tuple is empty if the device does not exist.
-    Raises OpenError if ``bdf`` is not a PCI address.
+    IOMMU group in /dev/vfio, and /dev/vfio/vfio. The tuple is empty if the device does not exist or
+    is not bound to a VFIO driver. Raises OpenError if ``bdf`` is not a PCI address.
     """
     bdf = pci.canonical(bdf)
+    # The file of a group is there as well if another device of the group is bound to vfio-pci.
+    if not pci.is_vfio(pci.driver(bdf)):
+        return ()
     nodes = {CDEV: pci.cdev_node(bdf), GROUP: pci.group_node(bdf)}
     return tuple(name for name, node in nodes.items() if node)
 
@@ -109,8 +112,7 @@ def open_device(bdf: str, open_method: str | None = None) -> Opened:
     if open_method not in (None, CDEV, GROUP):
         raise ValueError(f"open_method {open_method!r} is neither {CDEV!r} nor {GROUP!r}")
     offered = open_methods(bdf)
-    # The file of a group is there as well if another device of the group is bound to vfio-pci.
-    if not offered or (offered == (GROUP,) and "vfio" not in pci.driver(bdf)):
+    if not offered:
         raise causes.error(bdf)
     if open_method is not None and open_method not in offered:
         raise OpenError(

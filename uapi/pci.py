@@ -45,6 +45,14 @@ def driver(bdf: str) -> str:
         return ""
 
 
+def is_vfio(driver: str) -> bool:
+    """Return whether the ``driver`` of this name is vfio-pci or a variant of it.
+
+    The names of all variants in drivers/vfio/pci contain "vfio" ("mlx5_vfio_pci").
+    """
+    return "vfio" in driver
+
+
 def group(bdf: str) -> str:
     """Return the number of the device's IOMMU group, or "" if it has none."""
     try:
