@@ -27,7 +27,7 @@ from kpatch.model import Applied
 from kpatch.series.catalog import ALL, BASE, default
 from kpatch.source.download import public
 from kpatch.tables import bases
-from uapi import names, structures
+from uapi import names, structures, vectors
 
 MODULE = Path(structures.__file__).with_name("_mirror.py")
 
@@ -219,6 +219,7 @@ def compare_kernels(
             first = {BASE, *default()} & measured.keys()
             ordered = sorted(measured.items(), key=lambda item: item[0] not in first)
             outcome.written += golden.write(kernel, dict(ordered), folder=folder)
+    _vectors(outcome, folder, write=write)
     return outcome
 
 
@@ -238,6 +239,22 @@ def _module(outcome: Drift, *, write: bool, path: Path = MODULE) -> None:
         outcome.differences.append(
             f"uapi/{path.name} is not made from uapi/structures.py as it is (drift --write does it)"
         )
+
+
+def _vectors(outcome: Drift, folder: Path, *, write: bool) -> None:
+    """Compare the vectors in ``folder`` with the golden JSON there that they are made from.
+
+    With ``write`` they are written. Differences or written files are added to ``outcome``.
+    """
+    found = vectors.outdated(folder, write=write)
+    if write:
+        outcome.written += found
+    else:
+        outcome.differences += [
+            f"uapi/golden/{path.name} is not made from the golden JSON as it is "
+            "(python -m uapi.vectors --write does it)"
+            for path in found
+        ]
 
 
 def _struct(ffi: FFI, name: str) -> Struct:
