@@ -21,6 +21,7 @@ SOURCES = ("pyproject.toml", "setup.py", "MANIFEST.in", "README.md", "LICENSES",
 OFFLINE = ("--no-deps", "--no-index", "--disable-pip-version-check", "--quiet")
 # The documents in uapi/, which are in the source distribution alone.
 DOCUMENTS = {"README.md", "CHANGELOG.md"}
+MANUAL = "vfio-acpi.1"
 
 
 def python(*arguments: str, cwd: Path) -> str:
@@ -81,7 +82,9 @@ def tracked(source: Path) -> set[str]:
 def test_only_uapi_is_in_it_and_all_of_that(source: Path, wheel: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         names = {name for name in archive.namelist() if ".dist-info/" not in name}
-    assert names == {f"vfio_acpi/{name}" for name in tracked(source) - DOCUMENTS}
+    manual = {f"vfio_acpi-{uapi.__version__}.data/data/share/man/man1/{MANUAL}"}
+    modules = {f"vfio_acpi/{name}" for name in tracked(source) - DOCUMENTS - {MANUAL}}
+    assert names == modules | manual
     assert "vfio_acpi/golden/schema.json" in names
     assert [path.name for path in (source / "build").rglob("*.py")] == ["left.py"]
 
@@ -142,6 +145,11 @@ def vfio_acpi(site: Path, *arguments: str, **more: str) -> subprocess.CompletedP
         text=True,
         check=False,
     )
+
+
+def test_the_man_page_is_installed(site: Path) -> None:
+    installed = site / "share" / "man" / "man1" / MANUAL
+    assert installed.read_text() == (ROOT / "uapi" / MANUAL).read_text()
 
 
 def test_the_program(site: Path) -> None:

@@ -63,6 +63,11 @@ def script() -> int:
     return main(program="vfio-acpi")
 
 
+def manual() -> argparse.ArgumentParser:
+    """Return the parser of ``vfio-acpi``, from which argparse-manpage makes the man page."""
+    return _parser("vfio-acpi")
+
+
 def _interrupt(number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
@@ -160,7 +165,10 @@ def _parser(program: str = f"python -m {__package__}") -> argparse.ArgumentParse
     import argparse
 
     parser = argparse.ArgumentParser(
-        prog=program, description="ACPI notifications of VFIO PCI devices."
+        prog=program,
+        description="ACPI notifications of VFIO PCI devices.",
+        epilog="Exit codes: 0 success, 1 a check failed, 2 wrong usage or the command cannot run "
+        "on this host, 130 stopped by Ctrl-C or SIGTERM.",
     )
     parser.add_argument("--version", action="version", version=f"vfio-acpi {__version__}")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
