@@ -44,7 +44,7 @@ from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import PROJECT
 from kpatch.verdict import judge, requirements
 from kpatch.vm import accel, acpid, guest_image, machine, qemu
-from ktests.contract import NONE, UNDETECTED, UNJUDGED, UNKNOWN
+from ktests.contract import FLAVOR_ARGUMENT, NONE, UNDETECTED, UNJUDGED, UNKNOWN
 
 # A work item that has run for 10 ms, as on a busy host any may, no longer keeps the next one from
 # starting (since Linux 6.5). So a Notify handler could overtake another on its CPU, and the count
@@ -439,7 +439,7 @@ class Pipeline:
             self.progress.say(f"acceleration: {chosen.used} ({chosen.reason})")
         self.state.accel = chosen
         image = None if own is None else own.image
-        arguments = self.flavor.arguments
+        arguments = (f"{FLAVOR_ARGUMENT}={self.flavor.name}", *self.flavor.arguments)
         return qemu.Setup(kernel.image, table, firmware, images, chosen, image, arguments)
 
     def shell(self, kernel: Kernel) -> int:
@@ -624,7 +624,7 @@ def _result(
     tree = state.tree
     base = None if tree is None else tree.base
     complete = not (request.tests or request.mutant)
-    judgement = judge.judge(table, state.runs, complete=complete, base=base)
+    judgement = judge.judge(table, state.runs, complete=complete, base=base, flavor=request.flavor)
     hellos = [vm.transcript.hello for run in state.runs for vm in run.vms]
     release = next((hello.release for hello in hellos if hello is not None), None)
     return result.RunResult(
@@ -641,6 +641,9 @@ def _result(
         tools=versions(state),
         selection=request.tests,
         requirements={name: entry.text for name, entry in table.items()},
+        not_judged=requirements.of_other_flavors(
+            table, {run.mechanism for run in state.runs}, request.flavor
+        ),
         stages=tuple(pipeline.progress.records),
         tests=judgement.tests,
         incidents=judgement.incidents,

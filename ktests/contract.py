@@ -52,6 +52,9 @@ DETECTION = "detection"
 MECHANISM_ARGUMENT = "vfio_acpi.mechanism"
 """Kernel argument that names the kernel's mechanism in a run by hand, where no host sends a job."""
 
+FLAVOR_ARGUMENT = "vfio_acpi.flavor"
+"""Kernel argument that names the flavor of the kernel's config."""
+
 MECHANISM_FOLDER = "mechanism"
 """Name of the folder in the suite's image that has the modules of a mechanism of the user's own."""
 
@@ -195,11 +198,20 @@ def controlled(needs: Collection[str], negative: Collection[str] | None) -> list
     return [name for name in needs if negative is None or name in negative]
 
 
-def testable(first: str | None, release: str | None) -> bool:
-    """Return whether the kernel version ``release`` has the release line ``first`` or a later one.
+def testable(
+    first: str | None,
+    release: str | None,
+    wanted: str | None = None,
+    flavor: str | None = None,
+) -> bool:
+    """Return whether a requirement can be tested on a kernel of version ``release``.
 
-    Returns True if either is None.
+    The kernel has to be of the release line ``first`` or a later one, and of the flavor ``wanted``.
+    None stands for any. ``flavor`` is the kernel's, None, as for ``release``, if it is not known;
+    then it counts as right.
     """
+    if None not in (wanted, flavor) and wanted != flavor:
+        return False
     if first is None or release is None:
         return True
     return release_line(first) <= release_line(release)
@@ -211,15 +223,19 @@ def applies(
     first: str | None,
     release: str | None,
     negative: Collection[str] | None = None,
+    *,
+    wanted: str | None = None,
+    flavor: str | None = None,
 ) -> bool:
     """Return whether the tests of a requirement run on a kernel of ``release`` with ``mechanism``.
 
-    ``needs`` and ``first`` are the keys "needs" and "from" of the requirement. The tests run if the
-    kernel has to meet the requirement (`promised`), and its release line is ``first`` or later. The
-    unpatched kernel (NONE) is the negative control for the mechanisms in ``negative``, None for
-    all: there the tests of their requirements run too, and have to fail.
+    ``needs``, ``first`` and ``wanted`` are the keys "needs", "from" and "flavor" of the
+    requirement, ``flavor`` is the kernel's. The tests run if the kernel has to meet the requirement
+    (`promised`), and the requirement can be tested on it (`testable`). The unpatched kernel (NONE)
+    is the negative control for the mechanisms in ``negative``, None for all: there the tests of
+    their requirements run too, and have to fail.
     """
     included = promised(needs, mechanism) or (
         mechanism == NONE and bool(controlled(needs, negative))
     )
-    return included and testable(first, release)
+    return included and testable(first, release, wanted, flavor)

@@ -153,6 +153,12 @@ class Mechanism(ABC):
     calls: ClassVar[tuple[int, ...]] = ()
     """The system calls that receiving takes besides read(2) and poll(2), by number."""
 
+    queue_size: ClassVar[int] = 0
+    """The size in bytes of the values that the kernel keeps for a VMM that does not read.
+
+    With the suite's settings; the queue is at least as large. 0 if the kernel keeps none.
+    """
+
     selftest: ClassVar[str] = ""
     """The program that the series adds to the kernel's VFIO selftests; "" if it adds none."""
 

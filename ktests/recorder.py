@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import linecache
 import os
+import re
 import time
 import traceback
 from collections.abc import Callable, Generator
@@ -21,11 +22,13 @@ import pytest
 
 from ktests import contract, mechanism_folder, mechanisms
 from ktests.channel import Channel
-from ktests.contract import BEGIN, END, MARKER
+from ktests.contract import BEGIN, END, FLAVOR_ARGUMENT, MARKER
 from ktests.mechanism import Mechanism
 from ktests.selection import Selection
 
 KMSG = Path("/dev/kmsg")
+COMMAND_LINE = Path("/proc/cmdline")
+FLAVOR = re.compile(rf"{re.escape(FLAVOR_ARGUMENT)}=(\S+)")
 SUITE = Path(__file__).parent
 MESSAGE_SIZE = 4000
 
@@ -39,8 +42,9 @@ class Job:
     ktests/machine.toml. ``expression`` is the argument of pytest's ``-k``. ``done`` are the ids of
     the tests that an earlier VM has begun. ``requirements`` is the table of
     ktests/requirements.toml by id. ``limit`` is the time limit in seconds of each test that has no
-    limit of its own. ``release`` is the version of the running kernel. ``negative`` is as in
-    `ktests.contract.applies`, ``order`` as in `ktests.contract.JobMessage`.
+    limit of its own. ``release`` is the version of the running kernel, ``flavor`` its flavor, None
+    if it is not known. ``negative`` is as in `ktests.contract.applies`, ``order`` as in
+    `ktests.contract.JobMessage`.
     """
 
     mechanism: str
@@ -50,8 +54,15 @@ class Job:
     requirements: dict[str, dict[str, Any]]
     limit: float
     release: str = field(default_factory=lambda: os.uname().release)
+    flavor: str | None = field(default_factory=lambda: flavor_of(COMMAND_LINE.read_text()))
     negative: tuple[str, ...] | None = None
     order: tuple[str, ...] = ()
+
+
+def flavor_of(command_line: str) -> str | None:
+    """Return the value of the first `FLAVOR_ARGUMENT` on a kernel's command line; None if none."""
+    found = FLAVOR.search(command_line)
+    return found and found[1]
 
 
 class Recorder:
@@ -184,7 +195,13 @@ class Recorder:
         entry = self._entry(name)
         job = self._job
         return contract.applies(
-            entry["needs"], job.mechanism, entry.get("from"), job.release, job.negative
+            entry["needs"],
+            job.mechanism,
+            entry.get("from"),
+            job.release,
+            job.negative,
+            wanted=entry.get("flavor"),
+            flavor=job.flavor,
         )
 
     def _expect_limit(self, item: pytest.Item) -> None:

@@ -21,6 +21,7 @@ from ktests import bad_input, fdinfo
 from ktests.acpi import Firmware
 from ktests.bad_input import BOOL, EVENTFD, MASK, NONE, TRIGGER, UNMASK, Call
 from ktests.conftest import Bind, Measure
+from ktests.kvm import GSI, Vm
 from ktests.mechanisms.ack import AckVmm
 from ktests.mechanisms.eventfd import KEPT, READ_SECONDS, overflow, take_full
 from ktests.ordered_notify import one_by_one
@@ -32,6 +33,9 @@ from uapi.eventfd import EventFd
 INTX, ACPI = 0, 5
 AS_INTX = 1 << 0 | 1 << 1 | 1 << 2  # EVENTFD, MASKABLE, AUTOMASKED
 VALID, LOOPBACK, LOST_MAX = 1 << 32, 1 << 33, 0xFFFF
+
+# The time without an interrupt after which none is expected any more.
+QUIET_SECONDS = 0.5
 
 Start = Callable[[str], AckVmm]
 
@@ -475,3 +479,17 @@ def test_unarmed(ack_vmm: Start) -> None:
     vmm.vfio.disarm()
     got = [outcome(vmm.vfio, call) for call in bad_input.UNARMED]
     assert got == [call.outcome for call in bad_input.UNARMED]
+
+
+# ---- KVM acknowledges ----------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("REQ-DEL-62")
+def test_resamplefd(ack_vmm: Start, firmware: Firmware) -> None:
+    vmm = ack_vmm("alpha")
+    with Vm() as vm, vm.cpu() as cpu:
+        vm.assign(vmm.eventfd, resample=vmm.eventfd.acknowledgement)
+        one_by_one(firmware, vmm.device, [0x81, 0x82, 0x83])
+        got = [cpu.interrupt(READ_SECONDS) for _ in range(3)]
+        assert (got, cpu.interrupt(QUIET_SECONDS)) == ([GSI] * 3, None)
+        vm.deassign(vmm.eventfd)

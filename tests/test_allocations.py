@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """The memory that the carried series allocate: what a user of a device can trigger is charged.
 
-GFP_KERNEL_ACCOUNT charges memory to the control group of the process. The source is examined here,
-since the kernels of the suite have no control groups.
+GFP_KERNEL_ACCOUNT charges memory to the control group of the process. The source is examined here;
+REQ-ISO-60 is about a running kernel, which has to be of the flavor hypervisor.
 """
 
 from __future__ import annotations

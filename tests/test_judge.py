@@ -160,13 +160,25 @@ def test_a_series_without_a_known_mechanism_is_not_judged(mechanism: str, why: s
     assert incident.message == f"{why}: {omitted} (index 5 is not there)"
 
 
-@pytest.mark.parametrize(("base", "count"), [("6.12", 2), ("7.3", 3), (None, 3)])
-def test_requirements_are_left_out_only_if_the_base_can_be_tested(
-    base: str | None, count: int
+@pytest.mark.parametrize(
+    ("base", "flavor", "count"),
+    [
+        ("6.12", None, 3),
+        ("7.3", None, 4),
+        (None, None, 4),
+        (None, "debug", 4),
+        (None, "plain", 3),
+        ("6.12", "plain", 2),
+    ],
+)
+def test_requirements_are_left_out_only_if_the_kernel_can_be_tested(
+    base: str | None, flavor: str | None, count: int
 ) -> None:
     newer = Requirement("REQ-EVT-98", "Later.", ("netlink",), first="7.3")
+    slow = Requirement("REQ-EVT-99", "Slowly.", ("netlink",), flavor="debug")
     run = SeriesRun("x", "undetected", (vm({"basic": Outcome.PASS}),))
-    judgement = judge({**TABLE, newer.id: newer}, [run], complete=False, base=base)
+    table = {**TABLE, newer.id: newer, slow.id: slow}
+    judgement = judge(table, [run], complete=False, base=base, flavor=flavor)
     [told] = [it.message for it in judgement.incidents if it.outcome is Outcome.NOT_JUDGED]
     assert told == f"no mechanism was detected: {count} requirements of mechanisms are left out"
 

@@ -554,3 +554,15 @@ def test_a_skip_is_told_by_its_reason() -> None:
         "test_a.py::test", ("test_a.py", 7, "test"), {}, "skipped", place, "call"
     )
     assert recorder.verdict([report]) == {"outcome": "skip", "message": "could not run: no acpid"}
+
+
+@pytest.mark.parametrize(
+    ("command_line", "flavor"),
+    [
+        ("ro quiet vfio_acpi.flavor=debug kasan_multi_shot\n", "debug"),
+        ("vfio_acpi.flavor=plain", "plain"),
+        ("ro quiet\n", None),
+    ],
+)
+def test_flavor(command_line: str, flavor: str | None) -> None:
+    assert recorder.flavor_of(command_line) == flavor

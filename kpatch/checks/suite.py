@@ -132,7 +132,10 @@ def part(
         stage=context.stage,
     )
     return judge.judge(
-        steps.requirements, [pipeline.series_run(name, mechanism, vms)], complete=False
+        steps.requirements,
+        [pipeline.series_run(name, mechanism, vms)],
+        complete=False,
+        flavor=flavor,
     )
 
 

@@ -120,7 +120,9 @@ class RunResult:
     ``accel`` are None if the run ended before they were known. ``confinement`` describes how builds
     and VMs were confined, or why they were not. ``tools`` maps names of programs to versions.
     ``selection`` is the expression that selected tests (pytest's -k), "" for the whole suite.
-    ``requirements`` maps ids to their sentences. ``error`` is None if the run got to its verdict.
+    ``requirements`` maps ids to their sentences; ``not_judged`` maps the ids of those that a series
+    promises, and that can be tested with another flavor only, to this flavor. ``error`` is None if
+    the run got to its verdict.
     """
 
     exit_code: ExitCode
@@ -134,6 +136,7 @@ class RunResult:
     tools: Mapping[str, str] = field(default_factory=dict)
     selection: str = ""
     requirements: Mapping[str, str] = field(default_factory=dict)
+    not_judged: Mapping[str, str] = field(default_factory=dict)
     stages: tuple[StageRecord, ...] = ()
     tests: tuple[TestResult, ...] = ()
     incidents: tuple[Incident, ...] = ()

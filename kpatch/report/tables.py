@@ -197,6 +197,15 @@ def _notes(result: RunResult) -> list[str]:
         *_troubles(result),
         *_warnings(result),
         *_known(result),
+        *_not_judged(result),
+    ]
+
+
+def _not_judged(result: RunResult) -> list[str]:
+    """Return a line for each requirement that is promised and takes another flavor."""
+    return [
+        f"not judged: {name}, which takes FLAVOR={flavor}"
+        for name, flavor in result.not_judged.items()
     ]
 
 

@@ -49,6 +49,12 @@ FLAVORS: dict[str, Flavor] = {
             ("core", "guest", "acpi", "vfio", "power"),
             like="plain",
         ),
+        Flavor(
+            "hypervisor",
+            "plain, with KVM and control groups of memory: what a host of VMs has",
+            ("core", "guest", "acpi", "vfio", "hypervisor"),
+            like="plain",
+        ),
     )
 }
 

@@ -135,12 +135,14 @@ def judge(
     *,
     complete: bool = True,
     base: str | None = None,
+    flavor: str | None = None,
 ) -> Judgement:
     """Return the verdict of ``runs`` by the table ``requirements``, which maps ids to requirements.
 
     ``complete``: the whole suite was to run, not a selection, so a requirement that applies to the
-    kernel but has no test is an incident. ``base`` is the release line of the kernels ("7.3");
-    requirements that cannot be tested on it need no test. If it is None, none is exempt.
+    kernel but has no test is an incident. ``base`` is the release line of the kernels ("7.3"),
+    ``flavor`` their flavor; requirements that cannot be tested on these need no test. If it is
+    None, none is exempt.
     """
     excused = excused_titles(runs)
     tests = tuple(result for run in runs for result in _tests(requirements, run, excused))
@@ -149,8 +151,8 @@ def judge(
         for run in runs
         for incident in (
             *_incidents(run, excused),
-            *(_coverage(_due(requirements, run, base), run) if complete else ()),
-            *_not_judged(requirements, run, base),
+            *(_coverage(_due(requirements, run, base, flavor), run) if complete else ()),
+            *_not_judged(requirements, run, base, flavor),
         )
     )
     return Judgement(
@@ -414,7 +416,7 @@ def _ended(vm: VmRun) -> str:
 
 
 def _not_judged(
-    requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None
+    requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None, flavor: str | None
 ) -> Iterator[Incident]:
     """Yield an incident if the series has no known mechanism.
 
@@ -422,7 +424,9 @@ def _not_judged(
     """
     if run.mechanism not in UNJUDGED:
         return
-    omitted = asked(requirements, NONE, base) - asked(requirements, run.mechanism, base)
+    omitted = asked(requirements, NONE, base, flavor=flavor) - asked(
+        requirements, run.mechanism, base, flavor=flavor
+    )
     why = {
         UNDETECTED: "no mechanism was detected",
         UNKNOWN: "the kernel has an unknown uAPI",
@@ -437,9 +441,9 @@ def _not_judged(
 
 
 def _due(
-    requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None
+    requirements: Mapping[str, Requirement], run: SeriesRun, base: str | None, flavor: str | None
 ) -> frozenset[str]:
-    return asked(requirements, run.mechanism, base, run.negative)
+    return asked(requirements, run.mechanism, base, run.negative, flavor=flavor)
 
 
 def _coverage(due: Iterable[str], run: SeriesRun) -> Iterator[Incident]:

@@ -9,6 +9,7 @@ Grammar: one table for each requirement; its name is the id.
                             # ["any"]: every kernel, patched or not
     from = "7.3"            # optional: the first base that it can be tested on; on an older base
                             # it has no test, and the results show "-"
+    flavor = "hypervisor"   # optional: the only flavor that it can be tested on; the same holds
     [REQ-EVT-05.limits]     # optional: mechanism that promises it = why it fails there
     netlink = "the type argument of acpi_bus_generate_netlink_event() is u8"
     [REQ-EVT-05.skips]      # optional: mechanism = reason why its test cannot run there
@@ -27,6 +28,7 @@ from kpatch.errors import HarnessError
 from kpatch.model import MechanismFolder
 from kpatch.series import mechanism_folder
 from kpatch.tables import paths
+from kpatch.tables.flavors import FLAVORS
 from kpatch.tables.outcomes import ExitCode, Outcome
 from ktests import contract
 from ktests.contract import ANY, NONE
@@ -47,7 +49,7 @@ class Requirement:
 
     ``limits`` has, by mechanism, the reason why the requirement's tests are known to fail;
     ``skips`` the reason why they cannot run. ``first`` is the oldest base on which the requirement
-    can be tested ("7.3"), None for every base.
+    can be tested ("7.3"), None for every base; ``flavor`` the only flavor, None for every flavor.
     """
 
     id: str
@@ -56,6 +58,7 @@ class Requirement:
     limits: Mapping[str, str] = field(default_factory=dict)
     skips: Mapping[str, str] = field(default_factory=dict)
     first: str | None = None
+    flavor: str | None = None
 
     def promised_by(self, mechanism: str) -> bool:
         """Return whether a kernel with ``mechanism`` has to meet the requirement.
@@ -85,17 +88,27 @@ def asked(
     mechanism: str,
     base: str | None = None,
     negative: Collection[str] | None = None,
+    *,
+    flavor: str | None = None,
 ) -> frozenset[str]:
     """Return the ids of those requirements whose tests run on a kernel with ``mechanism``.
 
     ``table`` has all requirements by id. The rule is `ktests.contract.applies`, which also
     describes ``negative``. Requirements that cannot be tested on the release line ``base`` ("7.3")
-    are left out, unless ``base`` is None.
+    are left out, and those that cannot on ``flavor``; None stands for any.
     """
     return frozenset(
         name
         for name, entry in table.items()
-        if contract.applies(entry.needs, mechanism, entry.first, base, negative)
+        if contract.applies(
+            entry.needs,
+            mechanism,
+            entry.first,
+            base,
+            negative,
+            wanted=entry.flavor,
+            flavor=flavor,
+        )
     )
 
 
@@ -127,6 +140,22 @@ def cheapest_first() -> tuple[str, ...]:
     return tuple(sorted(seconds, key=lambda name: (seconds[name], name)))
 
 
+def of_other_flavors(
+    table: Mapping[str, Requirement], mechanisms: Collection[str], flavor: str
+) -> dict[str, str]:
+    """Return the requirements that ``mechanisms`` promise and that ``flavor`` cannot show.
+
+    Maps the id of each to the flavor that it takes.
+    """
+    return {
+        name: entry.flavor
+        for name, entry in table.items()
+        if entry.flavor is not None
+        and entry.flavor != flavor
+        and any(map(entry.promised_by, mechanisms))
+    }
+
+
 def _requirement(path: Path, name: str, table: object) -> Requirement:
     if not _ID.fullmatch(name):
         raise _error(path, f"{name!r} is no id of the form REQ-XXX-01")
@@ -149,6 +178,7 @@ def _requirement(path: Path, name: str, table: object) -> Requirement:
         limits=table.get("limits", {}),
         skips=table.get("skips", {}),
         first=table.get("from"),
+        flavor=table.get("flavor"),
     )
     for mechanism in made.limits:
         if not made.promised_by(mechanism):
@@ -179,12 +209,18 @@ def _base(value: object) -> str:
     return "" if known else "is no release line like 7.3"
 
 
+def _flavor(value: object) -> str:
+    known = isinstance(value, str) and value in FLAVORS
+    return "" if known else f"is no flavor: {', '.join(FLAVORS)}"
+
+
 _KEYS: dict[str, Callable[[object], str]] = {
     "text": _text,
     "needs": _needs,
     "limits": _reasons,
     "skips": _reasons,
     "from": _base,
+    "flavor": _flavor,
 }
 
 

@@ -172,6 +172,7 @@ class Doorbell(IndexMechanism):
     vmm_type = DoorbellVmm
     burst_source_type = DoorbellBurstSource
     kept = f"{KEPT} notifications"
+    queue_size = 4 * KEPT
     calls = (seccomp.IOCTL,)
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:

@@ -23,7 +23,7 @@ from ktests.ordered_notify import one_by_one
 from ktests.pci import PciDevice
 from ktests.reader import Reader
 from uapi import vfio
-from uapi.eventfd import EventFd
+from uapi.eventfd import SIZE, EventFd
 from uapi.notification import Notification, decode
 
 # The kernel keeps one readable notification in the eventfd, and QUEUE more in a queue behind it.
@@ -196,6 +196,7 @@ class Eventfd(IndexMechanism):
     vmm_type = EventfdVmm
     burst_source_type = EventfdBurstSource
     kept = f"{KEPT} notifications"
+    queue_size = SIZE * KEPT
     selftest = "vfio_pci_acpi_test"
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:

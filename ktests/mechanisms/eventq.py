@@ -31,6 +31,9 @@ from uapi.eventq import Event, EventQueue
 FEATURE = 14
 DEPTH = 256
 
+# The size in bytes of an event in the queue: the kernel keeps flags and value.
+KEPT_SIZE = 8
+
 # The value of the sign's loopback.
 VALUE = 0x81
 
@@ -192,6 +195,7 @@ class Eventq(DeviceMechanism):
     burst_source_type = EventqBurstSource
     refusal = errno.ENODEV
     kept = f"{DEPTH} events"
+    queue_size = KEPT_SIZE * DEPTH
     selftest = "vfio_pci_acpi_notify_test"
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
