@@ -50,7 +50,8 @@ class Sign:
     them. Any other result describes a uAPI that no known mechanism has. ``absent`` is the sentence
     that reports that the kernel does not have the mechanism. Signs are looked for in ascending
     order of ``rank``: 0 if ``look`` only uses the device's descriptor, 1 if ``look`` has the
-    firmware notify the device. The sign of a mechanism of the user's own has `OWN_RANK`.
+    firmware notify the device, or waits if it does not find the mechanism. The sign of a mechanism
+    of the user's own has `OWN_RANK`.
     """
 
     look: Callable[[Site], str]

@@ -20,6 +20,7 @@ ALLOCATION = re.compile(r"^\+\t+(\w+) = (kv?[mz]alloc\w*\(.*)$", re.MULTILINE)
 UNCHARGED = {
     "companion": "one small structure for each companion, which outlives its first user",
     "netlink": "allocated when a device is bound, which takes an administrator",
+    "genl": "allocated when a device is bound, which takes an administrator",
     "cap": "freed before the ioctl returns",
 }
 

@@ -89,7 +89,7 @@ def decode(message: bytes) -> Event:
     message type, which is the family's id, is not checked.
     """
     header = _header(message, CMD_EVENT, "ACPI_GENL_CMD_EVENT")
-    payload = dict(_attributes(message)).get(ATTR_EVENT, b"")
+    payload = dict(attributes_of(message)).get(ATTR_EVENT, b"")
     if len(payload) != PAYLOAD_SIZE:
         raise FormatError(f"no attribute of {PAYLOAD_SIZE} bytes (ACPI_GENL_ATTR_EVENT)")
     event = mirror.ffi.from_buffer(PAYLOAD, payload)
@@ -126,7 +126,7 @@ def decode_notify(message: bytes) -> Notify:
     that of a notification, or an attribute is missing (all but the path) or has another size.
     """
     _header(message, CMD_NOTIFY, "ACPI_GENL_CMD_NOTIFY")
-    attributes = dict(_attributes(message))
+    attributes = dict(attributes_of(message))
     return Notify(
         bdf=_string(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_PCI_NAME),
         value=_u32(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_VALUE),
@@ -168,8 +168,8 @@ def _string(attributes: Mapping[int, bytes], kind: int, otherwise: bytes = b"") 
     return text.decode("utf-8", "backslashreplace")
 
 
-def _attributes(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield type and payload of each attribute.
+def attributes_of(message: bytes) -> Iterator[tuple[int, bytes]]:
+    """Yield type and payload of each attribute of a generic netlink message.
 
     Stops at an attribute that is longer than the rest of the message, or shorter than its header.
     """

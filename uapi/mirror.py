@@ -147,6 +147,14 @@ VFIO_ACPI_NOTIFY_EVENT_LOOPBACK = 1 << 0
 VFIO_DEVICE_FEATURE_ACPI_PENDING = 15
 VFIO_ACPI_PENDING_MAX = 256
 
+# ---- linux/vfio.h: a generic netlink family for each device ----
+
+VFIO_ACPI_GENL_VERSION = 1
+VFIO_ACPI_GENL_GROUP_NAME = "notify"
+VFIO_ACPI_GENL_CMD_NOTIFY = 1
+VFIO_ACPI_GENL_ATTR_VALUE = 1
+VFIO_ACPI_GENL_ATTR_SEQUENCE = 2
+
 # ---- linux/vfio.h: /dev/vfio/devices/vfioN ----
 
 VFIO_DEVICE_BIND_IOMMUFD = _io(VFIO_TYPE, VFIO_BASE + 18)

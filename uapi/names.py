@@ -135,6 +135,16 @@ GATES: dict[str, Gate] = {
         ),
         Gate(mechanisms=("netlink",)),
     ),
+    **dict.fromkeys(
+        (
+            "VFIO_ACPI_GENL_VERSION",
+            "VFIO_ACPI_GENL_GROUP_NAME",
+            "VFIO_ACPI_GENL_CMD_NOTIFY",
+            "VFIO_ACPI_GENL_ATTR_VALUE",
+            "VFIO_ACPI_GENL_ATTR_SEQUENCE",
+        ),
+        Gate(mechanisms=("netlink-device",)),
+    ),
     "ACPI_GENL_CMD_MAX": Gate(mechanisms=("netlink",), otherwise=1),
     "VFIO_PCI_ACPI_IRQ_INDEX": Gate(mechanisms=_INDEX),
     "VFIO_PCI_NUM_IRQS": Gate(mechanisms=_INDEX, otherwise=5, least=True),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 MECHANISMS: dict[str, str] = {
     "netlink": "vfio-pci forwards notifications to the acpi_event family of generic netlink",
+    "netlink-device": "vfio-pci sends notifications to a generic netlink family of the device",
     "eventfd": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX, whose counter holds the value",
     "eventq": "a queue of events, which VFIO_DEVICE_FEATURE_ACPI_NOTIFY returns",
     "doorbell": "an eventfd on VFIO_PCI_ACPI_IRQ_INDEX that counts; an ioctl fetches the values",

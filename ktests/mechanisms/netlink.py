@@ -130,18 +130,18 @@ def events(messages: list[bytes]) -> list[Heard]:
 class NetlinkBurstSource(BurstSource):
     """A burst source that distinguishes notifications by the sequence numbers of their events.
 
-    ``buffer`` is the size of the socket's receive buffer in bytes, None for the default. One more
-    notification is sent before and one after the burst. Their sequence numbers tell how many events
-    the kernel has created in between. Those of them that did not arrive count as reported if a
-    read(2) has failed with ENOBUFS, else as not reported.
+    ``listener`` is a member of the group to which the device's notifications are sent; it is closed
+    with the burst source. One more notification is sent before and one after the burst. Their
+    sequence numbers tell how many events the kernel has created in between. Those of them that did
+    not arrive count as reported if a read(2) has failed with ENOBUFS, else as not reported.
     """
 
     BEFORE, VALUE, AFTER = 0xFD, 0x81, 0xFE
 
-    def __init__(self, device: PciDevice, firmware: Firmware, buffer: int | None) -> None:
+    def __init__(self, device: PciDevice, firmware: Firmware, listener: probe.Membership) -> None:
         self._device = device
         self._firmware = firmware
-        self._listener = probe.Listener(buffer=buffer)
+        self._listener = listener
         self._sent = 0
 
     def fileno(self) -> int:
@@ -236,7 +236,7 @@ class Netlink(Mechanism):
         self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
     ) -> NetlinkBurstSource:
         """Return a burst source that distinguishes notifications by their sequence numbers."""
-        return NetlinkBurstSource(device, firmware, buffer)
+        return NetlinkBurstSource(device, firmware, probe.Listener(buffer=buffer))
 
     def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
         """Return the option ``--netlink`` of ``python -m uapi listen``.

@@ -27,6 +27,7 @@
 #define VFIO_ACPI_7_3_EVENTFD_COUNT 0x800
 #define VFIO_ACPI_7_3_EVENTQ 0x1000
 #define VFIO_ACPI_7_3_NETLINK 0x2000
+#define VFIO_ACPI_7_3_NETLINK_DEVICE 0x4000
 
 #if !defined(VFIO_ACPI_KERNEL) || (VFIO_ACPI_KERNEL) == 0
 #error "VFIO_ACPI_KERNEL has to be a kernel of this file, for instance VFIO_ACPI_7_3_EVENTQ"
@@ -46,7 +47,7 @@
 #define VFIO_ACPI_MEMBER_SIZE(type, member) sizeof(((type *)0)->member)
 
 /* acpi_event: every kernel */
-#if !defined(VFIO_ACPI_WITHOUT_ACPI_EVENT) && ((VFIO_ACPI_KERNEL) & 0x3fff)
+#if !defined(VFIO_ACPI_WITHOUT_ACPI_EVENT) && ((VFIO_ACPI_KERNEL) & 0x7fff)
 VFIO_ACPI_EQUAL(ACPI_GENL_ATTR_EVENT, 1);
 VFIO_ACPI_EQUAL(ACPI_GENL_ATTR_MAX, 1);
 VFIO_ACPI_EQUAL(ACPI_GENL_ATTR_UNSPEC, 0);
@@ -94,14 +95,14 @@ VFIO_ACPI_EQUAL(VFIO_ACPI_MEMBER_SIZE(struct nlmsghdr, nlmsg_pid), 4);
 #endif
 
 /* eventfd: every kernel */
-#if !defined(VFIO_ACPI_WITHOUT_EVENTFD) && ((VFIO_ACPI_KERNEL) & 0x3fff)
+#if !defined(VFIO_ACPI_WITHOUT_EVENTFD) && ((VFIO_ACPI_KERNEL) & 0x7fff)
 VFIO_ACPI_EQUAL(EFD_CLOEXEC, 524288);
 VFIO_ACPI_EQUAL(EFD_NONBLOCK, 2048);
 VFIO_ACPI_EQUAL(EFD_SEMAPHORE, 1);
 #endif
 
 /* vfio: every kernel */
-#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x3fff)
+#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x7fff)
 VFIO_ACPI_EQUAL(VFIO_API_VERSION, 0);
 VFIO_ACPI_EQUAL(VFIO_BASE, 100);
 VFIO_ACPI_EQUAL(VFIO_CHECK_EXTENSION, 15205);
@@ -223,13 +224,13 @@ VFIO_ACPI_EQUAL(VFIO_ACPI_MEMBER_SIZE(struct vfio_irq_set, count), 4);
 VFIO_ACPI_EQUAL(offsetof(struct vfio_irq_set, data), 20);
 #endif
 
-/* acpi_event: 6.1-base, 6.1-eventfd, 6.1-eventq, 6.12-base, 6.12-eventfd, 6.12-eventq, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq */
-#if !defined(VFIO_ACPI_WITHOUT_ACPI_EVENT) && ((VFIO_ACPI_KERNEL) & 0x1f77)
+/* acpi_event: 6.1-base, 6.1-eventfd, 6.1-eventq, 6.12-base, 6.12-eventfd, 6.12-eventq, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink-device */
+#if !defined(VFIO_ACPI_WITHOUT_ACPI_EVENT) && ((VFIO_ACPI_KERNEL) & 0x5f77)
 VFIO_ACPI_EQUAL(ACPI_GENL_CMD_MAX, 1); /* varies */
 #endif
 
-/* iommufd: 6.12-base, 6.12-eventfd, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink */
-#if !defined(VFIO_ACPI_WITHOUT_IOMMUFD) && ((VFIO_ACPI_KERNEL) & 0x3ff0)
+/* iommufd: 6.12-base, 6.12-eventfd, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink, 7.3-netlink-device */
+#if !defined(VFIO_ACPI_WITHOUT_IOMMUFD) && ((VFIO_ACPI_KERNEL) & 0x7ff0)
 VFIO_ACPI_EQUAL(IOMMUFD_CMD_BASE, 128); /* since 6.12 */
 VFIO_ACPI_EQUAL(IOMMUFD_CMD_DESTROY, 128); /* since 6.12 */
 VFIO_ACPI_EQUAL(IOMMUFD_CMD_IOAS_ALLOC, 129); /* since 6.12 */
@@ -252,8 +253,8 @@ VFIO_ACPI_EQUAL(offsetof(struct iommu_ioas_alloc, out_ioas_id), 8); /* since 6.1
 VFIO_ACPI_EQUAL(VFIO_ACPI_MEMBER_SIZE(struct iommu_ioas_alloc, out_ioas_id), 4); /* since 6.12 */
 #endif
 
-/* vfio: 6.12-base, 6.12-eventfd, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink */
-#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x3ff0)
+/* vfio: 6.12-base, 6.12-eventfd, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink, 7.3-netlink-device */
+#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x7ff0)
 VFIO_ACPI_EQUAL(VFIO_DEVICE_ATTACH_IOMMUFD_PT, 15223); /* since 6.12 */
 VFIO_ACPI_EQUAL(VFIO_DEVICE_BIND_IOMMUFD, 15222); /* since 6.12 */
 VFIO_ACPI_EQUAL(VFIO_DEVICE_DETACH_IOMMUFD_PT, 15224); /* since 6.12 */
@@ -287,8 +288,8 @@ VFIO_ACPI_EQUAL(offsetof(struct vfio_device_info, pad), 20); /* varies */
 VFIO_ACPI_EQUAL(VFIO_ACPI_MEMBER_SIZE(struct vfio_device_info, pad), 4); /* varies */
 #endif
 
-/* vfio: 6.1-base, 6.1-eventq, 6.1-netlink, 6.12-base, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-eventq, 7.3-netlink */
-#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x31dd)
+/* vfio: 6.1-base, 6.1-eventq, 6.1-netlink, 6.12-base, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-eventq, 7.3-netlink, 7.3-netlink-device */
+#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x71dd)
 VFIO_ACPI_EQUAL(VFIO_PCI_NUM_IRQS, 5); /* varies */
 #endif
 
@@ -297,8 +298,8 @@ VFIO_ACPI_EQUAL(VFIO_PCI_NUM_IRQS, 5); /* varies */
 VFIO_ACPI_EQUAL(VFIO_TYPE1_NESTING_IOMMU, 6);
 #endif
 
-/* vfio: 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink */
-#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x3f00)
+/* vfio: 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink, 7.3-netlink-device */
+#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x7f00)
 VFIO_ACPI_EQUAL(VFIO_DEVICE_ATTACH_PASID, 1); /* since 7.3 */
 VFIO_ACPI_EQUAL(VFIO_DEVICE_BIND_FLAG_TOKEN, 1); /* since 7.3 */
 VFIO_ACPI_EQUAL(VFIO_DEVICE_DETACH_PASID, 1); /* since 7.3 */
@@ -410,6 +411,15 @@ VFIO_ACPI_EQUAL(offsetof(struct vfio_device_feature_acpi_pending, sequence), 8);
 VFIO_ACPI_EQUAL(VFIO_ACPI_MEMBER_SIZE(struct vfio_device_feature_acpi_pending, sequence), 4); /* since 7.3 */
 VFIO_ACPI_EQUAL(offsetof(struct vfio_device_feature_acpi_pending, lost), 12); /* since 7.3 */
 VFIO_ACPI_EQUAL(VFIO_ACPI_MEMBER_SIZE(struct vfio_device_feature_acpi_pending, lost), 4); /* since 7.3 */
+#endif
+
+/* vfio: 7.3-netlink-device */
+#if !defined(VFIO_ACPI_WITHOUT_VFIO) && ((VFIO_ACPI_KERNEL) & 0x4000)
+VFIO_ACPI_EQUAL(VFIO_ACPI_GENL_ATTR_SEQUENCE, 2); /* since 7.3 */
+VFIO_ACPI_EQUAL(VFIO_ACPI_GENL_ATTR_VALUE, 1); /* since 7.3 */
+VFIO_ACPI_EQUAL(VFIO_ACPI_GENL_CMD_NOTIFY, 1); /* since 7.3 */
+VFIO_ACPI_TEXT(VFIO_ACPI_GENL_GROUP_NAME, "notify"); /* since 7.3 */
+VFIO_ACPI_EQUAL(VFIO_ACPI_GENL_VERSION, 1); /* since 7.3 */
 #endif
 
 #endif

@@ -13,7 +13,7 @@
 // The cfg vfio_acpi selects the kernel that the binding belongs to: --cfg 'vfio_acpi="7.3-eventq"'.
 // The cfg vfio_acpi_without ("vfio", "iommufd", "eventfd", "acpi_event") leaves out a part.
 
-#[cfg(not(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink")))]
+#[cfg(not(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink", vfio_acpi = "7.3-netlink-device")))]
 compile_error!("the cfg vfio_acpi has to be a kernel of this file");
 
 #[allow(unused_macros)]
@@ -37,7 +37,7 @@ fn vfio_acpi_text<T: AsRef<[u8]> + ?Sized>(text: &T) -> String {
 }
 
 // every kernel
-#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink"), not(vfio_acpi_without = "acpi_event")))]
+#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink", vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "acpi_event")))]
 #[test]
 fn vfio_acpi_acpi_event_1() {
     let mut wrong: Vec<String> = Vec::new();
@@ -93,7 +93,7 @@ fn vfio_acpi_acpi_event_1() {
 }
 
 // every kernel
-#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink"), not(vfio_acpi_without = "eventfd")))]
+#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink", vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "eventfd")))]
 #[test]
 fn vfio_acpi_eventfd_2() {
     let mut wrong: Vec<String> = Vec::new();
@@ -104,7 +104,7 @@ fn vfio_acpi_eventfd_2() {
 }
 
 // every kernel
-#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink"), not(vfio_acpi_without = "vfio")))]
+#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink", vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "vfio")))]
 #[test]
 fn vfio_acpi_vfio_3() {
     let mut wrong: Vec<String> = Vec::new();
@@ -230,8 +230,8 @@ fn vfio_acpi_vfio_3() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-// 6.1-base, 6.1-eventfd, 6.1-eventq, 6.12-base, 6.12-eventfd, 6.12-eventq, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq
-#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq"), not(vfio_acpi_without = "acpi_event")))]
+// 6.1-base, 6.1-eventfd, 6.1-eventq, 6.12-base, 6.12-eventfd, 6.12-eventq, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink-device
+#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventfd", vfio_acpi = "6.1-eventq", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "acpi_event")))]
 #[test]
 fn vfio_acpi_acpi_event_4() {
     let mut wrong: Vec<String> = Vec::new();
@@ -239,8 +239,8 @@ fn vfio_acpi_acpi_event_4() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-// 6.12-base, 6.12-eventfd, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink
-#[cfg(all(any(vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink"), not(vfio_acpi_without = "iommufd")))]
+// 6.12-base, 6.12-eventfd, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink, 7.3-netlink-device
+#[cfg(all(any(vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink", vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "iommufd")))]
 #[test]
 fn vfio_acpi_iommufd_5() {
     let mut wrong: Vec<String> = Vec::new();
@@ -267,8 +267,8 @@ fn vfio_acpi_iommufd_5() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-// 6.12-base, 6.12-eventfd, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink
-#[cfg(all(any(vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink"), not(vfio_acpi_without = "vfio")))]
+// 6.12-base, 6.12-eventfd, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink, 7.3-netlink-device
+#[cfg(all(any(vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventfd", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink", vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "vfio")))]
 #[test]
 fn vfio_acpi_vfio_6() {
     let mut wrong: Vec<String> = Vec::new();
@@ -306,8 +306,8 @@ fn vfio_acpi_vfio_6() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-// 6.1-base, 6.1-eventq, 6.1-netlink, 6.12-base, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-eventq, 7.3-netlink
-#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink"), not(vfio_acpi_without = "vfio")))]
+// 6.1-base, 6.1-eventq, 6.1-netlink, 6.12-base, 6.12-eventq, 6.12-netlink, 7.3-base, 7.3-eventq, 7.3-netlink, 7.3-netlink-device
+#[cfg(all(any(vfio_acpi = "6.1-base", vfio_acpi = "6.1-eventq", vfio_acpi = "6.1-netlink", vfio_acpi = "6.12-base", vfio_acpi = "6.12-eventq", vfio_acpi = "6.12-netlink", vfio_acpi = "7.3-base", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink", vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "vfio")))]
 #[test]
 fn vfio_acpi_vfio_7() {
     let mut wrong: Vec<String> = Vec::new();
@@ -324,8 +324,8 @@ fn vfio_acpi_vfio_8() {
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
 
-// 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink
-#[cfg(all(any(vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink"), not(vfio_acpi_without = "vfio")))]
+// 7.3-base, 7.3-doorbell, 7.3-eventfd, 7.3-eventfd-count, 7.3-eventq, 7.3-netlink, 7.3-netlink-device
+#[cfg(all(any(vfio_acpi = "7.3-base", vfio_acpi = "7.3-doorbell", vfio_acpi = "7.3-eventfd", vfio_acpi = "7.3-eventfd-count", vfio_acpi = "7.3-eventq", vfio_acpi = "7.3-netlink", vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "vfio")))]
 #[test]
 fn vfio_acpi_vfio_9() {
     let mut wrong: Vec<String> = Vec::new();
@@ -470,5 +470,20 @@ fn vfio_acpi_vfio_16() {
     vfio_acpi_equal!(wrong, vfio_acpi_member_size(|it: &vfio_device_feature_acpi_pending| &it.sequence), 4, "size of vfio_device_feature_acpi_pending.sequence"); // since 7.3
     vfio_acpi_equal!(wrong, std::mem::offset_of!(vfio_device_feature_acpi_pending, lost), 12, "offset of vfio_device_feature_acpi_pending.lost"); // since 7.3
     vfio_acpi_equal!(wrong, vfio_acpi_member_size(|it: &vfio_device_feature_acpi_pending| &it.lost), 4, "size of vfio_device_feature_acpi_pending.lost"); // since 7.3
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+// 7.3-netlink-device
+#[cfg(all(any(vfio_acpi = "7.3-netlink-device"), not(vfio_acpi_without = "vfio")))]
+#[test]
+fn vfio_acpi_vfio_17() {
+    let mut wrong: Vec<String> = Vec::new();
+    vfio_acpi_equal!(wrong, VFIO_ACPI_GENL_ATTR_SEQUENCE, 2, "VFIO_ACPI_GENL_ATTR_SEQUENCE"); // since 7.3
+    vfio_acpi_equal!(wrong, VFIO_ACPI_GENL_ATTR_VALUE, 1, "VFIO_ACPI_GENL_ATTR_VALUE"); // since 7.3
+    vfio_acpi_equal!(wrong, VFIO_ACPI_GENL_CMD_NOTIFY, 1, "VFIO_ACPI_GENL_CMD_NOTIFY"); // since 7.3
+    if vfio_acpi_text(VFIO_ACPI_GENL_GROUP_NAME) != "notify" {
+        wrong.push("VFIO_ACPI_GENL_GROUP_NAME is not notify".to_string());
+    } // since 7.3
+    vfio_acpi_equal!(wrong, VFIO_ACPI_GENL_VERSION, 1, "VFIO_ACPI_GENL_VERSION"); // since 7.3
     assert!(wrong.is_empty(), "{}", wrong.join("\n"));
 }
