@@ -80,6 +80,19 @@ check: ready
 compare: ready
 	@$(KPATCH) compare
 
+## make relay         from the host's interrupt to the driver in the guest of an unmodified QEMU
+RELAY := test --flavor relay --tests REQ-VMM
+.PHONY: relay
+relay: export SERIES := $(or $(SERIES),eventq)
+relay: ready
+	@$(KPATCH) $(RELAY)
+
+## make test-vmm      the same with each mechanism, on every base
+.PHONY: test-vmm
+test-vmm: ready
+	$(KPATCH) $(RELAY) --kernel 7.3 --series base --series eventq --series eventfd --series ack
+	$(KPATCH) $(RELAY) --kernel 6.12 --kernel 6.1 --series base --series eventq
+
 ## make test          the harness's own tests, then kernel-test on every base
 .PHONY: test
 test: lint

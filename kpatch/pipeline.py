@@ -44,6 +44,7 @@ from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import PROJECT
 from kpatch.verdict import judge, requirements
 from kpatch.vm import accel, acpid, guest_image, machine, qemu
+from kpatch.vm.inner import files as inner
 from ktests.contract import FLAVOR_ARGUMENT, NONE, UNDETECTED, UNJUDGED, UNKNOWN
 
 # A work item that has run for 10 ms, as on a busy host any may, no longer keeps the next one from
@@ -428,10 +429,11 @@ class Pipeline:
         the devices for the measurements too. HarnessError: exit 7 if a part cannot be made, exit 2
         if a tool is missing, or KVM is requested and cannot be used.
         """
+        inner_guest = self.inner() if self.flavor.inner else None
         with self._stage("machine") as stage:
             table = machine.load(more=more)
             firmware = machine.aml(table, stage=stage)
-            extras = guest_image.Extras(acpid.folder(stage=stage), self.folder)
+            extras = guest_image.Extras(acpid.folder(stage=stage), self.folder, inner_guest)
             images = guest_image.images(table, extras, stage=stage)
             stage.cached = images.cached
             chosen = self.state.accel or accel.choose(self.request.accel, kernel.image)
@@ -441,6 +443,18 @@ class Pipeline:
         image = None if own is None else own.image
         arguments = (f"{FLAVOR_ARGUMENT}={self.flavor.name}", *self.flavor.arguments)
         return qemu.Setup(kernel.image, table, firmware, images, chosen, image, arguments)
+
+    def inner(self) -> Path:
+        """Return the folder of the inner guest, whose kernel is the base with a driver for edu.
+
+        Raises the errors of `build` and of `kpatch.vm.inner.files.folder`.
+        """
+        # It is no series of the run.
+        request = RunRequest(kernel=self.request.kernel, jobs=self.request.jobs)
+        other = Pipeline(request, self.progress)
+        kernel = other.build(other.apply_on(other.apply(catalog.BASE), inner.DRIVER))
+        with self._stage("inner") as stage:
+            return inner.folder(kernel.image, stage=stage)
 
     def shell(self, kernel: Kernel) -> int:
         """Boot ``kernel`` with a shell on this terminal. Returns QEMU's exit status."""

@@ -13,7 +13,9 @@ import pytest
 from ktests import acpi
 from ktests.acpi import Firmware, Unrelated, short
 from ktests.burst_source import BurstSource
+from ktests.channel import Channel
 from ktests.debugger import Debugger
+from ktests.interrupt import InterruptedFirmware
 from ktests.late_table import LateTable
 from ktests.mechanism import Mechanism, Vmm
 from ktests.mechanisms.eventfd import EventfdVmm
@@ -83,6 +85,14 @@ def firmware(unrelated: dict[str, Unrelated]) -> Iterator[Firmware]:
     """Open the ACPI debugger and yield the test firmware; close the debugger after the session."""
     with Debugger() as debugger:
         yield Firmware(debugger, unrelated["fence"])
+
+
+@pytest.fixture(scope="session")
+def interrupted(
+    firmware: Firmware, unrelated: dict[str, Unrelated], host: Channel
+) -> InterruptedFirmware:
+    """Return the test firmware, which sends notifications on interrupts."""
+    return InterruptedFirmware(firmware.debugger, unrelated["fence"], host)
 
 
 @pytest.fixture(scope="session")

@@ -29,6 +29,15 @@ ACPICA aborts a loop in AML after 30 s (ACPI_MAX_LOOP_TIMEOUT), and the kernel's
 earlier. A kernel with all checks, emulated on a busy host, sends about 50 notifications per second.
 """
 
+INNER_MAILBOX = 0x800_0000
+"""Address of the first ring in the memory of the inner guest (ktests/inner_guest.py)."""
+
+INNER_PIN = 7
+"""The interrupt of its table, an input of the I/O APIC."""
+
+INNER_FOLDER = "inner"
+"""Name of the folder in the suite's image that has the files of the inner guest."""
+
 PORT = "vfio_acpi.records"
 """Name of the virtio-serial port that carries the messages."""
 

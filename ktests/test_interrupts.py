@@ -16,8 +16,6 @@ from threading import Semaphore
 
 import pytest
 
-from ktests.acpi import Firmware, Unrelated
-from ktests.channel import Channel
 from ktests.conftest import Bind, Measure, OpenBurstSource, OpenVmm
 from ktests.contract import ENTRIES_LIMIT
 from ktests.interrupt import InterruptedFirmware, Notifications
@@ -33,11 +31,9 @@ LATE_SECONDS = 1.0
 
 
 @pytest.fixture(scope="session")
-def firmware(
-    firmware: Firmware, unrelated: dict[str, Unrelated], host: Channel
-) -> InterruptedFirmware:
+def firmware(interrupted: InterruptedFirmware) -> InterruptedFirmware:
     """Return the test firmware, which sends notifications on interrupts."""
-    return InterruptedFirmware(firmware.debugger, unrelated["fence"], host)
+    return interrupted
 
 
 # ---- values ------------------------------------------------------------------------------------

@@ -126,7 +126,7 @@ def holding(path: str, bdf: str, uid: int) -> Iterator[int]:
 
 def read(stream: QueueNotifications, count: int) -> list[Notification]:
     """Return the next notifications. AssertionError if one does not come in time."""
-    got = []
+    got: list[Notification] = []
     for _ in range(count):
         item = stream.read(SECONDS)
         assert item is not None, f"nothing after {got}"

@@ -3,8 +3,8 @@
 """Command line ``vfio-acpi`` or ``python -m uapi``: a subcommand for each use.
 
 Exit codes: 0 success or the reader of the output closed it, 1 a check failed, 2 wrong usage or the
-command cannot run on this host, 130 stopped by Ctrl-C or SIGTERM. `listen` and `broker` exit with 0
-when Ctrl-C or SIGTERM stops them.
+command cannot run on this host, 130 stopped by Ctrl-C or SIGTERM. `listen`, `relay` and `broker`
+exit with 0 when Ctrl-C or SIGTERM stops them.
 
 Modules are imported when they are needed: the start takes long in an emulated machine, and Ctrl-C
 has to end the program without a traceback while they are imported.
@@ -47,7 +47,7 @@ def main(arguments: Sequence[str] | None = None, program: str = f"python -m {__p
         command = options.command
         code: int = options.run(options)
     except KeyboardInterrupt:
-        code = PASS if command in ("listen", "broker") else INTERRUPTED
+        code = PASS if command in ("listen", "relay", "broker") else INTERRUPTED
     except BrokenPipeError:
         # The reader of stdout has closed it. Redirect it, so that Python's flush at exit succeeds.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -110,6 +110,38 @@ def _guest_table(options: argparse.Namespace) -> int:
     else:
         Path(options.output).write_bytes(table.aml())
     return PASS
+
+
+def _relay(options: argparse.Namespace) -> int:
+    from pathlib import Path
+
+    from .vmm import stock_qemu
+
+    try:
+        mailbox = _number("mailbox", options.mailbox)
+        slots: dict[int, str] = {}
+        for text in options.slot:
+            number, _, bdf = text.partition("=")
+            if slots.setdefault(_number("slot", number), bdf) != bdf:
+                raise ValueError(f"slot {text!a}: {number} is given twice")
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return REFUSED
+    where = options.pid, slots, Path(options.qtest), mailbox
+    for line in stock_qemu.relay(*where, pin=options.pin, mechanism=options.mechanism):
+        print(line.json() if options.json else line, flush=True)
+    return PASS
+
+
+def _number(what: str, text: str) -> int:
+    """Return the number ``text``, decimal or with 0x hexadecimal. ValueError if it is none."""
+    try:
+        number = int(text, 0)
+    except ValueError:
+        number = -1
+    if number < 0:
+        raise ValueError(f"{what} {text!a}: not a number")
+    return number
 
 
 def _inspect(options: argparse.Namespace) -> int:
@@ -247,6 +279,45 @@ def _parser(program: str = f"python -m {__package__}") -> argparse.ArgumentParse
     )
     table.add_argument("--output", metavar="FILE", help="compile it by iasl, and write the AML")
     table.set_defaults(run=_guest_table)
+
+    relay = commands.add_parser(
+        "relay",
+        help="relay notifications to the guest of a running QEMU (a demonstration)",
+        description="Relay the notifications of devices that an unmodified QEMU passes through to "
+        "its guest, which needs the table of guest-table (--access ring, --doorbell ged:PIN). "
+        "QEMU's socket for qtest has full control over the guest: for tests only. Needs the right "
+        "to attach to QEMU (ptrace). Runs until QEMU ends, Ctrl-C or SIGTERM.",
+    )
+    relay.add_argument("--pid", metavar="PID", type=int, required=True, help="QEMU's process")
+    relay.add_argument(
+        "--slot",
+        metavar="NUMBER=BDF",
+        action="append",
+        required=True,
+        help="the device on the host that is in this slot of the table, from 0 (can be repeated)",
+    )
+    relay.add_argument(
+        "--qtest", metavar="SOCKET", required=True, help="QEMU's -qtest unix:SOCKET,server=on"
+    )
+    relay.add_argument(
+        "--mailbox", metavar="ADDRESS", required=True, help="the table's address of the first ring"
+    )
+    relay.add_argument(
+        "--pin",
+        metavar="PIN",
+        type=int,
+        default=7,
+        choices=range(24),
+        help="input of the guest's I/O APIC (default: 7)",
+    )
+    relay.add_argument(
+        "--mechanism",
+        choices=_Mechanisms(),
+        metavar="NAME",
+        help="how to receive: %(choices)s (default: the first that the kernel has)",
+    )
+    relay.add_argument("--json", action="store_true", help="JSON instead of text")
+    relay.set_defaults(run=_relay)
 
     inspect = commands.add_parser(
         "inspect",

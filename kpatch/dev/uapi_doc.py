@@ -35,6 +35,7 @@ AREAS: dict[str, str] = {
     "DEL": "Delivery",
     "LIF": "Life cycle",
     "ERR": "Errors",
+    "VMM": "The VMM's side",
 }
 
 

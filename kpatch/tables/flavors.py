@@ -15,7 +15,8 @@ class Flavor:
     it. ``arguments`` are words for the kernel's command line. They belong to the flavor because a
     kernel that was built without its symbols does not know them, and would pass them to init. A new
     worktree of the flavor starts with the objects of the flavor ``like``, as that of a variant does
-    (`kpatch.tables.variants`).
+    (`kpatch.tables.variants`). With ``inner``, the test VM has the files of an inner guest
+    (`kpatch.vm.inner`).
     """
 
     name: str
@@ -24,6 +25,7 @@ class Flavor:
     slowness: float = 1
     arguments: tuple[str, ...] = ()
     like: str = ""
+    inner: bool = False
 
 
 FLAVORS: dict[str, Flavor] = {
@@ -54,6 +56,14 @@ FLAVORS: dict[str, Flavor] = {
             "plain, with KVM and control groups of memory: what a host of VMs has",
             ("core", "guest", "acpi", "vfio", "hypervisor"),
             like="plain",
+        ),
+        Flavor(
+            "relay",
+            "plain, with a second VM inside of the test VM, to which a device is passed through",
+            ("core", "guest", "acpi", "vfio"),
+            slowness=8,
+            like="plain",
+            inner=True,
         ),
     )
 }

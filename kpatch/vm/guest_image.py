@@ -51,7 +51,7 @@ from kpatch.series import mechanism_folder
 from kpatch.tables.outcomes import ExitCode
 from kpatch.tables.paths import PROJECT, REQUIREMENTS
 from kpatch.vm.machine import Machine, later_aml
-from ktests.contract import MECHANISM_FOLDER, MECHANISM_NAME
+from ktests.contract import INNER_FOLDER, MECHANISM_FOLDER, MECHANISM_NAME
 
 SUITE = ("ktests", "uapi")
 
@@ -112,11 +112,13 @@ class Extras:
     """What a run adds to the suite's image: programs, and a mechanism of the user's own.
 
     ``clients`` is a folder of programs, None for no programs. ``mechanism`` is None if the user has
-    no mechanism of their own.
+    no mechanism of their own. ``inner`` is the folder of the inner guest (`kpatch.vm.inner.files`),
+    None for no inner guest.
     """
 
     clients: Path | None = None
     mechanism: MechanismFolder | None = None
+    inner: Path | None = None
 
 
 def images(machine: Machine, extras: Extras | None = None, *, stage: Stage) -> Images:
@@ -168,6 +170,8 @@ def suite_key(facts: str, extras: Extras | None = None) -> str:
                 parts += [str(path.relative_to(PROJECT)), path.read_text()]
     for path in sorted(extras.clients.iterdir()) if extras.clients else ():
         parts += [path.name, hashlib.sha256(path.read_bytes()).hexdigest()]
+    if extras.inner is not None:
+        parts.append(str(extras.inner))
     if extras.mechanism is not None:
         parts += [extras.mechanism.digest, _requirements(extras.mechanism)]
     return cache.digest(parts)
@@ -213,6 +217,8 @@ def _suite(folder: Path, facts: str, later: Path, extras: Extras, stage: Stage) 
     # pycs that are checked by time stamp and would count as stale in the image.
     _compile(root, MOUNT / "suite", stage, skip=r"/(test_[^/]*|conftest)\.py$")
     _compile_tests(root, stage)
+    if extras.inner is not None:
+        shutil.copytree(extras.inner, root / INNER_FOLDER)
     if extras.mechanism is not None:
         _add_mechanism(root / MECHANISM_FOLDER, extras.mechanism)
     erofs.pack(root, folder / "image.erofs", stage)
