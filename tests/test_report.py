@@ -577,8 +577,10 @@ def test_a_plain_table_does_not_depend_on_the_terminal(monkeypatch: pytest.Monke
 
 
 def test_the_table_tells_what_takes_another_flavor() -> None:
-    omitted = dataclasses.replace(GOOD, not_judged={"REQ-DEL-61": "hypervisor"})
-    assert "\nnot judged: REQ-DEL-61, which takes FLAVOR=hypervisor\n" in tables.render(omitted)
+    flavors = {"REQ-DEL-61": "hypervisor", "REQ-VMM-01": "relay", "REQ-DEL-60": "hypervisor"}
+    told = tables.render(dataclasses.replace(GOOD, not_judged=flavors))
+    assert "\nnot judged without FLAVOR=hypervisor: REQ-DEL-60, REQ-DEL-61\n" in told
+    assert "\nnot judged without FLAVOR=relay: REQ-VMM-01\n" in told
 
 
 def test_a_requirement_without_test_has_no_row() -> None:

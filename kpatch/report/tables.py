@@ -202,10 +202,13 @@ def _notes(result: RunResult) -> list[str]:
 
 
 def _not_judged(result: RunResult) -> list[str]:
-    """Return a line for each requirement that is promised and takes another flavor."""
+    """Return a line for each other flavor that requirements take which are promised."""
+    names: dict[str, list[str]] = {}
+    for name, flavor in result.not_judged.items():
+        names.setdefault(flavor, []).append(name)
     return [
-        f"not judged: {name}, which takes FLAVOR={flavor}"
-        for name, flavor in result.not_judged.items()
+        f"not judged without FLAVOR={flavor}: {', '.join(sorted(ids))}"
+        for flavor, ids in names.items()
     ]
 
 

@@ -1,2 +1,2 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""The VMM's side: decide about notifications, keep them for the guest, describe them in AML."""
+"""The VMM's side: decide about notifications, hand them to the guest, describe them in AML."""
