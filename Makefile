@@ -51,7 +51,7 @@ N ?= 20
 repeat: matrix-ready
 	@$(KPATCH) matrix run --seeds '$(N)'
 
-# What `make mutants` needs in addition, unless the series is a carried one.
+# What `make mutants` needs in addition.
 .PHONY: mutants-ready
 mutants-ready: matrix-ready
 	@$(PYTHON) -I kpatch/bootstrap.py mutants
@@ -103,16 +103,16 @@ test: lint
 # The harness's own tests in two halves that run in parallel: one needs a single CPU, the other
 # builds and boots kernels.
 .PHONY: test-host
-test-host: matrix-ready
+test-host: mutants-ready
 	$(VENV)python -m pytest -m "not vm and not check"
 
 .PHONY: test-vm
-test-vm: matrix-ready
+test-vm: mutants-ready
 	$(VENV)python -m pytest -m "vm and not faults and not check"
 
 ## make test-check    reviews of whole series, and the report in a browser
 .PHONY: test-check
-test-check: matrix-ready browser-ready
+test-check: mutants-ready browser-ready
 	$(VENV)python -m pytest -m check
 
 ## make faults        see every planted fault break its requirements; WHOLE=1: by the whole suite

@@ -49,9 +49,9 @@ class Sign:
     it. Mechanisms that differ in one thing share the function: its result is the ``text`` of one of
     them. Any other result describes a uAPI that no known mechanism has. ``absent`` is the sentence
     that reports that the kernel does not have the mechanism. Signs are looked for in ascending
-    order of ``rank``: 0 if ``look`` only uses the device's descriptor, 1 if ``look`` has the
-    firmware notify the device, or waits if it does not find the mechanism. The sign of a mechanism
-    of the user's own has `OWN_RANK`.
+    order of ``rank``: 0 if ``look`` only uses the device's descriptor, 1 if it waits when it does
+    not find the mechanism, 2 if it has the firmware notify the device. The sign of a mechanism of
+    the user's own has `OWN_RANK`.
     """
 
     look: Callable[[Site], str]

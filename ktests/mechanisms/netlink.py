@@ -211,7 +211,7 @@ class Netlink(Mechanism):
         look,
         text=f"acpi_event has class {acpi_event.VFIO_CLASS} and type {VALUE:#x}",
         absent=f"a Notify of {VALUE:#x} causes no event of the device",
-        rank=1,
+        rank=2,
     )
     registered_by_binding = True
     refusal = None
