@@ -108,7 +108,7 @@ test-host: mutants-ready
 
 .PHONY: test-vm
 test-vm: mutants-ready
-	$(VENV)python -m pytest -m "vm and not faults and not check"
+	$(VENV)python -m pytest -m "vm and not check"
 
 ## make test-check    reviews of whole series, and the report in a browser
 .PHONY: test-check
@@ -117,8 +117,8 @@ test-check: mutants-ready browser-ready
 
 ## make faults        see every planted fault break its requirements; WHOLE=1: by the whole suite
 .PHONY: faults
-faults: ready
-	$(VENV)python -m pytest -m faults tests/test_faults.py $(if $(WHOLE),--whole)
+faults: matrix-ready
+	@$(KPATCH) matrix run --fault $(or $(FAULT),all) $(if $(WHOLE),--whole)
 
 ## make bench         what a run costs, as ratios to make and to virtme-ng alone
 .PHONY: bench

@@ -13,7 +13,7 @@ from kpatch.lib.stage import Silent
 from kpatch.source import resolve
 from kpatch.tables.bases import BASES
 
-pytest_plugins = ["pytester", "tests.faultreport"]
+pytest_plugins = ["pytester"]
 
 
 def pytest_configure() -> None:

@@ -1,22 +1,16 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Planted faults (data/faults/faults.toml): each breaks exactly its requirements.
 
-What the table says is held against the patches and the requirements here; that a fault shows
-takes a kernel of its own each, which is marked ``faults`` and run by ``make faults``.
-
-All faults of a series are built in one worktree, one after the other: a worktree belongs to the
-path of a mailbox, so that each series has one path in the cache. What is left to make is the file
-that the fault changes, and the link.
+What the table says is held against the patches and the requirements here. To see a fault takes a
+kernel of its own: ``make faults`` runs them as cells of the matrix.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from kpatch.lib import cache
 from kpatch.lib.stage import Silent
 from kpatch.matrix.fault import BASE, Fault, load
 from kpatch.model import Tree
@@ -28,7 +22,6 @@ from kpatch.verdict import requirements
 from ktests.contract import UNDETECTED
 from tests import commandline
 from tests.commandline import FAULTS
-from tests.faultreport import WHOLE, FaultSeconds
 
 # Patches that break no requirement but test the harness, with the series that each applies to;
 # tests/test_bad_input.py uses them.
@@ -40,8 +33,6 @@ OTHERS = {
     "oopses-in-notify": "netlink",
     "warns-in-notify": "netlink",
 }
-
-KIND = "faults"
 
 SUITE = commandline.ROOT / "ktests"
 
@@ -97,33 +88,3 @@ def test_every_other_patch_applies(base_tree: Tree, tmp_path: Path, name: str, s
     mbox = commandline.mailbox(tmp_path / f"{name}.mbox", *below, FAULTS / f"{name}.patch")
     planted = catalog.load_file(mbox, mechanism=UNDETECTED)
     assert apply.apply(base_tree, planted, stage=Silent()).delta_id
-
-
-@pytest.fixture
-def planted(fault: Fault) -> Iterator[Path]:
-    """The series with the fault, at the path that all faults of the series have in turn."""
-    name = f"faults-in-{fault.series}"
-    with cache.locked(name):
-        yield commandline.mailbox(cache.folder(KIND) / f"{name}.mbox", *fault.patches)
-
-
-@pytest.mark.vm
-@pytest.mark.faults
-@each_fault
-def test_fault_shows(
-    request: pytest.FixtureRequest, tmp_path: Path, planted: Path, fault: Fault
-) -> None:
-    whole = request.config.getoption(WHOLE)
-    options = {"--kernel": BASE, "--series": str(planted), "--flavor": fault.flavor}
-    if not whole:
-        options["--tests"] = fault.selection(AREAS)
-    if fault.mechanism != UNDETECTED:
-        options["--mechanism"] = fault.mechanism
-    words = ["--no-control", *(word for option in options.items() for word in option)]
-    ended = commandline.run("test", *words, out=tmp_path / "out")
-    FaultSeconds.of(fault.name, ended).put(request.node)
-    assert ended.verdict in fault.ends, ended.stdout
-    results = ended.result.tests
-    broken = {test.requirement for test in results if not test.ok}
-    assert broken == {*fault.breaks, *(fault.also if whole else ())}, ended.stdout
-    assert {test.requirement for test in results if test.ok} - broken

@@ -164,6 +164,8 @@ def test_planted_faults_are_cells() -> None:
     assert f"{INPUTS}/faults-in-netlink.mbox" in words and "--no-control" in words
     assert words[words.index("--mechanism") + 1] == "netlink"
     assert one.build(jobs=1).argv[4:8] == ("--kernel", "7.3", "--series", "base")
+    [whole] = cell.matrix(Axes(faults=("value-is-saturated",), whole=True)).cells
+    assert one.tests and whole == replace(one, tests="")
 
 
 def test_listing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -533,6 +535,22 @@ def test_a_planted_fault_has_to_show(store: Store) -> None:
     assert not fault.shown(row, replace(ended, exit_code=ExitCode.CRASH))
     more = Judged("c", "REQ-INT-01", "x", Outcome.FAIL, Outcome.PASS, ok=False)
     assert not fault.shown(row, replace(ended, tests=(*ended.tests, more)))
+    assert not fault.shown(row, replace(ended, tests=(*ended.tests, more)), whole=True)
+    whole = replace(row, also=("REQ-INT-01",))
+    assert fault.shown(whole, replace(ended, tests=(*ended.tests, more)), whole=True)
+    assert not fault.shown(whole, ended, whole=True)
+
+
+def test_seconds_of_planted_faults_are_told() -> None:
+    cells = tuple(
+        CellResult(
+            Cell(fault=name), name, "fail", True, Record(name, name, Ending.DONE, 1, seconds)
+        )
+        for name, seconds in (("a", 12.5), ("b", 20.0), ("c", 44.25))
+    )
+    [line, _] = text.render(merge.Merged(cells, ())).splitlines()
+    assert line == ("planted faults: median 20.0 s, slowest 44.2 s; 2 of 3 within the aim of 20 s")
+    assert "median" not in text.render(merge.Merged((), ()))
 
 
 def test_what_a_guest_says_is_no_markup(store: Store) -> None:

@@ -73,6 +73,9 @@ class Shard(click.ParamType[tuple[int, int], str]):
     "given more than once.",
 )
 @click.option(
+    "--whole", is_flag=True, help="Run the whole suite on each planted fault, not a selection."
+)
+@click.option(
     "--seeds",
     default=1,
     show_default=True,
@@ -184,6 +187,7 @@ def _request(
     series: tuple[str, ...],
     flavor: tuple[str, ...],
     fault: tuple[str, ...],
+    whole: bool,
     seeds: int,
     tests: str,
     mechanism: str | None,
@@ -197,7 +201,7 @@ def _request(
     from kpatch.matrix.run import MatrixRequest
 
     axes = Axes(
-        *(kind, kernel, series, flavor, fault, seeds, tests, mechanism or "", accel),
+        *(kind, kernel, series, flavor, fault, whole, seeds, tests, mechanism or "", accel),
         mutants=mutants,
         mutant_seed=mutant_seed,
     )

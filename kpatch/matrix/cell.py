@@ -151,7 +151,8 @@ class Axes:
 
     ``series`` are names or paths of mail; () means the unpatched kernel and the series that run by
     default. ``faults`` are names, or "all"; if there are any, the cells are those of the faults,
-    and ``kernels``, ``series`` and ``flavors`` do not count. ``seeds`` is the number of
+    and ``kernels``, ``series`` and ``flavors`` do not count; ``whole`` runs the whole suite on
+    each, not only what its row selects. ``seeds`` is the number of
     repetitions. ``mutants`` is the number of mutants of each series, 0 for the series without
     mutants; ``mutant_seed`` decides which ones they are.
     """
@@ -161,6 +162,7 @@ class Axes:
     series: tuple[str, ...] = ()
     flavors: tuple[str, ...] = (flavors.DEFAULT_FLAVOR,)
     faults: tuple[str, ...] = ()
+    whole: bool = False
     seeds: int = 1
     tests: str = ""
     mechanism: str = ""
@@ -243,7 +245,7 @@ def _planted(axes: Axes) -> list[tuple[Cell, bytes]]:
             series=row.mailbox.removesuffix(".mbox"),
             flavor=row.flavor,
             fault=name,
-            tests=row.selection(areas),
+            tests="" if axes.whole else row.selection(areas),
             mechanism="" if row.mechanism == UNDETECTED else row.mechanism,
             accel=axes.accel,
             mail=hashlib.sha256(mail).hexdigest(),

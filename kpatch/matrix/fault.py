@@ -85,14 +85,16 @@ def mailbox(patches: Sequence[Path]) -> bytes:
     return b"\n".join(patch.read_bytes() for patch in patches)
 
 
-def shown(fault: Fault, found: RunResult) -> bool:
+def shown(fault: Fault, found: RunResult, *, whole: bool = False) -> bool:
     """Return whether the run ``found`` of the fault's selection breaks what the table says.
 
-    Exactly those requirements, the run ends as it may, and something else holds.
+    Exactly those requirements, the run ends as it may, and something else holds. With ``whole`` the
+    run was of the whole suite.
     """
     broken = {test.requirement for test in found.tests if not test.ok}
     holds = {test.requirement for test in found.tests if test.ok} - broken
-    return found.verdict in fault.ends and broken == set(fault.breaks) and bool(holds)
+    expected = {*fault.breaks, *(fault.also if whole else ())}
+    return found.verdict in fault.ends and broken == expected and bool(holds)
 
 
 def _frozen(row: dict[str, Any]) -> dict[str, Any]:

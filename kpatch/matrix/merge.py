@@ -176,7 +176,7 @@ def _cell_result(key: str, cell: Cell, stores: Sequence[Store], other: Record | 
         return _mutant(CellResult(cell, key, outcome, ok=False, record=record), found)
     ok, why = record.code == ExitCode.PASS, ""
     if cell.fault:
-        ok = found is not None and _shows(cell.fault, found)
+        ok = found is not None and _shows(cell, found)
         why = "" if ok else "does not break exactly the requirements that it should"
     elif found is not None and found.error is not None:
         why = f"{found.error.what}: {found.error.cause}"
@@ -219,10 +219,10 @@ def _mutant(it: CellResult, found: RunResult | None) -> CellResult:
     )
 
 
-def _shows(name: str, found: RunResult) -> bool:
-    """Return whether the planted fault ``name`` shows in the run; False if it is unknown."""
-    row = next((row for row in fault.load()[1] if row.name == name), None)
-    return row is not None and fault.shown(row, found)
+def _shows(cell: Cell, found: RunResult) -> bool:
+    """Return whether the planted fault of ``cell`` shows in its run; False if it is unknown."""
+    row = next((row for row in fault.load()[1] if row.name == cell.fault), None)
+    return row is not None and fault.shown(row, found, whole=not cell.tests)
 
 
 def _run_result(record: Record, store: Store) -> RunResult | None:

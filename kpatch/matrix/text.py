@@ -3,16 +3,23 @@
 
 from __future__ import annotations
 
+import statistics
 from collections import Counter
+from collections.abc import Sequence
 
 from kpatch.lib import sanitize
 from kpatch.matrix.merge import KILLS, LISTED, SURVIVED, CellResult, Flaky, Merged
+
+# Seconds that a planted fault and a mutant may take, on a kernel that is built, two cores, TCG.
+FAULT_SECONDS, MUTANT_SECONDS = 20.0, 25.0
 
 
 def render(merged: Merged) -> str:
     """Return a line for each cell that is not ok, for each flaky test, and the summary."""
     lines = [line for it in merged.cells if not it.ok for line in _cell(it)]
     lines += [f"FLAKY {flaky_line(it)}" for it in merged.flaky]
+    lines += _times("planted faults", [it for it in merged.cells if it.cell.fault], FAULT_SECONDS)
+    lines += _times("mutants", [it for it in merged.cells if it.cell.mutant], MUTANT_SECONDS)
     lines += _mutants(merged)
     lines += [f"left out: {line}" for line in merged.left_out]
     return "".join(f"{sanitize.paragraph(line)}\n" for line in [*lines, summary(merged)])
@@ -29,6 +36,18 @@ def summary(merged: Merged) -> str:
         f"matrix: {len(merged.cells)} cells: {words or 'none'}{shown if planted else ''}; "
         f"{len(merged.flaky)} flaky tests; {sanitize.duration(seconds)} in the cells"
     )
+
+
+def _times(what: str, cells: Sequence[CellResult], aim: float) -> list[str]:
+    """Return the line about the seconds of ``cells``, of which each should take at most ``aim``."""
+    seconds = [it.record.seconds for it in cells if it.record]
+    if not seconds:
+        return []
+    within = sum(one <= aim for one in seconds)
+    return [
+        f"{what}: median {statistics.median(seconds):.1f} s, slowest {max(seconds):.1f} s; "
+        f"{within} of {len(seconds)} within the aim of {aim:.0f} s"
+    ]
 
 
 def _mutants(merged: Merged) -> list[str]:
