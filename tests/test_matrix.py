@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from kcidb_io.schema import V5_3
 
 from kpatch import cli
 from kpatch.errors import HarnessError
 from kpatch.lib import cache
-from kpatch.matrix import cell, fault, html, merge, simulation, text, worker
+from kpatch.matrix import cell, fault, html, kcidb, merge, simulation, text, worker
 from kpatch.matrix import run as matrix_run
 from kpatch.matrix.cell import KINDS, Axes, Cell
 from kpatch.matrix.job import INPUTS, OUT, PYTHON, Ending, Job, Record, ending
@@ -28,7 +29,7 @@ from kpatch.matrix.placing import TRIES, Placing
 from kpatch.matrix.run import MatrixRequest
 from kpatch.matrix.store import Store
 from kpatch.report import result
-from kpatch.report.result import RunResult
+from kpatch.report.result import KernelInfo, RunResult, SeriesInfo
 from kpatch.series import catalog
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import TestResult as Judged
@@ -484,7 +485,15 @@ def stored(store: Store, it: Cell, *tests: tuple[str, Outcome], code: int = 0) -
         Judged(name, "REQ-EVT-10", it.series, found, Outcome.PASS, ok=found is Outcome.PASS)
         for name, found in tests
     )
-    made = RunResult(ExitCode(code), it.flavor, "2026-01-01T00:00:00Z", 1.0, tests=judged)
+    made = RunResult(
+        ExitCode(code),
+        it.flavor,
+        "2026-01-01T00:00:00Z",
+        1.0,
+        KernelInfo("7.3.4", "debian", "t" * 16),
+        (SeriesInfo(it.series, it.series, "", kernel_id="k"),),
+        tests=judged,
+    )
     digest = store.put(result.dump(made).encode())
     key = it.key("p")
     store.finish(Record(key, it.name, Ending.DONE, code, files={"result.json": digest}))
@@ -551,6 +560,21 @@ def test_seconds_of_planted_faults_are_told() -> None:
     [line, _] = text.render(merge.Merged(cells, ())).splitlines()
     assert line == ("planted faults: median 20.0 s, slowest 44.2 s; 2 of 3 within the aim of 20 s")
     assert "median" not in text.render(merge.Merged((), ()))
+
+
+def test_one_report_for_kcidb(store: Store) -> None:
+    """Of all cells that judge a series; what a planted fault breaks is left out."""
+    cells = [Cell(series=name) for name in ("base", "netlink")]
+    cells += [Cell(series="netlink", seed=2), Cell(series="netlink", fault="value-is-saturated")]
+    for it in cells:
+        stored(store, it, ("t.py::a", Outcome.FAIL), code=1)
+    keyed = {it.key("p"): it for it in cells}
+    report = json.loads(kcidb.render(merge.merged(keyed, [store], {})))
+    V5_3.validate(report)
+    # The second seed began in the same second, so that its objects are the same ones.
+    assert len(report["checkouts"]) == len(report["builds"]) == len(report["tests"]) == 2
+    assert {it["status"] for it in report["tests"]} == {"FAIL"}
+    assert json.loads(kcidb.render(merge.Merged((), ())))["tests"] == []
 
 
 def test_what_a_guest_says_is_no_markup(store: Store) -> None:

@@ -123,15 +123,24 @@ def test_a_killed_worker_changes_nothing(cells: Cells, store: str) -> None:
     jobs = [cells.job(number, seconds=0.5) for number in range(12)]
     expected = [Record.load(worker.run(job.dump(), job.key, f"{store}-1")) for job in jobs]
     before = cells.started()
-    killed: dict[int, list[int]] = {}
+    killed: dict[int, int] = {}
+
+    def held(pids: set[int]) -> bool:
+        """Stop a cell of one of the workers ``pids``, so that it cannot end before its worker."""
+        for pid in cells.running():
+            victim = _parent(pid)
+            with suppress(ProcessLookupError):
+                if victim in pids:
+                    os.kill(pid, signal.SIGSTOP)
+                    if alive(pid):
+                        killed[victim] = pid
+                        return True
+        return False
 
     def kill(pids: set[int]) -> None:
         """Kill the first of the workers ``pids`` that runs a cell."""
-        assert within(lambda: any(_parent(pid) in pids for pid in cells.running()))
-        running = cells.running()
-        victim = next(filter(pids.__contains__, map(_parent, running)))
-        os.kill(victim, signal.SIGKILL)
-        killed[victim] = [pid for pid in running if _parent(pid) == victim]
+        assert within(lambda: held(pids))
+        os.kill(next(iter(killed)), signal.SIGKILL)
 
     with cluster.local(2) as client:
         workers = {nanny.pid for nanny in client.cluster.workers.values()}
@@ -141,8 +150,8 @@ def test_a_killed_worker_changes_nothing(cells: Cells, store: str) -> None:
         killer.start()
         records += found
         killer.join()
-        [(victim, taken)] = killed.items()
-        assert not any(map(alive, taken)), "its cell ends with it"
+        [(victim, pid)] = killed.items()
+        assert within(lambda: not alive(pid)), "its cell ends with it"
         assert victim not in {nanny.pid for nanny in client.cluster.workers.values()}
     assert results(records) == results(expected)
     started = cells.started() - before

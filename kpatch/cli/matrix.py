@@ -150,7 +150,7 @@ def matrix(
     series. The action is list (print the cells), run (run those that are not in the store, and
     merge), merge (the results in the stores), simulate (print how long recorded cells would take on
     1 to 32 workers), or sample (draw the mutants of carried series, and keep them). The merged
-    result is written to matrix.html, matrix.txt and matrix.json in the folder OUT.
+    result is written to matrix.html, matrix.txt, matrix.json and kcidb.json in the folder OUT.
     """
     from kpatch.lib.progress import Progress
     from kpatch.matrix import run, text
@@ -176,7 +176,7 @@ def matrix(
         else run.merged(request, out)
     )
     click.echo(text.render(made), nl=False)
-    click.echo(f"matrix: {out}/matrix.html, {out}/matrix.txt, {out}/matrix.json")
+    click.echo(f"matrix: {', '.join(f'{out}/{name}' for name in run.FORMATS)}")
     return made.exit_code
 
 

@@ -11,7 +11,7 @@
     cluster.py     runs jobs on the workers of Dask distributed
     simulation.py  the time that cells take on many workers, simulated
     merge.py       the outcomes of cells, and tests whose outcome changes
-    text.py, html.py   the merged report
+    text.py, html.py, kcidb.py   the merged report
     run.py         the actions of the command ``matrix``
 
 Only cluster.py imports Dask, and only store.py fsspec: both are in requirements-matrix.lock. Only

@@ -48,7 +48,7 @@ class CellResult:
     fault that it shows, and for a mutant that it did not survive. ``bad`` are the tests whose
     outcome is not the expected one, each with the outcome, if the cell should pass. ``tests`` are
     the outcomes of all tests, by series and test. ``killer`` is the requirement that a mutant
-    breaks, "" if it breaks none.
+    breaks, "" if it breaks none. ``run`` is the result of its command, None if that writes none.
     """
 
     cell: Cell
@@ -60,6 +60,7 @@ class CellResult:
     tests: Mapping[str, str] = field(default_factory=dict)
     why: str = ""
     killer: str = ""
+    run: RunResult | None = None
 
 
 @dataclass(frozen=True)
@@ -192,6 +193,7 @@ def _cell_result(key: str, cell: Cell, stores: Sequence[Store], other: Record | 
         ),
         tests={f"{it.series} {it.id}": it.outcome.value for it in tests},
         why=why,
+        run=found,
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from kpatch.lib import cache
 from kpatch.lib.progress import LiveStage, Progress
 from kpatch.lib.sanitize import duration
 from kpatch.matrix import cell as cells
-from kpatch.matrix import html, merge, text
+from kpatch.matrix import html, kcidb, merge, text
 from kpatch.matrix.cell import Axes, Cell, Matrix
 from kpatch.matrix.job import Ending, Job, Record
 from kpatch.matrix.merge import Merged
@@ -22,7 +22,12 @@ from kpatch.matrix.placing import Placing
 from kpatch.matrix.store import Store, place
 from kpatch.report.output_dir import open_output_dir
 
-FORMATS = {"matrix.html": html.render, "matrix.txt": text.render, "matrix.json": merge.dump}
+FORMATS = {
+    "matrix.html": html.render,
+    "matrix.txt": text.render,
+    "matrix.json": merge.dump,
+    "kcidb.json": kcidb.render,
+}
 """The functions that make the files of a merged result, by file name, in the order of writing."""
 
 # A worker for so many CPUs: a VM under emulation keeps more than one busy.
@@ -98,35 +103,7 @@ def run(request: MatrixRequest, out: Path, progress: Progress) -> Merged:
     The merged result is that of the shard; its files are written to ``out``. HarnessError: the
     errors of `kpatch.matrix.cell.matrix` and of `kpatch.matrix.cluster.run`.
     """
-    from kpatch.matrix import cluster
-
-    with open_output_dir(out, names=FORMATS) as output:
-        matrix = _shard(request)
-        stores = request.open_stores()
-        project = cells.project_id()
-        keyed = {it.key(project): it for it in matrix.cells}
-        missing = {
-            key: it for key, it in keyed.items() if not any(store.record(key) for store in stores)
-        }
-        progress.say(f"{len(keyed)} cells, {len(keyed) - len(missing)} of them in the store")
-        others: dict[str, Record] = {}
-        if missing:
-            for mail in matrix.mails.values():
-                stores[0].put(mail)
-            placing = _placing(list(missing.values()), project, request)
-            connection = (
-                cluster.remote(request.scheduler)
-                if request.scheduler
-                else cluster.local(min(request.workers_here, len(missing)))
-            )
-            with progress.stage("matrix") as stage, connection as client:
-                for done, record in enumerate(cluster.run(client, placing, stores[0].url), 1):
-                    others[record.key] = record
-                    _tell(stage, record, done, len(missing))
-        made = merge.merged(keyed, stores, others, matrix.left_out)
-        for name, render in FORMATS.items():
-            output.write(name, render(made))
-    return made
+    return _merged(request, out, lambda matrix, stores: _run(request, matrix, stores, progress))
 
 
 def merged(request: MatrixRequest, out: Path) -> Merged:
@@ -134,14 +111,57 @@ def merged(request: MatrixRequest, out: Path) -> Merged:
 
     Runs nothing. Its files are written to ``out``.
     """
+    return _merged(request, out, lambda matrix, stores: {})
+
+
+def _merged(
+    request: MatrixRequest,
+    out: Path,
+    others: Callable[[Matrix, Sequence[Store]], Mapping[str, Record]],
+) -> Merged:
+    """Merge what is in the stores after ``others`` has run cells, and write the files.
+
+    ``others`` returns the records of cells that are in no store, by key.
+    """
     with open_output_dir(out, names=FORMATS) as output:
-        matrix = _shard(request)
-        project = cells.project_id()
-        keyed = {it.key(project): it for it in matrix.cells}
-        made = merge.merged(keyed, request.open_stores(), {}, matrix.left_out)
+        matrix, stores = _shard(request), request.open_stores()
+        records = others(matrix, stores)
+        made = merge.merged(_keyed(matrix), stores, records, matrix.left_out)
         for name, render in FORMATS.items():
             output.write(name, render(made))
     return made
+
+
+def _run(
+    request: MatrixRequest, matrix: Matrix, stores: Sequence[Store], progress: Progress
+) -> dict[str, Record]:
+    """Run the cells of ``matrix`` that are in none of ``stores``; return their records by key."""
+    from kpatch.matrix import cluster
+
+    keyed = _keyed(matrix)
+    missing = [it for key, it in keyed.items() if not any(store.record(key) for store in stores)]
+    progress.say(f"{len(keyed)} cells, {len(keyed) - len(missing)} of them in the store")
+    records: dict[str, Record] = {}
+    if not missing:
+        return records
+    for mail in matrix.mails.values():
+        stores[0].put(mail)
+    connection = (
+        cluster.remote(request.scheduler)
+        if request.scheduler
+        else cluster.local(min(request.workers_here, len(missing)))
+    )
+    placing = _placing(missing, request)
+    with progress.stage("matrix") as stage, connection as client:
+        for done, record in enumerate(cluster.run(client, placing, stores[0].url), 1):
+            records[record.key] = record
+            _tell(stage, record, done, len(missing))
+    return records
+
+
+def _keyed(matrix: Matrix) -> dict[str, Cell]:
+    project = cells.project_id()
+    return {it.key(project): it for it in matrix.cells}
 
 
 def _shard(request: MatrixRequest) -> Matrix:
@@ -149,7 +169,8 @@ def _shard(request: MatrixRequest) -> Matrix:
     return dataclasses.replace(whole, cells=tuple(cells.shard(whole.cells, *request.shard)))
 
 
-def _placing(missing: Sequence[Cell], project: str, request: MatrixRequest) -> Placing:
+def _placing(missing: Sequence[Cell], request: MatrixRequest) -> Placing:
+    project = cells.project_id()
     jobs: list[Job] = []
     builds: dict[str, Job] = {}
     for it in missing:

@@ -33,11 +33,19 @@ UNEXPECTED = "ERROR"
 """The KCIDB status of a test with an unexpected pass, skip or xfail."""
 
 
+Objects = list[dict[str, Any]]
+
+
 def render(run: RunResult) -> str:
     """Return the report as JSON text; it has no objects if the run ended before it had a tree."""
-    checkouts: list[dict[str, Any]] = []
-    builds: list[dict[str, Any]] = []
-    tests: list[dict[str, Any]] = []
+    return kcidb.document(*objects(run))
+
+
+def objects(run: RunResult) -> tuple[Objects, Objects, Objects]:
+    """Return the checkouts, builds and tests of the run."""
+    checkouts: Objects = []
+    builds: Objects = []
+    tests: Objects = []
     for series in run.series:
         if run.kernel is None:
             continue
@@ -48,7 +56,7 @@ def render(run: RunResult) -> str:
         if build is not None:
             builds.append(build)
             tests += _tests(run, series, build["id"])
-    return kcidb.document(checkouts, builds, tests)
+    return checkouts, builds, tests
 
 
 def _build(run: RunResult, series: SeriesInfo, checkout: str) -> dict[str, Any] | None:
