@@ -110,6 +110,12 @@ test-host: mutants-ready
 test-vm: mutants-ready
 	$(VENV)python -m pytest -m "vm and not check"
 
+## make test-all      the carried series on every base in every flavor, as a matrix: many hours
+.PHONY: test-all
+test-all: export SERIES := $(or $(SERIES),all)
+test-all: matrix-ready
+	@$(KPATCH) matrix run --kernel all --flavor all
+
 ## make test-check    reviews of whole series, and the report in a browser
 .PHONY: test-check
 test-check: mutants-ready browser-ready

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import json
 import sys
 import threading
@@ -31,6 +32,7 @@ from kpatch.matrix.store import Store
 from kpatch.report import result
 from kpatch.report.result import KernelInfo, RunResult, SeriesInfo
 from kpatch.series import catalog
+from kpatch.tables import bases, flavors
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import TestResult as Judged
 
@@ -84,6 +86,12 @@ def test_cells_are_the_product_of_the_axes() -> None:
         *(("6.1", name, seed) for name in ("base", "netlink") for seed in (1, 2)),
     ]
     assert made.left_out == ("ack has no patches for 6.1",)
+
+
+def test_all_bases_and_flavors() -> None:
+    made = cell.matrix(Axes(kernels=("all",), series=("base",), flavors=("all",)))
+    pairs = itertools.product(bases.BASES, flavors.FLAVORS)
+    assert [(it.kernel, it.flavor) for it in made.cells] == list(pairs)
 
 
 def test_series_that_run_by_default() -> None:

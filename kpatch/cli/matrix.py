@@ -52,7 +52,7 @@ class Shard(click.ParamType[tuple[int, int], str]):
     multiple=True,
     type=Whole(),
     metavar="BASE",
-    help=f"{', '.join(bases.BASES)}. May be given more than once.",
+    help=f"{', '.join(bases.BASES)}, or all. May be given more than once.",
 )
 @options.SERIES
 @click.option(
@@ -63,7 +63,7 @@ class Shard(click.ParamType[tuple[int, int], str]):
     default=(flavors.DEFAULT_FLAVOR,),
     show_default=True,
     metavar="NAME",
-    help=f"The config: {', '.join(flavors.FLAVORS)}. May be given more than once.",
+    help=f"The config: {', '.join(flavors.FLAVORS)}, or all. May be given more than once.",
 )
 @click.option(
     "--fault",

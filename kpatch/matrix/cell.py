@@ -149,12 +149,12 @@ class Cell:
 class Axes:
     """The axes of a matrix: the options of the command ``matrix``.
 
-    ``series`` are names or paths of mail; () means the unpatched kernel and the series that run by
-    default. ``faults`` are names, or "all"; if there are any, the cells are those of the faults,
-    and ``kernels``, ``series`` and ``flavors`` do not count; ``whole`` runs the whole suite on
-    each, not only what its row selects. ``seeds`` is the number of
-    repetitions. ``mutants`` is the number of mutants of each series, 0 for the series without
-    mutants; ``mutant_seed`` decides which ones they are.
+    ``kernels`` and ``flavors`` are names, or "all". ``series`` are names or paths of mail; () means
+    the unpatched kernel and the series that run by default. ``faults`` are names, or "all"; if
+    there are any, the cells are those of the faults, and ``kernels``, ``series`` and ``flavors`` do
+    not count; ``whole`` runs the whole suite on each, not only what its row selects. ``seeds`` is
+    the number of repetitions. ``mutants`` is the number of mutants of each series, 0 for the series
+    without mutants; ``mutant_seed`` decides which ones they are.
     """
 
     kind: str = "test"
@@ -189,10 +189,11 @@ def matrix(axes: Axes) -> Matrix:
     HarnessError (exit 2) if a value is unknown, or the mail of a series is not one file; also the
     errors of `kpatch.matrix.mutation`.
     """
-    for kernel in axes.kernels:
-        _known("KERNEL", kernel, bases.BASES)
-    for flavor in axes.flavors:
-        _known("FLAVOR", flavor, flavors.FLAVORS)
+    axes = dataclasses.replace(
+        axes,
+        kernels=_named("KERNEL", axes.kernels, bases.BASES),
+        flavors=_named("FLAVOR", axes.flavors, flavors.FLAVORS),
+    )
     seeds = range(1, axes.seeds + 1)
     if axes.faults:
         planted = _planted(axes)
@@ -234,10 +235,8 @@ def _planted(axes: Axes) -> list[tuple[Cell, bytes]]:
     """Return the cell and the mailbox of each of the planted faults."""
     areas, table = fault.load()
     known = {row.name: row for row in table}
-    names = known if "all" in axes.faults else axes.faults
     cells = []
-    for name in names:
-        _known("--fault", name, known)
+    for name in _named("--fault", axes.faults, known):
         row = known[name]
         mail = fault.mailbox(row.patches)
         cell = Cell(
@@ -343,10 +342,19 @@ def _series(name: str) -> tuple[str, bytes]:
     return catalog.load_file(path).name, mail
 
 
-def _known(what: str, value: str, choices: Iterable[str]) -> None:
-    if value not in choices:
-        shown = ", ".join(list(choices)[:12])
-        raise HarnessError(f"{what}={value}", "unknown to the matrix", hint=f"choose from {shown}")
+def _named(what: str, values: Sequence[str], choices: Iterable[str]) -> tuple[str, ...]:
+    """Return ``values``, or all ``choices`` if "all" is among them.
+
+    HarnessError (exit 2) if one is no choice.
+    """
+    known = tuple(choices)
+    for value in values:
+        if value not in (*known, catalog.ALL):
+            shown = ", ".join(known[:12])
+            raise HarnessError(
+                f"{what}={value}", "unknown to the matrix", hint=f"choose from {shown}, or all"
+            )
+    return known if catalog.ALL in values else tuple(values)
 
 
 def shard(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:
