@@ -5,14 +5,15 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from kpatch.build import coccinelle, compiler, touched, variant
+from kpatch.build import coccinelle, compiler, make, touched, variant, worktree
 from kpatch.build.coccinelle import Source
 from kpatch.checks import bisect, review, table, variants
 from kpatch.checks.review import ReviewRequest
@@ -274,6 +275,26 @@ def test_checker_that_make_refuses_is_no_pass(check: Reviewed, tree: Path) -> No
     record = check({"drivers/a.c": body("x++;")}, rows=(checker,))["checker"]
     assert record["outcome"] == "could-not-run"
     assert "make refuses this version of the checker" in record["reason"]
+
+
+def test_a_log_is_read_while_no_other_run_can_write_it(
+    check: Reviewed, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another run that builds the same, and has waited for the worktree, has the log's name."""
+    checkout, left = variant.checkout, []
+
+    @contextmanager
+    def watched(*arguments: Any, **more: Any) -> Iterator[worktree.Worktree]:
+        with checkout(*arguments, **more) as found:
+            yield found
+        logs = cache.folder(make.LOGS).glob("*.log")
+        left.append({log.name: log.unlink() for log in logs})
+
+    monkeypatch.setattr(variant, "checkout", watched)
+    rows = (row("w1", Scope.OBJECTS, settings=("W=1",)), row("linked", Scope.KERNEL))
+    found = check({"drivers/a.c": body("x++;")}, rows=rows)
+    assert {found[name]["outcome"] for name in ("w1", "linked")} == {"pass"}
+    assert len(left) >= 4 and not any(left), "a state and its base, of both"
 
 
 def test_missing_tool_is_told_with_its_package(check: Reviewed) -> None:

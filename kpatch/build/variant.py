@@ -161,22 +161,23 @@ def build(
                 raise
             error = failed
         record = diagnostics.read(worktree.warnings)
-    text = log_file.read_text(errors="replace")
+        # Another run of the same build, which waits for the worktree, writes to the same log.
+        text = log_file.read_text(errors="replace")
+        if targets:
+            record = diagnostics.without_kernel_doc(diagnostics.of_objects(record, targets))
+            unbuilt = tuple(sorted(set(_NO_RULE.findall(text)) & set(targets)))
+            if unbuilt or any(one.error for some in record.values() for one in some):
+                error = None
+        else:
+            unbuilt = objects.left_out(applied, text) if error is None else ()
+        if error is None:
+            log_file.unlink()
     if _NO_CHECKER in text:
         raise HarnessError(
             variant.name,
             "the tree's make refuses this version of the checker, and compiles without it",
             hint="install a newer one",
         )
-    if targets:
-        record = diagnostics.without_kernel_doc(diagnostics.of_objects(record, targets))
-        unbuilt = tuple(sorted(set(_NO_RULE.findall(text)) & set(targets)))
-        if unbuilt or any(one.error for some in record.values() for one in some):
-            error = None
-    else:
-        unbuilt = objects.left_out(applied, text) if error is None else ()
-    if error is None:
-        log_file.unlink()
     return Built(record, error, unbuilt, round(time.monotonic() - begun, 3))
 
 
