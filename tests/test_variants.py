@@ -281,14 +281,16 @@ def test_a_log_is_read_while_no_other_run_can_write_it(
     check: Reviewed, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another run that builds the same, and has waited for the worktree, has the log's name."""
-    checkout, left = variant.checkout, []
+    left: list[list[str]] = []
 
     @contextmanager
     def watched(*arguments: Any, **more: Any) -> Iterator[worktree.Worktree]:
-        with checkout(*arguments, **more) as found:
+        with worktree.checkout(*arguments, **more) as found:
             yield found
-        logs = cache.folder(make.LOGS).glob("*.log")
-        left.append({log.name: log.unlink() for log in logs})
+        logs = list(cache.folder(make.LOGS).glob("*.log"))
+        left.append([log.name for log in logs])
+        for log in logs:
+            log.unlink()
 
     monkeypatch.setattr(variant, "checkout", watched)
     rows = (row("w1", Scope.OBJECTS, settings=("W=1",)), row("linked", Scope.KERNEL))
