@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import random
 import shutil
 import signal
 import stat
@@ -396,6 +397,15 @@ def test_progress_is_counted_against_the_last_build(tree: Tree) -> None:
     assert known == {"cold": 5, "again": 4}
 
 
+@pytest.mark.parametrize("content", ["", "[]", '{"cold": null}', '{"cold": "x"}'])
+def test_damaged_numbers_of_steps_cost_nothing_else(tree: Tree, content: str) -> None:
+    built(applied(tree))
+    file = worktree.locate(applied(tree), "plain").folder / "steps.json"
+    file.write_text(content)
+    built(applied(tree, c_file("a", 2)))
+    assert json.loads(file.read_text()) == {"again": 3}
+
+
 def test_a_compile_error_is_shown_and_mended(tree: Tree) -> None:
     broken = applied(tree, Change("drivers/b.c", b"int b(void)\n{\n\treturn c\n}\n"))
     with pytest.raises(HarnessError) as caught:
@@ -461,28 +471,63 @@ def test_a_killed_build_goes_on_with_whole_objects(tree: Tree) -> None:
     assert rebuilt(control).image.read_bytes() == expected
 
 
-def test_ctrl_c_ends_make_and_the_next_run_succeeds(tree: Tree, tmp_path: Path) -> None:
-    obj = worktree.locate(applied(tree), "plain").obj
-    with worktree.checkout(applied(tree), "plain", stage=Silent()):
-        (obj / "slow").touch()
-    program = tmp_path / "program.py"
+def started(folder: Path, tree: Tree, result: int) -> subprocess.Popen[bytes]:
+    """Start a process that builds the tree with ``c_file("a", result)``. Its stdout says when."""
+    program = folder / "program.py"
     program.write_text(
         "import sys\nfrom pathlib import Path\n"
         "from kpatch.build import kernel\nfrom kpatch.series import apply\n"
         "from kpatch.model import *\nfrom kpatch.lib.stage import Silent\n"
         f"tree = Tree(Path({str(tree.path)!r}), '7.3.4', '7.3', 'folder', {{}}, 'f' * 16, False)\n"
-        "series = Series('t', 't', 'none', (), Origin.CONTROL)\n"
-        "what = Applied(tree, series, (), (), apply.delta_id(()))\n"
+        "series = Series('test', 'a test', 'none', (), Origin.CARRIED)\n"
+        f"changes = {(c_file('a', result),)!r}\n"
+        "what = Applied(tree, series, (), changes, apply.delta_id(changes))\n"
         f"config = Config('plain', {CONFIG.text!r}, 'c' * 16, False)\n"
+        "print('begins', flush=True)\n"
         "kernel.build(what, config, jobs=2, stage=Silent())\n"
     )
-    here = str(Path(kernel.__file__).parents[2])
-    run = subprocess.Popen(
+    return subprocess.Popen(
         [sys.executable, str(program)],
-        env={**os.environ, "PYTHONPATH": here},
+        env={**os.environ, "PYTHONPATH": str(Path(kernel.__file__).parents[2])},
+        stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         start_new_session=True,
     )
+
+
+def test_the_harness_is_killed_at_any_moment_of_a_build(tree: Tree, tmp_path: Path) -> None:
+    """SIGKILL: nothing can clean up. No process is left, no kernel is half, the next is right."""
+    expected = {n: rebuilt(applied(tree, c_file("a", n))).image.read_bytes() for n in (1, 2)}
+    names = {path.name for path in kernels()[0].iterdir()}
+    shutil.rmtree(cache.root())
+    with started(tmp_path, tree, 1) as run:
+        assert run.stdout is not None and run.stdout.readline()
+        began = time.monotonic()
+        assert run.wait() == 0
+        seconds = time.monotonic() - began
+    moments = random.Random(1)  # noqa: S311
+    for number in range(20):
+        shutil.rmtree(cache.root() / kernel.KIND)
+        with started(tmp_path, tree, 1 + number % 2) as run:
+            assert run.stdout is not None and run.stdout.readline()
+            time.sleep(moments.uniform(0, seconds))
+            run.kill()
+        assert _soon(lambda: not processes_with(str(cache.root())))
+        if (cache.root() / kernel.KIND).exists():
+            whole = [path for path in kernels() if not path.name.startswith(".")]
+            assert all({it.name for it in path.iterdir()} == names for path in whole)
+        else:
+            cache.folder(kernel.KIND)
+        if number % 5 == 4:
+            result = 1 + number // 5 % 2
+            assert built(applied(tree, c_file("a", result))).image.read_bytes() == expected[result]
+
+
+def test_ctrl_c_ends_make_and_the_next_run_succeeds(tree: Tree, tmp_path: Path) -> None:
+    obj = worktree.locate(applied(tree), "plain").obj
+    with worktree.checkout(applied(tree), "plain", stage=Silent()):
+        (obj / "slow").touch()
+    run = started(tmp_path, tree, 1)
     torn = obj / "drivers/a.o"
     assert _soon(torn.exists)
     run.send_signal(signal.SIGINT)

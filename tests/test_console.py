@@ -382,7 +382,6 @@ def test_the_running_test_is_known_while_reading() -> None:
     assert reader.test == "test_x[a b]"
     reader.feed(b"[    1.000000] vfio_acpi: end test_x[a b]\r\n")
     assert reader.test is None
-    assert reader.seen == ["test_x[a b]"]
 
 
 def test_a_report_that_breaks_off_is_a_fault() -> None:
@@ -756,7 +755,9 @@ def test_a_marker_that_comes_again_is_one() -> None:
     reader.feed(f"{STAMP} vfio_acpi: begin test_burst[2\n".encode())
     assert reader.test == "test_burst[2"
     reader.feed(f"{REPLAY}\n{STAMP} vfio_acpi: begin test_burst[256]\n".encode())
-    assert (reader.test, reader.seen) == ("test_burst[256]", ["test_burst[256]"])
+    assert reader.test == "test_burst[256]"
+    reader.feed(f"{STAMP} vfio_acpi: end test_burst[256]\n{STAMP} BUG: x\n".encode())
+    assert [fault.test for fault in reader.close()] == ["test_burst[256]"]
 
 
 def test_a_replay_takes_nothing_else_back() -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +19,7 @@ from kpatch.run.vm_run import ENDING_MEANING, Ending, VmRun, begun, cut, repeats
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import Incident, Judgement, SeriesRun, judge
 from kpatch.verdict.requirements import Requirement
+from ktests.contract import PROTOCOL
 
 DATA = Path(__file__).parent / "data"
 
@@ -130,6 +132,31 @@ def test_only_the_control_fails_as_expected() -> None:
     judgement = judged(vm(outcomes), mechanism="eventfd")
     assert outcome(judgement) == (Outcome.FAIL, False)
     assert judgement.exit_code is ExitCode.FAIL
+
+
+def test_records_that_are_cut_anywhere_are_no_pass() -> None:
+    """QEMU was killed, the guest powered off, or hung, after each byte of a run that passes."""
+    tests = [{"id": test.id, "requirement": test.requirement} for test in SUITE]
+    records: list[dict[str, object]] = [
+        {"type": "hello", "protocol": PROTOCOL, "release": "7.3.4", "python": "3.11.2"},
+        {"type": "collected", "tests": tests},
+    ]
+    for name, word in GOOD.items():
+        records.append({"type": "begin", "id": name, "limit": 60})
+        records.append({"type": "end", "id": name, "outcome": word, "seconds": 1, "message": "why"})
+    records.append({"type": "done"})
+    data = b"".join(json.dumps(record).encode() + b"\n" for record in records)
+    for cut_at in range(len(data) + 1):
+        state = Transcript()
+        for record in Decoder().feed(data[:cut_at]):
+            state = state.add(record)
+        assert state.broken == ()
+        for ending in (Ending.KILLED, Ending.EXIT, Ending.TEST_LIMIT, Ending.RUN_LIMIT):
+            judgement = judged(VmRun(state, (), Ending.DONE if state.done else ending))
+            whole = cut_at == len(data)
+            assert (judgement.exit_code is ExitCode.PASS) == whole, data[:cut_at]
+            passed = {test.id for test in judgement.tests if test.ok}
+            assert passed == state.ended.keys()
 
 
 # ---- series without a known mechanism ------------------------------------------------------------

@@ -8,6 +8,8 @@ import json
 import os
 import pty
 import re
+import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -229,3 +231,17 @@ def test_timings_that_cannot_be_written(tmp_path: Path) -> None:
 def test_the_cache_keeps_them_by_default(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path))
     assert Timings().path == tmp_path / "timings.json"
+
+
+def test_timings_on_a_full_disk_leave_nothing(tmp_path: Path) -> None:
+    """A limit on the file size simulates a full disk: both make write(2) fail."""
+    timings = Timings(tmp_path / "timings.json")
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+    try:
+        timings.learn("build", 5)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == []

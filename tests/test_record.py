@@ -279,3 +279,18 @@ def test_requests_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         state = state.add(Interrupt(serial + 1, (TAKEN_ENTRY,)))
     assert [request.serial for request in state.requests] == [0, 1, 2]
     assert state.broken == ("more than 3 requests",) * grammar.BROKEN_LIMIT
+
+
+def test_the_memory_of_one_vm_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each record is small enough, but the host keeps all of them."""
+    monkeypatch.setattr(grammar, "TOTAL_LIMIT", 100_000)
+    tests = [{"id": str(number), "requirement": "R"} for number in range(100)]
+    lines = [HELLO, line(type="collected", tests=tests)]
+    for test in tests:
+        lines.append(line(type="begin", id=test["id"], limit=1))
+        message = "x" * 10_000
+        lines.append(line(type="end", id=test["id"], outcome="pass", seconds=1, message=message))
+    state = told(*lines, DONE)
+    assert 8 <= len(state.ended) <= 10
+    assert not state.done
+    assert state.broken == ("more than 100000 bytes of records",) * BROKEN_LIMIT

@@ -11,6 +11,8 @@ import resource
 import shlex
 import signal
 import stat
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -30,6 +32,7 @@ from kpatch.report.result import (
 )
 from kpatch.run.console import Place
 from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.tables.paths import PROJECT
 from kpatch.verdict.judge import Incident, SeenFault, TestResult
 from kpatch.vm.accel import Accel
 from ktests import ktap as reader
@@ -650,6 +653,21 @@ def test_what_a_killed_run_left_goes_too(tmp_path: Path) -> None:
         # as if the run was killed here: nothing more is written
         with pytest.raises(HarnessError, match="another run"), output_dir.open_output_dir(tmp_path):
             pass
+    with output_dir.open_output_dir(tmp_path):
+        pass
+    assert [path.name for path in tmp_path.iterdir()] == [output_dir.MANIFEST]
+
+
+def test_what_a_run_left_that_was_killed_while_it_wrote(tmp_path: Path) -> None:
+    script = (
+        "import os, sys; from pathlib import Path; from kpatch.report import output_dir;"
+        "Path.replace = lambda *_: os.kill(os.getpid(), 9);"
+        "open_ = output_dir.open_output_dir(Path(sys.argv[1]));"
+        "open_.__enter__().write('result.json', 'x')"
+    )
+    killed = subprocess.run([sys.executable, "-c", script, str(tmp_path)], cwd=PROJECT)
+    assert killed.returncode == -signal.SIGKILL
+    assert len(list(tmp_path.iterdir())) == 2
     with output_dir.open_output_dir(tmp_path):
         pass
     assert [path.name for path in tmp_path.iterdir()] == [output_dir.MANIFEST]

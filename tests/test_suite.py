@@ -786,6 +786,70 @@ def test_endless_garbage_ends_with_the_run(tmp_path: Path) -> None:
     assert endings(runs) == [Ending.RUN_LIMIT]
 
 
+def test_qemu_that_prints_all_the_time(tmp_path: Path) -> None:
+    """Nobody reads what QEMU prints before it has ended: it waits, and the guest with it."""
+    runs, _ = play(
+        tmp_path,
+        'qmp.close()\nwhile True:\n    os.write(1, b"warning: x\\n" * 4096)',
+        limits=Limits(boot=0.5),
+    )
+    assert endings(runs) == [Ending.BOOT_LIMIT]
+
+
+@pytest.mark.parametrize("after", ["while True:\n    os.write(1, bytes(4096))", "forever()"])
+def test_qemu_that_closes_its_channels_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, after: str
+) -> None:
+    monkeypatch.setattr(runner, "EXIT_SECONDS", 0.3)
+    close = "[one.shutdown(socket.SHUT_RDWR) for one in (records, console, qmp, qtest)]"
+    runs, _ = play(tmp_path, f'hello("a")\n{close}\n{after}')
+    assert endings(runs) == [Ending.KILLED]
+    assert runs[0].detail == "QEMU: still there 0.3 s after it closed its channels"
+
+
+def test_the_log_of_a_console_that_never_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk does not fill up; what comes after the end of the log is judged."""
+    monkeypatch.setattr(runner, "LOG_BYTES", 10_000)
+    script = f"""
+        hello("a")
+        begin("a")
+        for _ in range(100):
+            kernel("[    1.000000] " + "x" * 985)
+        kernel({REPORT!r})
+        end("a")
+        tell("done")
+        """
+    runs, guest = play(tmp_path, script)
+    assert [(fault.title, fault.test) for fault in runs[0].faults] == [(TITLE, "a")]
+    kept = guest.log(1).read_bytes()
+    assert len(kept) == 10_000 + len(runner.LOG_IS_FULL)
+    assert kept.count(runner.LOG_IS_FULL) == 1
+
+
+def test_requests_after_the_time_limit_are_not_done(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each "plug" can take DELETE_SECONDS, and thousands fit into one message."""
+    monkeypatch.setattr(qemu, "DELETE_SECONDS", 0.5)
+    began = time.monotonic()
+    runs, _ = play(
+        tmp_path,
+        """
+        monitor()
+        hello("a")
+        begin("a", limit=1)
+        ask("plug")
+        one = {"type": "request", "serial": 1, "action": "plug"}
+        records.sendall(100 * (json.dumps(one).encode() + b"\\n"))
+        forever()
+        """,
+    )
+    assert endings(runs) == [Ending.TEST_LIMIT]
+    assert time.monotonic() - began < 20, "not 50 s"
+
+
 def test_guest_that_asks_and_never_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(qemu, "SEND_SECONDS", 0.3)
     runs, _ = play(

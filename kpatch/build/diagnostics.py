@@ -206,8 +206,10 @@ def read(path: Path) -> dict[str, tuple[Diagnostic, ...]]:
 
 
 def write(path: Path, record: Record) -> None:
-    """Write ``record`` to the file ``path``, in the format of `read`."""
-    path.write_text(json.dumps(content(record), indent=1) + "\n", encoding="utf-8")
+    """Write ``record`` to the file ``path`` atomically, in the format of `read`."""
+    partial = path.with_name(f".{path.name}.new")
+    partial.write_text(json.dumps(content(record), indent=1) + "\n", encoding="utf-8")
+    partial.replace(path)
 
 
 def content(record: Record) -> dict[str, list[dict[str, Any]]]:

@@ -194,11 +194,12 @@ class _Steps:
             self._kind, self._total = None, max(cold - done, 1)
 
     def _read(self) -> dict[str, int]:
+        """Return the stored numbers; {} if there are none, or the file is damaged."""
         try:
             counts = json.loads(self._path.read_text())
-        except (OSError, ValueError):
+            return {str(key): int(value) for key, value in counts.items()}
+        except (OSError, ValueError, TypeError, AttributeError):
             return {}
-        return {str(key): int(value) for key, value in counts.items()}
 
     def line(self, line: str) -> None:
         """If ``line`` of make's output is a step, count it and report it to the stage."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -66,16 +65,14 @@ class Timings:
 
     def _write(self, content: str) -> None:
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", dir=self.path.parent, prefix=".timings.", delete=False
-        ) as file:
-            temporary = Path(file.name)
-            file.write(content)
+        # One name for all runs: what a killed run leaves here, the next one replaces. If two write
+        # at once, the file may be damaged; then the expected times are unknown once.
+        partial = self.path.with_name(f".{self.path.name}.new")
         try:
-            temporary.replace(self.path)
-        except OSError:
-            temporary.unlink(missing_ok=True)
-            raise
+            partial.write_text(content, encoding="utf-8")
+            partial.replace(self.path)
+        finally:
+            partial.unlink(missing_ok=True)
 
 
 class LiveStage:

@@ -3,8 +3,9 @@
 
 It has the results of one run: the next run removes the files of the earlier one when it opens the
 folder, so that no old verdict is left if that run is killed. The manifest, the file ``.vfio-acpi``,
-has the names of the files that a run has written; no other file is ever removed or overwritten. A
-run locks the manifest, so that two runs cannot write to one folder.
+has the names of the files that a run has written; no other file is ever removed or overwritten,
+except those of the form ``.vfio-acpi.*``, in which a file is written before it gets its name. A run
+locks the manifest, so that two runs cannot write to one folder.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from kpatch.errors import HarnessError
 from kpatch.tables.outcomes import ExitCode
 
 MANIFEST = ".vfio-acpi"
+PARTIAL = f"{MANIFEST}."
 
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._+-]{0,200}")
 
@@ -50,7 +52,7 @@ class OutputDir:
         data = content.encode(errors="replace") if isinstance(content, str) else content
         temporary: Path | None = None
         try:
-            with tempfile.NamedTemporaryFile(dir=self.path, prefix=".", delete=False) as file:
+            with tempfile.NamedTemporaryFile(dir=self.path, prefix=PARTIAL, delete=False) as file:
                 temporary = Path(file.name)
                 file.write(data)
             temporary.chmod(0o644)
@@ -131,7 +133,9 @@ def _locked(path: Path) -> Iterator[IO[str]]:
 
 
 def _remove_earlier(path: Path, manifest: IO[str]) -> None:
-    """Remove the files in the folder ``path`` that the manifest names, and empty the manifest.
+    """Remove unfinished files and those that the manifest names, and empty the manifest.
+
+    ``path`` is their folder.
 
     HarnessError (exit 2) if a file cannot be removed.
     """
@@ -140,6 +144,8 @@ def _remove_earlier(path: Path, manifest: IO[str]) -> None:
             if _NAME.fullmatch(name):
                 with suppress(FileNotFoundError, IsADirectoryError):
                     (path / name).unlink()
+        for partial in path.glob(f"{PARTIAL}*"):
+            partial.unlink()
         manifest.seek(0)
         manifest.truncate()
     except OSError as error:

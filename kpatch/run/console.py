@@ -524,9 +524,13 @@ class _Report:
 
 @dataclass
 class _State:
-    """The parser's state after a line, except for the lists of faults and tests found so far."""
+    """The parser's state after a line, except for the list of faults found so far.
+
+    ``test`` is the running test, ``latest`` the test that began last.
+    """
 
     test: str | None = None
+    latest: str | None = None
     place: Place = Place.BOOT
     through: bool = False
     begun: int = 0
@@ -547,13 +551,12 @@ class _State:
 class _Point:
     """The parser's state before ``message``; if the message is replayed, the parser returns to it.
 
-    ``found`` and ``seen`` are the lengths of the parser's lists of faults and tests before it.
+    ``found`` is the length of the parser's list of faults before it.
     """
 
     message: _Message
     state: _State
     found: int
-    seen: int
 
 
 class Console:
@@ -562,7 +565,6 @@ class Console:
     def __init__(self) -> None:
         self._state = _State()
         self._found: list[tuple[int, Fault]] = []
-        self._seen: list[str] = []
         self._rest = b""
         self._undo: list[_Point] = []  # states before each line of the last printk() call
         self._replay = False
@@ -576,11 +578,6 @@ class Console:
         are kept.
         """
         return [fault for _, fault in sorted(self._found, key=itemgetter(0))]
-
-    @property
-    def seen(self) -> list[str]:
-        """Return the ids of the tests whose begin markers were seen, in order."""
-        return self._seen
 
     @property
     def test(self) -> str | None:
@@ -654,7 +651,7 @@ class Console:
             self._take_notes()
         if self._undo and not self._undo[-1].message.continues(message):
             self._undo = []
-        point = _Point(message, self._state.copy(), len(self._found), len(self._seen))
+        point = _Point(message, self._state.copy(), len(self._found))
         self._undo = [*self._undo[-UNDO_LIMIT:], point]
         self._message(message)
 
@@ -674,7 +671,7 @@ class Console:
             before, last = point.message.text, index == len(self._undo) - 1
             if before == message.text or (last and message.text.startswith(before)):
                 self._state, self._undo = point.state, self._undo[:index]
-                del self._found[point.found :], self._seen[point.seen :]
+                del self._found[point.found :]
                 return
 
     def _message(self, message: _Message) -> None:
@@ -740,7 +737,7 @@ class Console:
         return _Report(
             kind=kind,
             number=state.begun,
-            test=self._seen[-1] if self._seen else None,
+            test=state.latest,
             place=state.place,
             first=message.time,
             last=message.time,
@@ -785,8 +782,8 @@ class Console:
             if report.kind.until is Until.STACK and not _busy(report, message):
                 self._finish(caller)
         if match[1] == "begin":
-            self._seen.append(match[2])
-            state.test, state.place = match[2], Place.DURING
+            state.test = state.latest = match[2]
+            state.place = Place.DURING
         else:
             state.test, state.place = None, Place.AFTER
 

@@ -30,6 +30,7 @@ from kpatch.tables.outcomes import Outcome
 from ktests.contract import ENTRIES_LIMIT, PIECE, PROTOCOL
 
 LINE_LIMIT = 1 << 20
+TOTAL_LIMIT = 64 << 20  # bytes of one VM's records: all are kept in memory
 TEXT_LIMIT = 1000  # characters of an id or a name, which are printed in tables and files
 TESTS_LIMIT = 100_000
 BROKEN_LIMIT = 10
@@ -362,12 +363,13 @@ class Decoder:
 
     A line that is no record becomes `Broken`; decoding continues with the next line. Blank lines
     are ignored, and so is an unfinished line at the end: the VM ended while it was writing, and the
-    missing records (end, done) show that.
+    missing records (end, done) show that. From TOTAL_LIMIT on, every line is `Broken`.
     """
 
     def __init__(self) -> None:
         self._rest = b""
         self._skipping = False
+        self._total = 0
 
     def feed(self, data: bytes) -> list[Record]:
         """Add ``data`` and return the records that are complete now."""
@@ -386,6 +388,9 @@ class Decoder:
             return []
         if not line.strip():
             return []
+        self._total += len(line)
+        if self._total > TOTAL_LIMIT:
+            return [Broken(f"more than {TOTAL_LIMIT} bytes of records")]
         try:
             return [parse(line)]
         except RecordError as error:

@@ -7,8 +7,9 @@ verdict from them.
 
 from __future__ import annotations
 
-import functools
+import os
 import re
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -67,6 +68,13 @@ APART_SECONDS = 2.0
 
 # The messages of a boot are in this many bytes from the start of the console log.
 BOOT_BYTES = 1 << 18
+
+# Bytes of a VM's console that are kept. A guest can print until the run's time limit.
+LOG_BYTES = 256 << 20
+LOG_IS_FULL = b"\nvfio-acpi: the log ends here, the console goes on\n"
+
+# Seconds in which QEMU has to end when it has closed its channels.
+EXIT_SECONDS = 5.0
 
 # SysRq keys for a hung kernel: w prints blocked tasks, l the backtraces of all CPUs.
 STACK_KEYS = "wl"
@@ -197,6 +205,36 @@ def _learnt(selection: Selection, runs: Sequence[VmRun]) -> Selection:
     return replace(selection, mechanism=mechanism, detect=False)
 
 
+class Log:
+    """The console log of a VM, an unbuffered ``file``: nothing is lost if kpatch is killed."""
+
+    def __init__(self, file: FileIO) -> None:
+        self._file = file
+        self._left = LOG_BYTES
+        self._full = False
+
+    def write(self, data: bytes) -> None:
+        """Write ``data``; after the first LOG_BYTES of the console only LOG_IS_FULL, once.
+
+        HarnessError (exit 7) if it cannot be written.
+        """
+        kept = data[: self._left]
+        self._left -= len(kept)
+        if len(kept) < len(data) and not self._full:
+            self._full = True
+            kept += LOG_IS_FULL
+        try:
+            while kept:
+                kept = kept[self._file.write(kept) :]
+        except OSError as error:
+            raise HarnessError(
+                str(self._file.name),
+                f"cannot be written: {error.strerror}",
+                hint="make room and run again",
+                code=ExitCode.LOST,
+            ) from error
+
+
 class Follower:
     """Run one VM from its boot to its end, and collect its records and kernel reports."""
 
@@ -227,7 +265,7 @@ class Follower:
         """
         self._stage.note("booting")
         with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
-            ending, detail = self._until_end(it, functools.partial(_write, console))
+            ending, detail = self._until_end(it, Log(console).write)
         faults = self._console.close()
         # emulator.fault looks for messages of the boot.
         lost = emulator.fault(self._looks, _beginning(log)) if self._looks else ""
@@ -351,16 +389,19 @@ class Follower:
     def _act(self, it: qemu.VM, demand: Demand) -> None:
         """Do what the guest has asked for on the VM ``it``, and send the answer to the guest.
 
-        The answer contains an error if that fails or is not possible.
+        The answer contains an error if that fails or is not possible. Nothing is done when a time
+        limit is over: one action may take seconds, and a guest can send thousands at once.
         """
         answer: dict[str, object] = {"type": "answer", "serial": demand.serial}
         try:
+            if self._overdue() is not None:
+                raise _OverdueError("the time is over")
             match demand:
                 case Request(action=action):
                     self._perform(it, action)
                 case Interrupt(entries=entries):
                     it.interrupt([self._entry(entry) for entry in entries])
-        except (HarnessError, _UnknownNameError) as error:
+        except (HarnessError, _OverdueError, _UnknownNameError) as error:
             answer["error"] = str(error)
         it.send(answer)
 
@@ -418,6 +459,10 @@ class Follower:
         end = time.monotonic() + seconds
         while it.alive and not self._console.through and (left := end - time.monotonic()) > 0:
             self._take(it, write, left)
+
+
+class _OverdueError(ValueError):
+    """The guest has asked for something after its time limit."""
 
 
 class _UnknownNameError(ValueError):
@@ -486,23 +531,6 @@ def _refuse_other_protocol(hello: Hello) -> None:
         ) from error
 
 
-def _write(file: FileIO, data: bytes) -> None:
-    """Write all of ``data`` to the unbuffered log ``file``: nothing is lost if kpatch is killed.
-
-    HarnessError (exit 7) if it cannot be written.
-    """
-    try:
-        while data:
-            data = data[file.write(data) :]
-    except OSError as error:
-        raise HarnessError(
-            str(file.name),
-            f"cannot be written: {error.strerror}",
-            hint="make room and run again",
-            code=ExitCode.LOST,
-        ) from error
-
-
 def _of_emulator(lost: str, running: Begin | None) -> Fault:
     """Return a Fault for a fault of the emulator; it does not count against a series.
 
@@ -531,12 +559,26 @@ def _exited(it: qemu.VM) -> tuple[Ending, str]:
     """Return how QEMU ended, and a description.
 
     For exit status 0 (the kernel panicked or powered off) they are EXIT and "". Otherwise they are
-    KILLED, and the status with the last line of QEMU's output.
+    KILLED, and the status with the last line of QEMU's output. That QEMU has closed its channels
+    does not mean that it ends: it may be stuck, or go on printing. So the wait has a limit.
     """
-    status = it.qemu.wait()
-    assert it.qemu.stdout is not None
-    output = it.qemu.stdout.read().decode(errors="replace").strip().splitlines()
+    try:
+        status = it.qemu.wait(EXIT_SECONDS)
+    except subprocess.TimeoutExpired:
+        return Ending.KILLED, f"QEMU: still there {EXIT_SECONDS:g} s after it closed its channels"
     if status == 0:
         return Ending.EXIT, ""
     how = process.ending(status).removeprefix("was ").replace("ended with", "exit")
-    return Ending.KILLED, " ".join([f"QEMU: {how}", *output[-1:]])
+    return Ending.KILLED, " ".join([f"QEMU: {how}", *_printed(it)[-1:]])
+
+
+def _printed(it: qemu.VM) -> list[str]:
+    """Return the lines that QEMU, which has ended, printed: at most what a pipe holds."""
+    assert it.qemu.stdout is not None
+    pipe = it.qemu.stdout.fileno()
+    os.set_blocking(pipe, False)  # another process may have the other end
+    try:
+        output = os.read(pipe, 1 << 16)
+    except BlockingIOError:
+        return []
+    return output.decode(errors="replace").strip().splitlines()

@@ -91,6 +91,14 @@ EMPTIED = ("pyroute2/__init__.py",)
 # The program that writes the bundles of both images.
 MAKE_BUNDLES = PROJECT / "ktests" / "make_bundles.py"
 
+# Runs compileall. If the harness is killed, this process gets SIGTERM, and nobody ends its workers,
+# which wait for work for ever: so it kills its process group, of which it is the leader.
+COMPILE_ALL = """\
+import compileall, os, signal, sys
+signal.signal(signal.SIGTERM, lambda *_: os.killpg(0, signal.SIGKILL))
+sys.exit(not compileall.main())
+"""
+
 # The C functions of the measurements.
 CLOCK = PROJECT / "ktests" / "measure" / "clock.c"
 
@@ -309,7 +317,7 @@ def _compile(root: Path, seen_as: Path, stage: Stage, *, skip: str | None = None
     since Python 3.13) would stay until this process ends. In older versions the workers are forks
     of the caller.
     """
-    argv = [sys.executable, "-I", "-m", "compileall", "-q", "-j", str(os.cpu_count() or 1)]
+    argv = [sys.executable, "-I", "-c", COMPILE_ALL, "-q", "-j", str(os.cpu_count() or 1)]
     argv += ["-s", str(root), "-p", str(seen_as), "--invalidation-mode", "unchecked-hash"]
     argv += [*(("-x", skip) if skip is not None else ()), str(root)]
     _run(argv, "the guest's Python", "cannot be compiled", stage=stage)
