@@ -73,8 +73,8 @@ BOOT_BYTES = 1 << 18
 LOG_BYTES = 256 << 20
 LOG_IS_FULL = b"\nvfio-acpi: the log ends here, the console goes on\n"
 
-# Seconds in which QEMU has to end when it has closed its channels.
-EXIT_SECONDS = 5.0
+# Seconds in which QEMU has to end when it has closed its channels, on a busy machine too.
+EXIT_SECONDS = 30.0
 
 # SysRq keys for a hung kernel: w prints blocked tasks, l the backtraces of all CPUs.
 STACK_KEYS = "wl"
