@@ -52,6 +52,9 @@ BEGIN, END = "begin", "end"
 THROUGH = "through"
 """The text after MARKER in the last marker, which the guest writes when the suite has ended."""
 
+COUNTERS_SUFFIX = ".gcda"
+"""End of the name of a file with the counters of an object's lines (ktests/counters.py)."""
+
 MEASURED = "measured"
 """Replaces the id of a requirement in the records of a measurement, which tests none."""
 

@@ -18,7 +18,7 @@ import pytest
 
 # Not used here. It is imported here so that this happens while the rest of the system still boots.
 import uapi.probe  # noqa: F401
-from ktests import channel, detection, leaks, mechanism_folder, mechanisms
+from ktests import channel, counters, detection, leaks, mechanism_folder, mechanisms
 from ktests.contract import (
     BEGIN,
     DETECTION,
@@ -110,6 +110,7 @@ def for_host() -> int:
         arguments = options(without=(*WITHOUT, *WITHOUT_FOR_HOST))
         status = pytest.main(arguments, plugins=[Recorder(job, port)])
         leaks.look()
+        counters.send(port)
         return int(status)
     except ContractError as error:
         print(f"vfio-acpi: {error}", file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from kpatch.run.protocol import (
     Begin,
     Broken,
     Collected,
+    Counters,
     Decoder,
     Detected,
     Done,
@@ -43,6 +44,7 @@ COLLECTED = line(type="collected", tests=[{"id": "a", "requirement": "R"}])
 BEGIN = line(type="begin", id="a", limit=1)
 END = line(type="end", id="a", outcome="pass", seconds=0.5)
 DONE = line(type="done")
+COUNTERS = line(type="counters", name="build/a.gcda", data="AAH/")
 DETECTED = line(type="detected", mechanism="netlink", how="by its sign")
 WIDEST = (1 << 64) - 1
 
@@ -101,6 +103,7 @@ def told(*lines: bytes) -> Transcript:
                 0, (Interrupt.Entry("N080", U32, U32, PIECE // ENTRIES_LIMIT),) * ENTRIES_LIMIT
             ),
         ),
+        (COUNTERS, Counters("build/a.gcda", b"\x00\x01\xff")),
         (DONE, Done()),
     ],
 )
@@ -147,6 +150,13 @@ def test_taken(raw: bytes, record: Record) -> None:
             line(type="end", id="a", outcome="pass", seconds=1, values={"a": WIDEST + 1}),
             "end: values is beyond 64 bits$",
         ),
+        (line(type="counters", name="a.gcno", data=""), "name does not end in .gcda"),
+        (line(type="counters", name="a\n.gcda", data=""), "name holds characters"),
+        (line(type="counters", name="a.gcda", data="AA=A"), "data is no base64"),
+        (line(type="counters", name="a.gcda", data="AA\n=="), "data is no base64"),
+        (line(type="counters", name="a.gcda", data="é"), "data is no base64"),
+        (line(type="counters", name="a.gcda", data=[0]), "data is no string"),
+        (line(type="counters", name="a.gcda"), "no data"),
         (line(type="collected", tests={}), "tests is no list"),
         (line(type="collected", tests=[1]), "is no object"),
         (line(type="collected", tests=[{"id": "a"}]), "no requirement"),
@@ -248,6 +258,11 @@ def test_golden_run() -> None:
         ([HELLO, COLLECTED, BEGIN, DONE], "done while a is running"),
         ([HELLO, COLLECTED, BEGIN, END, BEGIN], "has ended"),
         ([HELLO, COLLECTED, DONE, BEGIN], "begin after done"),
+        ([COUNTERS], "counters before hello"),
+        ([HELLO, COUNTERS], "counters before the end of the tests"),
+        ([HELLO, COLLECTED, BEGIN, COUNTERS], "counters before the end of the tests"),
+        ([HELLO, COLLECTED, COUNTERS, COUNTERS], "counters of build/a.gcda twice"),
+        ([HELLO, COLLECTED, DONE, COUNTERS], "counters after done"),
         ([HELLO, b"rubbish"], "no JSON"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -294,3 +309,12 @@ def test_the_memory_of_one_vm_is_bounded(monkeypatch: pytest.MonkeyPatch) -> Non
     assert 8 <= len(state.ended) <= 10
     assert not state.done
     assert state.broken == ("more than 100000 bytes of records",) * BROKEN_LIMIT
+
+
+def test_counters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grammar, "COUNTERS_LIMIT", 2)
+    state = told(HELLO, COLLECTED, BEGIN, END)
+    for number in range(4):
+        state = state.add(Counters(f"{number}.gcda", b"x"))
+    assert state.counters == {"0.gcda": b"x", "1.gcda": b"x"}
+    assert state.broken == ("counters of more than 2 objects",) * 2

@@ -2,9 +2,10 @@
 """Build a kernel from a tree, a series and a config, and keep it in the cache.
 
 ``kernels/<kernel id>`` in the cache holds bzImage, System.map, config, build.log, warnings.json
-(`kpatch.build.diagnostics`) and meta.json (ids, kernel release, compiler, seconds). The id is a
-digest of all input. Its first 12 digits are also the build number in the kernel's banner
-(``#<12 digits>``, ``uname -v``), so that a guest can tell which kernel it runs.
+(`kpatch.build.diagnostics`) and meta.json (ids, kernel release, compiler, seconds); in the flavor
+coverage also the folder gcov (`kpatch.build.gcov`). The id is a digest of all input. Its first 12
+digits are also the build number in the kernel's banner (``#<12 digits>``, ``uname -v``), so that a
+guest can tell which kernel it runs.
 
 A series may change Makefiles, which run arbitrary commands: the build is confined if that works
 here, see `kpatch.lib.confine`.
@@ -16,10 +17,10 @@ import json
 import re
 import shutil
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from kpatch.build import compiler, diagnostics, log, make, objects
+from kpatch.build import compiler, diagnostics, gcov, log, make, objects
 from kpatch.build.compiler import Compiler
 from kpatch.build.worktree import Worktree, checkout, locate
 from kpatch.errors import HarnessError
@@ -27,6 +28,7 @@ from kpatch.lib import cache, confine
 from kpatch.lib.confine import product
 from kpatch.lib.stage import Stage
 from kpatch.model import Applied, Config, Kernel
+from kpatch.tables.flavors import FLAVORS
 from kpatch.tables.outcomes import ExitCode
 
 KIND = "kernels"
@@ -69,7 +71,8 @@ def build(
     """
     tools = compiler.detect()
     name = kernel_id(applied, config, tools)
-    argv = _argv(locate(applied, config.flavor), tools, name, jobs)
+    counted = gcov.settings(applied) if _counts(config) else ()
+    argv = _argv(locate(applied, config.flavor), tools, counted, name, jobs)
     stage.command(argv)
     path = cache.root() / KIND / name
     cached = path.is_dir()
@@ -123,7 +126,14 @@ def _warnings(kernel: Kernel, paths: Collection[str]) -> list[log.CompilerMessag
     return log.warnings(text, source=str(where.src), paths=paths)
 
 
-def _argv(where: Worktree, tools: Compiler, name: str, jobs: int) -> list[str]:
+def _counts(config: Config) -> bool:
+    """Return whether the touched objects of a kernel with ``config`` have counters."""
+    return config.flavor in FLAVORS and FLAVORS[config.flavor].gcov
+
+
+def _argv(
+    where: Worktree, tools: Compiler, settings: Sequence[str], name: str, jobs: int
+) -> list[str]:
     return [
         "make",
         "-C",
@@ -131,6 +141,7 @@ def _argv(where: Worktree, tools: Compiler, name: str, jobs: int) -> list[str]:
         f"O={where.obj}",
         f"-j{jobs}",
         *tools.settings,
+        *settings,
         *objects.FIXED,
         f"KBUILD_BUILD_VERSION={name[:12]}",
         "bzImage",
@@ -171,6 +182,8 @@ def _fill(
     shutil.copyfile(product(worktree.obj, IMAGE), partial / "bzImage")
     shutil.copyfile(product(worktree.obj, "System.map"), partial / "System.map")
     (partial / "config").write_text(config.text)
+    if _counts(config):
+        gcov.keep(worktree, applied, partial)
     record = {
         "kernelrelease": product(worktree.obj, "include/config/kernel.release").read_text().strip(),
         "version": applied.tree.version,

@@ -20,6 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from kpatch.build.gcov import OUTSIDE
 from kpatch.errors import HarnessError
 from kpatch.lib import environment, process
 from kpatch.lib.stage import Silent
@@ -36,9 +37,6 @@ RULES = Path(__file__).with_name("mutants.rules")
 
 SEED = 1
 """The seed of the kept samples."""
-
-# Folders whose C sources are no part of the kernel.
-OUTSIDE = ("Documentation/", "samples/", "scripts/", "tools/", "usr/")
 
 # A longer line is not mutated, and no source beyond this size in bytes of all sources: the time for
 # regular expressions has to be bounded.

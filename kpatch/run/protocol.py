@@ -15,11 +15,13 @@ an incident (infra). `parse` raises no exception other than `RecordError`, whate
     end        the test ended
     request    the guest asks the host for an action on the machine
     interrupt  the guest asks the host to have the firmware notify devices, by an interrupt
+    counters   how often the lines of an object have run; after the tests, if the kernel counts that
     done       the suite has ended; the VM will power off
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 from collections.abc import Callable, Collection, Mapping
@@ -27,7 +29,7 @@ from dataclasses import MISSING, Field, dataclass, field, fields, replace
 from typing import Any, TypeAlias
 
 from kpatch.tables.outcomes import Outcome
-from ktests.contract import ENTRIES_LIMIT, PIECE, PROTOCOL
+from ktests.contract import COUNTERS_SUFFIX, ENTRIES_LIMIT, PIECE, PROTOCOL
 
 LINE_LIMIT = 1 << 20
 TOTAL_LIMIT = 64 << 20  # bytes of one VM's records: all are kept in memory
@@ -37,6 +39,9 @@ BROKEN_LIMIT = 10
 REQUESTS_LIMIT = (
     10_000  # requests and interrupts: all are kept in memory; a suite sends a tenth of this
 )
+
+COUNTERS_LIMIT = 200
+"""Records of counters: a series touches a few sources. Their size is bounded by that of a line."""
 
 Scalar: TypeAlias = str | int | float | bool
 
@@ -139,6 +144,21 @@ def _entries(value: object) -> tuple[Interrupt.Entry, ...]:
     if sum(entry.count for entry in entries) > PIECE:
         raise RecordError(f"has more than {PIECE} notifications")
     return entries
+
+
+def _object_name(value: object) -> str:
+    name = _name(value)
+    if not name.endswith(COUNTERS_SUFFIX):
+        raise RecordError(f"does not end in {COUNTERS_SUFFIX}")
+    return name
+
+
+def _bytes(value: object) -> bytes:
+    text = _text(value)
+    try:
+        return base64.b64decode(text, validate=True)
+    except ValueError:  # binascii.Error, or a character beyond ASCII
+        raise RecordError("is no base64") from None
 
 
 def _by(read: Callable[[object], object]) -> dict[str, object]:
@@ -257,6 +277,18 @@ class Interrupt:
 
 
 @dataclass(frozen=True)
+class Counters:
+    """The kernel's file of the counters of one object, as gcov reads it.
+
+    ``name`` is its path below /sys/kernel/debug/gcov, the absolute path of the object in the build
+    with the suffix ".gcda", without the first slash. The host uses it only to look the object up.
+    """
+
+    name: str = field(metadata=_by(_object_name))
+    data: bytes = field(metadata=_by(_bytes))
+
+
+@dataclass(frozen=True)
 class Done:
     """The suite has ended, and the VM will power off."""
 
@@ -270,7 +302,7 @@ class Broken:
 
 Demand: TypeAlias = Request | Interrupt
 Record: TypeAlias = (
-    Hello | Loaded | Faulty | Detected | Collected | Begin | End | Demand | Done | Broken
+    Hello | Loaded | Faulty | Detected | Collected | Begin | End | Demand | Counters | Done | Broken
 )
 
 TYPES: dict[str, type[Any]] = {
@@ -283,6 +315,7 @@ TYPES: dict[str, type[Any]] = {
     "end": End,
     "request": Request,
     "interrupt": Interrupt,
+    "counters": Counters,
     "done": Done,
 }
 
@@ -403,8 +436,9 @@ class Transcript:
 
     Before its record has come, each field is None, empty or False. ``faulty`` is the fault of the
     user's own mechanism. ``collected`` are the tests of that record, ``running`` is the test that
-    has begun and not ended; ``ended`` maps test ids to their end records, in order. ``broken`` has
-    the objections to lines that are no records, and to records that are not allowed (`_objection`);
+    has begun and not ended; ``ended`` maps test ids to their end records, in order. ``counters``
+    maps the names of objects to their counters. ``broken`` has the objections to lines that are no
+    records, and to records that are not allowed (`_objection`);
     the first BROKEN_LIMIT are kept.
     """
 
@@ -416,6 +450,7 @@ class Transcript:
     running: Begin | None = None
     ended: Mapping[str, End] = field(default_factory=dict)
     requests: tuple[Demand, ...] = ()
+    counters: Mapping[str, bytes] = field(default_factory=dict)
     done: bool = False
     broken: tuple[str, ...] = ()
 
@@ -444,6 +479,8 @@ class Transcript:
                 return replace(self, running=None, ended={**self.ended, record.id: record})
             case Request() | Interrupt():
                 return replace(self, requests=(*self.requests, record))
+            case Counters(name=name, data=data):
+                return replace(self, counters={**self.counters, name: data})
             case Done() | Broken():
                 return replace(self, done=True)
 
@@ -487,6 +524,12 @@ def _objection(state: Transcript, record: Record) -> str:
             return _begin_objection(state, name)
         case Request() | Interrupt() if len(state.requests) >= REQUESTS_LIMIT:
             return f"more than {REQUESTS_LIMIT} requests"
+        case Counters() if state.running is not None or state.collected is None:
+            return "counters before the end of the tests"
+        case Counters(name=name) if name in state.counters:
+            return f"counters of {name} twice"
+        case Counters() if len(state.counters) >= COUNTERS_LIMIT:
+            return f"counters of more than {COUNTERS_LIMIT} objects"
         case End(id=name) if state.running is None or state.running.id != name:
             return f"end of {name}, which is not running"
         case Done() if state.running is not None:

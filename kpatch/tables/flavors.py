@@ -16,7 +16,8 @@ class Flavor:
     kernel that was built without its symbols does not know them, and would pass them to init. A new
     worktree of the flavor starts with the objects of the flavor ``like``, as that of a variant does
     (`kpatch.tables.variants`). With ``inner``, the test VM has the files of an inner guest
-    (`kpatch.vm.inner`).
+    (`kpatch.vm.inner`). With ``gcov``, the objects of a series' own sources count their lines
+    (`kpatch.build.gcov`).
     """
 
     name: str
@@ -26,6 +27,7 @@ class Flavor:
     arguments: tuple[str, ...] = ()
     like: str = ""
     inner: bool = False
+    gcov: bool = False
 
 
 FLAVORS: dict[str, Flavor] = {
@@ -64,6 +66,14 @@ FLAVORS: dict[str, Flavor] = {
             slowness=8,
             like="plain",
             inner=True,
+        ),
+        Flavor(
+            "coverage",
+            "plain, with counters of the lines that run, in the sources of a series",
+            ("core", "guest", "acpi", "vfio", "coverage"),
+            slowness=2,
+            like="plain",
+            gcov=True,
         ),
     )
 }
