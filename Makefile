@@ -15,7 +15,7 @@ KPATCH := $(VENV)python -m kpatch
 # The user's PYTHON* variables must not affect the harness.
 unexport $(filter PYTHON%,$(.VARIABLES))
 export KERNEL SERIES FLAVOR ACCEL OUT TESTS JOBS MECHANISM UNTRUSTED BOOT_LIMIT TEST_LIMIT RUN_LIMIT
-export CHECKS FAIL_ON COUNT AGAINST
+export CHECKS FAIL_ON COUNT AGAINST FAIL_UNDER
 
 .PHONY: help
 help:
@@ -62,6 +62,16 @@ SEED ?= 1
 mutants: mutants-ready
 	@$(KPATCH) matrix run --mutants '$(N)' --mutant-seed '$(SEED)'
 
+# What `make coverage` needs in addition.
+.PHONY: coverage-ready
+coverage-ready: ready
+	@$(PYTHON) -I kpatch/bootstrap.py coverage
+
+## make coverage      which of the lines that SERIES adds does the suite run?
+.PHONY: coverage
+coverage: coverage-ready
+	@$(KPATCH) coverage
+
 ## make lint          linters, types and who imports whom
 .PHONY: lint
 lint: ready
@@ -103,11 +113,11 @@ test: lint
 # The harness's own tests in two halves that run in parallel: one needs a single CPU, the other
 # builds and boots kernels.
 .PHONY: test-host
-test-host: mutants-ready
+test-host: mutants-ready coverage-ready
 	$(VENV)python -m pytest -m "not vm and not check"
 
 .PHONY: test-vm
-test-vm: mutants-ready
+test-vm: mutants-ready coverage-ready
 	$(VENV)python -m pytest -m "vm and not check"
 
 ## make test-all      the carried series on every base in every flavor, as a matrix: many hours
@@ -118,7 +128,7 @@ test-all: matrix-ready
 
 ## make test-check    reviews of whole series, and the report in a browser
 .PHONY: test-check
-test-check: mutants-ready browser-ready
+test-check: mutants-ready browser-ready coverage-ready
 	$(VENV)python -m pytest -m check
 
 ## make faults        see every planted fault break its requirements; WHOLE=1: by the whole suite

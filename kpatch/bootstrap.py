@@ -8,7 +8,7 @@ on a system that is known not to be like Debian, an instruction to install them 
 exists, so it uses the standard library only. A step that is already done is skipped; to find that
 out, no other process is started. ``bootstrap.py matrix`` also installs what the command ``matrix``
 needs, ``bootstrap.py browser`` what the tests of pages in a browser need, ``bootstrap.py mutants``
-what the generation of mutants needs (EXTRAS).
+what the generation of mutants needs, ``bootstrap.py coverage`` what that command needs (EXTRAS).
 """
 
 from __future__ import annotations
@@ -41,6 +41,7 @@ EXTRAS = {
     "matrix": PROJECT / "requirements-matrix.lock",
     "browser": PROJECT / "requirements-browser.lock",
     "mutants": PROJECT / "requirements-mutants.lock",
+    "coverage": PROJECT / "requirements-coverage.lock",
 }
 
 MAKE_VENV = (sys.executable, "-I", "-m", "venv", "--clear")

@@ -555,24 +555,28 @@ def run(request: RunRequest, out: Path, progress: Progress) -> result.RunResult:
     been written.
     """
     with open_output_dir(out, names=write.FORMATS) as output:
-        pipeline = Pipeline(request, progress)
-        table: dict[str, requirements.Requirement] = {}
-        error: HarnessError | None = None
-        try:
-            table = pipeline.requirements
-            _stages(pipeline, output)
-        except HarnessError as broken:
-            error = broken
-        except KeyboardInterrupt:
-            stopped = HarnessError(
-                "the run",
-                "was interrupted",
-                hint="run the same command again; what was built is kept",
-                code=ExitCode.INTERRUPTED,
-            )
-            _write(output, _result(pipeline, table, stopped))
-            raise
-        return _write(output, _result(pipeline, table, error))
+        return run_in(Pipeline(request, progress), output)
+
+
+def run_in(pipeline: Pipeline, output: OutputDir) -> result.RunResult:
+    """Do the same as `run` with the request of ``pipeline``, and write the result to ``output``."""
+    table: dict[str, requirements.Requirement] = {}
+    error: HarnessError | None = None
+    try:
+        table = pipeline.requirements
+        _stages(pipeline, output)
+    except HarnessError as broken:
+        error = broken
+    except KeyboardInterrupt:
+        stopped = HarnessError(
+            "the run",
+            "was interrupted",
+            hint="run the same command again; what was built is kept",
+            code=ExitCode.INTERRUPTED,
+        )
+        _write(output, _result(pipeline, table, stopped))
+        raise
+    return _write(output, _result(pipeline, table, error))
 
 
 def _stages(pipeline: Pipeline, output: OutputDir) -> None:

@@ -382,6 +382,7 @@ LOCKS = (
     "requirements-matrix.lock",
     "requirements-browser.lock",
     "requirements-mutants.lock",
+    "requirements-coverage.lock",
 )
 
 

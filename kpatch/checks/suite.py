@@ -85,11 +85,11 @@ def whole(context: Context, flavor: str) -> Suite:
     CouldNotRunError if a stage of the run failed, for example if a kernel does not build. For a
     lost VM see `lost`.
     """
-    request = _request(context, flavor, (catalog.BASE, context.series_argument))
+    wanted = request(context, flavor, (catalog.BASE, context.series_argument))
     key = f"suite-{flavor}"
     out = context.output.path / key
-    result = context.once(key, RunResult, lambda: pipeline.run(request, out, context.progress))
-    context.stage.command(request.command(context.applied.series))
+    result = context.once(key, RunResult, lambda: pipeline.run(wanted, out, context.progress))
+    context.stage.command(wanted.command(context.applied.series))
     if result.error is not None:
         raise CouldNotRunError(f"{result.error.what}: {result.error.cause}; {result.error.hint}")
     return Suite(flavor, result, context.applied.series.name)
@@ -112,7 +112,7 @@ def part(
     """
     # A kernel whose config is no flavor (KUnit) is run as one of the plain flavor.
     flavor = kernel.config.flavor if kernel.config.flavor in FLAVORS else DEFAULT_FLAVOR
-    steps = Pipeline(_request(context, flavor, (context.series_argument,)), context.progress)
+    steps = Pipeline(request(context, flavor, (context.series_argument,)), context.progress)
     setup = steps.machine(kernel, programs or _own(context, kernel))
     # A state without the last patches may not show the declared mechanism yet.
     mechanism = NONE if kernel.applied.series.mechanism == NONE else UNDETECTED
@@ -145,7 +145,8 @@ def _own(context: Context, kernel: Kernel) -> Selftests | None:
     return selftests.build(kernel, jobs=context.jobs, stage=context.stage)
 
 
-def _request(context: Context, flavor: str, series: tuple[str, ...]) -> RunRequest:
+def request(context: Context, flavor: str, series: tuple[str, ...]) -> RunRequest:
+    """Return the request of a run of the whole suite on ``series``, as the review demands it."""
     return RunRequest(
         kernel=context.kernel_argument,
         series=series,

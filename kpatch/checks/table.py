@@ -12,6 +12,7 @@ from kpatch.checks import (
     bisect,
     checkpatch,
     comments,
+    coverage,
     kconfig_symbols,
     kernel_doc,
     kunit,
@@ -36,7 +37,7 @@ class Row:
 
     ``title`` is the sentence that holds if there is no finding. ``scope`` is "patch" if it judges
     patch by patch, else "series". ``group`` is its duration: seconds a patch (QUICK), minutes in
-    the plain flavor (PLAIN), or runs of the debug flavor (DEBUG). ``run`` yields its findings, in
+    the plain flavor (PLAIN), or runs of another flavor (DEBUG). ``run`` yields its findings, in
     any order, or raises CouldNotRunError or NotApplicableError (`kpatch.checks.context`).
     """
 
@@ -120,6 +121,13 @@ CHECKS: tuple[Row, ...] = (
         "series",
         PLAIN,
         kunit.check,
+    ),
+    Row(
+        "coverage",
+        "The suite runs every executable line that the series adds.",
+        "patch",
+        DEBUG,
+        coverage.check,
     ),
     Row(
         "kernel-debug",

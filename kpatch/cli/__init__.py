@@ -14,10 +14,10 @@ from __future__ import annotations
 import click
 
 import kpatch
-from kpatch.cli import abi, cache, compare, dev, matrix, run, series, steps
+from kpatch.cli import abi, cache, compare, coverage, dev, matrix, run, series, steps
 from kpatch.cli.guard import Commands, epilog
 
-GROUPS = (run, steps, series, compare, matrix, abi, dev, cache)
+GROUPS = (run, steps, series, compare, coverage, matrix, abi, dev, cache)
 
 
 @click.group(cls=Commands, epilog=epilog(""), context_settings={"max_content_width": 100})

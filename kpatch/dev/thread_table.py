@@ -64,6 +64,7 @@ KINDS: dict[str, tuple[str, ...]] = {
         "mechanism",
         "selftests",
         "kunit",
+        "coverage",
         "kernel-debug",
         "mechanism-debug",
     ),

@@ -77,6 +77,7 @@ COMMAND_CODES: dict[str, tuple[ExitCode, ...]] = {
     "shell": _BUILT,
     "bench": _BUILT,
     "compare": (*_BUILT, ExitCode.FAIL),
+    "coverage": tuple(ExitCode),
     "matrix": (*_ANY, ExitCode.FAIL),
     "export": _APPLIED,
     "drift": (*_BUILT, ExitCode.FAIL),
@@ -89,6 +90,7 @@ DONE = "done"
 FAIL_MEANING: dict[str, str] = {
     "check": "a check has a finding (see --fail-on)",
     "compare": "a requirement, a measurement or a goal failed, or --against does not agree",
+    "coverage": "the suite failed, or too few lines were run (see --fail-under)",
     "matrix": "a cell is not as it should be, or a test is flaky",
     "drift": "the mirror in uapi and a kernel's headers differ",
     "reference": "a document of the uAPI would change (--check)",
