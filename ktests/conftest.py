@@ -138,6 +138,12 @@ def measure(request: pytest.FixtureRequest) -> Measure:
     return measure
 
 
+@pytest.fixture
+def tell(host: Channel) -> Callable[[str], None]:
+    """Return a function that prints a line on the terminal of the host, at once."""
+    return lambda text: host.send("told", text=text)
+
+
 class OpenEventfdVmm(Protocol):
     """The type of a function that starts a VMM with an eventfd on the device called ``name``.
 

@@ -185,6 +185,12 @@ UNJUDGED = frozenset({UNDETECTED, UNKNOWN})
 ANY = "any"
 """The entry in ``needs`` of a requirement that every kernel has to meet, patched or not."""
 
+HOST = "host"
+"""The entry in ``needs`` of a requirement that no kernel has to meet, but a VMM's relay.
+
+It is about uapi/vmm/. Its tests are some of the harness's own (tests/); none runs in the guest.
+"""
+
 Line = tuple[int, ...]
 
 
@@ -203,11 +209,11 @@ def promised(needs: Collection[str], mechanism: str) -> bool:
 
 
 def controlled(needs: Collection[str], negative: Collection[str] | None) -> list[str]:
-    """Return the mechanisms in ``needs`` that a negative control is tested with.
+    """Return the mechanisms in ``needs``, not HOST, that a negative control is tested with.
 
     ``negative`` are the mechanisms for which it is the negative control; None stands for all.
     """
-    return [name for name in needs if negative is None or name in negative]
+    return [name for name in needs if name != HOST and (negative is None or name in negative)]
 
 
 def testable(

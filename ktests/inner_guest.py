@@ -76,6 +76,8 @@ class InnerGuest:
         self._output = self.qemu.stdout
         os.set_blocking(self._output.fileno(), False)
         self.console = ""
+        # The time of CLOCK_MONOTONIC, in seconds, at which the last line was complete.
+        self.seen = 0.0
         try:
             self.wait_for(UP, BOOT_SECONDS)
         except BaseException:
@@ -130,6 +132,8 @@ class InnerGuest:
         if select.select([self._output], [], [], seconds)[0]:
             data = self._output.read(CHUNK) or b""
             self.console += data.decode(errors="replace")
+            if b"\n" in data:
+                self.seen = time.monotonic()
             if not data:
                 raise EOFError(f"QEMU has ended: {self.console[-500:]}")
 

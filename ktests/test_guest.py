@@ -7,11 +7,12 @@ beside it. The host is the VM that runs these tests.
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Protocol
@@ -99,16 +100,45 @@ def test_latency(
     alpha: PciDevice,
     interrupted: InterruptedFirmware,
     measure: Measure,
+    tell: Callable[[str], None],
 ) -> None:
-    relay(guest, alpha)
+    """Each value on its way, live on the terminal. All times are of the host's CLOCK_MONOTONIC."""
+    program = relay(guest, alpha)
     sent = []
     for value in range(0xD1, 0xD6):
-        began = time.monotonic()
+        tell(f"{value:#x}: the host raises an interrupt")
+        times = [time.monotonic()]
         interrupted.interrupt(Notifications(alpha.method, value))
         sent.append(value)
+        (line,) = program.events(1)
+        assert (line["action"], line["value"]) == ("deliver", value)
+        for stage in ("read", "rung"):
+            times.append(line[stage])
+            tell(f"{value:#x}: {STAGES[stage]}, after {milliseconds(times[-2:])} ms")
         guest.wait_for_values(sent)
-        measure(f"ms until the driver has {value:#x}", round((time.monotonic() - began) * 1000, 1))
-    assert guest.values(sent) == sent
+        assert guest.values(sent) == sent
+        times.append(guest.seen)
+        assert times == sorted(times)
+        tell(
+            f"{value:#x}: {STAGES['driver']}, after {milliseconds(times[-2:])} ms, "
+            f"{milliseconds(times)} ms in all"
+        )
+        measure(f"ms until the driver has {value:#x}", milliseconds(times))
+        for stage, pair in zip(STAGES, itertools.pairwise(times), strict=True):
+            measure(f"ms of {value:#x} until {STAGES[stage]}", milliseconds(pair))
+
+
+# The stages of a value's way after the interrupt.
+STAGES = {
+    "read": "the relay has read it from the kernel",
+    "rung": "it is in the guest's memory, and the guest's interrupt is raised",
+    "driver": "the guest's driver has it",
+}
+
+
+def milliseconds(times: Sequence[float]) -> float:
+    """Return the time from the first to the last of ``times``, which are in seconds."""
+    return round((times[-1] - times[0]) * 1000, 1)
 
 
 @pytest.mark.requirement("REQ-VMM-02")

@@ -26,6 +26,7 @@ from kpatch.run.protocol import (
     Record,
     RecordError,
     Request,
+    Told,
     Transcript,
     parse,
 )
@@ -104,6 +105,7 @@ def told(*lines: bytes) -> Transcript:
             ),
         ),
         (COUNTERS, Counters("build/a.gcda", b"\x00\x01\xff")),
+        (line(type="told", text="0xd1: the driver has it"), Told("0xd1: the driver has it")),
         (DONE, Done()),
     ],
 )
@@ -136,6 +138,7 @@ def test_taken(raw: bytes, record: Record) -> None:
         (line(type="begin", id="x" * 2000, limit=1), "id is not 1 to"),
         (line(type="begin", id="a\x1b[2J", limit=1), "cannot be printed"),
         (line(type="begin", id="a\nb", limit=1), "cannot be printed"),
+        (line(type="told", text="\x1b[2J"), "cannot be printed"),
         (line(type="begin", id="\ud800", limit=1), "surrogate"),
         (line(type="begin", id=7, limit=1), "id is no string"),
         (line(type="end", id="a", outcome="crash", seconds=1), "outcome is not one of"),
@@ -318,3 +321,10 @@ def test_counters_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
         state = state.add(Counters(f"{number}.gcda", b"x"))
     assert state.counters == {"0.gcda": b"x", "1.gcda": b"x"}
     assert state.broken == ("counters of more than 2 objects",) * 2
+
+
+def test_lines_for_the_terminal_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grammar, "TOLD_LIMIT", 2)
+    state = told(HELLO, *[line(type="told", text=str(number)) for number in range(4)])
+    assert state.told == ("0", "1")
+    assert state.broken == ("more than 2 lines for the terminal",) * 2

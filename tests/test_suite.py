@@ -107,6 +107,7 @@ class Machine:
     scripts: tuple[str, ...]
     logs: Path
     pids: list[int] = field(default_factory=list)
+    stage: Stage = field(default_factory=Silent)
 
     def log(self, number: int) -> Path:
         """Return the file of a VM's console."""
@@ -146,7 +147,7 @@ class Machine:
             setup,
             wanted(**selection),  # type: ignore[arg-type]
             self.log,
-            stage=Silent(),
+            stage=self.stage,
             boot=self.boot,
         )
 
@@ -168,6 +169,33 @@ def play(tmp_path: Path, *scripts: str, **selection: object) -> tuple[list[VmRun
 
 def endings(runs: list[VmRun]) -> list[Ending]:
     return [run.ending for run in runs]
+
+
+class Terminal(Silent):
+    """Keeps what is printed at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.said: list[str] = []
+
+    def say(self, text: str) -> None:
+        """Keep ``text``."""
+        self.said.append(text)
+
+
+def test_what_a_test_tells_is_printed_at_once(tmp_path: Path) -> None:
+    terminal = Terminal()
+    script = """
+        hello("a")
+        begin("a")
+        tell("told", text="0xd1: the relay has read it")
+        tell("told", text="0xd1: the driver has it")
+        end("a")
+        tell("done")
+        """
+    [run] = Machine((script,), tmp_path, stage=terminal).run()
+    assert terminal.said == ["0xd1: the relay has read it", "0xd1: the driver has it"]
+    assert (run.ending, run.transcript.broken) == (Ending.DONE, ())
 
 
 def test_done(tmp_path: Path) -> None:

@@ -116,14 +116,20 @@ def _relay(options: argparse.Namespace) -> int:
     from pathlib import Path
 
     from .vmm import stock_qemu
+    from .vmm.guest_table import SLOTS_MAX
 
     try:
         mailbox = _number("mailbox", options.mailbox)
         slots: dict[int, str] = {}
         for text in options.slot:
             number, _, bdf = text.partition("=")
-            if slots.setdefault(_number("slot", number), bdf) != bdf:
-                raise ValueError(f"slot {text!a}: {number} is given twice")
+            slot = _number("slot", number)
+            if slot >= SLOTS_MAX:
+                raise ValueError(f"slot {text!a}: a guest's table has slots 0 to {SLOTS_MAX - 1}")
+            if slot in slots or bdf in slots.values():
+                given = number if slot in slots else bdf
+                raise ValueError(f"slot {text!a}: {given} is given twice")
+            slots[slot] = bdf
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return REFUSED

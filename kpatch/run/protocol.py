@@ -16,6 +16,7 @@ an incident (infra). `parse` raises no exception other than `RecordError`, whate
     request    the guest asks the host for an action on the machine
     interrupt  the guest asks the host to have the firmware notify devices, by an interrupt
     counters   how often the lines of an object have run; after the tests, if the kernel counts that
+    told       a line for the person who watches the run: it is printed at once
     done       the suite has ended; the VM will power off
 """
 
@@ -39,6 +40,7 @@ BROKEN_LIMIT = 10
 REQUESTS_LIMIT = (
     10_000  # requests and interrupts: all are kept in memory; a suite sends a tenth of this
 )
+TOLD_LIMIT = 200  # lines for the terminal
 
 COUNTERS_LIMIT = 200
 """Records of counters: a series touches a few sources. Their size is bounded by that of a line."""
@@ -289,6 +291,13 @@ class Counters:
 
 
 @dataclass(frozen=True)
+class Told:
+    """A line, ``text``, for the person who watches the run. It has no part in the verdict."""
+
+    text: str = field(metadata=_by(_name))
+
+
+@dataclass(frozen=True)
 class Done:
     """The suite has ended, and the VM will power off."""
 
@@ -302,7 +311,18 @@ class Broken:
 
 Demand: TypeAlias = Request | Interrupt
 Record: TypeAlias = (
-    Hello | Loaded | Faulty | Detected | Collected | Begin | End | Demand | Counters | Done | Broken
+    Hello
+    | Loaded
+    | Faulty
+    | Detected
+    | Collected
+    | Begin
+    | End
+    | Demand
+    | Counters
+    | Told
+    | Done
+    | Broken
 )
 
 TYPES: dict[str, type[Any]] = {
@@ -316,6 +336,7 @@ TYPES: dict[str, type[Any]] = {
     "request": Request,
     "interrupt": Interrupt,
     "counters": Counters,
+    "told": Told,
     "done": Done,
 }
 
@@ -451,6 +472,7 @@ class Transcript:
     ended: Mapping[str, End] = field(default_factory=dict)
     requests: tuple[Demand, ...] = ()
     counters: Mapping[str, bytes] = field(default_factory=dict)
+    told: tuple[str, ...] = ()
     done: bool = False
     broken: tuple[str, ...] = ()
 
@@ -481,6 +503,8 @@ class Transcript:
                 return replace(self, requests=(*self.requests, record))
             case Counters(name=name, data=data):
                 return replace(self, counters={**self.counters, name: data})
+            case Told(text=text):
+                return replace(self, told=(*self.told, text))
             case Done() | Broken():
                 return replace(self, done=True)
 
@@ -530,6 +554,8 @@ def _objection(state: Transcript, record: Record) -> str:
             return f"counters of {name} twice"
         case Counters() if len(state.counters) >= COUNTERS_LIMIT:
             return f"counters of more than {COUNTERS_LIMIT} objects"
+        case Told() if len(state.told) >= TOLD_LIMIT:
+            return f"more than {TOLD_LIMIT} lines for the terminal"
         case End(id=name) if state.running is None or state.running.id != name:
             return f"end of {name}, which is not running"
         case Done() if state.running is not None:

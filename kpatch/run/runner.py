@@ -349,6 +349,8 @@ class Follower:
             self._refuse_contradiction(now.detected)
         if now.requests != before.requests:
             self._act(it, now.requests[-1])
+        if now.told != before.told:
+            self._stage.say(now.told[-1])
         if now.running is not None:
             if now.running is not before.running:
                 self._limit = time.monotonic() + now.running.limit

@@ -21,9 +21,10 @@ import os
 import select
 import socket
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from .. import pci
@@ -42,6 +43,20 @@ RETRY_SECONDS = 0.05
 
 # How long a QEMU that does not answer any more may take to end.
 ENDING_SECONDS = 1.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """An action that was carried out.
+
+    ``read`` is the time at which the notification was read, ``rung`` that at which its word was in
+    the ring and the guest's interrupt was about to be raised, None if it was not (yet). Both are
+    seconds of CLOCK_MONOTONIC.
+    """
+
+    action: Action
+    read: float
+    rung: float | None = None
 
 
 @dataclass
@@ -99,6 +114,22 @@ def borrow(pid: int, bdf: str, mechanism: str | None = None) -> Stream:
     return stream
 
 
+@contextmanager
+def alone(pid: int) -> Iterator[None]:
+    """Be the one relay beside the process ``pid`` in the block; OpenError (EBUSY) if there is one.
+
+    Two relays would write the same rings, and take notifications from each other. The name is an
+    abstract socket's, which no relay leaves behind, even if it is killed.
+    """
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as name:
+        try:
+            name.bind(f"\0vfio-acpi-relay-{pid}")
+        except OSError as error:
+            cause, hint = "another relay runs beside it", "end that one, or name its devices there"
+            raise OpenError(errno.EBUSY, f"process {pid}", cause, hint) from error
+        yield
+
+
 def give_back(pid: int, bdf: str, stream: Stream) -> None:
     """Close ``stream``; if it is by an eventfd and the process still runs, disarm the device."""
     if isinstance(stream, EventfdStream):
@@ -130,8 +161,8 @@ class Program:
             for number, stream in streams.items()
         }
 
-    def run(self, process: int) -> Iterator[Action]:
-        """Yield each action when it is carried out. ``process`` is a pidfd of QEMU.
+    def run(self, process: int) -> Iterator[Done]:
+        """Yield each action when it was carried out. ``process`` is a pidfd of QEMU.
 
         Raises QTestError if QEMU does not answer, and has not ended either.
         """
@@ -152,14 +183,20 @@ class Program:
                 for number in slots:
                     yield from self._act(number, Closed("the VMM has ended"))
                 return
-            for fd in alive.keys() & ready.keys():
-                number, hung_up = alive[fd], bool(ready[fd] & select.POLLHUP)
-                for arrival in slots[number].arrivals(hung_up=hung_up):
-                    yield from self._act(number, arrival)
+            done = [
+                one
+                for fd in alive.keys() & ready.keys()
+                for arrival in slots[alive[fd]].arrivals(hung_up=bool(ready[fd] & select.POLLHUP))
+                for one in self._act(alive[fd], arrival)
+            ]
+            rung = None
             # One interrupt is for all slots.
             with self._unless_ended(process):
                 if sum(slot.ring.fill() for slot in slots.values()):
+                    rung = time.monotonic()
                     self._qtest.pulse(IO_APIC, self._pin)
+            for one in done:
+                yield replace(one, rung=rung) if self._is_put(one.action) else one
 
     @staticmethod
     @contextmanager
@@ -171,17 +208,23 @@ class Program:
             if not select.select([process], [], [], ENDING_SECONDS)[0]:
                 raise
 
-    def _act(self, number: int, arrival: Arrival) -> Iterator[Action]:
-        slot = self._slots[number]
+    def _is_put(self, action: Action) -> bool:
+        """Return whether ``action`` has a word, and no word of its slot waits for the ring."""
+        put = isinstance(action, Deliver | Resynchronise)
+        return put and not self._slots[action.slot].ring.pending
+
+    def _act(self, number: int, arrival: Arrival) -> Iterator[Done]:
+        read, slot = time.monotonic(), self._slots[number]
         for action in self._relay.take(number, arrival):
             if isinstance(action, Deliver | Resynchronise):
                 slot.ring.put(action)
             slot.open = slot.open and not isinstance(action, Stop)
-            yield action
+            yield Done(action, read)
 
 
-def line(bdf: str, action: Action) -> Line:
-    """Return the line of the output about ``action`` on a notification of the device ``bdf``."""
+def line(bdf: str, done: Done) -> Line:
+    """Return the line of the output about an action on a notification of the device ``bdf``."""
+    action = done.action
     match action:
         case Deliver(value=value):
             text = f"{value:#04x}"
@@ -192,7 +235,8 @@ def line(bdf: str, action: Action) -> Line:
         case Stop(cause=cause):
             text = cause
     name = type(action).__name__.lower()
-    facts = {"device": bdf, "action": name} | asdict(action)
+    times = {"read": done.read, "rung": done.rung}
+    facts = {"device": bdf, "action": name} | asdict(action) | times
     return Line(f"slot {action.slot} {bdf} {name} {text}", facts)
 
 
@@ -209,10 +253,12 @@ def relay(
     ``slots`` has the devices' names on the host by the numbers of the slots in the guest's table,
     ``qtest`` is QEMU's socket, ``mailbox`` and ``pin`` are as for `Program`, ``mechanism`` as for
     `Device.notifications`. Yields a line for each action; ends when QEMU does. Raises OpenError if
-    QEMU or a device cannot be used, QTestError if QEMU's test interface fails.
+    QEMU or a device cannot be used, or another relay runs beside QEMU; QTestError if QEMU's test
+    interface fails.
     """
     names = {number: pci.canonical(name) for number, name in slots.items()}
     with ExitStack() as stack:
+        stack.enter_context(alone(pid))
         client = connect(qtest)
         streams = {}
         for number, bdf in names.items():
@@ -223,5 +269,5 @@ def relay(
         program = Program(streams, client, mailbox, pin)
         # A program that starts this one can wait for this line: no later notification is missed.
         print("relaying; Ctrl-C ends it", file=sys.stderr, flush=True)
-        for action in program.run(process):
-            yield line(names[action.slot], action)
+        for done in program.run(process):
+            yield line(names[done.action.slot], done)
