@@ -97,11 +97,17 @@ relay: export SERIES := $(or $(SERIES),eventq)
 relay: ready
 	@$(KPATCH) $(RELAY)
 
-## make test-vmm      the same with each mechanism, on every base
+## make test-vmm      the same with each mechanism, on every base, and test-vmm-faults
 .PHONY: test-vmm
 test-vmm: ready
 	$(KPATCH) $(RELAY) --kernel 7.3 --series base --series eventq --series eventfd --series ack
 	$(KPATCH) $(RELAY) --kernel 6.12 --kernel 6.1 --series base --series eventq
+	$(MAKE) --no-print-directory test-vmm-faults
+
+## make test-vmm-faults  see every planted fault of the relay break its requirements
+.PHONY: test-vmm-faults
+test-vmm-faults: ready
+	$(VENV)python -m pytest -m planted tests/test_vmm_faults.py
 
 ## make test          the harness's own tests, then kernel-test on every base
 .PHONY: test
@@ -114,7 +120,7 @@ test: lint
 # builds and boots kernels.
 .PHONY: test-host
 test-host: mutants-ready coverage-ready
-	$(VENV)python -m pytest -m "not vm and not check"
+	$(VENV)python -m pytest -m "not vm and not check and not planted"
 
 .PHONY: test-vm
 test-vm: mutants-ready coverage-ready

@@ -9,9 +9,8 @@ write events into a pipe, as the kernel of a host would into the device's queue.
 from __future__ import annotations
 
 import os
-import struct
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -20,8 +19,7 @@ from kpatch.lib.progress import Progress
 from kpatch.pipeline import Pipeline, RunRequest
 from ktests.contract import INNER_MAILBOX
 from ktests.inner_guest import DEVICE, EMPTY, PLUGGED, UP, InnerGuest
-from uapi.eventq import EventQueue
-from uapi.notifications import QueueNotifications
+from tests.vmmguest import Host
 from uapi.vmm import stock_qemu
 from uapi.vmm.guest_table import RING_WORDS
 from uapi.vmm.relay import Action, Deliver, Drop, Stop
@@ -29,26 +27,6 @@ from uapi.vmm.relay import Action, Deliver, Drop, Stop
 pytestmark = pytest.mark.vm
 
 D_NOTIFIER = [0xD1, 0xD2, 0xD3, 0xD4, 0xD5]
-
-
-class Host:
-    """The queue of a device, into which the test writes events as a host's kernel would."""
-
-    def __init__(self) -> None:
-        reader, self._writer = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
-        self.stream = QueueNotifications(EventQueue(reader))
-        self._sequence = 0
-
-    def notify(self, values: Sequence[int], *, lost: int = 0, flags: int = 0) -> None:
-        """Write an event for each of ``values``; ``lost`` events are missing before the first."""
-        self._sequence += lost
-        for value in values:
-            os.write(self._writer, struct.pack("=IIII", flags, self._sequence, value, 0))
-            self._sequence += 1
-
-    def close(self) -> None:
-        """Close the device: its queue hangs up."""
-        os.close(self._writer)
 
 
 class Running:
@@ -64,7 +42,7 @@ class Running:
         self._thread.start()
 
     def _run(self) -> None:
-        self._actions += self._program.run(self._guest)
+        self._actions += [done.action for done in self._program.run(self._guest)]
 
     def join(self) -> list[Action]:
         """Wait for the end of the relay, and return what it did."""

@@ -213,6 +213,11 @@ REFUSED: dict[str, tuple[Callable[[Path], object], str, str]] = {
         "claims REQ-INT-01, which every kernel has to meet; leave it out: its tests run in any "
         "case",
     ),
+    "requirement of the relay": (
+        table('"REQ-EVT-07", ', '"REQ-VMM-20", '),
+        "/mechanism.toml",
+        "claims REQ-VMM-20, which no kernel has to meet; leave it out: it is about the VMM's relay",
+    ),
     "large table": (
         table("[limits]", "# " + "x" * (65 << 10) + "\n[limits]"),
         "/mechanism.toml",

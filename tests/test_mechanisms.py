@@ -28,7 +28,7 @@ from kpatch.tables.paths import KTESTS, PROJECT
 from kpatch.verdict import requirements
 from kpatch.verdict.judge import Judgement, SeriesRun, judge
 from ktests import mechanisms
-from ktests.contract import ANY, NONE, PROTOCOL, UNDETECTED, JobMessage
+from ktests.contract import ANY, HOST, NONE, PROTOCOL, UNDETECTED, JobMessage
 from ktests.detection import Detection, detect, signs
 from ktests.mechanism import Mechanism, Site
 from ktests.pci import PciDevice
@@ -58,7 +58,7 @@ def test_a_record_has_the_name_of_its_module(name: str) -> None:
 def test_every_mechanism_that_is_named_has_a_row() -> None:
     named = {word for entry in requirements.load().values() for word in entry.needs}
     carried = {catalog.load(name, bases.DEFAULT_BASE).mechanism for name in catalog.carried()}
-    assert (named | carried) - {ANY, NONE} == set(MECHANISMS)
+    assert (named | carried) - {ANY, HOST, NONE} == set(MECHANISMS)
 
 
 def test_nobody_asks_for_a_mechanism_by_its_name() -> None:

@@ -48,6 +48,12 @@ def test_every_requirement_was_seen_failing(name: str) -> None:
     assert ENTRIES[name].seen_failing, f"{name}: plant a fault that breaks it in tests/data/faults"
 
 
+@pytest.mark.parametrize("name", TABLE)
+def test_every_requirement_is_tested_where_it_says(name: str) -> None:
+    on_host = {test.startswith("tests/") for test in ENTRIES[name].tests}
+    assert on_host == {ENTRIES[name].on_host}
+
+
 def test_tests_are_found_by_their_marker(tmp_path: Path) -> None:
     (tmp_path / "test_x.py").write_text(SUITE)
     (tmp_path / "other.py").write_text(SUITE)

@@ -86,6 +86,7 @@ def test_testable(tmp_path: Path, base: str, testable: bool) -> None:
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = []\n", "needs is no list"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = [1]\n", "no mechanism's name"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any', 'netlink']\n", "others beside any"),
+        ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['host', 'ack']\n", "others beside any or host"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nlimit = 1\n", "unknown key 'limit'"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nlimits = 1\n", "limits is no table"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nfrom = 7.3\n", "from is no release line"),
@@ -133,6 +134,9 @@ from = '7.3'
 [REQ-A-04]
 text = 'no other one'
 needs = ['none', 'netlink']
+[REQ-A-09]
+text = 'no kernel'
+needs = ['host']
 """.replace("REQ-A", "REQ-AAA")
 
 

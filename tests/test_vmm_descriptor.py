@@ -54,6 +54,7 @@ def test_only_device_is_taken_if_the_kernel_does_not_name_it(proc: Path) -> None
         descriptor.find(PID, ALPHA)
 
 
+@pytest.mark.requirement("REQ-VMM-65")
 @pytest.mark.parametrize(
     ("bdf", "names"), [("", "none"), ("0000:3b:00.0", "0000:3b:00.0")], ids=["none", "other"]
 )
@@ -124,16 +125,19 @@ def test_another_users_process(
     )
 
 
+@pytest.mark.requirement("REQ-VMM-65")
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [
         (["--mailbox", "x"], "error: mailbox 'x': not a number"),
         (["--slot", ALPHA], f"error: slot '{ALPHA}': not a number"),
         (["--slot", "0=0000:01:00.0"], "error: slot '0=0000:01:00.0': 0 is given twice"),
+        (["--slot", f"1={ALPHA}"], f"error: slot '1={ALPHA}': {ALPHA} is given twice"),
+        (["--slot", "256=x"], "error: slot '256=x': a guest's table has slots 0 to 255"),
         (["--slot", "1=x"], "error: device 'x': not a PCI address"),
         ([], "error: {qtest}: No such file or directory; start QEMU with -qtest unix:PATH,server="),
     ],
-    ids=["mailbox", "slot", "twice", "address", "socket"],
+    ids=["mailbox", "slot", "twice", "device", "beyond", "address", "socket"],
 )
 def test_command_says_what_is_wrong(tmp_path: Path, arguments: list[str], line: str) -> None:
     qtest = tmp_path / "qtest"

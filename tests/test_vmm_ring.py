@@ -3,48 +3,31 @@
 
 from __future__ import annotations
 
-import struct
-
 import pytest
 
+from tests.vmmguest import MASK, Memory, words
 from uapi.notification import LOST_SHIFT, VALID
-from uapi.vmm.guest_table import RING_FIRST, RING_WORDS, STRIDES, Access
+from uapi.vmm.guest_table import RING_WORDS, STRIDES, Access
 from uapi.vmm.relay import Deliver, Resynchronise
 from uapi.vmm.ring import HEAD, TAIL, Ring
 
 SLOT = 1
 BASE = 0x1000
 SIZE = STRIDES[Access.RING]
-LAST = (1 << 32) - 1
 
 
-class Guest:
-    """The memory of a guest, and its end of the ring, as the AML of `guest_table` has it."""
+class Guest(Memory):
+    """The memory of a guest with a ring at BASE, which begins with ``head`` and ``tail``."""
 
     def __init__(self, head: int = 0, tail: int = 0) -> None:
-        self.bytes = bytearray(BASE + SIZE)
-        self.write(BASE + HEAD, struct.pack("<I", head))
-        self.write(BASE + TAIL, struct.pack("<I", tail))
+        super().__init__(BASE + SIZE)
+        self.write32(BASE + HEAD, head)
+        self.write32(BASE + TAIL, tail)
 
     def write(self, address: int, data: bytes) -> None:
         """Write ``data``, which has to be in the slot's page."""
-        assert BASE <= address <= BASE + SIZE - len(data)
-        self.bytes[address : address + len(data)] = data
-
-    def read32(self, address: int) -> int:
-        """Return the number at ``address``."""
-        number: int = struct.unpack_from("<I", self.bytes, address)[0]
-        return number
-
-    def pop(self, count: int) -> list[int]:
-        """Take up to ``count`` words."""
-        words: list[int] = []
-        while len(words) < count and self.read32(BASE + TAIL) != self.read32(BASE + HEAD):
-            tail = self.read32(BASE + TAIL)
-            place = BASE + RING_FIRST + tail % RING_WORDS * 8
-            words.append(struct.unpack_from("<Q", self.bytes, place)[0])
-            self.write(BASE + TAIL, struct.pack("<I", tail + 1 & LAST))
-        return words
+        assert address >= BASE
+        super().write(address, data)
 
 
 def put(ring: Ring, *values: int) -> None:
@@ -53,21 +36,19 @@ def put(ring: Ring, *values: int) -> None:
         ring.fill()
 
 
-def words(*values: int) -> list[int]:
-    return [VALID | value for value in values]
-
-
-@pytest.mark.parametrize("start", [0, 5, LAST - 3], ids=["empty", "used", "wraps"])
+@pytest.mark.requirement("REQ-VMM-50")
+@pytest.mark.parametrize("start", [0, 5, MASK - 3], ids=["empty", "used", "wraps"])
 def test_words_arrive_in_order(start: int) -> None:
     guest = Guest(start, start)
     ring = Ring(guest, BASE, SLOT)
     put(ring, 0xD1, 0xD1, 0x80)
-    assert guest.pop(2) == words(0xD1, 0xD1)
+    assert guest.pop(BASE, 2) == words(0xD1, 0xD1)
     put(ring, *range(0x80, 0x90))
-    assert guest.pop(99) == words(0x80, *range(0x80, 0x90))
+    assert guest.pop(BASE, 99) == words(0x80, *range(0x80, 0x90))
     assert not ring.pending
 
 
+@pytest.mark.requirement("REQ-VMM-50")
 def test_full_ring_waits_for_the_guest() -> None:
     guest = Guest()
     ring = Ring(guest, BASE, SLOT)
@@ -75,20 +56,21 @@ def test_full_ring_waits_for_the_guest() -> None:
     put(ring, *values)
     assert ring.pending
     assert ring.fill() == 0
-    taken = guest.pop(2)
+    taken = guest.pop(BASE, 2)
     assert ring.fill() == 2
     assert ring.pending
-    taken += guest.pop(RING_WORDS)
+    taken += guest.pop(BASE, RING_WORDS)
     assert ring.fill() == 1
     assert not ring.pending
-    assert taken + guest.pop(9) == words(*values)
+    assert taken + guest.pop(BASE, 9) == words(*values)
 
 
+@pytest.mark.requirement("REQ-VMM-51")
 def test_words_of_an_earlier_relay_stay() -> None:
     guest = Guest()
     put(Ring(guest, BASE, SLOT), 0xD1, 0xD2)
     put(Ring(guest, BASE, SLOT), 0xD3)
-    assert guest.pop(9) == words(0xD1, 0xD2, 0xD3)
+    assert guest.pop(BASE, 9) == words(0xD1, 0xD2, 0xD3)
 
 
 def test_loss_is_told_before_the_next_value() -> None:
@@ -96,9 +78,10 @@ def test_loss_is_told_before_the_next_value() -> None:
     ring = Ring(guest, BASE, SLOT)
     ring.put(Resynchronise(SLOT, 5, None))
     put(ring, 0xD1)
-    assert guest.pop(9) == [5 << LOST_SHIFT, *words(0xD1)]
+    assert guest.pop(BASE, 9) == [5 << LOST_SHIFT, *words(0xD1)]
 
 
+@pytest.mark.requirement("REQ-VMM-52")
 def test_memory_that_was_cleared_starts_the_ring_anew() -> None:
     """The guest has started again. What it had not taken is lost, and told as such."""
     guest = Guest(1000, 1000)
@@ -107,23 +90,25 @@ def test_memory_that_was_cleared_starts_the_ring_anew() -> None:
     guest.bytes[:] = bytes(len(guest.bytes))
     put(ring, 0xD3)
     put(ring, 0xD4)
-    got = guest.pop(9)
+    got = guest.pop(BASE, 9)
     assert [word for word in got if word & VALID] == words(0xD3, 0xD4)
     assert sum(word >> LOST_SHIFT for word in got) == 2
 
 
-@pytest.mark.parametrize(("head", "tail"), [(0, 1), (RING_WORDS + 1, 0), (7, LAST)])
+@pytest.mark.requirement("REQ-VMM-53")
+@pytest.mark.parametrize(("head", "tail"), [(0, 1), (RING_WORDS + 1, 0), (7, MASK)])
 def test_rubbish_in_the_memory_is_an_empty_ring(head: int, tail: int) -> None:
     guest = Guest(head, tail)
     put(Ring(guest, BASE, SLOT), 0xD1)
-    assert guest.pop(RING_WORDS + 9)[-1:] == words(0xD1)
+    assert guest.pop(BASE, RING_WORDS + 9)[-1:] == words(0xD1)
 
 
+@pytest.mark.requirement("REQ-VMM-53")
 def test_guest_with_a_wild_tail_keeps_nothing_busy() -> None:
     """Each fill ends, whatever the guest writes."""
     guest = Guest()
     ring = Ring(guest, BASE, SLOT)
     for number in range(4 * RING_WORDS):
-        guest.write(BASE + TAIL, struct.pack("<I", number * 0x9E3779B1 & LAST))
+        guest.write32(BASE + TAIL, number * 0x9E3779B1)
         put(ring, 0xD1)
         assert ring.room >= 1

@@ -20,12 +20,14 @@ from kpatch.tables.mechanisms import MECHANISMS, RECOMMENDED
 from kpatch.tables.paths import KTESTS, PROJECT
 from kpatch.verdict import requirements
 from kpatch.verdict.requirements import Requirement
-from ktests.contract import ANY, NONE
+from ktests.contract import ANY, HOST, NONE
 
 DOCS = PROJECT / "docs"
 DOCUMENTS = tuple(DOCS / f"{name}.md" for name in ("uapi", "mechanisms", "evidence"))
 SUITE = KTESTS
+HOST_SUITE = PROJECT / "tests"
 FAULTS = PROJECT / "tests" / "data" / "faults" / "faults.toml"
+VMM_FAULTS = PROJECT / "tests" / "data" / "vmm-faults.toml"
 
 # The middle part of a requirement's id, and the title of its section, in the document's order.
 AREAS: dict[str, str] = {
@@ -48,7 +50,7 @@ class Entry:
     """A requirement, its tests ("test_f.py::test_g"), and the planted faults that break it.
 
     ``faults`` has the names of the faults by the series that they are planted in, "base" for the
-    unpatched kernel.
+    unpatched kernel, "the relay" for uapi/vmm/.
     """
 
     requirement: Requirement
@@ -56,10 +58,17 @@ class Entry:
     faults: Mapping[str, tuple[str, ...]]
 
     @property
+    def on_host(self) -> bool:
+        """Return whether the requirement is about the VMM's relay, and not about a kernel."""
+        return HOST in self.requirement.needs
+
+    @property
     def promised(self) -> str:
         """Return in words which kernels have to meet the requirement: "netlink and eventfd"."""
         if ANY in self.requirement.needs:
             return "every kernel"
+        if self.on_host:
+            return "the VMM's relay; tested on the host, without a kernel of its own"
         words = ["no mechanism" if name == NONE else name for name in self.requirement.needs]
         return " and ".join(words)
 
@@ -70,7 +79,9 @@ class Entry:
         These are the unpatched kernel or kernels with other mechanisms, and planted faults. Each
         requirement has to have at least one, as evidence that its tests can fail.
         """
-        kernels = [] if {ANY, NONE} & set(self.requirement.needs) else ["the unpatched kernel"]
+        kernels = (
+            [] if {ANY, HOST, NONE} & set(self.requirement.needs) else ["the unpatched kernel"]
+        )
         if NONE in self.requirement.needs:
             others = (name for name in MECHANISMS if name not in self.requirement.needs)
             kernels += [f"a kernel with the {name} series" for name in others]
@@ -93,7 +104,9 @@ def entries(table: Mapping[str, Requirement] | None = None) -> dict[str, list[En
     ``table`` has the requirements by id; None means ktests/requirements.toml.
     """
     table = table or requirements.load()
-    shown, broken = tests(), faults()
+    on_host = {name: [f"tests/{it}" for it in found] for name, found in tests(HOST_SUITE).items()}
+    shown = tests() | on_host
+    broken = faults() | faults(VMM_FAULTS)
     made: dict[str, list[Entry]] = {title: [] for title in AREAS.values()}
     for name, requirement in table.items():
         title = AREAS[name.split("-")[1]]
@@ -120,13 +133,14 @@ def faults(path: Path = FAULTS) -> dict[str, dict[str, tuple[str, ...]]]:
     """Return the planted faults in the file ``path``: requirement that they break, series, names.
 
     The file's table ``sample`` is not a fault and breaks nothing: it has tests that run with each
-    fault.
+    fault. A fault without a series is one of the relay.
     """
     broken: dict[str, dict[str, tuple[str, ...]]] = {}
     for name, fault in tomllib.loads(path.read_text(encoding="utf-8")).items():
         for requirement in fault.get("breaks", ()):
             planted = broken.setdefault(requirement, {})
-            planted[fault["series"]] = (*planted.get(fault["series"], ()), name)
+            place = fault.get("series", "the relay")
+            planted[place] = (*planted.get(place, ()), name)
     return broken
 
 

@@ -26,7 +26,7 @@ from kpatch.errors import HarnessError
 from kpatch.lib import cache
 from kpatch.model import MechanismFolder
 from kpatch.tables.mechanisms import MECHANISMS
-from ktests.contract import ANY, MECHANISM_MODULE, NONE, UNDETECTED, UNKNOWN
+from ktests.contract import ANY, HOST, MECHANISM_MODULE, NONE, UNDETECTED, UNKNOWN
 
 TABLE = "mechanism.toml"
 MODULE = MECHANISM_MODULE
@@ -42,7 +42,13 @@ TAKEN = frozenset(sys.stdlib_module_names) | {"ktests", "uapi", "pytest", "cffi"
 
 _NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 _NAME_LENGTH = 40
-_RESERVED = frozenset({ANY, NONE, UNDETECTED, UNKNOWN})
+_RESERVED = frozenset({ANY, HOST, NONE, UNDETECTED, UNKNOWN})
+
+# The words of "needs" with which a mechanism cannot claim a requirement: why, and what to do.
+_NOT_CLAIMED = {
+    ANY: ("every kernel has to meet", "leave it out: its tests run in any case"),
+    HOST: ("no kernel has to meet", "leave it out: it is about the VMM's relay"),
+}
 
 
 def load(mechanism: str | None) -> MechanismFolder | None:
@@ -76,7 +82,7 @@ def claimed(tables: Mapping[str, Any], folder: MechanismFolder) -> dict[str, Any
     """Return the table of requirements with ``folder``'s mechanism in "needs" and "limits".
 
     ``tables`` is the decoded ktests/requirements.toml; it is not changed. HarnessError (exit 2) if
-    the folder claims a requirement that does not exist, or one that every kernel has to meet.
+    the folder claims a requirement that does not exist, or one that no mechanism can claim.
     """
     result = dict(tables)
     for name in folder.requirements:
@@ -86,12 +92,9 @@ def claimed(tables: Mapping[str, Any], folder: MechanismFolder) -> dict[str, Any
                 f"claims {name}, which is no requirement",
                 "docs/evidence.md lists the requirements",
             )
-        if ANY in tables[name]["needs"]:
-            raise _refused(
-                folder.path / TABLE,
-                f"claims {name}, which every kernel has to meet",
-                "leave it out: its tests run in any case",
-            )
+        for word, (who, hint) in _NOT_CLAIMED.items():
+            if word in tables[name]["needs"]:
+                raise _refused(folder.path / TABLE, f"claims {name}, which {who}", hint)
         result[name] = {**tables[name], "needs": [*tables[name]["needs"], folder.name]}
     for name, reason in folder.limits.items():
         limits = {**tables[name].get("limits", {}), folder.name: f"{TABLE} declares: {reason}"}

@@ -6,7 +6,8 @@ Grammar: one table for each requirement; its name is the id.
     [REQ-EVT-05]
     text = "one sentence that can be false"
     needs = ["netlink"]     # the mechanisms that promise it; "none": the unpatched kernel;
-                            # ["any"]: every kernel, patched or not
+                            # ["any"]: every kernel, patched or not; ["host"]: no kernel, but a
+                            # VMM's relay (uapi/vmm/): its tests are in tests/, not in ktests/
     from = "7.3"            # optional: the first base that it can be tested on; on an older base
                             # it has no test, and the results show "-"
     flavor = "hypervisor"   # optional: the only flavor that it can be tested on; the same holds
@@ -31,7 +32,7 @@ from kpatch.tables import paths
 from kpatch.tables.flavors import FLAVORS
 from kpatch.tables.outcomes import ExitCode, Outcome
 from ktests import contract
-from ktests.contract import ANY, NONE
+from ktests.contract import ANY, HOST, NONE
 
 PATH = paths.REQUIREMENTS
 
@@ -195,7 +196,8 @@ def _needs(value: object) -> str:
         return "is no list of mechanisms"
     if not all(isinstance(item, str) and _MECHANISM.fullmatch(item) for item in value):
         return "holds what is no mechanism's name"
-    return "names others beside any" if ANY in value and len(value) > 1 else ""
+    alone = {ANY, HOST} & set(value) and len(value) > 1
+    return "names others beside any or host" if alone else ""
 
 
 def _reasons(value: object) -> str:
