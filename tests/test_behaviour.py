@@ -23,6 +23,7 @@ from kpatch.series import catalog
 from kpatch.tables.limits import DEFAULTS
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import Incident, Judgement, SeenFault, TestResult
+from ktests.contract import DETECTION
 
 GENERAL, OWN, KSELFTEST = "REQ-INT-07", "REQ-EVT-07", "REQ-INT-09"
 FILE = "test_x.py::"
@@ -214,6 +215,26 @@ def test_each_test_has_a_patch_of_its_own(kernels: Any) -> None:
     assert it.ran == [(2, "a or b"), (1, "a or b")]
 
 
+@pytest.mark.parametrize(
+    ("test", "place", "ran"),
+    [
+        (None, Place.BOOT, suite.SHORT),
+        (DETECTION, Place.DURING, suite.SHORT),
+        (FILE + "b[0]", Place.DURING, "b"),
+        (FILE + "b[0]", Place.AFTER, ""),
+    ],
+)
+def test_patch_since_which_the_kernel_makes_a_report(
+    kernels: Any, test: str | None, place: Place, ran: str
+) -> None:
+    """After a test, any of them can have caused it."""
+    made = replace(fault("BUG in f", test), place=place)
+    other = fault("BUG in g", test)
+    it = kernels(s1=judgement(faults=(other,)), s2=judgement(faults=(made,)))
+    assert suite.first_bad(it, "plain", (), (made,)) == {"BUG in f": 2}
+    assert it.ran == [(2, ran), (1, ran)]
+
+
 # ---- the whole suite -----------------------------------------------------------------------------
 
 
@@ -230,7 +251,11 @@ def whole(monkeypatch: pytest.MonkeyPatch) -> Any:
         )
         monkeypatch.setattr(suite, "whole", lambda *_: suite.Suite("plain", done, "x"))
         monkeypatch.setattr(
-            suite, "first_bad", lambda _, __, tests: dict.fromkeys((t.id for t in tests), 2)
+            suite,
+            "first_bad",
+            lambda _, __, tests, reports=(): dict.fromkeys(
+                [*(test.id for test in tests), *(report.title for report in reports)], 2
+            ),
         )
 
     return made
@@ -283,6 +308,19 @@ def test_crash_is_told_by_its_report(whole: Any) -> None:
     whole(result("a", Outcome.CRASH), faults=(fault("KASAN: x in f", FILE + "a"),))
     [only] = found(behaviour.every_kernel, Kernels({}))
     assert (only.patch, only.text) == (2, "the kernel reports KASAN: x in f (in test_x.py::a)")
+
+
+@pytest.mark.parametrize("test", [None, DETECTION, FILE + "a"])
+def test_report_has_its_patch_and_is_told_once(whole: Any, test: str | None) -> None:
+    """A report of boot or detection is an incident, too."""
+    seen = fault("deadlock in f", test)
+    told = (incident(Outcome.CRASH, f"while the mechanism was detected: {seen.line}"),)
+    whole(result("a"), faults=(seen,), incidents=told)
+    [only] = found(behaviour.every_kernel, Kernels({}))
+    assert only.patch == 2 and only.text.startswith("the kernel reports deadlock in f")
+    whole(result("a"), incidents=(incident(Outcome.HANG, "in the boot: the time is over"),))
+    [only] = found(behaviour.every_kernel, Kernels({}))
+    assert only.text == "VM 1: in the boot: the time is over"
 
 
 def test_report_that_the_base_has_is_a_note(whole: Any) -> None:

@@ -18,7 +18,7 @@ from kpatch.report.result import RunResult
 from kpatch.run.console import Fault
 from kpatch.tables.flavors import DEFAULT_FLAVOR
 from kpatch.tables.outcomes import CheckOutcome, Outcome
-from kpatch.verdict.judge import Judgement, TestResult
+from kpatch.verdict.judge import Judgement, SeenFault, TestResult
 from ktests.contract import ANY, UNJUDGED
 
 SELFTESTS = "REQ-INT-09"
@@ -87,7 +87,8 @@ def every_kernel(context: Context, *, flavor: str = DEFAULT_FLAVOR) -> list[Find
     # For a crash the kernel's report is the finding, and not the requirement of the test.
     crashed = [test for test in done.failed if test.outcome is Outcome.CRASH]
     failed = [test for test in done.failed if _general(test) and test not in crashed]
-    blamed = suite.first_bad(context, flavor, [*crashed, *failed])
+    reports = [it for it in done.faults if _new(it) and it.test not in {one.id for one in crashed}]
+    blamed = suite.first_bad(context, flavor, [*crashed, *failed], reports)
     found = suite.findings(failed, done.tests, blamed)
     titles = {fault.title for fault in done.faults if fault.of_base}
     for title in sorted(titles):
@@ -159,6 +160,11 @@ def own_selftests(context: Context) -> list[Finding]:
     return _unless_missed(missed or suite.missed(again, OLD_SELFTESTS, _of_selftests), found)
 
 
+def _new(fault: SeenFault) -> bool:
+    """Return whether the report is one of the kernel, and new in the series."""
+    return not (fault.of_base or fault.infra)
+
+
 def _any(_: TestResult) -> bool:
     return True
 
@@ -181,9 +187,9 @@ def _reports(
 ) -> Iterator[Finding]:
     """Yield a finding for each kernel report whose title is not in ``seen``; add the title to it.
 
-    ``blamed`` has the number of the patch by the id of the test that ran; None stands for the boot.
-    Reports that the harness provokes (``known``) or that are no fault of the kernel (``infra``) are
-    left out.
+    ``blamed`` has the number of the patch by the report's title, or by the id of the test that ran;
+    None stands for the boot. Reports that the harness provokes (``known``) or that are no fault of
+    the kernel (``infra``) are left out.
     """
     for fault in faults:
         if fault.infra or fault.known or fault.title in seen:
@@ -192,7 +198,7 @@ def _reports(
         where = f" (in {fault.test})" if fault.test else " (during the boot)"
         yield Finding(
             f"the kernel reports {fault.title}{where}",
-            patch=blamed.get(fault.test, 0),
+            patch=blamed.get(fault.title, blamed.get(fault.test, 0)),
             details=tuple(fault.excerpt.splitlines()),
         )
 
@@ -218,13 +224,16 @@ def _incidents(
 ) -> Iterator[Finding]:
     """Yield a finding for each incident of ``series`` with the outcome fail, crash or hang.
 
-    Incidents whose message is in ``seen`` are left out; the messages of the others are added to it.
-
-    An incident is a failure outside of tests, for example in the boot. ``patch`` is the number of
-    the patch to blame, 0 for the whole series. For incidents of other outcomes, faults of the
-    harness, see `kpatch.checks.suite.lost`.
+    An incident is a failure outside of tests, for example in the boot. Left out are those whose
+    message is in ``seen``, to which the messages of the others are added, and those that only
+    repeat a kernel report (`_reports`). ``patch`` is the number of the patch to blame, 0 for the
+    whole series. For incidents of other outcomes, faults of the harness, see
+    `kpatch.checks.suite.lost`.
     """
+    reports = tuple(f": {fault.line}" for fault in judged.faults)
     for incident in judged.incidents:
+        if incident.message.endswith(reports):
+            continue
         blamable = incident.outcome in (Outcome.FAIL, Outcome.CRASH, Outcome.HANG)
         if incident.series == series and blamable and incident.message not in seen:
             seen.add(incident.message)

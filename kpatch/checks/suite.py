@@ -18,12 +18,16 @@ from kpatch.pipeline import Pipeline, RunRequest
 from kpatch.report import write
 from kpatch.report.result import RunResult
 from kpatch.run import runner
+from kpatch.run.console import Fault, Place
 from kpatch.series import catalog
 from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.outcomes import Outcome
 from kpatch.verdict import judge, requirements
 from kpatch.verdict.judge import Judgement, SeenFault, TestResult
-from ktests.contract import NONE, UNDETECTED
+from ktests.contract import DETECTION, NONE, UNDETECTED
+
+SHORT = "REQ-INT-02"
+"""The tests that run if only the boot or the detection matters, as pytest's -k."""
 
 
 @dataclass(frozen=True)
@@ -160,28 +164,53 @@ def request(context: Context, flavor: str, series: tuple[str, ...]) -> RunReques
     )
 
 
-def first_bad(context: Context, flavor: str, tests: Sequence[TestResult]) -> dict[str | None, int]:
-    """Return, by test id, the number of the patch since which each of the failed ``tests`` fails.
+def first_bad(
+    context: Context,
+    flavor: str,
+    tests: Sequence[TestResult],
+    reports: Sequence[Fault] = (),
+) -> dict[str | None, int]:
+    """Return the number of the patch since which each of the ``tests`` fails, by test id.
 
-    The tests are run on the states after fewer patches, from the last one backwards, until they
-    pass. A state that does not build is skipped. Before the patch that makes the mechanism
-    detectable no test of the mechanism runs, so that patch is the first that can be blamed.
+    Likewise, by title, that of the patch since which the kernel makes each of the ``reports``. The
+    tests are run on the states after fewer patches, from the last one backwards, until they pass
+    and the reports are gone. A state that does not build is skipped. Before the patch that makes
+    the mechanism detectable no test of the mechanism runs, so that patch is the first that can be
+    blamed.
     """
     count = len(context.patches)
-    blamed: dict[str | None, int] = {test.id: count for test in tests}
     failing = {test.id for test in tests}
+    made = {report.title: report for report in reports}
+    blamed: dict[str | None, int] = dict.fromkeys([*failing, *made], count)
     for number in range(count - 1, 0, -1):
-        if not failing:
+        if not failing and not made:
             break
-        names = sorted({test.partition("::")[2].partition("[")[0] for test in failing})
+        expression = _again(failing, made.values())
         try:
             kernel = context.kernel(context.after(number), flavor)
         except HarnessError:
             continue  # it does not build, which the check bisect reports
-        done = part(context, kernel, " or ".join(names), name=f"{flavor}-after-{number}")
+        done = part(context, kernel, expression, name=f"{flavor}-after-{number}")
         failing &= {test.id for test in done.tests if not test.ok}
-        blamed |= dict.fromkeys(failing, number)
+        titles = {fault.title for fault in done.faults}
+        made = {title: report for title, report in made.items() if title in titles}
+        blamed |= dict.fromkeys([*failing, *made], number)
     return blamed
+
+
+def _again(failing: set[str], reports: Iterable[Fault]) -> str:
+    """Return the expression (pytest's -k) for the tests to run again; "" for all tests.
+
+    Any test can have caused a report that came after one: kmemleak looks when all have ended. A
+    report of the boot or the detection needs no test; then the expression selects a short one.
+    """
+    ids = set(failing)
+    for report in reports:
+        if report.place is Place.AFTER:
+            return ""
+        if report.test not in (None, DETECTION):
+            ids.add(report.test)
+    return " or ".join(sorted({one.partition("::")[2].partition("[")[0] for one in ids})) or SHORT
 
 
 def findings(
