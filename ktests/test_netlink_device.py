@@ -15,15 +15,10 @@ from ktests import confinement
 from ktests.acpi import Firmware
 from ktests.confined_process import ConfinedError, ConfinedProcess
 from ktests.conftest import Bind
-from ktests.mechanisms.netlink_device import (
-    DELFAMILY,
-    Announcements,
-    DeviceListener,
-    NetlinkDeviceVmm,
-    device_family,
-)
+from ktests.mechanisms.netlink_device import NetlinkDeviceVmm, drained
 from ktests.pci import PciDevice
-from uapi import probe, vfio
+from uapi import device_family, probe, vfio
+from uapi.device_family import DELFAMILY, Announcements, DeviceListener
 
 
 def unbind(device: PciDevice) -> None:
@@ -38,13 +33,13 @@ def test_message(bind: Bind, firmware: Firmware) -> None:
     device = bind("alpha")
     unbind(device)
     bind("alpha")
-    family = device_family(device.bdf)
+    family = device_family.family(device.bdf)
     got: list[bytes | probe.Overrun] = []
     with DeviceListener(known=family) as listener:
         for value in (0xD1, 0x181):
             firmware.notify(device.method, value)
             firmware.flush_handlers()
-            got += listener.messages()
+            got += drained(listener)
     assert got == [
         struct.pack("=IHHII", 36, family.id, 0, 0, 0)
         + bytes([1, 1, 0, 0])
@@ -56,17 +51,17 @@ def test_message(bind: Bind, firmware: Firmware) -> None:
 @pytest.mark.requirement("REQ-INT-42")
 def test_family(bind: Bind) -> None:
     device = bind("alpha")
-    assert list(device_family(device.bdf).groups) == ["notify"]
+    assert list(device_family.family(device.bdf).groups) == ["notify"]
     unbind(device)
     for name in (device.bdf, bind("bare").bdf):
         with pytest.raises(OSError, match="ENOENT"):
-            device_family(name)
+            device_family.family(name)
 
 
 @pytest.mark.requirement("REQ-ISO-43")
 def test_joining_is_refused(bind: Bind) -> None:
     device = bind("alpha")
-    family = device_family(device.bdf)
+    family = device_family.family(device.bdf)
     with (
         vfio.Device.open(device.bdf) as opened,
         pytest.raises(ConfinedError, match="PermissionError"),

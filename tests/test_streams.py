@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from uapi import streams
+from uapi import device_family, streams
 from uapi.errors import OpenError
 from uapi.eventfd import EventFd
 from uapi.eventq import EventQueue
@@ -94,10 +94,21 @@ def test_the_queue_needs_no_index() -> None:
 def test_the_named_one(mechanism: str) -> None:
     kernel = replace(ALL, masks=False) if mechanism == "eventfd" else ALL
     assert chosen(kernel, mechanism) == mechanism
-    assert list(streams.MECHANISMS) == ["eventq", "doorbell", "ack", "eventfd"]
+    assert list(streams.MECHANISMS) == ["eventq", "doorbell", "ack", "eventfd", "netlink-device"]
 
 
-def test_a_kernel_without_any() -> None:
+def test_the_family_is_the_last_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    joined: list[str] = []
+    monkeypatch.setattr(device_family, "has", lambda bdf: bdf == "0000:00:10.0")
+    monkeypatch.setattr(device_family.FamilyNotifications, "join", joined.append)
+    assert chosen(Kernel()) == "eventfd"
+    streams.open_stream(Kernel(num_irqs=INDEX))
+    streams.open_stream(Kernel(), "netlink-device")
+    assert joined == ["0000:00:10.0"] * 2
+
+
+def test_a_kernel_without_any(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device_family, "has", lambda _: False)
     with pytest.raises(OpenError) as caught:
         streams.open_stream(Kernel(num_irqs=INDEX))
     assert caught.value.errno == errno.ENOTSUP
@@ -105,7 +116,9 @@ def test_a_kernel_without_any() -> None:
         "0000:00:10.0: this kernel has no VFIO_DEVICE_FEATURE_ACPI_NOTIFY and no "
         "VFIO_DEVICE_FEATURE_ACPI_PENDING and no VFIO_PCI_ACPI_IRQ_INDEX with "
         "VFIO_IRQ_INFO_AUTOMASKED and no VFIO_PCI_ACPI_IRQ_INDEX without "
-        "VFIO_IRQ_INFO_AUTOMASKED; boot one with the eventq or doorbell or ack or eventfd series"
+        "VFIO_IRQ_INFO_AUTOMASKED and no generic netlink family of the device (only the initial "
+        "network namespace has them); boot one with the eventq or doorbell or ack or eventfd or "
+        "netlink-device series"
     )
 
 
@@ -131,5 +144,5 @@ def test_a_device_without_companion(mechanism: str) -> None:
 
 
 def test_an_unknown_name() -> None:
-    with pytest.raises(ValueError, match="'eventfs' is not one of eventq, doorbell, ack, eventfd"):
+    with pytest.raises(ValueError, match="'eventfs' is not one of eventq, doorbell, ack, "):
         streams.open_stream(ALL, "eventfs")

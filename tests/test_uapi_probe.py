@@ -8,6 +8,7 @@ groups needs CAP_NET_ADMIN, so some of these tests need root.
 from __future__ import annotations
 
 import asyncio
+import os
 import struct
 import threading
 from collections.abc import Iterator
@@ -18,7 +19,7 @@ from tests import netlink_group
 from tests.netlink_group import Send
 from uapi import probe
 from uapi.acpi_event import Event, FormatError
-from uapi.errors import OpenError
+from uapi.errors import ClosedError, OpenError
 from uapi.gaps import Gaps
 from uapi.probe import Family, Listener, Lost, Overrun, Received
 
@@ -168,7 +169,20 @@ def test_nothing_stays_open() -> None:
         Listener(known=Family(28, 1, {}))
     with Listener(known=probe.Family(28, 1, {"acpi_mc_group": 16})) as made:
         assert made.fileno() >= 0
-    assert made.fileno() == -1
+    with pytest.raises(ClosedError):
+        made.fileno()
+
+
+def test_closed_once() -> None:
+    made = Listener(known=probe.Family(28, 1, {"acpi_mc_group": 16}))
+    number = made.fileno()
+    made.close()
+    other = os.open(os.devnull, os.O_RDONLY)
+    os.dup2(other, number)
+    del made  # must not close the number, which is somebody else's now
+    os.fstat(number)
+    for fd in {other, number}:
+        os.close(fd)
 
 
 @pytest.mark.parametrize(

@@ -222,7 +222,7 @@ def _parser(program: str = f"python -m {__package__}") -> argparse.ArgumentParse
             metavar="BDF",
             action="append",
             default=[],
-            help="open this device and listen to its queue or its eventfd (can be repeated)",
+            help="open this device and listen to its notifications (can be repeated)",
         )
     ]
     listen.add_argument(

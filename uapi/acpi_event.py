@@ -28,12 +28,10 @@ attribute for each member of `Notify`::
 
 from __future__ import annotations
 
-import struct
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from . import mirror
+from . import genl, mirror
 from .errors import FormatError as FormatError  # raised by decode()
 
 FAMILY = mirror.ACPI_GENL_FAMILY_NAME
@@ -45,21 +43,10 @@ ATTR_EVENT = mirror.ACPI_GENL_ATTR_EVENT
 NOTIFY_GROUP = mirror.ACPI_GENL_NOTIFY_GROUP_NAME
 CMD_NOTIFY = mirror.ACPI_GENL_CMD_NOTIFY
 
-HEADER = mirror.ffi.typeof("struct nlmsghdr *")
-GENL_HEADER = mirror.ffi.typeof("struct genlmsghdr *")
-ATTRIBUTE = mirror.ffi.typeof("struct nlattr *")
 PAYLOAD = mirror.ffi.typeof("struct acpi_genl_event *")
 
-GENL_OFFSET = mirror.sizeof("nlmsghdr")
-ATTRIBUTES_OFFSET = GENL_OFFSET + mirror.sizeof("genlmsghdr")
-ATTRIBUTE_SIZE = mirror.sizeof("nlattr")
-# The bits of nla_type without its two flags (NLA_TYPE_MASK, include/uapi/linux/netlink.h).
-NLA_TYPE_MASK = 0x3FFF
-NLA_ALIGNTO = 4
-U32 = struct.Struct("=I")
-
 PAYLOAD_SIZE = mirror.sizeof("acpi_genl_event")
-MESSAGE_SIZE = ATTRIBUTES_OFFSET + ATTRIBUTE_SIZE + PAYLOAD_SIZE
+MESSAGE_SIZE = genl.ATTRIBUTES_OFFSET + genl.ATTRIBUTE_SIZE + PAYLOAD_SIZE
 
 # The device_class that the netlink series sends for a device that is bound to vfio-pci.
 VFIO_CLASS = "vfio_pci"
@@ -88,8 +75,8 @@ def decode(message: bytes) -> Event:
     Raises FormatError if its length, its command or its attribute is not that of an event. The
     message type, which is the family's id, is not checked.
     """
-    header = _header(message, CMD_EVENT, "ACPI_GENL_CMD_EVENT")
-    payload = dict(attributes_of(message)).get(ATTR_EVENT, b"")
+    header = genl.header(message, CMD_EVENT, "ACPI_GENL_CMD_EVENT")
+    payload = dict(genl.attributes_of(message)).get(ATTR_EVENT, b"")
     if len(payload) != PAYLOAD_SIZE:
         raise FormatError(f"no attribute of {PAYLOAD_SIZE} bytes (ACPI_GENL_ATTR_EVENT)")
     event = mirror.ffi.from_buffer(PAYLOAD, payload)
@@ -125,71 +112,14 @@ def decode_notify(message: bytes) -> Notify:
     Attributes of unknown types are ignored. Raises FormatError if the length or the command is not
     that of a notification, or an attribute is missing (all but the path) or has another size.
     """
-    _header(message, CMD_NOTIFY, "ACPI_GENL_CMD_NOTIFY")
-    attributes = dict(attributes_of(message))
+    genl.header(message, CMD_NOTIFY, "ACPI_GENL_CMD_NOTIFY")
+    attributes = dict(genl.attributes_of(message))
     return Notify(
-        bdf=_string(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_PCI_NAME),
-        value=_u32(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_VALUE),
-        sequence=_u32(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_SEQUENCE),
-        path=_string(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_PATH, b"\0"),
+        bdf=genl.string(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_PCI_NAME),
+        value=genl.u32(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_VALUE),
+        sequence=genl.u32(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_SEQUENCE),
+        path=genl.string(attributes, mirror.ACPI_GENL_NOTIFY_ATTR_PATH, b"\0"),
     )
-
-
-def _header(message: bytes, command: int, name: str) -> Any:
-    """Return the nlmsghdr of a message.
-
-    Raises FormatError if the message has another length, or another command than ``command``, which
-    the text calls ``name``.
-    """
-    if len(message) < ATTRIBUTES_OFFSET:
-        raise FormatError(f"no generic netlink message: {len(message)} bytes")
-    header = mirror.ffi.from_buffer(HEADER, message)
-    if header.nlmsg_len != len(message):
-        raise FormatError(f"{len(message)} bytes, where the header says {header.nlmsg_len}")
-    there = _at(message, GENL_OFFSET, GENL_HEADER).cmd
-    if there != command:
-        raise FormatError(f"command {there}, not {command} ({name})")
-    return header
-
-
-def _u32(attributes: Mapping[int, bytes], kind: int) -> int:
-    payload = attributes.get(kind, b"")
-    if len(payload) != U32.size:
-        raise FormatError(f"no attribute {kind} of {U32.size} bytes")
-    number: int = U32.unpack(payload)[0]
-    return number
-
-
-def _string(attributes: Mapping[int, bytes], kind: int, otherwise: bytes = b"") -> str:
-    """Return the text of the attribute of this type, or of ``otherwise`` if there is none."""
-    text, end, rest = attributes.get(kind, otherwise).partition(b"\0")
-    if not end or rest:
-        raise FormatError(f"no attribute {kind} that ends with its first NUL")
-    return text.decode("utf-8", "backslashreplace")
-
-
-def attributes_of(message: bytes) -> Iterator[tuple[int, bytes]]:
-    """Yield type and payload of each attribute of a generic netlink message.
-
-    Stops at an attribute that is longer than the rest of the message, or shorter than its header.
-    """
-    offset = ATTRIBUTES_OFFSET
-    while offset + ATTRIBUTE_SIZE <= len(message):
-        attribute = _at(message, offset, ATTRIBUTE)
-        length = attribute.nla_len
-        if length < ATTRIBUTE_SIZE or offset + length > len(message):
-            return
-        payload = message[offset + ATTRIBUTE_SIZE : offset + length]
-        yield attribute.nla_type & NLA_TYPE_MASK, payload
-        offset += -(-length // NLA_ALIGNTO) * NLA_ALIGNTO
-
-
-def _at(message: bytes, offset: int, structure: Any) -> Any:
-    """Return the structure at ``offset``, which has to be in the message as a whole.
-
-    ``structure`` is cffi's type of a pointer to it.
-    """
-    return mirror.ffi.from_buffer(structure, memoryview(message)[offset:])
 
 
 def _text(field: Any) -> str:

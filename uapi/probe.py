@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Listeners for the multicasts of ``acpi_event``.
+"""Listeners for the multicasts of generic netlink, above all of ``acpi_event``.
 
 `Listener` receives the events of all ACPI devices, `NotifyListener` the notifications of the
 devices that are bound to vfio-pci, with whole values.
@@ -24,10 +24,9 @@ from pyroute2.netlink import ctrlmsg, nlmsg
 
 from . import acpi_event
 from .acpi_event import Event, Notify
-from .closing import Closing
-from .errors import ClosedError, OpenError
+from .errors import OpenError
 from .gaps import HALF, MASK, Gaps
-from .waiting import Waiters
+from .polling import Pollable
 
 NETLINK_GENERIC = 16
 GENL_ID_CTRL = 0x10
@@ -45,12 +44,13 @@ RECEIVE_SIZE = 1 << 16
 class Family:
     """A generic netlink family: its ids are chosen by the kernel at run time.
 
-    ``id`` is the type of its messages. ``groups`` has the id of each multicast group by name.
+    ``id`` is the type of its messages. ``groups`` has the id of each multicast group by ``name``.
     """
 
     id: int
     version: int
     groups: dict[str, int]
+    name: str = acpi_event.FAMILY
 
 
 @dataclass(frozen=True)
@@ -102,21 +102,25 @@ def family(name: str = acpi_event.FAMILY) -> Family:
         id=view.get_attr("CTRL_ATTR_FAMILY_ID"),
         version=view.get_attr("CTRL_ATTR_VERSION"),
         groups=_groups(view),
+        name=name,
     )
 
 
-class Membership(Closing):
-    """A netlink socket that is a member of the multicast group ``group`` of ``acpi_event``.
+class Membership(Pollable):
+    """A netlink socket that is a member of the multicast group ``group`` of a family.
 
-    It is closed at the end of the ``with`` block. ``buffer`` is the size of the socket's receive
-    buffer in bytes, which the kernel doubles; without CAP_NET_ADMIN net.core.rmem_max limits it.
-    ``known`` is the result of an earlier call of `family`, to save another one. ``protocol`` is the
-    netlink protocol; tests use NETLINK_USERSOCK to send messages themselves.
+    `wait` returns True if the socket has a message or an overrun. It is closed at the end of the
+    ``with`` block. ``buffer`` is the size of the socket's receive buffer in bytes, which the kernel
+    doubles; without CAP_NET_ADMIN net.core.rmem_max limits it. ``known`` is the family, a result of
+    `family`; the default is ``acpi_event``. ``protocol`` is the netlink protocol; tests use
+    NETLINK_USERSOCK to send messages themselves.
 
     Raises OSError like `family`, and OpenError (ENOTSUP) if the family lacks the multicast group.
     """
 
     group: ClassVar[str]
+    what = "listener"
+    wakes = select.POLLIN | select.POLLERR
 
     def __init__(
         self,
@@ -126,7 +130,6 @@ class Membership(Closing):
         protocol: int = NETLINK_GENERIC,
     ) -> None:
         self.family = known or family()
-        self._waiters = Waiters()
         self._socket = _socket(protocol)
         try:
             if buffer is not None:
@@ -135,32 +138,20 @@ class Membership(Closing):
         except BaseException:
             self._socket.close()
             raise
+        super().__init__(self._socket.fileno())
 
     def _group(self) -> int:
         if (number := self.family.groups.get(self.group)) is None:
             cause = f"this kernel's has no group {self.group}"
-            raise OpenError(errno.ENOTSUP, acpi_event.FAMILY, cause)
+            raise OpenError(errno.ENOTSUP, self.family.name, cause)
         return number
 
     def close(self) -> None:
         """Close the socket, which leaves the multicast group; who waits for a message returns."""
-        self._waiters.close()
-        self._socket.close()
+        self._socket.detach()
+        super().close()
 
-    def fileno(self) -> int:
-        """Return the descriptor for poll(2): readable if the socket has a message or an overrun."""
-        return self._socket.fileno()
-
-    def _wait(self, seconds: float | None) -> bool:
-        """Wait for a message. Returns False if there is none in time, or `close` is called."""
-        readable = select.POLLIN | select.POLLERR
-        return self._waiters.wait(self._socket.fileno(), readable, seconds)
-
-    def _require_open(self) -> None:
-        if self._waiters.closed:
-            raise ClosedError("the listener is closed")
-
-    def _message(self) -> bytes | Overrun | None:
+    def message(self) -> bytes | Overrun | None:
         """Return the next message or overrun, or None if the socket has none. Does not block."""
         try:
             return self._socket.recv(RECEIVE_SIZE, socket.MSG_DONTWAIT)
@@ -201,9 +192,9 @@ class NotifyListener(Membership):
         notification of each device counts the lost ones. Those before the first notification of a
         device, and those at the end before it was bound anew, are not counted.
         """
-        got = self._message()
-        if got is None and self._wait(seconds):
-            got = self._message()
+        got = self.message()
+        if got is None and self.wait(seconds):
+            got = self.message()
         return self._account(acpi_event.decode_notify(got)) if isinstance(got, bytes) else got
 
     def pending(self, quiet: float = 0.0) -> Iterator[Notify | Overrun]:
@@ -253,13 +244,13 @@ class Listener(Membership):
         Returns None if no event arrives within ``seconds`` (None: no limit). Raises FormatError if
         a message is not an event.
         """
-        self._require_open()
+        self.fileno()
         end = None if seconds is None else time.monotonic() + seconds
-        while not self._waiters.closed:
+        while not self.waiters.closed:
             if (item := self._take()) is not None:
                 return item
             left = None if end is None else max(0.0, end - time.monotonic())
-            if not self._wait(left):
+            if not self.wait(left):
                 break
         return None
 
@@ -273,12 +264,12 @@ class Listener(Membership):
     async def __anext__(self) -> Event | Lost:
         from . import aio
 
-        self._require_open()
+        self.fileno()
         await aio.others()
-        while not self._waiters.closed:
+        while not self.waiters.closed:
             if (item := self._take()) is not None:
                 return item
-            await aio.readable(self.fileno(), self._waiters)
+            await aio.readable(self.fileno(), self.waiters)
         raise StopAsyncIteration
 
     def receive(self, seconds: float) -> Received | Overrun | None:
@@ -288,7 +279,7 @@ class Listener(Membership):
         event.
         """
         got = self._receive()
-        if got is None and self._wait(seconds):
+        if got is None and self.wait(seconds):
             got = self._receive()
         return got
 
@@ -304,7 +295,7 @@ class Listener(Membership):
             yield got
 
     def _receive(self) -> Received | Overrun | None:
-        got = self._message()
+        got = self.message()
         return Received(acpi_event.decode(got), got) if isinstance(got, bytes) else got
 
     def _take(self) -> Event | Lost | None:

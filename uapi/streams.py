@@ -3,8 +3,9 @@
 
 A kernel may have more than one mechanism. The order of `MECHANISMS` is the order of preference: a
 queue tells values, losses and the end; a feature that fetches comes next, then an eventfd that is
-acknowledged. An eventfd whose counter is the value comes last, because such an eventfd cannot be
-told from one that only counts.
+acknowledged. Of the eventfds, one whose counter is the value comes last, because it cannot be told
+from one that only counts. A family of generic netlink takes a privilege, and looking for it takes
+time.
 """
 
 from __future__ import annotations
@@ -56,13 +57,15 @@ class Device(Fetchable, Maskable, Protocol):
 class Mechanism:
     """How user space finds out whether the kernel has a mechanism, and uses it for a device.
 
-    ``has`` asks the kernel and changes nothing. ``open`` returns a new stream. ``needs`` is the
-    name in the kernel's headers of the index or the feature that ``has`` asks for.
+    ``has`` asks the kernel and changes nothing. ``open`` returns a new stream. ``needs`` names what
+    ``has`` asks for, the index or the feature as in the kernel's headers. ``privileged`` is whether
+    a process needs more than the open device to listen.
     """
 
     has: Callable[[Device], bool]
     open: Callable[[Device], Stream]
     needs: str
+    privileged: bool = False
 
 
 def _with_companion(device: Device) -> Device:
@@ -75,6 +78,18 @@ def _with_companion(device: Device) -> Device:
             "a device that it describes has firmware_node in its folder in /sys/bus/pci/devices",
         )
     return device
+
+
+def _has_family(device: Device) -> bool:
+    from . import device_family
+
+    return device_family.has(device.bdf)
+
+
+def _join_family(device: Device) -> Stream:
+    from .device_family import FamilyNotifications
+
+    return FamilyNotifications.join(device.bdf)
 
 
 MECHANISMS: dict[str, Mechanism] = {
@@ -99,6 +114,13 @@ MECHANISMS: dict[str, Mechanism] = {
         open=lambda device: Notifications(_with_companion(device)),
         needs="VFIO_PCI_ACPI_IRQ_INDEX without VFIO_IRQ_INFO_AUTOMASKED",
     ),
+    # The name is that of `uapi.device_family.FamilyNotifications`, which takes long to import.
+    "netlink-device": Mechanism(
+        has=_has_family,
+        open=_join_family,
+        needs="generic netlink family of the device (only the initial network namespace has them)",
+        privileged=True,
+    ),
 }
 """The mechanisms by name, the preferred one first."""
 
@@ -108,8 +130,9 @@ def open_stream(device: Device, mechanism: str | None = None) -> Stream:
 
     ``mechanism`` is a name in `MECHANISMS`; None takes the first one that the kernel has. Raises
     ValueError if there is no such name, OpenError (ENOTSUP) if the kernel has no such mechanism or,
-    by an eventfd, if the device has no ACPI companion, and UapiError if an ioctl fails: ENODEV if
-    a queue is asked for and the device has no companion.
+    by an eventfd, if the device has no ACPI companion, (EPERM) if the process may not join the
+    device's family, and UapiError if an ioctl fails: ENODEV if a queue is asked for and the device
+    has no companion.
     """
     if mechanism is not None and mechanism not in MECHANISMS:
         raise ValueError(f"mechanism {mechanism!r} is not one of {', '.join(MECHANISMS)}")

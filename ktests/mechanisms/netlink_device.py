@@ -12,7 +12,6 @@ import errno
 import re
 import socket
 import struct
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -21,20 +20,8 @@ from ktests.confined_process import ConfinedProcess, Source
 from ktests.mechanism import Heard, Mechanism, Sign, Site, Vmm
 from ktests.mechanisms.netlink import BUFFER, NetlinkBurstSource
 from ktests.pci import PciDevice
-from uapi import acpi_event, mirror, probe, vfio
-
-# The longest time from binding a device until its family is there. A kernel without the mechanism
-# takes it at each detection.
-SECONDS = 1.0
-
-# The family of generic netlink itself, two of its commands, and the attribute with the name of the
-# family that they are about (linux/genetlink.h).
-CONTROL = "nlctrl"
-NEWFAMILY, DELFAMILY = 1, 2
-FAMILY_NAME = 2
-
-# The offset of the command in a message of generic netlink.
-COMMAND = 16
+from uapi import device_family, mirror, probe, vfio
+from uapi.device_family import DeviceListener
 
 # A message. Unpacks to the value and the number of the notification.
 MESSAGE = struct.Struct("=24xI4xI")
@@ -44,55 +31,10 @@ MESSAGE = struct.Struct("=24xI4xI")
 SYSPATH = re.compile(r"^vfio-device-syspath:\s*(\S+)$", re.MULTILINE)
 
 
-# ---- families ----------------------------------------------------------------------------------
-
-
-class Announcements(probe.Membership):
-    """A member of the group in which generic netlink announces families that come and go."""
-
-    group = "notify"
-
-    def __init__(self) -> None:
-        super().__init__(known=probe.family(CONTROL))
-
-    def wait_for(self, command: int, name: str, seconds: float = SECONDS) -> bool:
-        """Wait until ``command`` is announced of the family ``name``; False if that takes longer.
-
-        Source: net/netlink/genetlink.c, genl_ctrl_event().
-        """
-        end = time.monotonic() + seconds
-        while self._wait(max(0.0, end - time.monotonic())):
-            got = self._message()
-            if isinstance(got, bytes) and _announced(got) == (command, name):
-                return True
-        return False
-
-
-def _announced(message: bytes) -> tuple[int, str]:
-    """Return the command of an announcement, and the name of the family."""
-    name = dict(acpi_event.attributes_of(message))[FAMILY_NAME]
-    return message[COMMAND], name.rstrip(b"\0").decode()
-
-
-def device_family(bdf: str) -> probe.Family:
-    """Return the family of a device, after `SECONDS` at most. OSError (ENOENT) if it gets none.
-
-    Asks twice at most: to ask for a family that is not there makes the kernel look for a module.
-    """
-    with Announcements() as announcements:
-        try:
-            return probe.family(bdf)
-        except OSError as error:
-            if error.errno != errno.ENOENT:
-                raise
-        announcements.wait_for(NEWFAMILY, bdf)
-    return probe.family(bdf)
-
-
 def look(site: Site) -> str:
     """Describe the family that has the device's name, for `Sign.look`; "" if there is none."""
     try:
-        groups = device_family(site.device.bdf).groups
+        groups = device_family.family(site.device.bdf).groups
     except OSError as error:
         if error.errno != errno.ENOENT:
             raise
@@ -103,15 +45,10 @@ def look(site: Site) -> str:
 # ---- a VMM -------------------------------------------------------------------------------------
 
 
-class DeviceListener(probe.Membership):
-    """A member of the multicast group of a device's family."""
-
-    group = mirror.VFIO_ACPI_GENL_GROUP_NAME
-
-    def messages(self) -> Iterator[bytes | probe.Overrun]:
-        """Yield each message and overrun that the socket has. Does not block."""
-        while (got := self._message()) is not None:
-            yield got
+def drained(listener: DeviceListener) -> Iterator[bytes | probe.Overrun]:
+    """Yield each message and overrun that the socket has. Does not block."""
+    while (got := listener.message()) is not None:
+        yield got
 
 
 class NetlinkDeviceVmm(Vmm):
@@ -120,7 +57,7 @@ class NetlinkDeviceVmm(Vmm):
     def __init__(self, device: PciDevice, firmware: Firmware) -> None:
         self.device = device
         self._firmware = firmware
-        self.listener = DeviceListener(buffer=BUFFER, known=device_family(device.bdf))
+        self.listener = DeviceListener(buffer=BUFFER, known=device_family.family(device.bdf))
 
     def fileno(self) -> int:
         """Return the descriptor of the netlink socket."""
@@ -133,7 +70,7 @@ class NetlinkDeviceVmm(Vmm):
         overran.
         """
         self._firmware.flush_handlers()
-        got = list(self.listener.messages())
+        got = list(drained(self.listener))
         messages = [message for message in got if isinstance(message, bytes)]
         assert len(messages) == len(got), "the listener's buffer overran"
         return [MESSAGE.unpack(message)[0] for message in messages]
@@ -184,7 +121,7 @@ class NetlinkDevice(Mechanism):
         self, device: PciDevice, firmware: Firmware, *, buffer: int | None = None
     ) -> NetlinkDeviceBurstSource:
         """Return a burst source that distinguishes notifications by their numbers."""
-        listener = DeviceListener(buffer=buffer, known=device_family(device.bdf))
+        listener = DeviceListener(buffer=buffer, known=device_family.family(device.bdf))
         return NetlinkDeviceBurstSource(device, firmware, listener)
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
@@ -196,7 +133,7 @@ class NetlinkDevice(Mechanism):
         """
         found = SYSPATH.search(Path(f"/proc/self/fdinfo/{fd}").read_text())
         assert found is not None, "the kernel does not tell which device it is"
-        known = device_family(Path(found[1]).name)
+        known = device_family.family(Path(found[1]).name)
 
         def join() -> Source:
             try:

@@ -11,9 +11,9 @@ A file in TOML has a table for each device::
     mechanism = "netlink"
     companion = '\_SB_.PCI0.S80_'
 
-``mechanism`` is "netlink", or one of `uapi.streams.MECHANISMS` for an open device; the default is
-the first of those that the kernel has. ``companion`` is for netlink alone: notifications that
-another ACPI path sends under this BDF are left out.
+``mechanism`` is "netlink", or one of `uapi.streams.MECHANISMS` that takes no privilege but the open
+device; the default is the first of those that the kernel has. ``companion`` is for netlink alone:
+notifications that another ACPI path sends under this BDF are left out.
 """
 
 from __future__ import annotations
@@ -138,7 +138,8 @@ def _uid(value: object) -> int:
 
 
 def _mechanism(value: object) -> str:
-    known = (NETLINK, *streams.MECHANISMS)
+    unprivileged = (name for name, one in streams.MECHANISMS.items() if not one.privileged)
+    known = (NETLINK, *unprivileged)
     if value not in known:
         raise ValueError(f"{_short(value)} is not one of {', '.join(known)}")
     return str(value)
