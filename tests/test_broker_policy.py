@@ -124,6 +124,8 @@ def test_policy() -> None:
         (f'{HEAD}bdf = "01:00.0"\nuid = true', "uid: True is not a number"),
         (f'{HEAD}bdf = "01:00.0"\nuid = "root"', "uid: 'root' is not a number"),
         (f'{HEAD}{ROW}mechanism = "dbus"', "mechanism: 'dbus' is not one of netlink, eventq"),
+        # The broker has no capability to join the family.
+        (f'{HEAD}{ROW}mechanism = "netlink-device"', "'netlink-device' is not one of netlink, ev"),
         (f"{HEAD}{ROW}mechanism = []", "mechanism: \\[\\] is not one of"),
         (f"{HEAD}{ROW}companion = '\\_SB_'", 'companion: is for mechanism = "netlink" alone'),
         (

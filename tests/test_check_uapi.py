@@ -292,6 +292,24 @@ BREAKS: dict[str, tuple[tuple[Edit, ...], str]] = {
         "struct toy_new: 16 bytes at 64 bit, 12 at 32 bit; use __aligned_u64, "
         "or fill the 4 bytes after a",
     ),
+    "structure at 32 bit alone": (
+        (
+            (
+                "#define TOY_GET_INFO",
+                "#ifndef __LP64__\nstruct toy_new {\n\t__u32 a;\n};\n#endif\n#define TOY_GET_INFO",
+            ),
+        ),
+        "struct toy_new: it exists at 32 bit alone",
+    ),
+    "structure at 64 bit alone": (
+        (
+            (
+                "#define TOY_GET_INFO",
+                "#ifdef __LP64__\nstruct toy_new {\n\t__u32 a;\n};\n#endif\n#define TOY_GET_INFO",
+            ),
+        ),
+        "struct toy_new: it exists at 64 bit alone",
+    ),
     "part of a union grown beyond its room": (
         (("struct toy_part {\n\t__u32 a;\n", "struct toy_part {\n\t__u32 a[20];\n"),),
         "struct toy_whole has 80 bytes, had 64",

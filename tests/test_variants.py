@@ -15,6 +15,7 @@ import pytest
 
 from kpatch.build import coccinelle, compiler, make, touched, variant, worktree
 from kpatch.build.coccinelle import Source
+from kpatch.build.diagnostics import Diagnostic
 from kpatch.checks import bisect, review, table, variants
 from kpatch.checks.review import ReviewRequest
 from kpatch.errors import HarnessError
@@ -525,3 +526,26 @@ def test_row_is_whole(one: Variant) -> None:
     assert one.severity in JUDGED
     assert one.like in {"", *flavors.FLAVORS, *(other.name for other in VARIANTS)}
     assert variant.PRODUCT.keys() | {Scope.SOURCES} == set(Scope)
+
+
+@pytest.mark.parametrize(
+    ("rule", "errors", "explained"),
+    [
+        ("drivers/a.o:; @true", False, True),
+        ("drivers/a.o:; @false", False, False),  # a tool other than the compiler fails
+        ("drivers/a.o:; @false", True, True),
+        ("drivers/a.o: drivers/missing.h", False, False),
+        ("drivers/a.o: drivers/missing.h", True, False),
+    ],
+)
+def test_an_object_that_is_left_out_explains_only_itself(
+    tmp_path: Path, rule: str, errors: bool, explained: bool
+) -> None:
+    (tmp_path / "Makefile").write_text(f"{rule}\n")
+    argv = ["make", "-k", "drivers/a.o", "drivers/b.o"]
+    made = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=False)
+    wrong = Diagnostic("drivers/a.c", 1, "a", "", "is wrong", error=errors)
+    record = {"CC drivers/a.o": (wrong,)}
+    assert variant._explained(made.stderr, ["drivers/b.o"], record) is explained
+    assert not variant._explained(made.stderr, [], {})
+    assert not variant._explained("make: *** [Makefile:7: prepare] Error 2", [], {})

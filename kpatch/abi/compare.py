@@ -392,28 +392,36 @@ def _signs(name: str, before: Surface, now: Surface) -> Iterator[Remark]:
 def _widths(before: Surface, now: Surface) -> Iterator[Remark]:
     """Yield a remark (FAIL) for each structure whose layout differs between 64 and 32 bit.
 
-    Structures that differ in ``before`` too are left out.
+    So does one that exists at one width alone. Structures that differ in ``before`` too are left
+    out.
     """
-    for name in now.abis[WIDTHS[0]].structs:
+    for name in dict.fromkeys(name for width in WIDTHS for name in now.abis[width].structs):
         how = _differs(now, name)
         if how and not (before.abis and _differs(before, name)):
-            wide = now.abis[WIDTHS[0]].structs[name]
-            pointers = [key for key, member in wide.members.items() if member.pointer]
-            cause = (
-                f"; {pointers[0]} is a pointer, use __u64" if pointers else "; use __aligned_u64"
-            )
-            if not pointers and wide.holes:
-                last, left = next(iter(wide.holes.items()))
-                cause += f", or fill the {left} bytes after {last}"
             tag = name.rpartition(" ")[2]
-            yield Remark(f"widths {name}", FAIL, f"{name}: {how}{cause}", tag)
+            yield Remark(f"widths {name}", FAIL, f"{name}: {how}{_mend(now, name)}", tag)
+
+
+def _mend(surface: Surface, name: str) -> str:
+    """Return how to give a structure one layout; "" if it exists at one width alone."""
+    wide, narrow = (surface.abis[width].structs.get(name) for width in WIDTHS)
+    if wide is None or narrow is None:
+        return ""
+    pointers = [key for key, member in wide.members.items() if member.pointer]
+    if pointers:
+        return f"; {pointers[0]} is a pointer, use __u64"
+    if not wide.holes:
+        return "; use __aligned_u64"
+    last, left = next(iter(wide.holes.items()))
+    return f"; use __aligned_u64, or fill the {left} bytes after {last}"
 
 
 def _differs(surface: Surface, name: str) -> str:
     """Return the first difference of a structure between 64 and 32 bit as text; "" if none."""
     wide, narrow = (surface.abis[width].structs.get(name) for width in WIDTHS)
     if wide is None or narrow is None:
-        return "" if wide is narrow else "it exists at one width alone"
+        width = WIDTHS[0] if narrow is None else WIDTHS[1]
+        return "" if wide is narrow else f"it exists at {width} bit alone"
     if wide.size != narrow.size:
         return f"{wide.size} bytes at 64 bit, {narrow.size} at 32 bit"
     for member, there in wide.members.items():

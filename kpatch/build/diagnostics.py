@@ -177,6 +177,15 @@ def of_objects(record: Record, objects: Iterable[str]) -> dict[str, tuple[Diagno
     }
 
 
+def stems_with_errors(record: Record) -> set[str]:
+    """Return the objects, without ".o", whose steps in ``record`` printed an error."""
+    return {
+        match["stem"]
+        for step, found in record.items()
+        if (match := _COMPILES.fullmatch(step)) and any(one.error for one in found)
+    }
+
+
 def without_kernel_doc(record: Record) -> dict[str, tuple[Diagnostic, ...]]:
     """Return ``record`` without the warnings of kernel-doc: a check of its own reports these."""
     return {

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -40,7 +40,8 @@ PRODUCT = {
 # Printed by the tree's Makefile, which then goes on without the checker (scripts/checker-valid.sh).
 _NO_CHECKER = "is not available or not up to date"
 
-_NO_RULE = re.compile(r"No rule to make target '([^']+\.o)'")
+_NO_RULE = re.compile(r"No rule to make target '([^']+)'")
+_FAILED = re.compile(r"\*\*\* \[[^\]]*: ([^\]:]+)\.[os]\] Error")
 
 
 def tools(variant: Variant) -> Compiler:
@@ -135,9 +136,9 @@ def build(
     ``targets`` are the objects to compile, for a variant of Scope.OBJECTS; without them kernel and
     modules are linked. The error of a failed build is returned, not raised. With ``targets`` make
     goes on after an object that fails. The result's ``error`` is then None if its ``record`` has
-    the compilers' errors, or if the config leaves out a target. HarnessError (exit 2) if a tool is
-    missing, or the tree's Makefile refuses the version of the checker; also the errors of
-    `kpatch.build.worktree.checkout`.
+    the compilers' errors, or if the config leaves out a target, and nothing else failed.
+    HarnessError (exit 2) if a tool is missing, or the tree's Makefile refuses the version of the
+    checker; also the errors of `kpatch.build.worktree.checkout`.
     """
     argv = command(applied, variant, resolved, targets=targets, jobs=jobs)
     name = cache.digest((applied.tree.tree_id, applied.delta_id, resolved.config_id, *argv))
@@ -166,7 +167,7 @@ def build(
         if targets:
             record = diagnostics.without_kernel_doc(diagnostics.of_objects(record, targets))
             unbuilt = tuple(sorted(set(_NO_RULE.findall(text)) & set(targets)))
-            if unbuilt or any(one.error for some in record.values() for one in some):
+            if _explained(text, unbuilt, record):
                 error = None
         else:
             unbuilt = objects.left_out(applied, text) if error is None else ()
@@ -179,6 +180,17 @@ def build(
             hint="install a newer one",
         )
     return Built(record, error, unbuilt, round(time.monotonic() - begun, 3))
+
+
+def _explained(text: str, unbuilt: Collection[str], record: Record) -> bool:
+    """Return whether ``unbuilt``, or the errors in ``record``, explain each failure in ``text``.
+
+    ``text`` is the output of a make that goes on after an object that fails.
+    """
+    wrong = diagnostics.stems_with_errors(record)
+    if not unbuilt and not wrong:
+        return False
+    return set(_NO_RULE.findall(text)) <= {*unbuilt} and set(_FAILED.findall(text)) <= wrong
 
 
 def command(
