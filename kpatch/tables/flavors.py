@@ -48,6 +48,12 @@ FLAVORS: dict[str, Flavor] = {
             arguments=("kasan_multi_shot",),
         ),
         Flavor(
+            "lockdep",
+            "plain, with lockdep: locks taken in an order or a context that can deadlock",
+            ("core", "guest", "acpi", "vfio", "lockdep"),
+            slowness=3,
+        ),
+        Flavor(
             "power",
             "plain, with runtime power management: devices can sleep",
             ("core", "guest", "acpi", "vfio", "power"),
