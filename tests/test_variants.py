@@ -257,6 +257,19 @@ def test_header_is_judged_in_sources_that_include_it(check: Reviewed) -> None:
     assert alone.startswith("what the sources depend on is not switched on: ")
 
 
+def test_program_is_no_source_of_the_kernel(check: Reviewed, tree: Path) -> None:
+    """kbuild has a rule for any object, and the kernel has no errno.h."""
+    rule = "tools/%.o: tools/%.c\n\t@gcc -nostdinc -c -o /dev/null $<\n"
+    (tree / "Makefile").write_text(MAKEFILE + rule)
+    (tree / "tools").mkdir(exist_ok=True)
+    files = {"drivers/a.c": body("x++;"), "tools/a.h": "", "tools/a.c": "#include <errno.h>\n"}
+    record = check(files, rows=(W1,))["w1"]
+    assert record["outcome"] == "pass", record["findings"]
+    assert not any("tools/" in line for line in (*record["notes"], *record["commands"]))
+    record = check({"tools/a.c": "#include <errno.h>\n"}, rows=(W1,))["w1"]
+    assert record["outcome"] == "not-applicable"
+
+
 def test_report_of_a_checker_is_found_on_its_patch(check: Reviewed, tree: Path) -> None:
     tool = tree / "scripts/checker"
     tool.write_text(CHECKER)

@@ -167,8 +167,13 @@ def _switched_on(context: Context, guards: Collection[str]) -> dict[str, str]:
     return values
 
 
-def _sources(context: Context) -> list[str]:
-    return [path for path in sorted(bisect.touched(context.applied)) if path.endswith(".c")]
+def _sources(context: Context, ending: str = ".c") -> list[str]:
+    """Return the changed files of the kernel with this ``ending``, sorted."""
+    return [
+        path
+        for path in sorted(bisect.touched(context.applied))
+        if path.endswith(ending) and not path.startswith(bisect.USER_SPACE)
+    ]
 
 
 def _source(path: str) -> str:
@@ -184,17 +189,16 @@ def _targets(context: Context) -> tuple[str, ...]:
     """
     sources = dict.fromkeys(_sources(context))
     objects = worktree.locate(context.base, DEFAULT_FLAVOR).obj
-    for header in sorted(bisect.touched(context.applied)):
-        if header.endswith(".h"):
-            every = [
-                path
-                for path in touched.includers(objects, header)
-                if (context.tree.path / path).is_file()
-            ]
-            chosen = every[:MOST_INCLUDERS]
-            sources |= dict.fromkeys(chosen)
-            shown = ", ".join(chosen) or "nothing: the plain config compiles no source with it"
-            context.note(f"{header} is judged in {len(chosen)} of {len(every)} sources: {shown}")
+    for header in _sources(context, ".h"):
+        every = [
+            path
+            for path in touched.includers(objects, header)
+            if (context.tree.path / path).is_file()
+        ]
+        chosen = every[:MOST_INCLUDERS]
+        sources |= dict.fromkeys(chosen)
+        shown = ", ".join(chosen) or "nothing: the plain config compiles no source with it"
+        context.note(f"{header} is judged in {len(chosen)} of {len(every)} sources: {shown}")
     if not sources:
         raise NotApplicableError("the series changes no source and no header that one includes")
     return tuple(f"{path.removesuffix('.c')}.o" for path in sources)
