@@ -120,7 +120,7 @@ test: lint
 # builds and boots kernels.
 .PHONY: test-host
 test-host: mutants-ready coverage-ready
-	$(VENV)python -m pytest -m "not vm and not check and not planted"
+	$(VENV)python -m pytest -m "not vm and not check and not planted and not fire"
 
 .PHONY: test-vm
 test-vm: mutants-ready coverage-ready
@@ -141,6 +141,11 @@ test-check: mutants-ready browser-ready coverage-ready
 .PHONY: faults
 faults: matrix-ready
 	@$(KPATCH) matrix run --fault $(or $(FAULT),all) $(if $(WHOLE),--whole)
+
+## make fire          kill the harness and QEMU N=20 times, fill disks, run ten times at once
+.PHONY: fire
+fire: ready
+	FIRE_N='$(N)' FIRE_SEED='$(SEED)' $(VENV)python -m pytest -m "fire or not fire" -s tests/test_fire.py
 
 ## make bench         what a run costs, as ratios to make and to virtme-ng alone
 .PHONY: bench
