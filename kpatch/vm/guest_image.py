@@ -24,6 +24,8 @@ The suite's image contains
     requirements.json             ktests/requirements.toml, in a format that is read faster
     mechanism/                    the modules of a mechanism of the user's own, if there is one
     clients/                      programs from outside the project that use the uAPI, if available
+    loops/                        examples/vmm-loop: the programs in C, Rust (if there is rustc) and
+                                  Python
 """
 
 from __future__ import annotations
@@ -102,6 +104,19 @@ sys.exit(not compileall.main())
 # The C functions of the measurements.
 CLOCK = PROJECT / "ktests" / "measure" / "clock.c"
 
+# The examples of a VMM's loop, and how each is compiled to a program without shared libraries.
+LOOPS = PROJECT / "examples" / "vmm-loop"
+COMPILERS = {
+    "c": ("gcc", "-static", "-O1", "-Wall", "-Wextra", "-Werror"),
+    "rs": (
+        "rustc",
+        "--edition=2021",
+        "-Dwarnings",
+        "-Copt-level=1",
+        "-Ctarget-feature=+crt-static",
+    ),
+}
+
 # Where ktests/init.sh mounts the images.
 MOUNT = Path("/mnt")
 
@@ -171,7 +186,8 @@ def suite_key(facts: str, extras: Extras | None = None) -> str:
     interpreter's version, and the source of this module.
     """
     extras = extras or Extras()
-    parts = [facts, sys.version, Path(__file__).read_text()]
+    parts = [facts, sys.version, Path(__file__).read_text(), str(shutil.which("rustc"))]
+    parts += [path.read_text() for path in sorted(LOOPS.iterdir())]
     for name in SUITE:
         for path in sorted((PROJECT / name).rglob("*")):
             if path.is_file() and "__pycache__" not in path.parts:
@@ -221,6 +237,7 @@ def _suite(folder: Path, facts: str, later: Path, extras: Extras, stage: Stage) 
     if extras.clients is not None:
         shutil.copytree(extras.clients, root / "clients")
     _compile_clock(root, stage)
+    _compile_loops(root / "loops", stage)
     # The modules other than tests are compiled first: otherwise pytest would compile them, into
     # pycs that are checked by time stamp and would count as stale in the image.
     _compile(root, MOUNT / "suite", stage, skip=r"/(test_[^/]*|conftest)\.py$")
@@ -342,6 +359,23 @@ def _compile_clock(root: Path, stage: Stage) -> None:
     options = ("-std=gnu11", "-O2", "-shared", "-fPIC")
     argv = [gcc, *options, "-o", str(root / CLOCK.with_suffix(".so").name), str(CLOCK)]
     _run(argv, str(CLOCK), "does not compile", stage=stage)
+
+
+def _compile_loops(folder: Path, stage: Stage) -> None:
+    """Put the programs of LOOPS into the new ``folder``; HarnessError if one does not compile.
+
+    The one in Rust is left out, and this is said, if rustc is not installed.
+    """
+    folder.mkdir()
+    shutil.copy(LOOPS / "loop.py", folder)
+    for language, (compiler, *options) in COMPILERS.items():
+        tool = shutil.which(compiler)
+        if tool is None:
+            stage.say(f"{compiler} is not installed: loop.{language} is not tested")
+            continue
+        source = LOOPS / f"loop.{language}"
+        argv = [tool, *options, "-o", str(folder / f"loop-{language}"), str(source)]
+        _run(argv, str(source), "does not compile", stage=stage, cwd=folder)
 
 
 def _bundle(root: Path, site: Path, stage: Stage) -> None:
