@@ -257,6 +257,24 @@ def test_header_is_judged_in_sources_that_include_it(check: Reviewed) -> None:
     assert alone.startswith("what the sources depend on is not switched on: ")
 
 
+def test_sources_beside_the_changed_files_come_first() -> None:
+    """Those of the boot code are linked by themselves; one needs a file that make writes later."""
+    paths = [
+        "arch/x86/boot/compressed/misc.c",
+        "arch/x86/entry/vdso/vma.c",
+        "arch/x86/kernel/acpi/boot.c",
+        "drivers/acpi/event.c",
+        "drivers/acpi/acpica/evmisc.c",
+        "block/bio.c",
+    ]
+    assert variants.nearest(paths, {"drivers/acpi"}) == [
+        "drivers/acpi/event.c",
+        "arch/x86/kernel/acpi/boot.c",
+        "block/bio.c",
+        "drivers/acpi/acpica/evmisc.c",
+    ]
+
+
 def test_program_is_no_source_of_the_kernel(check: Reviewed, tree: Path) -> None:
     """kbuild has a rule for any object, and the kernel has no errno.h."""
     rule = "tools/%.o: tools/%.c\n\t@gcc -nostdinc -c -o /dev/null $<\n"

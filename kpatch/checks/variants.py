@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 from kpatch.build import coccinelle, touched, variant, worktree
@@ -17,6 +18,9 @@ from kpatch.tables.flavors import DEFAULT_FLAVOR
 from kpatch.tables.variants import Scope, Variant
 
 MOST_INCLUDERS = 6
+
+# Programs beside the kernel: their objects need files that make writes on the way to the image.
+OWN_LINK = re.compile(r"arch/[^/]+/(?:boot|realmode|purgatory|entry/vdso)/")
 """Largest number of C files that are compiled because they include a certain changed header."""
 
 
@@ -184,17 +188,21 @@ def _targets(context: Context) -> tuple[str, ...]:
     """Return the objects of the changed C files, and of C files that include a changed header.
 
     The latter are at most MOST_INCLUDERS for each header, of those that the plain config compiles
-    in the base, and are named in a note.
+    in the base, and are named in a note. Those in folders that the series touches come first.
     NotApplicableError if there are none.
     """
     sources = dict.fromkeys(_sources(context))
     objects = worktree.locate(context.base, DEFAULT_FLAVOR).obj
+    folders = {path.rpartition("/")[0] for path in bisect.touched(context.applied)}
     for header in _sources(context, ".h"):
-        every = [
-            path
-            for path in touched.includers(objects, header)
-            if (context.tree.path / path).is_file()
-        ]
+        every = nearest(
+            (
+                path
+                for path in touched.includers(objects, header)
+                if (context.tree.path / path).is_file()
+            ),
+            folders,
+        )
         chosen = every[:MOST_INCLUDERS]
         sources |= dict.fromkeys(chosen)
         shown = ", ".join(chosen) or "nothing: the plain config compiles no source with it"
@@ -202,6 +210,15 @@ def _targets(context: Context) -> tuple[str, ...]:
     if not sources:
         raise NotApplicableError("the series changes no source and no header that one includes")
     return tuple(f"{path.removesuffix('.c')}.o" for path in sources)
+
+
+def nearest(sources: Iterable[str], folders: Collection[str]) -> list[str]:
+    """Return the ``sources`` of the kernel sorted, those in ``folders`` first.
+
+    Left out are sources of OWN_LINK.
+    """
+    kept = (path for path in sources if not OWN_LINK.match(path))
+    return sorted(kept, key=lambda path: (path.rpartition("/")[0] not in folders, path))
 
 
 # ---- variants that are read ----------------------------------------------------------------------
