@@ -187,17 +187,24 @@ def check(tree: Tree, tmp_path: Path) -> Check:
     """
 
     def run(
-        *states: str | None, path: str = PATH, tree: Tree = tree
+        *states: str | None, path: str = PATH, tree: Tree = tree, beside: tuple[str, ...] = ()
     ) -> tuple[list[Finding], list[str]]:
-        context = context_of(tmp_path, tree, path, states)
+        context = context_of(tmp_path, tree, path, states, beside)
         return list(uapi.check(context)), context.notes
 
     return run
 
 
-def context_of(folder: Path, tree: Tree, path: str, states: tuple[str | None, ...]) -> Context:
+def context_of(
+    folder: Path,
+    tree: Tree,
+    path: str,
+    states: tuple[str | None, ...],
+    beside: tuple[str, ...] = (),
+) -> Context:
+    """Return the context of a series; its patches also name the files ``beside``."""
     patches = tuple(
-        Patch(number, len(states), "toy", "", ("T", "t@example.org"), b"", (path,))
+        Patch(number, len(states), "toy", "", ("T", "t@example.org"), b"", (path, *beside))
         for number in range(1, len(states) + 1)
     )
     steps = tuple((Change(path, text.encode() if text else None),) for text in states)
@@ -638,6 +645,24 @@ def test_new_header_is_judged(check: Check) -> None:
         "struct new_one",
     ]
     assert notes == ["include/uapi/linux/new.h: new: struct new_one, 16 bytes"]
+
+
+@pytest.mark.usefixtures("quick")
+def test_padding_of_a_structure_that_moves_to_the_header_is_a_note(
+    check: Check, tree: Tree
+) -> None:
+    """Programs rely on it already, by definitions of their own."""
+    new = "struct new_one {\n\t__u8 a;\n\t__u32 b;\n};\n"
+    new = f"#ifndef NEW_H\n#define NEW_H\n#include <linux/types.h>\n{new}#endif\n"
+    (tree.path / "drivers").mkdir(exist_ok=True)
+    (tree.path / "drivers/event.c").write_text("struct new_one {\n\tu8 a;\n\tu32 b;\n};\n")
+    (tree.path / "drivers/other.c").write_text("struct new_one_more {\n\tstruct new_one a;\n};\n")
+    text = "struct new_one has 3 bytes of implicit padding after a"
+    path = "include/uapi/linux/new.h"
+    findings, notes = check(new, path=path, beside=("drivers/event.c",))
+    assert findings == [] and f"{path}: {text}; the patch moves the structure here" in notes
+    findings, _ = check(new, path=path, beside=("drivers/other.c", "drivers/none.c"))
+    assert texts(findings) == [text]
 
 
 @pytest.mark.usefixtures("quick")

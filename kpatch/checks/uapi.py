@@ -156,6 +156,9 @@ def _follow(context: Context, header: _Headers, path: str) -> Iterator[Finding]:
             if remark.outcome is CheckOutcome.PASS:
                 context.note(f"{path}: {remark.text}")
                 continue
+            if remark.key.startswith("padding ") and _moved(context, number, remark.name):
+                context.note(f"{path}: {remark.text}; the patch moves the structure here")
+                continue
             later = (n for n in range(number + 1, len(states)) if remark.key not in states[n])
             yield Finding(
                 remark.text,
@@ -166,6 +169,14 @@ def _follow(context: Context, header: _Headers, path: str) -> Iterator[Finding]:
                 details=remark.details,
                 removed_by=next(later, 0),
             )
+
+
+def _moved(context: Context, number: int, name: str) -> bool:
+    """Return whether a source of the kernel that the patch changes defines ``name`` in the base."""
+    definition = re.compile(rf"^struct {re.escape(name)} \{{".encode(), re.MULTILINE)
+    paths = (path for path in context.patches[number - 1].paths if not _UAPI.fullmatch(path))
+    contents = (context.content(context.base, path) for path in paths)
+    return any(content and definition.search(content) for content in contents)
 
 
 def _remarks(before: Surface, now: Surface | None, newest: Newest) -> Iterator[Remark]:
