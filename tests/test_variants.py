@@ -275,16 +275,17 @@ def test_sources_beside_the_changed_files_come_first() -> None:
     ]
 
 
-def test_program_is_no_source_of_the_kernel(check: Reviewed, tree: Path) -> None:
+@pytest.mark.parametrize("place", ["tools", "scripts"])
+def test_program_is_no_source_of_the_kernel(check: Reviewed, tree: Path, place: str) -> None:
     """kbuild has a rule for any object, and the kernel has no errno.h."""
-    rule = "tools/%.o: tools/%.c\n\t@gcc -nostdinc -c -o /dev/null $<\n"
+    rule = f"{place}/%.o: {place}/%.c\n\t@gcc -nostdinc -c -o /dev/null $<\n"
     (tree / "Makefile").write_text(MAKEFILE + rule)
-    (tree / "tools").mkdir(exist_ok=True)
-    files = {"drivers/a.c": body("x++;"), "tools/a.h": "", "tools/a.c": "#include <errno.h>\n"}
-    record = check(files, rows=(W1,))["w1"]
+    (tree / place).mkdir(exist_ok=True)
+    program = {f"{place}/a.h": "", f"{place}/a.c": "#include <errno.h>\n"}
+    record = check({"drivers/a.c": body("x++;"), **program}, rows=(W1,))["w1"]
     assert record["outcome"] == "pass", record["findings"]
-    assert not any("tools/" in line for line in (*record["notes"], *record["commands"]))
-    record = check({"tools/a.c": "#include <errno.h>\n"}, rows=(W1,))["w1"]
+    assert not any(f"{place}/" in line for line in (*record["notes"], *record["commands"]))
+    record = check(program, rows=(W1,))["w1"]
     assert record["outcome"] == "not-applicable"
 
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path, PurePosixPath
 
+from kpatch.build.objects import PROGRAMS
 from kpatch.build.worktree import Worktree
 from kpatch.lib.confine import product
 from kpatch.model import Applied, Kernel
@@ -23,8 +24,8 @@ FOLDER = "gcov"
 SUFFIX = ".gcda"
 """End of the name of the kernel's file of the counters of an object."""
 
-OUTSIDE = ("Documentation/", "samples/", "scripts/", "tools/", "usr/")
-"""Folders whose C sources are no part of the kernel."""
+OUTSIDE = (*PROGRAMS, "samples/")
+"""Folders whose C sources are no part of the kernels that the flavors build."""
 
 
 def stems(applied: Applied) -> tuple[str, ...]:

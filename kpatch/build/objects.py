@@ -33,6 +33,9 @@ SOURCES = (".c", ".S")
 COLD_STEPS = 1350
 """Number of steps of a full build of the plain flavor; a worktree's own count replaces it later."""
 
+PROGRAMS = ("Documentation/", "scripts/", "tools/", "usr/")
+"""Folders whose C sources are programs, and no part of the kernel."""
+
 TORN_SECONDS = 10.0
 """After a killed build, files modified in the last seconds before the kill may be incomplete."""
 

@@ -13,9 +13,6 @@ from kpatch.errors import HarnessError
 from kpatch.model import Applied, Finding
 from kpatch.tables.outcomes import CheckOutcome
 
-# Folders whose C files belong to programs, not to the kernel.
-USER_SPACE = ("Documentation/", "tools/")
-
 
 def check(context: Context) -> Iterator[Finding]:
     """Build the base and the tree after each patch; yield each new failure, warning or error.
@@ -80,7 +77,7 @@ def tell_what_is_missing(context: Context, last: State, what: str) -> None:
 def _builds(path: str) -> bool:
     """Return whether a kernel may be built from the file ``path``, by its folder and name."""
     name = path.rpartition("/")[2]
-    return not path.startswith((*USER_SPACE, "samples/")) and (
+    return not path.startswith(("Documentation/", "tools/", "samples/")) and (
         name.endswith((*objects.SOURCES, ".h", ".lds", ".tbl", ".sh", ".py", ".pl"))
         or name.startswith(("Kconfig", "Makefile", "Kbuild"))
     )

@@ -9,6 +9,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 
 from kpatch.build import coccinelle, touched, variant, worktree
 from kpatch.build.coccinelle import Source
+from kpatch.build.objects import PROGRAMS
 from kpatch.checks import bisect, states
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
 from kpatch.checks.states import Failure, State, Told
@@ -176,7 +177,7 @@ def _sources(context: Context, ending: str = ".c") -> list[str]:
     return [
         path
         for path in sorted(bisect.touched(context.applied))
-        if path.endswith(ending) and not path.startswith(bisect.USER_SPACE)
+        if path.endswith(ending) and not path.startswith(PROGRAMS)
     ]
 
 
