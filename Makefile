@@ -140,7 +140,7 @@ test-check: mutants-ready browser-ready coverage-ready
 ## make faults        see every planted fault break its requirements; WHOLE=1: by the whole suite
 .PHONY: faults
 faults: matrix-ready
-	@$(KPATCH) matrix run --fault $(or $(FAULT),all) $(if $(WHOLE),--whole)
+	@$(KPATCH) matrix run --fault '$(or $(FAULT),all)' $(if $(WHOLE),--whole)
 
 ## make fire          kill the harness and QEMU N=20 times, fill disks, run ten times at once
 .PHONY: fire
