@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Run the library's programs, ``python -m uapi``."""
+"""Run programs of user space beside the tests: the library's (``python -m uapi``) and others."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import select
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
 from typing import Any
 
 # Programs start slowly under emulation, from a file system without a cache.
@@ -19,7 +20,7 @@ LINE_SECONDS = 10.0
 
 
 class Program:
-    """A running ``python -m uapi``. Its output can be read line by line."""
+    """A running program. Its output can be read line by line."""
 
     def __init__(self, process: subprocess.Popen[bytes]) -> None:
         self._process = process
@@ -66,10 +67,14 @@ class Program:
 
 
 @contextmanager
-def uapi(*arguments: str) -> Iterator[Program]:
-    """Start ``python -m uapi`` with ``arguments`` and yield it; kill it at the end of the block."""
+def started(*command: str | Path, pass_fds: Collection[int] = ()) -> Iterator[Program]:
+    """Start ``command`` and yield it; kill it at the end of the block.
+
+    It can import what this process can, and inherits the descriptors ``pass_fds``.
+    """
     process = subprocess.Popen(
-        [sys.executable, "-S", "-s", "-m", "uapi", *arguments],
+        command,
+        pass_fds=pass_fds,
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -81,3 +86,8 @@ def uapi(*arguments: str) -> Iterator[Program]:
         process.wait()
         if process.stdout is not None:
             process.stdout.close()
+
+
+def uapi(*arguments: str) -> AbstractContextManager[Program]:
+    """Start ``python -m uapi`` with ``arguments``, as `started` does."""
+    return started(sys.executable, "-S", "-s", "-m", "uapi", *arguments)

@@ -3,11 +3,7 @@
 
 from __future__ import annotations
 
-import os
-import subprocess
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -15,7 +11,7 @@ import pytest
 from ktests.acpi import Firmware
 from ktests.conftest import Bind, Measure
 from ktests.ordered_notify import one_by_one
-from ktests.program import START_SECONDS, Program
+from ktests.program import START_SECONDS, started
 from uapi import vfio
 
 FOLDER = Path("/mnt/suite/loops")
@@ -23,23 +19,6 @@ FOLDER = Path("/mnt/suite/loops")
 # Values that are for the guest, and one that ACPICA cuts to 3, an eject request.
 SENT = [0xD1, 0x80, 0x10003, 0xD5, 0x181, 0xFFFF]
 RELAYED = [0xD1, 0x80, 0xD5, 0x181, 0xFFFF]
-
-
-@contextmanager
-def started(command: Sequence[str | Path], device: vfio.Device) -> Iterator[Program]:
-    """Start a loop, which inherits the device's descriptor; kill it at the end of the block."""
-    process = subprocess.Popen(
-        [*command, str(device.fileno())],
-        pass_fds=[device.fileno()],
-        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        yield Program(process)
-    finally:
-        process.kill()
-        process.communicate()
 
 
 @pytest.mark.requirement("REQ-VMM-09")
@@ -54,7 +33,10 @@ def test_loops(bind: Bind, firmware: Firmware, measure: Measure) -> None:
     if (FOLDER / "loop-rs").exists():
         commands["Rust"] = [FOLDER / "loop-rs"]
     for language, command in commands.items():
-        with vfio.Device.open(alpha.bdf) as device, started(command, device) as program:
+        with (
+            vfio.Device.open(alpha.bdf) as device,
+            started(*command, str(device.fileno()), pass_fds=[device.fileno()]) as program,
+        ):
             assert program.line(START_SECONDS) == "ready", language
             device.notify_loopback(0xD2)
             one_by_one(firmware, alpha, SENT)

@@ -118,12 +118,7 @@ class Context:
 
     def content(self, state: Applied, path: str) -> bytes | None:
         """Return the content of the file ``path`` in ``state``; None if there is no such file."""
-        for change in state.changes:
-            if change.path == path:
-                return change.content
-        file = self.tree.path / path
-        # kpatch.series.apply has refused paths of patches that lead through symbolic links.
-        return file.read_bytes() if file.is_file() else None
+        return apply.content(state, path)
 
     def tool(self, name: str, version: str) -> None:
         """Record that the review uses ``version`` of the tool ``name``; its reports list them."""

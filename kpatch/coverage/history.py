@@ -6,7 +6,6 @@ The commit of the base has the message 0, that of a patch its number.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -15,6 +14,7 @@ from kpatch.errors import HarnessError
 from kpatch.lib import environment, process
 from kpatch.model import Applied
 from kpatch.series import apply
+from kpatch.series.scratch_index import CAUTIOUS, NO_SETTINGS
 from kpatch.tables.outcomes import ExitCode
 
 BASE, TIP = "base", "tip"
@@ -50,8 +50,7 @@ class History:
         return (self.folder / path).read_text(errors="replace").split("\n")
 
     def _git(self, *arguments: str, stdin: Path | None = None) -> str:
-        argv = ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "core.symlinks=false"]
-        words = [*argv, *arguments]
+        words = ["git", *CAUTIOUS, *arguments]
         if stdin is not None:
             words = ["sh", "-c", 'exec "$@" < "$0"', str(stdin), *words]
         status, output = process.capture(words, cwd=self.folder, env=settings())
@@ -67,9 +66,7 @@ class History:
 
 def settings() -> dict[str, str]:
     """Return the environment for git in which no settings of the user or the system apply."""
-    return environment.clean(
-        GIT_CONFIG_NOSYSTEM="1", GIT_CONFIG_GLOBAL=os.devnull, GIT_ATTR_NOSYSTEM="1"
-    )
+    return environment.clean(**NO_SETTINGS)
 
 
 def _paths(applied: Applied) -> Iterator[str]:
@@ -82,19 +79,14 @@ def _paths(applied: Applied) -> Iterator[str]:
 def _stream(applied: Applied, paths: Iterable[str]) -> Iterator[bytes]:
     """Yield the input of git fast-import."""
     for number in range(len(applied.steps) + 1):
-        changed = {change.path: change.content for change in apply.after(applied, number).changes}
+        state = apply.after(applied, number)
         yield b"commit refs/heads/%s\nmark :%d\n" % (TIP.encode(), number + 1)
         yield b"committer kpatch <> 0 +0000\ndata %d\n%d\n" % (len(str(number)), number)
         yield b"from :%d\ndeleteall\n" % number if number else b"deleteall\n"
         for path in paths:
-            content = changed[path] if path in changed else _pristine(applied, path)
+            content = apply.content(state, path)
             if content is not None:
                 quoted = path.replace("\\", "\\\\").replace('"', '\\"').encode()
                 yield b'M 100644 inline "%s"\ndata %d\n' % (quoted, len(content))
                 yield content + b"\n"
     yield b"reset refs/heads/%s\nfrom :1\n\n" % BASE.encode()
-
-
-def _pristine(applied: Applied, path: str) -> bytes | None:
-    file = applied.tree.path / path
-    return file.read_bytes() if file.is_file() else None

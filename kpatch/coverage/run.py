@@ -46,9 +46,9 @@ def measure(request: RunRequest, out: Path, progress: Progress) -> Measured:
     """Run the suite of ``request``, whose flavor is FLAVOR, and write all results to ``out``.
 
     Without a choice of series, those are run that run by default; the negative control has no
-    coverage. HarnessError: exit 8 if nothing can be
-    said of a series (`coverage`); the errors of `kpatch.coverage.trace.trace`; exit 2 if ``out``
-    cannot be used. An error of a stage is part of the result, whose ``coverage`` then lacks series.
+    coverage. HarnessError: exit 8 if nothing can be said of a series (`coverage`); the errors of
+    `kpatch.coverage.trace.trace`; exit 2 if ``out`` cannot be used. An error of a stage is part of
+    the result, whose ``coverage`` then lacks series.
     """
     trace.require()
     with open_output_dir(out, names=(*write.FORMATS, *FORMATS)) as output:

@@ -8,6 +8,7 @@ folder of results. A kind of command becomes a kind of cell by a row in KINDS.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import hashlib
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
@@ -366,8 +367,11 @@ def shard(cells: Sequence[Cell], number: int, count: int) -> list[Cell]:
     return list(cells[len(cells) * (number - 1) // count : len(cells) * number // count])
 
 
+@functools.cache
 def project_id() -> str:
     """Return an id of the project's code, suite and planted faults: a digest of the files.
+
+    The files are read once: all cells of a command have the same id.
 
     A result in the store counts for the code that it was made with. The kernel of a base is not
     part of it: the store does not notice that Debian has a newer package.

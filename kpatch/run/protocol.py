@@ -458,9 +458,9 @@ class Transcript:
     Before its record has come, each field is None, empty or False. ``faulty`` is the fault of the
     user's own mechanism. ``collected`` are the tests of that record, ``running`` is the test that
     has begun and not ended; ``ended`` maps test ids to their end records, in order. ``counters``
-    maps the names of objects to their counters. ``broken`` has the objections to lines that are no
-    records, and to records that are not allowed (`_objection`);
-    the first BROKEN_LIMIT are kept.
+    maps the names of objects to their counters, ``told`` are the lines for the terminal. ``broken``
+    has the objections to lines that are no records, and to records that are not allowed
+    (`_objection`); the first BROKEN_LIMIT are kept.
     """
 
     hello: Hello | None = None

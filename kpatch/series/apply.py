@@ -82,6 +82,16 @@ def after(applied: Applied, count: int) -> Applied:
     )
 
 
+def content(applied: Applied, path: str) -> bytes | None:
+    """Return the content of the file ``path`` with the series; None if there is no such file."""
+    for change in applied.changes:
+        if change.path == path:
+            return change.content
+    file = applied.tree.path / path
+    # `apply` has refused paths of patches that lead through symbolic links.
+    return file.read_bytes() if file.is_file() else None
+
+
 def posted(series: Series) -> Posting:
     """Decode the mail of ``series`` and return its patches and statements; nothing is applied.
 

@@ -21,6 +21,16 @@ from kpatch.lib.process import require_tool, with_pdeathsig
 TIME_LIMIT = 120.0
 """Time limit of one git command in seconds; the largest real series takes a thousandth of it."""
 
+NO_SETTINGS = {
+    "GIT_CONFIG_NOSYSTEM": "1",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_ATTR_NOSYSTEM": "1",
+}
+"""Environment variables for git, by which no settings of the user or the system apply."""
+
+CAUTIOUS = ("-c", f"core.hooksPath={os.devnull}", "-c", "core.symlinks=false")
+"""Options of git, by which it runs no hook and makes no symbolic link."""
+
 
 @dataclass(frozen=True)
 class GitOutput:
@@ -60,9 +70,7 @@ class Sandbox:
             "LC_ALL": "C",
             "HOME": str(folder / "home"),
             "GIT_DIR": str(folder / "repo"),
-            "GIT_CONFIG_NOSYSTEM": "1",
-            "GIT_CONFIG_GLOBAL": os.devnull,
-            "GIT_ATTR_NOSYSTEM": "1",
+            **NO_SETTINGS,
             "GIT_TERMINAL_PROMPT": "0",
         }
         self.must("init", "--quiet", "--bare", "--template=", str(folder / "repo"))
@@ -80,7 +88,7 @@ class Sandbox:
         sandbox). ``env`` is added to the environment. HarnessError (exit 2) if the command takes
         longer than TIME_LIMIT.
         """
-        argv = [self._git, "-c", "core.hooksPath=" + os.devnull, "-c", "core.symlinks=false"]
+        argv = [self._git, *CAUTIOUS]
         try:
             done = subprocess.run(
                 with_pdeathsig([*argv, *arguments]),
