@@ -97,12 +97,16 @@ relay: export SERIES := $(or $(SERIES),eventq)
 relay: ready
 	@$(KPATCH) $(RELAY)
 
-## make test-vmm      the same with each mechanism, on every base, and test-vmm-faults
+## make test-vmm      all of the VMM's side: test-vmm-guest, then test-vmm-faults
 .PHONY: test-vmm
-test-vmm: ready
-	$(KPATCH) $(RELAY) --kernel 7.3 --series base --series eventq --series eventfd --series ack
-	$(KPATCH) $(RELAY) --kernel 6.12 --kernel 6.1 --series base --series eventq
-	$(MAKE) --no-print-directory test-vmm-faults
+test-vmm:
+	@$(MAKE) --no-print-directory --keep-going test-vmm-guest test-vmm-faults
+
+## make test-vmm-guest  as make relay, with each mechanism on each base, as a matrix
+.PHONY: test-vmm-guest
+test-vmm-guest: matrix-ready
+	@$(KPATCH) matrix run --flavor relay --tests REQ-VMM --kernel 7.3 --kernel 6.12 --kernel 6.1 \
+		--series base --series eventq --series eventfd --series ack
 
 ## make test-vmm-faults  see every planted fault of the relay break its requirements
 .PHONY: test-vmm-faults

@@ -6,6 +6,8 @@ from __future__ import annotations
 import ast
 import itertools
 import json
+import shlex
+import subprocess
 import sys
 import threading
 import time
@@ -35,6 +37,7 @@ from kpatch.series import catalog
 from kpatch.tables import bases, flavors
 from kpatch.tables.outcomes import ExitCode, Outcome
 from kpatch.verdict.judge import TestResult as Judged
+from kpatch.vm import guest_image
 
 ROOT = Path(__file__).parent.parent
 KEY = "0123456789abcdef"
@@ -55,6 +58,34 @@ def run(job: Job, store: Store) -> Record:
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(str(tmp_path / "store"))
+
+
+# ---- make test-vmm ------------------------------------------------------------------------------
+
+
+def test_make_test_vmm_has_the_relay_with_each_mechanism_on_each_base() -> None:
+    done = subprocess.run(
+        ["make", "--dry-run", "--no-print-directory", "test-vmm-guest"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    command = done.stdout.replace("\\\n", " ").rpartition(" kpatch matrix run ")[2]
+    ended = CliRunner().invoke(cli.main, ["matrix", "list", "--list-json", *shlex.split(command)])
+    assert ended.exit_code == 0, ended.output
+    found = json.loads(ended.output)
+    assert {(it["flavor"], it["tests"]) for it in found} == {("relay", "REQ-VMM")}
+    series = (catalog.BASE, "eventq", "eventfd", "ack")
+    assert {(it["kernel"], it["series"]) for it in found} == {
+        (kernel, name)
+        for kernel, name in itertools.product(bases.BASES, series)
+        if name == catalog.BASE or catalog.has_patches(name, kernel)
+    }
+
+
+def test_a_result_counts_for_the_programs_that_run_in_the_guest() -> None:
+    assert any(guest_image.LOOPS.is_relative_to(ROOT / name) for name in cell.SOURCES)
 
 
 # ---- only three modules need more than the others -----------------------------------------------

@@ -38,8 +38,9 @@ BUILD_SECONDS, SUITE_SECONDS, SELECTION_SECONDS = 400.0, 120.0, 30.0
 
 LIMIT = 3 * HOURS
 
-# What decides the result of a cell: the code of the harness and the suite, and the planted faults.
-SOURCES = ("kconfig", "kpatch", "ktests", "uapi", "tests/data/faults")
+# What decides the result of a cell: the code of the harness and the suite, the planted faults, and
+# the programs of a VMM's loop, which run in the guest.
+SOURCES = ("examples", "kconfig", "kpatch", "ktests", "uapi", "tests/data/faults")
 
 
 @dataclass(frozen=True)
