@@ -25,8 +25,9 @@ from tests.netlink_group import PROTOCOL
 from uapi.broker.client import Broker
 from uapi.broker.handover import DeviceHandover
 from uapi.broker.listening import Listening
+from uapi.broker.opening import Opener
 from uapi.broker.policy import Policy
-from uapi.broker.service import Opener, Service
+from uapi.broker.service import Service
 from uapi.probe import Family, NotifyListener
 
 GROUP = 9

@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from pathlib import Path
@@ -25,6 +26,7 @@ from tests.netlink_group import Send, sending
 from uapi import opening, support
 from uapi.acpi_event import Notify
 from uapi.broker import client, handover, message, outlet, service
+from uapi.broker import opening as opening_of_broker
 from uapi.broker.client import Broker, Numbers
 from uapi.broker.message import NETLINK, Role
 from uapi.broker.outlet import KEPT
@@ -462,6 +464,110 @@ def test_an_error_of_opening_is_told(place: Path) -> None:
         assert refusal(running.path, DELTA) == errno.EBUSY
     with serving(place / "socket", mine(POLICY)) as running:
         assert refusal(running.path, DELTA) == errno.ENODEV, "there is no such device"
+
+
+@pytest.fixture
+def slow(place: Path) -> Path:
+    """A FIFO: open(2) of its writing end takes as long as nobody reads."""
+    os.mkfifo(place / "slow")
+    return place / "slow"
+
+
+def opened_in_time(path: str, bdf: str, uid: int) -> bool:
+    """Return whether a VMM of the user gets the device within half of the time of a test."""
+
+    def ask() -> str:
+        signal.alarm(int(SECONDS) // 2)
+        with Broker(path) as connection, connection.open(bdf) as granted:
+            return granted.mechanism
+
+    try:
+        return as_user(uid, ask) == Fifo.mechanism
+    except EOFError:  # the alarm has ended the VMM
+        return False
+
+
+def test_a_device_that_opens_slowly_keeps_only_its_user_waiting(
+    place: Path, send: Send, slow: Path
+) -> None:
+    quick = place / "quick"
+    os.mkfifo(quick)
+    reader = os.open(quick, os.O_RDONLY | os.O_NONBLOCK)
+    policy = mine(POLICY) | {ALPHA: Grant(ALPHA, ANN)}
+
+    def opener(grant: Grant) -> Fifo:
+        return slowly(slow) if grant.bdf == DELTA else Fifo(quick)
+
+    with (
+        serving(place / "socket", policy, opener) as running,
+        listen(running.path, GAMMA) as stream,
+        ThreadPoolExecutor() as pool,
+        running.connect() as connection,
+    ):
+        waiting = pool.submit(connection.open, DELTA)
+        try:
+            until((place / "begun").exists)
+            send(notification(GAMMA, 0, 0x85, PATH))
+            assert read(stream, 1) == [Notification(0x85)]
+            assert opened_in_time(running.path, ALPHA, ANN)
+            assert not waiting.done()
+        finally:
+            there = read_end(slow)
+        with waiting.result(SECONDS) as granted:
+            os.write(granted.fds[Role.DEVICE], b"+")
+            assert os.read(there, 1) == b"+"
+        until(lambda: ended(there))
+    os.close(there)
+    os.close(reader)
+
+
+def slowly(slow: Path) -> Fifo:
+    """Open the FIFO, and leave the file "begun" beside it before."""
+    slow.with_name("begun").touch()
+    return Fifo(slow)
+
+
+def read_end(slow: Path) -> int:
+    """Open the FIFO for reading, by which opening its writing end succeeds."""
+    fd = os.open(slow, os.O_RDONLY)
+    os.set_blocking(fd, False)
+    return fd
+
+
+def test_a_vmm_that_dies_while_its_device_opens_leaves_nothing(place: Path, slow: Path) -> None:
+    with serving(place / "socket", mine(POLICY), lambda _: slowly(slow)) as running:
+        before = running.descriptors
+        with running.connect() as connection:
+            raw = socket.socket(fileno=os.dup(connection.fileno()))
+            raw.send(message.request(DELTA))
+            raw.close()
+            until((place / "begun").exists)
+        there = read_end(slow)
+        until(lambda: ended(there))
+        until(lambda: running.descriptors == before)
+        with running.connect() as connection, connection.open(DELTA) as granted:
+            assert granted.mechanism == Fifo.mechanism
+    os.close(there)
+
+
+def test_a_broker_without_a_thread_for_a_user_says_so(
+    place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    with serving(place / "socket", mine(POLICY), lambda _: Fifo(place)) as running:
+        assert refusal(running.path, DELTA) == errno.EAGAIN
+
+
+def test_a_device_that_opens_after_the_end_is_closed(place: Path, slow: Path) -> None:
+    with opening_of_broker.Opening(lambda _: slowly(slow)) as one:
+        one.open(Grant(DELTA, 0), lambda _: None)
+        until((place / "begun").exists)
+    there = read_end(slow)
+    until(lambda: ended(there))
+    os.close(there)
 
 
 class Simulated:

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
-"""Measure the broker against a VMM's own netlink socket: ``python -m uapi.broker.bench``, as root.
+"""Measure the broker against what a VMM reads without it: ``python -m uapi.broker.bench``, as root.
+
+That is a netlink socket of its own, the eventfd of a device, and the event queue of a device. The
+broker hands over an eventfd or a queue once, and is not on the way of a notification then.
 
 Notifications are simulated: they are sent by another protocol of netlink, whose multicast takes the
-same way to a socket. The broker is a process of its own; the VMM's process also sends, so a socket
-of its own is read without a switch of processes. Times are from sending to reading.
+same way to a socket; they are written to an eventfd by this process, and to a pipe in the place of
+the queue. The broker is a process of its own; the VMM's process also sends, so all else is read
+without a switch of processes. Times are from sending to reading.
 """
 
 from __future__ import annotations
@@ -23,7 +27,9 @@ from pathlib import Path
 
 from ..acpi_event import Notify
 from ..closing import Closing
-from ..eventq import EventQueue
+from ..eventfd import EventFd
+from ..eventq import EVENT, EventQueue
+from ..notification import VALID
 from ..probe import Family, NotifyListener
 from .client import Broker
 from .listening import Listening
@@ -66,24 +72,59 @@ class _Process(Closing):
         os.waitpid(self.pid, 0)
 
 
-def latency(take: Callable[[], object]) -> float:
-    """Return the median of the seconds from sending a notification until ``take`` returns it."""
+def latency(send: Callable[[int], object], take: Callable[[], object]) -> float:
+    """Return the median of the seconds from sending a notification until ``take`` returns it.
+
+    ``send`` gets the number of the notification.
+    """
     times = []
+    for number in range(COUNT):
+        begin = time.perf_counter()
+        send(number)
+        take()
+        times.append(time.perf_counter() - begin)
+    return statistics.median(times)
+
+
+def netlink_latency(take: Callable[[], object]) -> float:
+    """Return the latency of notifications that are sent by netlink."""
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, PROTOCOL) as sender:
-        for number in range(COUNT):
-            begin = time.perf_counter()
+
+        def send(number: int) -> None:
             # The group receives it; port 0, which a send needs too, has no receiver.
             with contextlib.suppress(ConnectionRefusedError):
                 sender.sendto(message(number), (0, 1 << GROUP - 1))
-            take()
-            times.append(time.perf_counter() - begin)
-    return statistics.median(times)
+
+        return latency(send, take)
 
 
 def direct() -> float:
     """Return the latency of a socket of the VMM's own."""
     with NotifyListener(known=FAMILY, protocol=PROTOCOL) as listener:
-        return latency(lambda: listener.read(10.0))
+        return netlink_latency(lambda: listener.read(10.0))
+
+
+def by_eventfd() -> float:
+    """Return the latency of an eventfd."""
+    with EventFd() as eventfd:
+
+        def take() -> None:
+            eventfd.wait(10.0)
+            eventfd.read()
+
+        return latency(lambda _: eventfd.write(VALID | 0xD1), take)
+
+
+def by_queue() -> float:
+    """Return the latency of a queue, for which a pipe stands in."""
+    fd, there = os.pipe()
+    with EventQueue(fd) as queue, os.fdopen(there, "wb", buffering=0) as kernel:
+
+        def take() -> None:
+            queue.wait(10.0)
+            queue.read(1)
+
+        return latency(lambda number: kernel.write(EVENT.pack(0, number, 0xD1, 0)), take)
 
 
 def brokered() -> float:
@@ -105,7 +146,7 @@ def brokered() -> float:
                 queue.read(1)
 
             with queue:
-                return latency(take)
+                return netlink_latency(take)
 
 
 def resident() -> int:
@@ -142,6 +183,7 @@ def main() -> int:
         print("error: joining the group takes root", file=sys.stderr)
         return 2
     here, there = direct(), brokered()
+    alone = {"its eventfd": by_eventfd(), "its queue": by_queue()}
     mine = memory(lambda: NotifyListener(known=FAMILY, protocol=PROTOCOL))
     figures = [
         ("latency", there, here, "s"),
@@ -151,6 +193,8 @@ def main() -> int:
     for name, its, own, unit in figures:
         ratio = f"{its / own:.1f} times a socket of the VMM's own"
         print(f"{name}: {ratio} ({its:.3g} {unit}, {own:.3g} {unit})")
+    for name, seconds in alone.items():
+        print(f"latency: {there / seconds:.1f} times {name} ({there:.3g} s, {seconds:.3g} s)")
     return 0
 
 

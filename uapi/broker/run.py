@@ -14,7 +14,7 @@ from .listening import Listening
 from .message import NETLINK
 from .service import Service
 
-# The broker reads at once; this is for the time in which it opens a device.
+# The broker reads at once; this is for a burst, and for a machine that is busy.
 BUFFER = 4 << 20
 
 

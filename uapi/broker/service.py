@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: GPL-2.0-only OR MIT
 """The broker: one event loop over the VMMs' requests and the notifications of the host.
 
-Nothing of a VMM blocks it, and each VMM takes a bounded amount of memory: `PER_USER` connections of
-a user, and an `Outlet` for each device of the policy.
+Nothing of a VMM blocks it, and each VMM takes a bounded amount of memory: `PER_USER` connections
+and a thread of a user (`Opening`), and an `Outlet` for each device of the policy.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from typing import Protocol
 
 from ..acpi_event import Notify
@@ -24,20 +25,19 @@ from ..closing import Closing
 from ..errors import Error, FormatError, OpenError
 from ..probe import Overrun
 from . import message
-from .handover import DeviceHandover, Handover
+from .handover import DeviceHandover
 from .message import Answer, Role
+from .opening import Opener, Opening, Outcome
 from .outlet import Outlet
 from .policy import Grant, Policy
 
 PER_USER = 4
 # The number of messages of the host that are read before the VMMs have their turn.
 BATCH = 64
-# Descriptors for all else: the standard ones, the sockets, a device while it is opened.
+# Descriptors for all else: the standard ones, and those that the broker waits for.
 SPARE = 32
 
 CREDENTIALS = struct.Struct("=iII")  # struct ucred: pid, uid, gid
-
-Opener = Callable[[Grant], Handover]
 
 
 class Source(Protocol):
@@ -105,7 +105,7 @@ class Service(Closing):
         self._listening = listening
         self._policy = policy
         self._source = source
-        self._opener = opener
+        self._opening = Opening(opener)
         self._log = Log(write)
         self._users = {grant.uid for grant in policy.values()}
         self._clients: Counter[int] = Counter()
@@ -113,9 +113,12 @@ class Service(Closing):
         self._outlets: dict[str, Outlet] = {}
         self._handlers: dict[int, Callable[[], None]] = {}
         self._epoll = select.epoll()
-        _allow_descriptors(SPARE + PER_USER * len(self._users) + len(policy))
+        # Of the connections of a user, and of the device that is opened for it.
+        of_a_user = PER_USER + message.DESCRIPTORS
+        _allow_descriptors(SPARE + of_a_user * len(self._users) + len(policy))
         listening.setblocking(False)
         self._watch(listening.fileno(), select.EPOLLIN, self._accept)
+        self._watch(self._opening.fileno(), select.EPOLLIN, self._opening.finish)
         if source is not None:
             self._watch(source.fileno(), select.EPOLLIN, self._receive)
 
@@ -133,6 +136,7 @@ class Service(Closing):
 
     def close(self) -> None:
         """Close all sockets to VMMs."""
+        self._opening.close()
         for client in [*self._connections.values()]:
             self._drop(client)
         for bdf in [*self._outlets]:
@@ -200,7 +204,10 @@ class Service(Closing):
         connection.setblocking(False)
         client = self._connections[connection.fileno()] = _Client(connection, uid)
         self._clients[uid] += 1
-        self._watch(connection.fileno(), select.EPOLLIN, lambda: self._serve(client))
+        self._await_request(client)
+
+    def _await_request(self, client: _Client) -> None:
+        self._watch(client.connection.fileno(), select.EPOLLIN, partial(self._serve, client))
 
     def _serve(self, client: _Client) -> None:
         """Read one request and answer it; drop the client if it does not speak the protocol."""
@@ -256,20 +263,27 @@ class Service(Closing):
             self._end(bdf)
 
     def _open_device(self, client: _Client, grant: Grant) -> None:
+        """Open the device in a thread; the client's next request is read after its answer."""
         try:
-            handover = self._opener(grant)
-        except (Error, OSError) as error:
+            self._opening.open(grant, partial(self._opened, client, grant))
+        except RuntimeError as error:  # the system has no thread left
             self._log(f"{grant.bdf}: {error}")
-            number = error.errno if isinstance(error, OSError) else None
+            self._send(client, Answer(errno.EAGAIN))
+            return
+        self._forget(client.connection.fileno())
+
+    def _opened(self, client: _Client, grant: Grant, outcome: Outcome) -> None:
+        self._await_request(client)
+        if isinstance(outcome, (Error, OSError)):
+            self._log(f"{grant.bdf}: {outcome}")
+            number = outcome.errno if isinstance(outcome, OSError) else None
             self._send(client, Answer(number or errno.EIO))
             return
-        try:
-            roles, fds = zip(*handover.descriptors(), strict=True)
-            sent = self._send(client, Answer(roles=roles, mechanism=handover.mechanism), fds)
-        finally:
-            handover.close()
-        if sent:
-            self._log(f"{grant.bdf}: uid {client.uid} has it, by {handover.mechanism}")
+        if isinstance(outcome, Exception):
+            raise outcome
+        roles, fds = zip(*outcome.descriptors(), strict=True)
+        if self._send(client, Answer(roles=roles, mechanism=outcome.mechanism), fds):
+            self._log(f"{grant.bdf}: uid {client.uid} has it, by {outcome.mechanism}")
 
     def _send(self, client: _Client, answer: Answer, fds: tuple[int, ...] = ()) -> bool:
         """Send an answer, and return whether that succeeded. A client that never reads is dropped.
