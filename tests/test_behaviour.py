@@ -18,10 +18,12 @@ from kpatch.checks.context import CouldNotRunError, NotApplicableError
 from kpatch.errors import HarnessError
 from kpatch.model import Finding
 from kpatch.report.result import RunResult, SeriesInfo
+from kpatch.run import runner
 from kpatch.run.console import Place
 from kpatch.series import catalog
 from kpatch.tables.limits import DEFAULTS
 from kpatch.tables.outcomes import ExitCode, Outcome
+from kpatch.verdict import judge
 from kpatch.verdict.judge import Incident, Judgement, SeenFault, TestResult
 from ktests.contract import DETECTION
 
@@ -182,6 +184,110 @@ def test_boot_that_may_have_missed_something_is_no_pass(
         behaviour.smoke(it)
     it = kernels(**({"s0": GOOD, "s1": GOOD, "s2": GOOD, "s3": BAD} | {place: state}))
     assert brief(behaviour.smoke(it)) == [(3, GENERAL)], "a finding counts all the same"
+
+
+# ---- a boot that is not repeated -----------------------------------------------------------------
+
+
+@pytest.fixture
+def boots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Judgement]:
+    """Make `suite.part` boot nothing, and judge each run by the next of these judgements."""
+    monkeypatch.setenv("VFIO_ACPI_CACHE", str(tmp_path / "cache"))
+    images = SimpleNamespace(runtime="runtime", suite="suite")
+    setup = SimpleNamespace(
+        firmware="aml",
+        images=images,
+        selftests=None,
+        accel=SimpleNamespace(used="tcg"),
+        arguments=(),
+    )
+    steps = SimpleNamespace(machine=lambda *_: setup, folder=None)
+    steps.requirements = {}
+    judged: list[Judgement] = []
+    monkeypatch.setattr(suite, "Pipeline", lambda *_: steps)
+    monkeypatch.setattr(suite, "request", lambda *_: None)
+    monkeypatch.setattr(runner, "run", lambda *_, **__: ())
+    monkeypatch.setattr(judge, "judge", lambda *_, **__: judged.pop(0))
+    return judged
+
+
+def boot(expression: str = "a", *, kernel: str = "k", reuse: bool = True) -> tuple[Judgement, int]:
+    """Run a part of the suite; return the judgement, and how many runs were reused."""
+    context = SimpleNamespace(
+        parts=0, reused=0, series_argument="x", limits=DEFAULTS, progress=None, stage=None
+    )
+    series = SimpleNamespace(mechanism="none")
+    state = SimpleNamespace(
+        kernel_id=kernel,
+        config=SimpleNamespace(flavor="plain"),
+        applied=SimpleNamespace(series=series),
+    )
+    done = suite.part(
+        context,  # type: ignore[arg-type]
+        state,  # type: ignore[arg-type]
+        expression,
+        name="smoke-1",
+        programs=SimpleNamespace(),  # type: ignore[arg-type]
+        reuse=reuse,
+    )
+    assert context.parts == reuse
+    return done, context.reused
+
+
+def test_boot_that_found_nothing_is_not_repeated(boots: list[Judgement]) -> None:
+    boots += [GOOD, GOOD, GOOD, GOOD]
+    assert boot() == (GOOD, 0)
+    assert boot() == (GOOD, 1)
+    assert boot(kernel="another") == (GOOD, 0)
+    assert boot("other tests") == (GOOD, 0)
+    assert boot(reuse=False) == (GOOD, 0)
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        BAD,
+        judgement(),
+        judgement(result("a"), faults=(fault("BUG in f"),)),
+        judgement(result("a"), incidents=(incident(Outcome.LOST, "QEMU ended"),)),
+    ],
+)
+def test_boot_that_found_something_is_repeated(boots: list[Judgement], found: Judgement) -> None:
+    boots += [found, GOOD]
+    assert boot() == (found, 0)
+    assert boot() == (GOOD, 0)
+    assert boot() == (GOOD, 1)
+
+
+def test_damaged_result_of_a_boot_is_replaced(boots: list[Judgement], tmp_path: Path) -> None:
+    boots += [GOOD, GOOD]
+    boot()
+    [file] = (tmp_path / "cache" / suite.KIND).glob("*.json")
+    file.write_text(file.read_text()[:-20])
+    assert boot() == (GOOD, 0)
+    assert boot() == (GOOD, 1)
+
+
+@pytest.mark.parametrize("check", [behaviour.smoke, behaviour.own_selftests])
+def test_boots_that_depend_on_no_other_patch_are_reused(
+    kernels: Any, monkeypatch: pytest.MonkeyPatch, check: Any
+) -> None:
+    """The boots after each patch, and that of the old selftests."""
+    it = kernels(s0=GOOD, s1=GOOD, s2=GOOD, s3=GOOD)
+    asked: list[bool] = []
+
+    def part(*_: Any, reuse: bool = False, **__: Any) -> Judgement:
+        asked.append(reuse)
+        return GOOD
+
+    monkeypatch.setattr(suite, "part", part)
+    monkeypatch.setattr(selftests, "present", lambda _: True)
+    monkeypatch.setattr(selftests, "build", lambda *_, **__: None)
+    done = SimpleNamespace(tests=[], failed=[], of_base=frozenset(), result=GOOD, series="x")
+    monkeypatch.setattr(suite, "whole", lambda *_: done)
+    monkeypatch.setattr(suite, "missed", lambda *_: "")
+    check(it)
+    assert asked == [True] * (4 if check is behaviour.smoke else 1)
 
 
 # ---- the patch since which a test fails ----------------------------------------------------------

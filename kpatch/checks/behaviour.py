@@ -43,7 +43,7 @@ def smoke(context: Context) -> list[Finding]:
     the tree builds after no patch; also if nothing was found and a run was incomplete.
     HarnessError (exit 4) if the base does not build.
     """
-    base = suite.part(context, context.kernel(context.base), SMOKE, name="smoke-0")
+    base = suite.part(context, context.kernel(context.base), SMOKE, name="smoke-0", reuse=True)
     excused = frozenset(fault.title for fault in base.faults)
     before = {test.id for test in base.tests if not test.ok}
     seen: set[str] = set(excused)
@@ -59,7 +59,7 @@ def smoke(context: Context) -> list[Finding]:
         except HarnessError:
             unbuilt.append(patch.number)
             continue
-        done = suite.part(context, kernel, SMOKE, name=name, excused=excused)
+        done = suite.part(context, kernel, SMOKE, name=name, excused=excused, reuse=True)
         failed = [test for test in done.tests if not test.ok and test.id not in before]
         blamed = _everywhere(done, patch.number)
         found += suite.findings(failed, done.tests, blamed)
@@ -145,7 +145,7 @@ def own_selftests(context: Context) -> list[Finding]:
     found = suite.findings(failed, done.tests, suite.first_bad(context, DEFAULT_FLAVOR, failed))
     kernel = context.kernel(context.applied)
     old = selftests.build(base, jobs=context.jobs, stage=context.stage)
-    again = suite.part(context, kernel, SELFTESTS, name=OLD_SELFTESTS, programs=old)
+    again = suite.part(context, kernel, SELFTESTS, name=OLD_SELFTESTS, programs=old, reuse=True)
     known = {test.id for test in failed} | done.of_base
     found += [
         Finding(

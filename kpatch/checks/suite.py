@@ -3,19 +3,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
+import json
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from kpatch import pipeline
 from kpatch.build import selftests
 from kpatch.build.selftests import Selftests
 from kpatch.checks.context import Context, CouldNotRunError
 from kpatch.errors import HarnessError
-from kpatch.lib import confine, sanitize
+from kpatch.lib import cache, confine, sanitize
 from kpatch.model import Finding, Kernel
 from kpatch.pipeline import Pipeline, RunRequest
-from kpatch.report import write
+from kpatch.report import result, write
 from kpatch.report.result import RunResult
 from kpatch.run import runner
 from kpatch.run.console import Fault, Place
@@ -24,7 +28,13 @@ from kpatch.tables.flavors import DEFAULT_FLAVOR, FLAVORS
 from kpatch.tables.outcomes import Outcome
 from kpatch.verdict import judge, requirements
 from kpatch.verdict.judge import Judgement, SeenFault, TestResult
+from kpatch.vm import qemu
 from ktests.contract import DETECTION, NONE, UNDETECTED
+
+KIND = "boots"
+
+RECIPE = "1"
+"""Part of the cache key of a run. Increase it if the harness judges runs in another way."""
 
 SHORT = "REQ-INT-02"
 """The tests that run if only the boot or the detection matters, as pytest's -k."""
@@ -92,11 +102,11 @@ def whole(context: Context, flavor: str) -> Suite:
     wanted = request(context, flavor, (catalog.BASE, context.series_argument))
     key = f"suite-{flavor}"
     out = context.output.path / key
-    result = context.once(key, RunResult, lambda: pipeline.run(wanted, out, context.progress))
+    done = context.once(key, RunResult, lambda: pipeline.run(wanted, out, context.progress))
     context.stage.command(wanted.command(context.applied.series))
-    if result.error is not None:
-        raise CouldNotRunError(f"{result.error.what}: {result.error.cause}; {result.error.hint}")
-    return Suite(flavor, result, context.applied.series.name)
+    if done.error is not None:
+        raise CouldNotRunError(f"{done.error.what}: {done.error.cause}; {done.error.hint}")
+    return Suite(flavor, done, context.applied.series.name)
 
 
 def part(
@@ -107,12 +117,15 @@ def part(
     name: str,
     programs: Selftests | None = None,
     excused: frozenset[str] = frozenset(),
+    reuse: bool = False,
 ) -> Judgement:
     """Run the tests that ``expression`` (pytest's -k) selects on ``kernel``, and judge them.
 
     ``name`` is a part of the names of the console logs, and the series in the result. The guest has
     the selftests ``programs``, by default those of the kernel's own tree. ``excused`` are titles of
-    reports that the unpatched kernel makes too: no fresh VM is started after them.
+    reports that the unpatched kernel makes too: no fresh VM is started after them. With ``reuse``,
+    the result of an earlier run of the same kernel and tests is taken if that run found nothing;
+    no console log is written then.
     """
     # A kernel whose config is no flavor (KUnit) is run as one of the plain flavor.
     flavor = kernel.config.flavor if kernel.config.flavor in FLAVORS else DEFAULT_FLAVOR
@@ -129,18 +142,65 @@ def part(
         excused=excused,
         folder=steps.folder,
     )
-    vms = runner.run(
-        setup,
-        selection,
-        lambda number: context.output.file(write.console_name(name, number)),
-        stage=context.stage,
+
+    def judged() -> Judgement:
+        vms = runner.run(
+            setup,
+            selection,
+            lambda number: context.output.file(write.console_name(name, number)),
+            stage=context.stage,
+        )
+        return judge.judge(
+            steps.requirements,
+            [pipeline.series_run(name, mechanism, vms)],
+            complete=False,
+            flavor=flavor,
+        )
+
+    if not reuse:
+        return judged()
+    return _kept(context, (kernel.kernel_id, name, *_identity(selection, setup)), judged)
+
+
+def _identity(selection: runner.Selection, setup: qemu.Setup) -> tuple[str, ...]:
+    """Return all that a run depends on beside its kernel: words, and paths in the cache."""
+    files = (setup.firmware, setup.images.runtime, setup.images.suite, setup.selftests)
+    limits = (selection.limits, selection.slowness)
+    return (
+        *(selection.mechanism, selection.expression, *map(str, limits)),
+        *(*map(str, files), setup.accel.used, pipeline.qemu_version()),
+        *("arguments", *setup.arguments, "excused", *sorted(selection.excused)),
     )
-    return judge.judge(
-        steps.requirements,
-        [pipeline.series_run(name, mechanism, vms)],
-        complete=False,
-        flavor=flavor,
-    )
+
+
+def _kept(context: Context, parts: Iterable[str], judged: Callable[[], Judgement]) -> Judgement:
+    """Return the judgement from the cache; if the cache does not have it, that of ``judged``.
+
+    The cache key is ``parts``. A judgement is stored if it has tests, and nothing but tests with
+    the expected outcome. ``context`` counts the call as one of its ``parts``, and as ``reused`` if
+    ``judged`` was not called.
+    """
+    context.parts += 1
+    file = cache.folder(KIND) / f"{cache.digest((RECIPE, *parts))}.json"
+    if (kept := _read(file)) is not None:
+        context.reused += 1
+        return kept
+    found = judged()
+    clean = all(test.ok for test in found.tests) and not (found.incidents or found.faults)
+    if found.tests and clean:
+        with cache.translate_os_errors():
+            partial = file.with_suffix(f".{os.getpid()}")
+            partial.write_text(json.dumps(dataclasses.asdict(found)), encoding="utf-8")
+            partial.replace(file)
+    return found
+
+
+def _read(file: Path) -> Judgement | None:
+    """Return the judgement in ``file``; None if there is no such file, or it is damaged."""
+    try:
+        return result.record(json.loads(file.read_text(encoding="utf-8")), Judgement)
+    except (OSError, ValueError):
+        return None
 
 
 def _own(context: Context, kernel: Kernel) -> Selftests | None:
