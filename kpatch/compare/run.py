@@ -28,9 +28,7 @@ from kpatch.verdict import requirements
 
 CPUINFO = Path("/proc/cpuinfo")
 
-# The measured kernels: with power management, since a device has to sleep, and with the reference
-# of `ktests.measure.reference`.
-MEASURED_FLAVOR = "power"
+# The patch of the measured kernels: the reference of `ktests.measure.reference`.
 REFERENCE = Path(__file__).with_name("reference.patch")
 
 # Seconds for all measurements of a series; a million notifications take most of it.
@@ -88,9 +86,8 @@ def compare(request: CompareRequest, out: Path, progress: Progress) -> Compariso
                 run = replace(request.run, kernel=spec, series=names)
                 results.append(_verdict(pipeline.run(run, out / name, progress), out / name))
             if request.count:
-                measuring = Pipeline(replace(stages.request, flavor=MEASURED_FLAVOR), progress)
-                figures += _measure(measuring, every, request, out / f"{name}-measured")
-                accel = measuring.state.accel.used if measuring.state.accel else accel
+                figures += _measure(stages, every, request, out / f"{name}-measured")
+                accel = stages.state.accel.used if stages.state.accel else accel
         made = Comparison(
             started=started,
             host=_host(accel, results),

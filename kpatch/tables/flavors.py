@@ -54,12 +54,6 @@ FLAVORS: dict[str, Flavor] = {
             slowness=3,
         ),
         Flavor(
-            "power",
-            "plain, with runtime power management: devices can sleep",
-            ("core", "guest", "acpi", "vfio", "power"),
-            like="plain",
-        ),
-        Flavor(
             "hypervisor",
             "plain, with KVM and control groups of memory: what a host of VMs has",
             ("core", "guest", "acpi", "vfio", "hypervisor"),
