@@ -134,6 +134,13 @@ def test_series_that_run_by_default() -> None:
 @pytest.mark.parametrize(
     ("axes", "said"),
     [
+        (Axes(whole=True), "--whole: needs --fault"),
+        (Axes(faults=("all",), kernels=("6.1",)), "--kernel (KERNEL): its row says that of"),
+        (Axes(faults=("all",), series=("eventq",)), "--series (SERIES): its row says that of"),
+        (Axes(faults=("all",), flavors=("debug",)), "--flavor (FLAVOR): its row says that of"),
+        (Axes(faults=("all",), tests="burst"), "--tests (TESTS): its row says that of"),
+        (Axes(faults=("all",), mechanism="ack"), "--mechanism (MECHANISM): its row says that of"),
+        (Axes(faults=("all",), mutants=3), "--mutants: its row says that of a planted fault"),
         (Axes(kernels=("9.9",)), "KERNEL=9.9: unknown to the matrix; choose from 7.3"),
         (Axes(flavors=("x",)), "FLAVOR=x: unknown to the matrix; choose from plain"),
         (Axes(faults=("x",)), "--fault=x: unknown to the matrix; choose from "),

@@ -153,8 +153,8 @@ class Axes:
 
     ``kernels`` and ``flavors`` are names, or "all". ``series`` are names or paths of mail; () means
     the unpatched kernel and the series that run by default. ``faults`` are names, or "all"; if
-    there are any, the cells are those of the faults, and ``kernels``, ``series`` and ``flavors`` do
-    not count; ``whole`` runs the whole suite on each, not only what its row selects. ``seeds`` is
+    there are any, the cells are those of the faults, whose rows say all else; ``whole`` runs the
+    whole suite on each, not only what its row selects. ``seeds`` is
     the number of repetitions. ``mutants`` is the number of mutants of each series, 0 for the series
     without mutants; ``mutant_seed`` decides which ones they are.
     """
@@ -173,6 +173,20 @@ class Axes:
     mutant_seed: int = mutation.SEED
 
 
+_OF_FAULTS = {
+    "kernels": "--kernel (KERNEL)",
+    "series": "--series (SERIES)",
+    "flavors": "--flavor (FLAVOR)",
+    "tests": "--tests (TESTS)",
+    "mechanism": "--mechanism (MECHANISM)",
+    "mutants": "--mutants",
+}
+"""The options that a planted fault's row takes the place of, by axis."""
+
+_FOR_FAULTS = {"whole": "--whole"}
+"""The options for planted faults alone, by axis."""
+
+
 @dataclass(frozen=True)
 class Matrix:
     """The ``cells`` of a matrix; ``mails``, the content of the series from mail by digest.
@@ -188,9 +202,10 @@ class Matrix:
 def matrix(axes: Axes) -> Matrix:
     """Return the matrix of ``axes``; cells that share a kernel stand together.
 
-    HarnessError (exit 2) if a value is unknown, or the mail of a series is not one file; also the
-    errors of `kpatch.matrix.mutation`.
+    HarnessError (exit 2) if a value is unknown or would not count, or the mail of a series is not
+    one file; also the errors of `kpatch.matrix.mutation`.
     """
+    _refuse_idle(axes)
     axes = dataclasses.replace(
         axes,
         kernels=_named("KERNEL", axes.kernels, bases.BASES),
@@ -231,6 +246,15 @@ def matrix(axes: Axes) -> Matrix:
             for seed in seeds
         ]
     return Matrix(tuple(cells), mails, tuple(dict.fromkeys(left_out)))
+
+
+def _refuse_idle(axes: Axes) -> None:
+    """Raise HarnessError (exit 2) if a value was chosen that does not count with the others."""
+    unset = Axes()
+    for name, option in _OF_FAULTS.items() if axes.faults else _FOR_FAULTS.items():
+        if getattr(axes, name) != getattr(unset, name):
+            cause = "its row says that of a planted fault" if axes.faults else "needs --fault"
+            raise HarnessError(option, cause, hint=f"leave {option} out")
 
 
 def _planted(axes: Axes) -> list[tuple[Cell, bytes]]:
