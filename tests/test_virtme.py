@@ -4,8 +4,13 @@
 from __future__ import annotations
 
 import base64
+import itertools
+import os
 import re
 import shlex
+import socket
+import sys
+from contextlib import suppress
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
@@ -268,3 +273,52 @@ def test_the_users_configuration_decides_nothing(
     argv = virtme.qemu_command(image, kvm=False, stage=Silent())
     virtme.check_argv(argv)
     assert "readonly=on" in virtme.value_of(argv, "-fsdev")
+
+
+class Unprivileged(socket.socket):
+    """A socket of a user without CAP_NET_ADMIN."""
+
+    def setsockopt(self, level: int, option: int, value: int) -> None:  # type: ignore[override]
+        """Refuse SO_SNDBUFFORCE, as the kernel does."""
+        if option == qemu.SO_SNDBUFFORCE:
+            raise PermissionError
+        super().setsockopt(level, option, value)
+
+
+def room(kind: type[socket.socket], *, made: bool) -> int:
+    """Return how many single characters a new console takes that nobody reads."""
+    ours, theirs = socket.socketpair()
+    with ours, kind(fileno=theirs.detach()) as end:
+        if made:
+            qemu.make_room(end)
+        end.setblocking(False)
+        with suppress(BlockingIOError):
+            for count in itertools.count():  # noqa: B007 - used when there is no room left
+                end.send(b"x")
+    return count
+
+
+def test_the_console_has_room_while_the_harness_is_busy() -> None:
+    """How much an unprivileged user gets depends on the machine: more than by default."""
+    assert room(Unprivileged, made=True) > room(socket.socket, made=False)
+    if os.geteuid() == 0:
+        assert room(socket.socket, made=True) > 40_000
+
+
+PRINTER = """
+import itertools, socket, sys
+console = socket.socket(fileno=int(sys.argv[1]))
+console.setblocking(False)
+try:
+    for count in itertools.count():
+        console.send(b"x")
+except BlockingIOError:
+    print(count)
+"""
+
+
+def test_the_console_of_a_vm_has_room() -> None:
+    """QEMU is simulated: a program that prints until there is no room left."""
+    with qemu.started(lambda fds: [sys.executable, "-c", PRINTER, str(fds["console"])]) as vm:
+        assert vm.qemu.stdout is not None
+        assert int(vm.qemu.stdout.readline()) > room(socket.socket, made=False)

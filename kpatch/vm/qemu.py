@@ -43,6 +43,12 @@ if TYPE_CHECKING:
 
 CHANNELS = ("records", "console", "qmp", "qtest")
 
+# include/uapi/asm-generic/socket.h; Python has no name for it.
+SO_SNDBUFFORCE = 32
+
+# The size in bytes of the buffer of QEMU's end of the console: 40,000 characters.
+ROOM = 16 << 20
+
 # Seconds after which a guest that does not read its messages gets no more of them.
 SEND_SECONDS = 5.0
 # Time limit for the deletion of an unplugged device. When the kernel has released the device, it
@@ -302,6 +308,21 @@ def confined(setup: Setup, argv: Sequence[str]) -> list[str]:
     )
 
 
+def make_room(console: socket.socket) -> None:
+    """Let QEMU write to its end of the console long before the harness reads from the other end.
+
+    The serial port sends each character alone, and each takes a message of several hundred bytes
+    (unix(7)): the default has room for 278 characters. If there is none, the kernel of the guest
+    waits 10 ms and then overwrites what is not sent (drivers/tty/serial/8250), so that a report
+    can lack characters if the host is busy. A user without CAP_NET_ADMIN gets what
+    net.core.wmem_max allows.
+    """
+    try:
+        console.setsockopt(socket.SOL_SOCKET, SO_SNDBUFFORCE, ROOM)
+    except PermissionError:
+        console.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, ROOM)
+
+
 @contextmanager
 def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[VM]:
     """Start QEMU with its channels and yield the VM; kill it at the end of the block.
@@ -310,6 +331,7 @@ def started(command_for: Callable[[Mapping[str, int]], list[str]]) -> Iterator[V
     descriptor of QEMU's end.
     """
     pairs = {name: socket.socketpair() for name in CHANNELS}
+    make_room(pairs["console"][1])
     try:
         with process.child(
             command_for({name: theirs.fileno() for name, (_, theirs) in pairs.items()}),
