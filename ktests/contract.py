@@ -219,16 +219,16 @@ def controlled(needs: Collection[str], negative: Collection[str] | None) -> list
 def testable(
     first: str | None,
     release: str | None,
-    wanted: str | None = None,
+    wanted: Collection[str] = (),
     flavor: str | None = None,
 ) -> bool:
     """Return whether a requirement can be tested on a kernel of version ``release``.
 
-    The kernel has to be of the release line ``first`` or a later one, and of the flavor ``wanted``.
-    None stands for any. ``flavor`` is the kernel's, None, as for ``release``, if it is not known;
-    then it counts as right.
+    The kernel has to be of the release line ``first`` or a later one, and of one of the flavors
+    ``wanted``. None and () stand for any. ``flavor`` is the kernel's, None, as for ``release``, if
+    it is not known; then it counts as right.
     """
-    if None not in (wanted, flavor) and wanted != flavor:
+    if wanted and flavor is not None and flavor not in wanted:
         return False
     if first is None or release is None:
         return True
@@ -242,12 +242,12 @@ def applies(
     release: str | None,
     negative: Collection[str] | None = None,
     *,
-    wanted: str | None = None,
+    wanted: Collection[str] = (),
     flavor: str | None = None,
 ) -> bool:
     """Return whether the tests of a requirement run on a kernel of ``release`` with ``mechanism``.
 
-    ``needs``, ``first`` and ``wanted`` are the keys "needs", "from" and "flavor" of the
+    ``needs``, ``first`` and ``wanted`` are the keys "needs", "from" and "flavors" of the
     requirement, ``flavor`` is the kernel's. The tests run if the kernel has to meet the requirement
     (`promised`), and the requirement can be tested on it (`testable`). The unpatched kernel (NONE)
     is the negative control for the mechanisms in ``negative``, None for all: there the tests of

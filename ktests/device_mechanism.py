@@ -202,8 +202,10 @@ class IndexMechanism(DeviceMechanism):
         """
 
         def register() -> Source:
-            eventfd = EventFd()
-            vfio.Device.from_fd(fd).arm(eventfd)
+            with ExitStack() as stack:
+                eventfd = stack.enter_context(EventFd())
+                vfio.Device.from_fd(fd).arm(eventfd)
+                stack.pop_all()
             return eventfd
 
         return register

@@ -200,7 +200,7 @@ class Recorder:
             entry.get("from"),
             job.release,
             job.negative,
-            wanted=entry.get("flavor"),
+            wanted=entry.get("flavors", ()),
             flavor=job.flavor,
         )
 

@@ -127,14 +127,15 @@ def test_applies(
 @pytest.mark.parametrize(
     ("wanted", "flavor", "applies"),
     [
-        (None, "plain", True),
-        (None, None, True),
-        ("debug", "debug", True),
-        ("debug", "plain", False),
-        ("debug", None, True),
+        ((), "plain", True),
+        ((), None, True),
+        (("debug",), "debug", True),
+        (("lockdep", "debug"), "debug", True),
+        (("debug",), "plain", False),
+        (("debug",), None, True),
     ],
 )
-def test_flavor(wanted: str | None, flavor: str | None, applies: bool) -> None:
+def test_flavor(wanted: tuple[str, ...], flavor: str | None, applies: bool) -> None:
     found = contract.applies(["any"], "none", None, "7.3", wanted=wanted, flavor=flavor)
     assert found is applies
 

@@ -202,7 +202,7 @@ def test_requirements_are_left_out_only_if_the_kernel_can_be_tested(
     base: str | None, flavor: str | None, count: int
 ) -> None:
     newer = Requirement("REQ-EVT-98", "Later.", ("netlink",), first="7.3")
-    slow = Requirement("REQ-EVT-99", "Slowly.", ("netlink",), flavor="debug")
+    slow = Requirement("REQ-EVT-99", "Slowly.", ("netlink",), flavors=("debug",))
     run = SeriesRun("x", "undetected", (vm({"basic": Outcome.PASS}),))
     table = {**TABLE, newer.id: newer, slow.id: slow}
     judgement = judge(table, [run], complete=False, base=base, flavor=flavor)

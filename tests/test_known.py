@@ -39,12 +39,25 @@ def test_what_looks_like_it(part: str, other: str) -> None:
     assert faults and not any(fault.known for fault in faults)
 
 
-def test_the_link_to_an_unloaded_companion() -> None:
-    report = (DATA / "real-7.3-unloaded-table.log").read_text()
-    assert [fault.known for fault in console.read(report)] == [
-        "the kernel removes a PCI device whose companion was unloaded"
-    ]
-    for part in ("physical_node", "  acpi_unbind_one+"):
+@pytest.mark.parametrize(
+    ("log", "why", "parts"),
+    [
+        (
+            "real-7.3-unloaded-table.log",
+            "the kernel removes a PCI device whose companion was unloaded",
+            ("at kernfs_remove_by_name_ns+", "  acpi_unbind_one+"),
+        ),
+        (
+            "real-7.3-group-without-memory.log",
+            "the kernel releases a VFIO group that it has no memory for, and warns of it",
+            ("drivers/vfio/group.c:", "at vfio_group_release+", "  vfio_create_group+"),
+        ),
+    ],
+)
+def test_report_of_the_kernel_itself(log: str, why: str, parts: tuple[str, ...]) -> None:
+    report = (DATA / log).read_text()
+    assert [fault.known for fault in console.read(report)] == [why]
+    for part in parts:
         assert part in report
         faults = console.read(report.replace(part, "x"))
         assert faults and not any(fault.known for fault in faults)

@@ -91,8 +91,14 @@ def test_testable(tmp_path: Path, base: str, testable: bool) -> None:
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nlimits = 1\n", "limits is no table"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nfrom = 7.3\n", "from is no release line"),
         ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nfrom = 'new'\n", "from is no release line"),
-        ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nflavor = 'slow'\n", "flavor is no flavor"),
-        ("[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nflavor = []\n", "flavor is no flavor"),
+        (
+            "[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nflavors = ['slow']\n",
+            "flavors is no list of flavors",
+        ),
+        (
+            "[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\nflavors = []\n",
+            "flavors is no list of flavors",
+        ),
         (
             "[REQ-EVT-01]\ntext = 'x'\nneeds = ['any']\n[REQ-EVT-01.skips]\nnone = 1\n",
             "skips of 'none' gives no reason",
@@ -159,10 +165,11 @@ def test_asked(tmp_path: Path, mechanism: str, base: str | None, numbers: str) -
 
 
 @pytest.mark.parametrize(
-    ("flavor", "numbers"), [(None, "1345"), ("debug", "1345"), ("plain", "134")]
+    ("flavor", "numbers"),
+    [(None, "1345"), ("debug", "1345"), ("lockdep", "1345"), ("plain", "134")],
 )
 def test_asked_of_a_flavor(tmp_path: Path, flavor: str | None, numbers: str) -> None:
-    slow = "[REQ-AAA-05]\ntext = 'slow'\nneeds = ['eventfd']\nflavor = 'debug'\n"
+    slow = "[REQ-AAA-05]\ntext = 'slow'\nneeds = ['eventfd']\nflavors = ['debug', 'lockdep']\n"
     loaded = requirements.load(table(tmp_path, ASKED + slow))
     found = requirements.asked(loaded, "none", negative=("eventfd",), flavor=flavor)
     assert found == {f"REQ-AAA-0{number}" for number in numbers}
@@ -179,6 +186,6 @@ def test_asked_of_a_flavor(tmp_path: Path, flavor: str | None, numbers: str) -> 
 def test_what_takes_another_flavor_is_known(
     tmp_path: Path, mechanisms: set[str], flavor: str, found: dict[str, str]
 ) -> None:
-    slow = "[REQ-AAA-05]\ntext = 'slow'\nneeds = ['eventfd']\nflavor = 'debug'\n"
+    slow = "[REQ-AAA-05]\ntext = 'slow'\nneeds = ['eventfd']\nflavors = ['debug', 'lockdep']\n"
     loaded = requirements.load(table(tmp_path, ASKED + slow))
     assert requirements.of_other_flavors(loaded, mechanisms, flavor) == found

@@ -68,9 +68,14 @@ FLAVORS: dict[str, Flavor] = {
             inner=True,
         ),
         Flavor(
+            "failslab",
+            "plain, with allocations that fail on demand",
+            ("core", "guest", "acpi", "vfio", "failslab"),
+        ),
+        Flavor(
             "coverage",
             "plain, with counters of the lines that run, in the sources of a series",
-            ("core", "guest", "acpi", "vfio", "coverage"),
+            ("core", "guest", "acpi", "vfio", "failslab", "coverage"),
             slowness=2,
             like="plain",
             gcov=True,

@@ -50,7 +50,7 @@ class Requirement:
 
     ``limits`` has, by mechanism, the reason why the requirement's tests are known to fail;
     ``skips`` the reason why they cannot run. ``first`` is the oldest base on which the requirement
-    can be tested ("7.3"), None for every base; ``flavor`` the only flavor, None for every flavor.
+    can be tested ("7.3"), None for every base; ``flavors`` the only flavors, () for every flavor.
     """
 
     id: str
@@ -59,7 +59,7 @@ class Requirement:
     limits: Mapping[str, str] = field(default_factory=dict)
     skips: Mapping[str, str] = field(default_factory=dict)
     first: str | None = None
-    flavor: str | None = None
+    flavors: tuple[str, ...] = ()
 
     def promised_by(self, mechanism: str) -> bool:
         """Return whether a kernel with ``mechanism`` has to meet the requirement.
@@ -107,7 +107,7 @@ def asked(
             entry.first,
             base,
             negative,
-            wanted=entry.flavor,
+            wanted=entry.flavors,
             flavor=flavor,
         )
     )
@@ -146,14 +146,12 @@ def of_other_flavors(
 ) -> dict[str, str]:
     """Return the requirements that ``mechanisms`` promise and that ``flavor`` cannot show.
 
-    Maps the id of each to the flavor that it takes.
+    Maps the id of each to the flavor that it takes, the first of several.
     """
     return {
-        name: entry.flavor
+        name: entry.flavors[0]
         for name, entry in table.items()
-        if entry.flavor is not None
-        and entry.flavor != flavor
-        and any(map(entry.promised_by, mechanisms))
+        if entry.flavors and flavor not in entry.flavors and any(map(entry.promised_by, mechanisms))
     }
 
 
@@ -179,7 +177,7 @@ def _requirement(path: Path, name: str, table: object) -> Requirement:
         limits=table.get("limits", {}),
         skips=table.get("skips", {}),
         first=table.get("from"),
-        flavor=table.get("flavor"),
+        flavors=tuple(table.get("flavors", ())),
     )
     for mechanism in made.limits:
         if not made.promised_by(mechanism):
@@ -211,9 +209,9 @@ def _base(value: object) -> str:
     return "" if known else "is no release line like 7.3"
 
 
-def _flavor(value: object) -> str:
-    known = isinstance(value, str) and value in FLAVORS
-    return "" if known else f"is no flavor: {', '.join(FLAVORS)}"
+def _flavors(value: object) -> str:
+    known = isinstance(value, list) and value and all(name in FLAVORS for name in value)
+    return "" if known else f"is no list of flavors: {', '.join(FLAVORS)}"
 
 
 _KEYS: dict[str, Callable[[object], str]] = {
@@ -222,7 +220,7 @@ _KEYS: dict[str, Callable[[object], str]] = {
     "limits": _reasons,
     "skips": _reasons,
     "from": _base,
-    "flavor": _flavor,
+    "flavors": _flavors,
 }
 
 

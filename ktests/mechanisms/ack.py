@@ -91,10 +91,12 @@ class AckSource:
     """The source of a confined process: an eventfd, and the one by which it acknowledges."""
 
     def __init__(self, fd: int) -> None:
-        self._eventfd = AcknowledgedEventFd()
         device = vfio.Device.from_fd(fd)
-        device.arm(self._eventfd)
-        device.unmask_by(self._eventfd.acknowledgement)
+        with ExitStack() as stack:
+            self._eventfd = stack.enter_context(AcknowledgedEventFd())
+            device.arm(self._eventfd)
+            device.unmask_by(self._eventfd.acknowledgement)
+            stack.pop_all()
         self._one = ctypes.c_uint64(1)
 
     def fileno(self) -> int:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import ctypes
 import struct
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from ktests import acpi_index, call, libc, seccomp
 from ktests.acpi import Firmware
@@ -135,8 +135,10 @@ class Bell:
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._eventfd = EventFd(semaphore=True)
-        vfio.Device.from_fd(fd).arm(self._eventfd)
+        with ExitStack() as stack:
+            self._eventfd = stack.enter_context(EventFd(semaphore=True))
+            vfio.Device.from_fd(fd).arm(self._eventfd)
+            stack.pop_all()
         self._request = REQUEST.pack(REQUEST.size, GET, 0, 0, 0, 0)
         self._word = ctypes.c_uint64()
 

@@ -58,6 +58,8 @@ class NetlinkDeviceVmm(Vmm):
         self.device = device
         self._firmware = firmware
         self.listener = DeviceListener(buffer=BUFFER, known=device_family.family(device.bdf))
+        # The number that the next notification has to have; of the first one it is not known.
+        self._next: int | None = None
 
     def fileno(self) -> int:
         """Return the descriptor of the netlink socket."""
@@ -67,13 +69,16 @@ class NetlinkDeviceVmm(Vmm):
         """Return the values since the last call.
 
         Waits first until all queued Notify handlers have run. AssertionError if the socket's buffer
-        overran.
+        overran, or a number is missing, since a notification was lost.
         """
         self._firmware.flush_handlers()
         got = list(drained(self.listener))
-        messages = [message for message in got if isinstance(message, bytes)]
+        messages = [MESSAGE.unpack(message) for message in got if isinstance(message, bytes)]
         assert len(messages) == len(got), "the listener's buffer overran"
-        return [MESSAGE.unpack(message)[0] for message in messages]
+        for _, number in messages:
+            assert self._next in (None, number), "notifications were lost"
+            self._next = number + 1
+        return [value for value, _ in messages]
 
     def close(self) -> None:
         """Close the socket, which leaves the multicast group."""
