@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 from typing import Protocol
 
 import pytest
@@ -126,6 +127,14 @@ def listener(family: probe.Family) -> Iterator[probe.Listener]:
     """Yield a listener of acpi_event whose buffer has room for every event of the largest burst."""
     with probe.Listener(buffer=64 << 20, known=family) as listener:
         yield listener
+
+
+@pytest.fixture
+def acpi_path() -> Iterator[Path]:
+    """Yield the parameter that makes vfio-pci-core tell the paths of companions; unset it after."""
+    parameter = Path("/sys/module/vfio_pci_core/parameters/acpi_path")
+    yield parameter
+    parameter.write_text("N")
 
 
 @pytest.fixture

@@ -228,14 +228,6 @@ def test_get(bind: Bind, firmware: Firmware, name: str) -> None:
                 assert os.read(got, SIZE) == event(0, 0, 0xC1)
 
 
-@pytest.fixture
-def acpi_path() -> Iterator[Path]:
-    """Yield the parameter that makes vfio-pci-core tell the paths of companions; unset it after."""
-    parameter = Path("/sys/module/vfio_pci_core/parameters/acpi_path")
-    yield parameter
-    parameter.write_text("N")
-
-
 @pytest.mark.requirement("REQ-INT-14")
 @pytest.mark.parametrize("name", ["alpha", "carrier", "bare"])
 def test_path(bind: Bind, acpi_path: Path, name: str) -> None:

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Allocations that fail: while a VMM registers, a device is bound, a notification is delivered.
+"""Allocations that fail: when a VMM registers or asks, a device is bound, a notification delivered.
 
 Each allocation fails once, alone. In a call, the first one fails in the first round, the second one
 in the second round, and so on, until a round has no further one.
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 
 import pytest
 
@@ -177,3 +178,17 @@ def test_deliver(mechanism: Mechanism, vmm: OpenVmm, firmware: Firmware) -> None
             assert "lost" in str(told)
             return
         assert got == mechanism.seen([0x91, 0x92, 0x93]), "a loss is not told"
+
+
+@pytest.mark.requirement("REQ-ERR-44")
+def test_path(bind: Bind, acpi_path: Path) -> None:
+    acpi_path.write_text("Y")
+    device = bind("alpha")
+    with vfio.Device.open(device.bdf) as opened, failslab.within(IOCTL):
+        for number in itertools.count(1):
+            paths: list[str | None] = []
+            tried = failing(lambda: paths.append(opened.acpi_path()), number)  # noqa: B023
+            path = paths.pop() if tried.error is None else opened.acpi_path()
+            assert path == device.companion
+            if not tried.failed:
+                break
