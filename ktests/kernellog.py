@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""Read the messages that the kernel logs from a given moment on.
+"""The kernel's log: read the messages from a given moment on, and write messages.
 
 A read(2) of /dev/kmsg returns one record, ``prio,number,time,flags;text``, and further lines that
 are ignored. Source: Documentation/ABI/testing/dev-kmsg.
@@ -14,6 +14,16 @@ from typing import Self
 
 FILE = Path("/dev/kmsg")
 RECORD_SIZE = 1 << 13
+
+
+def write(text: str, path: Path = FILE) -> None:
+    """Write the lines of ``text`` into the log, at the level of a notice.
+
+    They are on the console when this returns, unlike what a process prints there.
+    """
+    with path.open("w", buffering=1) as log:
+        for line in text.splitlines():
+            log.write(f"<5>{line}\n")
 
 
 class KernelLog:

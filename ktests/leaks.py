@@ -9,8 +9,9 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from ktests import kernellog
+
 KMEMLEAK = Path("/sys/kernel/debug/kmemleak")
-KMSG = Path("/dev/kmsg")
 
 # kmemleak reports objects that are older than 5 s (MSECS_MIN_AGE) and have not changed since the
 # previous scan.
@@ -18,7 +19,9 @@ AGE_SECONDS = 5.5
 SCANS = 2
 
 
-def look(kmemleak: Path = KMEMLEAK, *, kmsg: Path = KMSG, age: float = AGE_SECONDS) -> None:
+def look(
+    kmemleak: Path = KMEMLEAK, *, kmsg: Path = kernellog.FILE, age: float = AGE_SECONDS
+) -> None:
     """Have the kernel scan for leaks `SCANS` times, each time after a pause of ``age`` seconds.
 
     The kernel only logs the number of leaks. Therefore this function copies the details from the
@@ -29,6 +32,4 @@ def look(kmemleak: Path = KMEMLEAK, *, kmsg: Path = KMSG, age: float = AGE_SECON
     for _ in range(SCANS):
         time.sleep(age)
         kmemleak.write_text("scan")
-    with kmsg.open("w", buffering=1) as log:
-        for line in kmemleak.read_text().splitlines():
-            log.write(f"<5>{line}\n")
+    kernellog.write(kmemleak.read_text(), kmsg)

@@ -18,7 +18,7 @@ import pytest
 
 # Not used here. It is imported here so that this happens while the rest of the system still boots.
 import uapi.probe  # noqa: F401
-from ktests import channel, counters, detection, leaks, mechanism_folder, mechanisms
+from ktests import channel, counters, detection, kernellog, leaks, mechanism_folder, mechanisms
 from ktests.contract import (
     BEGIN,
     DETECTION,
@@ -116,7 +116,8 @@ def for_host() -> int:
         print(f"vfio-acpi: {error}", file=sys.stderr, flush=True)
         return REFUSED
     except FaultyError as error:
-        traceback.print_exception(error)
+        # The host ends the run at the next record.
+        kernellog.write("".join(traceback.format_exception(error)), KMSG)
         port.send("faulty", cause=str(error))
         return REFUSED
     finally:
