@@ -148,6 +148,9 @@ class Mechanism(ABC):
     shared: ClassVar[bool] = False
     """Whether several processes can listen to one device at the same time."""
 
+    of_all_devices: ClassVar[bool] = False
+    """Whether a VMM receives the notifications of other devices too."""
+
     descriptors: ClassVar[int] = 1
     """The number of descriptors that a VMM opens besides the device."""
 

@@ -76,6 +76,15 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
             "---[ end trace",
         ),
     ],
+    "real-7.3-group-without-memory": [
+        (
+            "warning",
+            "test_failslab.py::test_bind[eventq]",
+            DURING,
+            "WARNING: drivers/vfio/group.c:510 at vfio_group_release",
+            "---[ end trace",
+        ),
+    ],
     "real-7.3-unloaded-table": [
         (
             "warning",

@@ -128,17 +128,16 @@ def interrupt(
     """Time notifications: from the interrupt to the end of the system calls that receive one.
 
     They go to ``devices`` in turn, and alternate with those of the reference. The first of
-    ``listeners`` VMMs on each device is timed. Where several can listen, each VMM receives the
-    notifications of all devices, so that the first VMM of all is timed.
+    ``listeners`` VMMs on each device is timed. Where a VMM receives the notifications of all
+    devices, it is the first VMM of all.
     """
-    shared = stand.mechanism.shared
-    if listeners > 1 and not shared:
+    if listeners > 1 and not stand.mechanism.shared:
         return {ABSENT: "one listener a device"}
     chosen = stand.devices[:devices]
     times: list[int] = []
     references: list[int] = []
     with stand.vmms(chosen) as vmms, stand.vmms(chosen * (listeners - 1)):
-        sources = [vmm.receive() for vmm in (vmms[:1] if shared else vmms)]
+        sources = [vmm.receive() for vmm in (vmms[:1] if stand.mechanism.of_all_devices else vmms)]
         for device in islice(cycle(chosen), -(-parameters.samples // SPARSE)):
             [taken] = _interrupted(stand, device, sources)
             times.append(taken)
@@ -261,8 +260,8 @@ def _cycle(stand: Stand, seen: Mapping[str, list[float]]) -> None:
         for device in devices:
             stand.firmware.notify(device.method, VALUE, count=PENDING)
         stand.firmware.flush_handlers()
-        # Where several can listen, each listener has the notifications of all devices.
-        messages = PENDING * len(devices) * (len(vmms) if stand.mechanism.shared else 1)
+        # Each VMM that receives the notifications of all devices has all of them.
+        messages = PENDING * len(devices) * (len(vmms) if stand.mechanism.of_all_devices else 1)
         seen["registered"].append((registered - none) / len(devices))
         seen["pending"].append((slab() - registered) / messages)
 

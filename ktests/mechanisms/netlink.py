@@ -217,6 +217,7 @@ class Netlink(Mechanism):
     refusal = None
     kept = "what fits into the socket's buffer"
     shared = True
+    of_all_devices = True
 
     def vmm(
         self,
