@@ -68,7 +68,8 @@ def size(applied: Applied) -> Size:
         added=len(added),
         removed=sum(line.startswith("-") for line in code),
         beside=sum(line.startswith("+") for path, line in lines if path.startswith(_BESIDE)),
-        exports=tuple(name for line in added for name in _EXPORT.findall(line)),
+        # A symbol has a row for each config that it is built with.
+        exports=tuple(dict.fromkeys(name for line in added for name in _EXPORT.findall(line))),
         entries=tuple(dict.fromkeys(entry for line in added for entry in _entries(line))),
         functions=len(functions.added),
         reachable=functions.reachable,
