@@ -45,7 +45,7 @@ def test_what_looks_like_it(part: str, other: str) -> None:
         (
             "real-7.3-unloaded-table.log",
             "the kernel removes a PCI device whose companion was unloaded",
-            ("at kernfs_remove_by_name_ns+", "  acpi_unbind_one+"),
+            ("physical_node", "  acpi_unbind_one+"),
         ),
         (
             "real-7.3-group-without-memory.log",

@@ -45,7 +45,7 @@ KNOWN: tuple[Known, ...] = (
     Known(
         "warning",
         (
-            re.compile(r"WARNING: .*\bkernfs_remove_by_name_ns\+"),
+            re.compile(r"kernfs: can not remove 'physical_node', no directory"),
             re.compile(r"^\[ *[\d.]+\](?:\[.*\])? +acpi_unbind_one\+", re.MULTILINE),
         ),
         "the kernel removes a PCI device whose companion was unloaded",
