@@ -201,8 +201,8 @@ def boots(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[Judgement]:
         accel=SimpleNamespace(used="tcg"),
         arguments=(),
     )
-    steps = SimpleNamespace(machine=lambda *_: setup, folder=None)
-    steps.requirements = {}
+    table: dict[str, object] = {}
+    steps = SimpleNamespace(machine=lambda *_: setup, folder=None, requirements=table)
     judged: list[Judgement] = []
     monkeypatch.setattr(suite, "Pipeline", lambda *_: steps)
     monkeypatch.setattr(suite, "request", lambda *_: None)

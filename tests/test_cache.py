@@ -60,6 +60,22 @@ def test_failed_fill_leaves_nothing(folder: Path) -> None:
     assert [item.name for item in (folder / "things").iterdir()] == [cache.TAG]
 
 
+def test_file_is_written_as_a_whole_and_alone(folder: Path) -> None:
+    file = cache.folder("things") / "x.json"
+    cache.write(file, b"old, and longer")
+    other = file.open("rb")
+    cache.write(file, b"new")
+    with other:
+        assert other.read() == b"old, and longer", "a reader had the file open"
+    assert file.read_bytes() == b"new"
+    assert {path.name for path in file.parent.iterdir()} == {"x.json", cache.TAG}
+
+
+def test_file_that_cannot_be_written_is_an_error_of_the_cache(folder: Path) -> None:
+    with pytest.raises(cache.CacheError, match="No such file or directory"):
+        cache.write(folder / "nowhere" / "x.json", b"")
+
+
 def test_what_a_killed_run_left_is_removed(folder: Path) -> None:
     stale = folder / "things" / ".key.killed"
     stale.mkdir(parents=True)

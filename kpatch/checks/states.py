@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -120,10 +119,7 @@ def kept(
     state = make()
     if state.failure is None or not state.failure.cause.startswith("was ended"):
         content = dataclasses.asdict(state) | {"record": diagnostics.content(state.record)}
-        with cache.translate_os_errors():
-            partial = file.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(content), encoding="utf-8")
-            partial.replace(file)
+        cache.write(file, json.dumps(content).encode())
     return state
 
 

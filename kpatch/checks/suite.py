@@ -6,7 +6,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -188,10 +187,7 @@ def _kept(context: Context, parts: Iterable[str], judged: Callable[[], Judgement
     found = judged()
     clean = all(test.ok for test in found.tests) and not (found.incidents or found.faults)
     if found.tests and clean:
-        with cache.translate_os_errors():
-            partial = file.with_suffix(f".{os.getpid()}")
-            partial.write_text(json.dumps(dataclasses.asdict(found)), encoding="utf-8")
-            partial.replace(file)
+        cache.write(file, json.dumps(dataclasses.asdict(found)).encode())
     return found
 
 

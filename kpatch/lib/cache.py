@@ -108,6 +108,18 @@ def folder(kind: str) -> Path:
     return path
 
 
+def write(file: Path, content: bytes) -> None:
+    """Write ``content`` to ``file``, which is in a `folder`, atomically.
+
+    Of two runs that write it at the same time, the later one counts. CacheError as in
+    `translate_os_errors`.
+    """
+    with translate_os_errors():
+        partial = file.with_name(f".{file.name}.{os.getpid()}")
+        partial.write_bytes(content)
+        partial.replace(file)
+
+
 @contextmanager
 def using() -> Iterator[None]:
     """Hold a shared lock on the cache during the block, so that clean() refuses to run.

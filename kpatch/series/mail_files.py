@@ -15,7 +15,6 @@ import gzip
 import hashlib
 import io
 import lzma
-import os
 import re
 import stat
 import sys
@@ -85,10 +84,7 @@ def keep(stem: str, suffix: str, content: bytes) -> Path:
     """
     name = f"{stem}-{hashlib.sha256(content).hexdigest()[:12]}{suffix}"
     path = cache.folder("mail") / name
-    with cache.translate_os_errors():
-        partial = path.with_name(f".{name}.{os.getpid()}")
-        partial.write_bytes(content)
-        partial.replace(path)
+    cache.write(path, content)
     return path
 
 
