@@ -15,15 +15,24 @@ from typing import Self
 FILE = Path("/dev/kmsg")
 RECORD_SIZE = 1 << 13
 
+# The kernel refuses a longer write(2) than about 1,000 bytes (LOG_LINE_MAX, PRINTKRB_RECORD_MAX).
+PIECE_SIZE = 900
+
 
 def write(text: str, path: Path = FILE) -> None:
     """Write the lines of ``text`` into the log, at the level of a notice.
 
-    They are on the console when this returns, unlike what a process prints there.
+    Each line is a record, a long one several. Unlike what a process prints on the console, they do
+    not wait in the buffer of a terminal. ``path`` has to exist.
     """
-    with path.open("w", buffering=1) as log:
+    file = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+    try:
         for line in text.splitlines():
-            log.write(f"<5>{line}\n")
+            data = line.encode(errors="backslashreplace")
+            for begin in range(0, len(data) or 1, PIECE_SIZE):
+                os.write(file, b"<5>%s\n" % data[begin : begin + PIECE_SIZE])
+    finally:
+        os.close(file)
 
 
 class KernelLog:

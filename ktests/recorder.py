@@ -20,13 +20,13 @@ from typing import Any
 
 import pytest
 
-from ktests import contract, mechanism_folder, mechanisms
+from ktests import contract, kernellog, mechanism_folder, mechanisms
 from ktests.channel import Channel
 from ktests.contract import BEGIN, END, FLAVOR_ARGUMENT, MARKER
 from ktests.mechanism import Mechanism
 from ktests.selection import Selection
 
-KMSG = Path("/dev/kmsg")
+KMSG = kernellog.FILE
 COMMAND_LINE = Path("/proc/cmdline")
 FLAVOR = re.compile(rf"{re.escape(FLAVOR_ARGUMENT)}=(\S+)")
 SUITE = Path(__file__).parent
@@ -374,8 +374,4 @@ def mark(kmsg: Path, what: str) -> None:
     ``kmsg`` is the log's device file. By these lines the host attributes the kernel's messages to
     tests.
     """
-    file = os.open(kmsg, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
-    try:
-        os.write(file, f"<5>{MARKER}{what}\n".encode())
-    finally:
-        os.close(file)
+    kernellog.write(f"{MARKER}{what}", kmsg)

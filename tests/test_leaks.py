@@ -41,6 +41,7 @@ def test_what_is_found_goes_to_the_console(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(Kmemleak, "commands", [], raising=False)
     kmemleak = Kmemleak(tmp_path / "kmemleak")
     kmemleak.touch()
+    (tmp_path / "kmsg").touch()
     leaks.look(kmemleak, kmsg=tmp_path / "kmsg", age=0)
     assert kmemleak.commands == ["scan", "scan"]
     lines = (tmp_path / "kmsg").read_text().splitlines()
