@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Allocations that fail: when a VMM registers or asks, a device is bound, a notification delivered.
 
-Each allocation fails once, alone. In a call, the first one fails in the first round, the second one
-in the second round, and so on, until a round has no further one.
+In a call, each allocation fails once, alone: the first one in the first round, the second one in
+the second round, and so on, until a round has no further one. Those of a delivery are in another
+thread and fail all at once.
 """
 
 from __future__ import annotations

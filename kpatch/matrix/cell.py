@@ -154,9 +154,9 @@ class Axes:
     ``kernels`` and ``flavors`` are names, or "all". ``series`` are names or paths of mail; () means
     the unpatched kernel and the series that run by default. ``faults`` are names, or "all"; if
     there are any, the cells are those of the faults, whose rows say all else; ``whole`` runs the
-    whole suite on each, not only what its row selects. ``seeds`` is
-    the number of repetitions. ``mutants`` is the number of mutants of each series, 0 for the series
-    without mutants; ``mutant_seed`` decides which ones they are.
+    whole suite on each, not only what its row selects. ``seeds`` is the number of repetitions.
+    ``mutants`` is the number of mutants of each series, 0 for the series without mutants;
+    ``mutant_seed`` decides which ones they are.
     """
 
     kind: str = "test"

@@ -74,7 +74,7 @@ FLAVORS: dict[str, Flavor] = {
         ),
         Flavor(
             "coverage",
-            "plain, with counters of the lines that run, in the sources of a series",
+            "failslab, with counters of the lines that run, in the sources of a series",
             ("core", "guest", "acpi", "vfio", "failslab", "coverage"),
             slowness=2,
             like="plain",
