@@ -201,8 +201,11 @@ def test_the_other_group_is_as_before(
     ids=["unprivileged", "filtered"],
 )
 def test_joining_is_refused(family: probe.Family, confined: Confinement) -> None:
-    with pytest.raises(ConfinedError, match="PermissionError"):
-        ConfinedProcess(lambda: NotifyListener(known=family), confined)
+    with (
+        pytest.raises(ConfinedError, match="PermissionError"),
+        ConfinedProcess(lambda: NotifyListener(known=family), confined),
+    ):
+        pass
 
 
 @pytest.mark.requirement("REQ-ISO-40")
@@ -214,8 +217,11 @@ def test_joining_by_bind_is_refused(family: probe.Family) -> None:
         netlink.bind((0, mask))
         return netlink
 
-    with pytest.raises(ConfinedError, match="PermissionError"):
-        ConfinedProcess(bound, confinement.UNPRIVILEGED)
+    with (
+        pytest.raises(ConfinedError, match="PermissionError"),
+        ConfinedProcess(bound, confinement.UNPRIVILEGED),
+    ):
+        pass
 
 
 # A user namespace of its own makes a process privileged in a network namespace that belongs to it.

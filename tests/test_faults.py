@@ -19,7 +19,7 @@ from kpatch.source import resolve
 from kpatch.tables import flavors
 from kpatch.tables.outcomes import ExitCode
 from kpatch.verdict import requirements
-from ktests.contract import UNDETECTED
+from ktests.contract import HOST, UNDETECTED
 from tests import commandline
 from tests.commandline import FAULTS
 
@@ -43,7 +43,14 @@ each_fault = pytest.mark.parametrize("fault", TABLE, ids=lambda fault: fault.nam
 
 def test_every_patch_is_in_the_table() -> None:
     patches = {path.stem for path in FAULTS.glob("*.patch")}
-    assert patches - OTHERS.keys() == {fault.name for fault in TABLE}
+    assert patches - OTHERS.keys() == {fault.name for fault in TABLE if not fault.file}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name, entry in requirements.load().items() if HOST not in entry.needs]
+)
+def test_a_fault_breaks_the_requirement_alone_or_with_others(name: str) -> None:
+    assert any(name in fault.breaks for fault in TABLE)
 
 
 @each_fault
@@ -56,6 +63,9 @@ def test_row(fault: Fault) -> None:
     assert codes == {ExitCode.FAIL} or codes <= {ExitCode.CRASH, ExitCode.HANG}
     assert fault.flavor in flavors.FLAVORS
     assert AREAS.keys() > set(fault.spoils)
+    assert bool(fault.file) == bool(fault.changes)
+    for file, text in fault.changed.items():
+        compile(text, file, "exec")
 
 
 @pytest.mark.parametrize("test", AREAS.values(), ids=AREAS)
@@ -72,7 +82,7 @@ def base_tree() -> Tree:
 
 
 @pytest.mark.trees
-@each_fault
+@pytest.mark.parametrize("fault", [it for it in TABLE if not it.file], ids=lambda it: it.name)
 def test_every_fault_applies(base_tree: Tree, tmp_path: Path, fault: Fault) -> None:
     """And changes the tree: the result differs from that of the series alone."""
     mbox = commandline.mailbox(tmp_path / f"{fault.name}.mbox", *fault.patches)

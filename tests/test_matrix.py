@@ -326,6 +326,14 @@ def test_the_environment_is_clean(store: Store, monkeypatch: pytest.MonkeyPatch)
     assert not any(line.startswith("SECRET") for line in lines)
 
 
+def test_a_changed_file_is_in_a_copy_of_the_project(store: Store) -> None:
+    text = (ROOT / "uapi" / "eventq.py").read_text().replace("\nDEPTH = 256\n", "\nDEPTH = 4\n")
+    script = "import uapi.eventq, kpatch.matrix; print(uapi.eventq.DEPTH)"
+    copied = job("x", argv=(PYTHON, "-c", script), changed={"uapi/eventq.py": text})
+    assert store.get(run(copied, store).files["cell.log"]) == b"4\n"
+    assert "DEPTH = 256" in (ROOT / "uapi" / "eventq.py").read_text()
+
+
 def test_links_and_large_files_are_not_stored(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -114,6 +114,7 @@ class Cell:
             kernel=self.shared_kernel,
             inputs=self._inputs,
             env={"SEED": str(self.seed)},
+            changed=fault.changed(self.fault),
             limit=limit,
             seconds=seconds,
         )

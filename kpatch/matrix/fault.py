@@ -1,8 +1,13 @@
 # SPDX-License-Identifier: GPL-2.0-only
-"""The planted faults (tests/data/faults/faults.toml): where each is planted, and what it breaks."""
+"""The planted faults (tests/data/faults/faults.toml): where each is planted, and what it breaks.
+
+A fault of a kernel is a patch. One of our own programs, which run in the guest, is planted in a
+copy of the project.
+"""
 
 from __future__ import annotations
 
+import functools
 import tomllib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,18 +41,34 @@ class Fault:
     also: tuple[str, ...] = ()
     ends: tuple[str, ...] = ("fail",)
     flavor: str = flavors.DEFAULT_FLAVOR
+    file: str = ""
+    changes: tuple[tuple[str, str], ...] = ()
 
     @property
     def patch(self) -> Path:
-        """Return the patch that plants the fault."""
+        """Return the patch that plants the fault in a kernel."""
         return FOLDER / f"{self.name}.patch"
 
     @property
     def patches(self) -> tuple[Path, ...]:
-        """Return the patches of the series and the patch that plants the fault."""
-        if self.series == catalog.BASE:
-            return (self.patch,)
-        return (*catalog.load(self.series, BASE).mailboxes, self.patch)
+        """Return the patches of the series and, if it is in the kernel, of the fault."""
+        series = () if self.series == catalog.BASE else catalog.load(self.series, BASE).mailboxes
+        return (*series, *(() if self.file else (self.patch,)))
+
+    @property
+    def changed(self) -> dict[str, str]:
+        """Return the text of the project's file with the fault, by its path; {} for a kernel's.
+
+        ValueError if the text to replace is not there exactly once.
+        """
+        if not self.file:
+            return {}
+        text = (PROJECT / self.file).read_text(encoding="utf-8")
+        for before, after in self.changes:
+            if (count := text.count(before)) != 1:
+                raise ValueError(f"{self.name}: {before!r} is {count} times in {self.file}")
+            text = text.replace(before, after)
+        return {self.file: text}
 
     @property
     def mechanism(self) -> str:
@@ -80,6 +101,16 @@ def load() -> tuple[dict[str, str], list[Fault]]:
     return areas, [Fault(name, **_frozen(row)) for name, row in table.items()]
 
 
+@functools.cache
+def _by_name() -> dict[str, Fault]:
+    return {fault.name: fault for fault in load()[1]}
+
+
+def changed(name: str) -> dict[str, str]:
+    """Return `Fault.changed` of the fault ``name``; {} if it is ""."""
+    return _by_name()[name].changed if name else {}
+
+
 def mailbox(patches: Sequence[Path]) -> bytes:
     """Return the ``patches`` as one mailbox."""
     return b"\n".join(patch.read_bytes() for patch in patches)
@@ -98,4 +129,8 @@ def shown(fault: Fault, found: RunResult, *, whole: bool = False) -> bool:
 
 
 def _frozen(row: dict[str, Any]) -> dict[str, Any]:
-    return {key: tuple(value) if isinstance(value, list) else value for key, value in row.items()}
+    return {key: _tuples(value) for key, value in row.items()}
+
+
+def _tuples(value: Any) -> Any:
+    return tuple(map(_tuples, value)) if isinstance(value, list) else value

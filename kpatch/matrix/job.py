@@ -50,9 +50,10 @@ class Job:
     for people. ``argv`` can contain PYTHON, OUT and INPUTS. ``inputs`` are input files: the file
     name, and the digest of its content in the store. ``env`` are variables for the command.
     Jobs with the same ``kernel`` share the kernel that a host builds once; "" if there is none.
-    ``limit`` is the time in seconds after which the job counts as hung, ``seconds`` the time that
-    it is expected to take. If ``kept`` is false, its result is the state of the host (a kernel in
-    the cache), and nothing of it is stored.
+    ``changed`` has another text for files of the project, by their path: the command runs in a copy
+    of the project with these. ``limit`` is the time in seconds after which the job counts as hung,
+    ``seconds`` the time that it is expected to take. If ``kept`` is false, its result is the state
+    of the host (a kernel in the cache), and nothing of it is stored.
     """
 
     key: str
@@ -61,6 +62,7 @@ class Job:
     kernel: str = ""
     inputs: Mapping[str, str] = field(default_factory=dict)
     env: Mapping[str, str] = field(default_factory=dict)
+    changed: Mapping[str, str] = field(default_factory=dict)
     limit: float = 3 * HOURS
     seconds: float = 1.0
     kept: bool = True

@@ -10,13 +10,14 @@ from __future__ import annotations
 import os
 import platform
 import select
+import shutil
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -30,6 +31,9 @@ from kpatch.tables.paths import PROJECT
 LOG = "cell.log"
 MOST_FILES = 2000
 SLOTS = 256
+
+# The folders of the project that a command needs.
+PARTS = frozenset({"examples", "kconfig", "kpatch", "ktests", "uapi"})
 
 # What a command gets of the worker's environment, beside that of every program.
 PASSED_ON = (cache.ENVIRONMENT, "XDG_CACHE_HOME")
@@ -97,6 +101,7 @@ def _run(job: Job, stop: int, store: Store) -> Record:
         top = Path(folder)
         out, log = top / "out", top / LOG
         out.mkdir()
+        project = _copied(job.changed, top / "project") if job.changed else PROJECT
         words = {PYTHON: sys.executable, OUT: str(out), INPUTS: str(inputs)}
         argv = [_filled(word, words) for word in job.argv]
         passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
@@ -107,7 +112,7 @@ def _run(job: Job, stop: int, store: Store) -> Record:
             # with it.
             process.child(
                 argv,
-                cwd=PROJECT,
+                cwd=project,
                 env=environment.clean(**passed, **job.env),
                 stdout=output,
                 stderr=subprocess.STDOUT,
@@ -130,6 +135,19 @@ def _run(job: Job, stop: int, store: Store) -> Record:
         if record.ending is Ending.DONE:
             store.finish(record)
         return record
+
+
+def _copied(changed: Mapping[str, str], folder: Path) -> Path:
+    """Copy the project to ``folder`` with the text of ``changed`` files; return the folder."""
+    folder.mkdir()
+    for path in PROJECT.iterdir():
+        if path.name in PARTS:
+            shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
+        elif path.suffix in (".lock", ".toml"):
+            shutil.copy(path, folder)
+    for name, text in changed.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    return folder
 
 
 def _wait(child: subprocess.Popen[bytes], stop: int, limit: float) -> Ending:
