@@ -18,7 +18,7 @@ import pytest
 from click.testing import CliRunner
 
 from kpatch import cli
-from kpatch.build import gcov
+from kpatch.build import gcov, objects
 from kpatch.build.worktree import Worktree
 from kpatch.checks import coverage as check
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
@@ -157,7 +157,7 @@ def test_an_unpatched_kernel_has_no_counters(applied: Applied) -> None:
 
 
 def test_sources_beside_the_kernel_have_no_counters(applied: Applied) -> None:
-    assert gcov.stems(applied) == (STEM,)
+    assert objects.stems(applied) == (STEM,)
 
 
 def test_graphs_are_kept(kernel: Kernel, worktree: Worktree) -> None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path, PurePosixPath
 
-from kpatch.build.objects import PROGRAMS
+from kpatch.build.objects import stems
 from kpatch.build.worktree import Worktree
 from kpatch.lib.confine import product
 from kpatch.model import Applied, Kernel
@@ -23,19 +23,6 @@ FOLDER = "gcov"
 
 SUFFIX = ".gcda"
 """End of the name of the kernel's file of the counters of an object."""
-
-OUTSIDE = (*PROGRAMS, "samples/")
-"""Folders whose C sources are no part of the kernels that the flavors build."""
-
-
-def stems(applied: Applied) -> tuple[str, ...]:
-    """Return the C sources that the series changes or adds, without ".c"."""
-    paths = (change.path for change in applied.changes if change.content is not None)
-    return tuple(
-        path.removesuffix(".c")
-        for path in paths
-        if path.endswith(".c") and not path.startswith(OUTSIDE)
-    )
 
 
 def settings(applied: Applied) -> tuple[str, ...]:

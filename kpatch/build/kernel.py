@@ -2,8 +2,9 @@
 """Build a kernel from a tree, a series and a config, and keep it in the cache.
 
 ``kernels/<kernel id>`` in the cache holds bzImage, System.map, config, build.log, warnings.json
-(`kpatch.build.diagnostics`) and meta.json (ids, kernel release, compiler, seconds); in the flavor
-coverage also the folder gcov (`kpatch.build.gcov`). The id is a digest of all input. Its first 12
+(`kpatch.build.diagnostics`) and meta.json (ids, kernel release, compiler, seconds); if a series
+touches sources the folder lines (`kpatch.build.lines`), in the flavor coverage the folder gcov
+(`kpatch.build.gcov`). The id is a digest of all input. Its first 12
 digits are also the build number in the kernel's banner (``#<12 digits>``, ``uname -v``), so that a
 guest can tell which kernel it runs.
 
@@ -20,7 +21,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from kpatch.build import compiler, diagnostics, gcov, log, make, objects
+from kpatch.build import compiler, diagnostics, gcov, lines, log, make, objects
 from kpatch.build.compiler import Compiler
 from kpatch.build.worktree import Worktree, checkout, locate
 from kpatch.errors import HarnessError
@@ -48,7 +49,7 @@ _SYMBOL = re.compile(r"(?:# )?CONFIG_\w+[ =].*")
 def kernel_id(applied: Applied, config: Config, compiler: Compiler) -> str:
     """Return the id of the kernel: a digest of tree, changed files, config, compiler and RECIPE."""
     parts = (applied.tree.tree_id, applied.delta_id, config.config_id, compiler.identity)
-    return cache.digest((RECIPE, *parts))
+    return cache.digest((RECIPE, *parts, *lines.settings(applied)))
 
 
 def build(
@@ -71,8 +72,8 @@ def build(
     """
     tools = compiler.detect()
     name = kernel_id(applied, config, tools)
-    counted = gcov.settings(applied) if _counts(config) else ()
-    argv = _argv(locate(applied, config.flavor), tools, counted, name, jobs)
+    settings = (*lines.settings(applied), *(gcov.settings(applied) if _counts(config) else ()))
+    argv = _argv(locate(applied, config.flavor), tools, settings, name, jobs)
     stage.command(argv)
     path = cache.root() / KIND / name
     cached = path.is_dir()
@@ -182,6 +183,7 @@ def _fill(
     shutil.copyfile(product(worktree.obj, IMAGE), partial / "bzImage")
     shutil.copyfile(product(worktree.obj, "System.map"), partial / "System.map")
     (partial / "config").write_text(config.text)
+    lines.keep(worktree, applied, partial)
     if _counts(config):
         gcov.keep(worktree, applied, partial)
     record = {

@@ -36,6 +36,9 @@ COLD_STEPS = 1350
 PROGRAMS = ("Documentation/", "scripts/", "tools/", "usr/")
 """Folders whose C sources are programs, and no part of the kernel."""
 
+OUTSIDE = (*PROGRAMS, "samples/")
+"""Folders whose C sources are no part of the kernels that the flavors build."""
+
 TORN_SECONDS = 10.0
 """After a killed build, files modified in the last seconds before the kill may be incomplete."""
 
@@ -88,6 +91,16 @@ def build(
         record = _record(worktree, log_file)
     steps.keep()
     return record
+
+
+def stems(applied: Applied) -> tuple[str, ...]:
+    """Return the C sources of the kernel that the series changes or adds, without ".c"."""
+    paths = (change.path for change in applied.changes if change.content is not None)
+    return tuple(
+        path.removesuffix(".c")
+        for path in paths
+        if path.endswith(".c") and not path.startswith(OUTSIDE)
+    )
 
 
 def left_out(applied: Applied, text: str) -> tuple[str, ...]:

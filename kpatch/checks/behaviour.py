@@ -230,7 +230,7 @@ def _incidents(
     whole series. For incidents of other outcomes, faults of the harness, see
     `kpatch.checks.suite.lost`.
     """
-    reports = tuple(f": {fault.line}" for fault in judged.faults)
+    reports = tuple(f": {fault.headline}" for fault in judged.faults)
     for incident in judged.incidents:
         if incident.message.endswith(reports):
             continue

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from kpatch.build import gcov
+from kpatch.build import objects
 from kpatch.checks import suite
 from kpatch.checks.context import Context, CouldNotRunError, NotApplicableError
 from kpatch.coverage import figures, run, text
@@ -22,7 +22,7 @@ def check(context: Context) -> Iterator[Finding]:
     no executable line to a source that is compiled. CouldNotRunError if a stage of the run failed,
     or a program is missing.
     """
-    if not gcov.stems(context.applied):
+    if not objects.stems(context.applied):
         raise NotApplicableError("the series changes no C source of the kernel")
     request = suite.request(context, run.FLAVOR, (context.series_argument,))
     try:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from kpatch.build.gcov import OUTSIDE
+from kpatch.build.objects import OUTSIDE
 from kpatch.errors import HarnessError
 from kpatch.lib import environment, process
 from kpatch.model import Applied

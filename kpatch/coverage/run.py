@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from kpatch import pipeline
-from kpatch.build import gcov
+from kpatch.build import gcov, objects
 from kpatch.coverage import added, explained, figures, html, text, trace
 from kpatch.coverage.figures import Coverage, Patch
 from kpatch.coverage.history import History
@@ -99,7 +99,7 @@ def coverage(kernel: Kernel, vms: Sequence[VmRun]) -> Coverage:
         lines=told if carried else tuple(lines),
         vms=len(vms),
         silent=sum(not one for one in counters),
-        unbuilt=tuple(f"{stem}.c" for stem in gcov.stems(applied) if stem not in graphs),
+        unbuilt=tuple(f"{stem}.c" for stem in objects.stems(applied) if stem not in graphs),
         needed=carried,
         stale=stale if carried else (),
     )

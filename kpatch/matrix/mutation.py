@@ -20,7 +20,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from kpatch.build.gcov import OUTSIDE
+from kpatch.build.objects import OUTSIDE
 from kpatch.errors import HarnessError
 from kpatch.lib import environment, process
 from kpatch.lib.stage import Silent

@@ -430,7 +430,8 @@ class Fault:
     ``stall`` and ``infra`` are those of `Kind`. ``known`` is the reason why the report is a known
     issue, which does not count against a series (`kpatch.tables.known_issues`); "" if it is none.
     ``title`` and ``fingerprint`` are the same for the same fault in another run
-    (`kpatch.run.title`).
+    (`kpatch.run.title`). ``source`` is the line of a source of the series, "fs/eventfd.c:81", to
+    which the topmost of its frames belongs that is known (`kpatch.build.lines`); "" if none is.
     """
 
     kind: str
@@ -444,6 +445,12 @@ class Fault:
     title: str = ""
     fingerprint: str = ""
     infra: bool = False
+    source: str = ""
+
+    @property
+    def headline(self) -> str:
+        """Return ``line``, and ``source`` in parentheses."""
+        return f"{self.line} ({self.source})" if self.source else self.line
 
     @property
     def fatal(self) -> bool:

@@ -19,6 +19,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Protocol
 
+from kpatch.build.lines import Lines
 from kpatch.errors import HarnessError
 from kpatch.lib import process
 from kpatch.lib.stage import Stage
@@ -266,7 +267,8 @@ class Follower:
         self._stage.note("booting")
         with log.open("wb", buffering=0) as console, boot(self._setup, stage=self._stage) as it:
             ending, detail = self._until_end(it, Log(console).write)
-        faults = self._console.close()
+        known = Lines.of(self._setup.image)
+        faults = tuple(_with_lines(fault, known) for fault in self._console.close())
         # emulator.fault looks for messages of the boot.
         lost = emulator.fault(self._looks, _beginning(log)) if self._looks else ""
         if lost:
@@ -531,6 +533,12 @@ def _refuse_other_protocol(hello: Hello) -> None:
             hint="have host and guest run the suite of one checkout; `make clean` drops old images",
             code=ExitCode.LOST,
         ) from error
+
+
+def _with_lines(fault: Fault, known: Lines) -> Fault:
+    """Return the fault with the lines of the sources of its frames."""
+    excerpt, source = known.annotated(fault.excerpt)
+    return replace(fault, excerpt=excerpt, source=source)
 
 
 def _of_emulator(lost: str, running: Begin | None) -> Fault:

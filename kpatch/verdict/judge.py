@@ -266,7 +266,7 @@ def _broken_off(vm: VmRun, limit: float) -> _Word:
         return _Word(Outcome.HANG, None, f"was running when {_ended(vm)}")
     dying = [fault for fault in vm.faults if fault.fatal]
     if dying:
-        return _Word(Outcome.CRASH, None, dying[-1].line)
+        return _Word(Outcome.CRASH, None, dying[-1].headline)
     return _Word(Outcome.LOST, None, f"was running when {_ended(vm)}")
 
 
@@ -279,7 +279,7 @@ def _complained(word: _Word, faults: Sequence[Fault]) -> _Word:
     headlines of the reports are put before the message of ``word``.
     """
     lines = [
-        f"after the test: {fault.line}" if fault.place is Place.AFTER else fault.line
+        f"after the test: {fault.headline}" if fault.place is Place.AFTER else fault.headline
         for fault in faults
     ]
     stalled = word.outcome is Outcome.HANG and all(fault.stall for fault in faults)
@@ -376,11 +376,11 @@ def _faults_of_nobody(
             # A kernel that hangs in its boot may report the stall before the host's time limit.
             hung = fault.stall and vm.transcript.hello is None
             outcome = Outcome.HANG if hung else _blamed(fault)
-            yield outcome, f"before the first test: {fault.line}"
+            yield outcome, f"before the first test: {fault.headline}"
         elif fault.test == DETECTION:
-            yield _blamed(fault), f"while the mechanism was detected: {fault.line}"
+            yield _blamed(fault), f"while the mechanism was detected: {fault.headline}"
         elif fault.test not in known:
-            yield _blamed(fault), f"in a test that was never collected: {fault.line}"
+            yield _blamed(fault), f"in a test that was never collected: {fault.headline}"
 
 
 def _blamed(fault: Fault) -> Outcome:
