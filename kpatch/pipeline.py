@@ -442,7 +442,9 @@ class Pipeline:
         self.state.accel = chosen
         image = None if own is None else own.image
         arguments = (f"{FLAVOR_ARGUMENT}={self.flavor.name}", *self.flavor.arguments)
-        return qemu.Setup(kernel.image, table, firmware, images, chosen, image, arguments)
+        return qemu.Setup(
+            *(kernel.image, table, firmware, images, chosen, image, arguments, self.flavor.cpus)
+        )
 
     def inner(self) -> Path:
         """Return the folder of the inner guest, whose kernel is the base with a driver for edu.

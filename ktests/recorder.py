@@ -20,7 +20,7 @@ from typing import Any
 
 import pytest
 
-from ktests import contract, kernellog, mechanism_folder, mechanisms
+from ktests import contract, kernellog, leaks, mechanism_folder, mechanisms
 from ktests.channel import Channel
 from ktests.contract import BEGIN, END, FLAVOR_ARGUMENT, MARKER
 from ktests.mechanism import Mechanism
@@ -216,8 +216,13 @@ class Recorder:
             item.add_marker(pytest.mark.xfail(reason=reason, strict=True, raises=AssertionError))
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator[None, object, object]:
-        """Send the test's begin and its result to the host; mark both in the kernel's log."""
+    def pytest_runtest_protocol(
+        self, item: pytest.Item, nextitem: pytest.Item | None
+    ) -> Generator[None, object, object]:
+        """Send the test's begin and its result to the host; mark both in the kernel's log.
+
+        In the flavors `leaks.FLAVORS`, look for leaks after the last test of a file.
+        """
         marker = item.get_closest_marker("limit")
         self._began = time.monotonic()
         mark(self._kmsg, f"{BEGIN} {item.nodeid}")
@@ -235,6 +240,9 @@ class Recorder:
             values=dict(item.user_properties),
             **verdict(item.stash[REPORTS]),
         )
+        last = nextitem is None or nextitem.path != item.path
+        if last and self._job.flavor in leaks.FLAVORS:
+            leaks.look()
         return result
 
     @pytest.hookimpl(wrapper=True)

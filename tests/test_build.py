@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import random
+import shlex
 import shutil
 import signal
 import stat
@@ -26,6 +27,7 @@ from kpatch.lib import cache
 from kpatch.lib.stage import Silent
 from kpatch.model import Applied, Change, Config, Kernel, Origin, Patch, Series, Tree
 from kpatch.series import apply
+from kpatch.tables.flavors import FLAVORS
 from kpatch.tables.outcomes import ExitCode
 
 # The parts of kbuild that the harness uses: O=, steps, .config, release, banner, time stamps.
@@ -366,6 +368,18 @@ def test_every_input_makes_another_kernel(tree: Tree) -> None:
     assert len(ids) == 5
     cached = compiler.Compiler("gcc 12", ("CC=ccache gcc",), cached=True)
     assert kernel.kernel_id(applied(tree), CONFIG, cached) in ids
+
+
+def test_the_settings_of_the_flavor_reach_make(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And make another kernel: the same .config with other settings compiles other code."""
+    tools = compiler.Compiler("gcc 12", (), cached=False)
+    before = kernel.kernel_id(applied(tree), CONFIG, tools)
+    setting = "WATCHED=$(if $(filter drivers/%,$@),y)"
+    monkeypatch.setitem(FLAVORS, "plain", replace(FLAVORS["plain"], settings=(setting,)))
+    assert kernel.kernel_id(applied(tree), CONFIG, tools) != before
+    stage = Silent()
+    built(applied(tree), stage=stage)
+    assert setting in shlex.split(stage.commands[0])
 
 
 def test_an_unchanged_config_keeps_its_time(tree: Tree) -> None:

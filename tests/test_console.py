@@ -54,6 +54,16 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
             "---[ end Kernel panic",
         ),
     ],
+    "7.3-kmemleak": [
+        (
+            "kmemleak",
+            "test_a",
+            AFTER,
+            "kmemleak: unreferenced object",
+            "kmemleak:     vfio_pci_core_ioctl",
+        ),
+        ("kmemleak", "test_a", AFTER, "kmemleak: unreferenced object", "kmemleak: 3 new"),
+    ],
     "7.3-single": [
         ("kmemleak", A, DURING, "kmemleak: 2 new suspected memory leaks", "kmemleak: 2 new"),
         ("bug", A, DURING, "BUG: Bad rss-counter state", "BUG: Bad rss-counter state"),

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import os
 import pty
+import re
 import subprocess
 import sys
 import textwrap
@@ -46,10 +47,10 @@ GUEST = """
 import sys
 from pathlib import Path
 import pytest
-from ktests import session
+from ktests import leaks, recorder, session
 from ktests.channel import Channel
 from ktests.recorder import Job, Recorder
-port, kmsg, suite, order, expression, *done = sys.argv[1:]
+port, kmsg, suite, order, expression, flavor, *done = sys.argv[1:]
 job = Job(
     mechanism="netlink",
     machine={},
@@ -67,7 +68,9 @@ job = Job(
     },
     limit=60,
     release="6.12.117+",
+    flavor=flavor,
 )
+leaks.look = lambda: recorder.mark(Path(kmsg), "scanned")
 session.SUITE = Path(suite)
 plugins = [Recorder(job, Channel(Path(port)), kmsg=Path(kmsg))]
 sys.exit(pytest.main(session.options("-p", "no:terminal"), plugins=plugins))
@@ -135,17 +138,20 @@ def tell(
     expression: str = "",
     done: tuple[str, ...] = (),
     order: tuple[str, ...] = (),
+    flavor: str = "plain",
+    files: tuple[str, ...] = ("test_it.py",),
 ) -> Told:
     folder = tmp_path / "suite"
     folder.mkdir()
-    (folder / "test_it.py").write_text(HEAD + textwrap.dedent(suite))
+    for name in files:
+        (folder / name).write_text(HEAD + textwrap.dedent(suite))
     kmsg = tmp_path / "kmsg"
     kmsg.touch()
     with terminal() as (ours, path):
         run = subprocess.run(
             [
                 *(sys.executable, "-c", GUEST, str(path), str(kmsg), str(folder)),
-                *(",".join(order), expression, *done),
+                *(",".join(order), expression, flavor, *done),
             ],
             cwd=ROOT,
             capture_output=True,
@@ -154,6 +160,25 @@ def tell(
         )
         lines = drain(ours).splitlines()
     return Told(run.returncode, [json.loads(line) for line in lines], kmsg.read_text(), run.stderr)
+
+
+@pytest.mark.parametrize(
+    ("flavor", "lines"),
+    [
+        ("plain", ["begin a", "end a", "begin b", "end b"] * 2),
+        ("kmemleak", ["begin a", "end a", "begin b", "end b", "scanned"] * 2),
+    ],
+)
+def test_leaks_are_looked_for_after_each_file(
+    tmp_path: Path, flavor: str, lines: list[str]
+) -> None:
+    suite = """
+        def test_a(): pass
+        def test_b(): pass
+        """
+    told = tell(tmp_path, suite, flavor=flavor, files=("test_1.py", "test_2.py"))
+    words = [line.removeprefix("<5>vfio_acpi: ") for line in told.kmsg.splitlines()]
+    assert [re.sub(r" \S+::test_", " ", word) for word in words] == lines
 
 
 def test_outcomes(tmp_path: Path) -> None:

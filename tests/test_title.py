@@ -19,6 +19,10 @@ TITLES = {
         "BUG: unable to handle kernel NULL pointer dereference in vfio_pci_acpi_close",
         "kernel panic: Fatal exception",
     ],
+    "7.3-kmemleak": [
+        "memory leak in vfio_pci_set_ctx_trigger_single",
+        "memory leak in vfio_pci_acpi_notify",
+    ],
     "7.3-single": ["memory leak", "BUG: Bad rss-counter state", "irq: nobody cared"],
     "early": ["PANIC: early exception"],
     "real-6.1-gpf": ["general protection fault in wr"],

@@ -163,16 +163,21 @@ def test_hardware_keeps_its_own_timers(setup: qemu.Setup) -> None:
     assert not set(qemu.EMULATED_ARGUMENTS) & set(words)
 
 
+def machine_of(setup: qemu.Setup, monkeypatch: pytest.MonkeyPatch, flavor: str) -> qemu.Setup:
+    """Return the parts of a VM that the pipeline makes for ``flavor``."""
+    through = pipeline.Pipeline(pipeline.RunRequest(flavor=flavor), Progress())
+    monkeypatch.setattr(guest_image, "images", lambda *a, **k: setup.images)
+    monkeypatch.setattr(acpid, "folder", lambda **k: None)
+    through.state.accel = setup.accel
+    return through.machine(cast(Kernel, SimpleNamespace(image=setup.image)), None)
+
+
 @pytest.mark.parametrize(("flavor", "told"), [("plain", False), ("debug", True)])
 def test_kasan_reports_more_than_once(
     setup: qemu.Setup, monkeypatch: pytest.MonkeyPatch, flavor: str, told: bool
 ) -> None:
     """Only in the flavor with KASAN: a kernel without KASAN passes the unknown word to init."""
-    through = pipeline.Pipeline(pipeline.RunRequest(flavor=flavor), Progress())
-    monkeypatch.setattr(guest_image, "images", lambda *a, **k: setup.images)
-    monkeypatch.setattr(acpid, "folder", lambda **k: None)
-    through.state.accel = setup.accel
-    of_flavor = through.machine(cast(Kernel, SimpleNamespace(image=setup.image)), None)
+    of_flavor = machine_of(setup, monkeypatch, flavor)
     for argv in (
         qemu.command(of_flavor, FDS, Silent()),
         qemu.shell_command(of_flavor, "netlink", stage=Silent()),
@@ -180,6 +185,16 @@ def test_kasan_reports_more_than_once(
         ours, _, theirs = virtme.value_of(argv, "-append").partition(" -- ")
         assert ("kasan_multi_shot" in ours.split()) == told
         assert "kasan_multi_shot" not in theirs
+
+
+@pytest.mark.parametrize(("flavor", "cpus"), [("plain", "2"), ("preempt", "4")])
+def test_the_flavor_has_the_cpus(
+    setup: qemu.Setup, monkeypatch: pytest.MonkeyPatch, flavor: str, cpus: str
+) -> None:
+    of_flavor = machine_of(setup, monkeypatch, flavor)
+    assert virtme.value_of(qemu.command(of_flavor, FDS, Silent()), "-smp") == cpus
+    shell = qemu.shell_command(of_flavor, "netlink", stage=Silent())
+    assert virtme.value_of(shell, "-smp") == cpus
 
 
 def test_channels_and_disks(setup: qemu.Setup) -> None:

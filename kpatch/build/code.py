@@ -12,7 +12,7 @@ import re
 import tempfile
 from pathlib import Path
 
-from kpatch.build import compiler, lines, make, objects, variant
+from kpatch.build import compiler, make, objects, settings, variant
 from kpatch.build.worktree import checkout, locate
 from kpatch.errors import HarnessError
 from kpatch.lib import cache, confine, environment, process
@@ -44,12 +44,12 @@ def identity(
     key = cache.digest(
         (
             *(RECIPE, applied.tree.tree_id, applied.delta_id),
-            *(config.config_id, tools.identity, target, *lines.settings(applied)),
+            *(config.config_id, tools.identity, target, *settings.of(applied, config)),
         )
     )
     argv = [
         *("make", "-C", str(where.src), f"O={where.obj}", f"-j{jobs}"),
-        *(*tools.settings, *objects.FIXED, *lines.settings(applied), variant.VERSION, target),
+        *(*tools.settings, *objects.FIXED, *settings.of(applied, config), variant.VERSION, target),
     ]
     stage.command(argv)
 

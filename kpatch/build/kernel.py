@@ -21,7 +21,7 @@ import time
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
-from kpatch.build import compiler, diagnostics, gcov, lines, log, make, objects
+from kpatch.build import compiler, diagnostics, gcov, lines, log, make, objects, settings
 from kpatch.build.compiler import Compiler
 from kpatch.build.worktree import Worktree, checkout, locate
 from kpatch.errors import HarnessError
@@ -47,9 +47,12 @@ _SYMBOL = re.compile(r"(?:# )?CONFIG_\w+[ =].*")
 
 
 def kernel_id(applied: Applied, config: Config, compiler: Compiler) -> str:
-    """Return the id of the kernel: a digest of tree, changed files, config, compiler and RECIPE."""
+    """Return the id of the kernel: a digest of all input, and of RECIPE.
+
+    The input is the tree, the changed files, the config, the compiler, and `kpatch.build.settings`.
+    """
     parts = (applied.tree.tree_id, applied.delta_id, config.config_id, compiler.identity)
-    return cache.digest((RECIPE, *parts, *lines.settings(applied)))
+    return cache.digest((RECIPE, *parts, *settings.of(applied, config)))
 
 
 def build(
@@ -72,8 +75,8 @@ def build(
     """
     tools = compiler.detect()
     name = kernel_id(applied, config, tools)
-    settings = (*lines.settings(applied), *(gcov.settings(applied) if _counts(config) else ()))
-    argv = _argv(locate(applied, config.flavor), tools, settings, name, jobs)
+    variables = (*tools.settings, *settings.of(applied, config))
+    argv = _argv(locate(applied, config.flavor), variables, name, jobs)
     stage.command(argv)
     path = cache.root() / KIND / name
     cached = path.is_dir()
@@ -132,17 +135,14 @@ def _counts(config: Config) -> bool:
     return config.flavor in FLAVORS and FLAVORS[config.flavor].gcov
 
 
-def _argv(
-    where: Worktree, tools: Compiler, settings: Sequence[str], name: str, jobs: int
-) -> list[str]:
+def _argv(where: Worktree, variables: Sequence[str], name: str, jobs: int) -> list[str]:
     return [
         "make",
         "-C",
         str(where.src),
         f"O={where.obj}",
         f"-j{jobs}",
-        *tools.settings,
-        *settings,
+        *variables,
         *objects.FIXED,
         f"KBUILD_BUILD_VERSION={name[:12]}",
         "bzImage",

@@ -275,11 +275,14 @@ KINDS: tuple[Kind, ...] = (
     _kind("stack-guard", r"BUG: .*stack guard page was hit", "stack overflow", Until.TRACE),
     # mm/slub.c, mm/kmemleak.c
     _kind("slub", r"BUG .+ \((?:Not t|T)ainted", "slab object corrupted or leaked"),
+    _kind("kmemleak", r"kmemleak: unreferenced object", "memory that nothing points to"),
+    # The number of the leaks above, or all that a kernel without kmemleak.verbose logs.
     _kind(
         "kmemleak",
         r"kmemleak: \d+ new suspected memory leaks?",
         "memory that nothing points to",
         Until.LINE,
+        part_of=("kmemleak",),
     ),
     _kind(
         "disabled-detector",

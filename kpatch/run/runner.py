@@ -44,7 +44,7 @@ from kpatch.run.vm_run import LIMITS, Ending, VmRun, begun, complaints, cut, rep
 from kpatch.tables.limits import DEFAULTS, Limits
 from kpatch.tables.mechanisms import MECHANISMS
 from kpatch.tables.outcomes import ExitCode, Outcome
-from kpatch.vm import emulator, qemu, ring, virtme
+from kpatch.vm import emulator, qemu, ring
 from ktests import contract
 from ktests.contract import (
     DETECTION,
@@ -80,8 +80,14 @@ EXIT_SECONDS = 30.0
 # SysRq keys for a hung kernel: w prints blocked tasks, l the backtraces of all CPUs.
 STACK_KEYS = "wl"
 
-# "info" commands of QEMU's monitor for a hung machine: CPU registers and interrupt controllers.
-INFOS = ("registers -a", *(f"lapic {number}" for number in range(virtme.CPUS)), "pic")
+
+def infos(cpus: int) -> tuple[str, ...]:
+    """Return the "info" commands of QEMU's monitor for a hung machine with ``cpus`` CPUs.
+
+    They show the registers of the CPUs, and the interrupt controllers.
+    """
+    return ("registers -a", *(f"lapic {number}" for number in range(cpus)), "pic")
+
 
 # A report that this many VMs had comes back in every VM.
 REPEATED = 2
@@ -439,7 +445,7 @@ class Follower:
         """Write the state of a hung kernel to the log: stacks (SysRq), and CPUs (QEMU's monitor).
 
         The monitor is queried in two rounds, so that a CPU in a loop shows different addresses.
-        Returns, for each round, the monitor's answers by command (INFOS). Answers are missing if
+        Returns, for each round, the monitor's answers by command (`infos`). Answers are missing if
         QEMU did not give them.
         """
         self._stage.note("hung: dumping stacks")
@@ -449,7 +455,7 @@ class Follower:
             it.sysrq(STACK_KEYS)
             self._drain(it, write, STACKS_SECONDS)
             for answers in rounds:
-                for what in INFOS:
+                for what in infos(self._setup.cpus):
                     answers[what] = it.info(what)
                     write(f"\nvfio-acpi: info {what}\n{symbols.annotated(answers[what])}".encode())
                 if answers is rounds[0]:

@@ -233,6 +233,7 @@ _TITLES: tuple[_Title, ...] = (
     _title(r"BUG: Bad rss-counter state", "BUG: Bad rss-counter state"),
     _title(r"BUG: Dentry .* still in use", "BUG: Dentry still in use"),
     _title(r"^BUG (\S+) .*?\): (.*)", "BUG {0}: {1} in {f}", (Source.TRACE,)),
+    _title(r"kmemleak: unreferenced object", "memory leak in {f}", (Source.TRACE,), "kmemleak"),
     _title(r"kmemleak: \d+ new suspected", "memory leak"),
     _title(
         r"sysfs: (cannot create duplicate filename)",
@@ -257,7 +258,8 @@ _TITLES: tuple[_Title, ...] = (
 )
 
 _FRAME = re.compile(
-    r"^ *(?:\[<[0-9a-f]+>\] +)?([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)", re.MULTILINE
+    r"^(?:kmemleak:)? *(?:\[<[0-9a-f]+>\] +)?([A-Za-z_][\w.]*)\+0x[0-9a-f]+/0x[0-9a-f]+(?: |$)",
+    re.MULTILINE,
 )
 _RIP = re.compile(
     r"^R?IP: (?:[0-9a-f]{4}:)?(?:\[<[0-9a-f]+>\] +)*([A-Za-z_][\w.]*)\+0x", re.MULTILINE

@@ -17,7 +17,8 @@ class Flavor:
     worktree of the flavor starts with the objects of the flavor ``like``, as that of a variant does
     (`kpatch.tables.variants`). With ``inner``, the test VM has the files of an inner guest
     (`kpatch.vm.inner`). With ``gcov``, the objects of a series' own sources count their lines
-    (`kpatch.build.gcov`).
+    (`kpatch.build.gcov`). ``cpus`` is the number of CPUs of the test VM. ``settings`` are variables
+    for make's command line.
     """
 
     name: str
@@ -28,7 +29,12 @@ class Flavor:
     like: str = ""
     inner: bool = False
     gcov: bool = False
+    cpus: int = 2
+    settings: tuple[str, ...] = ()
 
+
+LOG_LEAKS = "kmemleak.verbose=1"
+"""Without it kmemleak logs only the number of leaks that a scan has found (mm/kmemleak.c)."""
 
 FLAVORS: dict[str, Flavor] = {
     flavor.name: flavor
@@ -45,13 +51,40 @@ FLAVORS: dict[str, Flavor] = {
             slowness=6,
             # Without kasan_multi_shot KASAN prints only its first report after a boot (since 4.11,
             # mm/kasan/report.c), and later faults are not seen.
-            arguments=("kasan_multi_shot",),
+            arguments=("kasan_multi_shot", LOG_LEAKS),
         ),
         Flavor(
             "lockdep",
             "plain, with lockdep: locks taken in an order or a context that can deadlock",
             ("core", "guest", "acpi", "vfio", "lockdep"),
             slowness=3,
+        ),
+        Flavor(
+            "kmemleak",
+            "plain, with kmemleak: memory to which there is no pointer",
+            ("core", "guest", "acpi", "vfio", "kmemleak"),
+            slowness=4,
+            arguments=(LOG_LEAKS,),
+        ),
+        Flavor(
+            "kcsan",
+            "plain, with KCSAN: data races",
+            ("core", "guest", "acpi", "vfio", "kcsan"),
+            slowness=4,
+            # scripts/Makefile.lib: the variable says for each object whether KCSAN watches its
+            # accesses. All others are left out: the races of the rest of the kernel differ from
+            # boot to boot, so that the negative control could not excuse them.
+            settings=(
+                "KCSAN_SANITIZE=$(if $(filter drivers/vfio/% drivers/acpi/% drivers/iommu/iommufd/%"
+                " virt/% fs/eventfd,$(obj)/$(target-stem)),y,n)",
+            ),
+        ),
+        Flavor(
+            "preempt",
+            "plain, with full preemption on 4 CPUs",
+            ("core", "guest", "acpi", "vfio", "preempt"),
+            slowness=3,
+            cpus=4,
         ),
         Flavor(
             "hypervisor",
@@ -69,12 +102,14 @@ FLAVORS: dict[str, Flavor] = {
         ),
         Flavor(
             "failslab",
-            "plain, with allocations that fail on demand",
-            ("core", "guest", "acpi", "vfio", "failslab"),
+            "plain, with allocations that fail on demand, kmemleak and the lock validator",
+            ("core", "guest", "acpi", "vfio", "failslab", "kmemleak", "lockdep"),
+            slowness=6,
+            arguments=(LOG_LEAKS,),
         ),
         Flavor(
             "coverage",
-            "failslab, with counters of the lines that run, in the sources of a series",
+            "plain, with allocations that fail on demand, and counters of the lines that run",
             ("core", "guest", "acpi", "vfio", "failslab", "coverage"),
             slowness=2,
             like="plain",

@@ -112,7 +112,8 @@ class Setup:
 
     ``image`` is the kernel (bzImage), ``firmware`` the test firmware (AML), ``images`` are the
     guest's Python and the suite. ``selftests`` is the image of the kernel's own selftests, None if
-    the tree has none. ``arguments`` are the flavor's words for the kernel's command line.
+    the tree has none. ``arguments`` are the flavor's words for the kernel's command line, ``cpus``
+    is its number of CPUs.
     """
 
     image: Path
@@ -122,6 +123,7 @@ class Setup:
     accel: Accel
     selftests: Path | None = None
     arguments: tuple[str, ...] = ()
+    cpus: int = virtme.CPUS
 
 
 @dataclass(frozen=True)
@@ -361,7 +363,7 @@ def command(setup: Setup, fds: Mapping[str, int], stage: Stage) -> list[str]:
     if virtme-ng's command is not as expected, exit 2 if vng or QEMU is not installed.
     """
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage)
-    argv = virtme.without_script_ports(argv)
+    argv = virtme.without_script_ports(_with_cpus(argv, setup))
     argv = virtme.replaced(
         argv, "-chardev", "file,id=console,", f"socket,id=console,fd={fds['console']}"
     )
@@ -386,6 +388,7 @@ def shell_command(setup: Setup, mechanism: str, *, stage: Stage) -> list[str]:
     line. Raises the errors of `command`.
     """
     argv = virtme.qemu_command(setup.image, kvm=setup.accel.kvm, stage=stage, interactive=True)
+    argv = _with_cpus(argv, setup)
     mode = f"shell {contract.MECHANISM_ARGUMENT}={mechanism}"
     argv = _with_kernel_arguments(argv, kernel_arguments(setup), mode=mode)
     return confined(setup, [*argv, *_device_arguments(setup)])
@@ -435,6 +438,10 @@ def _with_kernel_arguments(
     boot_script = paths.KTESTS / "init.sh"
     tail = [f"VFIO_ACPI={mode}", f"init={boot_script}", "--", init.removeprefix("init=")]
     return virtme.replaced(argv, "-append", append, " ".join([*words, *ours, *tail]))
+
+
+def _with_cpus(argv: list[str], setup: Setup) -> list[str]:
+    return virtme.replaced(argv, "-smp", str(virtme.CPUS), str(setup.cpus))
 
 
 def _device_arguments(setup: Setup) -> list[str]:
