@@ -45,6 +45,15 @@ def text_range(function: str, symbols: Path = SYMBOLS) -> tuple[int, int]:
     return begin, min(address for address, _ in code if address > begin)
 
 
+def has(function: str, symbols: Path = SYMBOLS) -> bool:
+    """Return whether the kernel has exactly one function of this name."""
+    try:
+        text_range(function, symbols)
+    except LookupError:
+        return False
+    return True
+
+
 @contextmanager
 def within(function: str, *, folder: Path = FOLDER, symbols: Path = SYMBOLS) -> Iterator[None]:
     """Let only allocations fail that ``function`` of the kernel makes, or what it calls.

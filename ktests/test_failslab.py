@@ -13,7 +13,7 @@ import itertools
 import os
 import select
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -32,10 +32,15 @@ from uapi import probe, vfio
 from uapi.eventfd import SIZE, EventFd
 
 # The functions of the kernel below which allocations fail: the ioctl of a VFIO device, the probe of
-# vfio-pci, and the call of all Notify handlers of a device in a kworker.
+# vfio-pci, and the call of all Notify handlers of a device in a kworker. The carried series have a
+# function of their own that listens to a companion.
 IOCTL = "vfio_device_fops_unl_ioctl"
 PROBE = "vfio_pci_probe"
 NOTIFY = "acpi_ev_notify_dispatch"
+LISTEN = "vfio_pci_acpi_listen"
+
+# All handlers have ended before this time begins.
+DEAF_SECONDS = 1.0
 
 
 @dataclass(frozen=True)
@@ -46,11 +51,11 @@ class Round:
     failed: bool
 
 
-def failing(call: Callable[[], object], number: int) -> Round:
+def failing(call: Callable[[], object], number: int, *, least: int = 1) -> Round:
     """Make ``call`` while its allocation with this ``number``, counted from 1, fails.
 
     AssertionError if the error is not ENOMEM, or nothing has failed and there is an error, or
-    ``call`` makes no allocation at all.
+    ``call`` makes fewer allocations than ``least``.
     """
     error = None
     with failslab.nth(number) as failure:
@@ -62,7 +67,7 @@ def failing(call: Callable[[], object], number: int) -> Round:
         assert error is None or error.errno == errno.ENOMEM
     else:
         assert error is None, "fails without a failed allocation"
-        assert number > 1, "makes no allocation"
+        assert number > least, f"makes {number - 1} allocations"
     return Round(error, failure.happened)
 
 
@@ -131,6 +136,7 @@ def test_register_anew(vmm: OpenVmm, firmware: Firmware) -> None:
 @pytest.mark.requirement("REQ-ERR-42")
 def test_bind(bind: Bind, vmm: OpenVmm, firmware: Firmware) -> None:
     device = bind("alpha")
+    deaf = []
     for number in itertools.count(1):
         device.unbind()
         with failslab.within(PROBE):
@@ -138,9 +144,52 @@ def test_bind(bind: Bind, vmm: OpenVmm, firmware: Firmware) -> None:
         assert bool(device.driver) is (tried.error is None)
         if tried.error is None:
             device.forgo_reset()
-            assert arrives(device, vmm, firmware)
+            if not arrives(device, vmm, firmware):
+                deaf.append(number)
         if not tried.failed:
             break
+    # At the end: what a mechanism is known not to do keeps no round from being made.
+    assert not deaf, "bound without notifications"
+
+
+@pytest.mark.requirement("REQ-ERR-42")
+def test_bind_to_a_new_companion(
+    mechanism: Mechanism, late_table: OpenLateTable, firmware: Firmware, family: probe.Family
+) -> None:
+    """What is done for a companion for the first time; nothing, if a VMM registers for it later."""
+    deaf = []
+    within = LISTEN if failslab.has(LISTEN) else PROBE
+    for number in itertools.count(1):
+        with late_table() as table:
+            device = table.device
+            with failslab.within(within):
+                tried = failing(lambda: attach(device), number, least=0)  # noqa: B023
+            assert bool(device.driver) is (tried.error is None)
+            if tried.error is None:
+                device.forgo_reset()
+                if not heard(mechanism, device, firmware, family):
+                    deaf.append(number)
+        if not tried.failed:
+            break
+    assert not deaf, "bound without notifications"
+
+
+def heard(
+    mechanism: Mechanism, device: PciDevice, firmware: Firmware, family: probe.Family
+) -> bool:
+    """Return whether one who registers now receives a notification of ``device``."""
+    with vfio.Device.open(device.bdf) as opened:
+        try:
+            source = mechanism.register(opened.fileno(), family)()
+        except OSError:
+            return False  # what a VMM needs is not there
+        with closing(source):
+            firmware.notify_path(device.path, 0x81)
+            firmware.flush_handlers()
+            if not select.select([source.fileno()], [], [], DEAF_SECONDS)[0]:
+                return False
+            check_received(mechanism, source, device, 0x81)
+            return True
 
 
 def arrives(device: PciDevice, vmm: OpenVmm, firmware: Firmware) -> bool:

@@ -53,12 +53,14 @@ def content(folder: Path) -> dict[str, str]:
 def test_range_ends_at_the_next_function(symbols: Path) -> None:
     assert failslab.text_range("probe", symbols) == (0xFFFFFFFF81000100, 0xFFFFFFFF81000140)
     assert failslab.text_range("of_a_module", symbols)[1] == 0xFFFFFFFF81000600
+    assert failslab.has("probe", symbols)
 
 
 @pytest.mark.parametrize(("function", "count"), [("none", 0), ("data", 0), ("twice", 2)])
 def test_function_that_is_not_one(symbols: Path, function: str, count: int) -> None:
     with pytest.raises(LookupError, match=f"{function}: {count} functions"):
         failslab.text_range(function, symbols)
+    assert not failslab.has(function, symbols)
 
 
 def test_settings_come_back(folder: Path, symbols: Path) -> None:
