@@ -45,7 +45,7 @@ from kpatch.tables.paths import PROJECT
 from kpatch.verdict import judge, requirements
 from kpatch.vm import accel, acpid, guest_image, machine, qemu
 from kpatch.vm.inner import files as inner
-from ktests.contract import FLAVOR_ARGUMENT, NONE, UNDETECTED, UNJUDGED, UNKNOWN
+from ktests.contract import FLAVOR_ARGUMENT, NONE, SEED_ARGUMENT, UNDETECTED, UNJUDGED, UNKNOWN
 
 # A work item that has run for 10 ms, as on a busy host any may, no longer keeps the next one from
 # starting (since Linux 6.5). So a Notify handler could overtake another on its CPU, and the count
@@ -70,7 +70,8 @@ class RunRequest:
     ``untrusted`` refuses to run without confinement. ``refresh`` looks for a newer kernel package
     than the cached one. ``mutant`` is the text form of a mutant of the one series, "" for none
     (`kpatch.series.mutant`): the kernel is built with it, the cheapest requirements are tested
-    first, and the run ends with the first test that fails.
+    first, and the run ends with the first test that fails. ``seed`` decides the sequences that
+    ktests/test_stateful.py generates.
     """
 
     kernel: str = bases.DEFAULT_BASE
@@ -85,6 +86,7 @@ class RunRequest:
     untrusted: bool = False
     refresh: bool = False
     mutant: str = ""
+    seed: int = 1
     limits: Limits = DEFAULTS
 
     def names(self) -> tuple[str, ...]:
@@ -122,6 +124,7 @@ class RunRequest:
             "--boot-limit": f"{self.limits.boot:g}",
             "--test-limit": f"{self.limits.test:g}",
             "--run-limit": f"{self.limits.run:g}",
+            "--seed": str(self.seed),
         }
         given = [word for name, value in options.items() if value for word in (name, value)]
         if not known:
@@ -441,7 +444,8 @@ class Pipeline:
             self.progress.say(f"acceleration: {chosen.used} ({chosen.reason})")
         self.state.accel = chosen
         image = None if own is None else own.image
-        arguments = (f"{FLAVOR_ARGUMENT}={self.flavor.name}", *self.flavor.arguments)
+        ours = (f"{FLAVOR_ARGUMENT}={self.flavor.name}", f"{SEED_ARGUMENT}={self.request.seed}")
+        arguments = (*ours, *self.flavor.arguments)
         return qemu.Setup(
             *(kernel.image, table, firmware, images, chosen, image, arguments, self.flavor.cpus)
         )

@@ -67,6 +67,9 @@ MECHANISM_ARGUMENT = "vfio_acpi.mechanism"
 FLAVOR_ARGUMENT = "vfio_acpi.flavor"
 """Kernel argument that names the flavor of the kernel's config."""
 
+SEED_ARGUMENT = "vfio_acpi.seed"
+"""Kernel argument with the number that decides what ktests/test_stateful.py generates."""
+
 MECHANISM_FOLDER = "mechanism"
 """Name of the folder in the suite's image that has the modules of a mechanism of the user's own."""
 

@@ -54,15 +54,26 @@ class LateTable(Closing):
         TABLE.rmdir()
 
     def close(self) -> None:
-        """Unload the table if it is loaded, and find the device without a companion."""
+        """Unload the table if it is loaded, and find the device without a companion.
+
+        The device is removed first. 7.3 frees the companion of an unloaded table, if nobody else
+        has a reference, while it still holds the companion's lock (acpi_unbind_one()).
+        """
         self.device.unbind()
+        self._remove()
         if TABLE.exists():
             self.unload()
-        self._find_again()
+        self._scan()
         assert not self.device.companion, "the device still has a companion"
 
     def _find_again(self) -> None:
+        self._remove()
+        self._scan()
+
+    def _remove(self) -> None:
         (self._port / "remove").write_text("1")
+
+    def _scan(self) -> None:
         (BUS / "rescan").write_text("1")
         end = time.monotonic() + SECONDS
         while not (self._bare.folder / "driver_override").exists():

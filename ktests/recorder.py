@@ -22,13 +22,12 @@ import pytest
 
 from ktests import contract, kernellog, leaks, mechanism_folder, mechanisms
 from ktests.channel import Channel
-from ktests.contract import BEGIN, END, FLAVOR_ARGUMENT, MARKER
+from ktests.contract import BEGIN, END, FLAVOR_ARGUMENT, MARKER, SEED_ARGUMENT
 from ktests.mechanism import Mechanism
 from ktests.selection import Selection
 
 KMSG = kernellog.FILE
 COMMAND_LINE = Path("/proc/cmdline")
-FLAVOR = re.compile(rf"{re.escape(FLAVOR_ARGUMENT)}=(\S+)")
 SUITE = Path(__file__).parent
 MESSAGE_SIZE = 4000
 
@@ -43,8 +42,8 @@ class Job:
     the tests that an earlier VM has begun. ``requirements`` is the table of
     ktests/requirements.toml by id. ``limit`` is the time limit in seconds of each test that has no
     limit of its own. ``release`` is the version of the running kernel, ``flavor`` its flavor, None
-    if it is not known. ``negative`` is as in `ktests.contract.applies`, ``order`` as in
-    `ktests.contract.JobMessage`.
+    if it is not known. ``seed`` decides what stateful tests generate. ``negative`` is as in
+    `ktests.contract.applies`, ``order`` as in `ktests.contract.JobMessage`.
     """
 
     mechanism: str
@@ -54,14 +53,15 @@ class Job:
     requirements: dict[str, dict[str, Any]]
     limit: float
     release: str = field(default_factory=lambda: os.uname().release)
-    flavor: str | None = field(default_factory=lambda: flavor_of(COMMAND_LINE.read_text()))
+    flavor: str | None = field(default_factory=lambda: argument(FLAVOR_ARGUMENT))
+    seed: int = field(default_factory=lambda: int(argument(SEED_ARGUMENT) or 1))
     negative: tuple[str, ...] | None = None
     order: tuple[str, ...] = ()
 
 
-def flavor_of(command_line: str) -> str | None:
-    """Return the value of the first `FLAVOR_ARGUMENT` on a kernel's command line; None if none."""
-    found = FLAVOR.search(command_line)
+def argument(name: str, command_line: Path = COMMAND_LINE) -> str | None:
+    """Return the value of the first argument ``name`` of the kernel; None if it has none."""
+    found = re.search(rf"{re.escape(name)}=(\S+)", command_line.read_text())
     return found and found[1]
 
 

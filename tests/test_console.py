@@ -95,6 +95,15 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
             "---[ end trace",
         ),
     ],
+    "real-7.3-freed-companion": [
+        (
+            "lockdep",
+            "test_failslab.py::test_bind_to_a_new_companion[netlink]",
+            DURING,
+            "WARNING: held lock freed!",
+            " </TASK>",
+        ),
+    ],
     "real-7.3-unloaded-table": [
         (
             "warning",

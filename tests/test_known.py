@@ -48,6 +48,11 @@ def test_what_looks_like_it(part: str, other: str) -> None:
             ("physical_node", "  acpi_unbind_one+"),
         ),
         (
+            "real-7.3-freed-companion.log",
+            "the kernel frees a companion that was unloaded under the companion's lock",
+            ("(&device->physical_node_lock)", "  acpi_unbind_one+"),
+        ),
+        (
             "real-7.3-group-without-memory.log",
             "the kernel releases a VFIO group that it has no memory for, and warns of it",
             ("drivers/vfio/group.c:", "at vfio_group_release+", "  vfio_create_group+"),

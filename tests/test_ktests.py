@@ -589,5 +589,6 @@ def test_a_skip_is_told_by_its_reason() -> None:
         ("ro quiet\n", None),
     ],
 )
-def test_flavor(command_line: str, flavor: str | None) -> None:
-    assert recorder.flavor_of(command_line) == flavor
+def test_an_argument_of_the_kernel(tmp_path: Path, command_line: str, flavor: str | None) -> None:
+    (tmp_path / "cmdline").write_text(command_line)
+    assert recorder.argument(contract.FLAVOR_ARGUMENT, tmp_path / "cmdline") == flavor

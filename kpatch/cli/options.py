@@ -203,6 +203,13 @@ def _limit(name: str, default: float, text: str) -> Callable[[Any], Any]:
 BOOT_LIMIT = _limit("boot", DEFAULTS.boot, "A VM that runs no test for so long is hung.")
 TEST_LIMIT = _limit("test", DEFAULTS.test, "A test that takes longer is hung.")
 RUN_LIMIT = _limit("run", DEFAULTS.run, "For all VMs of one series together.")
+SEED = option(
+    "--seed",
+    "SEED",
+    default=1,
+    type=click.IntRange(1),
+    help="Decides the generated sequences of a stateful test.",
+)
 REFRESH = click.option(
     "--refresh", is_flag=True, help="Look for a newer kernel package than the cached one."
 )

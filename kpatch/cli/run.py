@@ -31,6 +31,7 @@ from kpatch.tables.outcomes import ExitCode
 @options.BOOT_LIMIT
 @options.TEST_LIMIT
 @options.RUN_LIMIT
+@options.SEED
 @options.REFRESH
 @options.VERBOSE
 @guarded

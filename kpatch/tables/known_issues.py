@@ -50,6 +50,17 @@ KNOWN: tuple[Known, ...] = (
         ),
         "the kernel removes a PCI device whose companion was unloaded",
     ),
+    # The same function drops its reference to the companion while it holds the companion's lock. If
+    # that is the last reference, because the table was unloaded, it unlocks freed memory.
+    Known(
+        "lockdep",
+        (
+            re.compile(r"WARNING: held lock freed!"),
+            re.compile(r"\(&device->physical_node_lock\)"),
+            re.compile(r"^\[ *[\d.]+\](?:\[.*\])? +acpi_unbind_one\+", re.MULTILINE),
+        ),
+        "the kernel frees a companion that was unloaded under the companion's lock",
+    ),
     # ktests/test_failslab.py lets allocations fail while a device is bound. If vfio_create_group()
     # in drivers/vfio/group.c (7.3) has no memory for the name or the files of a group, it releases
     # the group with the reference to its IOMMU group, and vfio_group_release() warns of that.

@@ -58,7 +58,7 @@ from ktests.contract import INNER_FOLDER, MECHANISM_FOLDER, MECHANISM_NAME
 SUITE = ("ktests", "uapi")
 
 # The packages that the suite imports. The image has them and the packages that they require.
-PACKAGES = ("pytest", "pyroute2", "cffi")
+PACKAGES = ("pytest", "pyroute2", "cffi", "hypothesis")
 
 # Parts of the standard library that no test needs; without them the image is half the size.
 UNUSED = frozenset(
