@@ -12,7 +12,7 @@ import errno
 import re
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from ktests.acpi import Firmware
@@ -128,6 +128,11 @@ class NetlinkDevice(Mechanism):
         """Return a burst source that distinguishes notifications by their numbers."""
         listener = DeviceListener(buffer=buffer, known=device_family.family(device.bdf))
         return NetlinkDeviceBurstSource(device, firmware, listener)
+
+    def listen(self, devices: Sequence[PciDevice]) -> tuple[str, ...]:
+        """Return the mechanism and each device as options of ``python -m uapi listen``."""
+        names = (word for device in devices for word in ("--device", device.bdf))
+        return ("--mechanism", "netlink-device", *names)
 
     def register(self, fd: int, family: probe.Family) -> Callable[[], Source]:
         """Return a function that joins the group of the device whose descriptor is ``fd``.
