@@ -325,9 +325,11 @@ def test_patch_that_panics_at_boot(tmp_path: Path) -> None:
     ended = fault("panics-at-boot", "--tests", "test_family", out=tmp_path / "out")
     assert (ended.code, ended.verdict) == (ExitCode.CRASH, "crash")
     line = "Kernel panic - not syncing: vfio-pci: planted panic"
-    assert ended.told(f"panics-at-boot VM 1: crash: before the first test: {line}")
+    source = "drivers/vfio/pci/vfio_pci.c:291"
+    told = re.escape(f"{line} ({source})")
+    assert ended.told(f"panics-at-boot VM 1: crash: before the first test: {told}")
     [found] = ended.result.faults
-    assert (found.kind, found.line, found.test) == ("panic", line, None)
+    assert (found.kind, found.line, found.source, found.test) == ("panic", line, source, None)
     assert line in ended.console("panics-at-boot")
 
 

@@ -138,12 +138,12 @@ def test_failure_of_the_base_is_not_the_series(kernels: Any) -> None:
 
 
 def test_report_is_told_once_and_not_if_the_base_has_it(kernels: Any) -> None:
-    old, new = fault("WARNING in old"), fault("WARNING in new", FILE + "a")
+    old, new = fault("WARNING in old"), fault("WARNING in new", FILE + "a", source="fs/x.c:7")
     both = judgement(result("a"), faults=(old, new))
     it = kernels(s0=judgement(result("a"), faults=(old,)), s1=GOOD, s2=both, s3=both)
     [found] = behaviour.smoke(it)
     assert found.patch == 2
-    assert found.text == "the kernel reports WARNING in new (in test_x.py::a)"
+    assert found.text == "the kernel reports WARNING in new at fs/x.c:7 (in test_x.py::a)"
     assert found.details == ("WARNING in new", "stack")
 
 

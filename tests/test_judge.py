@@ -367,6 +367,11 @@ def test_a_fault_beats_what_the_test_says(reported: Outcome) -> None:
     assert judgement.exit_code is ExitCode.CRASH
 
 
+def test_the_place_of_a_fault_in_the_series_is_told() -> None:
+    placed = replace(fault(), source="fs/eventfd.c:81")
+    assert message(judged(vm(faults=(placed,)))).startswith("WARNING: x (fs/eventfd.c:81)")
+
+
 def test_a_fault_on_the_negative_control_is_no_honest_failure() -> None:
     judgement = judged(vm(CONTROL, faults=(fault(),)), mechanism="none")
     assert outcome(judgement) == (Outcome.CRASH, False)

@@ -17,19 +17,22 @@ from kpatch.model import Applied, Change, Origin, Series, Tree
 from kpatch.series import apply
 
 # The comments name what is at the line.
-SOURCE = """\
+HEADER = """\
 int other(int a);
 static inline int doubled(int a)
 {
-	return other(a) * 2; /* inlined */
+	return other(a) * 2;
 }
+"""
+SOURCE = """\
+#include <it.h>
 int warm(int a)
 {
 	a = doubled(a); /* caller */
 	return other(a) + 1; /* second */
 }
 __attribute__((cold)) int rare(int a)
-{
+{ /* begin */
 	return other(a) - 1; /* rare */
 }
 """
@@ -59,9 +62,11 @@ def worktree(tmp_path: Path) -> Worktree:
     made = Worktree(tmp_path / "worktree")
     for folder in (made.src, made.obj):
         (folder / STEM).parent.mkdir(parents=True)
+    (made.src / "include").mkdir()
+    (made.src / "include" / "it.h").write_text(HEADER)
     (made.src / f"{STEM}.c").write_text(SOURCE)
-    source = made.src / f"{STEM}.c"
-    argv = ["gcc", "-g", "-O2", "-fno-pic", "-c", "-o", f"{STEM}.o", str(source)]
+    argv = ["gcc", "-g", "-O2", "-fno-pic", "-I../include", "-c", "-o", f"{STEM}.o"]
+    argv.append(f"../{STEM}.c")
     subprocess.run(argv, cwd=made.obj, check=True)
     return made
 
@@ -70,6 +75,20 @@ def worktree(tmp_path: Path) -> Worktree:
 def known(tmp_path: Path, worktree: Worktree, applied: Applied) -> lines.Lines:
     lines.keep(worktree, applied, tmp_path / "kernel")
     return lines.Lines.of(tmp_path / "kernel" / "bzImage")
+
+
+@pytest.mark.parametrize(
+    ("told", "source"),
+    [
+        ("/build/source/.obj/../fs/a.c:12", "fs/a.c:12"),
+        ("/build/source/fs/a.c:12 (discriminator 3)", "fs/a.c:12"),
+        ("/home/me/.cache/vfio-acpi/worktrees/x/src/include/linux/a.h:7", "include/linux/a.h:7"),
+        ("??:0", ""),
+        ("fs/a.c:?", ""),
+    ],
+)
+def test_the_path_is_that_in_the_tree(told: str, source: str) -> None:
+    assert lines._source(told) == source
 
 
 def after_call(worktree: Worktree, function: str, number: int) -> str:
@@ -89,17 +108,20 @@ def test_frames_have_their_lines(known: lines.Lines, worktree: Worktree) -> None
     rare = after_call(worktree, "rare", 0)
     frames = (first, second, f"? {rare}", "schedule+0x1/0x20")
     trace = "".join(f"[    1.0]  {frame}\n" for frame in frames)
-    inlined = f"{STEM}.c:{PLACES['inlined']}"
-    expected = trace.replace(first, f"{first} ({inlined}, inlined at {STEM}.c:{PLACES['caller']})")
+    caller = f"{STEM}.c:{PLACES['caller']}"
+    expected = trace.replace(first, f"{first} (include/it.h:4, inlined at {caller})")
     expected = expected.replace(second, f"{second} ({STEM}.c:{PLACES['second']})")
     expected = expected.replace(rare, f"{rare} ({STEM}.c:{PLACES['rare']})")
-    assert known.annotated(trace) == (expected, inlined)
+    assert known.annotated(trace) == (expected, caller)
 
 
 def test_the_faulting_instruction_is_at_its_own_address(known: lines.Lines) -> None:
     """The address before that of a function's first instruction belongs to no line, or another."""
     text, first = known.annotated("[    1.0] RIP: 0010:rare+0x0/0x40\n")
-    assert first == f"{STEM}.c:12" and text == f"[    1.0] RIP: 0010:rare+0x0/0x40 ({first})\n"
+    assert (
+        first == f"{STEM}.c:{PLACES['begin']}"
+        and text == f"[    1.0] RIP: 0010:rare+0x0/0x40 ({first})\n"
+    )
 
 
 def test_a_function_that_is_there_twice(

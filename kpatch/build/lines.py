@@ -11,6 +11,7 @@ Source: scripts/Makefile.lib (modkern_cflags), nm(1), addr2line(1).
 from __future__ import annotations
 
 import functools
+import posixpath
 import re
 import shutil
 from collections import defaultdict
@@ -73,7 +74,7 @@ class Lines:
         return cls(image.with_name(FOLDER))
 
     def annotated(self, text: str) -> tuple[str, str]:
-        """Return ``text`` with the source line after each frame, and the first of these lines.
+        """Return ``text`` with the source line after each frame, and the first one of a .c file.
 
         A source line is "drivers/vfio/pci/vfio_pci_core.c:81". A line of code that was inlined is
         followed by the line that called it, and so on. A frame stays as it is if it is not of a
@@ -81,7 +82,8 @@ class Lines:
         """
         frames = list(_FRAME.finditer(text))
         found = dict(self._found(frames))
-        first = next((found[frame[0]][0] for frame in frames if frame[0] in found), "")
+        lines = [line for frame in frames for line in found.get(frame[0], ())]
+        first = next((line for line in lines if ".c:" in line), "")
 
         def with_lines(frame: re.Match[str]) -> str:
             lines = found.get(frame[0])
@@ -111,20 +113,9 @@ class Lines:
             answer = self._run([*argv, *(f"{address:#x}" for address in addresses.values())])
             answers = re.split(r"^0x.*\n", answer, flags=re.MULTILINE)[1:]
             for text, lines in zip(addresses, answers, strict=False):  # none if it failed
-                known = [self._source(path, line) for line in lines.splitlines()]
+                known = [_source(line) for line in lines.splitlines()]
                 if known and all(known):
                     yield text, known
-
-    def _source(self, path: Path, line: str) -> str:
-        """Return ``line`` of addr2line, "/build/source/fs/a.c:12 (discriminator 1)", in short.
-
-        The tree's top is the folder above the object's source, or the build's. "" if unknown.
-        """
-        file, _, number = line.partition(" ")[0].rpartition(":")
-        stem = str(path.relative_to(self._folder).with_suffix(""))
-        top = re.escape(f"{confine.PLACE}/")
-        relative = re.sub(rf"^(?:{top}|.*/(?={re.escape(stem)}\.c$)|(?:\.\./)*)", "", file)
-        return f"{relative}:{number}" if number.isdecimal() and number != "0" else ""
 
     def _run(self, argv: list[str]) -> str:
         """Return the output of a program that reads objects; "" if it fails or prints too much."""
@@ -133,3 +124,18 @@ class Lines:
             words, env=environment.clean(), watch=lambda printed: printed > MOST_BYTES
         )
         return output if status == 0 else ""
+
+
+def _source(line: str) -> str:
+    """Return ``line`` of addr2line in short; "" if it says that it does not know.
+
+    It is "/build/source/.obj/../fs/a.c:12 (discriminator 1)", with the top of the tree as a
+    confined build sees it, or that of a worktree (`kpatch.build.worktree.Worktree.src`).
+    """
+    file, _, number = line.partition(" ")[0].rpartition(":")
+    if not number.isdecimal() or number == "0":
+        return ""
+    path = posixpath.normpath(file)
+    for top in (f"{confine.PLACE}/", "/src/"):
+        path = path.rpartition(top)[2]
+    return f"{path}:{number}"

@@ -195,9 +195,10 @@ def _reports(
         if fault.infra or fault.known or fault.title in seen:
             continue
         seen.add(fault.title)
+        at = f" at {fault.source}" if fault.source else ""
         where = f" (in {fault.test})" if fault.test else " (during the boot)"
         yield Finding(
-            f"the kernel reports {fault.title}{where}",
+            f"the kernel reports {fault.title}{at}{where}",
             patch=blamed.get(fault.title, blamed.get(fault.test, 0)),
             details=tuple(fault.excerpt.splitlines()),
         )
