@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import subprocess
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -57,12 +58,15 @@ class LateTable(Closing):
         """Unload the table if it is loaded, and find the device without a companion.
 
         The device is removed first. 7.3 frees the companion of an unloaded table, if nobody else
-        has a reference, while it still holds the companion's lock (acpi_unbind_one()).
+        has a reference, while it still holds the companion's lock (acpi_unbind_one()). Later a work
+        item removes the companion; until then the kernel would bind the device to it again.
         """
         self.device.unbind()
+        companion = (self.device.folder / "firmware_node").resolve()
         self._remove()
         if TABLE.exists():
             self.unload()
+        self._wait(lambda: not companion.exists(), "its companion stays")
         self._scan()
         assert not self.device.companion, "the device still has a companion"
 
@@ -75,9 +79,13 @@ class LateTable(Closing):
 
     def _scan(self) -> None:
         (BUS / "rescan").write_text("1")
+        found = self._bare.folder / "driver_override"
+        self._wait(found.exists, "is not found again")
+
+    def _wait(self, ended: Callable[[], bool], fault: str) -> None:
         end = time.monotonic() + SECONDS
-        while not (self._bare.folder / "driver_override").exists():
-            assert time.monotonic() < end, f"{self._bare.bdf} is not found again"
+        while not ended():
+            assert time.monotonic() < end, f"{self._bare.bdf}: {fault}"
             time.sleep(POLL_SECONDS)
 
     @staticmethod

@@ -95,6 +95,15 @@ EXPECTED: dict[str, list[tuple[str, str | None, Place, str, str]]] = {
             "---[ end trace",
         ),
     ],
+    "real-7.3-table-leak": [
+        (
+            "kmemleak",
+            "test_table.py::test_unloaded[netlink]",
+            AFTER,
+            "kmemleak: unreferenced object",
+            "kmemleak: 1 new",
+        ),
+    ],
     "real-7.3-freed-companion": [
         (
             "lockdep",

@@ -48,6 +48,11 @@ def test_what_looks_like_it(part: str, other: str) -> None:
             ("physical_node", "  acpi_unbind_one+"),
         ),
         (
+            "real-7.3-table-leak.log",
+            "the kernel does not free an entry of /config/acpi/table that is removed",
+            ("acpi_table_make_item+",),
+        ),
+        (
             "real-7.3-freed-companion.log",
             "the kernel frees a companion that was unloaded under the companion's lock",
             ("(&device->physical_node_lock)", "  acpi_unbind_one+"),

@@ -44,6 +44,7 @@ TITLES = {
     "real-7.3-bug": ["kernel BUG in lkdtm_BUG"],
     "real-7.3-debugger": ["WARNING in acpi_aml_kern_readable"],
     "real-7.3-group-without-memory": ["WARNING in vfio_group_release"],
+    "real-7.3-table-leak": ["memory leak in acpi_table_make_item"],
     "real-7.3-freed-companion": ["WARNING: held lock freed in acpi_unbind_one"],
     "real-7.3-unloaded-table": ["WARNING in kernfs_remove_by_name_ns"],
     "real-7.3-divide": ["divide error in wr"],

@@ -61,6 +61,18 @@ KNOWN: tuple[Known, ...] = (
         ),
         "the kernel frees a companion that was unloaded under the companion's lock",
     ),
+    # acpi_table_make_item() in drivers/acpi/acpi_configfs.c allocates what no function frees: the
+    # type of the item has no release().
+    Known(
+        "kmemleak",
+        (
+            re.compile(r"kmemleak: unreferenced object"),
+            re.compile(
+                r"^\[ *[\d.]+\](?:\[.*\])? +kmemleak: +acpi_table_make_item\+", re.MULTILINE
+            ),
+        ),
+        "the kernel does not free an entry of /config/acpi/table that is removed",
+    ),
     # ktests/test_failslab.py lets allocations fail while a device is bound. If vfio_create_group()
     # in drivers/vfio/group.c (7.3) has no memory for the name or the files of a group, it releases
     # the group with the reference to its IOMMU group, and vfio_group_release() warns of that.
