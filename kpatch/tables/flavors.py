@@ -72,11 +72,12 @@ FLAVORS: dict[str, Flavor] = {
             ("core", "guest", "acpi", "vfio", "kcsan"),
             slowness=4,
             # scripts/Makefile.lib: the variable says for each object whether KCSAN watches its
-            # accesses. All others are left out: the races of the rest of the kernel differ from
-            # boot to boot, so that the negative control could not excuse them.
+            # accesses. All others are left out: the races of the rest of the kernel (of ACPICA, of
+            # the ACPI debugger) differ from boot to boot, so that the negative control could not
+            # excuse them.
             settings=(
-                "KCSAN_SANITIZE=$(if $(filter drivers/vfio/% drivers/acpi/% drivers/iommu/iommufd/%"
-                " virt/% fs/eventfd,$(obj)/$(target-stem)),y,n)",
+                "KCSAN_SANITIZE=$(if $(filter drivers/vfio/% drivers/acpi/event"
+                " drivers/iommu/iommufd/% virt/% fs/eventfd,$(obj)/$(target-stem)),y,n)",
             ),
         ),
         Flavor(
@@ -102,9 +103,9 @@ FLAVORS: dict[str, Flavor] = {
         ),
         Flavor(
             "failslab",
-            "plain, with allocations that fail on demand, kmemleak and the lock validator",
-            ("core", "guest", "acpi", "vfio", "failslab", "kmemleak", "lockdep"),
-            slowness=6,
+            "plain, with allocations that fail on demand, and kmemleak",
+            ("core", "guest", "acpi", "vfio", "failslab", "kmemleak"),
+            slowness=4,
             arguments=(LOG_LEAKS,),
         ),
         Flavor(
