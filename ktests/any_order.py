@@ -27,15 +27,14 @@ from ktests.mechanism import Mechanism, Vmm
 from ktests.ordered_notify import one_by_one
 from uapi import probe
 
-EXAMPLES, STEPS = 25, 20
+EXAMPLES, STEPS = 40, 20
 
 # A sequence that fails is made shorter for so long. hypothesis has no setting for that; its own
 # limit is longer than that of a test.
 engine.MAX_SHRINKING_SECONDS = 30
 
-# Fewer than each mechanism keeps arrive at a VMM that does not read: STEPS. Few values, so that they
-# repeat.
-VALUES = st.sampled_from((0x80, 0x81, 0xD1, 0xFF))
+# Few values, so that they repeat. A VMM that does not read gets fewer than each mechanism keeps.
+VALUES = st.lists(st.sampled_from((0x80, 0xD1, 0xFF)), min_size=1, max_size=4)
 NAMES = st.sampled_from(("alpha", "beta"))
 
 
@@ -69,12 +68,21 @@ class AnyOrder(RuleBasedStateMachine):
             self.vmms[name] = world.mechanism.vmm(device, firmware, world.family)
             self.unread[name] = []
 
-    @rule(name=NAMES, value=VALUES, by=st.sampled_from(("debugger", "interrupt")))
-    def notify(self, name: str, value: int, by: str) -> None:
+    @rule(name=NAMES, values=VALUES, by=st.sampled_from(("debugger", "interrupt")))
+    def notify(self, name: str, values: list[int], by: str) -> None:
         """Have firmware notify a device, whether it has a VMM or not."""
-        one_by_one(self.world.sources[by], self.world.bind(name), [value])
+        one_by_one(self.world.sources[by], self.world.bind(name), values)
         if name in self.vmms:
-            self.unread[name].append(value)
+            self.unread[name] += values
+
+    @precondition(lambda self: self.vmms)
+    @rule(data=st.data(), values=VALUES)
+    def exchange(self, data: st.DataObject, values: list[int]) -> None:
+        """Have a VMM read after each of several notifications."""
+        name = data.draw(st.sampled_from(sorted(self.vmms)))
+        for value in values:
+            self.notify(name, [value], "debugger")
+            self.check_values(name)
 
     @precondition(lambda self: self.vmms)
     @rule(data=st.data())
@@ -91,19 +99,22 @@ class AnyOrder(RuleBasedStateMachine):
         assert ready == bool(self.unread[name]), f"{name}: readable is {ready}"
 
     @precondition(lambda self: any(vmm.pauses() for vmm in self.vmms.values()))
-    @rule(data=st.data(), value=VALUES)
-    def pause(self, data: st.DataObject, value: int) -> None:
+    @rule(data=st.data(), values=VALUES)
+    def pause(self, data: st.DataObject, values: list[int]) -> None:
         """Read all, deregister, notify, and register again: that notification is lost."""
         name = data.draw(st.sampled_from(sorted(self.vmms)))
         self.check_values(name)
         with data.draw(st.sampled_from(self.vmms[name].pauses())):
-            one_by_one(self.world.sources["debugger"], self.world.bind(name), [value])
+            one_by_one(self.world.sources["debugger"], self.world.bind(name), values)
 
     @precondition(lambda self: self.vmms)
-    @rule(data=st.data())
-    def stop(self, data: st.DataObject) -> None:
-        """End a VMM, whatever it has not read."""
-        self.vmms.pop(data.draw(st.sampled_from(sorted(self.vmms)))).close()
+    @rule(data=st.data(), reads=st.booleans())
+    def stop(self, data: st.DataObject, reads: bool) -> None:
+        """End a VMM, which reads what there is before, or does not."""
+        name = data.draw(st.sampled_from(sorted(self.vmms)))
+        if reads:
+            self.check_values(name)
+        self.vmms.pop(name).close()
 
     @precondition(lambda self: len(self.vmms) < 2)
     @rule(name=NAMES)

@@ -286,6 +286,7 @@ FULL = RunRequest(
     control=False,
     untrusted=True,
     mutant="a.c:1: \tx ==> \ty",
+    seed=7,
     limits=Limits(11, 12, 13),
 )
 FILE = Series("x", "x.mbox", "netlink", (Path(X),), Origin.MBOX)

@@ -21,7 +21,7 @@ ROOT = Path(__file__).parent.parent
 # import whom is in pyproject.toml, where import-linter has no list of what is allowed.
 THIRD_PARTIES = {
     "uapi": {"_cffi_backend", "argcomplete", "cffi", "pyroute2"},
-    "ktests": {"pytest"},
+    "ktests": {"hypothesis", "pytest"},
 }
 OURS = {"kconfig", "kpatch", "ktests", "tests", "uapi"}
 
