@@ -61,14 +61,15 @@ KNOWN: tuple[Known, ...] = (
         ),
         "the kernel frees a companion that was unloaded under the companion's lock",
     ),
-    # acpi_table_make_item() in drivers/acpi/acpi_configfs.c allocates what no function frees: the
-    # type of the item has no release().
+    # acpi_table_make_item() and acpi_table_aml_write() in drivers/acpi/acpi_configfs.c allocate what
+    # no function frees: the type of the item has no release().
     Known(
         "kmemleak",
         (
             re.compile(r"kmemleak: unreferenced object"),
             re.compile(
-                r"^\[ *[\d.]+\](?:\[.*\])? +kmemleak: +acpi_table_make_item\+", re.MULTILINE
+                r"^\[ *[\d.]+\](?:\[.*\])? +kmemleak: +acpi_table_(?:make_item|aml_write)\+",
+                re.MULTILINE,
             ),
         ),
         "the kernel does not free an entry of /config/acpi/table that is removed",
