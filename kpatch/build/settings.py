@@ -11,10 +11,10 @@ from kpatch.tables.flavors import FLAVORS
 def of(applied: Applied, config: Config) -> tuple[str, ...]:
     """Return those of the flavor of ``config``, and for the sources that the series touches.
 
-    A variant has none of a flavor.
+    A variant has none of a flavor. With debug information gcov would count declarations as lines.
     """
     flavor = FLAVORS.get(config.flavor)
     if flavor is None:
         return lines.settings(applied)
-    counted = gcov.settings(applied) if flavor.gcov else ()
-    return (*flavor.settings, *lines.settings(applied), *counted)
+    touched = gcov.settings(applied) if flavor.gcov else lines.settings(applied)
+    return (*flavor.settings, *touched)
