@@ -61,8 +61,8 @@ KNOWN: tuple[Known, ...] = (
         ),
         "the kernel frees a companion that was unloaded under the companion's lock",
     ),
-    # acpi_table_make_item() and acpi_table_aml_write() in drivers/acpi/acpi_configfs.c allocate what
-    # no function frees: the type of the item has no release().
+    # acpi_table_make_item() and acpi_table_aml_write() in drivers/acpi/acpi_configfs.c allocate
+    # what no function frees: the type of the item has no release().
     Known(
         "kmemleak",
         (
