@@ -46,11 +46,9 @@ STEM = "drivers/it/it"
 
 @pytest.fixture
 def applied(tmp_path: Path) -> Applied:
-    changes = (
-        Change(f"{STEM}.c", SOURCE.encode()),
-        Change("tools/x.c", b""),
-        Change("Kconfig", b""),
-    )
+    # Names that make would not take as they are, and no sources of the kernel.
+    odd = ("a$(shell touch x).c", "drivers/%.c", "a b.c", "tools/x.c", "Kconfig")
+    changes = tuple(Change(name, SOURCE.encode()) for name in (f"{STEM}.c", *odd))
     tree = Tree(tmp_path, "7.3.4", "7.3", "folder", {}, "f" * 16, cached=False)
     series = Series("it", "it", "none", (), Origin.MBOX)
     return Applied(tree, series, (), changes, apply.delta_id(changes), ())
@@ -156,6 +154,7 @@ def test_touched_objects_alone_have_line_numbers(
 ) -> None:
     (tmp_path / "Makefile").write_text(MAKEFILE)
     (tmp_path / "Top").write_text(f"all: ; @$(MAKE) --no-print-directory obj={folder}\n")
+    assert "shell" not in "".join(lines.settings(applied))
     argv = ["make", "-s", "-f", "Top", *lines.settings(applied)]
     done = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True)
     assert done.stdout.splitlines() == [f"{folder}/it.o: {flags}", f"{folder}/other.o: [] []"]

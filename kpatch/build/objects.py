@@ -42,6 +42,7 @@ OUTSIDE = (*PROGRAMS, "samples/")
 TORN_SECONDS = 10.0
 """After a killed build, files modified in the last seconds before the kill may be incomplete."""
 
+_PLAIN_C = re.compile(r"[\w./+-]+\.c", re.ASCII)
 _SOURCE = re.compile(r".+\.[cS]|(?:.*/)?Kconfig[^/]*")
 
 
@@ -94,12 +95,16 @@ def build(
 
 
 def stems(applied: Applied) -> tuple[str, ...]:
-    """Return the C sources of the kernel that the series changes or adds, without ".c"."""
+    """Return the C sources of the kernel that the series changes or adds, without ".c".
+
+    They become text of a variable of make. A source is left out whose name make would not take as
+    it is: "a$(shell x).c".
+    """
     paths = (change.path for change in applied.changes if change.content is not None)
     return tuple(
         path.removesuffix(".c")
         for path in paths
-        if path.endswith(".c") and not path.startswith(OUTSIDE)
+        if _PLAIN_C.fullmatch(path) and not path.startswith(OUTSIDE)
     )
 
 
