@@ -44,6 +44,9 @@ ARGUMENTS = (
     "tsc=reliable",
 )
 
+# Without it the firmware has the table; with it the init loads it (kpatch/vm/inner/init.sh).
+LATE = "relay_table=late"
+
 # The guest's time advances with its instructions, 64 ns for each. An emulator inside of another one
 # is so slow that by the time of the host timer interrupts would come faster than the guest handles
 # them: they nested until its stack was full.
@@ -60,17 +63,21 @@ CHUNK = 1 << 16
 class InnerGuest:
     """A running guest. ``device`` is the value of QEMU's option -device for its device.
 
-    ``folder`` has the files of the guest, ``scratch`` gets QEMU's sockets. QEMU is killed by
-    `close`. TimeoutError if the guest is not up in time.
+    ``folder`` has the files of the guest, ``scratch`` gets QEMU's sockets. With ``late``, the guest
+    loads the table at run time. QEMU is killed by `close`. TimeoutError if the guest is not up in
+    time.
     """
 
-    def __init__(self, folder: Path, scratch: Path, device: str) -> None:
+    def __init__(self, folder: Path, scratch: Path, device: str, *, late: bool = False) -> None:
         self.qtest = scratch / "qtest"
         self._monitor = scratch / "monitor"
         for path in (self.qtest, self._monitor):
             path.unlink(missing_ok=True)
         self.qemu = subprocess.Popen(
-            self._argv(folder, device), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, bufsize=0
+            self._argv(folder, device, late=late),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            bufsize=0,
         )
         assert self.qemu.stdout is not None
         self._output = self.qemu.stdout
@@ -90,20 +97,22 @@ class InnerGuest:
         self.qemu.wait()
         self._output.close()
 
-    def _argv(self, folder: Path, device: str) -> list[str]:
+    def _argv(self, folder: Path, device: str, *, late: bool) -> list[str]:
         def listening(path: Path) -> str:
             return f"unix:{path},server=on,wait=off"
 
+        arguments = [*ARGUMENTS, *((LATE,) if late else ())]
+        table = () if late else ("-acpitable", f"file={folder / TABLE}")
         return [
             *("qemu-system-x86_64", "-accel", "tcg", "-cpu", "qemu64", "-M", "q35", "-m", "256M"),
             *("-icount", ICOUNT),
             *("-nodefaults", "-display", "none", "-serial", "stdio"),
-            *("-kernel", str(folder / KERNEL), "-append", " ".join(ARGUMENTS)),
+            *("-kernel", str(folder / KERNEL), "-append", " ".join(arguments)),
             *("-drive", f"file={folder / ROOT},format=raw,if=none,id=root,readonly=on"),
             *("-device", "virtio-blk-pci,drive=root,addr=0x5"),
             *("-device", f"pcie-root-port,id={EMPTY},addr=0x13,chassis=1,slot=1"),
             *("-device", f"{device},addr=0x10"),
-            *("-acpitable", f"file={folder / TABLE}"),
+            *table,
             *("-monitor", listening(self._monitor)),
             *("-qtest", listening(self.qtest), "-qtest-log", "none"),
         ]

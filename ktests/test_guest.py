@@ -224,7 +224,7 @@ def test_guest_that_starts_again(
 
 @pytest.mark.requirement("REQ-VMM-08")
 def test_killed_guest(guest: InnerGuest, relay: StartRelay, alpha: PciDevice) -> None:
-    """The last test of this module: nothing is left of the guest."""
+    """The last test of this guest: nothing is left of it."""
     program = relay(guest, alpha)
     guest.qemu.kill()
     (told,) = program.events(1)
@@ -235,3 +235,22 @@ def test_killed_guest(guest: InnerGuest, relay: StartRelay, alpha: PciDevice) ->
     alpha.unbind()
     assert alpha.driver == ""
     alpha.bind()
+
+
+@pytest.mark.requirement("REQ-VMM-10")
+def test_table_at_run_time(
+    alpha: PciDevice,
+    relay: StartRelay,
+    interrupted: InterruptedFirmware,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A guest of its own, after that of the other tests has ended."""
+    device = f"vfio-pci,host={alpha.bdf}"
+    guest = InnerGuest(FILES, tmp_path_factory.mktemp("late"), device, late=True)
+    try:
+        program = relay(guest, alpha)
+        one_by_one(interrupted, alpha, VALUES)
+        assert guest.values(VALUES) == VALUES
+        assert program.end() == 0
+    finally:
+        guest.close()

@@ -60,15 +60,15 @@ def folder() -> Path:
     return pipeline.inner()
 
 
-Start = Callable[[], InnerGuest]
+Start = Callable[..., InnerGuest]
 
 
 @pytest.fixture
 def start(folder: Path, tmp_path: Path) -> Iterator[Start]:
     started: list[InnerGuest] = []
 
-    def one() -> InnerGuest:
-        started.append(InnerGuest(folder, tmp_path, "edu"))
+    def one(*, late: bool = False) -> InnerGuest:
+        started.append(InnerGuest(folder, tmp_path, "edu", late=late))
         return started[-1]
 
     yield one
@@ -107,6 +107,16 @@ def test_values_reach_the_driver_in_order(start: Start) -> None:
         Deliver(0, 0xD4),
         Stop(0, "the device was closed"),
     ]
+
+
+def test_table_that_is_loaded_at_run_time(start: Start) -> None:
+    guest = start(late=True)
+    host = Host()
+    relay = Running(guest, host)
+    host.notify(D_NOTIFIER)
+    assert guest.values(D_NOTIFIER) == D_NOTIFIER
+    host.close()
+    relay.join()
 
 
 def test_stopped_guest_gets_everything_when_it_goes_on(start: Start) -> None:

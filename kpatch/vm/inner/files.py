@@ -41,8 +41,9 @@ def folder(image: Path, *, stage: Stage) -> Path:
         shutil.copy(image, place / "bzImage")
         (place / "relay.aml").write_bytes(guest_table.compiled(source))
         root = place / "root"
-        for name in ("bin", "dev", "proc"):
+        for name in ("bin", "config", "dev", "proc", "sys"):
             (root / name).mkdir(parents=True)
+        shutil.copy(place / "relay.aml", root)
         shutil.copy(BUSYBOX, root / "bin")
         shutil.copy(INIT, root / "init")
         erofs.pack(root, place / "root.erofs", stage)
