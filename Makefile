@@ -119,6 +119,7 @@ test: lint
 	@echo "the harness's own tests, in two halves at once; each tells at its end, minutes from now"
 	@$(MAKE) --no-print-directory --output-sync=line --jobs=2 test-host test-vm
 	$(KPATCH) test --kernel 7.3 --kernel 6.12 --kernel 6.1
+	$(KPATCH) test --series eventq --flavor lockdep --out '$(or $(OUT),out)/lockdep'
 
 # The harness's own tests in two halves that run in parallel: one needs a single CPU, the other
 # builds and boots kernels.
