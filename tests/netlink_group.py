@@ -2,14 +2,19 @@
 """A multicast group of netlink to which tests send messages themselves.
 
 The tests use another protocol than generic netlink, so that they can send the messages. Joining its
-groups needs CAP_NET_ADMIN.
+groups needs CAP_NET_ADMIN. The sockets are in a network namespace of their own: another run of the
+tests on this machine sends to the same groups.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import functools
+import os
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 import pytest
@@ -22,10 +27,51 @@ Member = TypeVar("Member", bound=Membership)
 Send = Callable[..., None]
 
 
+_LIBC = ctypes.CDLL(None, use_errno=True)
+_CLONE_NEWNET = 0x4000_0000
+
+
+@functools.cache
+def _namespace() -> int | None:
+    """Make a network namespace, and return its descriptor; None without the privilege for it."""
+
+    def make() -> int | None:
+        if _LIBC.unshare(_CLONE_NEWNET) != 0:
+            return None
+        return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    # In a thread: it alone is in the namespace, and ends.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(make).result()
+
+
+@contextlib.contextmanager
+def _in_namespace() -> Iterator[None]:
+    """Have this thread open its sockets in `_namespace`, if there is one, in the block."""
+    inside = _namespace()
+    if inside is None:
+        yield
+        return
+    outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _enter(inside)
+        yield
+    finally:
+        _enter(outside)
+        os.close(outside)
+
+
+def _enter(namespace: int) -> None:
+    if _LIBC.setns(namespace, _CLONE_NEWNET) != 0:
+        raise OSError(ctypes.get_errno(), "setns")
+
+
 @contextlib.contextmanager
 def sending(group: int) -> Iterator[Send]:
     """Yield a function that sends each of its arguments, messages, to the group ``group``."""
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, PROTOCOL) as sender:
+    with _in_namespace():
+        sender = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, PROTOCOL)
+    with sender:
 
         def send(*messages: bytes) -> None:
             for data in messages:
@@ -40,7 +86,8 @@ def sending(group: int) -> Iterator[Send]:
 def joined(kind: type[Member], family: Family) -> Iterator[Member]:
     """Yield a listener of this ``kind`` with a small buffer; skip the test without privileges."""
     try:
-        made = kind(buffer=4096, known=family, protocol=PROTOCOL)
+        with _in_namespace():
+            made = kind(buffer=4096, known=family, protocol=PROTOCOL)
     except PermissionError:
         pytest.skip("joining this group takes CAP_NET_ADMIN")
     with made:
