@@ -21,7 +21,7 @@ from typing import Any, NoReturn, TypeVar
 
 import pytest
 
-from tests.netlink_group import PROTOCOL
+from tests.netlink_group import PROTOCOL, in_namespace
 from uapi.broker.client import Broker
 from uapi.broker.handover import DeviceHandover
 from uapi.broker.listening import Listening
@@ -89,9 +89,11 @@ class Running:
 def serving(path: Path, policy: Policy, opener: Opener = DeviceHandover) -> Iterator[Running]:
     """Yield a broker at ``path``. AssertionError if it has ended by itself at the end."""
     ready, told = os.pipe()
-    pid = os.fork()
-    if not pid:
-        _serve(str(path), policy, opener, told)
+    # The broker is where the socket of the sender is.
+    with in_namespace():
+        pid = os.fork()
+        if not pid:
+            _serve(str(path), policy, opener, told)
     os.close(told)
     try:
         assert os.read(ready, 1), "the broker did not start"

@@ -46,7 +46,7 @@ def _namespace() -> int | None:
 
 
 @contextlib.contextmanager
-def _in_namespace() -> Iterator[None]:
+def in_namespace() -> Iterator[None]:
     """Have this thread open its sockets in `_namespace`, if there is one, in the block."""
     inside = _namespace()
     if inside is None:
@@ -69,7 +69,7 @@ def _enter(namespace: int) -> None:
 @contextlib.contextmanager
 def sending(group: int) -> Iterator[Send]:
     """Yield a function that sends each of its arguments, messages, to the group ``group``."""
-    with _in_namespace():
+    with in_namespace():
         sender = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, PROTOCOL)
     with sender:
 
@@ -86,7 +86,7 @@ def sending(group: int) -> Iterator[Send]:
 def joined(kind: type[Member], family: Family) -> Iterator[Member]:
     """Yield a listener of this ``kind`` with a small buffer; skip the test without privileges."""
     try:
-        with _in_namespace():
+        with in_namespace():
             made = kind(buffer=4096, known=family, protocol=PROTOCOL)
     except PermissionError:
         pytest.skip("joining this group takes CAP_NET_ADMIN")
