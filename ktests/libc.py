@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: GPL-2.0-only
 """Functions of the C library, called through ctypes.
 
-Python 3.11 does not offer prctl, syscall and unshare. Its own read and poll allocate memory, which
-may take further system calls; these functions write to memory that the caller has allocated. A
-forked child under a seccomp filter can call them: ctypes, unlike cffi, parses, compiles and loads
+Python 3.11 does not offer prctl, setns, syscall and unshare. Its own read and poll allocate memory,
+which may take further system calls; these functions write to memory that the caller has allocated.
+A forked child under a seccomp filter can call them: ctypes, unlike cffi, parses, compiles and loads
 nothing at the time of a call.
 """
 
@@ -52,6 +52,7 @@ mprotect = _function("mprotect", ctypes.c_void_p, ctypes.c_size_t, ctypes.c_int)
 poll = _function("poll", ctypes.c_void_p, ctypes.c_ulong, ctypes.c_int)
 prctl = _function("prctl", ctypes.c_int, *[ctypes.c_ulong] * 4)
 read = _function("read", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, result=ctypes.c_ssize_t)
+setns = _function("setns", ctypes.c_int, ctypes.c_int)
 syscall = _function("syscall", *[ctypes.c_long] * 4, result=ctypes.c_long)
 unshare = _function("unshare", ctypes.c_int)
 write = _function("write", ctypes.c_int, ctypes.c_void_p, ctypes.c_size_t, result=ctypes.c_ssize_t)

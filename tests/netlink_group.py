@@ -9,7 +9,6 @@ tests on this machine sends to the same groups.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import functools
 import os
 import socket
@@ -19,6 +18,8 @@ from typing import TypeVar
 
 import pytest
 
+from ktests import libc
+from ktests.confinement import CLONE_NEWNET
 from uapi.probe import Family, Membership
 
 PROTOCOL = socket.NETLINK_USERSOCK
@@ -27,16 +28,14 @@ Member = TypeVar("Member", bound=Membership)
 Send = Callable[..., None]
 
 
-_LIBC = ctypes.CDLL(None, use_errno=True)
-_CLONE_NEWNET = 0x4000_0000
-
-
 @functools.cache
 def _namespace() -> int | None:
     """Make a network namespace, and return its descriptor; None without the privilege for it."""
 
     def make() -> int | None:
-        if _LIBC.unshare(_CLONE_NEWNET) != 0:
+        try:
+            libc.unshare(CLONE_NEWNET)
+        except PermissionError:
             return None
         return os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
 
@@ -54,16 +53,11 @@ def in_namespace() -> Iterator[None]:
         return
     outside = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
     try:
-        _enter(inside)
+        libc.setns(inside, CLONE_NEWNET)
         yield
     finally:
-        _enter(outside)
+        libc.setns(outside, CLONE_NEWNET)
         os.close(outside)
-
-
-def _enter(namespace: int) -> None:
-    if _LIBC.setns(namespace, _CLONE_NEWNET) != 0:
-        raise OSError(ctypes.get_errno(), "setns")
 
 
 @contextlib.contextmanager

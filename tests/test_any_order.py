@@ -28,7 +28,7 @@ class Device:
         return self.name
 
     def unbind(self) -> None:
-        """Do nothing."""
+        """Check that no VMM has it."""
         assert self.vmm is None, "unbound while in use"
 
 

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import pytest
 
 from kpatch.dev import uapi_doc
+from kpatch.matrix.fault import replaced
 from kpatch.verdict import requirements
 from ktests.contract import HOST
 from tests.commandline import ROOT
@@ -40,12 +41,7 @@ each_fault = pytest.mark.parametrize("name", FAULTS)
 
 def planted(name: str) -> str:
     """Return the text of the module with the fault."""
-    fault = FAULTS[name]
-    text: str = (ROOT / "uapi" / fault["file"]).read_text()
-    for before, after in fault["changes"]:
-        assert text.count(before) == 1, f"{name}: {before!r} is {text.count(before)} times there"
-        text = text.replace(before, after)
-    return text
+    return replaced(f"uapi/{FAULTS[name]['file']}", FAULTS[name]["changes"])
 
 
 @each_fault

@@ -41,15 +41,16 @@ def identity(
     tools = compiler.detect()
     where = locate(applied, config.flavor)
     target = f"{source.removesuffix('.c')}.o"
+    variables = settings.of(applied, config)
     key = cache.digest(
         (
             *(RECIPE, applied.tree.tree_id, applied.delta_id),
-            *(config.config_id, tools.identity, target, *settings.of(applied, config)),
+            *(config.config_id, tools.identity, target, *variables),
         )
     )
     argv = [
         *("make", "-C", str(where.src), f"O={where.obj}", f"-j{jobs}"),
-        *(*tools.settings, *objects.FIXED, *settings.of(applied, config), variant.VERSION, target),
+        *(*tools.settings, *objects.FIXED, *variables, variant.VERSION, target),
     ]
     stage.command(argv)
 

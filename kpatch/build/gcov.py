@@ -13,7 +13,7 @@ from __future__ import annotations
 import shutil
 from pathlib import Path, PurePosixPath
 
-from kpatch.build.objects import stems
+from kpatch.build import objects
 from kpatch.build.worktree import Worktree
 from kpatch.lib.confine import product
 from kpatch.model import Applied, Kernel
@@ -26,12 +26,9 @@ SUFFIX = ".gcda"
 
 
 def settings(applied: Applied) -> tuple[str, ...]:
-    """Return the variable for make's command line by which the touched objects have counters.
-
-    scripts/Makefile.lib reads it for each object, so its value names the objects by their paths.
-    """
-    touched = " ".join(stems(applied))
-    return (f"GCOV_PROFILE=$(if $(filter {touched},$(obj)/$(target-stem)),y)",) if touched else ()
+    """Return the variable for make's command line by which the touched objects have counters."""
+    counted = objects.if_touched(applied, "y")
+    return (f"GCOV_PROFILE={counted}",) if counted else ()
 
 
 def keep(worktree: Worktree, applied: Applied, partial: Path) -> None:
@@ -42,7 +39,7 @@ def keep(worktree: Worktree, applied: Applied, partial: Path) -> None:
     """
     folder = partial / FOLDER
     folder.mkdir()
-    for stem in stems(applied):
+    for stem in objects.stems(applied):
         name = PurePosixPath(f"{stem}.gcno")
         if (worktree.obj / f"{stem}.o").exists() and (worktree.obj / name).exists():
             (folder / name).parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,9 @@
 ``kernels/<kernel id>`` in the cache holds bzImage, System.map, config, build.log, warnings.json
 (`kpatch.build.diagnostics`) and meta.json (ids, kernel release, compiler, seconds); if a series
 touches sources the folder lines (`kpatch.build.lines`), in the flavor coverage the folder gcov
-(`kpatch.build.gcov`). The id is a digest of all input. Its first 12
-digits are also the build number in the kernel's banner (``#<12 digits>``, ``uname -v``), so that a
-guest can tell which kernel it runs.
+(`kpatch.build.gcov`). The id is a digest of all input. Its first 12 digits are also the build
+number in the kernel's banner (``#<12 digits>``, ``uname -v``), so that a guest can tell which
+kernel it runs.
 
 A series may change Makefiles, which run arbitrary commands: the build is confined if that works
 here, see `kpatch.lib.confine`.

@@ -40,13 +40,9 @@ _FUNCTION = re.compile(r"(\S+) *\|([\da-f]+)\| +[tTwW] +\| +FUNC\|[\da-f]+\| *\|
 
 
 def settings(applied: Applied) -> tuple[str, ...]:
-    """Return the variables for make's command line by which the touched objects have line numbers.
-
-    kbuild reads them for each object, so the value names the objects by their paths.
-    """
-    touched = " ".join(objects.stems(applied))
-    flag = f"$(if $(filter {touched},$(obj)/$(target-stem)),-g)"
-    return (f"CFLAGS_KERNEL={flag}", f"CFLAGS_MODULE={flag}") if touched else ()
+    """Return the variables for make's command line that give the touched objects line numbers."""
+    flag = objects.if_touched(applied, "-g")
+    return (f"CFLAGS_KERNEL={flag}", f"CFLAGS_MODULE={flag}") if flag else ()
 
 
 def keep(worktree: Worktree, applied: Applied, partial: Path) -> None:

@@ -108,6 +108,15 @@ def stems(applied: Applied) -> tuple[str, ...]:
     )
 
 
+def if_touched(applied: Applied, value: str) -> str:
+    """Return text for make that is ``value`` for the touched objects, and nothing for others.
+
+    It is for a variable that kbuild reads for each object. "" if the series touches none.
+    """
+    touched = " ".join(stems(applied))
+    return f"$(if $(filter {touched},$(obj)/$(target-stem)),{value})" if touched else ""
+
+
 def left_out(applied: Applied, text: str) -> tuple[str, ...]:
     """Return the objects of changed .c and .S files that the config leaves out.
 

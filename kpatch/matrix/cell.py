@@ -22,7 +22,7 @@ from kpatch.matrix.job import HOURS, INPUTS, OUT, PYTHON, Job
 from kpatch.model import Origin, Series
 from kpatch.series import catalog, mail_files, mutant
 from kpatch.tables import bases, flavors
-from kpatch.tables.paths import PROJECT
+from kpatch.tables.paths import CODE, PROJECT
 from ktests.contract import UNDETECTED
 
 # The commands that a cell can be, and the fields of the cell that they have options for.
@@ -40,7 +40,7 @@ LIMIT = 3 * HOURS
 
 # What decides the result of a cell: the code of the harness and the suite, the planted faults, and
 # the programs of a VMM's loop, which run in the guest.
-SOURCES = ("examples", "kconfig", "kpatch", "ktests", "uapi", "tests/data/faults")
+SOURCES = (*CODE, "tests/data/faults")
 
 
 @dataclass(frozen=True)

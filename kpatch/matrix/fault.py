@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,14 +61,7 @@ class Fault:
 
         ValueError if the text to replace is not there exactly once.
         """
-        if not self.file:
-            return {}
-        text = (PROJECT / self.file).read_text(encoding="utf-8")
-        for before, after in self.changes:
-            if (count := text.count(before)) != 1:
-                raise ValueError(f"{self.name}: {before!r} is {count} times in {self.file}")
-            text = text.replace(before, after)
-        return {self.file: text}
+        return {self.file: replaced(self.file, self.changes)} if self.file else {}
 
     @property
     def mechanism(self) -> str:
@@ -109,6 +102,19 @@ def _by_name() -> dict[str, Fault]:
 def changed(name: str) -> dict[str, str]:
     """Return `Fault.changed` of the fault ``name``; {} if it is ""."""
     return _by_name()[name].changed if name else {}
+
+
+def replaced(file: str, changes: Iterable[Sequence[str]]) -> str:
+    """Return the text of the project's ``file`` in which the first text of each pair is the second.
+
+    ValueError if a text to replace is not there exactly once.
+    """
+    text = (PROJECT / file).read_text(encoding="utf-8")
+    for before, after in changes:
+        if (count := text.count(before)) != 1:
+            raise ValueError(f"{before!r} is {count} times in {file}")
+        text = text.replace(before, after)
+    return text
 
 
 def mailbox(patches: Sequence[Path]) -> bytes:

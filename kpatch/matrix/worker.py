@@ -26,14 +26,11 @@ from kpatch.errors import HarnessError
 from kpatch.lib import cache, environment, process, sanitize
 from kpatch.matrix.job import INPUTS, OUT, PYTHON, Ending, Job, Record, ending
 from kpatch.matrix.store import LARGEST, Store
-from kpatch.tables.paths import PROJECT
+from kpatch.tables.paths import CODE, PROJECT
 
 LOG = "cell.log"
 MOST_FILES = 2000
 SLOTS = 256
-
-# The folders of the project that a command needs.
-PARTS = frozenset({"examples", "kconfig", "kpatch", "ktests", "uapi"})
 
 # What a command gets of the worker's environment, beside that of every program.
 PASSED_ON = (cache.ENVIRONMENT, "XDG_CACHE_HOME")
@@ -141,7 +138,7 @@ def _copied(changed: Mapping[str, str], folder: Path) -> Path:
     """Copy the project to ``folder`` with the text of ``changed`` files; return the folder."""
     folder.mkdir()
     for path in PROJECT.iterdir():
-        if path.name in PARTS:
+        if path.name in CODE:
             shutil.copytree(path, folder / path.name, ignore=shutil.ignore_patterns("__pycache__"))
         elif path.suffix in (".lock", ".toml"):
             shutil.copy(path, folder)

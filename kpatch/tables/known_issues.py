@@ -24,6 +24,11 @@ class Known:
     why: str
 
 
+def _frame(function: str) -> re.Pattern[str]:
+    """Return a pattern for a line of a stack, with time stamp, that is of this ``function``."""
+    return re.compile(rf"^\[ *[\d.]+\](?:\[.*\])? +{function}\+", re.MULTILINE)
+
+
 KNOWN: tuple[Known, ...] = (
     # acpi_aml_kern_readable() and acpi_aml_kern_writable() in drivers/acpi/acpi_dbg.c take a mutex,
     # and wait_event() calls them as its condition. CONFIG_DEBUG_ATOMIC_SLEEP reports that once
@@ -33,9 +38,7 @@ KNOWN: tuple[Known, ...] = (
         (
             re.compile(r"do not call blocking ops when !TASK_RUNNING"),
             re.compile(r"Comm: aml "),
-            re.compile(
-                r"^\[ *[\d.]+\](?:\[.*\])? +acpi_aml_kern_(?:read|writ)able\+", re.MULTILINE
-            ),
+            _frame(r"acpi_aml_kern_(?:read|writ)able"),
         ),
         "the kernel's ACPI debugger takes a mutex in the condition of a wait_event()",
     ),
@@ -46,7 +49,7 @@ KNOWN: tuple[Known, ...] = (
         "warning",
         (
             re.compile(r"kernfs: can not remove 'physical_node', no directory"),
-            re.compile(r"^\[ *[\d.]+\](?:\[.*\])? +acpi_unbind_one\+", re.MULTILINE),
+            _frame(r"acpi_unbind_one"),
         ),
         "the kernel removes a PCI device whose companion was unloaded",
     ),
@@ -57,7 +60,7 @@ KNOWN: tuple[Known, ...] = (
         (
             re.compile(r"WARNING: held lock freed!"),
             re.compile(r"\(&device->physical_node_lock\)"),
-            re.compile(r"^\[ *[\d.]+\](?:\[.*\])? +acpi_unbind_one\+", re.MULTILINE),
+            _frame(r"acpi_unbind_one"),
         ),
         "the kernel frees a companion that was unloaded under the companion's lock",
     ),
@@ -67,10 +70,7 @@ KNOWN: tuple[Known, ...] = (
         "kmemleak",
         (
             re.compile(r"kmemleak: unreferenced object"),
-            re.compile(
-                r"^\[ *[\d.]+\](?:\[.*\])? +kmemleak: +acpi_table_(?:make_item|aml_write)\+",
-                re.MULTILINE,
-            ),
+            _frame(r"kmemleak: +acpi_table_(?:make_item|aml_write)"),
         ),
         "the kernel does not free an entry of /config/acpi/table that is removed",
     ),
@@ -81,7 +81,7 @@ KNOWN: tuple[Known, ...] = (
         "warning",
         (
             re.compile(r"WARNING: .*\bdrivers/vfio/group\.c:\d+ at vfio_group_release\+"),
-            re.compile(r"^\[ *[\d.]+\](?:\[.*\])? +vfio_create_group\+", re.MULTILINE),
+            _frame(r"vfio_create_group"),
         ),
         "the kernel releases a VFIO group that it has no memory for, and warns of it",
     ),

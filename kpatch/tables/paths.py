@@ -6,6 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[2]
+CODE = ("examples", "kconfig", "kpatch", "ktests", "uapi")
+"""The folders of the project that a command of the harness needs."""
+
 CARRIED = PROJECT / "kpatch" / "series" / "carried"
 KTESTS = PROJECT / "ktests"
 REQUIREMENTS = KTESTS / "requirements.toml"
